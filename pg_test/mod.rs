@@ -1,0 +1,31 @@
+//! Tests that need a server, one file a subject, named after what fails.
+//!
+//! Each test has a database of its own, with the extension in it, and talks to it as applications do: as several
+//! sessions, as several roles, with commits. Nothing here waits for a time.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+#[cfg(test)]
+mod arguments;
+#[cfg(test)]
+mod documentation;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod privileges;
+#[cfg(test)]
+mod providers;
+#[cfg(test)]
+mod search;
+#[cfg(test)]
+mod sessions;
+#[cfg(test)]
+mod sources;
+
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    #[pg_test]
+    fn server_starts() {}
+}

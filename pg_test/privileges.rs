@@ -1,0 +1,113 @@
+//! Who may do what.
+
+use super::harness::{Db, column, failure, one};
+
+/// A call of every function, each of which works for a superuser.
+const CALLS: [(&str, &str); 12] = [
+    ("read", "chatbot_chunk('A text.')"),
+    ("read", "chatbot_embed('A text.')"),
+    ("read", "chatbot_search(1, 'A text.')"),
+    ("app", "chatbot_embed_source(1, 'document', 1, 'A text.')"),
+    ("app", "chatbot_delete_source(1, 'document', 1)"),
+    ("app", "chatbot_session_open(1)"),
+    ("app", "chatbot_session_add_message('00000000-0001-8000-8000-000000000000', 'user', 'x')"),
+    ("app", "chatbot_session_messages('00000000-0001-8000-8000-000000000000')"),
+    ("app", "chatbot_session_close('00000000-0001-8000-8000-000000000000')"),
+    ("app", "chatbot_cleanup(1)"),
+    ("owner", "chatbot_grant('stranger')"),
+    ("owner", "chatbot_revoke('app')"),
+];
+
+#[test]
+fn a_role_may_do_more_or_less_than_its_level() {
+    let db = Db::new();
+    for (role, levels) in [("stranger", &[][..]), ("reader", &["read"]), ("app", &["read", "app"])] {
+        let mut session = db.session(role);
+        for (level, call) in CALLS {
+            let sql = format!("SELECT * FROM {call}");
+            match session.batch_execute(&sql) {
+                Ok(()) => assert!(levels.contains(&level), "{role} may call {call}"),
+                Err(error) => {
+                    let denied = error.code().unwrap().code() == "42501";
+                    assert_eq!(denied, !levels.contains(&level), "{role}: {call}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_function_is_in_no_test_or_is_publics() {
+    let mut db = Db::new();
+    let functions = column::<String>(
+        &mut db.admin,
+        "SELECT DISTINCT proname::text FROM pg_proc WHERE proname LIKE 'chatbot\\_%' ORDER BY 1",
+    );
+    for function in functions {
+        assert!(CALLS.iter().any(|(_, call)| call.starts_with(&format!("{function}("))), "{function}");
+    }
+    let public = "SELECT count(*) FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
+        JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'chatbot_sync'
+        WHERE has_function_privilege('stranger', p.oid, 'EXECUTE')";
+    assert_eq!(one::<i64>(&mut db.admin, public), 0);
+}
+
+#[test]
+fn a_stranger_reads_or_writes_a_table() {
+    let mut db = Db::new();
+    let tables = column::<String>(
+        &mut db.admin,
+        "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'chatbot_sync'::regnamespace AND relkind IN ('r', 'v')",
+    );
+    assert!(tables.len() >= 5);
+    let mut stranger = db.session("stranger");
+    for table in &tables {
+        assert_eq!(failure(&mut stranger, &format!("SELECT FROM {table}")).code, "42501", "{table}");
+        assert_eq!(failure(&mut stranger, &format!("DELETE FROM {table}")).code, "42501", "{table}");
+    }
+    let mut reader = db.session("reader");
+    assert_eq!(failure(&mut reader, "DELETE FROM chatbot_sync.source").code, "42501");
+    assert_eq!(failure(&mut reader, "SELECT FROM chatbot_sync.message").code, "42501");
+}
+
+#[test]
+fn an_applications_backup_cannot_read_something() {
+    let mut db = Db::new();
+    let missing = "SELECT count(*) FROM pg_class WHERE relnamespace = 'chatbot_sync'::regnamespace
+        AND (relkind IN ('r', 'v') AND NOT has_table_privilege('app', oid, 'SELECT, INSERT, UPDATE, DELETE')
+            OR relkind = 'S' AND NOT has_sequence_privilege('app', oid, 'SELECT, UPDATE, USAGE'))";
+    assert_eq!(one::<i64>(&mut db.admin, missing), 0);
+    let undumped =
+        "SELECT count(*) FROM pg_class WHERE relnamespace = 'chatbot_sync'::regnamespace AND relkind IN ('r', 'S')
+        AND oid <> ALL (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'chatbot_sync')";
+    assert_eq!(one::<i64>(&mut db.admin, undumped), 0);
+}
+
+#[test]
+fn a_grant_adds_to_the_level_before_or_revoke_leaves_something() {
+    let mut db = Db::new();
+    db.admin.batch_execute("SELECT chatbot_grant('app', 'read')").unwrap();
+    let mut app = db.session("app");
+    assert_eq!(failure(&mut app, "SELECT chatbot_embed_source(1, 'document', 1, 'x')").code, "42501");
+    app.batch_execute("SELECT chatbot_search(1, 'x')").unwrap();
+    db.admin.batch_execute("SELECT chatbot_revoke('app')").unwrap();
+    assert_eq!(failure(&mut app, "SELECT chatbot_search(1, 'x')").code, "42501");
+    let left = "SELECT count(*) FROM pg_shdepend WHERE refobjid = 'app'::regrole
+        AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    assert_eq!(one::<i64>(&mut db.admin, left), 0);
+}
+
+#[test]
+fn a_bad_grant_is_taken() {
+    let mut db = Db::new();
+    for (call, code) in [
+        ("chatbot_grant(NULL)", "22004"),
+        ("chatbot_grant('app', NULL)", "22004"),
+        ("chatbot_grant('app', 'owner')", "22023"),
+        ("chatbot_grant('nobody there')", "42704"),
+        ("chatbot_grant('public')", "42704"),
+        ("chatbot_revoke(NULL)", "22004"),
+    ] {
+        assert_eq!(failure(&mut db.admin, &format!("SELECT {call}")).code, code, "{call}");
+    }
+}

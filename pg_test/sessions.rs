@@ -1,0 +1,46 @@
+//! Conversations.
+
+use super::harness::{Db, column, failure, one};
+
+#[test]
+fn a_conversation_is_out_of_order_or_incomplete() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let id: String = one(&mut app, "SELECT chatbot_session_open(42, '{\"user\": 7}')::text");
+    let ids: Vec<i64> = ["('user', 'Hello')", "('assistant', 'Good day')", "('system', 'Be brief')"]
+        .iter()
+        .map(|m| one(&mut app, &format!("SELECT chatbot_session_add_message('{id}', {}", &m[1..])))
+        .collect();
+    assert!(ids.is_sorted());
+    let all = format!("SELECT role || ': ' || content FROM chatbot_session_messages('{id}')");
+    assert_eq!(column::<String>(&mut app, &all), ["user: Hello", "assistant: Good day", "system: Be brief"]);
+    let last = format!("SELECT content FROM chatbot_session_messages('{id}', 2)");
+    assert_eq!(column::<String>(&mut app, &last), ["Good day", "Be brief"]);
+    let stored = "SELECT chatbot_id || ' ' || metadata FROM chatbot_sync.session";
+    assert_eq!(one::<String>(&mut app, stored), "42 {\"user\": 7}");
+    assert_eq!(failure(&mut app, &format!("SELECT chatbot_session_messages('{id}', 0)")).code, "22023");
+}
+
+#[test]
+fn a_closed_session_takes_messages() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let id: String = one(&mut app, "SELECT chatbot_session_open(1)::text");
+    let close = format!("SELECT chatbot_session_close('{id}')");
+    assert!(one::<bool>(&mut app, &close));
+    assert!(!one::<bool>(&mut app, &close));
+    let failure = failure(&mut app, &format!("SELECT chatbot_session_add_message('{id}', 'user', 'Hello')"));
+    assert_eq!((failure.code.as_str(), failure.message), ("55000", format!("session {id} is closed")));
+    assert!(failure.hint.contains("chatbot_session_open()"));
+    assert!(column::<String>(&mut app, &format!("SELECT content FROM chatbot_session_messages('{id}')")).is_empty());
+}
+
+#[test]
+fn a_session_that_is_none_is_found() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    for id in ["00000000-0000-0000-0000-000000000000", "00000000-0001-8000-8000-000000000000"] {
+        assert_eq!(failure(&mut app, &format!("SELECT chatbot_session_messages('{id}')")).code, "P0002");
+        assert!(!one::<bool>(&mut app, &format!("SELECT chatbot_session_close('{id}')")));
+    }
+}

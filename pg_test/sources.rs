@@ -1,0 +1,323 @@
+//! Sources in the caller's transaction: embedded, edited, moved, deleted.
+
+use postgres::IsolationLevel;
+
+use super::harness::{Db, column, everything, failure, one, prose};
+
+const EMBED: &str = "SELECT status, chunks_created, embeddings_count, embeddings_reused, truncated
+    FROM chatbot_embed_source($1, 'document', $2, $3, $4)";
+
+fn embed(client: &mut impl postgres::GenericClient, chatbot: i64, id: i64, text: &str) -> (i32, i32) {
+    let metadata: Option<String> = Some("{}".to_owned());
+    let sql = EMBED.replace("$4", "$4::text::jsonb");
+    let row = client.query_one(&sql, &[&chatbot, &id, &text, &metadata]).unwrap();
+    assert_eq!(row.get::<_, &str>(0), "success");
+    assert_eq!(row.get::<_, i32>(1), row.get::<_, i32>(2));
+    (row.get(2), row.get(3))
+}
+
+#[test]
+fn a_new_source_is_not_whole() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let text = prose(100);
+    let (chunks, reused) = embed(&mut app, 1, 7, &text);
+    assert!(chunks > 5);
+    assert_eq!(reused, 0);
+    let sql = "SELECT count(*) FROM chatbot_sync.embedding e JOIN chatbot_chunk($$TEXT$$) c USING (chunk_index)
+        WHERE e.content = c.content AND e.start_offset = c.start_offset AND e.end_offset = c.end_offset
+            AND e.content = substr($$TEXT$$, e.start_offset + 1, e.end_offset - e.start_offset)
+            AND e.embedding = chatbot_embed(c.content)"
+        .replace("TEXT", &text);
+    assert_eq!(one::<i64>(&mut app, &sql), i64::from(chunks));
+    let state = "SELECT status || ' ' || chunk_count || ' ' || (content_hash = sha256(convert_to($$TEXT$$, 'UTF8')))
+        FROM chatbot_sync.source WHERE (chatbot_id, source_type, source_id) = (1, 'document', 7)"
+        .replace("TEXT", &text);
+    assert_eq!(one::<String>(&mut app, &state), format!("synced {chunks} true"));
+}
+
+#[test]
+fn vectors_are_not_those_of_their_transaction() {
+    let db = Db::new();
+    let (mut app, mut other) = (db.session("app"), db.session("app"));
+    embed(&mut app, 1, 1, &prose(50));
+    let before = everything(&mut other);
+    let mut tx = app.transaction().unwrap();
+    embed(&mut tx, 1, 1, "Another text about refunds.");
+    embed(&mut tx, 1, 2, "A second source about parcels.");
+    let seen = "SELECT count(*) FROM chatbot_search(1, 'refunds and parcels', 10)";
+    assert_eq!(tx.query_one(seen, &[]).unwrap().get::<_, i64>(0), 2);
+    assert_eq!(everything(&mut other), before);
+    tx.rollback().unwrap();
+    assert_eq!(everything(&mut other), before);
+}
+
+#[test]
+fn a_savepoint_does_not_bring_the_old_vectors_back() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    embed(&mut app, 1, 1, &prose(50));
+    let before = everything(&mut app);
+    let mut tx = app.transaction().unwrap();
+    let mut inner = tx.savepoint("s").unwrap();
+    embed(&mut inner, 1, 1, "Another text.");
+    inner.rollback().unwrap();
+    tx.commit().unwrap();
+    assert_eq!(everything(&mut app), before);
+}
+
+#[test]
+fn an_unchanged_source_is_written_again() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let text = prose(100);
+    let (chunks, _) = embed(&mut app, 1, 1, &text);
+    let before = everything(&mut app);
+    assert_eq!(embed(&mut app, 1, 1, &text), (chunks, chunks));
+    assert_eq!(everything(&mut app), before);
+}
+
+#[test]
+fn an_edit_costs_the_document() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let text = prose(700);
+    let (chunks, _) = embed(&mut app, 1, 1, &text);
+    for (at, new) in [(20, "A sentence that is new at the start. "), (30_000, "Another one amid. "), (45_000, "Late. ")]
+    {
+        let at = text[at..].find(". ").unwrap() + at + 2;
+        let edited = format!("{}{new}{}", &text[..at], &text[at..]);
+        let (now, reused) = embed(&mut app, 1, 1, &edited);
+        assert!(now - reused <= 3, "{} of {now} embedded again", now - reused);
+        let shifted = "SELECT count(*) FROM chatbot_sync.embedding
+            WHERE content <> substr($$TEXT$$, start_offset + 1, end_offset - start_offset)"
+            .replace("TEXT", &edited);
+        assert_eq!(one::<i64>(&mut app, &shifted), 0);
+        let indexes = column::<i32>(&mut app, "SELECT chunk_index FROM chatbot_sync.embedding ORDER BY 1");
+        assert_eq!(indexes, (0..now).collect::<Vec<_>>());
+        assert_eq!(embed(&mut app, 1, 1, &text).0, chunks);
+    }
+}
+
+#[test]
+fn rows_that_an_edit_does_not_touch_are_rewritten() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let text = prose(400);
+    embed(&mut app, 1, 1, &text);
+    let rows = "SELECT content || xmin || ctid FROM chatbot_sync.embedding ORDER BY chunk_index";
+    let before = column::<String>(&mut app, rows);
+    // A word of the same length: nothing moves.
+    let edited = text.replacen("Sentence 200 ", "Sentense 200 ", 1);
+    assert_ne!(edited, text);
+    let (chunks, reused) = embed(&mut app, 1, 1, &edited);
+    let after = column::<String>(&mut app, rows);
+    let same = after.iter().filter(|row| before.contains(row)).count();
+    assert!(chunks - reused <= 3 && reused > 10);
+    assert_eq!(same, usize::try_from(reused).unwrap());
+}
+
+#[test]
+fn changed_metadata_costs_an_embedding() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let sql = |metadata: &str| {
+        format!(
+            "SELECT embeddings_reused = embeddings_count FROM chatbot_embed_source(1, 'link', 1, $${}$$, '{metadata}')",
+            prose(100)
+        )
+    };
+    assert!(!one::<bool>(&mut app, &sql(r#"{"lang": "en"}"#)));
+    let before = column::<String>(&mut app, "SELECT embedding::text FROM chatbot_sync.embedding ORDER BY chunk_index");
+    assert!(one::<bool>(&mut app, &sql(r#"{"lang": "en", "price": 12345678901234567890.123456789}"#)));
+    let after = column::<String>(&mut app, "SELECT embedding::text FROM chatbot_sync.embedding ORDER BY chunk_index");
+    assert_eq!(before, after);
+    let lost = "SELECT count(*) FROM (SELECT metadata FROM chatbot_sync.embedding UNION ALL
+        SELECT metadata FROM chatbot_sync.source) AS m
+        WHERE metadata <> '{\"lang\": \"en\", \"price\": 12345678901234567890.123456789}'";
+    assert_eq!(one::<i64>(&mut app, lost), 0);
+}
+
+#[test]
+fn metadata_and_text_that_change_together_are_not_both_stored() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let text = prose(100);
+    embed(&mut app, 1, 1, &text);
+    app.batch_execute(&format!("SELECT chatbot_embed_source(1, 'document', 1, $$New. {text}$$, '{{\"a\": 1}}')"))
+        .unwrap();
+    let sql = "SELECT count(*) FROM chatbot_sync.embedding WHERE metadata <> '{\"a\": 1}'";
+    assert_eq!(one::<i64>(&mut app, sql), 0);
+}
+
+#[test]
+fn a_cut_off_source_is_not_marked() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    app.batch_execute("SET chatbot_sync.max_chunks = 3").unwrap();
+    let sql = format!("SELECT truncated FROM chatbot_embed_source(1, 'document', 1, $${}$$)", prose(200));
+    assert!(one::<bool>(&mut app, &sql));
+    assert!(one::<bool>(&mut app, &sql));
+    assert!(one::<bool>(&mut app, "SELECT truncated AND chunk_count = 3 FROM chatbot_sync.source"));
+    app.batch_execute("RESET chatbot_sync.max_chunks").unwrap();
+    assert!(!one::<bool>(&mut app, &sql));
+}
+
+#[test]
+fn a_changed_setting_is_not_noticed() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let text = prose(60);
+    let (chunks, _) = embed(&mut app, 1, 1, &text);
+    app.batch_execute("SET chatbot_sync.chunk_size = 300; SET chatbot_sync.chunk_overlap = 40").unwrap();
+    let (smaller, _) = embed(&mut app, 1, 1, &text);
+    assert!(smaller > 2 * chunks);
+    let longest = "SELECT max(length(content)) FROM chatbot_sync.embedding";
+    assert!(one::<i32>(&mut app, longest) <= 300);
+}
+
+#[test]
+fn blank_content_is_an_error_or_keeps_old_chunks() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    embed(&mut app, 1, 1, &prose(20));
+    assert_eq!(embed(&mut app, 1, 1, " \n\t"), (0, 0));
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
+    assert_eq!(one::<String>(&mut app, "SELECT status FROM chatbot_sync.source"), "synced");
+    assert_eq!(embed(&mut app, 1, 2, ""), (0, 0));
+}
+
+#[test]
+fn the_same_text_twice_in_a_source_is_one_chunk() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    app.batch_execute("SET chatbot_sync.chunk_size = 40; SET chatbot_sync.chunk_overlap = 0").unwrap();
+    let text = "The same line of text again.\n\n".repeat(5);
+    assert_eq!(embed(&mut app, 1, 1, &text), (5, 0));
+    assert_eq!(embed(&mut app, 1, 1, &text[30..]), (4, 4));
+    assert_eq!(embed(&mut app, 1, 1, &format!("{text}Another line that comes after.")), (6, 4));
+}
+
+#[test]
+fn a_deleted_source_is_found() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let (chunks, _) = embed(&mut app, 1, 1, &prose(40));
+    embed(&mut app, 1, 2, "Another source stays.");
+    let sql = "SELECT status || ' ' || deleted_count FROM chatbot_delete_source(1, 'document', 1)";
+    assert_eq!(one::<String>(&mut app, sql), format!("success {chunks}"));
+    assert_eq!(one::<String>(&mut app, sql), "not_found 0");
+    assert_eq!(column::<i64>(&mut app, "SELECT DISTINCT source_id FROM chatbot_sync.embedding"), [2]);
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 1);
+}
+
+#[test]
+fn cleanup_leaves_something_or_takes_another_chatbots() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let (chunks, _) = embed(&mut app, 1, 1, &prose(40));
+    embed(&mut app, 2, 1, "Of another chatbot.");
+    app.batch_execute("SELECT chatbot_session_add_message(chatbot_session_open(1), 'user', 'Hello')").unwrap();
+    app.batch_execute("SELECT chatbot_session_open(2)").unwrap();
+    let sql = "SELECT status || ' ' || chatbot_id || ' ' || embeddings_deleted || ' ' || sessions_deleted FROM chatbot_cleanup(1)";
+    assert_eq!(one::<String>(&mut app, sql), format!("success 1 {chunks} 1"));
+    assert_eq!(one::<String>(&mut app, sql), "success 1 0 0");
+    for table in ["source", "embedding", "session", "message"] {
+        let left = column::<i64>(&mut app, &format!("SELECT chatbot_id FROM chatbot_sync.{table}"));
+        assert!(left.iter().all(|id| *id == 2), "{table}");
+    }
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 1);
+}
+
+#[test]
+fn two_sessions_that_make_one_source_mix_their_chunks() {
+    let db = Db::new();
+    let (mut first, mut second) = (db.session("app"), db.session("app"));
+    let mut watcher = db.other();
+    let pid: i32 = one(&mut second, "SELECT pg_backend_pid()");
+    let mut tx = first.transaction().unwrap();
+    embed(&mut tx, 1, 1, &prose(50));
+    let text = prose(60).replace("tells", "says");
+    let expected = text.clone();
+    let waiting = std::thread::spawn(move || embed(&mut second, 1, 1, &text));
+    wait_for_lock(&mut watcher, pid);
+    tx.commit().unwrap();
+    let (chunks, reused) = waiting.join().unwrap();
+    assert_eq!(reused, 0);
+    let sql = "SELECT count(*) FROM chatbot_sync.embedding JOIN chatbot_chunk($$TEXT$$) c USING (chunk_index, content)"
+        .replace("TEXT", &expected);
+    assert_eq!(one::<i64>(&mut first, &sql), i64::from(chunks));
+    assert_eq!(one::<i64>(&mut first, "SELECT count(*) FROM chatbot_sync.embedding"), i64::from(chunks));
+}
+
+#[test]
+fn repeatable_read_stores_what_it_did_not_see() {
+    let db = Db::new();
+    let (mut first, mut second) = (db.session("app"), db.session("app"));
+    embed(&mut first, 1, 1, "One text.");
+    let mut old = second.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().unwrap();
+    old.query_one("SELECT count(*) FROM chatbot_sync.source", &[]).unwrap();
+    // Another source: no conflict.
+    embed(&mut first, 1, 2, "Another source.");
+    embed(&mut old, 1, 3, "A third source.");
+    // The same source, written since: only a retry can be right.
+    embed(&mut first, 1, 1, "A newer text.");
+    let error = old.query_one(&EMBED.replace("$4", "'{}'"), &[&1i64, &1i64, &"An older text."]).unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "40001");
+    drop(old);
+    assert_eq!(
+        column::<String>(&mut first, "SELECT content FROM chatbot_sync.embedding ORDER BY source_id"),
+        ["A newer text.", "Another source."]
+    );
+}
+
+#[test]
+fn a_chunk_has_no_source() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    let sql =
+        "INSERT INTO chatbot_sync.embedding SELECT 1, 1, 1, 1, 0, 0, 1, 'document', chatbot_embed('x'), '{}', 'x'";
+    assert_eq!(failure(&mut app, sql).code, "23503");
+}
+
+#[test]
+fn dropping_the_extension_and_making_it_again_breaks_a_session() {
+    let mut db = Db::new();
+    let admin = &mut db.admin;
+    embed(admin, 1, 1, &prose(20));
+    let ask = "SELECT count(*) FROM chatbot_search(1, 'number', 3)";
+    assert_eq!(one::<i64>(admin, ask), 3);
+    admin.batch_execute("DROP EXTENSION chatbot_sync; DROP EXTENSION vector; CREATE SCHEMA \"Vec tor\";").unwrap();
+    admin.batch_execute("CREATE EXTENSION vector SCHEMA \"Vec tor\"; CREATE EXTENSION chatbot_sync;").unwrap();
+    embed(admin, 1, 1, &prose(20));
+    assert_eq!(one::<i64>(admin, ask), 3);
+    admin.batch_execute("ALTER EXTENSION vector SET SCHEMA pg_catalog").ok();
+    admin.batch_execute("CREATE SCHEMA other; ALTER EXTENSION vector SET SCHEMA other").unwrap();
+    assert_eq!(one::<i64>(admin, ask), 3);
+}
+
+#[test]
+fn a_search_path_or_a_schema_is_expected() {
+    let mut db = Db::new();
+    let admin = &mut db.admin;
+    admin
+        .batch_execute(
+            "DROP EXTENSION chatbot_sync; DROP EXTENSION vector; CREATE SCHEMA \"Vec tor\"; CREATE SCHEMA \"Their functions\";
+             CREATE EXTENSION vector SCHEMA \"Vec tor\"; CREATE EXTENSION chatbot_sync SCHEMA \"Their functions\"; SELECT \"Their functions\".chatbot_grant('app');",
+        )
+        .unwrap();
+    let mut app = db.session("app");
+    // Names that stand in the way, first in the path.
+    app.batch_execute(
+        "CREATE TEMP TABLE source (a int); CREATE TEMP TABLE embedding (a int); SET search_path = pg_temp;
+         SELECT \"Their functions\".chatbot_embed_source(1, 'document', 1, 'Refunds take ten days.');",
+    )
+    .unwrap();
+    let sql = "SELECT content FROM \"Their functions\".chatbot_search(1, 'How long does a refund take?')";
+    assert_eq!(column::<String>(&mut app, sql), ["Refunds take ten days."]);
+}
+
+fn wait_for_lock(watcher: &mut postgres::Client, pid: i32) {
+    let sql = format!("SELECT coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity WHERE pid = {pid}");
+    while !one::<bool>(watcher, &sql) {}
+}

@@ -1,0 +1,61 @@
+-- What comes last, when every function is there: nothing is PUBLIC's, and each object says what it is.
+
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN
+        SELECT d.objid::regprocedure
+        FROM pg_catalog.pg_depend d
+        JOIN pg_catalog.pg_extension e ON d.refobjid = e.oid AND e.extname = 'chatbot_sync'
+        WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.refclassid = 'pg_catalog.pg_extension'::regclass
+            AND d.deptype = 'e'
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', f);
+    END LOOP;
+END
+$$;
+
+COMMENT ON SCHEMA chatbot_sync IS 'Tables of the extension chatbot_sync: use its functions chatbot_*() to write to them.';
+
+COMMENT ON TABLE chatbot_sync.model IS 'What vectors are made with: provider, model, dimensions and prefixes. One is active.';
+COMMENT ON COLUMN chatbot_sync.model.document_prefix IS 'Put before a chunk when it is embedded.';
+COMMENT ON COLUMN chatbot_sync.model.query_prefix IS 'Put before a query when it is embedded.';
+COMMENT ON COLUMN chatbot_sync.model.active IS 'New vectors are made with it, and searches use it.';
+
+COMMENT ON TABLE chatbot_sync.source IS 'One row for each document or link that a chatbot knows.';
+COMMENT ON COLUMN chatbot_sync.source.chatbot_id IS 'The tenant.';
+COMMENT ON COLUMN chatbot_sync.source.source_type IS 'document or link.';
+COMMENT ON COLUMN chatbot_sync.source.status IS 'synced: the vectors are those of the content; pending: they will be; error: see error and error_code.';
+COMMENT ON COLUMN chatbot_sync.source.error_code IS 'SQLSTATE of the last failure.';
+COMMENT ON COLUMN chatbot_sync.source.attempts IS 'Failed attempts since the last success.';
+COMMENT ON COLUMN chatbot_sync.source.next_attempt_at IS 'Not tried before; NULL where it is not tried again by itself.';
+COMMENT ON COLUMN chatbot_sync.source.truncated IS 'The content went on after chatbot_sync.max_chunks chunks: the rest is not searched.';
+COMMENT ON COLUMN chatbot_sync.source.content_hash IS 'sha256(convert_to(content, ''UTF8'')) of what the vectors were made from.';
+COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with.';
+
+COMMENT ON TABLE chatbot_sync.embedding IS 'One row for each chunk and model: the text, where it stands in the source, and its vector.';
+COMMENT ON COLUMN chatbot_sync.embedding.chunk_id IS 'Stays with a chunk when an edit before it moves it.';
+COMMENT ON COLUMN chatbot_sync.embedding.chunk_index IS 'Place in the source, from 0.';
+COMMENT ON COLUMN chatbot_sync.embedding.start_offset IS 'First character in the source, from 0.';
+COMMENT ON COLUMN chatbot_sync.embedding.end_offset IS 'The character after the last.';
+COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata.';
+
+COMMENT ON TABLE chatbot_sync.session IS 'Conversations with a chatbot.';
+COMMENT ON COLUMN chatbot_sync.session.id IS 'UUID version 8: 64 bits are the chatbot''s id, 58 are random.';
+COMMENT ON TABLE chatbot_sync.message IS 'What was said in a conversation.';
+
+COMMENT ON FUNCTION chatbot_embed_source IS 'Chunks and embeds a source and stores the vectors, in this transaction; embeds only what changed.';
+COMMENT ON FUNCTION chatbot_delete_source IS 'Forgets a source and its vectors.';
+COMMENT ON FUNCTION chatbot_cleanup IS 'Forgets everything about a chatbot: sources, vectors and sessions.';
+COMMENT ON FUNCTION chatbot_embed IS 'The vector of a text, as a document or as a query.';
+COMMENT ON FUNCTION chatbot_chunk IS 'How a text is cut into chunks.';
+COMMENT ON FUNCTION chatbot_search IS 'The chunks of a chatbot that are nearest to a query in meaning.';
+COMMENT ON FUNCTION chatbot_session_open IS 'Opens a conversation with a chatbot.';
+COMMENT ON FUNCTION chatbot_session_add_message IS 'Adds a message to a conversation.';
+COMMENT ON FUNCTION chatbot_session_messages IS 'The messages of a conversation, oldest first; with max_messages the latest ones.';
+COMMENT ON FUNCTION chatbot_session_close IS 'Closes a conversation; false if it was closed or there is none.';
+COMMENT ON FUNCTION chatbot_grant IS 'Gives a role exactly the rights of a level: app, read or admin.';
+COMMENT ON FUNCTION chatbot_revoke IS 'Takes from a role all that chatbot_grant() gave.';
+COMMENT ON FUNCTION chatbot_sync.functions_of IS 'The functions of a level of chatbot_grant().';
+COMMENT ON FUNCTION chatbot_sync.schemas_of_functions IS 'The schemas that chatbot_grant() has to open.';

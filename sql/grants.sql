@@ -1,0 +1,91 @@
+-- Who may do what. Nothing is PUBLIC's; chatbot_grant() gives a role one of three levels.
+
+-- Which level has which function is written here and nowhere else. A level has what stands in it and in those before it.
+CREATE FUNCTION chatbot_sync.functions_of(level text) RETURNS SETOF regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.oid::regprocedure
+    FROM pg_proc p
+    JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+    JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'chatbot_sync'
+    JOIN (VALUES
+        ('chatbot_search', 1), ('chatbot_embed', 1), ('chatbot_chunk', 1),
+        ('chatbot_embed_source', 2), ('chatbot_delete_source', 2), ('chatbot_cleanup', 2),
+        ('chatbot_session_open', 2), ('chatbot_session_add_message', 2), ('chatbot_session_messages', 2),
+        ('chatbot_session_close', 2)
+    ) AS f (name, least) ON f.name = p.proname
+    WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
+$$;
+
+-- Where our functions and pgvector's operators are, as far as not everybody may look there anyway.
+CREATE FUNCTION chatbot_sync.schemas_of_functions() RETURNS SETOF name
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT DISTINCT n.nspname
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname IN ('chatbot_sync', 'vector') AND NOT EXISTS (
+        SELECT FROM aclexplode(n.nspacl) AS a WHERE a.grantee = 0 AND a.privilege_type = 'USAGE')
+$$;
+
+CREATE FUNCTION chatbot_revoke(role_name name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    f regprocedure;
+    s name;
+BEGIN
+    IF role_name IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'role_name is NULL', HINT = 'Name a role.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
+        RAISE undefined_object USING
+            MESSAGE = format('role "%s" does not exist', role_name), HINT = 'Nothing is granted to PUBLIC.';
+    END IF;
+    FOR f IN SELECT chatbot_sync.functions_of('admin') LOOP
+        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM %I', f, role_name);
+    END LOOP;
+    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA chatbot_sync FROM %I', role_name);
+    EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA chatbot_sync FROM %I', role_name);
+    EXECUTE format('REVOKE ALL ON SCHEMA chatbot_sync FROM %I', role_name);
+    FOR s IN SELECT chatbot_sync.schemas_of_functions() LOOP
+        EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM %I', s, role_name);
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION chatbot_grant(role_name name, level text DEFAULT 'app') RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    f regprocedure;
+    s name;
+BEGIN
+    IF role_name IS NULL OR level IS NULL THEN
+        RAISE null_value_not_allowed USING
+            MESSAGE = format('%s is NULL', CASE WHEN role_name IS NULL THEN 'role_name' ELSE 'level' END),
+            HINT = 'Name a role, and one of the levels app, read, admin.';
+    END IF;
+    IF level NOT IN ('app', 'read', 'admin') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('level is "%s", expected one of app, read, admin', level),
+            HINT = 'app: an application''s role; read: search and status; admin: an application''s role that also chooses the model.';
+    END IF;
+    -- The level is what the role has afterwards, not what is added.
+    PERFORM @extschema@.chatbot_revoke(role_name);
+    EXECUTE format('GRANT USAGE ON SCHEMA chatbot_sync TO %I', role_name);
+    FOR s IN SELECT chatbot_sync.schemas_of_functions() LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', s, role_name);
+    END LOOP;
+    FOR f IN SELECT chatbot_sync.functions_of(level) LOOP
+        EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', f, role_name);
+    END LOOP;
+    IF level = 'read' THEN
+        EXECUTE format('GRANT SELECT ON chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.model TO %I', role_name);
+    ELSE
+        -- An application's own backup reads all of it, and its restore writes all of it.
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA chatbot_sync TO %I', role_name);
+        EXECUTE format('GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA chatbot_sync TO %I', role_name);
+    END IF;
+END
+$$;

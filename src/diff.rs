@@ -1,0 +1,60 @@
+//! Old chunks and new chunks in, what to do out: keep, embed, drop.
+
+use std::collections::{HashMap, VecDeque};
+
+/// What to do about a source whose text changed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Diff {
+    /// For each new chunk the old one (by position in the list) with the same text, whose vector it keeps.
+    pub kept: Vec<Option<usize>>,
+    /// The old chunks that no new one has the text of, in ascending order.
+    pub dropped: Vec<usize>,
+}
+
+/// Pairs new chunks with old ones of the same text: where a text occurs more than once, the one in the same place first.
+pub fn diff<T: AsRef<str>>(old: &[T], new: &[&str]) -> Diff {
+    let mut kept: Vec<Option<usize>> =
+        new.iter().enumerate().map(|(at, text)| old.get(at).filter(|o| o.as_ref() == *text).map(|_| at)).collect();
+    let mut free: HashMap<&str, VecDeque<usize>> = HashMap::new();
+    for (at, text) in old.iter().enumerate() {
+        if kept.get(at).is_none_or(Option::is_none) {
+            free.entry(text.as_ref()).or_default().push_back(at);
+        }
+    }
+    for (slot, text) in kept.iter_mut().zip(new) {
+        if slot.is_none() {
+            *slot = free.get_mut(text).and_then(VecDeque::pop_front);
+        }
+    }
+    let mut dropped: Vec<usize> = free.into_values().flatten().collect();
+    dropped.sort_unstable();
+    Diff { kept, dropped }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(old: &str, new: &str) -> (Vec<Option<usize>>, Vec<usize>) {
+        let split = |s: &'static str| s.split_whitespace().collect::<Vec<_>>();
+        let (old, new) = (split(old.to_owned().leak()), split(new.to_owned().leak()));
+        let Diff { kept, dropped } = diff(&old, &new);
+        (kept, dropped)
+    }
+
+    #[test]
+    fn an_unchanged_chunk_is_embedded_again() {
+        assert_eq!(of("a b c", "a x c"), (vec![Some(0), None, Some(2)], vec![1]));
+        assert_eq!(of("a b c", "x a b c"), (vec![None, Some(0), Some(1), Some(2)], vec![]));
+        assert_eq!(of("a b c", "b c"), (vec![Some(1), Some(2)], vec![0]));
+        assert_eq!(of("", "a"), (vec![None], vec![]));
+        assert_eq!(of("a b", ""), (vec![], vec![0, 1]));
+    }
+
+    #[test]
+    fn two_chunks_of_one_text_share_a_vector_row() {
+        assert_eq!(of("a a", "a a a"), (vec![Some(0), Some(1), None], vec![]));
+        assert_eq!(of("a b a", "b a"), (vec![Some(1), Some(0)], vec![2]));
+        assert_eq!(of("a a b", "b a"), (vec![Some(2), Some(1)], vec![0]));
+    }
+}

@@ -1,0 +1,40 @@
+//! chatbot_sync keeps a chatbot's knowledge in step with the rows that own it, inside Postgres: it cuts their text into
+//! chunks, gets an embedding for each and stores them in the transaction of the row itself.
+//!
+//! The pure layer knows no Postgres, builds with `--no-default-features` and is tested with plain `cargo test`:
+//! - [`chunk`]: text in, ranges out
+//! - [`diff`]: old chunks and new chunks in, keep or embed or drop out
+//! - [`error`]: what can go wrong
+//! - [`provider`]: where embeddings come from
+//! - [`session_id`]: ids of sessions
+//!
+//! The shell, feature `pg`, is `pg`: what SQL sees of it stands in `pg/api.rs`, what it sends in `pg/store.rs`.
+
+pub mod chunk;
+pub mod diff;
+pub mod error;
+pub mod provider;
+pub mod session_id;
+
+#[cfg(feature = "pg")]
+pub mod pg;
+
+#[cfg(feature = "pg")]
+::pgrx::pg_module_magic!(name, version);
+
+#[cfg(all(feature = "pg", any(test, feature = "pg_test")))]
+#[path = "../pg_test/mod.rs"]
+mod tests;
+
+/// What `cargo pgrx test` asks for; it has to stand at the crate's root.
+#[cfg(all(feature = "pg", test))]
+pub mod pg_test {
+    /// Called once before the server starts.
+    pub fn setup(_options: Vec<&str>) {}
+
+    /// Lines for the test server's postgresql.conf.
+    #[must_use]
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec![]
+    }
+}

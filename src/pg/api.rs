@@ -1,0 +1,211 @@
+//! What SQL sees: a signature each, and one line of what it does. Nothing is STRICT, so that a NULL gets an error that
+//! names it.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::{Uuid, name};
+
+use super::jsonb::Jsonb;
+use super::vector::Vector;
+use super::{args, guc, model, search, session, store, sync};
+use crate::chunk::chunk;
+use crate::error::Error;
+
+#[pg_extern]
+fn chatbot_embed_source(
+    chatbot_id: Option<i64>,
+    source_type: Option<&str>,
+    source_id: Option<i64>,
+    content: Option<&str>,
+    metadata: default!(Option<Jsonb>, "'{}'"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(status, String),
+            name!(chatbot_id, i64),
+            name!(source_type, String),
+            name!(source_id, i64),
+            name!(chunks_created, i32),
+            name!(embeddings_count, i32),
+            name!(embeddings_reused, i32),
+            name!(truncated, bool),
+        ),
+    >,
+    ErrorReport,
+> {
+    let key = args::source(chatbot_id, source_type, source_id)?;
+    let content = args::given("content", content)?;
+    let done = sync::embed_source(&key, content, &args::metadata(metadata)?)?;
+    Ok(TableIterator::once((
+        "success".to_owned(),
+        key.chatbot_id,
+        key.source_type.to_owned(),
+        key.source_id,
+        done.chunks,
+        done.chunks,
+        done.reused,
+        done.truncated,
+    )))
+}
+
+#[pg_extern]
+fn chatbot_delete_source(
+    chatbot_id: Option<i64>,
+    source_type: Option<&str>,
+    source_id: Option<i64>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(status, String),
+            name!(chatbot_id, i64),
+            name!(source_type, String),
+            name!(source_id, i64),
+            name!(deleted_count, i64),
+        ),
+    >,
+    ErrorReport,
+> {
+    let key = args::source(chatbot_id, source_type, source_id)?;
+    let deleted = store::delete_source(&key)?;
+    let status = if deleted.is_some() { "success" } else { "not_found" };
+    Ok(TableIterator::once((
+        status.to_owned(),
+        key.chatbot_id,
+        key.source_type.to_owned(),
+        key.source_id,
+        deleted.unwrap_or(0),
+    )))
+}
+
+#[pg_extern]
+fn chatbot_cleanup(
+    chatbot_id: Option<i64>,
+) -> Result<
+    TableIterator<
+        'static,
+        (name!(status, String), name!(chatbot_id, i64), name!(embeddings_deleted, i64), name!(sessions_deleted, i64)),
+    >,
+    ErrorReport,
+> {
+    let chatbot_id = args::id("chatbot_id", chatbot_id)?;
+    let (embeddings, sessions) = store::cleanup(chatbot_id)?;
+    Ok(TableIterator::once(("success".to_owned(), chatbot_id, embeddings, sessions)))
+}
+
+#[pg_extern(stable)]
+fn chatbot_embed(
+    content: Option<&str>,
+    input_type: default!(Option<&str>, "'document'"),
+) -> Result<Vector, ErrorReport> {
+    let content = args::given("content", content)?;
+    args::word("input_type", input_type, &model::INPUT_TYPES)?;
+    Ok(Vector(model::embed_one(&model::for_reading()?, content)?))
+}
+
+#[pg_extern(stable)]
+fn chatbot_chunk(
+    content: Option<&str>,
+    chunk_size: default!(Option<i32>, "NULL"),
+    chunk_overlap: default!(Option<i32>, "NULL"),
+    max_chunks: default!(Option<i32>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (name!(chunk_index, i32), name!(start_offset, i32), name!(end_offset, i32), name!(content, String)),
+    >,
+    ErrorReport,
+> {
+    let content = args::given("content", content)?;
+    let params = guc::chunk_params(chunk_size, chunk_overlap, max_chunks)?;
+    let rows: Vec<_> = chunk(content, &params)
+        .chunks
+        .iter()
+        .zip(0..)
+        .map(|(c, at)| (at, sync::int(c.start_char), sync::int(c.end_char), content[c.start..c.end].to_owned()))
+        .map(|(at, start, end, text)| Ok((at, start?, end?, text)))
+        .collect::<Result<_, Error>>()?;
+    Ok(TableIterator::new(rows))
+}
+
+#[pg_extern(stable)]
+fn chatbot_search(
+    chatbot_id: Option<i64>,
+    query: Option<&str>,
+    max_results: default!(Option<i32>, "5"),
+    source_types: default!(Option<Vec<Option<String>>>, "NULL"),
+    metadata_filter: default!(Option<Jsonb>, "NULL"),
+    min_similarity: default!(Option<f32>, "NULL"),
+    mode: default!(Option<&str>, "'vector'"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(source_type, String),
+            name!(source_id, i64),
+            name!(chunk_index, i32),
+            name!(content, String),
+            name!(similarity, f32),
+            name!(score, f32),
+            name!(metadata, Jsonb),
+        ),
+    >,
+    ErrorReport,
+> {
+    let question =
+        search::Question { chatbot_id, query, max_results, source_types, metadata_filter, min_similarity, mode };
+    let found = search::search(question)?;
+    Ok(TableIterator::new(
+        found
+            .into_iter()
+            .map(|f| (f.source_type, f.source_id, f.chunk_index, f.content, f.similarity, f.similarity, f.metadata)),
+    ))
+}
+
+#[pg_extern]
+fn chatbot_session_open(
+    chatbot_id: Option<i64>,
+    metadata: default!(Option<Jsonb>, "'{}'"),
+) -> Result<Uuid, ErrorReport> {
+    Ok(session::open(args::id("chatbot_id", chatbot_id)?, args::metadata(metadata)?)?)
+}
+
+#[pg_extern]
+fn chatbot_session_add_message(
+    session_id: Option<Uuid>,
+    role: Option<&str>,
+    content: Option<&str>,
+    metadata: default!(Option<Jsonb>, "'{}'"),
+) -> Result<i64, ErrorReport> {
+    let session_id = args::given("session_id", session_id)?;
+    let role = args::word("role", role, &session::ROLES)?;
+    Ok(session::add_message(session_id, role, args::given("content", content)?, args::metadata(metadata)?)?)
+}
+
+#[pg_extern(stable)]
+fn chatbot_session_messages(
+    session_id: Option<Uuid>,
+    max_messages: default!(Option<i32>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(message_id, i64),
+            name!(role, String),
+            name!(content, String),
+            name!(metadata, Jsonb),
+            name!(created_at, TimestampWithTimeZone),
+        ),
+    >,
+    ErrorReport,
+> {
+    let messages = session::messages(args::given("session_id", session_id)?, max_messages)?;
+    Ok(TableIterator::new(messages))
+}
+
+#[pg_extern]
+fn chatbot_session_close(session_id: Option<Uuid>) -> Result<bool, ErrorReport> {
+    Ok(session::close(args::given("session_id", session_id)?)?)
+}

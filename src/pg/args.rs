@@ -1,0 +1,58 @@
+//! Arguments as SQL gives them, checked.
+
+use super::jsonb::Jsonb;
+use super::store::SourceKey;
+use crate::error::{Error, Result};
+
+/// The kinds of source.
+pub const SOURCE_TYPES: [&str; 2] = ["document", "link"];
+/// Metadata goes to every chunk of a source, so it has to stay small.
+const METADATA_LIMIT: usize = 64 * 1024;
+
+/// A value that must be there.
+pub fn given<T>(name: &'static str, value: Option<T>) -> Result<T> {
+    value.ok_or(Error::NullArgument { name })
+}
+
+/// An id: 1 or more.
+pub fn id(name: &'static str, value: Option<i64>) -> Result<i64> {
+    match given(name, value)? {
+        id if id > 0 => Ok(id),
+        id => Err(Error::invalid(name, id, "1 or more")),
+    }
+}
+
+/// One of the words that a parameter takes.
+pub fn word<'a>(name: &'static str, value: Option<&'a str>, known: &[&str]) -> Result<&'a str> {
+    match given(name, value)? {
+        word if known.contains(&word) => Ok(word),
+        word => Err(Error::unknown(name, word, known)),
+    }
+}
+
+/// The key of a source.
+pub fn source<'a>(
+    chatbot_id: Option<i64>,
+    source_type: Option<&'a str>,
+    source_id: Option<i64>,
+) -> Result<SourceKey<'a>> {
+    Ok(SourceKey {
+        chatbot_id: id("chatbot_id", chatbot_id)?,
+        source_type: word("source_type", source_type, &SOURCE_TYPES)?,
+        source_id: id("source_id", source_id)?,
+    })
+}
+
+/// A JSON object that is not too large.
+pub fn metadata(value: Option<Jsonb>) -> Result<Jsonb> {
+    let value = given("metadata", value)?;
+    if !value.is_object() {
+        return Err(Error::invalid("metadata", value.kind(), "an object"));
+    }
+    match value.as_str().len() {
+        got if got > METADATA_LIMIT => {
+            Err(Error::TooLarge { what: "metadata", got, limit: METADATA_LIMIT, unit: "bytes" })
+        }
+        _ => Ok(value),
+    }
+}

@@ -1,0 +1,26 @@
+//! The shell: everything that knows Postgres.
+
+mod api;
+mod args;
+mod guc;
+#[allow(unsafe_code)]
+mod jsonb;
+mod model;
+mod report;
+mod search;
+mod session;
+mod store;
+mod sync;
+#[allow(unsafe_code)]
+mod vector;
+
+::pgrx::extension_sql_file!("../../sql/schema.sql", name = "schema", bootstrap);
+::pgrx::extension_sql_file!("../../sql/grants.sql", name = "grants");
+::pgrx::extension_sql_file!("../../sql/final.sql", name = "final", finalize);
+
+/// Called by Postgres when it loads the library.
+#[allow(non_snake_case)]
+#[::pgrx::pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    guc::define();
+}

@@ -1,0 +1,60 @@
+//! Conversations with a chatbot.
+
+use pgrx::{Uuid, pg_sys};
+
+use super::jsonb::Jsonb;
+use super::store::{self, Message};
+use crate::error::{Error, Result};
+use crate::session_id;
+
+/// Who says a message.
+pub const ROLES: [&str; 3] = ["user", "assistant", "system"];
+
+/// Opens a session: its id.
+#[allow(unsafe_code)]
+pub fn open(chatbot_id: i64, metadata: Jsonb) -> Result<Uuid> {
+    let mut random = [0u8; 8];
+    // SAFETY: the buffer has the length that is told.
+    if !unsafe { pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len()) } {
+        return Err(Error::Internal("the system gives no random numbers".to_owned()));
+    }
+    let id = Uuid::from_bytes(session_id::new(chatbot_id, u64::from_ne_bytes(random)));
+    store::insert_session(chatbot_id, id, metadata)?;
+    Ok(id)
+}
+
+/// Adds a message to an open session: its id.
+pub fn add_message(session: Uuid, role: &str, content: &str, metadata: Jsonb) -> Result<i64> {
+    let chatbot_id = chatbot_id(session)?;
+    match store::lock_session(chatbot_id, session)? {
+        Some(true) => store::insert_message(chatbot_id, session, role, content, metadata),
+        Some(false) => Err(Error::SessionClosed { id: session.to_string() }),
+        None => Err(not_found(session)),
+    }
+}
+
+/// The messages of a session.
+pub fn messages(session: Uuid, max_messages: Option<i32>) -> Result<Vec<Message>> {
+    if let Some(n) = max_messages.filter(|n| *n < 1) {
+        return Err(Error::invalid("max_messages", n, "1 or more, or NULL for all"));
+    }
+    let chatbot_id = chatbot_id(session)?;
+    if !store::has_session(chatbot_id, session)? {
+        return Err(not_found(session));
+    }
+    store::messages(chatbot_id, session, max_messages.map(i64::from))
+}
+
+/// Closes a session. False where it is not open.
+pub fn close(session: Uuid) -> Result<bool> {
+    session_id::chatbot_id(*session.as_bytes())
+        .map_or(Ok(false), |chatbot_id| store::close_session(chatbot_id, session))
+}
+
+fn chatbot_id(session: Uuid) -> Result<i64> {
+    session_id::chatbot_id(*session.as_bytes()).ok_or_else(|| not_found(session))
+}
+
+fn not_found(session: Uuid) -> Error {
+    Error::SessionNotFound { id: session.to_string() }
+}

@@ -1,0 +1,150 @@
+//! A source in the caller's transaction: text in, vectors stored.
+
+use sha2::{Digest, Sha256};
+
+use super::jsonb::Jsonb;
+use super::store::{self, ModelRow, NewChunk, Place, SourceKey, SourceRow, SourceState};
+use super::{guc, model};
+use crate::chunk::{Chunks, Params, chunk};
+use crate::diff::{Diff, diff};
+use crate::error::{Error, Result};
+
+/// Changes when the chunker cuts differently, so that sources are cut anew when they are next embedded.
+const CHUNKER_VERSION: i32 = 1;
+
+/// What became of a source.
+#[derive(Debug, Clone, Copy)]
+pub struct Synced {
+    /// Chunks that it has.
+    pub chunks: i32,
+    /// Of those, how many kept their vectors.
+    pub reused: i32,
+    /// Whether its end was cut off.
+    pub truncated: bool,
+}
+
+/// Makes the stored chunks those of `content`, embedding only texts that are new.
+///
+/// The source's row is locked first, so that two syncs of one source come one after the other. Only a source that is new
+/// cannot be locked: then the row is made last before its chunks, and whoever comes second starts over with it.
+pub fn embed_source(key: &SourceKey, content: &str, metadata: &Jsonb) -> Result<Synced> {
+    let params = guc::chunk_params(None, None, None)?;
+    let model = model::for_writing()?;
+    let target = Target { key, content, metadata, params, model, hash: Sha256::digest(content).to_vec() };
+    loop {
+        if let Some(synced) = target.attempt()? {
+            return Ok(synced);
+        }
+    }
+}
+
+/// What a source is to become.
+struct Target<'a> {
+    key: &'a SourceKey<'a>,
+    content: &'a str,
+    metadata: &'a Jsonb,
+    params: Params,
+    model: ModelRow,
+    hash: Vec<u8>,
+}
+
+impl Target<'_> {
+    /// None where another transaction made the source meanwhile.
+    fn attempt(&self) -> Result<Option<Synced>> {
+        let row = store::lock_source(self.key, self.metadata)?;
+        if let Some(row) = row.as_ref().filter(|row| self.is_what(row)) {
+            if !row.same_metadata {
+                store::update_metadata(self.key, self.metadata)?;
+            }
+            return Ok(Some(Synced { chunks: row.chunk_count, reused: row.chunk_count, truncated: row.truncated }));
+        }
+
+        let Chunks { chunks, truncated } = chunk(self.content, &self.params);
+        if truncated {
+            self.warn_truncated(chunks.last().map_or(0, |c| c.end_char));
+        }
+        let texts: Vec<&str> = chunks.iter().map(|c| &self.content[c.start..c.end]).collect();
+        let old = if row.is_some() { store::chunks(self.key, self.model.id)? } else { Vec::new() };
+        let Diff { kept, dropped } = diff(&old, &texts);
+        let new: Vec<usize> = (0..texts.len()).filter(|&at| kept[at].is_none()).collect();
+        let vectors = model::embed(&self.model, &new.iter().map(|&at| texts[at]).collect::<Vec<_>>())?;
+
+        let state = SourceState {
+            content_hash: self.hash.clone(),
+            chunking: self.chunking(),
+            model_id: self.model.id,
+            chunk_count: int(texts.len())?,
+            truncated,
+            metadata: self.metadata.clone(),
+        };
+        match &row {
+            None if !store::insert_source(self.key, &state)? => return Ok(None),
+            None => {}
+            Some(row) => {
+                store::update_source(self.key, &state)?;
+                if row.model_id.is_some_and(|id| id != self.model.id) {
+                    store::delete_other_models(self.key, self.model.id)?;
+                }
+            }
+        }
+        let places = chunks
+            .iter()
+            .enumerate()
+            .map(|(at, c)| Ok(Place { index: int(at)?, start: int(c.start_char)?, end: int(c.end_char)? }))
+            .collect::<Result<Vec<Place>>>()?;
+        store::delete_chunks(self.key, self.model.id, dropped.iter().map(|&at| old[at].chunk_id).collect())?;
+        let moves: Vec<(i32, Place)> = kept
+            .iter()
+            .zip(&places)
+            .filter_map(|(kept, &place)| kept.map(|at| (&old[at], place)))
+            .filter(|(old, place)| old.place != *place)
+            .map(|(old, place)| (old.chunk_id, place))
+            .collect();
+        store::move_chunks(self.key, self.model.id, &moves)?;
+        if row.is_some_and(|row| !row.same_metadata) {
+            store::update_metadata(self.key, self.metadata)?;
+        }
+        let free = old.iter().map(|c| c.chunk_id).max().map_or(0, |id| id + 1);
+        let inserts = new
+            .iter()
+            .zip(vectors)
+            .zip(free..)
+            .map(|((&at, vector), chunk_id)| NewChunk { chunk_id, place: places[at], content: texts[at], vector })
+            .collect();
+        store::insert_chunks(self.key, self.model.id, self.metadata, inserts)?;
+        Ok(Some(Synced { chunks: state.chunk_count, reused: state.chunk_count - int(new.len())?, truncated }))
+    }
+
+    /// Whether the stored vectors are what they would become.
+    fn is_what(&self, row: &SourceRow) -> bool {
+        row.synced
+            && row.content_hash.as_ref() == Some(&self.hash)
+            && row.model_id == Some(self.model.id)
+            && row.chunking.as_ref() == Some(&self.chunking())
+    }
+
+    fn chunking(&self) -> Vec<i32> {
+        let Params { size, overlap, max_chunks } = self.params;
+        let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks)]
+    }
+
+    fn warn_truncated(&self, end: usize) {
+        let SourceKey { chatbot_id, source_type, source_id } = self.key;
+        pgrx::warning!(
+            "{source_type} {source_id} of chatbot {chatbot_id} is longer than {} chunks: what comes after character {end} \
+             is not embedded (chatbot_sync.max_chunks)",
+            self.params.max_chunks
+        );
+    }
+}
+
+/// A count as SQL has it.
+pub fn int(n: usize) -> Result<i32> {
+    i32::try_from(n).map_err(|_| Error::TooLarge {
+        what: "content",
+        got: n,
+        limit: i32::MAX as usize,
+        unit: "characters",
+    })
+}

