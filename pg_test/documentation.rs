@@ -1,1 +1,93 @@
-//! What the documents say.
+//! What the README says is what happens.
+
+use super::harness::{Db, column, one};
+
+const README: &str = include_str!("../README.md");
+
+/// The rows of the table under a heading, as cells.
+fn table(heading: &str) -> Vec<Vec<&'static str>> {
+    let section = README.split(&format!("\n### {heading}\n")).nth(1).unwrap();
+    let lines = section.split("\n#").next().unwrap().lines().filter(|l| l.starts_with("| "));
+    lines.skip(1).map(|l| l.trim_matches('|').split(" | ").map(|c| c.trim().trim_matches('`')).collect()).collect()
+}
+
+#[test]
+fn a_statement_of_the_readme_fails() {
+    let mut db = Db::without_extension();
+    db.admin
+        .batch_execute("DROP ROLE IF EXISTS odoo; DROP ROLE IF EXISTS reports; CREATE ROLE odoo; CREATE ROLE reports")
+        .unwrap();
+    let blocks: Vec<&str> = README.split("```sql\n").skip(1).map(|b| b.split("```").next().unwrap()).collect();
+    assert!(blocks.len() > 12);
+    // The first one is the appetizer: it takes the extension and a table for granted.
+    for block in &blocks[1..] {
+        db.admin.batch_execute(block).unwrap_or_else(|error| panic!("{error:?}\n{block}"));
+    }
+    db.admin.batch_execute(blocks[0]).unwrap();
+    db.admin.batch_execute("DROP OWNED BY odoo; DROP ROLE odoo; DROP ROLE reports").unwrap();
+}
+
+#[test]
+fn a_function_table_or_setting_is_not_in_the_readme() {
+    let mut db = Db::new();
+    let ours =
+        "FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'chatbot_sync' AND d.deptype = 'e'";
+    let calls = format!(
+        "SELECT format('%s(%s)', p.proname, pg_get_function_arguments(p.oid)) {ours} JOIN pg_proc p ON p.oid = d.objid
+         WHERE d.classid = 'pg_proc'::regclass AND p.pronamespace = 'public'::regnamespace"
+    );
+    let casts = ["::text[]", "::text", "::jsonb", "::name", "::real", "::integer"];
+    let plain =
+        |call: &str| casts.iter().fold(call.to_owned(), |c, cast| c.replace(cast, "")).replace("integer", "int");
+    let documented: Vec<&str> = table("Functions").iter().map(|row| row[0]).collect();
+    for call in column::<String>(&mut db.admin, &calls) {
+        let call = plain(&call);
+        assert!(documented.contains(&call.as_str()), "{call}");
+    }
+    let tables = "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'chatbot_sync'::regnamespace AND relkind IN ('r', 'v')";
+    let documented: Vec<&str> = table("Tables").iter().map(|row| row[0]).collect();
+    assert_eq!(sorted(column::<String>(&mut db.admin, tables)), sorted(documented));
+    let settings = "SELECT name || ' ' || boot_val FROM pg_settings WHERE name LIKE 'chatbot_sync.%'";
+    db.admin.batch_execute("SELECT chatbot_chunk('')").unwrap();
+    let documented: Vec<String> = table("Settings").iter().map(|row| format!("{} {}", row[0], row[1])).collect();
+    assert_eq!(sorted(column::<String>(&mut db.admin, settings)), sorted(documented));
+}
+
+#[test]
+fn an_sqlstate_is_not_in_the_readme_or_is_another() {
+    let mut db = Db::new();
+    let rows = table("Errors");
+    for row in &rows {
+        let sql = format!(
+            "CREATE OR REPLACE FUNCTION pg_temp.code() RETURNS text LANGUAGE plpgsql AS
+             $$ BEGIN RAISE {}; EXCEPTION WHEN OTHERS THEN RETURN SQLSTATE; END $$",
+            row[1]
+        );
+        db.admin.batch_execute(&sql).unwrap();
+        assert_eq!(one::<String>(&mut db.admin, "SELECT pg_temp.code()"), row[0], "{}", row[1]);
+    }
+    let used = include_str!("../src/pg/report.rs").split("PgSqlErrorCode::ERRCODE_").skip(1);
+    let mut used: Vec<String> =
+        used.map(|s| s.split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap().to_lowercase()).collect();
+    used.dedup();
+    let documented: Vec<&str> = rows.iter().map(|row| row[1]).collect();
+    assert_eq!(sorted(used), sorted(documented));
+}
+
+#[test]
+fn an_object_has_no_comment() {
+    let mut db = Db::new();
+    let silent = "SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend d
+        JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'chatbot_sync' AND d.deptype = 'e'
+        LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+        WHERE (d.classid IN ('pg_proc'::regclass, 'pg_namespace'::regclass) OR c.relkind IN ('r', 'v'))
+            AND obj_description(d.objid, d.classid::regclass::name) IS NULL
+            AND pg_describe_object(d.classid, d.objid, 0) NOT IN ('schema tests', 'function tests.server_starts()')";
+    assert_eq!(column::<String>(&mut db.admin, silent), [""; 0]);
+}
+
+fn sorted<T: Into<String>>(items: Vec<T>) -> Vec<String> {
+    let mut items: Vec<String> = items.into_iter().map(Into::into).collect();
+    items.sort();
+    items
+}

@@ -34,6 +34,15 @@ pub(crate) struct Failure {
 impl Db {
     /// A new database with the extension, and the roles `app`, `reader` and `stranger`, the first two with their levels.
     pub fn new() -> Self {
+        Self::from_template("with_extension")
+    }
+
+    /// A new database as Postgres makes it.
+    pub fn without_extension() -> Self {
+        Self::from_template("template0")
+    }
+
+    fn from_template(template: &str) -> Self {
         static TEMPLATE: OnceLock<()> = OnceLock::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         TEMPLATE.get_or_init(|| {
@@ -56,7 +65,7 @@ impl Db {
         let mut maker = connect("postgres", None);
         // One at a time: two copies of a template get in each other's way, and a session that just left it may linger.
         maker.batch_execute("SELECT pg_advisory_lock(1)").unwrap();
-        while let Err(error) = maker.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE with_extension")) {
+        while let Err(error) = maker.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")) {
             assert_eq!(error.code().map(|c| c.code()), Some("55006"), "{error}");
         }
         Self { admin: connect(&name, None), name }

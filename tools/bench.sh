@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# The figures of bench/README.md, as ratios within one run. Uses the manual that the demo uses, and a throw-away cluster.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/env.sh
+. tools/cluster.sh
+set_up
+
+say "chunks: quality and speed on the manual"
+fetch_manual || die "the benchmarks need the manual: no network?"
+python3 tools/pages.py "$MANUAL" >"$DEV/pages.csv" 2>/dev/null
+python3 - "$DEV" <<'PY'
+import csv, pathlib, sys
+csv.field_size_limit(1 << 30)
+folder = pathlib.Path(sys.argv[1])
+(folder / "pages").mkdir(exist_ok=True)
+for number, _, content in csv.reader((folder / "pages.csv").open(newline="")):
+    (folder / "pages" / f"{number}.txt").write_text(content)
+PY
+cargo run -q --release --manifest-path bench/chunker/Cargo.toml -- "$DEV/pages"
+
+say "store: against COPY BINARY and against Python"
+install_extension
+start_cluster
+query "CREATE TABLE page (id bigint PRIMARY KEY, title text, content text)" "\copy page FROM $DEV/pages.csv CSV" \
+    "CREATE EXTENSION chatbot_sync CASCADE" "VACUUM ANALYZE page"
+[ -x "$DEV/venv/bin/python" ] || python3 -m venv "$DEV/venv" || { need virtualenv python3-venv; python3 -m venv "$DEV/venv"; }
+"$DEV/venv/bin/python" -c 'import model2vec, psycopg' 2>/dev/null || "$DEV/venv/bin/pip" install -q model2vec 'psycopg[binary]'
+"$DEV/venv/bin/python" bench/store.py "host=$CLUSTER user=postgres dbname=postgres"

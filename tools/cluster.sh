@@ -1,0 +1,55 @@
+# A throw-away cluster with the extension, and the manual as text; to be sourced after env.sh.
+
+install_extension() {
+    say "building the extension for Postgres $PG_MAJOR (some minutes the first time)"
+    cargo pgrx install --release --no-default-features --features "pg$PG_MAJOR" --pg-config "$PG_CONFIG" ||
+        die "the extension does not build, or $PG_CONFIG's Postgres may not be written to"
+}
+
+# Sets MANUAL: Debian's package of the PostgreSQL manual, unpacked and not installed. Fails where it is not to be had.
+fetch_manual() {
+    local apt=$DEV/apt options version
+    MANUAL=$DEV/manual
+    [ ! -d "$MANUAL" ] || return 0
+    say "fetching the PostgreSQL manual"
+    command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+    options=(-qq -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=)
+    (
+        cd "$apt"
+        apt-get "${options[@]}" update || exit 1
+        for version in 15 16 17 18; do
+            ! apt-get "${options[@]}" download "postgresql-doc-$version" || exit 0
+        done
+        exit 1
+    ) >/dev/null 2>&1 || return 1
+    dpkg -x "$apt"/postgresql-doc-*.deb "$MANUAL.new" && mv "$MANUAL.new" "$MANUAL" && rm -r "$apt"
+}
+
+# Sets CLUSTER, the folder of the cluster and of its socket.
+start_cluster() {
+    local bin
+    bin=$("$PG_CONFIG" --bindir)
+    CLUSTER=$(mktemp -d "${TMPDIR:-/tmp}/chatbot_sync.XXXXXX")
+    trap stop_cluster EXIT
+    say "starting a throw-away cluster in $CLUSTER"
+    unprivileged "$bin/initdb" -D "$CLUSTER/data" -U postgres -A trust --no-locale -E UTF8 >/dev/null
+    unprivileged "$bin/pg_ctl" -D "$CLUSTER/data" -w -l "$CLUSTER/log" \
+        -o "-c listen_addresses= -c unix_socket_directories=$CLUSTER -c max_wal_size=4GB" start >/dev/null ||
+        { cat "$CLUSTER/log"; exit 1; }
+}
+
+stop_cluster() {
+    unprivileged "$("$PG_CONFIG" --bindir)/pg_ctl" -D "$CLUSTER/data" -m immediate stop >/dev/null 2>&1 || true
+    rm -rf "$CLUSTER"
+}
+
+psql_cluster() {
+    "$("$PG_CONFIG" --bindir)/psql" -X -q -v ON_ERROR_STOP=1 -h "$CLUSTER" -U postgres -d postgres "$@"
+}
+
+query() { # STATEMENT...
+    local statement options=()
+    for statement in "$@"; do options+=(-c "$statement"); done
+    psql_cluster "${options[@]}" >/dev/null
+}

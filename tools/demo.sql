@@ -1,0 +1,77 @@
+\set QUIET 1
+\set ON_ERROR_STOP 1
+\pset footer off
+\pset border 0
+\pset tuples_only off
+SET client_min_messages = notice;
+\echo
+\echo '--- An application has a table of documents. Here it is the manual, a page a row.'
+\set ECHO queries
+CREATE TABLE page (id bigint PRIMARY KEY, title text, content text);
+\set ECHO none
+\copy page FROM pstdin CSV
+\set ECHO queries
+
+SELECT count(*) AS pages, sum(length(content)) AS characters FROM page;
+
+\echo '--- The extension: no key, no network, no other service.'
+CREATE EXTENSION chatbot_sync CASCADE;
+
+\echo '--- Chatbot 1 learns every page. Chunks, vectors and the application''s own rows could be one transaction;'
+\echo '--- here each hundred pages are one, so that you see it work.'
+DO $$
+DECLARE
+    p record;
+    n int := 0;
+    chunks int := 0;
+    began timestamptz := clock_timestamp();
+BEGIN
+    FOR p IN SELECT * FROM page ORDER BY id LOOP
+        SELECT chunks + chunks_created INTO chunks
+        FROM chatbot_embed_source(1, 'document', p.id, p.content, jsonb_build_object('title', p.title));
+        n := n + 1;
+        IF n % 100 = 0 THEN
+            COMMIT;
+            RAISE NOTICE '% pages, % chunks, % s', n, chunks, round(extract(epoch FROM clock_timestamp() - began), 1);
+        END IF;
+    END LOOP;
+    RAISE NOTICE '% pages, % chunks, % s', n, chunks, round(extract(epoch FROM clock_timestamp() - began), 1);
+END
+$$;
+
+SELECT count(*) AS sources, sum(chunk_count) AS chunks, count(*) FILTER (WHERE truncated) AS cut_off,
+    pg_size_pretty(pg_total_relation_size('chatbot_sync.embedding')) AS size
+FROM chatbot_sync.source;
+
+\echo '--- Ask it, in plain words.'
+PREPARE ask (text) AS
+    SELECT round(similarity::numeric, 3) AS score, metadata ->> 'title' AS page,
+        substr(regexp_replace(content, '\s+', ' ', 'g'), 1, 76) AS text
+    FROM chatbot_search(1, $1, 3);
+EXECUTE ask ('How do I restore a dump into a new database?');
+EXECUTE ask ('How often should I vacuum a table?');
+EXECUTE ask ('What happens when two transactions wait for each other?');
+EXECUTE ask ('How do I change the type of a column?');
+EXECUTE ask ('How do I make a standby server for failover?');
+
+\echo '--- Somebody puts a sentence into the middle of a long page. Only what changed is embedded again.'
+\set ECHO none
+SELECT id AS longest FROM page WHERE length(content) < 60000 ORDER BY length(content) DESC LIMIT 1 \gset
+\set ECHO queries
+UPDATE page
+SET content = overlay(content PLACING 'A sentence that is new. ' FROM position('. ' IN substr(content, length(content) / 2)) + length(content) / 2 + 1 FOR 0)
+WHERE id = :longest;
+SELECT title, chunks_created AS chunks, embeddings_reused AS kept, chunks_created - embeddings_reused AS embedded_again
+FROM page, chatbot_embed_source(1, 'document', id, content, jsonb_build_object('title', title))
+WHERE id = :longest;
+
+\echo '--- A rollback takes the vectors with it.'
+BEGIN;
+SELECT status, embeddings_count FROM chatbot_embed_source(1, 'document', 1000000, 'The tea kitchen is on the third floor.');
+SELECT content FROM chatbot_search(1, 'where can I get tea?', 1);
+ROLLBACK;
+SELECT count(*) AS left_of_it FROM chatbot_sync.embedding WHERE source_id = 1000000;
+
+\echo '--- A page goes, then the chatbot.'
+SELECT status, deleted_count FROM chatbot_delete_source(1, 'document', :longest);
+SELECT * FROM chatbot_cleanup(1);
