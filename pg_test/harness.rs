@@ -32,7 +32,7 @@ pub(crate) struct Failure {
 }
 
 impl Db {
-    /// A new database with the extension, and the roles `app`, `reader` and `stranger`, the first two with their levels.
+    /// A new database with the extension, and the roles `app`, `reader` and `boss` with their levels, and `stranger` without.
     pub fn new() -> Self {
         Self::from_template("with_extension")
     }
@@ -49,15 +49,16 @@ impl Db {
             let mut client = connect("postgres", None);
             client
                 .batch_execute(
-                    "DROP ROLE IF EXISTS app; DROP ROLE IF EXISTS reader; DROP ROLE IF EXISTS stranger;
-                     CREATE ROLE app LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE stranger LOGIN;",
+                    "DROP ROLE IF EXISTS app; DROP ROLE IF EXISTS reader; DROP ROLE IF EXISTS stranger; DROP ROLE IF EXISTS boss;
+                     CREATE ROLE boss LOGIN; CREATE ROLE app LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE stranger LOGIN;",
                 )
                 .unwrap();
             client.batch_execute("CREATE DATABASE with_extension").unwrap();
             connect("with_extension", None)
                 .batch_execute(
                     "CREATE EXTENSION chatbot_sync CASCADE;
-                     SELECT chatbot_grant('app'); SELECT chatbot_grant('reader', 'read');",
+                     SELECT chatbot_grant('app'); SELECT chatbot_grant('reader', 'read');
+                     SELECT chatbot_grant('boss', 'admin');",
                 )
                 .unwrap();
         });
@@ -122,7 +123,7 @@ pub(crate) fn failure(client: &mut Client, sql: &str) -> Failure {
 
 /// Everything that is stored, as one text to compare.
 pub(crate) fn everything(client: &mut Client) -> String {
-    let tables = ["source", "embedding", "model", "session", "message"];
+    let tables = ["source", "embedding", "model", "session", "message", "sync_log"];
     let all = tables.map(|t| {
         format!("SELECT string_agg(t::text || xmin || ctid, E'\\n' ORDER BY t::text) FROM chatbot_sync.{t} t")
     });

@@ -12,6 +12,10 @@ mod documentation;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
+mod mock;
+#[cfg(test)]
 mod privileges;
 #[cfg(test)]
 mod providers;

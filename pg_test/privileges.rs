@@ -3,7 +3,7 @@
 use super::harness::{Db, column, failure, one};
 
 /// A call of every function, each of which works for a superuser.
-const CALLS: [(&str, &str); 12] = [
+const CALLS: [(&str, &str); 13] = [
     ("read", "chatbot_chunk('A text.')"),
     ("read", "chatbot_embed('A text.')"),
     ("read", "chatbot_search(1, 'A text.')"),
@@ -14,6 +14,7 @@ const CALLS: [(&str, &str); 12] = [
     ("app", "chatbot_session_messages('00000000-0001-8000-8000-000000000000')"),
     ("app", "chatbot_session_close('00000000-0001-8000-8000-000000000000')"),
     ("app", "chatbot_cleanup(1)"),
+    ("admin", "chatbot_set_model('local', 'minilm-static-256')"),
     ("owner", "chatbot_grant('stranger')"),
     ("owner", "chatbot_revoke('app')"),
 ];
@@ -21,7 +22,9 @@ const CALLS: [(&str, &str); 12] = [
 #[test]
 fn a_role_may_do_more_or_less_than_its_level() {
     let db = Db::new();
-    for (role, levels) in [("stranger", &[][..]), ("reader", &["read"]), ("app", &["read", "app"])] {
+    for (role, levels) in
+        [("stranger", &[][..]), ("reader", &["read"]), ("app", &["read", "app"]), ("boss", &["read", "app", "admin"])]
+    {
         let mut session = db.session(role);
         for (level, call) in CALLS {
             let sql = format!("SELECT * FROM {call}");

@@ -19,6 +19,7 @@ $$;
 COMMENT ON SCHEMA chatbot_sync IS 'Tables of the extension chatbot_sync: use its functions chatbot_*() to write to them.';
 
 COMMENT ON TABLE chatbot_sync.model IS 'What vectors are made with: provider, model, dimensions and prefixes. One is active.';
+COMMENT ON COLUMN chatbot_sync.model.shortened IS 'The provider is asked for this many dimensions, which are not the model''s own.';
 COMMENT ON COLUMN chatbot_sync.model.document_prefix IS 'Put before a chunk when it is embedded.';
 COMMENT ON COLUMN chatbot_sync.model.query_prefix IS 'Put before a query when it is embedded.';
 COMMENT ON COLUMN chatbot_sync.model.active IS 'New vectors are made with it, and searches use it.';
@@ -41,6 +42,15 @@ COMMENT ON COLUMN chatbot_sync.embedding.start_offset IS 'First character in the
 COMMENT ON COLUMN chatbot_sync.embedding.end_offset IS 'The character after the last.';
 COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata.';
 
+COMMENT ON TABLE chatbot_sync.sync_log IS 'What each sync that embedded something took. Trim it as you like: nothing depends on it.';
+COMMENT ON COLUMN chatbot_sync.sync_log.chunks IS 'Chunks that the source has.';
+COMMENT ON COLUMN chatbot_sync.sync_log.embedded IS 'Of those, how many were embedded; the others kept their vectors.';
+COMMENT ON COLUMN chatbot_sync.sync_log.requests IS 'Requests to the provider, repeated ones counted again.';
+COMMENT ON COLUMN chatbot_sync.sync_log.inputs IS 'Texts in them.';
+COMMENT ON COLUMN chatbot_sync.sync_log.tokens IS 'As the provider counts; 0 where it does not say.';
+COMMENT ON COLUMN chatbot_sync.sync_log.embedding_ms IS 'Milliseconds for embedding.';
+COMMENT ON COLUMN chatbot_sync.sync_log.total_ms IS 'Milliseconds in all.';
+
 COMMENT ON TABLE chatbot_sync.session IS 'Conversations with a chatbot.';
 COMMENT ON COLUMN chatbot_sync.session.id IS 'UUID version 8: 64 bits are the chatbot''s id, 58 are random.';
 COMMENT ON TABLE chatbot_sync.message IS 'What was said in a conversation.';
@@ -48,6 +58,7 @@ COMMENT ON TABLE chatbot_sync.message IS 'What was said in a conversation.';
 COMMENT ON FUNCTION chatbot_embed_source IS 'Chunks and embeds a source and stores the vectors, in this transaction; embeds only what changed.';
 COMMENT ON FUNCTION chatbot_delete_source IS 'Forgets a source and its vectors.';
 COMMENT ON FUNCTION chatbot_cleanup IS 'Forgets everything about a chatbot: sources, vectors and sessions.';
+COMMENT ON FUNCTION chatbot_set_model IS 'Chooses the model that vectors are made with.';
 COMMENT ON FUNCTION chatbot_embed IS 'The vector of a text, as a document or as a query.';
 COMMENT ON FUNCTION chatbot_chunk IS 'How a text is cut into chunks.';
 COMMENT ON FUNCTION chatbot_search IS 'The chunks of a chatbot that are nearest to a query in meaning.';

@@ -48,11 +48,30 @@ pub enum Error {
         id: String,
     },
     /// The database's model is one that this version of the extension does not have.
-    #[error("this version has no model \"{model}\" of provider \"{provider}\"")]
+    #[error("this version has no model {model} of provider {provider}")]
     ModelUnknown {
         /// Who makes its vectors.
         provider: String,
         /// Its name there.
+        model: String,
+    },
+    /// A provider did not do its part.
+    #[error("{0}")]
+    Provider(Box<Fault>),
+    /// A provider is to be asked and nobody said where, or with which key, or the key may not be used.
+    #[error("{message}")]
+    NotConfigured {
+        /// What is missing.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The database has vectors that another model made.
+    #[error("the database has vectors of model {model} of provider {provider}")]
+    ModelInUse {
+        /// Who made them.
+        provider: String,
+        /// With which model.
         model: String,
     },
     /// pgvector's type is not there.
@@ -75,5 +94,124 @@ impl Error {
         let quoted: String = got.chars().take(SHOWN).collect();
         let dots = if quoted.len() < got.len() { "…" } else { "" };
         Self::invalid(name, format!("\"{quoted}{dots}\""), format!("one of {}", known.join(", ")))
+    }
+}
+
+/// How a provider failed, and what that means for trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// No connection: DNS, TCP, TLS, or it broke.
+    Unreachable,
+    /// No answer in the time that there was.
+    TimedOut,
+    /// 5xx, 408: its own failure.
+    Server,
+    /// 429: too much at once.
+    Throttled,
+    /// The plan's limit, or the bill: waiting does not help.
+    Quota,
+    /// 401, 403: the key.
+    Unauthorized,
+    /// 404: the model or the address.
+    NotFound,
+    /// 3xx: the address has moved; a key is not sent after it.
+    Redirect,
+    /// Other 4xx: this input, or this many.
+    Refused,
+    /// An answer of a wrong shape, length or number.
+    BadAnswer,
+    /// More than may be read.
+    AnswerTooLarge,
+}
+
+/// What to do about a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    /// Try again, a few times.
+    Transient,
+    /// Wait as long as is asked, then go on: no attempt was made.
+    Throttled,
+    /// One of several inputs may be to blame.
+    Input,
+    /// Only a person can help.
+    Permanent,
+}
+
+impl FaultKind {
+    /// What to do about it.
+    pub fn nature(self) -> Nature {
+        match self {
+            Self::Unreachable | Self::Server | Self::BadAnswer => Nature::Transient,
+            Self::Throttled => Nature::Throttled,
+            Self::Refused => Nature::Input,
+            Self::TimedOut
+            | Self::Quota
+            | Self::Unauthorized
+            | Self::NotFound
+            | Self::Redirect
+            | Self::AnswerTooLarge => Nature::Permanent,
+        }
+    }
+}
+
+/// A failed request, as far as a person has to know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// How.
+    pub kind: FaultKind,
+    /// Who.
+    pub provider: String,
+    /// Asked for which model.
+    pub model: String,
+    /// The HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// In its own words, or the client's: one line, without a key.
+    pub message: String,
+    /// How long it asks to wait.
+    pub retry_after: Option<std::time::Duration>,
+    /// Which of the inputs is to blame, where one is.
+    pub input: Option<usize>,
+    /// What that input is, for a person.
+    pub subject: Option<String>,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { provider, model, .. } = self;
+        match self.kind {
+            FaultKind::Unreachable => write!(f, "provider {provider} cannot be reached"),
+            FaultKind::TimedOut => write!(f, "provider {provider} did not answer in time"),
+            FaultKind::Server => write!(f, "provider {provider} failed"),
+            FaultKind::Throttled => write!(f, "provider {provider} is asked too much at once"),
+            FaultKind::Quota => write!(f, "the quota at provider {provider} is used up"),
+            FaultKind::Unauthorized => write!(f, "provider {provider} refuses the key"),
+            FaultKind::NotFound => write!(f, "provider {provider} knows no model {model} at its address"),
+            FaultKind::Redirect => write!(f, "provider {provider} is at another address"),
+            FaultKind::Refused => {
+                write!(f, "provider {provider} refuses {}", self.subject.as_deref().unwrap_or("a text"))
+            }
+            FaultKind::BadAnswer => write!(f, "provider {provider} gave an answer that cannot be right"),
+            FaultKind::AnswerTooLarge => write!(f, "provider {provider} gave an answer that is too large"),
+        }
+    }
+}
+
+impl Fault {
+    /// Model, status and the provider's words.
+    pub fn detail(&self) -> String {
+        let mut detail = format!("Model {}", self.model);
+        if let Some(status) = self.status {
+            detail += &format!(", HTTP status {status}");
+        }
+        if !self.message.is_empty() {
+            detail += &format!(": {}", self.message);
+        }
+        detail
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::Provider(Box::new(fault))
     }
 }

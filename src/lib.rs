@@ -2,19 +2,25 @@
 //! chunks, gets an embedding for each and stores them in the transaction of the row itself.
 //!
 //! The pure layer knows no Postgres, builds with `--no-default-features` and is tested with plain `cargo test`:
+//! - [`batch`]: texts to requests to vectors, in order, checked
 //! - [`chunk`]: text in, ranges out
 //! - [`diff`]: old chunks and new chunks in, keep or embed or drop out
 //! - [`error`]: what can go wrong
 //! - [`provider`]: where embeddings come from
+//! - [`retry`]: how long to wait
 //! - [`session_id`]: ids of sessions
+//! - [`transport`]: one request over HTTP
 //!
 //! The shell, feature `pg`, is `pg`: what SQL sees of it stands in `pg/api.rs`, what it sends in `pg/store.rs`.
 
+pub mod batch;
 pub mod chunk;
 pub mod diff;
 pub mod error;
 pub mod provider;
+pub mod retry;
 pub mod session_id;
+pub mod transport;
 
 #[cfg(feature = "pg")]
 pub mod pg;

@@ -11,6 +11,7 @@ use super::vector::Vector;
 use super::{args, guc, model, search, session, store, sync};
 use crate::chunk::chunk;
 use crate::error::Error;
+use crate::provider::InputType;
 
 #[pg_extern]
 fn chatbot_embed_source(
@@ -95,14 +96,30 @@ fn chatbot_cleanup(
     Ok(TableIterator::once(("success".to_owned(), chatbot_id, embeddings, sessions)))
 }
 
+#[pg_extern(security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn chatbot_set_model(
+    provider: Option<&str>,
+    model: Option<&str>,
+    dimensions: default!(Option<i32>, "NULL"),
+    document_prefix: default!(Option<&str>, "NULL"),
+    query_prefix: default!(Option<&str>, "NULL"),
+    options: default!(Option<Jsonb>, "'{}'"),
+) -> Result<i32, ErrorReport> {
+    Ok(model::set(model::Choice { provider, model, dimensions, document_prefix, query_prefix, options })?)
+}
+
 #[pg_extern(stable)]
 fn chatbot_embed(
     content: Option<&str>,
     input_type: default!(Option<&str>, "'document'"),
 ) -> Result<Vector, ErrorReport> {
     let content = args::given("content", content)?;
-    args::word("input_type", input_type, &model::INPUT_TYPES)?;
-    Ok(Vector(model::embed_one(&model::for_reading()?, content)?))
+    let input = match args::word("input_type", input_type, &model::INPUT_TYPES)? {
+        "query" => InputType::Query,
+        _ => InputType::Document,
+    };
+    Ok(Vector(model::embed_one(&model::for_reading()?, input, content)?))
 }
 
 #[pg_extern(stable)]

@@ -1,20 +1,73 @@
-//! Settings: how we run. What the vectors mean is in `chatbot_sync.model`.
+//! Settings: how we run, where data is sent and with which key. What the vectors mean is in `chatbot_sync.model`.
+
+use std::ffi::{CStr, CString};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::chunk::{MAX_CHUNK_SIZE, MAX_CHUNKS, Params};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::provider::{Endpoint, Provider, Secret, check_url};
+use crate::transport::HttpConfig;
+
+type Text = GucSetting<Option<CString>>;
 
 static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static CHUNK_OVERLAP: GucSetting<i32> = GucSetting::<i32>::new(200);
 static MAX_CHUNKS_A_SOURCE: GucSetting<i32> = GucSetting::<i32>::new(100);
+static SYNC_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
+static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
+static BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(100);
+static MAX_PARALLEL_REQUESTS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(3);
+static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(64 << 20);
+static PROXY: Text = Text::new(None);
+
+/// What a superuser says of a provider.
+struct ProviderSettings {
+    provider: &'static str,
+    url_name: &'static CStr,
+    url: Text,
+    key_name: &'static CStr,
+    key: Text,
+    key_file_name: &'static CStr,
+    key_file: Text,
+}
+
+/// A name as C has it. Evaluated by the compiler, which checks that it ends with its only zero.
+#[allow(clippy::panic)]
+const fn c(name: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(name.as_bytes()) {
+        Ok(name) => name,
+        Err(_) => panic!("no zero at the end of a name"),
+    }
+}
+
+macro_rules! provider_settings {
+    ($($provider:literal)*) => {
+        [$(ProviderSettings {
+            provider: $provider,
+            url_name: c(concat!("chatbot_sync.", $provider, "_url\0")),
+            url: Text::new(None),
+            key_name: c(concat!("chatbot_sync.", $provider, "_api_key\0")),
+            key: Text::new(None),
+            key_file_name: c(concat!("chatbot_sync.", $provider, "_api_key_file\0")),
+            key_file: Text::new(None),
+        }),*]
+    };
+}
+
+static PROVIDERS: [ProviderSettings; 7] =
+    provider_settings!("openai" "openai_compatible" "azure" "ollama" "cohere" "voyage" "gemini");
 
 /// Makes the settings known to Postgres.
 pub fn define() {
-    let int = |name, short, long, setting, least, most: usize| {
+    let int = |name, short, long, setting, least, most: usize, flags| {
         let most = i32::try_from(most).unwrap_or(i32::MAX);
-        GucRegistry::define_int_guc(name, short, long, setting, least, most, GucContext::Userset, GucFlags::default());
+        GucRegistry::define_int_guc(name, short, long, setting, least, most, GucContext::Userset, flags);
     };
+    let (plain, ms) = (GucFlags::default(), GucFlags::UNIT_MS);
     int(
         c"chatbot_sync.chunk_size",
         c"Longest chunk, in characters.",
@@ -22,6 +75,7 @@ pub fn define() {
         &CHUNK_SIZE,
         1,
         MAX_CHUNK_SIZE,
+        plain,
     );
     int(
         c"chatbot_sync.chunk_overlap",
@@ -30,6 +84,7 @@ pub fn define() {
         &CHUNK_OVERLAP,
         0,
         MAX_CHUNK_SIZE - 1,
+        plain,
     );
     int(
         c"chatbot_sync.max_chunks",
@@ -38,7 +93,88 @@ pub fn define() {
         &MAX_CHUNKS_A_SOURCE,
         1,
         MAX_CHUNKS,
+        plain,
     );
+    int(
+        c"chatbot_sync.sync_timeout",
+        c"How long a statement waits for a provider in all.",
+        c"Its transaction is open meanwhile. Attempts and waits that a provider asks for count.",
+        &SYNC_TIMEOUT,
+        1,
+        i32::MAX as usize,
+        ms,
+    );
+    int(
+        c"chatbot_sync.connect_timeout",
+        c"How long a connection to a provider may take.",
+        c"DNS, TCP and TLS.",
+        &CONNECT_TIMEOUT,
+        1,
+        i32::MAX as usize,
+        ms,
+    );
+    int(
+        c"chatbot_sync.batch_size",
+        c"Most texts in one request.",
+        c"The provider's own limits apply too.",
+        &BATCH_SIZE,
+        1,
+        2048,
+        plain,
+    );
+    int(
+        c"chatbot_sync.max_parallel_requests",
+        c"Most requests of a statement at the same time.",
+        c"Each has a thread and a connection.",
+        &MAX_PARALLEL_REQUESTS,
+        1,
+        64,
+        plain,
+    );
+    int(
+        c"chatbot_sync.max_attempts",
+        c"How often a request is sent that a provider fails to answer.",
+        c"Waits that a provider asks for with status 429 are no attempts.",
+        &MAX_ATTEMPTS,
+        1,
+        20,
+        plain,
+    );
+    GucRegistry::define_int_guc(
+        c"chatbot_sync.max_response_bytes",
+        c"Most bytes of an answer, decompressed.",
+        c"A longer one is refused while it arrives.",
+        &MAX_RESPONSE_BYTES,
+        1024,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_BYTE,
+    );
+    let secret = GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL;
+    let text = |name, short, long, setting, flags| {
+        GucRegistry::define_string_guc(name, short, long, setting, GucContext::Suset, flags);
+    };
+    text(
+        c"chatbot_sync.proxy",
+        c"Address of an HTTP proxy.",
+        c"None by default, whatever the environment says.",
+        &PROXY,
+        secret,
+    );
+    for p in &PROVIDERS {
+        let url = c"http or https, without user and password. Only a superuser chooses where data goes.";
+        text(p.url_name, c"Address of the provider.", url, &p.url, GucFlags::SUPERUSER_ONLY);
+        let key = c"Better kept in a file: see the setting whose name ends in _api_key_file.";
+        text(p.key_name, c"Key for the provider.", key, &p.key, secret);
+        let file = c"Read anew for each call. Nobody but its owner may read it.";
+        text(
+            p.key_file_name,
+            c"File that holds the key for the provider.",
+            file,
+            &p.key_file,
+            GucFlags::SUPERUSER_ONLY,
+        );
+    }
 }
 
 /// How to cut, by the settings; an argument comes before its setting.
@@ -48,4 +184,93 @@ pub fn chunk_params(size: Option<i32>, overlap: Option<i32>, max_chunks: Option<
         overlap.unwrap_or_else(|| CHUNK_OVERLAP.get()).into(),
         max_chunks.unwrap_or_else(|| MAX_CHUNKS_A_SOURCE.get()).into(),
     )
+}
+
+/// How long a statement may wait for a provider.
+pub fn sync_timeout() -> Duration {
+    millis(&SYNC_TIMEOUT)
+}
+
+/// Most texts in a request.
+pub fn batch_size() -> usize {
+    count(&BATCH_SIZE)
+}
+
+/// Most requests at the same time.
+pub fn max_parallel_requests() -> usize {
+    count(&MAX_PARALLEL_REQUESTS)
+}
+
+/// Attempts at a request.
+pub fn max_attempts() -> u32 {
+    u32::try_from(MAX_ATTEMPTS.get()).unwrap_or(1)
+}
+
+/// How to speak HTTP.
+pub fn http_config() -> HttpConfig {
+    HttpConfig {
+        connect_timeout: millis(&CONNECT_TIMEOUT),
+        max_response_bytes: u64::try_from(MAX_RESPONSE_BYTES.get()).unwrap_or(u64::MAX),
+        proxy: value(&PROXY),
+    }
+}
+
+/// Where a provider is asked, and with which key: the setting, else the file, else the server's environment.
+pub fn endpoint(provider: &dyn Provider) -> Result<Endpoint> {
+    let settings = PROVIDERS
+        .iter()
+        .find(|p| p.provider == provider.name())
+        .ok_or_else(|| Error::Internal(format!("provider {} has no settings", provider.name())))?;
+    let url_name = settings.url_name.to_str().unwrap_or("chatbot_sync.url");
+    let url = value(&settings.url).or_else(|| provider.default_url().map(str::to_owned)).ok_or_else(|| {
+        let hint = format!("A superuser runs: ALTER SYSTEM SET {url_name} = 'https://...'; SELECT pg_reload_conf();");
+        Error::NotConfigured {
+            message: format!("provider {} has no address: {url_name} is not set", provider.name()),
+            hint,
+        }
+    })?;
+    let key = match value(&settings.key) {
+        Some(key) => Some(Secret::new(key)),
+        None => match value(&settings.key_file) {
+            Some(path) => Some(read_key(&path)?),
+            None => provider.key_variables().iter().find_map(|v| std::env::var(v).ok()).map(Secret::new),
+        },
+    };
+    if key.is_none() && provider.needs_key() {
+        let file = settings.key_file_name.to_string_lossy();
+        let hint = format!("A superuser runs: ALTER SYSTEM SET {file} = '/path/to/file'; SELECT pg_reload_conf();");
+        return Err(Error::NotConfigured { message: format!("provider {} has no key", provider.name()), hint });
+    }
+    Ok(Endpoint { url: check_url(url_name, &url)?, key })
+}
+
+/// The key in a file, which nobody but its owner may read, and root's group where root owns it: as Postgres has it with
+/// keys for TLS.
+fn read_key(path: &str) -> Result<Secret> {
+    let refuse = |message: String, hint: &str| Error::NotConfigured { message, hint: hint.to_owned() };
+    let hint = "The server's own user has to be able to read it, and nobody else: chmod 600.";
+    let unreadable = |error: std::io::Error| refuse(format!("the key file {path} cannot be read: {error}"), hint);
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    let open = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+    if !metadata.is_file() || metadata.mode() & open != 0 {
+        return Err(refuse(format!("the key file {path} may be read by others, or is no file"), hint));
+    }
+    let key = std::fs::read_to_string(path).map_err(unreadable)?;
+    match key.trim() {
+        "" => Err(refuse(format!("the key file {path} is empty"), "It holds the key and nothing else.")),
+        key if key.chars().all(|c| c.is_ascii_graphic()) => Ok(Secret::new(key)),
+        _ => Err(refuse(format!("the key file {path} holds more than a key"), "It holds the key and nothing else.")),
+    }
+}
+
+fn value(setting: &Text) -> Option<String> {
+    setting.get().map(|s| s.to_string_lossy().into_owned()).filter(|s| !s.is_empty())
+}
+
+fn millis(setting: &GucSetting<i32>) -> Duration {
+    Duration::from_millis(u64::try_from(setting.get()).unwrap_or(0))
+}
+
+fn count(setting: &GucSetting<i32>) -> usize {
+    usize::try_from(setting.get()).unwrap_or(1)
 }

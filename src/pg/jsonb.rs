@@ -37,6 +37,12 @@ impl Jsonb {
     }
 }
 
+impl From<&serde_json::Map<String, serde_json::Value>> for Jsonb {
+    fn from(object: &serde_json::Map<String, serde_json::Value>) -> Self {
+        Self(serde_json::Value::Object(object.clone()).to_string())
+    }
+}
+
 impl FromDatum for Jsonb {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
         if is_null {

@@ -3,6 +3,7 @@
 mod api;
 mod args;
 mod guc;
+mod http;
 #[allow(unsafe_code)]
 mod jsonb;
 mod model;
@@ -11,6 +12,7 @@ mod search;
 mod session;
 mod store;
 mod sync;
+mod throttle;
 #[allow(unsafe_code)]
 mod vector;
 

@@ -1,40 +1,158 @@
-//! The model that vectors are made with, and texts to vectors.
+//! The model that vectors are made with: which one it is, choosing another, and texts to vectors.
 
-use super::store::{self, ModelRow};
+use serde_json::{Map, Value};
+
+use super::store::{self, ActiveModel};
+use super::{args, http};
+use crate::batch::Usage;
 use crate::error::{Error, Result};
-use crate::provider::local;
+use crate::provider::{self, InputType, LOCAL, Model, local};
 
 /// What a text is embedded as.
 pub const INPUT_TYPES: [&str; 2] = ["document", "query"];
+/// pgvector's limit.
+const MAX_DIMENSIONS: usize = 16_000;
+/// Longer vectors do not fit into a page beside their text.
+const MAX_IN_LINE: usize = 1_900;
 
 /// The active model, made the built-in one where there is none yet.
-pub fn for_writing() -> Result<ModelRow> {
+pub fn for_writing() -> Result<ActiveModel> {
     if let Some(model) = store::active_model()? {
         return Ok(model);
     }
-    store::insert_first_model("local", local::NAME, i32::try_from(local::DIMENSIONS).unwrap_or(i32::MAX))?;
+    store::insert_model(&built_in(), true)?;
     store::active_model()?.ok_or_else(|| Error::Internal("no model is active".to_owned()))
 }
 
 /// The active model, or the built-in one where there is none yet: a reader makes no row.
-pub fn for_reading() -> Result<ModelRow> {
-    let first = || ModelRow { id: 0, provider: "local".to_owned(), model: local::NAME.to_owned() };
-    Ok(store::active_model()?.unwrap_or_else(first))
+pub fn for_reading() -> Result<Model> {
+    Ok(store::active_model()?.map_or_else(built_in, |active| active.model))
 }
 
-/// The vectors of texts, in their order.
-pub fn embed(model: &ModelRow, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-    if (model.provider.as_str(), model.model.as_str()) != ("local", local::NAME) {
-        return Err(Error::ModelUnknown { provider: model.provider.clone(), model: model.model.clone() });
+fn built_in() -> Model {
+    Model {
+        provider: LOCAL.to_owned(),
+        name: local::NAME.to_owned(),
+        dimensions: local::DIMENSIONS,
+        shortened: false,
+        document_prefix: String::new(),
+        query_prefix: String::new(),
+        options: Map::new(),
+    }
+}
+
+/// The vectors of texts, in their order, and what they took.
+pub fn embed(model: &Model, input: InputType, texts: &[&str]) -> Result<(Vec<Vec<f32>>, Usage)> {
+    let prefix = match input {
+        InputType::Document => &model.document_prefix,
+        InputType::Query => &model.query_prefix,
+    };
+    if model.provider != LOCAL {
+        let texts = texts.iter().map(|text| format!("{prefix}{text}")).collect();
+        return http::embed(provider::find(&model.provider)?, model, input, texts);
+    }
+    if model.name != local::NAME {
+        return Err(Error::ModelUnknown { provider: model.provider.clone(), model: model.name.clone() });
     }
     let embed = |text: &&str| {
         pgrx::check_for_interrupts!();
         local::embed(text)
     };
-    Ok(texts.iter().map(embed).collect())
+    Ok((texts.iter().map(embed).collect(), Usage { inputs: texts.len() as u64, ..Usage::default() }))
 }
 
 /// The vector of one text.
-pub fn embed_one(model: &ModelRow, text: &str) -> Result<Vec<f32>> {
-    embed(model, &[text])?.pop().ok_or_else(|| Error::Internal("a text has no vector".to_owned()))
+pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>> {
+    let (mut vectors, _) = embed(model, input, &[text])?;
+    vectors.pop().ok_or_else(|| Error::Internal("a text has no vector".to_owned()))
+}
+
+/// What somebody wants to embed with, as SQL gives it.
+pub struct Choice<'a> {
+    /// Who makes vectors.
+    pub provider: Option<&'a str>,
+    /// Its name there.
+    pub model: Option<&'a str>,
+    /// None: the model's own.
+    pub dimensions: Option<i32>,
+    /// None: what the provider's documentation wants.
+    pub document_prefix: Option<&'a str>,
+    /// None: what the provider's documentation wants.
+    pub query_prefix: Option<&'a str>,
+    /// A JSON object.
+    pub options: Option<super::jsonb::Jsonb>,
+}
+
+/// Makes a model the active one: its id.
+pub fn set(choice: Choice) -> Result<i32> {
+    let model = checked(choice)?;
+    if let Some(used) = store::model_in_use(&model)? {
+        return Err(Error::ModelInUse { provider: used.0, model: used.1 });
+    }
+    let id = store::activate_model(&model)?;
+    store::set_vector_storage(model.dimensions <= MAX_IN_LINE)?;
+    Ok(id)
+}
+
+fn checked(mut choice: Choice) -> Result<Model> {
+    let provider = args::word("provider", choice.provider, &provider::names())?;
+    let name = args::given("model", choice.model)?.trim();
+    let options = args::metadata(choice.options.take())?;
+    let options: Map<String, Value> = serde_json::from_str(options.as_str())
+        .map_err(|error| Error::invalid("options", format!("no JSON object ({error})"), "an object"))?;
+    let dimensions = match choice.dimensions.map(usize::try_from) {
+        None => None,
+        Some(Ok(n)) if (1..=MAX_DIMENSIONS).contains(&n) => Some(n),
+        Some(_) => {
+            let got = choice.dimensions.unwrap_or_default();
+            return Err(Error::invalid("dimensions", got, format!("1 to {MAX_DIMENSIONS}")));
+        }
+    };
+    if provider == LOCAL {
+        return checked_local(name, dimensions, &choice, &options);
+    }
+    let provider = provider::find(provider)?;
+    if name.is_empty() {
+        return Err(Error::invalid("model", "empty", "the name of a model"));
+    }
+    provider::check_options(provider.options(), &options)?;
+    let known = provider.known(name);
+    if let Some(expected) = known.zip(dimensions).and_then(|(known, n)| known.refuses(n)) {
+        return Err(Error::invalid("dimensions", dimensions.unwrap_or_default(), expected));
+    }
+    let (document, query) = provider.prefixes(name);
+    let own = known.map(|k| k.dimensions);
+    let mut model = Model {
+        provider: provider.name().to_owned(),
+        name: name.to_owned(),
+        dimensions: dimensions.or(own).unwrap_or(0),
+        shortened: dimensions.is_some() && dimensions != own,
+        document_prefix: choice.document_prefix.unwrap_or(document).to_owned(),
+        query_prefix: choice.query_prefix.unwrap_or(query).to_owned(),
+        options,
+    };
+    if model.dimensions == 0 {
+        // Nobody has written down how long its vectors are: it says so itself.
+        model.dimensions = embed_one(&model, InputType::Document, "How long is a vector?")?.len();
+    }
+    Ok(model)
+}
+
+fn checked_local(
+    name: &str,
+    dimensions: Option<usize>,
+    choice: &Choice,
+    options: &Map<String, Value>,
+) -> Result<Model> {
+    args::word("model", Some(name), &[local::NAME])?;
+    provider::check_options(&[], options)?;
+    if let Some(n) = dimensions.filter(|n| *n != local::DIMENSIONS) {
+        return Err(Error::invalid("dimensions", n, local::DIMENSIONS.to_string()));
+    }
+    for (name, prefix) in [("document_prefix", choice.document_prefix), ("query_prefix", choice.query_prefix)] {
+        if let Some(prefix) = prefix.filter(|p| !p.is_empty()) {
+            return Err(Error::invalid(name, format!("\"{prefix}\""), "none: the built-in model has no prefixes"));
+        }
+    }
+    Ok(built_in())
 }

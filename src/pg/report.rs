@@ -3,7 +3,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, function_name};
 
-use crate::error::Error;
+use crate::error::{Error, Fault, FaultKind};
 
 impl From<Error> for ErrorReport {
     fn from(error: Error) -> Self {
@@ -20,6 +20,18 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 None,
                 Some("Open another with chatbot_session_open()."),
+            ),
+            Error::Provider(fault) => {
+                let (code, hint) = fault_code(fault);
+                (code, Some(fault.detail()), Some(hint))
+            }
+            Error::NotConfigured { hint, .. } => (PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR, None, Some(hint.as_str())),
+            Error::ModelInUse { .. } => (
+                PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+                Some("Vectors of different models cannot be compared.".to_owned()),
+                Some(
+                    "Delete the sources first, with chatbot_cleanup() for each chatbot, and embed them again afterwards.",
+                ),
             ),
             Error::ModelUnknown { .. } => (
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -47,6 +59,52 @@ impl From<Error> for ErrorReport {
             report = report.set_hint(hint);
         }
         report
+    }
+}
+
+fn fault_code(fault: &Fault) -> (PgSqlErrorCode, &'static str) {
+    match fault.kind {
+        FaultKind::Unreachable => (
+            PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION,
+            "Is the address right, and may the server's machine connect to it? The settings chatbot_sync.<provider>_url and chatbot_sync.proxy say where to.",
+        ),
+        FaultKind::TimedOut => (
+            PgSqlErrorCode::ERRCODE_IO_ERROR,
+            "Try again, or raise chatbot_sync.sync_timeout: the transaction stays open as long.",
+        ),
+        FaultKind::Server => (PgSqlErrorCode::ERRCODE_FDW_ERROR, "Try again later. Nothing was changed."),
+        FaultKind::Throttled => (
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
+            "Try again later, with less at once: chatbot_sync.max_parallel_requests, chatbot_sync.batch_size.",
+        ),
+        FaultKind::Quota => (
+            PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            "See the plan and the bill at the provider: waiting does not help.",
+        ),
+        FaultKind::Unauthorized => (
+            PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            "A superuser checks chatbot_sync.<provider>_api_key_file or chatbot_sync.<provider>_api_key.",
+        ),
+        FaultKind::NotFound => (
+            PgSqlErrorCode::ERRCODE_FDW_OPTION_NAME_NOT_FOUND,
+            "Check the model's name, and the setting chatbot_sync.<provider>_url: where does its path end?",
+        ),
+        FaultKind::Redirect => (
+            PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+            "Redirects are not followed, since the key would be sent along: set chatbot_sync.<provider>_url to the new address.",
+        ),
+        FaultKind::Refused => (
+            PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
+            "The provider's words say why. A text that is too long for the model needs a smaller chatbot_sync.chunk_size.",
+        ),
+        FaultKind::BadAnswer => (
+            PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_CREATE_REPLY,
+            "Does the address belong to an embeddings API of this provider, and does the model give vectors of this length?",
+        ),
+        FaultKind::AnswerTooLarge => (
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            "Lower chatbot_sync.batch_size, or let a superuser raise chatbot_sync.max_response_bytes.",
+        ),
     }
 }
 

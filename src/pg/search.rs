@@ -4,6 +4,7 @@ use super::jsonb::Jsonb;
 use super::store::{self, Filter, Found};
 use super::{args, model};
 use crate::error::{Error, Result};
+use crate::provider::InputType;
 
 /// How to search.
 pub const MODES: [&str; 1] = ["vector"];
@@ -44,17 +45,17 @@ pub fn search(question: Question) -> Result<Vec<Found>> {
     }
     args::word("mode", question.mode, &MODES)?;
 
-    let Some(model) = store::active_model()? else {
+    let Some(active) = store::active_model()? else {
         return Ok(Vec::new());
     };
-    let vector = model::embed_one(&model, query)?;
+    let vector = model::embed_one(&active.model, InputType::Query, query)?;
     let filter = Filter {
         chatbot_id,
         source_types,
         metadata: question.metadata_filter,
         min_similarity: question.min_similarity,
     };
-    store::nearest(filter, model.id, vector, limit)
+    store::nearest(filter, active.id, vector, limit)
 }
 
 fn checked_types(types: Vec<Option<String>>) -> Result<Vec<String>> {

@@ -2,14 +2,18 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::{OwnedPreparedStatement, SpiTupleTable};
 use pgrx::{PgOid, Spi, Uuid, pg_sys};
+use serde_json::Map;
 
 use super::jsonb::Jsonb;
 use super::vector::{Vector, VectorType, vector_type};
-use crate::error::Result;
+use crate::batch::Usage;
+use crate::error::{Error, Result};
+use crate::provider::Model;
 
 /// Which source.
 #[derive(Debug, Clone, Copy)]
@@ -95,15 +99,13 @@ pub struct NewChunk<'a> {
     pub vector: Vec<f32>,
 }
 
-/// A model's row.
+/// The model that new vectors are made with.
 #[derive(Debug, Clone)]
-pub struct ModelRow {
-    /// Its id.
+pub struct ActiveModel {
+    /// Its row's id.
     pub id: i32,
-    /// Who makes its vectors.
-    pub provider: String,
-    /// Its name there.
-    pub model: String,
+    /// What it is.
+    pub model: Model,
 }
 
 /// One answer of a search.
@@ -132,36 +134,63 @@ thread_local! {
     static PLANS: RefCell<HashMap<PlanKey, Plan>> = RefCell::new(HashMap::new());
 }
 
-/// Runs a statement with its plan kept and reads the answer. `write` decides whether it sees what this transaction just
-/// wrote, takes a fresh snapshot at READ COMMITTED, and is allowed to write.
-fn run<R>(sql: &str, args: &Args, write: bool, read: impl FnOnce(SpiTupleTable) -> pgrx::spi::Result<R>) -> Result<R> {
-    let types: Vec<pg_sys::Oid> = args.iter().map(DatumWithOid::oid).collect();
-    let key = (sql.to_owned(), types);
+/// What a statement sees and may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// What the calling statement sees: for functions that are STABLE.
+    Read,
+    /// At READ COMMITTED what is committed by now. Makes no transaction id, so that a transaction in which nothing
+    /// changes has nothing to flush.
+    ReadNow,
+    /// As [`Self::ReadNow`], and may write and lock.
+    Write,
+}
+
+/// A snapshot on top of the calling statement's, for as long as this lives.
+struct FreshSnapshot;
+
+impl FreshSnapshot {
+    #[allow(unsafe_code)]
+    fn new() -> Self {
+        // SAFETY: within a transaction, as every function of ours is; an error before the drop ends the transaction or
+        // subtransaction, which takes the snapshot off the stack.
+        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+        Self
+    }
+}
+
+impl Drop for FreshSnapshot {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: the snapshot that new() pushed is on top: what ran meanwhile took its own off.
+            unsafe { pg_sys::PopActiveSnapshot() };
+        }
+    }
+}
+
+/// Runs a statement with its plan kept and reads the answer.
+fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -> pgrx::spi::Result<R>) -> Result<R> {
+    let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>());
     let kept = PLANS.with_borrow(|plans| plans.get(&key).copied());
-    let answer = if write {
-        Spi::connect_mut(|client| {
+    let oids: Vec<PgOid> = key.1.iter().map(|&oid| PgOid::from(oid)).collect();
+    if mode == Mode::Write {
+        return Ok(Spi::connect_mut(|client| {
             let plan = match kept {
                 Some(plan) => plan,
-                None => {
-                    let oids: Vec<PgOid> = key.1.iter().map(|&oid| PgOid::from(oid)).collect();
-                    keep(key, client.prepare_mut(sql, &oids)?.keep())
-                }
+                None => keep(key, client.prepare_mut(sql, &oids)?.keep()),
             };
             read(client.update(plan, None, args)?)
-        })
-    } else {
-        Spi::connect(|client| {
-            let plan = match kept {
-                Some(plan) => plan,
-                None => {
-                    let oids: Vec<PgOid> = key.1.iter().map(|&oid| PgOid::from(oid)).collect();
-                    keep(key, client.prepare(sql, &oids)?.keep())
-                }
-            };
-            read(client.select(plan, None, args)?)
-        })
-    };
-    Ok(answer?)
+        })?);
+    }
+    let _fresh = (mode == Mode::ReadNow).then(FreshSnapshot::new);
+    Ok(Spi::connect(|client| {
+        let plan = match kept {
+            Some(plan) => plan,
+            None => keep(key, client.prepare(sql, &oids)?.keep()),
+        };
+        read(client.select(plan, None, args)?)
+    })?)
 }
 
 fn keep(key: PlanKey, plan: OwnedPreparedStatement) -> Plan {
@@ -172,7 +201,7 @@ fn keep(key: PlanKey, plan: OwnedPreparedStatement) -> Plan {
 
 /// Runs a statement and answers how many rows it wrote.
 fn write(sql: &str, args: &Args) -> Result<i64> {
-    run(sql, args, true, |rows| Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX)))
+    run(sql, args, Mode::Write, |rows| Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX)))
 }
 
 fn one<T>(column: pgrx::spi::Result<Option<T>>) -> pgrx::spi::Result<T> {
@@ -197,33 +226,137 @@ pub fn look_up_vector_type() -> Result<Option<VectorType>> {
         JOIN pg_catalog.pg_type t ON t.oid = d.objid
         JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
         WHERE e.extname = 'vector' AND t.typname = 'vector'";
-    run(sql, &[], false, |mut rows| match rows.next() {
+    run(sql, &[], Mode::Read, |mut rows| match rows.next() {
         Some(row) => Ok(Some(VectorType { oid: one(row.get(1))?, schema: one(row.get(2))? })),
         None => Ok(None),
     })
 }
 
 /// The model that new vectors are made with; none as long as nothing was embedded and no model was set.
-pub fn active_model() -> Result<Option<ModelRow>> {
-    let sql = "SELECT id, provider, model FROM chatbot_sync.model WHERE active";
-    run(sql, &[], false, |mut rows| match rows.next() {
-        Some(row) => Ok(Some(ModelRow { id: one(row.get(1))?, provider: one(row.get(2))?, model: one(row.get(3))? })),
+pub fn active_model() -> Result<Option<ActiveModel>> {
+    let sql = "SELECT id, provider, model, dimensions, shortened, document_prefix, query_prefix, options::text
+        FROM chatbot_sync.model WHERE active";
+    let found = run(sql, &[], Mode::Read, |mut rows| match rows.next() {
+        Some(row) => {
+            let model = Model {
+                provider: one(row.get(2))?,
+                name: one(row.get(3))?,
+                dimensions: usize::try_from(one::<i32>(row.get(4))?).unwrap_or(0),
+                shortened: one(row.get(5))?,
+                document_prefix: one(row.get(6))?,
+                query_prefix: one(row.get(7))?,
+                options: Map::new(),
+            };
+            Ok(Some((one::<i32>(row.get(1))?, model, one::<String>(row.get(8))?)))
+        }
+        None => Ok(None),
+    })?;
+    found
+        .map(|(id, model, options)| match serde_json::from_str(&options) {
+            Ok(options) => Ok(ActiveModel { id, model: Model { options, ..model } }),
+            Err(error) => Err(Error::Internal(format!("the options of model {id} are no object: {error}"))),
+        })
+        .transpose()
+}
+
+fn model_args<'a>(model: &Model) -> Vec<DatumWithOid<'a>> {
+    vec![
+        model.provider.clone().into(),
+        model.name.clone().into(),
+        i32::try_from(model.dimensions).unwrap_or(i32::MAX).into(),
+        model.shortened.into(),
+        model.document_prefix.clone().into(),
+        model.query_prefix.clone().into(),
+        Jsonb::from(&model.options).into(),
+    ]
+}
+
+/// Makes a model's row. Does nothing where there is one, or where another became the active one meanwhile.
+pub fn insert_model(model: &Model, active: bool) -> Result<()> {
+    let sql = "INSERT INTO chatbot_sync.model
+            (provider, model, dimensions, shortened, document_prefix, query_prefix, options, active)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+    let args: Vec<_> = model_args(model).into_iter().chain([active.into()]).collect();
+    write(sql, &args).map(drop)
+}
+
+/// Makes a model the active one: its id.
+pub fn activate_model(model: &Model) -> Result<i32> {
+    insert_model(model, false)?;
+    let same = "(provider, model, dimensions, shortened, document_prefix, query_prefix, options)
+        = ($1, $2, $3, $4, $5, $6, $7)";
+    let args = model_args(model);
+    write(&format!("UPDATE chatbot_sync.model SET active = false WHERE active AND NOT {same}"), &args)?;
+    let sql = format!("UPDATE chatbot_sync.model SET active = true WHERE {same} RETURNING id");
+    run(&sql, &args, Mode::Write, |rows| one(rows.first().get_one()))
+}
+
+/// Another model that vectors were made with, as (provider, model); none where there are no other vectors.
+pub fn model_in_use(model: &Model) -> Result<Option<(String, String)>> {
+    let sql = "SELECT m.provider, m.model FROM chatbot_sync.model m
+        WHERE (provider, model, dimensions, shortened, document_prefix, query_prefix, options)
+                <> ($1, $2, $3, $4, $5, $6, $7)
+            AND EXISTS (SELECT FROM chatbot_sync.source s WHERE s.model_id = m.id AND s.chunk_count > 0)";
+    run(sql, &model_args(model), Mode::Write, |mut rows| match rows.next() {
+        Some(row) => Ok(Some((one(row.get(1))?, one(row.get(2))?))),
         None => Ok(None),
     })
 }
 
-/// Makes a model the first one. Does nothing where there is one.
-pub fn insert_first_model(provider: &str, model: &str, dimensions: i32) -> Result<()> {
-    let sql = "INSERT INTO chatbot_sync.model (provider, model, dimensions, active) VALUES ($1, $2, $3, true)
-        ON CONFLICT DO NOTHING";
-    write(sql, &[provider.into(), model.into(), dimensions.into()]).map(drop)
+/// Vectors in the row itself, or beside it where they would not fit into a page. Takes a lock only where that changes.
+pub fn set_vector_storage(in_line: bool) -> Result<()> {
+    let sql = "SELECT attstorage = 'p' FROM pg_catalog.pg_attribute
+        WHERE attrelid = 'chatbot_sync.embedding'::pg_catalog.regclass AND attname = 'embedding'";
+    if run(sql, &[], Mode::Write, |rows| one::<bool>(rows.first().get_one()))? == in_line {
+        return Ok(());
+    }
+    let storage = if in_line { "PLAIN" } else { "EXTERNAL" };
+    write(&format!("ALTER TABLE chatbot_sync.embedding ALTER COLUMN embedding SET STORAGE {storage}"), &[]).map(drop)
 }
 
-/// Locks a source against other syncs until the transaction ends, and reads it.
-pub fn lock_source(key: &SourceKey, metadata: &Jsonb) -> Result<Option<SourceRow>> {
-    let sql = "SELECT content_hash, chunking, model_id, status = 'synced', chunk_count, truncated, metadata = $4
-        FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 FOR UPDATE";
-    run(sql, &key.args_and([metadata.clone().into()]), true, |mut rows| match rows.next() {
+/// What a sync took.
+pub struct SyncLog {
+    /// With which model.
+    pub model_id: i32,
+    /// Chunks that the source has.
+    pub chunks: i32,
+    /// Of those, how many were embedded.
+    pub embedded: i32,
+    /// What the provider was asked for.
+    pub usage: Usage,
+    /// Time for embedding.
+    pub embedding: Duration,
+    /// Time in all.
+    pub total: Duration,
+}
+
+/// Notes what a sync took.
+pub fn insert_log(key: &SourceKey, log: &SyncLog) -> Result<()> {
+    let sql =
+        "INSERT INTO chatbot_sync.sync_log (chatbot_id, source_type, source_id, model_id, chunks, embedded, requests,
+            inputs, tokens, embedding_ms, total_ms)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let args = key.args_and([
+        log.model_id.into(),
+        log.chunks.into(),
+        log.embedded.into(),
+        count(log.usage.requests).into(),
+        count(log.usage.inputs).into(),
+        count(log.usage.tokens).into(),
+        (log.embedding.as_secs_f64() * 1e3).into(),
+        (log.total.as_secs_f64() * 1e3).into(),
+    ]);
+    write(sql, &args).map(drop)
+}
+
+/// Reads a source; with `lock` it is locked against other syncs until the transaction ends.
+pub fn source(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<SourceRow>> {
+    const READ: &str =
+        "SELECT content_hash, chunking, model_id, status = 'synced', chunk_count, truncated, metadata = $4
+        FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
+    let (sql, mode) = if lock { (format!("{READ} FOR UPDATE"), Mode::Write) } else { (READ.to_owned(), Mode::ReadNow) };
+    run(&sql, &key.args_and([metadata.clone().into()]), mode, |mut rows| match rows.next() {
         Some(row) => Ok(Some(SourceRow {
             content_hash: row.get(1)?,
             chunking: row.get(2)?,
@@ -282,7 +415,7 @@ pub fn update_metadata(key: &SourceKey, metadata: &Jsonb) -> Result<()> {
 pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
     let sql = "SELECT chunk_id, chunk_index, start_offset, end_offset, content FROM chatbot_sync.embedding
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4 ORDER BY chunk_index";
-    run(sql, &key.args_and([model_id.into()]), true, |rows| {
+    run(sql, &key.args_and([model_id.into()]), Mode::Write, |rows| {
         rows.map(|row| {
             Ok(StoredChunk {
                 chunk_id: one(row.get(1))?,
@@ -389,6 +522,7 @@ pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
     )?;
     let embeddings = write("DELETE FROM chatbot_sync.embedding WHERE chatbot_id = $1", &[chatbot_id.into()])?;
     write("DELETE FROM chatbot_sync.source WHERE chatbot_id = $1", &[chatbot_id.into()])?;
+    write("DELETE FROM chatbot_sync.sync_log WHERE chatbot_id = $1", &[chatbot_id.into()])?;
     let sessions = write("DELETE FROM chatbot_sync.session WHERE chatbot_id = $1", &[chatbot_id.into()])?;
     Ok((embeddings, sessions))
 }
@@ -430,7 +564,7 @@ pub fn nearest(filter: Filter, model_id: i32, query: Vec<f32>, limit: i64) -> Re
         filter.metadata.into(),
         filter.min_similarity.into(),
     ];
-    run(&sql, &args, false, |rows| {
+    run(&sql, &args, Mode::Read, |rows| {
         rows.map(|row| {
             Ok(Found {
                 source_type: one(row.get(1))?,
@@ -454,13 +588,15 @@ pub fn insert_session(chatbot_id: i64, id: Uuid, metadata: Jsonb) -> Result<()> 
 /// Whether a session is open, and keeps it from being closed or deleted meanwhile; none where there is no such session.
 pub fn lock_session(chatbot_id: i64, id: Uuid) -> Result<Option<bool>> {
     let sql = "SELECT closed_at IS NULL FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2 FOR SHARE";
-    run(sql, &[chatbot_id.into(), id.into()], true, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+    run(sql, &[chatbot_id.into(), id.into()], Mode::Write, |mut rows| {
+        rows.next().map(|row| one(row.get(1))).transpose()
+    })
 }
 
 /// Whether there is such a session.
 pub fn has_session(chatbot_id: i64, id: Uuid) -> Result<bool> {
     let sql = "SELECT FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2";
-    run(sql, &[chatbot_id.into(), id.into()], false, |rows| Ok(!rows.is_empty()))
+    run(sql, &[chatbot_id.into(), id.into()], Mode::Read, |rows| Ok(!rows.is_empty()))
 }
 
 /// Closes a session. False where it is not open.
@@ -475,7 +611,7 @@ pub fn insert_message(chatbot_id: i64, session: Uuid, role: &str, content: &str,
     let sql = "INSERT INTO chatbot_sync.message (chatbot_id, session_id, role, content, metadata)
         VALUES ($1, $2, $3, $4, $5) RETURNING id";
     let args = [chatbot_id.into(), session.into(), role.into(), content.into(), metadata.into()];
-    run(sql, &args, true, |rows| one(rows.first().get_one()))
+    run(sql, &args, Mode::Write, |rows| one(rows.first().get_one()))
 }
 
 /// A message's columns.
@@ -486,7 +622,7 @@ pub fn messages(chatbot_id: i64, session: Uuid, limit: Option<i64>) -> Result<Ve
     let sql = "SELECT id, role, content, metadata, created_at FROM (
             SELECT * FROM chatbot_sync.message WHERE chatbot_id = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3
         ) AS latest ORDER BY id";
-    run(sql, &[chatbot_id.into(), session.into(), limit.into()], false, |rows| {
+    run(sql, &[chatbot_id.into(), session.into(), limit.into()], Mode::Read, |rows| {
         rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?, one(row.get(4))?, one(row.get(5))?)))
             .collect()
     })

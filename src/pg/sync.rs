@@ -1,13 +1,17 @@
 //! A source in the caller's transaction: text in, vectors stored.
 
+use std::time::Instant;
+
 use sha2::{Digest, Sha256};
 
 use super::jsonb::Jsonb;
-use super::store::{self, ModelRow, NewChunk, Place, SourceKey, SourceRow, SourceState};
+use super::store::{self, ActiveModel, NewChunk, Place, SourceKey, SourceRow, SourceState, SyncLog};
 use super::{guc, model};
+use crate::batch::Usage;
 use crate::chunk::{Chunks, Params, chunk};
 use crate::diff::{Diff, diff};
 use crate::error::{Error, Result};
+use crate::provider::InputType;
 
 /// Changes when the chunker cuts differently, so that sources are cut anew when they are next embedded.
 const CHUNKER_VERSION: i32 = 1;
@@ -44,19 +48,23 @@ struct Target<'a> {
     content: &'a str,
     metadata: &'a Jsonb,
     params: Params,
-    model: ModelRow,
+    model: ActiveModel,
     hash: Vec<u8>,
 }
 
 impl Target<'_> {
     /// None where another transaction made the source meanwhile.
     fn attempt(&self) -> Result<Option<Synced>> {
-        let row = store::lock_source(self.key, self.metadata)?;
-        if let Some(row) = row.as_ref().filter(|row| self.is_what(row)) {
-            if !row.same_metadata {
-                store::update_metadata(self.key, self.metadata)?;
-            }
-            return Ok(Some(Synced { chunks: row.chunk_count, reused: row.chunk_count, truncated: row.truncated }));
+        let began = Instant::now();
+        // Looked at without a lock first: most syncs of an application change nothing, and then nothing is written.
+        let seen = store::source(self.key, self.metadata, false)?;
+        if let Some(same) = seen.as_ref().filter(|row| row.same_metadata).and_then(|row| self.unchanged(row)) {
+            return Ok(Some(same));
+        }
+        let row = if seen.is_some() { store::source(self.key, self.metadata, true)? } else { None };
+        if let Some(same) = row.as_ref().and_then(|row| self.unchanged(row)) {
+            store::update_metadata(self.key, self.metadata)?;
+            return Ok(Some(same));
         }
 
         let Chunks { chunks, truncated } = chunk(self.content, &self.params);
@@ -67,7 +75,9 @@ impl Target<'_> {
         let old = if row.is_some() { store::chunks(self.key, self.model.id)? } else { Vec::new() };
         let Diff { kept, dropped } = diff(&old, &texts);
         let new: Vec<usize> = (0..texts.len()).filter(|&at| kept[at].is_none()).collect();
-        let vectors = model::embed(&self.model, &new.iter().map(|&at| texts[at]).collect::<Vec<_>>())?;
+        let embedding = Instant::now();
+        let (vectors, usage) = self.embed(&texts, &new)?;
+        let embedding = embedding.elapsed();
 
         let state = SourceState {
             content_hash: self.hash.clone(),
@@ -112,15 +122,34 @@ impl Target<'_> {
             .map(|((&at, vector), chunk_id)| NewChunk { chunk_id, place: places[at], content: texts[at], vector })
             .collect();
         store::insert_chunks(self.key, self.model.id, self.metadata, inserts)?;
-        Ok(Some(Synced { chunks: state.chunk_count, reused: state.chunk_count - int(new.len())?, truncated }))
+        let (chunks, embedded) = (state.chunk_count, int(new.len())?);
+        let total = began.elapsed();
+        store::insert_log(self.key, &SyncLog { model_id: self.model.id, chunks, embedded, usage, embedding, total })?;
+        Ok(Some(Synced { chunks, reused: chunks - embedded, truncated }))
     }
 
-    /// Whether the stored vectors are what they would become.
-    fn is_what(&self, row: &SourceRow) -> bool {
-        row.synced
+    /// The vectors of some of the chunks. A fault that is one chunk's names it.
+    fn embed(&self, texts: &[&str], which: &[usize]) -> Result<(Vec<Vec<f32>>, Usage)> {
+        let inputs: Vec<&str> = which.iter().map(|&at| texts[at]).collect();
+        model::embed(&self.model.model, InputType::Document, &inputs).map_err(|error| match error {
+            Error::Provider(mut fault) => {
+                let SourceKey { chatbot_id, source_type, source_id } = self.key;
+                let chunk = fault.input.and_then(|input| which.get(input));
+                fault.subject =
+                    chunk.map(|at| format!("chunk {at} of {source_type} {source_id} of chatbot {chatbot_id}"));
+                Error::Provider(fault)
+            }
+            other => other,
+        })
+    }
+
+    /// The answer where the stored vectors are what they would become.
+    fn unchanged(&self, row: &SourceRow) -> Option<Synced> {
+        let same = row.synced
             && row.content_hash.as_ref() == Some(&self.hash)
             && row.model_id == Some(self.model.id)
-            && row.chunking.as_ref() == Some(&self.chunking())
+            && row.chunking.as_ref() == Some(&self.chunking());
+        same.then_some(Synced { chunks: row.chunk_count, reused: row.chunk_count, truncated: row.truncated })
     }
 
     fn chunking(&self) -> Vec<i32> {

@@ -1,0 +1,210 @@
+//! An embeddings server on loopback, in the test's own process, that does wrong on demand. It speaks OpenAI's protocol,
+//! and Ollama's.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// Length of the vectors.
+pub(crate) const DIMENSIONS: usize = 8;
+
+/// What to do instead of answering.
+#[derive(Clone)]
+pub(crate) enum Fault {
+    Status(u16, &'static str, &'static str),
+    Hang,
+    Drip,
+    Cut,
+    Close,
+    Count,
+    TwoOfOne,
+    Dimensions,
+    NotFinite,
+    NotJson,
+    Large,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// For the next requests, one each.
+    pub faults: VecDeque<Fault>,
+    /// For every request while it is there.
+    pub always: Option<Fault>,
+    /// Status 400 for a request with a text that contains it.
+    pub poison: Option<&'static str>,
+    /// Requests wait until there are so many.
+    pub gather: usize,
+    /// Requests so far: (headers, body).
+    pub requests: Vec<(String, Value)>,
+    /// Connections so far.
+    pub connections: usize,
+    /// Requests that are being answered, hung ones among them.
+    pub in_flight: usize,
+    /// Requests that the client left.
+    pub abandoned: usize,
+}
+
+pub(crate) struct Mock {
+    state: Arc<(Mutex<State>, Condvar)>,
+    pub url: String,
+}
+
+impl Mock {
+    pub fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, shared) = (stream.unwrap(), shared.clone());
+                std::thread::spawn(move || {
+                    shared.0.lock().unwrap().connections += 1;
+                    serve(&stream, &shared)
+                });
+            }
+        });
+        Self { state, url }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.0.lock().unwrap()
+    }
+
+    /// Waits until the server's state is so.
+    pub fn wait(&self, so: impl Fn(&State) -> bool) {
+        let mut state = self.state();
+        while !so(&state) {
+            state = self.state.1.wait(state).unwrap();
+        }
+    }
+
+    /// The texts of all requests.
+    pub fn texts(&self) -> Vec<String> {
+        let state = self.state();
+        let inputs = state.requests.iter().flat_map(|(_, body)| body["input"].as_array().unwrap().clone());
+        inputs.map(|t| t.as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// The vector of a text: of length 1, and another for another text.
+pub(crate) fn vector(text: &str) -> Vec<f32> {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut next = |byte: u8| {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        (hash >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    text.bytes().for_each(|b| {
+        next(b);
+    });
+    let raw: Vec<f32> = (0..DIMENSIONS as u8).map(next).collect();
+    let length = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
+    raw.iter().map(|x| x / length).collect()
+}
+
+fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).ok()? == 0 {
+                return None;
+            }
+        }
+        let length = head.to_lowercase().split("content-length: ").nth(1)?.split('\r').next()?.parse().ok()?;
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let body: Value = serde_json::from_slice(&body).ok()?;
+        let ollama = head.starts_with("POST /api/embed ");
+        let (fault, poison, gather) = {
+            let mut state = shared.0.lock().unwrap();
+            state.requests.push((head, body.clone()));
+            state.in_flight += 1;
+            (state.faults.pop_front().or(state.always.clone()), state.poison, state.gather)
+        };
+        shared.1.notify_all();
+        let mut state = shared.0.lock().unwrap();
+        while state.in_flight < gather && state.requests.len() < gather {
+            state = shared.1.wait(state).unwrap();
+        }
+        drop(state);
+        let went = answer(stream, &body, fault, poison, ollama);
+        let mut state = shared.0.lock().unwrap();
+        state.in_flight -= 1;
+        state.abandoned += usize::from(went.is_none());
+        drop(state);
+        shared.1.notify_all();
+        went?;
+    }
+}
+
+/// None where the client has gone, or the connection is to be closed.
+fn answer(
+    mut stream: &TcpStream,
+    body: &Value,
+    fault: Option<Fault>,
+    poison: Option<&str>,
+    ollama: bool,
+) -> Option<()> {
+    let inputs = body["input"].as_array()?;
+    let mut data: Vec<Value> = inputs
+        .iter()
+        .enumerate()
+        .map(|(at, text)| json!({"object": "embedding", "index": at, "embedding": vector(text.as_str().unwrap())}))
+        .collect();
+    // In another order than the inputs: the index is what counts.
+    data.reverse();
+    let mut status = (200, "");
+    let mut send = |status: (u16, &str), body: &[u8]| {
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 {} X\r\ncontent-type: application/json\r\n{}content-length: {length}\r\n\r\n",
+            status.0, status.1
+        );
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).ok()
+    };
+    if inputs.iter().any(|t| poison.is_some_and(|p| t.as_str().unwrap().contains(p))) {
+        return send((400, ""), br#"{"error":{"message":"this text will not do","type":"invalid_request_error"}}"#);
+    }
+    match fault {
+        None => {}
+        Some(Fault::Status(code, header, body)) => return send((code, header), body.as_bytes()),
+        Some(Fault::Hang) => {
+            // Until the client leaves.
+            let _ = stream.read(&mut [0]);
+            return None;
+        }
+        Some(Fault::Drip) => {
+            stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 1000000\r\n\r\n").ok()?;
+            stream.set_read_timeout(Some(Duration::from_millis(5))).ok()?;
+            while !matches!(stream.read(&mut [0]), Ok(0)) {
+                stream.write_all(b" ").ok()?;
+            }
+            return None;
+        }
+        Some(Fault::Cut) => {
+            stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{\"data\":[").ok()?;
+            return None;
+        }
+        Some(Fault::Close) => return None,
+        Some(Fault::Count) => drop(data.pop()),
+        Some(Fault::TwoOfOne) => data.iter_mut().for_each(|d| d["index"] = 0.into()),
+        Some(Fault::Dimensions) => data[0]["embedding"] = json!([1.0, 0.0, 0.0]),
+        Some(Fault::NotFinite) => data[0]["embedding"] = json!([1e39, 0, 0, 0, 0, 0, 0, 0]),
+        Some(Fault::NotJson) => return send((200, ""), b"<html>hello</html>"),
+        Some(Fault::Large) => status.1 = "x-large: yes\r\n",
+    }
+    let mut answer = json!({"object": "list", "data": data, "usage": {"total_tokens": inputs.len() * 10}});
+    if ollama {
+        let vectors: Vec<Vec<f32>> = inputs.iter().map(|t| vector(t.as_str().unwrap())).collect();
+        answer = json!({"embeddings": vectors, "prompt_eval_count": 5});
+    }
+    if !status.1.is_empty() {
+        answer["padding"] = "x".repeat(200_000).into();
+    }
+    send(status, answer.to_string().as_bytes())
+}

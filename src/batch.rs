@@ -1,0 +1,265 @@
+//! Texts to requests to vectors: what goes together, what is tried again and when, and whether the answers are right.
+//! Decides only; sending, waiting and the clock are the caller's.
+
+use std::collections::BinaryHeap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use crate::error::{Fault, FaultKind, Nature};
+use crate::provider::{Answer, Limits};
+use crate::retry::backoff;
+
+/// The wait before the second attempt; the caller's transaction is open meanwhile.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// The wait where a provider asks to wait and does not say how long.
+const UNSAID_WAIT: Duration = Duration::from_secs(1);
+
+/// Some of the texts, to be asked for together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Work {
+    /// Which.
+    pub range: Range<usize>,
+    failed: u32,
+}
+
+/// What was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Requests that were answered, one way or the other.
+    pub requests: u64,
+    /// Texts that were sent with them.
+    pub inputs: u64,
+    /// Tokens, where the provider counts them.
+    pub tokens: u64,
+}
+
+/// What an answer has to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// 0: any length, but one for all.
+    pub dimensions: usize,
+    /// The provider promises length 1.
+    pub unit: bool,
+    /// Make it length 1.
+    pub normalise: bool,
+}
+
+/// How hard to try.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Attempts at a request, 1 or more.
+    pub max_attempts: u32,
+    /// Nothing is tried that would be after it.
+    pub deadline: Instant,
+}
+
+/// All requests for a list of texts.
+#[derive(Debug)]
+pub struct Batch {
+    waiting: BinaryHeap<Waiting>,
+    in_flight: usize,
+    paused_until: Option<Instant>,
+    vectors: Vec<Option<Vec<f32>>>,
+    expected: Expected,
+    patience: Patience,
+    /// So far.
+    pub usage: Usage,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Waiting {
+    due: Instant,
+    work: Work,
+}
+
+impl Ord for Waiting {
+    // The earliest first, then the first in the text.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.due, other.work.range.start).cmp(&(self.due, self.work.range.start))
+    }
+}
+
+impl PartialOrd for Waiting {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Batch {
+    /// Plans the requests for texts of these lengths in bytes.
+    pub fn new(lengths: &[usize], limits: Limits, expected: Expected, patience: Patience, now: Instant) -> Self {
+        let mut waiting = BinaryHeap::new();
+        let mut start = 0;
+        let mut bytes = 0;
+        for (at, length) in lengths.iter().enumerate() {
+            if at > start && (at - start >= limits.inputs || bytes + length > limits.bytes) {
+                waiting.push(Waiting { due: now, work: Work { range: start..at, failed: 0 } });
+                (start, bytes) = (at, 0);
+            }
+            bytes += length;
+        }
+        if start < lengths.len() {
+            waiting.push(Waiting { due: now, work: Work { range: start..lengths.len(), failed: 0 } });
+        }
+        let vectors = vec![None; lengths.len()];
+        Self { waiting, in_flight: 0, paused_until: None, vectors, expected, patience, usage: Usage::default() }
+    }
+
+    /// How many requests are left to be sent.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The next request that may be sent now. Every one that is taken has to be [`Self::done`].
+    pub fn next(&mut self, now: Instant) -> Option<Work> {
+        if self.paused_until.is_some_and(|until| until > now) || self.waiting.peek()?.due > now {
+            return None;
+        }
+        self.in_flight += 1;
+        self.waiting.pop().map(|w| w.work)
+    }
+
+    /// When [`Self::next`] may have something; none where nothing waits.
+    pub fn wake_at(&self) -> Option<Instant> {
+        let due = self.waiting.peek()?.due;
+        Some(self.paused_until.map_or(due, |until| due.max(until)))
+    }
+
+    /// Sends nothing before this instant: somebody else was asked to wait.
+    pub fn pause(&mut self, until: Instant) {
+        self.paused_until = Some(self.paused_until.map_or(until, |u| u.max(until)));
+    }
+
+    /// Takes what became of a request. An error is final for all texts.
+    pub fn done(&mut self, work: Work, outcome: Result<Answer, Fault>, now: Instant, jitter: f64) -> Result<(), Fault> {
+        self.in_flight -= 1;
+        self.usage.requests += 1;
+        self.usage.inputs += work.range.len() as u64;
+        let fault = match outcome {
+            Ok(answer) => {
+                self.usage.tokens += answer.tokens;
+                match self.take(&work.range, answer) {
+                    Ok(()) => return Ok(()),
+                    Err(message) => Err(message),
+                }
+            }
+            Err(fault) => Ok(fault),
+        };
+        let fault = match fault {
+            Ok(fault) => fault,
+            // Only the caller knows who was asked.
+            Err(message) => Fault {
+                kind: FaultKind::BadAnswer,
+                provider: String::new(),
+                model: String::new(),
+                status: Some(200),
+                message,
+                retry_after: None,
+                input: None,
+                subject: None,
+            },
+        };
+        self.failed(work, fault, now, jitter)
+    }
+
+    fn failed(&mut self, mut work: Work, mut fault: Fault, now: Instant, jitter: f64) -> Result<(), Fault> {
+        let deadline = self.patience.deadline;
+        let due = match fault.kind.nature() {
+            Nature::Permanent => return Err(fault),
+            Nature::Input if work.range.len() == 1 => {
+                fault.input = Some(work.range.start);
+                return Err(fault);
+            }
+            Nature::Input => {
+                let middle = work.range.start + work.range.len() / 2;
+                for range in [work.range.start..middle, middle..work.range.end] {
+                    self.waiting.push(Waiting { due: now, work: Work { range, failed: work.failed } });
+                }
+                return Ok(());
+            }
+            Nature::Throttled => {
+                let until = now + fault.retry_after.unwrap_or(UNSAID_WAIT);
+                self.pause(until);
+                until
+            }
+            Nature::Transient => {
+                work.failed += 1;
+                if work.failed >= self.patience.max_attempts {
+                    return Err(fault);
+                }
+                now + fault.retry_after.unwrap_or_default().max(backoff(FIRST_WAIT, work.failed, jitter))
+            }
+        };
+        if due >= deadline {
+            return Err(fault);
+        }
+        self.waiting.push(Waiting { due, work });
+        Ok(())
+    }
+
+    /// The instant that nothing is waited for any longer.
+    pub fn deadline(&self) -> Instant {
+        self.patience.deadline
+    }
+
+    /// Until when a provider asked not to be asked.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// Whether every text has its vector.
+    pub fn is_done(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight == 0
+    }
+
+    /// The vectors in the order of the texts.
+    pub fn into_vectors(self) -> Vec<Vec<f32>> {
+        self.vectors.into_iter().flatten().collect()
+    }
+
+    /// Checks an answer and keeps its vectors, or says what is wrong with it.
+    fn take(&mut self, range: &Range<usize>, answer: Answer) -> Result<(), String> {
+        let asked = range.len();
+        if answer.vectors.len() != asked {
+            return Err(format!("{} vectors for {asked} texts", answer.vectors.len()));
+        }
+        let mut seen = vec![false; asked];
+        let mut dimensions = self.expected.dimensions;
+        let mut checked = Vec::with_capacity(asked);
+        for (at, mut vector) in answer.vectors {
+            match seen.get_mut(at) {
+                None => return Err(format!("a vector for text {at} of {asked}")),
+                Some(true) => return Err(format!("two vectors for text {at}")),
+                Some(seen) => *seen = true,
+            }
+            if dimensions == 0 {
+                dimensions = vector.len();
+            }
+            if vector.len() != dimensions {
+                return Err(format!("a vector of {} dimensions, expected {dimensions}", vector.len()));
+            }
+            if !vector.iter().all(|x| x.is_finite()) {
+                return Err("a vector with a number that is not finite".to_owned());
+            }
+            let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+            if self.expected.unit && (length - 1.0).abs() > 0.01 {
+                return Err(format!("a vector of length {length:.3}, where the model's have length 1"));
+            }
+            if self.expected.normalise && length > 0.0 {
+                // What is halved in precision here was a float4 before.
+                #[allow(clippy::cast_possible_truncation)]
+                vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+            }
+            checked.push((range.start + at, vector));
+        }
+        self.expected.dimensions = dimensions;
+        for (at, vector) in checked {
+            self.vectors[at] = Some(vector);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

@@ -1,0 +1,98 @@
+//! The shapes that answers have in common.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+
+/// What a provider answered: vectors as they came, and what it counted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// (position among the inputs, vector). Where an API gives no position it is the order of the answer.
+    pub vectors: Vec<(usize, Vec<f32>)>,
+    /// Tokens that are paid for, where the API says.
+    pub tokens: u64,
+}
+
+impl Answer {
+    /// Vectors in the order of the inputs.
+    pub fn in_order(vectors: impl IntoIterator<Item = Floats>, tokens: u64) -> Self {
+        Self { vectors: vectors.into_iter().map(|v| v.0).enumerate().collect(), tokens }
+    }
+}
+
+/// A vector as a list of numbers, or as base64 of little-endian float4s: some servers answer the one where the other was
+/// asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Floats(pub Vec<f32>);
+
+impl<'de> Deserialize<'de> for Floats {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FloatsVisitor)
+    }
+}
+
+struct FloatsVisitor;
+
+impl<'de> Visitor<'de> for FloatsVisitor {
+    type Value = Floats;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("a list of numbers, or base64 of float4s")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Floats, E> {
+        let bytes = STANDARD.decode(text).map_err(|_| E::custom("a vector that is no base64"))?;
+        let (floats, rest) = bytes.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(E::custom("a vector whose base64 is no float4s"));
+        }
+        Ok(Floats(floats.iter().map(|f| f32::from_le_bytes(*f)).collect()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Floats, A::Error> {
+        let mut floats = Vec::with_capacity(list.size_hint().unwrap_or(1536));
+        while let Some(float) = list.next_element()? {
+            floats.push(float);
+        }
+        if floats.is_empty() {
+            return Err(A::Error::custom("a vector without numbers"));
+        }
+        Ok(Floats(floats))
+    }
+}
+
+/// OpenAI's answer, which many others give.
+#[derive(Deserialize)]
+struct OpenAiAnswer {
+    data: Vec<OpenAiItem>,
+    usage: Option<OpenAiUsage>,
+}
+
+#[derive(Deserialize)]
+struct OpenAiItem {
+    embedding: Floats,
+    index: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct OpenAiUsage {
+    total_tokens: Option<u64>,
+}
+
+/// `data[].embedding`, `data[].index`, `usage.total_tokens`.
+pub fn openai(body: &[u8]) -> Result<Answer, String> {
+    let answer: OpenAiAnswer = parse(body)?;
+    let tokens = answer.usage.and_then(|u| u.total_tokens).unwrap_or(0);
+    let vectors = answer.data.into_iter().enumerate().map(|(at, item)| (item.index.unwrap_or(at), item.embedding.0));
+    Ok(Answer { vectors: vectors.collect(), tokens })
+}
+
+/// JSON of a known shape, or in a line what is wrong with it.
+pub fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Eof => "it ends in the middle".to_owned(),
+        serde_json::error::Category::Data => format!("its shape is another: {error}"),
+        _ => "it is no JSON".to_owned(),
+    })
+}

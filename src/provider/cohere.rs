@@ -1,0 +1,96 @@
+//! Cohere. Source: its API reference, version 2 (`POST /v2/embed`; at most 96 texts).
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answer::{Floats, parse};
+use super::{Answer, Endpoint, InputType, Known, Limits, Model, OptionKind, Provider, Request, Shorter, bearer};
+
+/// api.cohere.com
+pub struct Cohere;
+
+#[derive(Deserialize)]
+struct Body {
+    embeddings: Embeddings,
+    meta: Option<Meta>,
+}
+
+#[derive(Deserialize)]
+struct Embeddings {
+    float: Vec<Floats>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    billed_units: Option<Billed>,
+}
+
+#[derive(Deserialize)]
+struct Billed {
+    input_tokens: Option<f64>,
+}
+
+impl Provider for Cohere {
+    fn name(&self) -> &'static str {
+        "cohere"
+    }
+
+    fn default_url(&self) -> Option<&'static str> {
+        Some("https://api.cohere.com")
+    }
+
+    fn key_variables(&self) -> &'static [&'static str] {
+        &["CO_API_KEY", "COHERE_API_KEY"]
+    }
+
+    fn limits(&self, _model: &str) -> Limits {
+        Limits { inputs: 96, bytes: 500_000 }
+    }
+
+    fn known(&self, model: &str) -> Option<Known> {
+        match model {
+            "embed-v4.0" => Some(Known { dimensions: 1536, shorter: Shorter::OneOf(&[256, 512, 1024, 1536]) }),
+            "embed-english-v3.0" | "embed-multilingual-v3.0" => Some(Known { dimensions: 1024, shorter: Shorter::No }),
+            "embed-english-light-v3.0" | "embed-multilingual-light-v3.0" => {
+                Some(Known { dimensions: 384, shorter: Shorter::No })
+            }
+            _ => None,
+        }
+    }
+
+    fn options(&self) -> &'static [(&'static str, OptionKind)] {
+        &[("truncate", OptionKind::OneOf(&["NONE", "START", "END"]))]
+    }
+
+    fn promises_unit(&self, _model: &Model) -> bool {
+        false
+    }
+
+    fn normalise(&self, _model: &Model) -> bool {
+        true
+    }
+
+    fn encode(&self, endpoint: &Endpoint, model: &Model, input: InputType, texts: &[&str]) -> Request {
+        let input_type = match input {
+            InputType::Document => "search_document",
+            InputType::Query => "search_query",
+        };
+        let mut body =
+            json!({"model": model.name, "texts": texts, "input_type": input_type, "embedding_types": ["float"]});
+        if let Some(dimensions) = model.asked() {
+            body["output_dimension"] = dimensions.into();
+        }
+        if let Some(truncate) = model.option("truncate") {
+            body["truncate"] = truncate.into();
+        }
+        Request::json(format!("{}/v2/embed", endpoint.url), bearer(endpoint), &body)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Answer, String> {
+        let body: Body = parse(body)?;
+        let tokens = body.meta.and_then(|m| m.billed_units).and_then(|b| b.input_tokens).unwrap_or(0.0);
+        // A count of tokens: never negative, and far from where a float loses units.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Ok(Answer::in_order(body.embeddings.float, tokens as u64))
+    }
+}

@@ -1,0 +1,119 @@
+//! OpenAI's embeddings API, and the servers that speak it: vLLM, TEI, LM Studio, LocalAI, Together, Mistral and more.
+//! Source: the API reference and its OpenAPI description (`POST /embeddings`; at most 2048 inputs, 300,000 tokens).
+
+use serde_json::json;
+
+use super::{
+    Answer, Endpoint, InputType, Known, Limits, Model, OptionKind, Provider, Request, Shorter, answer, bearer,
+};
+
+/// api.openai.com
+pub struct OpenAi;
+
+/// The models of OpenAI and of Azure, which has the same ones.
+pub fn known(model: &str) -> Option<Known> {
+    match model {
+        "text-embedding-3-small" => Some(Known { dimensions: 1536, shorter: Shorter::From(1) }),
+        "text-embedding-3-large" => Some(Known { dimensions: 3072, shorter: Shorter::From(1) }),
+        "text-embedding-ada-002" => Some(Known { dimensions: 1536, shorter: Shorter::No }),
+        _ => None,
+    }
+}
+
+/// What OpenAI takes in one request.
+pub const LIMITS: Limits = Limits { inputs: 2048, bytes: 300_000 };
+
+impl Provider for OpenAi {
+    fn name(&self) -> &'static str {
+        "openai"
+    }
+
+    fn default_url(&self) -> Option<&'static str> {
+        Some("https://api.openai.com/v1")
+    }
+
+    fn key_variables(&self) -> &'static [&'static str] {
+        &["OPENAI_API_KEY"]
+    }
+
+    fn limits(&self, _model: &str) -> Limits {
+        LIMITS
+    }
+
+    fn known(&self, model: &str) -> Option<Known> {
+        known(model)
+    }
+
+    fn promises_unit(&self, model: &Model) -> bool {
+        !model.shortened && known(&model.name).is_some()
+    }
+
+    fn normalise(&self, model: &Model) -> bool {
+        model.shortened
+    }
+
+    fn encode(&self, endpoint: &Endpoint, model: &Model, _: InputType, texts: &[&str]) -> Request {
+        let mut body = json!({"model": model.name, "input": texts, "encoding_format": "base64"});
+        if let Some(dimensions) = model.asked() {
+            body["dimensions"] = dimensions.into();
+        }
+        Request::json(format!("{}/embeddings", endpoint.url), bearer(endpoint), &body)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Answer, String> {
+        answer::openai(body)
+    }
+}
+
+/// Any other server with this API.
+pub struct Compatible;
+
+impl Provider for Compatible {
+    fn name(&self) -> &'static str {
+        "openai_compatible"
+    }
+
+    fn default_url(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn key_variables(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn needs_key(&self) -> bool {
+        false
+    }
+
+    fn limits(&self, _model: &str) -> Limits {
+        LIMITS
+    }
+
+    fn options(&self) -> &'static [(&'static str, OptionKind)] {
+        &[
+            ("encoding_format", OptionKind::OneOf(&["float", "base64"])),
+            ("dimensions_field", OptionKind::OneOf(&["dimensions", "output_dimension"])),
+            ("max_inputs", OptionKind::Count),
+        ]
+    }
+
+    fn promises_unit(&self, _model: &Model) -> bool {
+        false
+    }
+
+    fn encode(&self, endpoint: &Endpoint, model: &Model, _: InputType, texts: &[&str]) -> Request {
+        let mut body = json!({"model": model.name, "input": texts});
+        // Not every server takes these, so what was not asked for is not sent.
+        if let Some(format) = model.option("encoding_format") {
+            body["encoding_format"] = format.into();
+        }
+        if let Some(dimensions) = model.asked() {
+            body[model.option("dimensions_field").unwrap_or("dimensions")] = dimensions.into();
+        }
+        Request::json(format!("{}/embeddings", endpoint.url), bearer(endpoint), &body)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Answer, String> {
+        answer::openai(body)
+    }
+}
