@@ -2,7 +2,7 @@
 """What storing costs, as ratios of times that one run measures in turns: on a busy machine a time alone says little.
 
     pip install 'psycopg[binary]' numpy model2vec
-    python3 bench/store.py "host=/tmp/dev user=postgres dbname=postgres" [ROUNDS]
+    python3 bench/store.py "host=/run/postgresql user=postgres dbname=mydb" [ROUNDS]
 
 The first argument is a libpq connection string, a superuser's (CHECKPOINT), to a database that has a release build of
 the extension with its settings at their defaults, and a table page (id bigint, title text, content text) with some

@@ -1,6 +1,6 @@
 //! Providers over HTTP, from within a backend.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::harness::{Db, Failure, column, everything, failure, one, prose};
 use super::mock::{Fault, Mock, vector};
@@ -286,6 +286,9 @@ fn a_key_does_not_arrive_or_is_seen() {
     let path = std::env::temp_dir().join(format!("chatbot_sync_key_{}", std::process::id()));
     let file = path.to_str().unwrap().to_owned();
     std::fs::write(&path, "sk-first\n").unwrap();
+    // The server may run as another user than this test.
+    let server = std::fs::metadata(one::<String>(&mut db.admin, "SHOW data_directory")).unwrap().uid();
+    std::os::unix::fs::chown(&path, Some(server), None).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     set(&mut db, "openai_compatible_api_key_file", &file);
     let mut app = db.session("app");

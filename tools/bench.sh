@@ -27,3 +27,6 @@ query "CREATE TABLE page (id bigint PRIMARY KEY, title text, content text)" "\co
 [ -x "$DEV/venv/bin/python" ] || python3 -m venv "$DEV/venv" || { need virtualenv python3-venv; python3 -m venv "$DEV/venv"; }
 "$DEV/venv/bin/python" -c 'import model2vec, psycopg' 2>/dev/null || "$DEV/venv/bin/pip" install -q model2vec 'psycopg[binary]'
 "$DEV/venv/bin/python" bench/store.py "host=$CLUSTER user=postgres dbname=postgres"
+
+say "providers: against a bare client"
+cargo run -q --release --manifest-path bench/http/Cargo.toml -- "host=$CLUSTER user=postgres dbname=postgres"

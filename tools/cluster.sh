@@ -31,6 +31,8 @@ start_cluster() {
     local bin
     bin=$("$PG_CONFIG" --bindir)
     CLUSTER=$(mktemp -d "${TMPDIR:-/tmp}/chatbot_sync.XXXXXX")
+    chmod 755 "$CLUSTER"
+    server_folder "$CLUSTER"
     trap stop_cluster EXIT
     say "starting a throw-away cluster in $CLUSTER"
     unprivileged "$bin/initdb" -D "$CLUSTER/data" -U postgres -A trust --no-locale -E UTF8 >/dev/null

@@ -3,6 +3,17 @@
 # Settings: DEV (where), PG_CONFIG (a Postgres of one's own that has pgvector), CARGO_TARGET_DIR.
 
 PGRX_VERSION=0.18.1
+
+# Postgres refuses root. Where root may make a user namespace it is called "nobody" in one and still owns its files;
+# elsewhere (a container, often) the server runs as nobody, and what it needs has to be where nobody can read it.
+if [ "$(id -u)" != 0 ]; then
+    SERVER_USER=
+elif unshare -U --map-user="$(id -u nobody)" --map-group="$(id -g nobody)" true 2>/dev/null; then
+    SERVER_USER=
+else
+    SERVER_USER=nobody
+    DEV=${DEV:-/var/tmp/chatbot_sync}
+fi
 DEV=${DEV:-${XDG_CACHE_HOME:-$HOME/.cache}/chatbot_sync}
 export PGRX_HOME=$DEV/pgrx
 export PATH=$DEV/cargo/bin:$HOME/.cargo/bin:$PATH
@@ -69,14 +80,22 @@ set_up() {
     grep -qs "pg$PG_MAJOR = \"$PG_CONFIG\"" "$PGRX_HOME/config.toml" || cargo pgrx init "--pg$PG_MAJOR" "$PG_CONFIG" >/dev/null
 }
 
-# Runs a command as somebody whom Postgres accepts: it refuses root. In a user namespace root is called "nobody" and
-# still owns its files.
+# Runs a command as somebody whom Postgres accepts.
 unprivileged() {
     if [ "$(id -u)" != 0 ]; then
         USER=${USER:-$(id -un)} "$@"
-    elif unshare -U --map-user="$(id -u nobody)" --map-group="$(id -g nobody)" true 2>/dev/null; then
+    elif [ -z "$SERVER_USER" ]; then
         USER=nobody unshare -U --map-user="$(id -u nobody)" --map-group="$(id -g nobody)" "$@"
     else
-        die "Postgres refuses root, and this machine allows no user namespace: run this as a plain user"
+        as_server_user "$@"
     fi
+}
+
+as_server_user() {
+    USER=$SERVER_USER HOME=/ setpriv --reuid "$SERVER_USER" --regid "$(id -g "$SERVER_USER")" --clear-groups "$@"
+}
+
+# A folder that the server may write to.
+server_folder() { # FOLDER
+    [ -z "$SERVER_USER" ] || chown "$SERVER_USER" "$1"
 }

@@ -15,4 +15,17 @@ cargo clippy -q --no-default-features --features "pg$PG_MAJOR pg_test" --all-tar
 say "tests of the pure layer"
 cargo test --no-default-features
 say "tests in Postgres $PG_MAJOR"
-unprivileged cargo pgrx test "pg$PG_MAJOR" --no-default-features
+if [ -z "$SERVER_USER" ]; then
+    unprivileged cargo pgrx test "pg$PG_MAJOR" --no-default-features
+else
+    # pgrx calls "sudo -u USER COMMAND..." for all that has to be done as the server's user.
+    data=$(mktemp -d /tmp/chatbot_sync.XXXXXX)
+    trap 'rm -rf "$data"' EXIT
+    mkdir "$data/bin" "$data/cluster"
+    server_folder "$data/cluster"
+    chmod 755 "$data"
+    printf '#!/bin/sh\nshift 2\nexec setpriv --reuid %s --regid %s --clear-groups env HOME=/ "$@"\n' \
+        "$SERVER_USER" "$(id -g "$SERVER_USER")" >"$data/bin/sudo"
+    chmod 755 "$data/bin/sudo"
+    PATH=$data/bin:$PATH USER=root cargo pgrx test "pg$PG_MAJOR" --no-default-features --runas "$SERVER_USER" --pgdata "$data/cluster"
+fi

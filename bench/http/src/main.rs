@@ -1,0 +1,242 @@
+//! What the extension adds to a provider's own time: throughput, latency and cancels, beside a bare client that sends
+//! the same requests and does nothing with the answers.
+//!
+//! Usage: bench-http CONNECTION, a superuser's connection string (host=... user=... dbname=...) of a database that has
+//! the extension, no vectors, and a table page(id, title, content).
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use postgres::{Client, NoTls};
+use serde_json::{Value, json};
+
+const DIMENSIONS: usize = 384;
+const RUNS: usize = 5;
+
+/// A provider on loopback with a latency, which answers every text with the same vector.
+struct Mock {
+    url: String,
+    latency_us: Arc<AtomicU64>,
+    requests: Arc<AtomicUsize>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Mock {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+        let mock = Self { url, latency_us: Arc::default(), requests: Arc::default(), in_flight: Arc::default() };
+        let unit = (DIMENSIONS as f32).sqrt().recip();
+        let bytes: Vec<u8> = std::iter::repeat_n(unit.to_le_bytes(), DIMENSIONS).flatten().collect();
+        let vector: Arc<str> = base64::engine::general_purpose::STANDARD.encode(bytes).into();
+        let (latency, requests, in_flight) = (mock.latency_us.clone(), mock.requests.clone(), mock.in_flight.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = stream.set_nodelay(true);
+                let (vector, latency) = (vector.clone(), latency.clone());
+                let (requests, in_flight) = (requests.clone(), in_flight.clone());
+                std::thread::spawn(move || serve(&stream, &vector, &latency, &requests, &in_flight));
+            }
+        });
+        mock
+    }
+
+    fn set_latency(&self, latency: Duration) {
+        self.latency_us.store(latency.as_micros() as u64, Ordering::Relaxed);
+    }
+}
+
+fn serve(
+    mut stream: &TcpStream,
+    vector: &str,
+    latency: &AtomicU64,
+    requests: &AtomicUsize,
+    in_flight: &AtomicUsize,
+) -> Option<()> {
+    let mut reader = BufReader::with_capacity(1 << 16, stream);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            if let Some(n) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = n.trim().parse().ok()?;
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let body: Value = serde_json::from_slice(&body).ok()?;
+        requests.fetch_add(1, Ordering::Relaxed);
+        in_flight.fetch_add(1, Ordering::Relaxed);
+        let wait = latency.load(Ordering::Relaxed);
+        if wait == u64::MAX {
+            // A server that hangs: until the client leaves.
+            let _ = stream.read(&mut [0]);
+        } else {
+            std::thread::sleep(Duration::from_micros(wait));
+        }
+        in_flight.fetch_sub(1, Ordering::Relaxed);
+        let mut answer = String::from("{\"data\":[");
+        for at in 0..body["input"].as_array()?.len() {
+            let comma = if at == 0 { "" } else { "," };
+            answer += &format!("{comma}{{\"index\":{at},\"embedding\":\"{vector}\"}}");
+        }
+        answer += "],\"usage\":{\"total_tokens\":1}}";
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
+        stream.write_all(head.as_bytes()).ok()?;
+        stream.write_all(answer.as_bytes()).ok()?;
+    }
+}
+
+/// The provider alone: the same chunks in the same batches, as many at a time.
+fn bare(url: &str, chunks: &[String], batch: usize, parallel: usize) -> Duration {
+    let agent: ureq::Agent = ureq::Agent::config_builder().max_idle_connections_per_host(64).build().into();
+    let bodies: Vec<String> = chunks
+        .chunks(batch)
+        .map(|c| json!({"model": "m", "input": c, "encoding_format": "base64"}).to_string())
+        .collect();
+    let next = Mutex::new(bodies.iter());
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..parallel {
+            scope.spawn(|| {
+                loop {
+                    let Some(body) = next.lock().expect("no panic").next() else { return };
+                    let post = agent.post(format!("{url}/embeddings")).header("content-type", "application/json");
+                    let mut answer = post.send(body).expect("an answer");
+                    std::io::copy(&mut answer.body_mut().as_reader(), &mut std::io::sink()).expect("a body");
+                }
+            });
+        }
+    });
+    began.elapsed()
+}
+
+struct Figures(Vec<f64>);
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize];
+        write!(f, "{:8.2}  ({:.2} .. {:.2})", at(0.5), at(0.0), at(1.0))
+    }
+}
+
+fn throughput(client: &mut Client, mock: &Mock, latency: Duration, batch: usize, parallel: usize) {
+    mock.set_latency(latency);
+    client
+        .batch_execute(&format!(
+            "SET chatbot_sync.batch_size = {batch}; SET chatbot_sync.max_parallel_requests = {parallel};
+             SET chatbot_sync.sync_timeout = '10min'; SET chatbot_sync.max_chunks = 100000"
+        ))
+        .expect("settings");
+    let sql = "SELECT c.content FROM book, chatbot_chunk(book.content) AS c";
+    let chunks: Vec<String> = client.query(sql, &[]).expect("chunks").iter().map(|row| row.get(0)).collect();
+    let (mut ratios, mut ours, mut theirs) = (vec![], vec![], vec![]);
+    for _ in 0..RUNS {
+        client.batch_execute("SELECT chatbot_cleanup(2); VACUUM chatbot_sync.embedding").expect("cleanup");
+        let limit = bare(&mock.url, &chunks, batch, parallel).as_secs_f64();
+        let began = Instant::now();
+        client.batch_execute("SELECT chatbot_embed_source(2, 'document', id, content) FROM book").expect("embedded");
+        let took = began.elapsed().as_secs_f64();
+        ratios.push(took / limit);
+        ours.push(took);
+        theirs.push(limit);
+    }
+    println!(
+        "{} chunks, {} ms a request, batches of {batch}, {parallel} at a time:",
+        chunks.len(),
+        latency.as_millis()
+    );
+    println!("  extension, chunking and storing included   {} s", Figures(ours));
+    println!("  provider alone                             {} s", Figures(theirs));
+    println!("  extension / provider alone                 {} x", Figures(ratios));
+}
+
+fn small(client: &mut Client, mock: &Mock, latency: Duration) {
+    mock.set_latency(latency);
+    let statement = client.prepare("SELECT chatbot_embed_source(2, 'document', $1, $2)").expect("a statement");
+    let mut over = vec![];
+    let mut bare_over = vec![];
+    for id in 1..=200i64 {
+        let text = format!("A short text, number {id}, that has one chunk.");
+        let began = Instant::now();
+        client.query(&statement, &[&id, &text]).expect("embedded");
+        over.push((began.elapsed().saturating_sub(latency)).as_secs_f64() * 1e3);
+        bare_over.push((bare(&mock.url, &[text], 1, 1).saturating_sub(latency)).as_secs_f64() * 1e3);
+    }
+    println!("one small source at {} ms a request, time above the provider's own:", latency.as_millis());
+    println!("  extension, commit included                 {} ms", Figures(over));
+    println!("  bare client, a new connection each         {} ms", Figures(bare_over));
+}
+
+fn cancels(connection: &str, client: &mut Client, mock: &Mock, parallel: usize) {
+    mock.latency_us.store(u64::MAX, Ordering::Relaxed);
+    let mut took = vec![];
+    for _ in 0..50 {
+        let mut victim = Client::connect(connection, NoTls).expect("a session");
+        let settings = format!(
+            "SET chatbot_sync.batch_size = 1; SET chatbot_sync.max_parallel_requests = {parallel};
+             SET chatbot_sync.openai_compatible_url = '{}'",
+            mock.url
+        );
+        victim.batch_execute(&settings).expect("settings");
+        let pid: i32 = victim.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
+        let call = std::thread::spawn(move || {
+            let sql = "SELECT chatbot_embed_source(2, 'document', 1, repeat('A sentence of some length. ', 2000))";
+            let error = victim.batch_execute(sql).expect_err("a cancel");
+            (Instant::now(), error.code().map(|c| c.code().to_owned()))
+        });
+        while mock.in_flight.load(Ordering::Relaxed) < parallel {
+            std::thread::yield_now();
+        }
+        let began = Instant::now();
+        client.execute("SELECT pg_cancel_backend($1)", &[&pid]).expect("cancelled");
+        let (ended, code) = call.join().expect("no panic");
+        assert_eq!(code.as_deref(), Some("57014"));
+        took.push(ended.duration_since(began).as_secs_f64() * 1e3);
+        while mock.in_flight.load(Ordering::Relaxed) > 0 {
+            std::thread::yield_now();
+        }
+    }
+    println!("a cancel with {parallel} requests in flight at a server that hangs, 50 times:");
+    println!("  from pg_cancel_backend() to the error      {} ms", Figures(took));
+}
+
+fn main() {
+    let connection = std::env::args().nth(1).expect("usage: bench-http CONNECTION");
+    let mut client = Client::connect(&connection, NoTls).expect("a connection");
+    let mock = Mock::start();
+    client
+        .batch_execute(&format!(
+            "SET client_min_messages = error; SET chatbot_sync.openai_compatible_url = '{}';
+             SELECT chatbot_cleanup(1); SELECT chatbot_cleanup(2);
+             SELECT chatbot_set_model('openai_compatible', 'mock', options => '{{\"encoding_format\": \"base64\"}}');
+             CREATE TEMP TABLE book AS
+                 SELECT id % 10 + 1 AS id, string_agg(content, E'\\n\\n' ORDER BY id) AS content FROM page GROUP BY 1",
+            mock.url
+        ))
+        .expect("a database with the extension, without vectors");
+    throughput(&mut client, &mock, Duration::from_millis(50), 10, 16);
+    throughput(&mut client, &mock, Duration::from_millis(50), 100, 4);
+    client.batch_execute("SELECT chatbot_cleanup(2)").expect("cleanup");
+    small(&mut client, &mock, Duration::from_millis(20));
+    client.batch_execute("SELECT chatbot_cleanup(2)").expect("cleanup");
+    for parallel in [1, 16] {
+        cancels(&connection, &mut client, &mock, parallel);
+    }
+    client
+        .batch_execute("SELECT chatbot_cleanup(2); SELECT chatbot_set_model('local', 'minilm-static-256')")
+        .expect("the model that was there before");
+}
