@@ -1,7 +1,7 @@
 //! Arguments as SQL gives them, checked.
 
 use super::jsonb::Jsonb;
-use super::store::SourceKey;
+use super::store::source::SourceKey;
 use crate::error::{Error, Result};
 
 /// The kinds of source.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::store::{self, ActiveModel};
+use super::store::model::{self as store, ActiveModel};
 use super::{args, http};
 use crate::batch::Usage;
 use crate::error::{Error, Result};

@@ -1,7 +1,8 @@
 //! A question in words to the chunks that are nearest to it.
 
 use super::jsonb::Jsonb;
-use super::store::{self, Filter, Found};
+use super::store::model::active_model;
+use super::store::search::{Filter, Found, nearest};
 use super::{args, model};
 use crate::error::{Error, Result};
 use crate::provider::InputType;
@@ -45,7 +46,7 @@ pub fn search(question: Question) -> Result<Vec<Found>> {
     }
     args::word("mode", question.mode, &MODES)?;
 
-    let Some(active) = store::active_model()? else {
+    let Some(active) = active_model()? else {
         return Ok(Vec::new());
     };
     let vector = model::embed_one(&active.model, InputType::Query, query)?;
@@ -55,7 +56,7 @@ pub fn search(question: Question) -> Result<Vec<Found>> {
         metadata: question.metadata_filter,
         min_similarity: question.min_similarity,
     };
-    store::nearest(filter, active.id, vector, limit)
+    nearest(filter, active.id, vector, limit)
 }
 
 fn checked_types(types: Vec<Option<String>>) -> Result<Vec<String>> {

@@ -3,7 +3,7 @@
 use pgrx::{Uuid, pg_sys};
 
 use super::jsonb::Jsonb;
-use super::store::{self, Message};
+use super::store::session::{self as store, Message};
 use crate::error::{Error, Result};
 use crate::session_id;
 

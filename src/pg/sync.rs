@@ -5,7 +5,8 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use super::jsonb::Jsonb;
-use super::store::{self, ActiveModel, NewChunk, Place, SourceKey, SourceRow, SourceState, SyncLog};
+use super::store::model::ActiveModel;
+use super::store::source::{self, NewChunk, Place, SourceKey, SourceRow, SourceState, SyncLog};
 use super::{guc, model};
 use crate::batch::Usage;
 use crate::chunk::{Chunks, Params, chunk};
@@ -57,13 +58,13 @@ impl Target<'_> {
     fn attempt(&self) -> Result<Option<Synced>> {
         let began = Instant::now();
         // Looked at without a lock first: most syncs of an application change nothing, and then nothing is written.
-        let seen = store::source(self.key, self.metadata, false)?;
+        let seen = source::read(self.key, self.metadata, false)?;
         if let Some(same) = seen.as_ref().filter(|row| row.same_metadata).and_then(|row| self.unchanged(row)) {
             return Ok(Some(same));
         }
-        let row = if seen.is_some() { store::source(self.key, self.metadata, true)? } else { None };
+        let row = if seen.is_some() { source::read(self.key, self.metadata, true)? } else { None };
         if let Some(same) = row.as_ref().and_then(|row| self.unchanged(row)) {
-            store::update_metadata(self.key, self.metadata)?;
+            source::update_metadata(self.key, self.metadata)?;
             return Ok(Some(same));
         }
 
@@ -72,7 +73,7 @@ impl Target<'_> {
             self.warn_truncated(chunks.last().map_or(0, |c| c.end_char));
         }
         let texts: Vec<&str> = chunks.iter().map(|c| &self.content[c.start..c.end]).collect();
-        let old = if row.is_some() { store::chunks(self.key, self.model.id)? } else { Vec::new() };
+        let old = if row.is_some() { source::chunks(self.key, self.model.id)? } else { Vec::new() };
         let Diff { kept, dropped } = diff(&old, &texts);
         let new: Vec<usize> = (0..texts.len()).filter(|&at| kept[at].is_none()).collect();
         let embedding = Instant::now();
@@ -88,12 +89,12 @@ impl Target<'_> {
             metadata: self.metadata.clone(),
         };
         match &row {
-            None if !store::insert_source(self.key, &state)? => return Ok(None),
+            None if !source::insert(self.key, &state)? => return Ok(None),
             None => {}
             Some(row) => {
-                store::update_source(self.key, &state)?;
+                source::update(self.key, &state)?;
                 if row.model_id.is_some_and(|id| id != self.model.id) {
-                    store::delete_other_models(self.key, self.model.id)?;
+                    source::delete_other_models(self.key, self.model.id)?;
                 }
             }
         }
@@ -102,7 +103,7 @@ impl Target<'_> {
             .enumerate()
             .map(|(at, c)| Ok(Place { index: int(at)?, start: int(c.start_char)?, end: int(c.end_char)? }))
             .collect::<Result<Vec<Place>>>()?;
-        store::delete_chunks(self.key, self.model.id, dropped.iter().map(|&at| old[at].chunk_id).collect())?;
+        source::delete_chunks(self.key, self.model.id, dropped.iter().map(|&at| old[at].chunk_id).collect())?;
         let moves: Vec<(i32, Place)> = kept
             .iter()
             .zip(&places)
@@ -110,9 +111,9 @@ impl Target<'_> {
             .filter(|(old, place)| old.place != *place)
             .map(|(old, place)| (old.chunk_id, place))
             .collect();
-        store::move_chunks(self.key, self.model.id, &moves)?;
+        source::move_chunks(self.key, self.model.id, &moves)?;
         if row.is_some_and(|row| !row.same_metadata) {
-            store::update_metadata(self.key, self.metadata)?;
+            source::update_metadata(self.key, self.metadata)?;
         }
         let free = old.iter().map(|c| c.chunk_id).max().map_or(0, |id| id + 1);
         let inserts = new
@@ -121,10 +122,10 @@ impl Target<'_> {
             .zip(free..)
             .map(|((&at, vector), chunk_id)| NewChunk { chunk_id, place: places[at], content: texts[at], vector })
             .collect();
-        store::insert_chunks(self.key, self.model.id, self.metadata, inserts)?;
+        source::insert_chunks(self.key, self.model.id, self.metadata, inserts)?;
         let (chunks, embedded) = (state.chunk_count, int(new.len())?);
         let total = began.elapsed();
-        store::insert_log(self.key, &SyncLog { model_id: self.model.id, chunks, embedded, usage, embedding, total })?;
+        source::insert_log(self.key, &SyncLog { model_id: self.model.id, chunks, embedded, usage, embedding, total })?;
         Ok(Some(Synced { chunks, reused: chunks - embedded, truncated }))
     }
 

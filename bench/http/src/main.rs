@@ -1,8 +1,12 @@
 //! What the extension adds to a provider's own time: throughput, latency and cancels, beside a bare client that sends
 //! the same requests and does nothing with the answers.
 //!
-//! Usage: bench-http CONNECTION, a superuser's connection string (host=... user=... dbname=...) of a database that has
-//! the extension, no vectors, and a table page(id, title, content).
+//! Usage: bench-http CONNECTION [PORT SERVICE]
+//!
+//! CONNECTION is a superuser's connection string (host=... user=... dbname=...) of a database that has the extension, no
+//! vectors, and a table page(id, title, content). SERVICE is the address of a service of the old kind, which embeds with
+//! a provider at http://127.0.0.1:PORT/v1 and takes `POST /api/internal/document/{id}/embed`: then the same pages, one by
+//! one, go to it and to the extension.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -26,8 +30,8 @@ struct Mock {
 }
 
 impl Mock {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    fn start(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
         let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
         let mock = Self { url, latency_us: Arc::default(), requests: Arc::default(), in_flight: Arc::default() };
         let unit = (DIMENSIONS as f32).sqrt().recip();
@@ -86,9 +90,12 @@ fn serve(
         }
         in_flight.fetch_sub(1, Ordering::Relaxed);
         let mut answer = String::from("{\"data\":[");
+        let float = body["encoding_format"] != "base64";
+        let numbers =
+            if float { format!("[{}]", vec!["0.05103104"; DIMENSIONS].join(",")) } else { format!("\"{vector}\"") };
         for at in 0..body["input"].as_array()?.len() {
             let comma = if at == 0 { "" } else { "," };
-            answer += &format!("{comma}{{\"index\":{at},\"embedding\":\"{vector}\"}}");
+            answer += &format!("{comma}{{\"index\":{at},\"embedding\":{numbers}}}");
         }
         answer += "],\"usage\":{\"total_tokens\":1}}";
         let head =
@@ -214,10 +221,49 @@ fn cancels(connection: &str, client: &mut Client, mock: &Mock, parallel: usize) 
     println!("  from pg_cancel_backend() to the error      {} ms", Figures(took));
 }
 
+/// Every page by itself, as an application does it: through the service, and through the extension.
+fn page_by_page(client: &mut Client, mock: &Mock, latency: Duration, service: &str) {
+    mock.set_latency(latency);
+    client.batch_execute("RESET chatbot_sync.batch_size; RESET chatbot_sync.max_parallel_requests").expect("settings");
+    let pages: Vec<(i64, String)> = client
+        .query("SELECT id, content FROM page", &[])
+        .expect("pages")
+        .iter()
+        .map(|r| (r.get(0), r.get(1)))
+        .collect();
+    let agent: ureq::Agent = ureq::Agent::config_builder().build().into();
+    let statement = client.prepare("SELECT chatbot_embed_source(2, 'document', $1, $2)").expect("a statement");
+    let (mut ours, mut theirs) = (vec![], vec![]);
+    for _ in 0..2 {
+        let began = Instant::now();
+        for (id, content) in &pages {
+            let url = format!("{service}/api/internal/document/{id}/embed");
+            let post = agent
+                .post(url)
+                .header("content-type", "application/json")
+                .header("x-odoo-api-key", "bench-internal-key");
+            post.send(json!({"chatbot_id": 2, "content": content}).to_string()).expect("an answer");
+        }
+        theirs.push(began.elapsed().as_secs_f64());
+        client.batch_execute("SELECT chatbot_cleanup(2); VACUUM chatbot_sync.embedding").expect("cleanup");
+        let began = Instant::now();
+        for (id, content) in &pages {
+            client.query(&statement, &[id, content]).expect("embedded");
+        }
+        ours.push(began.elapsed().as_secs_f64());
+    }
+    let ratios = theirs.iter().zip(&ours).map(|(t, o)| t / o).collect();
+    println!("{} pages one by one, {} ms a request:", pages.len(), latency.as_millis());
+    println!("  service                                    {} s", Figures(theirs));
+    println!("  extension, default settings                {} s", Figures(ours));
+    println!("  service / extension                        {} x", Figures(ratios));
+}
+
 fn main() {
-    let connection = std::env::args().nth(1).expect("usage: bench-http CONNECTION");
+    let connection = std::env::args().nth(1).expect("usage: bench-http CONNECTION [PORT SERVICE]");
+    let port = std::env::args().nth(2).map_or(0, |port| port.parse().expect("a port"));
     let mut client = Client::connect(&connection, NoTls).expect("a connection");
-    let mock = Mock::start();
+    let mock = Mock::start(port);
     client
         .batch_execute(&format!(
             "SET client_min_messages = error; SET chatbot_sync.openai_compatible_url = '{}';
@@ -228,6 +274,9 @@ fn main() {
             mock.url
         ))
         .expect("a database with the extension, without vectors");
+    if let Some(service) = std::env::args().nth(3) {
+        page_by_page(&mut client, &mock, Duration::from_millis(50), &service);
+    }
     throughput(&mut client, &mock, Duration::from_millis(50), 10, 16);
     throughput(&mut client, &mock, Duration::from_millis(50), 100, 4);
     client.batch_execute("SELECT chatbot_cleanup(2)").expect("cleanup");

@@ -1,0 +1,115 @@
+//! Every statement that is sent to Postgres, a file a subject, with its plan kept. All names are qualified: no search_path
+//! matters here.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::spi::{OwnedPreparedStatement, SpiTupleTable};
+use pgrx::{PgOid, Spi, pg_sys};
+
+use super::vector::VectorType;
+use crate::error::Result;
+
+pub mod model;
+pub mod search;
+pub mod session;
+pub mod source;
+
+type Args<'a> = [DatumWithOid<'a>];
+type Plan = &'static OwnedPreparedStatement;
+/// A statement and the types of its arguments.
+type PlanKey = (String, Vec<pg_sys::Oid>);
+
+thread_local! {
+    // Plans live as long as the backend. Dropping one at exit would call into a Postgres that is already gone.
+    static PLANS: RefCell<HashMap<PlanKey, Plan>> = RefCell::new(HashMap::new());
+}
+
+/// What a statement sees and may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// What the calling statement sees: for functions that are STABLE.
+    Read,
+    /// At READ COMMITTED what is committed by now. Makes no transaction id, so that a transaction in which nothing
+    /// changes has nothing to flush.
+    ReadNow,
+    /// As [`Self::ReadNow`], and may write and lock.
+    Write,
+}
+
+/// A snapshot on top of the calling statement's, for as long as this lives.
+struct FreshSnapshot;
+
+impl FreshSnapshot {
+    #[allow(unsafe_code)]
+    fn new() -> Self {
+        // SAFETY: within a transaction, as every function of ours is; an error before the drop ends the transaction or
+        // subtransaction, which takes the snapshot off the stack.
+        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+        Self
+    }
+}
+
+impl Drop for FreshSnapshot {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: the snapshot that new() pushed is on top: what ran meanwhile took its own off.
+            unsafe { pg_sys::PopActiveSnapshot() };
+        }
+    }
+}
+
+/// Runs a statement with its plan kept and reads the answer.
+fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -> pgrx::spi::Result<R>) -> Result<R> {
+    let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>());
+    let kept = PLANS.with_borrow(|plans| plans.get(&key).copied());
+    let oids: Vec<PgOid> = key.1.iter().map(|&oid| PgOid::from(oid)).collect();
+    if mode == Mode::Write {
+        return Ok(Spi::connect_mut(|client| {
+            let plan = match kept {
+                Some(plan) => plan,
+                None => keep(key, client.prepare_mut(sql, &oids)?.keep()),
+            };
+            read(client.update(plan, None, args)?)
+        })?);
+    }
+    let _fresh = (mode == Mode::ReadNow).then(FreshSnapshot::new);
+    Ok(Spi::connect(|client| {
+        let plan = match kept {
+            Some(plan) => plan,
+            None => keep(key, client.prepare(sql, &oids)?.keep()),
+        };
+        read(client.select(plan, None, args)?)
+    })?)
+}
+
+fn keep(key: PlanKey, plan: OwnedPreparedStatement) -> Plan {
+    let plan: Plan = Box::leak(Box::new(plan));
+    PLANS.with_borrow_mut(|plans| plans.insert(key, plan));
+    plan
+}
+
+/// Runs a statement and answers how many rows it wrote.
+fn write(sql: &str, args: &Args) -> Result<i64> {
+    run(sql, args, Mode::Write, |rows| Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX)))
+}
+
+fn one<T>(column: pgrx::spi::Result<Option<T>>) -> pgrx::spi::Result<T> {
+    column?.ok_or(pgrx::spi::Error::InvalidPosition)
+}
+
+/// Where pgvector's type is in the catalog.
+pub fn look_up_vector_type() -> Result<Option<VectorType>> {
+    let sql = "SELECT t.oid, pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e
+        JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+            AND d.refobjid = e.oid AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.deptype = 'e'
+        JOIN pg_catalog.pg_type t ON t.oid = d.objid
+        JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+        WHERE e.extname = 'vector' AND t.typname = 'vector'";
+    run(sql, &[], Mode::Read, |mut rows| match rows.next() {
+        Some(row) => Ok(Some(VectorType { oid: one(row.get(1))?, schema: one(row.get(2))? })),
+        None => Ok(None),
+    })
+}

@@ -1,0 +1,57 @@
+//! Conversations.
+
+use pgrx::Uuid;
+use pgrx::datum::TimestampWithTimeZone;
+
+use super::{Mode, one, run, write};
+use crate::error::Result;
+use crate::pg::jsonb::Jsonb;
+
+/// Opens a session.
+pub fn insert_session(chatbot_id: i64, id: Uuid, metadata: Jsonb) -> Result<()> {
+    let sql = "INSERT INTO chatbot_sync.session (chatbot_id, id, metadata) VALUES ($1, $2, $3)";
+    write(sql, &[chatbot_id.into(), id.into(), metadata.into()]).map(drop)
+}
+
+/// Whether a session is open, and keeps it from being closed or deleted meanwhile; none where there is no such session.
+pub fn lock_session(chatbot_id: i64, id: Uuid) -> Result<Option<bool>> {
+    let sql = "SELECT closed_at IS NULL FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2 FOR SHARE";
+    run(sql, &[chatbot_id.into(), id.into()], Mode::Write, |mut rows| {
+        rows.next().map(|row| one(row.get(1))).transpose()
+    })
+}
+
+/// Whether there is such a session.
+pub fn has_session(chatbot_id: i64, id: Uuid) -> Result<bool> {
+    let sql = "SELECT FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2";
+    run(sql, &[chatbot_id.into(), id.into()], Mode::Read, |rows| Ok(!rows.is_empty()))
+}
+
+/// Closes a session. False where it is not open.
+pub fn close_session(chatbot_id: i64, id: Uuid) -> Result<bool> {
+    let sql = "UPDATE chatbot_sync.session SET closed_at = pg_catalog.now()
+        WHERE chatbot_id = $1 AND id = $2 AND closed_at IS NULL";
+    Ok(write(sql, &[chatbot_id.into(), id.into()])? > 0)
+}
+
+/// Adds a message: its id.
+pub fn insert_message(chatbot_id: i64, session: Uuid, role: &str, content: &str, metadata: Jsonb) -> Result<i64> {
+    let sql = "INSERT INTO chatbot_sync.message (chatbot_id, session_id, role, content, metadata)
+        VALUES ($1, $2, $3, $4, $5) RETURNING id";
+    let args = [chatbot_id.into(), session.into(), role.into(), content.into(), metadata.into()];
+    run(sql, &args, Mode::Write, |rows| one(rows.first().get_one()))
+}
+
+/// A message's columns.
+pub type Message = (i64, String, String, Jsonb, TimestampWithTimeZone);
+
+/// The messages of a session, oldest first; of more than `limit` the latest.
+pub fn messages(chatbot_id: i64, session: Uuid, limit: Option<i64>) -> Result<Vec<Message>> {
+    let sql = "SELECT id, role, content, metadata, created_at FROM (
+            SELECT * FROM chatbot_sync.message WHERE chatbot_id = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3
+        ) AS latest ORDER BY id";
+    run(sql, &[chatbot_id.into(), session.into(), limit.into()], Mode::Read, |rows| {
+        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?, one(row.get(4))?, one(row.get(5))?)))
+            .collect()
+    })
+}
