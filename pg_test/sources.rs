@@ -271,6 +271,25 @@ fn repeatable_read_stores_what_it_did_not_see() {
     );
 }
 
+/// A table that was vacuumed while it was empty is planned for as if it stayed so, and plans are kept: a session that
+/// fills it would read all of it for each source.
+#[test]
+fn a_growing_table_is_read_from_end_to_end() {
+    let mut db = Db::new();
+    embed(&mut db.admin, 1, 1, "A text.");
+    db.admin.batch_execute("SELECT chatbot_cleanup(1)").unwrap();
+    db.admin.batch_execute("VACUUM ANALYZE chatbot_sync.source, chatbot_sync.embedding").unwrap();
+    let mut app = db.session("app");
+    let mut tx = app.transaction().unwrap();
+    for id in 1..30 {
+        embed(&mut tx, 1, id, &prose(10));
+        embed(&mut tx, 1, id, &prose(12));
+    }
+    tx.execute("SELECT chatbot_delete_source(1, 'document', 1)", &[]).unwrap();
+    let scans = "SELECT sum(seq_scan)::bigint FROM pg_stat_xact_all_tables WHERE relname IN ('source', 'embedding')";
+    assert_eq!(tx.query_one(scans, &[]).unwrap().get::<_, i64>(0), 0);
+}
+
 #[test]
 fn a_chunk_has_no_source() {
     let db = Db::new();

@@ -41,6 +41,7 @@ pub mod pg_test {
     /// Lines for the test server's postgresql.conf.
     #[must_use]
     pub fn postgresql_conf_options() -> Vec<&'static str> {
-        vec![]
+        // A test's data need not survive the machine.
+        vec!["fsync = off", "full_page_writes = off", "max_connections = 200"]
     }
 }

@@ -61,11 +61,48 @@ impl Drop for FreshSnapshot {
     }
 }
 
+/// Plans made while this lives use our indexes, those of foreign keys too. A table that was vacuumed while it was empty
+/// looks as if it stayed so, and a plan that reads it from end to end would be kept for the session that fills it.
+struct IndexPlans(i32);
+
+impl IndexPlans {
+    #[allow(unsafe_code)]
+    fn new() -> Self {
+        // SAFETY: as CREATE INDEX and others set parameters for a while: a level of their own, taken back by the drop, or
+        // by Postgres where an error ends the transaction or subtransaction.
+        unsafe {
+            let level = pg_sys::NewGUCNestLevel();
+            pg_sys::set_config_option(
+                c"enable_seqscan".as_ptr(),
+                c"off".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+            Self(level)
+        }
+    }
+}
+
+impl Drop for IndexPlans {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: the level that new() opened; what ran meanwhile closed its own.
+            unsafe { pg_sys::AtEOXact_GUC(true, self.0) };
+        }
+    }
+}
+
 /// Runs a statement with its plan kept and reads the answer.
 fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -> pgrx::spi::Result<R>) -> Result<R> {
     let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>());
     let kept = PLANS.with_borrow(|plans| plans.get(&key).copied());
     let oids: Vec<PgOid> = key.1.iter().map(|&oid| PgOid::from(oid)).collect();
+    let _plans = (mode != Mode::Read).then(IndexPlans::new);
     if mode == Mode::Write {
         return Ok(Spi::connect_mut(|client| {
             let plan = match kept {
