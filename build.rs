@@ -59,17 +59,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Slots (u16 each, by hash, linear probing), where each piece starts (u32 each), the pieces. Little endian.
+/// Slots (an id and a fingerprint, u16 each, by hash, linear probing), where each piece starts (u32 each), the pieces. Little endian.
 fn freeze(pieces: &[&str]) -> Result<Vec<u8>, Box<dyn Error>> {
-    let mut slots = vec![hash::EMPTY; hash::SLOTS];
+    let mut slots = vec![(hash::EMPTY, 0); hash::SLOTS];
     for (id, piece) in pieces.iter().enumerate() {
-        let mut slot = hash::slot(hash::extend(hash::START, piece.as_bytes()));
-        while slots[slot] != hash::EMPTY {
+        let hashed = hash::extend(hash::START, piece.as_bytes());
+        let mut slot = hash::slot(hashed);
+        while slots[slot].0 != hash::EMPTY {
             slot = (slot + 1) % hash::SLOTS;
         }
-        slots[slot] = u16::try_from(id)?;
+        slots[slot] = (u16::try_from(id)?, hash::fingerprint(hashed));
     }
-    let mut out: Vec<u8> = slots.iter().flat_map(|s| s.to_le_bytes()).collect();
+    let mut out: Vec<u8> =
+        slots.iter().flat_map(|(id, print)| [id.to_le_bytes(), print.to_le_bytes()].concat()).collect();
     let mut at = 0u32;
     out.extend(at.to_le_bytes());
     for piece in pieces {

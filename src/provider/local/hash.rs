@@ -2,7 +2,7 @@
 
 /// Slots of the table: a power of two, more than twice the pieces.
 pub const SLOTS: usize = 1 << 16;
-/// An empty slot.
+/// The id in an empty slot.
 pub const EMPTY: u16 = u16::MAX;
 /// No piece has more bytes.
 pub const LONGEST_PIECE: usize = 32;
@@ -22,4 +22,10 @@ pub const fn extend(mut hash: u32, bytes: &[u8]) -> u32 {
 /// Where to look first.
 pub const fn slot(hash: u32) -> usize {
     ((hash ^ (hash >> 15)).wrapping_mul(0x9e37_79b1) >> 16) as usize % SLOTS
+}
+
+/// What else of the hash a slot holds, beside the piece's id: most other pieces are told apart by it alone.
+#[allow(clippy::cast_possible_truncation)]
+pub const fn fingerprint(hash: u32) -> u16 {
+    (hash ^ (hash >> 16)) as u16
 }

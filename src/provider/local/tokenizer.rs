@@ -9,7 +9,7 @@ use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCa
 use super::hash;
 
 static FROZEN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vocab.bin"));
-const OFFSETS: usize = hash::SLOTS * 2;
+const OFFSETS: usize = hash::SLOTS * 4;
 const CONTINUES: &[u8] = b"##";
 /// A longer word has no pieces: it is unknown as a whole.
 const LONGEST_WORD: usize = 100;
@@ -127,14 +127,16 @@ fn split(word: &str, ids: &mut Vec<u16>) -> bool {
 fn look_up(prefix: &[u8], piece: &[u8], hash: u32) -> Option<u16> {
     let mut slot = hash::slot(hash);
     loop {
-        let id = u16::from_le_bytes([FROZEN[slot * 2], FROZEN[slot * 2 + 1]]);
+        let at = slot * 4;
+        let id = u16::from_le_bytes([FROZEN[at], FROZEN[at + 1]]);
         if id == hash::EMPTY {
             return None;
         }
-        let (from, to) = (offset(usize::from(id)), offset(usize::from(id) + 1));
-        let stored = &FROZEN[from..to];
-        if stored.len() == prefix.len() + piece.len() && stored.ends_with(piece) && stored.starts_with(prefix) {
-            return Some(id);
+        if u16::from_le_bytes([FROZEN[at + 2], FROZEN[at + 3]]) == hash::fingerprint(hash) {
+            let stored = &FROZEN[offset(usize::from(id))..offset(usize::from(id) + 1)];
+            if stored.len() == prefix.len() + piece.len() && stored.ends_with(piece) && stored.starts_with(prefix) {
+                return Some(id);
+            }
         }
         slot = (slot + 1) % hash::SLOTS;
     }
