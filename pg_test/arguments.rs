@@ -58,6 +58,7 @@ fn bad_input_is_taken_or_changes_something() {
     ] {
         let failure = failure(&mut app, &format!("SELECT * FROM {call}"));
         assert_eq!((failure.code.as_str(), failure.message.as_str()), (code, message), "{call}");
+        assert!(!failure.hint.is_empty(), "{call}");
     }
     for (rest, code) in [(", 'robot', 'x')", "22023"), (", 'user', NULL)", "22004"), (", 'user', 'x')", "P0002")] {
         assert_eq!(failure(&mut app, &format!("SELECT {session}{rest}")).code, code);

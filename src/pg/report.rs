@@ -9,7 +9,9 @@ impl From<Error> for ErrorReport {
     fn from(error: Error) -> Self {
         let (code, detail, hint): (_, Option<String>, Option<&str>) = match &error {
             Error::NullArgument { .. } => (PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, None, Some("Give a value.")),
-            Error::InvalidArgument { .. } => (PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, None, None),
+            Error::InvalidArgument { name, .. } => {
+                (PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, None, Some(argument_hint(name)))
+            }
             Error::TooLarge { .. } => (PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, None, Some("Give less.")),
             Error::SessionNotFound { .. } => (
                 PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
@@ -59,6 +61,24 @@ impl From<Error> for ErrorReport {
             report = report.set_hint(hint);
         }
         report
+    }
+}
+
+fn argument_hint(name: &str) -> &'static str {
+    match name {
+        "chunk_size" | "chunk_overlap" | "max_chunks" => {
+            "What is not given is a setting: SHOW chatbot_sync.chunk_size; SHOW chatbot_sync.chunk_overlap; SHOW chatbot_sync.max_chunks;"
+        }
+        "chatbot_id" | "source_id" => "Ids are those of the application's own rows.",
+        "source_type" | "source_types" => "Write 'document' or 'link', in lower case.",
+        "metadata" | "metadata_filter" => "Write it like jsonb_build_object('title', 'Shipping').",
+        "provider" | "model" | "dimensions" | "options" | "document_prefix" | "query_prefix" => {
+            "The built-in model is chosen with: SELECT chatbot_set_model('local', 'minilm-static-256');"
+        }
+        name if name.starts_with("chatbot_sync.") => {
+            "A superuser sets it with ALTER SYSTEM SET, then SELECT pg_reload_conf();"
+        }
+        _ => "What a function takes: \\df chatbot_*",
     }
 }
 
