@@ -42,7 +42,7 @@ COMMENT ON COLUMN chatbot_sync.embedding.start_offset IS 'First character in the
 COMMENT ON COLUMN chatbot_sync.embedding.end_offset IS 'The character after the last.';
 COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata.';
 
-COMMENT ON TABLE chatbot_sync.sync_log IS 'What each sync that embedded something took. Trim it as you like: nothing depends on it.';
+COMMENT ON TABLE chatbot_sync.sync_log IS 'What each sync that asked a provider took. Trim it as you like: nothing depends on it.';
 COMMENT ON COLUMN chatbot_sync.sync_log.chunks IS 'Chunks that the source has.';
 COMMENT ON COLUMN chatbot_sync.sync_log.embedded IS 'Of those, how many were embedded; the others kept their vectors.';
 COMMENT ON COLUMN chatbot_sync.sync_log.requests IS 'Requests to the provider, repeated ones counted again.';

@@ -18,14 +18,18 @@ say "tests in Postgres $PG_MAJOR"
 if [ -z "$SERVER_USER" ]; then
     unprivileged cargo pgrx test "pg$PG_MAJOR" --no-default-features
 else
-    # pgrx calls "sudo -u USER COMMAND..." for all that has to be done as the server's user.
+    # pgrx calls "sudo -u USER COMMAND..." for what the server's user does, and "sudo COMMAND..." for what root does.
     data=$(mktemp -d /tmp/chatbot_sync.XXXXXX)
     trap 'rm -rf "$data"' EXIT
     mkdir "$data/bin" "$data/cluster"
     server_folder "$data/cluster"
     chmod 755 "$data"
-    printf '#!/bin/sh\nshift 2\nexec setpriv --reuid %s --regid %s --clear-groups env HOME=/ "$@"\n' \
-        "$SERVER_USER" "$(id -g "$SERVER_USER")" >"$data/bin/sudo"
+    cat >"$data/bin/sudo" <<SUDO
+#!/bin/sh
+[ "\$1" = -u ] || exec "\$@"
+shift 2
+exec setpriv --reuid $SERVER_USER --regid $(id -g "$SERVER_USER") --clear-groups env HOME=/ "\$@"
+SUDO
     chmod 755 "$data/bin/sudo"
     PATH=$data/bin:$PATH USER=root cargo pgrx test "pg$PG_MAJOR" --no-default-features --runas "$SERVER_USER" --pgdata "$data/cluster"
 fi

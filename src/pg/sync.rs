@@ -124,8 +124,12 @@ impl Target<'_> {
             .collect();
         source::insert_chunks(self.key, self.model.id, self.metadata, inserts)?;
         let (chunks, embedded) = (state.chunk_count, int(new.len())?);
-        let total = began.elapsed();
-        source::insert_log(self.key, &SyncLog { model_id: self.model.id, chunks, embedded, usage, embedding, total })?;
+        // The built-in model costs nothing that somebody would want to add up.
+        if usage.requests > 0 {
+            let total = began.elapsed();
+            let log = SyncLog { model_id: self.model.id, chunks, embedded, usage, embedding, total };
+            source::insert_log(self.key, &log)?;
+        }
         Ok(Some(Synced { chunks, reused: chunks - embedded, truncated }))
     }
 

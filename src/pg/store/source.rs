@@ -280,7 +280,7 @@ pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
     Ok((embeddings, sessions))
 }
 
-/// What a sync took.
+/// What a sync that asked a provider took.
 pub struct SyncLog {
     /// With which model.
     pub model_id: i32,
