@@ -281,6 +281,17 @@ fn a_server_that_is_not_there_is_waited_for() {
 }
 
 #[test]
+fn a_server_that_never_accepts_cannot_be_left() {
+    let (mut db, _mock) = remote();
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    set(&mut db, "openai_compatible_url", &format!("http://{}/v1", deaf.local_addr().unwrap()));
+    let mut app = db.session("app");
+    app.batch_execute("SET statement_timeout = '50ms'; SET chatbot_sync.sync_timeout = '1h'").unwrap();
+    assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "57014");
+    app.batch_execute("RESET statement_timeout; SELECT chatbot_chunk('still here')").unwrap();
+}
+
+#[test]
 fn a_key_does_not_arrive_or_is_seen() {
     let (mut db, mock) = remote();
     let path = std::env::temp_dir().join(format!("chatbot_sync_key_{}", std::process::id()));
