@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use postgres::types::FromSqlOwned;
 use postgres::{Client, NoTls};
 
+use super::mock::Mock;
+
 /// A text that several chunks are cut from, sentence by sentence different.
 pub(crate) fn prose(sentences: usize) -> String {
     (0..sentences)
@@ -90,6 +92,28 @@ fn connect(database: &str, role: Option<&str>) -> Client {
     let mut client = config.connect(NoTls).unwrap();
     client.batch_execute("SET client_min_messages = warning").unwrap();
     client
+}
+
+/// A database that embeds with a mock, and the mock.
+pub(crate) fn remote() -> (Db, Mock) {
+    let mut db = Db::new();
+    let mock = Mock::new();
+    set(&mut db, "openai_compatible_url", &mock.url);
+    db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
+    (db, mock)
+}
+
+/// A setting for every later session, and for the superuser's at once.
+pub(crate) fn set(db: &mut Db, name: &str, value: &str) {
+    let name = format!("chatbot_sync.{name}");
+    db.admin.batch_execute(&format!("SET {name} = '{value}'")).unwrap();
+    let database: String = one(&mut db.admin, "SELECT current_database()::text");
+    db.admin.batch_execute(&format!("ALTER DATABASE {database} SET {name} = '{value}'")).unwrap();
+}
+
+/// The statement for a document of chatbot 1.
+pub(crate) fn embed(id: i64, text: &str) -> String {
+    format!("SELECT chatbot_embed_source(1, 'document', {id}, $text${text}$text$)")
 }
 
 /// Rows that come one at a time from a query.

@@ -10,9 +10,13 @@ mod arguments;
 #[cfg(test)]
 mod documentation;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod http;
+#[cfg(test)]
+mod interrupts;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
@@ -23,6 +27,8 @@ mod providers;
 mod search;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod settings;
 #[cfg(test)]
 mod sources;
 

@@ -1,0 +1,122 @@
+//! Providers that do not do their part: what a statement says, what it changes, and what is tried again.
+
+use super::harness::{Failure, embed, everything, failure, one, prose, remote, set};
+use super::mock::Fault;
+
+/// Each fault with its code, and a word of the detail.
+const FAULTS: [(Fault, &str, &str); 18] = [
+    (Fault::Status(400, "", r#"{"error":{"message":"too long"}}"#), "HV00L", "HTTP status 400: too long"),
+    (Fault::Status(401, "", r#"{"error":{"message":"no such key"}}"#), "28000", "HTTP status 401: no such key"),
+    (Fault::Status(403, "", "{}"), "28000", "HTTP status 403"),
+    (Fault::Status(404, "", "{}"), "HV00J", "HTTP status 404"),
+    (Fault::Status(301, "location: http://127.0.0.1:1/\r\n", ""), "HV024", "HTTP status 301"),
+    (Fault::Status(402, "", "{}"), "53400", "HTTP status 402"),
+    (Fault::Status(429, "retry-after: 3600\r\n", r#"{"error":{"message":"slow down"}}"#), "53000", "slow down"),
+    (Fault::Status(500, "", "oops\n"), "HV000", "HTTP status 500: oops"),
+    (Fault::Status(503, "", ""), "HV000", "HTTP status 503"),
+    (Fault::Cut, "HV00N", ""),
+    (Fault::Close, "HV00N", ""),
+    (Fault::Count, "HV00M", "0 vectors for 1 texts"),
+    (Fault::Dimensions, "HV00M", "a vector of 3 dimensions, expected 8"),
+    (Fault::NotFinite, "HV00M", ""),
+    (Fault::NotJson, "HV00M", "it is no JSON"),
+    (Fault::Large, "54000", ""),
+    (Fault::Hang, "58030", "chatbot_sync.sync_timeout is over"),
+    (Fault::Drip, "58030", "chatbot_sync.sync_timeout is over"),
+];
+
+#[test]
+fn a_fault_changes_vectors_or_spoils_the_session() {
+    let (mut db, mock) = remote();
+    set(&mut db, "max_response_bytes", "100kB");
+    let mut app = db.session("app");
+    app.batch_execute(&embed(1, "The text that was there before.")).unwrap();
+    app.batch_execute("SET chatbot_sync.max_attempts = 2").unwrap();
+    let before = everything(&mut app);
+    for (fault, code, detail) in FAULTS {
+        let timeout = if code == "58030" { "300ms" } else { "60s" };
+        app.batch_execute(&format!("SET chatbot_sync.sync_timeout = '{timeout}'")).unwrap();
+        mock.state().always = Some(fault);
+        let failure = failure(&mut app, &embed(1, "Another text."));
+        assert_eq!(failure.code, code, "{failure:?}");
+        assert!(failure.detail.contains(detail), "{failure:?}");
+        assert!(failure.detail.contains("Model mock") && !failure.hint.is_empty(), "{failure:?}");
+        mock.state().always = None;
+        assert_eq!(everything(&mut app), before);
+        // What a provider asked for must not outlive this test's fault.
+        forget_throttling(&mut db.admin);
+        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 1);
+    }
+    app.batch_execute(&embed(1, "Another text.")).unwrap();
+    assert_ne!(everything(&mut app), before);
+}
+
+fn forget_throttling(admin: &mut postgres::Client) {
+    let sql = "SELECT current_setting('data_directory') || '/pg_stat_tmp/chatbot_sync.' || oid || '.openai_compatible'
+        FROM pg_database WHERE datname = current_database()";
+    let _ = std::fs::remove_file(one::<String>(admin, sql));
+}
+
+#[test]
+fn one_failed_request_is_final() {
+    let (db, mock) = remote();
+    let mut app = db.session("app");
+    for fault in [Fault::Status(500, "", ""), Fault::Close, Fault::Count, Fault::TwoOfOne, Fault::Cut] {
+        mock.state().faults.push_back(fault);
+        let requests = mock.state().requests.len();
+        app.batch_execute(&embed(1, &prose(30).replace("tells", &format!("tells{requests}")))).unwrap();
+        assert_eq!(mock.state().requests.len() - requests, 2);
+    }
+}
+
+#[test]
+fn a_throttled_request_is_not_sent_again_or_at_once() {
+    let (db, mock) = remote();
+    let (mut app, mut other) = (db.session("app"), db.session("app"));
+    app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
+    for _ in 0..3 {
+        mock.state().faults.push_back(Fault::Status(429, "retry-after: 0.1\r\n", ""));
+    }
+    app.batch_execute(&embed(1, "A text.")).unwrap();
+    assert_eq!(mock.state().requests.len(), 4);
+    // What one session was told all know, and say without asking.
+    mock.state().faults.push_back(Fault::Status(429, "retry-after: 1000\r\n", ""));
+    assert_eq!(failure(&mut app, &embed(1, "Another text.")).code, "53000");
+    assert_eq!(failure(&mut other, &embed(2, "A second text.")).code, "53000");
+    assert_eq!(mock.state().requests.len(), 5);
+}
+
+#[test]
+fn a_refused_chunk_is_not_named() {
+    let (db, mock) = remote();
+    let mut app = db.session("app");
+    let text = prose(200).replace("Sentence 100 ", "Sentence 100 poison ");
+    let chunk: i32 = app
+        .query_one("SELECT min(chunk_index) FROM chatbot_chunk($1) WHERE content LIKE '%poison%'", &[&text])
+        .unwrap()
+        .get(0);
+    mock.state().poison = Some("poison");
+    let failure = failure(&mut app, &embed(7, &text));
+    let expected = Failure {
+        code: "HV00L".to_owned(),
+        message: format!("provider openai_compatible refuses chunk {chunk} of document 7 of chatbot 1"),
+        detail: "Model mock, HTTP status 400: this text will not do".to_owned(),
+        hint: failure.hint.clone(),
+    };
+    // Where the text stands in two chunks either may be found first.
+    let second = expected.message.replace(&format!("chunk {chunk}"), &format!("chunk {}", chunk + 1));
+    assert!(failure == expected || failure.message == second, "{failure:?}");
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_waited_for() {
+    let (mut db, _mock) = remote();
+    set(&mut db, "openai_compatible_url", "http://127.0.0.1:1/v1");
+    let mut app = db.session("app");
+    let failure = failure(&mut app, &embed(1, "A text."));
+    assert_eq!(
+        (failure.code.as_str(), failure.message.as_str()),
+        ("HV00N", "provider openai_compatible cannot be reached")
+    );
+}

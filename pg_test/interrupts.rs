@@ -1,0 +1,112 @@
+//! Leaving a statement that waits for a provider.
+
+use super::harness::{embed, failure, one, prose, remote, set};
+use super::mock::Fault;
+
+/// Ends a call that waits for a server which hangs, with so many requests in flight.
+fn interrupt(requests: usize, fault: Fault, how: &str) -> String {
+    let (db, mock) = remote();
+    let mut app = db.session("app");
+    let mut watcher = db.other();
+    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    mock.state().always = Some(fault);
+    let sql = format!(
+        "SET chatbot_sync.sync_timeout = '1h'; SET chatbot_sync.batch_size = 1;
+         SET chatbot_sync.max_parallel_requests = {requests}; {}",
+        embed(1, &prose(20 * requests))
+    );
+    let call = std::thread::spawn(move || {
+        let error = app.batch_execute(&sql).unwrap_err();
+        let code = error.code().map(|c| c.code().to_owned()).unwrap_or_default();
+        let works =
+            app.query_one("SELECT count(*) FROM chatbot_sync.source", &[]).is_ok_and(|row| row.get::<_, i64>(0) == 0);
+        format!("{code} {works}")
+    });
+    mock.wait(|state| state.in_flight == requests);
+    watcher.batch_execute(&how.replace("PID", &pid.to_string())).unwrap();
+    let outcome = call.join().unwrap();
+    // Every socket is closed: the server notices each of its clients leave.
+    mock.wait(|state| state.in_flight == 0);
+    assert_eq!(mock.state().abandoned, requests);
+    outcome
+}
+
+#[test]
+fn a_cancel_waits_for_the_provider() {
+    for (requests, fault) in [(1, Fault::Hang), (16, Fault::Hang), (4, Fault::Drip)] {
+        assert_eq!(interrupt(requests, fault, "SELECT pg_cancel_backend(PID)"), "57014 true");
+    }
+}
+
+#[test]
+fn a_terminated_session_waits_for_the_provider() {
+    assert_eq!(interrupt(1, Fault::Hang, "SELECT pg_terminate_backend(PID)"), "57P01 false");
+    assert_eq!(interrupt(16, Fault::Hang, "SELECT pg_terminate_backend(PID)"), "57P01 false");
+}
+
+#[test]
+fn a_statement_timeout_waits_for_the_provider_or_leaves_threads() {
+    let (mut db, mock) = remote();
+    mock.state().always = Some(Fault::Hang);
+    let mut app = db.session("app");
+    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    for _ in 0..3 {
+        app.batch_execute("SET statement_timeout = '50ms'").unwrap();
+        assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "57014");
+        app.batch_execute("SET statement_timeout = 0").unwrap();
+    }
+    mock.wait(|state| state.in_flight == 0);
+    // Threads end as soon as their sockets do.
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
+    while threads() > 1 {
+        std::thread::yield_now();
+    }
+    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.source"), 0);
+}
+
+#[test]
+fn a_client_that_left_keeps_its_backend_waiting() {
+    let (db, mock) = remote();
+    mock.state().always = Some(Fault::Hang);
+    let mut app = db.session("app");
+    let mut watcher = db.other();
+    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    app.batch_execute("SET client_connection_check_interval = '20ms'; SET chatbot_sync.sync_timeout = '1h'").unwrap();
+    let cancel = app.cancel_token();
+    let call = std::thread::spawn(move || app.batch_execute(&embed(1, "A text.")).is_err());
+    mock.wait(|state| state.in_flight == 1);
+    // The client's socket is shut without a word.
+    let sql = format!("SELECT client_port FROM pg_stat_activity WHERE pid = {pid}");
+    shut_socket(u16::try_from(one::<i32>(&mut watcher, &sql)).unwrap());
+    mock.wait(|state| state.in_flight == 0);
+    assert!(call.join().unwrap());
+    drop(cancel);
+}
+
+/// Shuts this process' end of the connection that has this local port.
+#[allow(unsafe_code)]
+fn shut_socket(port: u16) {
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let Some(fd) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
+        // SAFETY: getsockname fails on what is no socket; the address has room for any; shutting a socket frees nothing.
+        unsafe {
+            let mut address: libc::sockaddr_in = std::mem::zeroed();
+            let mut length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            let found = libc::getsockname(fd, (&raw mut address).cast(), &raw mut length) == 0;
+            if found && i32::from(address.sin_family) == libc::AF_INET && u16::from_be(address.sin_port) == port {
+                libc::shutdown(fd, libc::SHUT_RDWR);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_never_accepts_cannot_be_left() {
+    let (mut db, _mock) = remote();
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    set(&mut db, "openai_compatible_url", &format!("http://{}/v1", deaf.local_addr().unwrap()));
+    let mut app = db.session("app");
+    app.batch_execute("SET statement_timeout = '50ms'; SET chatbot_sync.sync_timeout = '1h'").unwrap();
+    assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "57014");
+    app.batch_execute("RESET statement_timeout; SELECT chatbot_chunk('still here')").unwrap();
+}

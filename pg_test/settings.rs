@@ -1,0 +1,134 @@
+//! Where a provider is, with which key, and which model of it.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use super::harness::{Db, embed, failure, one, remote, set};
+use super::mock::Fault;
+
+#[test]
+fn a_key_does_not_arrive_or_is_seen() {
+    let (mut db, mock) = remote();
+    let path = std::env::temp_dir().join(format!("chatbot_sync_key_{}", std::process::id()));
+    let file = path.to_str().unwrap().to_owned();
+    std::fs::write(&path, "sk-first\n").unwrap();
+    // The server may run as another user than this test.
+    let server = std::fs::metadata(one::<String>(&mut db.admin, "SHOW data_directory")).unwrap().uid();
+    std::os::unix::fs::chown(&path, Some(server), None).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    set(&mut db, "openai_compatible_api_key_file", &file);
+    let mut app = db.session("app");
+    let refused = failure(&mut app, &embed(1, "A text."));
+    assert_eq!(refused.code, "F0000");
+    assert!(refused.message.contains("may be read by others"), "{refused:?}");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for key in ["sk-first", "sk-second"] {
+        std::fs::write(&path, key).unwrap();
+        app.batch_execute(&embed(1, key)).unwrap();
+        let sent = mock.state().requests.last().unwrap().0.to_lowercase();
+        assert!(sent.contains(&format!("authorization: bearer {key}\r\n")), "{sent}");
+    }
+    // The provider repeats the key that it refuses.
+    mock.state().always =
+        Some(Fault::Status(401, "", r#"{"error":{"message":"Incorrect API key provided: sk-second."}}"#));
+    let refused = failure(&mut app, &embed(2, "A text."));
+    assert_eq!(refused.detail, "Model mock, HTTP status 401: Incorrect API key provided: ***.");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(failure(&mut app, &embed(2, "A text.")).code, "F0000");
+
+    db.admin.batch_execute("SET chatbot_sync.openai_api_key = 'sk-third'").unwrap();
+    let shown = "SELECT count(*) FROM pg_settings WHERE setting LIKE '%sk-third%' OR name LIKE 'chatbot_sync.%api_key'";
+    assert_eq!(one::<i64>(&mut db.admin, shown), 0);
+    for sql in [
+        "SHOW chatbot_sync.openai_api_key",
+        "SHOW chatbot_sync.openai_url",
+        "SET chatbot_sync.openai_url = 'http://evil/'",
+        "SET chatbot_sync.openai_api_key = 'x'",
+        "SET chatbot_sync.proxy = 'http://evil/'",
+    ] {
+        assert_eq!(failure(&mut app, sql).code, "42501", "{sql}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_not_said() {
+    let mut db = Db::new();
+    for (setup, model, code, message) in [
+        ("", "'azure', 'm'", "F0000", "provider azure has no address: chatbot_sync.azure_url is not set"),
+        ("", "'cohere', 'm'", "F0000", "provider cohere has no key"),
+        (
+            "SET chatbot_sync.ollama_url = 'http://u:secret@h/'",
+            "'ollama', 'm'",
+            "22023",
+            "chatbot_sync.ollama_url is no address that can be used, expected http:// or https://, a host and perhaps a path, without user or password",
+        ),
+        ("", "'openai', 'text-embedding-3-small', 2000", "22023", "dimensions is 2000, expected 1 to 1536"),
+        ("", "'openai', 'text-embedding-3-small', 0", "22023", "dimensions is 0, expected 1 to 16000"),
+        ("", "'voyage', 'voyage-3.5', 300", "22023", "dimensions is 300, expected 256, 512, 1024, 2048"),
+        (
+            "",
+            "'open_ai', 'm'",
+            "22023",
+            "provider is \"open_ai\", expected one of local, openai, openai_compatible, azure, ollama, cohere, voyage, gemini",
+        ),
+        ("", "'local', 'gpt'", "22023", "model is \"gpt\", expected one of minilm-static-256"),
+        ("", "'local', 'minilm-static-256', 128", "22023", "dimensions is 128, expected 256"),
+        ("", "'ollama', ''", "22023", "model is empty, expected the name of a model"),
+        ("", "NULL, 'm'", "22004", "provider is NULL"),
+        ("", "'ollama', NULL", "22004", "model is NULL"),
+        (
+            "",
+            "'ollama', 'm', options => '{\"url\": \"http://evil\"}'",
+            "22023",
+            "options is \"url\", expected one of keep_alive, num_ctx, truncate",
+        ),
+    ] {
+        db.admin.batch_execute(setup).unwrap();
+        let failure = failure(&mut db.admin, &format!("SELECT chatbot_set_model({model})"));
+        assert_eq!((failure.code.as_str(), failure.message.as_str()), (code, message), "{model}");
+    }
+    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.model"), 0);
+}
+
+#[test]
+fn an_unknown_length_is_not_asked_for() {
+    let (mut db, mock) = remote();
+    mock.state().requests.clear();
+    db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'another')").unwrap();
+    let model = "SELECT model || ' ' || dimensions || ' ' || shortened FROM chatbot_sync.model WHERE active";
+    assert_eq!(one::<String>(&mut db.admin, model), "another 8 false");
+    assert_eq!(mock.state().requests.len(), 1);
+    assert_eq!(mock.state().requests[0].1.get("dimensions"), None);
+}
+
+#[test]
+fn a_model_is_changed_under_its_vectors() {
+    let (mut db, _mock) = remote();
+    let mut app = db.session("app");
+    app.batch_execute(&embed(1, "A text.")).unwrap();
+    let failure = failure(&mut db.admin, "SELECT chatbot_set_model('local', 'minilm-static-256')");
+    assert_eq!(
+        (failure.code.as_str(), failure.message.as_str()),
+        ("55006", "the database has vectors of model mock of provider openai_compatible")
+    );
+    db.admin
+        .batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8); SELECT chatbot_cleanup(1);")
+        .unwrap();
+    db.admin.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
+    app.batch_execute(&embed(1, "A text.")).unwrap();
+    assert_eq!(one::<i32>(&mut app, "SELECT vector_dims(embedding) FROM chatbot_sync.embedding"), 256);
+}
+
+#[test]
+fn long_vectors_do_not_fit() {
+    let mut db = Db::new();
+    let storage = "SELECT attstorage::text FROM pg_attribute WHERE attrelid = 'chatbot_sync.embedding'::regclass AND attname = 'embedding'";
+    db.admin.batch_execute("SELECT chatbot_set_model('openai', 'text-embedding-3-large')").unwrap();
+    assert_eq!(one::<String>(&mut db.admin, storage), "e");
+    db.admin.batch_execute("SELECT chatbot_embed_source(1, 'document', 1, '')").unwrap();
+    let long = "INSERT INTO chatbot_sync.embedding SELECT 1, 1, 1, 0, 0, 0, 1, 'document', array_fill(0.1, '{3072}')::vector, '{}', 'x'";
+    db.admin.batch_execute(long).unwrap();
+    db.admin
+        .batch_execute("SELECT chatbot_cleanup(1); SELECT chatbot_set_model('local', 'minilm-static-256')")
+        .unwrap();
+    assert_eq!(one::<String>(&mut db.admin, storage), "p");
+}
