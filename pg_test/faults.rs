@@ -3,8 +3,11 @@
 use super::harness::{Failure, embed, everything, failure, one, prose, remote, set};
 use super::mock::Fault;
 
+/// Eight numbers in base64, the last one of them none.
+const NAN: &str = "AACAPwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAwH8=";
+
 /// Each fault with its code, and a word of the detail.
-const FAULTS: [(Fault, &str, &str); 18] = [
+const FAULTS: [(Fault, &str, &str); 29] = [
     (Fault::Status(400, "", r#"{"error":{"message":"too long"}}"#), "HV00L", "HTTP status 400: too long"),
     (Fault::Status(401, "", r#"{"error":{"message":"no such key"}}"#), "28000", "HTTP status 401: no such key"),
     (Fault::Status(403, "", "{}"), "28000", "HTTP status 403"),
@@ -16,11 +19,22 @@ const FAULTS: [(Fault, &str, &str); 18] = [
     (Fault::Status(503, "", ""), "HV000", "HTTP status 503"),
     (Fault::Cut, "HV00N", ""),
     (Fault::Close, "HV00N", ""),
-    (Fault::Count, "HV00M", "0 vectors for 1 texts"),
+    (Fault::Status(200, "", ""), "HV00M", "it ends in the middle"),
+    (Fault::Status(200, "", r#"{"data":[]}"#), "HV00M", "0 vectors for 2 texts"),
+    (Fault::Count, "HV00M", "1 vectors for 2 texts"),
+    (Fault::Extra, "HV00M", "3 vectors for 2 texts"),
+    (Fault::TwoOfOne, "HV00M", "two vectors for text 0"),
+    (Fault::Beyond, "HV00M", "a vector for text 2 of 2"),
     (Fault::Dimensions, "HV00M", "a vector of 3 dimensions, expected 8"),
     (Fault::NotFinite, "HV00M", ""),
+    (Fault::Vector("!AAA"), "HV00M", "a vector that is no base64"),
+    (Fault::Vector("AAAA"), "HV00M", "a vector whose base64 is no float4s"),
+    (Fault::Vector(""), "HV00M", "a vector of 0 dimensions, expected 8"),
+    (Fault::Vector(NAN), "HV00M", "a vector with a number that is not finite"),
     (Fault::NotJson, "HV00M", "it is no JSON"),
     (Fault::Large, "54000", ""),
+    (Fault::Bomb, "54000", ""),
+    (Fault::Status(200, "content-encoding: gzip\r\n", "{}"), "HV00N", ""),
     (Fault::Hang, "58030", "chatbot_sync.sync_timeout is over"),
     (Fault::Drip, "58030", "chatbot_sync.sync_timeout is over"),
 ];
@@ -29,7 +43,11 @@ const FAULTS: [(Fault, &str, &str); 18] = [
 fn a_fault_changes_vectors_or_spoils_the_session() {
     let (mut db, mock) = remote();
     set(&mut db, "max_response_bytes", "100kB");
+    let base64 =
+        r#"SELECT chatbot_set_model('openai_compatible', 'mock', 8, options => '{"encoding_format": "base64"}')"#;
+    db.admin.batch_execute(base64).unwrap();
     let mut app = db.session("app");
+    let another = embed(1, &prose(12));
     app.batch_execute(&embed(1, "The text that was there before.")).unwrap();
     app.batch_execute("SET chatbot_sync.max_attempts = 2").unwrap();
     let before = everything(&mut app);
@@ -37,7 +55,7 @@ fn a_fault_changes_vectors_or_spoils_the_session() {
         let timeout = if code == "58030" { "300ms" } else { "60s" };
         app.batch_execute(&format!("SET chatbot_sync.sync_timeout = '{timeout}'")).unwrap();
         mock.state().always = Some(fault);
-        let failure = failure(&mut app, &embed(1, "Another text."));
+        let failure = failure(&mut app, &another);
         assert_eq!(failure.code, code, "{failure:?}");
         assert!(failure.detail.contains(detail), "{failure:?}");
         assert!(failure.detail.contains("Model mock") && !failure.hint.is_empty(), "{failure:?}");
@@ -47,7 +65,7 @@ fn a_fault_changes_vectors_or_spoils_the_session() {
         forget_throttling(&mut db.admin);
         assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 1);
     }
-    app.batch_execute(&embed(1, "Another text.")).unwrap();
+    app.batch_execute(&another).unwrap();
     assert_ne!(everything(&mut app), before);
 }
 
@@ -84,6 +102,36 @@ fn a_throttled_request_is_not_sent_again_or_at_once() {
     assert_eq!(failure(&mut app, &embed(1, "Another text.")).code, "53000");
     assert_eq!(failure(&mut other, &embed(2, "A second text.")).code, "53000");
     assert_eq!(mock.state().requests.len(), 5);
+}
+
+#[test]
+fn a_date_to_wait_until_is_misread() {
+    let (db, mock) = remote();
+    let mut app = db.session("app");
+    mock.state().faults.push_back(Fault::Status(429, "retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n", ""));
+    app.batch_execute(&embed(1, "A text.")).unwrap();
+    assert_eq!(mock.state().requests.len(), 2);
+    mock.state().faults.push_back(Fault::Status(429, "retry-after: Fri, 31 Dec 2100 23:59:59 GMT\r\n", ""));
+    assert_eq!(failure(&mut app, &embed(1, "Another text.")).code, "53000");
+    assert_eq!(mock.state().requests.len(), 3);
+}
+
+#[test]
+fn a_wait_beyond_all_time_is_a_defect() {
+    let (mut db, mock) = remote();
+    let mut app = db.session("app");
+    for fault in [
+        Fault::Status(429, "retry-after: 10000000000000000000\r\n", ""),
+        Fault::Status(429, "retry-after: Fri, 31 Dec 9999 23:59:59 GMT\r\n", ""),
+        Fault::Status(429, "", r#"{"error":{"details":[{"retryDelay":"10000000000000000000s"}]}}"#),
+    ] {
+        mock.state().faults.push_back(fault);
+        assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "53000");
+        forget_throttling(&mut db.admin);
+    }
+    mock.state().faults.push_back(Fault::Status(503, "retry-after: 10000000000000000000\r\n", ""));
+    assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "HV000");
+    app.batch_execute(&embed(1, "A text.")).unwrap();
 }
 
 #[test]

@@ -19,6 +19,36 @@ fn vectors_are_those_of_other_texts() {
 }
 
 #[test]
+fn a_vector_in_base64_is_stored_otherwise() {
+    let (mut db, mock) = remote();
+    let base64 =
+        r#"SELECT chatbot_set_model('openai_compatible', 'mock', 8, options => '{"encoding_format": "base64"}')"#;
+    db.admin.batch_execute(base64).unwrap();
+    let mut app = db.session("app");
+    app.batch_execute(&embed(1, &prose(100))).unwrap();
+    assert_eq!(mock.state().requests.last().unwrap().1["encoding_format"], "base64");
+    let rows = app.query("SELECT content, embedding::real[] FROM chatbot_sync.embedding", &[]).unwrap();
+    assert!(rows.len() > 5);
+    for row in rows {
+        let bits = |vector: Vec<f32>| vector.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
+        assert_eq!(bits(row.get(1)), bits(vector(row.get(0))));
+    }
+}
+
+#[test]
+fn a_compressed_answer_is_not_asked_for_or_not_understood() {
+    let (db, mock) = remote();
+    let mut app = db.session("app");
+    mock.state().faults.push_back(Fault::Gzip);
+    app.batch_execute(&embed(1, "A text.")).unwrap();
+    assert!(mock.state().requests[0].0.to_lowercase().contains("accept-encoding: gzip\r\n"));
+    assert_eq!(mock.state().requests.len(), 1);
+    // The connection goes on.
+    app.batch_execute(&embed(1, "Another text.")).unwrap();
+    assert_eq!(mock.state().connections, 1);
+}
+
+#[test]
 fn requests_are_sent_one_at_a_time() {
     let (db, mock) = remote();
     let mut app = db.session("app");

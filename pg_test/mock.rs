@@ -1,5 +1,5 @@
 //! An embeddings server on loopback, in the test's own process, that does wrong on demand. It speaks OpenAI's protocol,
-//! and Ollama's.
+//! and Ollama's, over TLS too.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,6 +7,10 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::write::GzEncoder;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 /// Length of the vectors.
@@ -21,11 +25,19 @@ pub(crate) enum Fault {
     Cut,
     Close,
     Count,
+    Extra,
     TwoOfOne,
+    Beyond,
     Dimensions,
     NotFinite,
+    /// In place of a vector.
+    Vector(&'static str),
     NotJson,
     Large,
+    /// Compressed, which is no fault.
+    Gzip,
+    /// Small as it is sent, and large.
+    Bomb,
 }
 
 #[derive(Default)]
@@ -55,16 +67,32 @@ pub(crate) struct Mock {
 
 impl Mock {
     pub fn new() -> Self {
+        Self::start(None)
+    }
+
+    /// With a certificate.
+    pub fn over_tls(config: ServerConfig) -> Self {
+        Self::start(Some(Arc::new(config)))
+    }
+
+    fn start(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/v1", listener.local_addr().unwrap());
         let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
         let shared = state.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, shared) = (stream.unwrap(), shared.clone());
+                let (stream, shared, tls) = (stream.unwrap(), shared.clone(), tls.clone());
                 std::thread::spawn(move || {
                     shared.0.lock().unwrap().connections += 1;
-                    serve(&stream, &shared)
+                    let socket = stream.try_clone().unwrap();
+                    match tls {
+                        None => serve(stream, &socket, &shared),
+                        Some(config) => {
+                            serve(StreamOwned::new(ServerConnection::new(config).unwrap(), stream), &socket, &shared)
+                        }
+                    }
                 });
             }
         });
@@ -106,7 +134,7 @@ pub(crate) fn vector(text: &str) -> Vec<f32> {
     raw.iter().map(|x| x / length).collect()
 }
 
-fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) -> Option<()> {
+fn serve(stream: impl Read + Write, socket: &TcpStream, shared: &(Mutex<State>, Condvar)) -> Option<()> {
     let mut reader = BufReader::new(stream);
     loop {
         let mut head = String::new();
@@ -132,7 +160,7 @@ fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) -> Option<()> {
             state = shared.1.wait(state).unwrap();
         }
         drop(state);
-        let went = answer(stream, &body, fault, poison, ollama);
+        let went = answer(reader.get_mut(), socket, &body, fault, poison, ollama);
         let mut state = shared.0.lock().unwrap();
         state.in_flight -= 1;
         state.abandoned += usize::from(went.is_none());
@@ -144,21 +172,26 @@ fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) -> Option<()> {
 
 /// None where the client has gone, or the connection is to be closed.
 fn answer(
-    mut stream: &TcpStream,
+    stream: &mut (impl Read + Write),
+    socket: &TcpStream,
     body: &Value,
     fault: Option<Fault>,
     poison: Option<&str>,
     ollama: bool,
 ) -> Option<()> {
     let inputs = body["input"].as_array()?;
+    let encoded = |vector: Vec<f32>| match body["encoding_format"].as_str() {
+        Some("base64") => STANDARD.encode(vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).into(),
+        _ => json!(vector),
+    };
     let mut data: Vec<Value> = inputs
         .iter()
         .enumerate()
-        .map(|(at, text)| json!({"object": "embedding", "index": at, "embedding": vector(text.as_str().unwrap())}))
+        .map(|(at, t)| json!({"object": "embedding", "index": at, "embedding": encoded(vector(t.as_str().unwrap()))}))
         .collect();
     // In another order than the inputs: the index is what counts.
     data.reverse();
-    let mut status = (200, "");
+    let (mut padding, mut header) = (0, "");
     let mut send = |status: (u16, &str), body: &[u8]| {
         let length = body.len();
         let head = format!(
@@ -180,7 +213,7 @@ fn answer(
         }
         Some(Fault::Drip) => {
             stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 1000000\r\n\r\n").ok()?;
-            stream.set_read_timeout(Some(Duration::from_millis(5))).ok()?;
+            socket.set_read_timeout(Some(Duration::from_millis(5))).ok()?;
             while !matches!(stream.read(&mut [0]), Ok(0)) {
                 stream.write_all(b" ").ok()?;
             }
@@ -192,19 +225,33 @@ fn answer(
         }
         Some(Fault::Close) => return None,
         Some(Fault::Count) => drop(data.pop()),
+        Some(Fault::Extra) => data.push(json!({"index": data.len(), "embedding": vector("")})),
         Some(Fault::TwoOfOne) => data.iter_mut().for_each(|d| d["index"] = 0.into()),
+        Some(Fault::Beyond) => data[0]["index"] = data.len().into(),
         Some(Fault::Dimensions) => data[0]["embedding"] = json!([1.0, 0.0, 0.0]),
         Some(Fault::NotFinite) => data[0]["embedding"] = json!([1e39, 0, 0, 0, 0, 0, 0, 0]),
+        Some(Fault::Vector(text)) => data[0]["embedding"] = text.into(),
         Some(Fault::NotJson) => return send((200, ""), b"<html>hello</html>"),
-        Some(Fault::Large) => status.1 = "x-large: yes\r\n",
+        Some(Fault::Large) => padding = 200_000,
+        Some(Fault::Gzip) => header = GZIP,
+        Some(Fault::Bomb) => (padding, header) = (200_000, GZIP),
     }
     let mut answer = json!({"object": "list", "data": data, "usage": {"total_tokens": inputs.len() * 10}});
     if ollama {
         let vectors: Vec<Vec<f32>> = inputs.iter().map(|t| vector(t.as_str().unwrap())).collect();
         answer = json!({"embeddings": vectors, "prompt_eval_count": 5});
     }
-    if !status.1.is_empty() {
-        answer["padding"] = "x".repeat(200_000).into();
+    if padding > 0 {
+        answer["padding"] = "x".repeat(padding).into();
     }
-    send(status, answer.to_string().as_bytes())
+    let answer = answer.to_string().into_bytes();
+    send((200, header), &if header.is_empty() { answer } else { gzip(&answer) })
+}
+
+const GZIP: &str = "content-encoding: gzip\r\n";
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
 }
