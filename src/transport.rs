@@ -165,14 +165,18 @@ pub fn ask(
 /// The provider's words, cut to a line. Some of them repeat the key that they refuse.
 fn one_line(message: &str, endpoint: &Endpoint) -> String {
     const LONGEST: usize = 200;
-    let hidden = match &endpoint.key {
-        Some(key) if !key.reveal().is_empty() => message.replace(key.reveal(), "***"),
-        _ => message.to_owned(),
-    };
-    let words: Vec<&str> = hidden.split_whitespace().collect();
-    let line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
+    let words: Vec<&str> = message.split_whitespace().collect();
+    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
+    // Last, since leaving out characters can put it together.
+    let key = endpoint.key.as_ref().map_or("", |key| key.reveal().trim());
+    if !key.is_empty() {
+        line = line.replace(key, "***");
+    }
     match line.char_indices().nth(LONGEST) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,
     }
 }
+
+#[cfg(test)]
+mod tests;

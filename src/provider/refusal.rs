@@ -6,14 +6,19 @@ use serde_json::Value;
 
 use crate::error::FaultKind;
 
+/// Nobody waits longer, and there are clocks that do not go further.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The kind of a refusal, the provider's own words and how long it asks to wait.
 pub fn refused(status: u16, retry_after: Option<&str>, body: &[u8]) -> (FaultKind, String, Option<Duration>) {
     let json: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let message = message(&json).unwrap_or_else(|| {
-        // Some proxies answer in HTML or plain text; the first line tells enough.
-        String::from_utf8_lossy(&body[..body.len().min(400)]).lines().next().unwrap_or_default().trim().to_owned()
+        // Some proxies answer in HTML or plain text; the first line tells enough. It is whole, since a key that is cut
+        // would not be found in it.
+        let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        String::from_utf8_lossy(line).trim().to_owned()
     });
-    let wait = retry_after.and_then(parse_retry_after).or_else(|| retry_info(&json));
+    let wait = retry_after.and_then(parse_retry_after).or_else(|| retry_info(&json)).map(|wait| wait.min(LONGEST_WAIT));
     let kind = match status {
         // A limit of the plan, not of the minute: waiting does not help.
         402 => FaultKind::Quota,
@@ -141,6 +146,9 @@ mod tests {
         let seconds = wait(&date).unwrap().as_secs();
         assert!((28..=30).contains(&seconds));
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        for endless in ["1e19", "10000000000000000000", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            assert_eq!(wait(endless), Some(LONGEST_WAIT));
+        }
         let info = br#"{"error":{"details":[{"retryDelay":"8.5s"}]}}"#;
         assert_eq!(refused(429, None, info).2, Some(Duration::from_millis(8500)));
     }

@@ -1,0 +1,155 @@
+use std::sync::Mutex;
+
+use serde_json::Map;
+
+use super::*;
+use crate::provider::{Secret, find};
+
+/// Answers always the same, and keeps what it was asked.
+struct Memory {
+    outcome: std::result::Result<Response, Failure>,
+    asked: Mutex<Vec<(Request, Duration)>>,
+}
+
+impl Transport for Memory {
+    fn send(&self, request: &Request, timeout: Duration) -> std::result::Result<Response, Failure> {
+        self.asked.lock().unwrap().push((request.clone(), timeout));
+        self.outcome.clone()
+    }
+}
+
+const KEY: &str = "sk-secret";
+const TIMEOUT: Duration = Duration::from_secs(7);
+
+fn asked(outcome: std::result::Result<Response, Failure>) -> (std::result::Result<Answer, Fault>, Request) {
+    let memory = Memory { outcome, asked: Mutex::default() };
+    let endpoint = Endpoint { url: "http://host/v1".to_owned(), key: Some(Secret::new(KEY)) };
+    let model = Model {
+        provider: "openai".to_owned(),
+        name: "small".to_owned(),
+        dimensions: 2,
+        shortened: false,
+        document_prefix: String::new(),
+        query_prefix: String::new(),
+        options: Map::new(),
+    };
+    let provider = find("openai").unwrap();
+    let answer = ask(&memory, provider, &endpoint, &model, InputType::Document, &["a text", "another"], TIMEOUT);
+    let mut asked = memory.asked.into_inner().unwrap();
+    let (request, timeout) = asked.pop().unwrap();
+    assert!(asked.is_empty());
+    assert_eq!(timeout, TIMEOUT);
+    (answer, request)
+}
+
+fn response(status: u16, retry_after: Option<&str>, body: &str) -> std::result::Result<Response, Failure> {
+    Ok(Response { status, retry_after: retry_after.map(str::to_owned), body: body.as_bytes().to_vec() })
+}
+
+/// What became of a request that failed.
+fn fault(outcome: std::result::Result<Response, Failure>) -> Fault {
+    let fault = asked(outcome).0.unwrap_err();
+    assert_eq!((fault.provider.as_str(), fault.model.as_str()), ("openai", "small"));
+    fault
+}
+
+/// The words of a provider as a person sees them.
+fn shown(words: &str) -> String {
+    fault(response(500, None, &serde_json::json!({"error": {"message": words}}).to_string())).message
+}
+
+#[test]
+fn a_request_or_its_answer_is_another() {
+    let body = r#"{"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1,2]}],"usage":{"total_tokens":5}}"#;
+    let (answer, request) = asked(response(200, None, body));
+    assert_eq!(answer, Ok(Answer { vectors: vec![(1, vec![3.0, 4.0]), (0, vec![1.0, 2.0])], tokens: 5 }));
+    assert_eq!(request.url, "http://host/v1/embeddings");
+    assert_eq!(request.headers, [("authorization", Secret::new("Bearer sk-secret"))]);
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(body["input"], serde_json::json!(["a text", "another"]));
+}
+
+#[test]
+fn a_failure_is_of_another_kind() {
+    for (failure, kind, message) in [
+        (Failure::Unreachable("io: broken\npipe".to_owned()), FaultKind::Unreachable, "io: broken pipe"),
+        (Failure::TimedOut, FaultKind::TimedOut, ""),
+        (Failure::TooLarge, FaultKind::AnswerTooLarge, ""),
+    ] {
+        let fault = fault(Err(failure));
+        assert_eq!((fault.kind, fault.status, fault.message.as_str()), (kind, None, message));
+        assert_eq!(fault.retry_after, None);
+    }
+}
+
+#[test]
+fn a_status_is_of_another_kind() {
+    for (status, kind) in [
+        (301, FaultKind::Redirect),
+        (308, FaultKind::Redirect),
+        (400, FaultKind::Refused),
+        (401, FaultKind::Unauthorized),
+        (402, FaultKind::Quota),
+        (403, FaultKind::Unauthorized),
+        (404, FaultKind::NotFound),
+        (408, FaultKind::Server),
+        (422, FaultKind::Refused),
+        (429, FaultKind::Throttled),
+        (500, FaultKind::Server),
+        (503, FaultKind::Server),
+        (599, FaultKind::Server),
+    ] {
+        let fault = fault(response(status, Some("7"), r#"{"error":{"message":"words"}}"#));
+        assert_eq!((fault.kind, fault.status, fault.message.as_str()), (kind, Some(status), "words"), "{status}");
+        assert_eq!(fault.retry_after, Some(Duration::from_secs(7)), "{status}");
+    }
+}
+
+#[test]
+fn an_answer_of_another_shape_is_no_fault() {
+    for (body, message) in [
+        ("", "it ends in the middle"),
+        (r#"{"data":[{"index":0,"#, "it ends in the middle"),
+        ("<html>", "it is no JSON"),
+        (r#"{"data":{}}"#, "its shape is another: "),
+        (r#"{"data":[{"embedding":"sk-secret"}]}"#, "its shape is another: "),
+        (r#"{"data":"sk-secret"}"#, "its shape is another: "),
+    ] {
+        let fault = fault(response(200, None, body));
+        assert_eq!((fault.kind, fault.status), (FaultKind::BadAnswer, Some(200)));
+        assert!(fault.message.starts_with(message) && !fault.message.contains(KEY), "{}", fault.message);
+    }
+}
+
+#[test]
+fn words_are_more_than_a_line() {
+    for (words, expected) in [
+        ("plain", "plain"),
+        ("  two\r\n\tlines \u{2028} and\u{a0}more  ", "two lines and more"),
+        ("a\u{0}b\u{1b}[31mc\u{7f}\u{85}d", "ab[31mc d"),
+        ("Größe 漢字 👍", "Größe 漢字 👍"),
+    ] {
+        assert_eq!(shown(words), expected);
+    }
+    assert_eq!(shown(&"ä".repeat(200)), "ä".repeat(200));
+    assert_eq!(shown(&"ä".repeat(201)), "ä".repeat(200) + "…");
+}
+
+#[test]
+fn a_key_is_in_the_providers_words() {
+    assert_eq!(shown("The key sk-secret is not sk-secrets: sk-secret"), "The key *** is not ***s: ***");
+    // Control characters that are left out must not put it together.
+    assert_eq!(shown("The key sk-\u{0}secret"), "The key ***");
+    // Nor may cutting leave a part of it.
+    let long = "x".repeat(195) + KEY;
+    assert_eq!(shown(&long), "x".repeat(195) + "***");
+    // A page of a proxy, with the key where it would be cut.
+    for spaces in 380..400 {
+        let page = format!("Refused:{}{KEY}", " ".repeat(spaces));
+        assert_eq!(fault(response(401, None, &page)).message, "Refused: ***", "{spaces}");
+    }
+    assert_eq!(fault(Err(Failure::Unreachable(format!("no {KEY}")))).message, "no ***");
+    // A header's value is sent without the blanks around it.
+    let endpoint = Endpoint { url: String::new(), key: Some(Secret::new(format!("{KEY} "))) };
+    assert_eq!(one_line("The key sk-secret.", &endpoint), "The key ***.");
+}
