@@ -41,7 +41,7 @@ pub trait Transport: Send + Sync {
 /// How to speak HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// For TCP and TLS.
+    /// For the name, and for TCP and TLS.
     pub connect_timeout: Duration,
     /// Of an answer, decompressed.
     pub max_response_bytes: u64,
@@ -67,6 +67,7 @@ impl Http {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
+            .timeout_resolve(Some(config.connect_timeout))
             .timeout_connect(Some(config.connect_timeout))
             .max_idle_connections(CONNECTIONS)
             .max_idle_connections_per_host(CONNECTIONS)
@@ -152,7 +153,8 @@ pub fn ask(
     let request = provider.encode(endpoint, model, input, texts);
     let response = transport.send(&request, timeout).map_err(|failure| match failure {
         Failure::Unreachable(message) => fault(FaultKind::Unreachable, None, &message),
-        Failure::TimedOut => fault(FaultKind::TimedOut, None, ""),
+        // In the words of the caller, who may notice first.
+        Failure::TimedOut => fault(FaultKind::TimedOut, None, "chatbot_sync.sync_timeout is over"),
         Failure::TooLarge => fault(FaultKind::AnswerTooLarge, None, ""),
     })?;
     if response.status != 200 {

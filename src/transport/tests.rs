@@ -73,7 +73,7 @@ fn a_request_or_its_answer_is_another() {
 fn a_failure_is_of_another_kind() {
     for (failure, kind, message) in [
         (Failure::Unreachable("io: broken\npipe".to_owned()), FaultKind::Unreachable, "io: broken pipe"),
-        (Failure::TimedOut, FaultKind::TimedOut, ""),
+        (Failure::TimedOut, FaultKind::TimedOut, "chatbot_sync.sync_timeout is over"),
         (Failure::TooLarge, FaultKind::AnswerTooLarge, ""),
     ] {
         let fault = fault(Err(failure));
@@ -152,4 +152,12 @@ fn a_key_is_in_the_providers_words() {
     // A header's value is sent without the blanks around it.
     let endpoint = Endpoint { url: String::new(), key: Some(Secret::new(format!("{KEY} "))) };
     assert_eq!(one_line("The key sk-secret.", &endpoint), "The key ***.");
+}
+
+#[test]
+fn a_name_or_a_connection_is_waited_for_too_long() {
+    let config = HttpConfig { connect_timeout: TIMEOUT, max_response_bytes: 1024, proxy: None };
+    let timeouts = Http::new(&config).unwrap().agent.config().timeouts();
+    // The client counts looking up a name apart.
+    assert_eq!((timeouts.resolve, timeouts.connect), (Some(TIMEOUT), Some(TIMEOUT)));
 }
