@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::types::FromSqlOwned;
-use postgres::{Client, NoTls};
+use postgres::{Client, Config, NoTls};
 
 use super::mock::Mock;
 
@@ -17,8 +17,17 @@ pub(crate) fn prose(sentences: usize) -> String {
         .collect()
 }
 
+/// Who tests act as.
+pub(crate) const ROLES: &str =
+    "CREATE ROLE boss LOGIN; CREATE ROLE app LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE stranger LOGIN;";
+
+/// What a database has before a test.
+pub(crate) const EXTENSION: &str = "CREATE EXTENSION chatbot_sync CASCADE;
+    SELECT chatbot_grant('app'); SELECT chatbot_grant('reader', 'read'); SELECT chatbot_grant('boss', 'admin');";
+
 /// A database of a test's own. It stays until the server goes, which is right after the tests.
 pub(crate) struct Db {
+    place: Config,
     name: String,
     /// A superuser's session.
     pub admin: Client,
@@ -48,59 +57,54 @@ impl Db {
         static TEMPLATE: OnceLock<()> = OnceLock::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         TEMPLATE.get_or_init(|| {
-            let mut client = connect("postgres", None);
-            client
-                .batch_execute(
-                    "DROP ROLE IF EXISTS app; DROP ROLE IF EXISTS reader; DROP ROLE IF EXISTS stranger; DROP ROLE IF EXISTS boss;
-                     CREATE ROLE boss LOGIN; CREATE ROLE app LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE stranger LOGIN;",
-                )
-                .unwrap();
+            let mut client = connect(shared(), "postgres");
+            client.batch_execute(ROLES).unwrap();
             client.batch_execute("CREATE DATABASE with_extension").unwrap();
-            connect("with_extension", None)
-                .batch_execute(
-                    "CREATE EXTENSION chatbot_sync CASCADE;
-                     SELECT chatbot_grant('app'); SELECT chatbot_grant('reader', 'read');
-                     SELECT chatbot_grant('boss', 'admin');",
-                )
-                .unwrap();
+            connect(shared(), "with_extension").batch_execute(EXTENSION).unwrap();
         });
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut maker = connect("postgres", None);
+        let mut maker = connect(shared(), "postgres");
         // One at a time: two copies of a template get in each other's way, and a session that just left it may linger.
         maker.batch_execute("SELECT pg_advisory_lock(1)").unwrap();
         while let Err(error) = maker.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")) {
             assert_eq!(error.code().map(|c| c.code()), Some("55006"), "{error}");
         }
-        Self { admin: connect(&name, None), name }
+        Self::at(shared().clone(), &name)
+    }
+
+    /// A database of a server, which the server's config tells how to reach as superuser.
+    pub fn at(place: Config, name: &str) -> Self {
+        Self { admin: connect(&place, name), name: name.to_owned(), place }
     }
 
     /// A session of a role.
     pub fn session(&self, role: &str) -> Client {
-        connect(&self.name, Some(role))
+        connect(self.place.clone().user(role), &self.name)
     }
 
     /// A superuser's further session.
     pub fn other(&self) -> Client {
-        connect(&self.name, None)
+        connect(&self.place, &self.name)
     }
 }
 
-fn connect(database: &str, role: Option<&str>) -> Client {
-    boot();
-    let mut config = postgres::Config::new();
-    config.host("localhost").port(port()).dbname(database).user(role.unwrap_or(&pgrx_tests::get_pg_user()));
-    let mut client = config.connect(NoTls).unwrap();
+fn connect(place: &Config, database: &str) -> Client {
+    let mut client = place.clone().dbname(database).connect(NoTls).unwrap();
     client.batch_execute("SET client_min_messages = warning").unwrap();
     client
 }
 
 /// A database that embeds with a mock, and the mock.
 pub(crate) fn remote() -> (Db, Mock) {
-    let mut db = Db::new();
-    let mock = Mock::new();
-    set(&mut db, "openai_compatible_url", &mock.url);
-    db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
+    let (mut db, mock) = (Db::new(), Mock::new());
+    use_mock(&mut db, &mock);
     (db, mock)
+}
+
+/// Embeds with a mock from now on.
+pub(crate) fn use_mock(db: &mut Db, mock: &Mock) {
+    set(db, "openai_compatible_url", &mock.url);
+    db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
 }
 
 /// A setting for every later session, and for the superuser's at once.
@@ -154,18 +158,15 @@ pub(crate) fn everything(client: &mut Client) -> String {
     all.iter().map(|sql| one::<Option<String>>(client, sql).unwrap_or_default()).collect::<Vec<_>>().join("\n\n")
 }
 
-/// Starts the server once.
-fn boot() {
-    static BOOTED: OnceLock<()> = OnceLock::new();
-    BOOTED.get_or_init(|| {
+/// The server of all tests, started once.
+fn shared() -> &'static Config {
+    static SHARED: OnceLock<Config> = OnceLock::new();
+    SHARED.get_or_init(|| {
         pgrx_tests::run_test("server_starts", None, crate::pg_test::postgresql_conf_options()).unwrap();
-    });
-}
-
-fn port() -> u16 {
-    static PORT: OnceLock<u16> = OnceLock::new();
-    *PORT.get_or_init(|| {
         let (mut client, _) = pgrx_tests::client().unwrap();
-        one::<String>(&mut client, "SHOW port").parse().unwrap()
+        let port = one::<String>(&mut client, "SHOW port").parse().unwrap();
+        let mut config = Config::new();
+        config.host("localhost").port(port).user(&pgrx_tests::get_pg_user());
+        config
     })
 }

@@ -1,7 +1,13 @@
 //! Leaving a statement that waits for a provider.
 
-use super::harness::{embed, failure, one, prose, remote, set};
-use super::mock::Fault;
+use super::harness::{embed, failure, one, prose, remote, set, use_mock};
+use super::mock::{Fault, Mock};
+use super::server::Server;
+
+/// The client may notice that the connection is closed before it looks at why.
+fn code(error: &postgres::Error) -> &str {
+    error.code().map_or(if error.is_closed() { "57P01" } else { "" }, |code| code.code())
+}
 
 /// Ends a call that waits for a server which hangs, with so many requests in flight.
 fn interrupt(requests: usize, fault: Fault, how: &str) -> String {
@@ -17,14 +23,17 @@ fn interrupt(requests: usize, fault: Fault, how: &str) -> String {
     );
     let call = std::thread::spawn(move || {
         let error = app.batch_execute(&sql).unwrap_err();
-        let code = error.code().map(|c| c.code().to_owned()).unwrap_or_default();
         let works =
             app.query_one("SELECT count(*) FROM chatbot_sync.source", &[]).is_ok_and(|row| row.get::<_, i64>(0) == 0);
-        format!("{code} {works}")
+        format!("{} {works}", code(&error))
     });
     mock.wait(|state| state.in_flight == requests);
     watcher.batch_execute(&how.replace("PID", &pid.to_string())).unwrap();
     let outcome = call.join().unwrap();
+    // A backend that crashes takes the watcher with it before it leaves the view.
+    while one::<i64>(&mut watcher, &format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")) > 0 {
+        std::thread::yield_now();
+    }
     // Every socket is closed: the server notices each of its clients leave.
     mock.wait(|state| state.in_flight == 0);
     assert_eq!(mock.state().abandoned, requests);
@@ -42,6 +51,29 @@ fn a_cancel_waits_for_the_provider() {
 fn a_terminated_session_waits_for_the_provider() {
     assert_eq!(interrupt(1, Fault::Hang, "SELECT pg_terminate_backend(PID)"), "57P01 false");
     assert_eq!(interrupt(16, Fault::Hang, "SELECT pg_terminate_backend(PID)"), "57P01 false");
+}
+
+#[test]
+fn a_fast_shutdown_waits_for_the_provider() {
+    let mut server = Server::start(&[]);
+    let mock = Mock::new();
+    use_mock(&mut server.db, &mock);
+    mock.state().always = Some(Fault::Hang);
+    let mut app = server.db.session("app");
+    let sql = format!(
+        "SET chatbot_sync.sync_timeout = '1h'; SET chatbot_sync.batch_size = 1;
+         SET chatbot_sync.max_parallel_requests = 4; {}",
+        embed(1, &prose(80))
+    );
+    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    let call = std::thread::spawn(move || code(&app.batch_execute(&sql).unwrap_err()).to_owned());
+    mock.wait(|state| state.in_flight == 4);
+    // Nobody has been answered when the server is gone.
+    server.stop("fast");
+    assert_eq!(call.join().unwrap(), "57P01");
+    assert!(server.log().contains(&format!("\n{pid} 57P01 FATAL:")), "{}", server.log());
+    mock.wait(|state| state.in_flight == 0);
+    assert_eq!(mock.state().abandoned, 4);
 }
 
 #[test]

@@ -26,6 +26,8 @@ mod providers;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
+mod server;
+#[cfg(test)]
 mod sessions;
 #[cfg(test)]
 mod settings;

@@ -1,0 +1,77 @@
+//! Servers beside the one that all tests share: for what a server is started with, and for how it ends.
+
+use std::process::{Command, Output};
+
+use super::harness::{Db, EXTENSION, ROLES, one};
+
+/// A server on a socket of its own. It ends with the test.
+pub(crate) struct Server {
+    folder: String,
+    pg_ctl: String,
+    /// Its one database, with the extension and the roles that every other has.
+    pub db: Db,
+}
+
+impl Server {
+    /// Has these variables in its environment, beside the tests' own.
+    pub fn start(environment: &[(&str, &str)]) -> Self {
+        // The shared server goes first: with it the extension is installed.
+        let bin: String =
+            one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
+        let folder = succeeded(run(&["mktemp", "-d", "/tmp/chatbot_sync.XXXXXX"]));
+        let data = format!("{folder}/data");
+        let initdb = format!("{bin}/initdb");
+        succeeded(run(&[&initdb, "-D", &data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]));
+        let pg_ctl = format!("{bin}/pg_ctl");
+        let place = format!("-c listen_addresses= -c port=5432 -c unix_socket_directories={folder}");
+        let options = format!("{place} -c fsync=off -c 'log_line_prefix=%p %e '");
+        let log = format!("{folder}/log");
+        let variables: Vec<String> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut start = vec!["env"];
+        start.extend(variables.iter().map(String::as_str));
+        start.extend([&pg_ctl, "start", "-D", &data, "-w", "-l", &log, "-o", &options]);
+        succeeded(run(&start));
+        let mut place = postgres::Config::new();
+        place.host_path(&folder).user("postgres");
+        let mut db = Db::at(place, "postgres");
+        db.admin.batch_execute(ROLES).unwrap();
+        db.admin.batch_execute(EXTENSION).unwrap();
+        Self { folder, pg_ctl, db }
+    }
+
+    /// Tells it to end, and waits until it has. Fails if it does not.
+    pub fn stop(&self, mode: &str) {
+        succeeded(self.stopped(mode));
+    }
+
+    /// What it logged, each line with its process and SQLSTATE before it.
+    pub fn log(&self) -> String {
+        succeeded(run(&["cat", &format!("{}/log", self.folder)]))
+    }
+
+    fn stopped(&self, mode: &str) -> Output {
+        run(&[&self.pg_ctl, "stop", "-D", &format!("{}/data", self.folder), "-w", "-m", mode])
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended before.
+        self.stopped("immediate");
+        run(&["rm", "-r", &self.folder]);
+    }
+}
+
+/// Runs a command as the user whom pgrx runs the shared server as.
+fn run(command: &[&str]) -> Output {
+    let user = std::env::var("CARGO_PGRX_TEST_RUNAS").ok();
+    let sudo = user.as_deref().map_or(Vec::new(), |user| vec!["sudo", "-u", user]);
+    let command = [&sudo, command].concat();
+    // That user may not be allowed to be here.
+    Command::new(command[0]).args(&command[1..]).current_dir("/").output().unwrap()
+}
+
+fn succeeded(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
