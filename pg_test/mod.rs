@@ -33,6 +33,8 @@ mod sessions;
 mod settings;
 #[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod tls;
 
 #[pgrx::pg_schema]
 mod tests {
