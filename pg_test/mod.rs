@@ -24,6 +24,8 @@ mod privileges;
 #[cfg(test)]
 mod providers;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod search;
 #[cfg(test)]
 mod server;
