@@ -125,7 +125,8 @@ fn long_vectors_do_not_fit() {
     db.admin.batch_execute("SELECT chatbot_set_model('openai', 'text-embedding-3-large')").unwrap();
     assert_eq!(one::<String>(&mut db.admin, storage), "e");
     db.admin.batch_execute("SELECT chatbot_embed_source(1, 'document', 1, '')").unwrap();
-    let long = "INSERT INTO chatbot_sync.embedding SELECT 1, 1, 1, 0, 0, 0, 1, 'document', array_fill(0.1, '{3072}')::vector, '{}', 'x'";
+    let long = "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, chunk_id, chunk_index, start_offset, end_offset, content, embedding)
+        SELECT 1, 'document', 1, 1, 0, 0, 0, 1, 'x', array_fill(0.1, '{3072}')::vector";
     db.admin.batch_execute(long).unwrap();
     db.admin
         .batch_execute("SELECT chatbot_cleanup(1); SELECT chatbot_set_model('local', 'minilm-static-256')")

@@ -295,7 +295,8 @@ fn a_chunk_has_no_source() {
     let db = Db::new();
     let mut app = db.session("app");
     let sql =
-        "INSERT INTO chatbot_sync.embedding SELECT 1, 1, 1, 1, 0, 0, 1, 'document', chatbot_embed('x'), '{}', 'x'";
+        "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, chunk_id, chunk_index, start_offset, end_offset, content, embedding)
+         SELECT 1, 'document', 1, 1, 1, 0, 0, 1, 'x', chatbot_embed('x')";
     assert_eq!(failure(&mut app, sql).code, "23503");
 }
 

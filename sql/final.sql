@@ -32,15 +32,19 @@ COMMENT ON COLUMN chatbot_sync.source.error_code IS 'SQLSTATE of the last failur
 COMMENT ON COLUMN chatbot_sync.source.attempts IS 'Failed attempts since the last success.';
 COMMENT ON COLUMN chatbot_sync.source.next_attempt_at IS 'Not tried before; NULL where it is not tried again by itself.';
 COMMENT ON COLUMN chatbot_sync.source.truncated IS 'The content went on after chatbot_sync.max_chunks chunks: the rest is not searched.';
+COMMENT ON COLUMN chatbot_sync.source.host IS 'The host table that it comes from, as in chatbot_sync.host_table; NULL for one that chatbot_embed_source() was given.';
+COMMENT ON COLUMN chatbot_sync.source.enabled IS 'Whether searches find it.';
 COMMENT ON COLUMN chatbot_sync.source.content_hash IS 'sha256(convert_to(content, ''UTF8'')) of what the vectors were made from.';
-COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with.';
+COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with, and how the content was read (1: HTML, 2: translated).';
 
 COMMENT ON TABLE chatbot_sync.embedding IS 'One row for each chunk and model: the text, where it stands in the source, and its vector.';
 COMMENT ON COLUMN chatbot_sync.embedding.chunk_id IS 'Stays with a chunk when an edit before it moves it.';
 COMMENT ON COLUMN chatbot_sync.embedding.chunk_index IS 'Place in the source, from 0.';
 COMMENT ON COLUMN chatbot_sync.embedding.start_offset IS 'First character in the source, from 0.';
 COMMENT ON COLUMN chatbot_sync.embedding.end_offset IS 'The character after the last.';
-COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata.';
+COMMENT ON COLUMN chatbot_sync.embedding.enabled IS 'Whether searches find it.';
+COMMENT ON COLUMN chatbot_sync.embedding.lang IS 'Its language, where the source''s content is translated.';
+COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata, and lang where the content is translated.';
 
 COMMENT ON TABLE chatbot_sync.sync_log IS 'What each sync that asked a provider took. Trim it as you like: nothing depends on it.';
 COMMENT ON COLUMN chatbot_sync.sync_log.chunks IS 'Chunks that the source has.';

@@ -32,6 +32,8 @@ CREATE TABLE chatbot_sync.source (
     content_hash    bytea,
     chunking        int[],
     model_id        int,
+    host            int,
+    enabled         boolean NOT NULL DEFAULT true,
     metadata        jsonb NOT NULL DEFAULT '{}',
     synced_at       timestamptz,
     PRIMARY KEY (chatbot_id, source_type, source_id)
@@ -46,7 +48,9 @@ CREATE TABLE chatbot_sync.embedding (
     chunk_index     int NOT NULL,
     start_offset    int NOT NULL,
     end_offset      int NOT NULL,
+    enabled         boolean NOT NULL DEFAULT true,
     source_type     text NOT NULL,
+    lang            text,
     embedding       vector NOT NULL,
     metadata        jsonb NOT NULL DEFAULT '{}',
     content         text NOT NULL,

@@ -1,6 +1,7 @@
 //! Old chunks and new chunks in, what to do out: keep, embed, drop.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 
 /// What to do about a source whose text changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,13 +13,13 @@ pub struct Diff {
 }
 
 /// Pairs new chunks with old ones of the same text: where a text occurs more than once, the one in the same place first.
-pub fn diff<T: AsRef<str>>(old: &[T], new: &[&str]) -> Diff {
+pub fn diff<T: Copy + Eq + Hash>(old: &[T], new: &[T]) -> Diff {
     let mut kept: Vec<Option<usize>> =
-        new.iter().enumerate().map(|(at, text)| old.get(at).filter(|o| o.as_ref() == *text).map(|_| at)).collect();
-    let mut free: HashMap<&str, VecDeque<usize>> = HashMap::new();
+        new.iter().enumerate().map(|(at, text)| old.get(at).filter(|o| *o == text).map(|_| at)).collect();
+    let mut free: HashMap<T, VecDeque<usize>> = HashMap::new();
     for (at, text) in old.iter().enumerate() {
         if kept.get(at).is_none_or(Option::is_none) {
-            free.entry(text.as_ref()).or_default().push_back(at);
+            free.entry(*text).or_default().push_back(at);
         }
     }
     for (slot, text) in kept.iter_mut().zip(new) {

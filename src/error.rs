@@ -88,6 +88,11 @@ impl Error {
         Self::InvalidArgument { name, got: got.to_string(), expected: expected.into() }
     }
 
+    /// Whether other sources may fare better, or this one later: not so where a table or a type of ours is not right.
+    pub fn is_about_one_source(&self) -> bool {
+        !matches!(self, Self::VectorMissing | Self::Internal(_))
+    }
+
     /// A text that is none of those that the parameter takes.
     pub fn unknown(name: &'static str, got: &str, known: &[&str]) -> Self {
         const SHOWN: usize = 60;
@@ -169,9 +174,7 @@ pub struct Fault {
     pub message: String,
     /// How long it asks to wait.
     pub retry_after: Option<std::time::Duration>,
-    /// Which of the inputs is to blame, where one is.
-    pub input: Option<usize>,
-    /// What that input is, for a person.
+    /// The text that is to blame, where one is.
     pub subject: Option<String>,
 }
 
@@ -197,6 +200,19 @@ impl std::fmt::Display for Fault {
 }
 
 impl Fault {
+    /// A fault without a status.
+    pub fn new(kind: FaultKind, provider: &str, model: &str, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            status: None,
+            message: message.into(),
+            retry_after: None,
+            subject: None,
+        }
+    }
+
     /// Model, status and the provider's words.
     pub fn detail(&self) -> String {
         let mut detail = format!("Model {}", self.model);

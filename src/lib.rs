@@ -4,6 +4,7 @@
 //! The pure layer knows no Postgres, builds with `--no-default-features` and is tested with plain `cargo test`:
 //! - [`batch`]: texts to requests to vectors, in order, checked
 //! - [`chunk`]: text in, ranges out
+//! - [`content`]: what an application stores, and the texts in it
 //! - [`diff`]: old chunks and new chunks in, keep or embed or drop out
 //! - [`error`]: what can go wrong
 //! - [`provider`]: where embeddings come from
@@ -15,6 +16,7 @@
 
 pub mod batch;
 pub mod chunk;
+pub mod content;
 pub mod diff;
 pub mod error;
 pub mod provider;

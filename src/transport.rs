@@ -141,14 +141,8 @@ pub fn ask(
     timeout: Duration,
 ) -> std::result::Result<Answer, Fault> {
     let fault = |kind, status, message: &str| Fault {
-        kind,
-        provider: provider.name().to_owned(),
-        model: model.name.clone(),
         status,
-        message: one_line(message, endpoint),
-        retry_after: None,
-        input: None,
-        subject: None,
+        ..Fault::new(kind, provider.name(), &model.name, one_line(message, endpoint))
     };
     let request = provider.encode(endpoint, model, input, texts);
     let response = transport.send(&request, timeout).map_err(|failure| match failure {

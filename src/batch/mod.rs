@@ -33,6 +33,14 @@ pub struct Usage {
     pub tokens: u64,
 }
 
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, more: Self) {
+        self.requests += more.requests;
+        self.inputs += more.inputs;
+        self.tokens += more.tokens;
+    }
+}
+
 /// What an answer has to be.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected {
@@ -53,17 +61,21 @@ pub struct Patience {
     pub deadline: Instant,
 }
 
-/// All requests for a list of texts.
+/// What became of a text: its number and its vector, or why it has none.
+pub type Embedded = (usize, Result<Vec<f32>, Fault>);
+
+/// All requests for texts that come one after the other.
 #[derive(Debug)]
 pub struct Batch {
+    limits: Limits,
+    expected: Expected,
+    patience: Patience,
+    /// What the next request is made of.
+    gathering: Range<usize>,
+    gathered_bytes: usize,
     waiting: BinaryHeap<Waiting>,
     in_flight: usize,
     paused_until: Option<Instant>,
-    vectors: Vec<Option<Vec<f32>>>,
-    expected: Expected,
-    patience: Patience,
-    /// So far.
-    pub usage: Usage,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -86,28 +98,50 @@ impl PartialOrd for Waiting {
 }
 
 impl Batch {
-    /// Plans the requests for texts of these lengths in bytes.
-    pub fn new(lengths: &[usize], limits: Limits, expected: Expected, patience: Patience, now: Instant) -> Self {
-        let mut waiting = BinaryHeap::new();
-        let mut start = 0;
-        let mut bytes = 0;
-        for (at, length) in lengths.iter().enumerate() {
-            if at > start && (at - start >= limits.inputs || bytes + length > limits.bytes) {
-                waiting.push(Waiting { due: now, work: Work { range: start..at, failed: 0 } });
-                (start, bytes) = (at, 0);
-            }
-            bytes += length;
+    /// No text yet.
+    pub fn new(limits: Limits, expected: Expected, patience: Patience) -> Self {
+        Self {
+            limits,
+            expected,
+            patience,
+            gathering: 0..0,
+            gathered_bytes: 0,
+            waiting: BinaryHeap::new(),
+            in_flight: 0,
+            paused_until: None,
         }
-        if start < lengths.len() {
-            waiting.push(Waiting { due: now, work: Work { range: start..lengths.len(), failed: 0 } });
-        }
-        let vectors = vec![None; lengths.len()];
-        Self { waiting, in_flight: 0, paused_until: None, vectors, expected, patience, usage: Usage::default() }
     }
 
-    /// How many requests are left to be sent.
+    /// A further text, of this many bytes. Texts are numbered from 0.
+    pub fn push(&mut self, bytes: usize, now: Instant) {
+        if self.gathered_bytes + bytes > self.limits.bytes {
+            self.flush(now);
+        }
+        self.gathering.end += 1;
+        self.gathered_bytes += bytes;
+        if self.gathering.len() >= self.limits.inputs {
+            self.flush(now);
+        }
+    }
+
+    /// Waits for no further text to fill a request.
+    pub fn flush(&mut self, now: Instant) {
+        if !self.gathering.is_empty() {
+            let range = self.gathering.clone();
+            self.gathering.start = range.end;
+            self.waiting.push(Waiting { due: now, work: Work { range, failed: 0 } });
+        }
+        self.gathered_bytes = 0;
+    }
+
+    /// How many requests are full and not sent.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// How many are sent and not answered.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     /// The next request that may be sent now. Every one that is taken has to be [`Self::done`].
@@ -130,52 +164,42 @@ impl Batch {
         self.paused_until = Some(self.paused_until.map_or(until, |u| u.max(until)));
     }
 
-    /// Takes what became of a request. An error is final for all texts.
-    pub fn done(&mut self, work: Work, outcome: Result<Answer, Fault>, now: Instant, jitter: f64) -> Result<(), Fault> {
+    /// Takes what became of a request: which texts are through with it, and what it took. An error is final for all
+    /// texts that are not.
+    pub fn done(
+        &mut self,
+        work: Work,
+        outcome: Result<Answer, Fault>,
+        now: Instant,
+        jitter: f64,
+    ) -> Result<(Vec<Embedded>, Usage), Fault> {
         self.in_flight -= 1;
-        self.usage.requests += 1;
-        self.usage.inputs += work.range.len() as u64;
+        let mut usage = Usage { requests: 1, inputs: work.range.len() as u64, tokens: 0 };
         let fault = match outcome {
             Ok(answer) => {
-                self.usage.tokens += answer.tokens;
+                usage.tokens = answer.tokens;
                 match self.take(&work.range, answer) {
-                    Ok(()) => return Ok(()),
-                    Err(message) => Err(message),
+                    Ok(vectors) => return Ok((vectors, usage)),
+                    // Only the caller knows who was asked.
+                    Err(message) => Fault { status: Some(200), ..Fault::new(FaultKind::BadAnswer, "", "", message) },
                 }
             }
-            Err(fault) => Ok(fault),
+            Err(fault) => fault,
         };
-        let fault = match fault {
-            Ok(fault) => fault,
-            // Only the caller knows who was asked.
-            Err(message) => Fault {
-                kind: FaultKind::BadAnswer,
-                provider: String::new(),
-                model: String::new(),
-                status: Some(200),
-                message,
-                retry_after: None,
-                input: None,
-                subject: None,
-            },
-        };
-        self.failed(work, fault, now, jitter)
+        Ok((self.failed(work, fault, now, jitter)?, usage))
     }
 
-    fn failed(&mut self, mut work: Work, mut fault: Fault, now: Instant, jitter: f64) -> Result<(), Fault> {
+    fn failed(&mut self, mut work: Work, fault: Fault, now: Instant, jitter: f64) -> Result<Vec<Embedded>, Fault> {
         let deadline = self.patience.deadline;
         let due = match fault.kind.nature() {
             Nature::Permanent => return Err(fault),
-            Nature::Input if work.range.len() == 1 => {
-                fault.input = Some(work.range.start);
-                return Err(fault);
-            }
+            Nature::Input if work.range.len() == 1 => return Ok(vec![(work.range.start, Err(fault))]),
             Nature::Input => {
                 let middle = work.range.start + work.range.len() / 2;
                 for range in [work.range.start..middle, middle..work.range.end] {
                     self.waiting.push(Waiting { due: now, work: Work { range, failed: work.failed } });
                 }
-                return Ok(());
+                return Ok(Vec::new());
             }
             Nature::Throttled => {
                 let until = now + fault.retry_after.unwrap_or(UNSAID_WAIT);
@@ -185,7 +209,11 @@ impl Batch {
             Nature::Transient => {
                 work.failed += 1;
                 if work.failed >= self.patience.max_attempts {
-                    return Err(fault);
+                    // Where nobody is there, other texts fare no better. An answer that fails may be these texts' own.
+                    return match fault.kind {
+                        FaultKind::Unreachable => Err(fault),
+                        _ => Ok(work.range.map(|text| (text, Err(fault.clone()))).collect()),
+                    };
                 }
                 now + fault.retry_after.unwrap_or_default().max(backoff(FIRST_WAIT, work.failed, jitter))
             }
@@ -194,7 +222,7 @@ impl Batch {
             return Err(fault);
         }
         self.waiting.push(Waiting { due, work });
-        Ok(())
+        Ok(Vec::new())
     }
 
     /// The instant that nothing is waited for any longer.
@@ -207,18 +235,13 @@ impl Batch {
         self.paused_until
     }
 
-    /// Whether every text has its vector.
+    /// Whether every text is through.
     pub fn is_done(&self) -> bool {
-        self.waiting.is_empty() && self.in_flight == 0
+        self.gathering.is_empty() && self.waiting.is_empty() && self.in_flight == 0
     }
 
-    /// The vectors in the order of the texts.
-    pub fn into_vectors(self) -> Vec<Vec<f32>> {
-        self.vectors.into_iter().flatten().collect()
-    }
-
-    /// Checks an answer and keeps its vectors, or says what is wrong with it.
-    fn take(&mut self, range: &Range<usize>, answer: Answer) -> Result<(), String> {
+    /// The vectors of an answer, checked, or what is wrong with it.
+    fn take(&mut self, range: &Range<usize>, answer: Answer) -> Result<Vec<Embedded>, String> {
         let asked = range.len();
         if answer.vectors.len() != asked {
             return Err(format!("{} vectors for {asked} texts", answer.vectors.len()));
@@ -250,13 +273,10 @@ impl Batch {
                 #[allow(clippy::cast_possible_truncation)]
                 vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
             }
-            checked.push((range.start + at, vector));
+            checked.push((range.start + at, Ok(vector)));
         }
         self.expected.dimensions = dimensions;
-        for (at, vector) in checked {
-            self.vectors[at] = Some(vector);
-        }
-        Ok(())
+        Ok(checked)
     }
 }
 

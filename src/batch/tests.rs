@@ -6,9 +6,13 @@ fn limits(inputs: usize, bytes: usize) -> Limits {
     Limits { inputs, bytes }
 }
 
+/// Texts of these lengths, and no more to come.
 fn batch(lengths: &[usize], limits: Limits, now: Instant) -> Batch {
     let expected = Expected { dimensions: 2, unit: false, normalise: false };
-    Batch::new(lengths, limits, expected, Patience { max_attempts: 3, deadline: now + Duration::from_secs(60) }, now)
+    let mut batch = Batch::new(limits, expected, Patience { max_attempts: 3, deadline: now + Duration::from_secs(60) });
+    lengths.iter().for_each(|&bytes| batch.push(bytes, now));
+    batch.flush(now);
+    batch
 }
 
 /// Vectors that tell which text they are of.
@@ -18,16 +22,7 @@ fn answer(range: &Range<usize>) -> Answer {
 }
 
 fn fault(kind: FaultKind) -> Fault {
-    Fault {
-        kind,
-        provider: "p".to_owned(),
-        model: "m".to_owned(),
-        status: None,
-        message: String::new(),
-        retry_after: None,
-        input: None,
-        subject: None,
-    }
+    Fault::new(kind, "p", "m", "")
 }
 
 #[test]
@@ -50,14 +45,37 @@ fn vectors_are_out_of_order() {
     let mut batch = batch(&[1; 7], limits(3, 100), now);
     let mut work: Vec<Work> = std::iter::from_fn(|| batch.next(now)).collect();
     work.reverse();
+    let (mut all, mut used) = (vec![None; 7], Usage::default());
     for w in work {
         let a = answer(&w.range);
-        batch.done(w, Ok(a), now, 0.5).unwrap();
+        let (vectors, usage) = batch.done(w, Ok(a), now, 0.5).unwrap();
+        vectors.into_iter().for_each(|(at, vector)| all[at] = Some(vector.unwrap()[0]));
+        used += usage;
     }
     assert!(batch.is_done());
-    assert_eq!(batch.usage, Usage { requests: 3, inputs: 7, tokens: 21 });
-    let firsts: Vec<f32> = batch.into_vectors().iter().map(|v| v[0]).collect();
-    assert_eq!(firsts, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    assert_eq!(used, Usage { requests: 3, inputs: 7, tokens: 21 });
+    assert_eq!(all, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0].map(Some));
+}
+
+#[test]
+fn texts_wait_for_the_last_one() {
+    let now = Instant::now();
+    let mut batch = batch(&[], limits(3, 100), now);
+    (0..2).for_each(|_| batch.push(1, now));
+    assert_eq!((batch.next(now), batch.is_done()), (None, false));
+    batch.push(1, now);
+    let first = batch.next(now).unwrap();
+    assert_eq!(first.range, 0..3);
+    batch.push(1, now);
+    assert_eq!(batch.next(now), None);
+    batch.flush(now);
+    let second = batch.next(now).unwrap();
+    assert_eq!((second.range.clone(), batch.in_flight()), (3..4, 2));
+    for work in [second, first] {
+        let answer = answer(&work.range);
+        batch.done(work, Ok(answer), now, 0.5).unwrap();
+    }
+    assert!(batch.is_done());
 }
 
 #[test]
@@ -81,8 +99,12 @@ fn a_wrong_answer_is_taken() {
         let mut batch = batch(&[1; 3], limits(3, 100), now);
         batch.patience.max_attempts = 1;
         let work = batch.next(now).unwrap();
-        let fault = batch.done(work, Ok(answer), now, 0.5).unwrap_err();
-        assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::BadAnswer, message));
+        let (texts, _) = batch.done(work, Ok(answer), now, 0.5).unwrap();
+        assert_eq!(texts.len(), 3);
+        for (_, outcome) in texts {
+            let fault = outcome.unwrap_err();
+            assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::BadAnswer, message));
+        }
     }
 }
 
@@ -95,9 +117,10 @@ fn a_promised_length_is_not_checked_or_made() {
         batch.patience.max_attempts = 1;
         let work = batch.next(now).unwrap();
         let done = batch.done(work, Ok(Answer { vectors: vec![(0, vec![3.0, 4.0])], tokens: 0 }), now, 0.5);
-        assert_eq!(done.is_ok(), right);
+        let vector = done.unwrap().0.pop().unwrap().1;
+        assert_eq!(vector.is_ok(), right);
         if normalise {
-            assert_eq!(batch.into_vectors(), [[0.6, 0.8]]);
+            assert_eq!(vector.unwrap(), [0.6, 0.8]);
         }
     }
 }
@@ -111,7 +134,12 @@ fn a_transient_fault_is_final_or_tried_for_ever() {
         for attempt in 1..=3 {
             let work = batch.next(at).unwrap();
             let done = batch.done(work, Err(fault(kind)), at, 0.5);
-            assert_eq!(done.is_ok(), attempt < 3);
+            match (attempt, kind) {
+                (3, FaultKind::Unreachable) => assert_eq!(done.unwrap_err().kind, kind),
+                // The text's own fault, for all that is known: others go on.
+                (3, _) => assert_eq!(done.unwrap().0.len(), 1),
+                _ => assert_eq!(done.unwrap().0, []),
+            }
             if let Some(wake) = batch.wake_at() {
                 assert!(wake > at && batch.next(at).is_none());
                 at = wake;
@@ -166,11 +194,12 @@ fn the_text_that_is_to_blame_is_not_found() {
             requests += 1;
             let outcome =
                 if work.range.contains(&bad) { Err(fault(FaultKind::Refused)) } else { Ok(answer(&work.range)) };
-            if let Err(fault) = batch.done(work, outcome, now, 0.5) {
-                break fault.input;
+            let (texts, _) = batch.done(work, outcome, now, 0.5).unwrap();
+            if let Some((text, _)) = texts.into_iter().find(|(_, outcome)| outcome.is_err()) {
+                break text;
             }
         };
-        assert_eq!(found, Some(bad));
+        assert_eq!(found, bad);
         assert!(requests <= 15, "{requests} requests");
     }
 }

@@ -38,7 +38,7 @@ fn chatbot_embed_source(
 > {
     let key = args::source(chatbot_id, source_type, source_id)?;
     let content = args::given("content", content)?;
-    let done = sync::embed_source(&key, content, &args::metadata(metadata)?)?;
+    let done = sync::embed_source(key, content, args::metadata(metadata)?)?;
     Ok(TableIterator::once((
         "success".to_owned(),
         key.chatbot_id,

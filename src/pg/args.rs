@@ -30,15 +30,17 @@ pub fn word<'a>(name: &'static str, value: Option<&'a str>, known: &[&str]) -> R
     }
 }
 
+/// The kind of a source.
+pub fn source_type(value: Option<&str>) -> Result<&'static str> {
+    let given = word("source_type", value, &SOURCE_TYPES)?;
+    Ok(SOURCE_TYPES.into_iter().find(|t| *t == given).unwrap_or_default())
+}
+
 /// The key of a source.
-pub fn source<'a>(
-    chatbot_id: Option<i64>,
-    source_type: Option<&'a str>,
-    source_id: Option<i64>,
-) -> Result<SourceKey<'a>> {
+pub fn source(chatbot_id: Option<i64>, of_type: Option<&str>, source_id: Option<i64>) -> Result<SourceKey> {
     Ok(SourceKey {
         chatbot_id: id("chatbot_id", chatbot_id)?,
-        source_type: word("source_type", source_type, &SOURCE_TYPES)?,
+        source_type: source_type(of_type)?,
         source_id: id("source_id", source_id)?,
     })
 }

@@ -3,7 +3,9 @@
 //! socket.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,97 +15,154 @@ use std::time::{Duration, Instant, SystemTime};
 use pgrx::pg_sys;
 
 use super::{guc, throttle};
-use crate::batch::{Batch, Expected, Patience, Usage, Work};
+use crate::batch::{Batch, Embedded, Expected, Patience, Usage, Work};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
 use crate::transport::{Http, ask};
 
-/// What is asked, for the threads.
+/// What is the same in all requests of a call.
 struct Question {
     http: Arc<Http>,
     provider: &'static (dyn Provider + Sync),
     endpoint: Endpoint,
     model: Model,
     input: InputType,
-    texts: Vec<String>,
     deadline: Instant,
 }
 
-/// The vectors of texts, in their order, and what they took.
-pub fn embed(
-    provider: &'static (dyn Provider + Sync),
-    model: &Model,
-    input: InputType,
-    texts: Vec<String>,
-) -> Result<(Vec<Vec<f32>>, Usage)> {
-    if texts.is_empty() {
-        return Ok((Vec::new(), Usage::default()));
-    }
-    let endpoint = guc::endpoint(provider)?;
-    let now = Instant::now();
-    let deadline = now + guc::sync_timeout();
-    let Limits { inputs, bytes } = provider.limits(&model.name);
-    let inputs = model.max_inputs().unwrap_or(inputs).min(guc::batch_size());
-    let lengths: Vec<usize> = texts.iter().map(String::len).collect();
-    let expected = Expected {
-        dimensions: model.dimensions,
-        unit: provider.promises_unit(model),
-        normalise: provider.normalise(model),
-    };
-    let patience = Patience { max_attempts: guc::max_attempts(), deadline };
-    let mut batch = Batch::new(&lengths, Limits { inputs, bytes }, expected, patience, now);
-
-    let client = Client::take()?;
-    let question =
-        Question { http: client.http.clone(), provider, endpoint, model: model.clone(), input, texts, deadline };
-    drive(&mut batch, question, provider.name(), &model.name)?;
-    client.keep();
-    let usage = batch.usage;
-    Ok((batch.into_vectors(), usage))
+/// What became of a request.
+pub struct Answered {
+    /// Which texts were in it.
+    pub range: Range<usize>,
+    /// Those of them that are through.
+    pub texts: Vec<Embedded>,
+    /// What it took.
+    pub usage: Usage,
 }
 
-/// Sends and waits until every text has its vector.
-fn drive(batch: &mut Batch, question: Question, provider: &str, model: &str) -> Result<()> {
-    let fault = |kind, message: &str| Fault {
-        kind,
-        provider: provider.to_owned(),
-        model: model.to_owned(),
-        status: None,
-        message: message.to_owned(),
-        retry_after: None,
-        input: None,
-        subject: None,
-    };
-    if let Some(wait) = throttle::wait(provider) {
-        let until = Instant::now() + wait;
-        if until >= batch.deadline() {
-            return Err(fault(FaultKind::Throttled, "another session was asked to wait").into());
-        }
-        batch.pause(until);
-    }
-    let threads = guc::max_parallel_requests().min(batch.waiting());
-    let pool = Pool::start(Arc::new(question), threads)?;
-    loop {
-        while let Some(work) = batch.next(Instant::now()) {
-            pool.send(work)?;
-        }
-        if batch.is_done() {
-            return Ok(());
-        }
-        let until = batch.wake_at().map_or(batch.deadline(), |at| at.min(batch.deadline()));
-        pool.wait(until);
-        while let Some((work, outcome)) = pool.received() {
-            let asked_to_wait = matches!(&outcome, Err(f) if f.kind == FaultKind::Throttled);
-            let wait = outcome.as_ref().err().and_then(|f| f.retry_after);
-            let done = batch.done(work, outcome, Instant::now(), jitter());
-            if asked_to_wait {
-                throttle::publish(provider, wait);
+/// Texts on their way to a provider. Dropped before it is done it ends every request.
+pub struct Remote {
+    batch: Batch,
+    texts: BTreeMap<usize, String>,
+    pushed: usize,
+    most_in_flight: usize,
+    flushed: bool,
+    pool: Pool,
+    client: Client,
+}
+
+impl Remote {
+    /// Opens no connection yet.
+    pub fn new(provider: &'static (dyn Provider + Sync), model: &Model, input: InputType) -> Result<Self> {
+        let endpoint = guc::endpoint(provider)?;
+        let deadline = Instant::now() + guc::sync_timeout();
+        let Limits { inputs, bytes } = provider.limits(&model.name);
+        let inputs = model.max_inputs().unwrap_or(inputs).min(guc::batch_size());
+        let expected = Expected {
+            dimensions: model.dimensions,
+            unit: provider.promises_unit(model),
+            normalise: provider.normalise(model),
+        };
+        let patience = Patience { max_attempts: guc::max_attempts(), deadline };
+        let mut batch = Batch::new(Limits { inputs, bytes }, expected, patience);
+        if let Some(wait) = throttle::wait(provider.name()) {
+            let until = Instant::now() + wait;
+            if until >= deadline {
+                let message = "another session was asked to wait";
+                return Err(Fault::new(FaultKind::Throttled, provider.name(), &model.name, message).into());
             }
-            done.map_err(|f| Fault { provider: provider.to_owned(), model: model.to_owned(), ..f })?;
+            batch.pause(until);
         }
-        if Instant::now() >= batch.deadline() {
-            return Err(fault(FaultKind::TimedOut, "chatbot_sync.sync_timeout is over").into());
+        let client = Client::take()?;
+        let http = client.http.clone();
+        let pool = Pool::new(Question { http, provider, endpoint, model: model.clone(), input, deadline })?;
+        let most_in_flight = guc::max_parallel_requests();
+        Ok(Self { batch, texts: BTreeMap::new(), pushed: 0, most_in_flight, flushed: false, pool, client })
+    }
+
+    /// A further text: its number.
+    pub fn push(&mut self, text: String) -> Result<usize> {
+        let at = self.pushed;
+        self.pushed += 1;
+        self.flushed = false;
+        self.batch.push(text.len(), Instant::now());
+        self.texts.insert(at, text);
+        self.send()?;
+        Ok(at)
+    }
+
+    /// Waits for no further text to fill a request.
+    pub fn flush(&mut self) -> Result<()> {
+        self.flushed = true;
+        self.batch.flush(Instant::now());
+        self.send()
+    }
+
+    /// Whether a further text would be sent soon. Each thread has its next request waiting for it, so that none is idle
+    /// while this one cuts or stores.
+    pub fn wants_more(&self) -> bool {
+        self.batch.waiting() + self.batch.in_flight() < 2 * self.most_in_flight
+    }
+
+    /// Waits until some texts are through, or more are wanted, or all are done.
+    pub fn wait(&mut self) -> Result<Vec<Answered>> {
+        let mut answered = Vec::new();
+        loop {
+            while let Ok((work, outcome)) = self.pool.outcomes.try_recv() {
+                answered.push(self.take(work, outcome)?);
+            }
+            self.send()?;
+            if !answered.is_empty() || self.batch.is_done() || (!self.flushed && self.wants_more()) {
+                return Ok(answered);
+            }
+            if Instant::now() >= self.batch.deadline() {
+                return Err(self.fault(FaultKind::TimedOut, "chatbot_sync.sync_timeout is over").into());
+            }
+            let until = self.batch.wake_at().map_or(self.batch.deadline(), |at| at.min(self.batch.deadline()));
+            self.pool.wait(until);
         }
+    }
+
+    /// Keeps the connections for the next call.
+    pub fn done(self) {
+        self.client.keep();
+    }
+
+    fn take(&mut self, work: Work, outcome: std::result::Result<Answer, Fault>) -> Result<Answered> {
+        let range = work.range.clone();
+        let throttled = matches!(&outcome, Err(f) if f.kind == FaultKind::Throttled);
+        let wait = outcome.as_ref().err().and_then(|f| f.retry_after);
+        let done = self.batch.done(work, outcome, Instant::now(), jitter());
+        if throttled {
+            throttle::publish(self.pool.question.provider.name(), wait);
+        }
+        let (mut texts, usage) = done.map_err(|fault| self.named(fault))?;
+        for (at, outcome) in &mut texts {
+            self.texts.remove(at);
+            if let Err(fault) = outcome {
+                *fault = self.named(fault.clone());
+            }
+        }
+        Ok(Answered { range, texts, usage })
+    }
+
+    /// What is wrong with an answer is found by those who do not know whose it was.
+    fn named(&self, fault: Fault) -> Fault {
+        let Question { provider, model, .. } = &*self.pool.question;
+        Fault { provider: provider.name().to_owned(), model: model.name.clone(), ..fault }
+    }
+
+    fn fault(&self, kind: FaultKind, message: &str) -> Fault {
+        self.named(Fault::new(kind, "", "", message))
+    }
+
+    fn send(&mut self) -> Result<()> {
+        while self.batch.in_flight() < 2 * self.most_in_flight {
+            let Some(work) = self.batch.next(Instant::now()) else { break };
+            let texts = self.texts.range(work.range.clone()).map(|(_, text)| text.clone()).collect();
+            self.pool.send(work, texts, self.most_in_flight)?;
+        }
+        Ok(())
     }
 }
 
@@ -143,36 +202,42 @@ impl Drop for Client {
 }
 
 type Outcome = (Work, std::result::Result<Answer, Fault>);
+type Queue = Mutex<Receiver<(Work, Vec<String>)>>;
 
 /// The threads of one call. They end when it is dropped, or as soon as their request does.
 struct Pool {
-    work: Sender<Work>,
+    question: Arc<Question>,
+    work: Sender<(Work, Vec<String>)>,
+    queue: Arc<Queue>,
+    answers: Sender<Outcome>,
     outcomes: Receiver<Outcome>,
     wake: PipeReader,
+    waker: Arc<PipeWriter>,
+    threads: usize,
+    sent: usize,
 }
 
 impl Pool {
-    fn start(question: Arc<Question>, threads: usize) -> Result<Self> {
-        let system = |error: std::io::Error| Error::Internal(format!("a thread cannot be started: {error}"));
+    fn new(question: Question) -> Result<Self> {
         let (work, queue) = channel();
         let (answers, outcomes) = channel();
-        let (wake, waker) = std::io::pipe().map_err(system)?;
-        let (queue, waker) = (Arc::new(Mutex::new(queue)), Arc::new(waker));
-        let _blocked = BlockedSignals::new();
-        for _ in 0..threads {
-            let (question, queue, answers, waker) = (question.clone(), queue.clone(), answers.clone(), waker.clone());
+        let (wake, waker) = std::io::pipe().map_err(no_thread)?;
+        let (question, queue, waker) = (Arc::new(question), Arc::new(Mutex::new(queue)), Arc::new(waker));
+        Ok(Self { question, work, queue, answers, outcomes, wake, waker, threads: 0, sent: 0 })
+    }
+
+    /// Hands a request to a thread, to a further one as long as there are fewer than `most` and than requests.
+    fn send(&mut self, work: Work, texts: Vec<String>, most: usize) -> Result<()> {
+        self.sent += 1;
+        if self.threads < most.min(self.sent) {
+            let (question, queue) = (self.question.clone(), self.queue.clone());
+            let (answers, waker) = (self.answers.clone(), self.waker.clone());
+            let _blocked = BlockedSignals::new();
             let thread = std::thread::Builder::new().name("chatbot_sync".to_owned());
-            thread.spawn(move || serve(&question, &queue, &answers, &waker)).map_err(system)?;
+            thread.spawn(move || serve(&question, &queue, &answers, &waker)).map_err(no_thread)?;
+            self.threads += 1;
         }
-        Ok(Self { work, outcomes, wake })
-    }
-
-    fn send(&self, work: Work) -> Result<()> {
-        self.work.send(work).map_err(|_| Error::Internal("no thread is left to ask a provider".to_owned()))
-    }
-
-    fn received(&self) -> Option<Outcome> {
-        self.outcomes.try_recv().ok()
+        self.work.send((work, texts)).map_err(|_| Error::Internal("no thread asks a provider".to_owned()))
     }
 
     /// Waits for an outcome or an instant; a cancel, a timeout or a shutdown ends it with its own error.
@@ -203,26 +268,21 @@ impl Pool {
     }
 }
 
+fn no_thread(error: std::io::Error) -> Error {
+    Error::Internal(format!("a thread cannot be started: {error}"))
+}
+
 /// A thread: takes work until there is none, asks, tells. Calls nothing of Postgres.
-fn serve(question: &Question, queue: &Mutex<Receiver<Work>>, answers: &Sender<Outcome>, waker: &PipeWriter) {
+fn serve(q: &Question, queue: &Queue, answers: &Sender<Outcome>, waker: &PipeWriter) {
     loop {
-        let Ok(work) = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv() else { return };
-        let q = question;
-        let texts: Vec<&str> = q.texts[work.range.clone()].iter().map(String::as_str).collect();
+        let taken = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
+        let Ok((work, texts)) = taken else { return };
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let left = q.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let asked =
             catch_unwind(AssertUnwindSafe(|| ask(&*q.http, q.provider, &q.endpoint, &q.model, q.input, &texts, left)));
         let outcome = asked.unwrap_or_else(|_| {
-            Err(Fault {
-                kind: FaultKind::Unreachable,
-                provider: q.provider.name().to_owned(),
-                model: q.model.name.clone(),
-                status: None,
-                message: "the HTTP client failed".to_owned(),
-                retry_after: None,
-                input: None,
-                subject: None,
-            })
+            Err(Fault::new(FaultKind::Unreachable, q.provider.name(), &q.model.name, "the HTTP client failed"))
         });
         if answers.send((work, outcome)).is_err() {
             return;

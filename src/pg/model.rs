@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use super::args;
+use super::http::{Answered, Remote};
 use super::store::model::{self as store, ActiveModel};
-use super::{args, http};
 use crate::batch::Usage;
 use crate::error::{Error, Result};
 use crate::provider::{self, InputType, LOCAL, Model, local};
@@ -41,30 +42,118 @@ fn built_in() -> Model {
     }
 }
 
-/// The vectors of texts, in their order, and what they took.
-pub fn embed(model: &Model, input: InputType, texts: &[&str]) -> Result<(Vec<Vec<f32>>, Usage)> {
-    let prefix = match input {
-        InputType::Document => &model.document_prefix,
-        InputType::Query => &model.query_prefix,
-    };
-    if model.provider != LOCAL {
-        let texts = texts.iter().map(|text| format!("{prefix}{text}")).collect();
-        return http::embed(provider::find(&model.provider)?, model, input, texts);
+/// Texts on their way to vectors, whoever makes them.
+pub struct Embedder<'a> {
+    model: &'a Model,
+    input: InputType,
+    route: Route,
+}
+
+enum Route {
+    /// Nothing was to be embedded yet.
+    None,
+    /// The built-in model, and the texts that it has not embedded yet.
+    Local {
+        texts: Vec<String>,
+        embedded: usize,
+    },
+    Remote(Box<Remote>),
+}
+
+impl<'a> Embedder<'a> {
+    /// Asks nobody yet.
+    pub fn new(model: &'a Model, input: InputType) -> Self {
+        Self { model, input, route: Route::None }
     }
-    if model.name != local::NAME {
-        return Err(Error::ModelUnknown { provider: model.provider.clone(), model: model.name.clone() });
+
+    /// A further text: its number, from 0.
+    pub fn push(&mut self, text: &str) -> Result<usize> {
+        if let Route::None = self.route {
+            self.route = if self.model.provider == LOCAL {
+                if self.model.name != local::NAME {
+                    let Model { provider, name, .. } = self.model.clone();
+                    return Err(Error::ModelUnknown { provider, model: name });
+                }
+                Route::Local { texts: Vec::new(), embedded: 0 }
+            } else {
+                let provider = provider::find(&self.model.provider)?;
+                Route::Remote(Box::new(Remote::new(provider, self.model, self.input)?))
+            };
+        }
+        match &mut self.route {
+            Route::Remote(remote) => {
+                let prefix = match self.input {
+                    InputType::Document => &self.model.document_prefix,
+                    InputType::Query => &self.model.query_prefix,
+                };
+                remote.push(format!("{prefix}{text}"))
+            }
+            Route::Local { texts, embedded } => {
+                texts.push(text.to_owned());
+                Ok(*embedded + texts.len() - 1)
+            }
+            Route::None => Err(Error::Internal("a text has no way to a vector".to_owned())),
+        }
     }
-    let embed = |text: &&str| {
-        pgrx::check_for_interrupts!();
-        local::embed(text)
-    };
-    Ok((texts.iter().map(embed).collect(), Usage { inputs: texts.len() as u64, ..Usage::default() }))
+
+    /// Whether a further text would not just have to wait.
+    pub fn wants_more(&self) -> bool {
+        /// As many as are stored together.
+        const LOCAL_TEXTS: usize = 200;
+        match &self.route {
+            Route::None => true,
+            Route::Local { texts, .. } => texts.len() < LOCAL_TEXTS,
+            Route::Remote(remote) => remote.wants_more(),
+        }
+    }
+
+    /// Waits for no further text to fill a request.
+    pub fn flush(&mut self) -> Result<()> {
+        match &mut self.route {
+            Route::Remote(remote) => remote.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until some texts are through, or more are wanted, or all are done. An error is final for all that are not.
+    pub fn wait(&mut self) -> Result<Vec<Answered>> {
+        match &mut self.route {
+            Route::None => Ok(Vec::new()),
+            Route::Remote(remote) => remote.wait(),
+            Route::Local { texts, embedded } => {
+                let range = *embedded..*embedded + texts.len();
+                *embedded = range.end;
+                let embed = |text: String| {
+                    pgrx::check_for_interrupts!();
+                    Ok(local::embed(&text))
+                };
+                let texts = range.clone().zip(texts.drain(..).map(embed)).collect();
+                // It costs nothing that somebody would want to add up.
+                Ok(vec![Answered { range, texts, usage: Usage::default() }])
+            }
+        }
+    }
+
+    /// All texts are through: connections are kept for the next call.
+    pub fn done(self) {
+        if let Route::Remote(remote) = self.route {
+            remote.done();
+        }
+    }
 }
 
 /// The vector of one text.
 pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>> {
-    let (mut vectors, _) = embed(model, input, &[text])?;
-    vectors.pop().ok_or_else(|| Error::Internal("a text has no vector".to_owned()))
+    let mut embedder = Embedder::new(model, input);
+    embedder.push(text)?;
+    embedder.flush()?;
+    loop {
+        if let Some((_, outcome)) = embedder.wait()?.into_iter().flat_map(|answered| answered.texts).next() {
+            let vector = outcome?;
+            embedder.done();
+            return Ok(vector);
+        }
+    }
 }
 
 /// What somebody wants to embed with, as SQL gives it.

@@ -7,52 +7,7 @@ use crate::error::{Error, Fault, FaultKind};
 
 impl From<Error> for ErrorReport {
     fn from(error: Error) -> Self {
-        let (code, detail, hint): (_, Option<String>, Option<&str>) = match &error {
-            Error::NullArgument { .. } => (PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, None, Some("Give a value.")),
-            Error::InvalidArgument { name, .. } => {
-                (PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, None, Some(argument_hint(name)))
-            }
-            Error::TooLarge { .. } => (PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, None, Some("Give less.")),
-            Error::SessionNotFound { .. } => (
-                PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
-                None,
-                Some("Open one with chatbot_session_open(); chatbot_cleanup() deletes those of a chatbot."),
-            ),
-            Error::SessionClosed { .. } => (
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                None,
-                Some("Open another with chatbot_session_open()."),
-            ),
-            Error::Provider(fault) => {
-                let (code, hint) = fault_code(fault);
-                (code, Some(fault.detail()), Some(hint))
-            }
-            Error::NotConfigured { hint, .. } => (PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR, None, Some(hint.as_str())),
-            Error::ModelInUse { .. } => (
-                PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-                Some("Vectors of different models cannot be compared.".to_owned()),
-                Some(
-                    "Delete the sources first, with chatbot_cleanup() for each chatbot, and embed them again afterwards.",
-                ),
-            ),
-            Error::ModelUnknown { .. } => (
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                None,
-                Some(
-                    "Install the version that made this database's vectors, then ALTER EXTENSION chatbot_sync UPDATE;",
-                ),
-            ),
-            Error::VectorMissing => (
-                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-                None,
-                Some("A superuser runs: CREATE EXTENSION vector; and then CREATE EXTENSION chatbot_sync;"),
-            ),
-            Error::Internal(_) => (
-                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                None,
-                Some("This is a defect. Please report it with the statement that met it."),
-            ),
-        };
+        let (code, detail, hint) = parts(&error);
         let mut report = ErrorReport::new(code, error.to_string(), function_name!());
         if let Some(detail) = detail {
             report = report.set_detail(detail);
@@ -61,6 +16,67 @@ impl From<Error> for ErrorReport {
             report = report.set_hint(hint);
         }
         report
+    }
+}
+
+/// The SQLSTATE of an error, five characters.
+pub fn sqlstate(error: &Error) -> String {
+    // As MAKE_SQLSTATE packs it: six bits each, the first character lowest.
+    let packed = parts(error).0 as i32;
+    (0..5).map(|at| char::from((packed >> (6 * at) & 0x3f) as u8 + b'0')).collect()
+}
+
+/// Message and detail.
+pub fn in_a_line(error: &Error) -> String {
+    match parts(error).1 {
+        Some(detail) => format!("{error} ({detail})"),
+        None => error.to_string(),
+    }
+}
+
+/// Code, detail and hint.
+fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
+    match error {
+        Error::NullArgument { .. } => (PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, None, Some("Give a value.")),
+        Error::InvalidArgument { name, .. } => {
+            (PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, None, Some(argument_hint(name)))
+        }
+        Error::TooLarge { .. } => (PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, None, Some("Give less.")),
+        Error::SessionNotFound { .. } => (
+            PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
+            None,
+            Some("Open one with chatbot_session_open(); chatbot_cleanup() deletes those of a chatbot."),
+        ),
+        Error::SessionClosed { .. } => (
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            None,
+            Some("Open another with chatbot_session_open()."),
+        ),
+        Error::Provider(fault) => {
+            let (code, hint) = fault_code(fault);
+            (code, Some(fault.detail()), Some(hint))
+        }
+        Error::NotConfigured { hint, .. } => (PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR, None, Some(hint.as_str())),
+        Error::ModelInUse { .. } => (
+            PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+            Some("Vectors of different models cannot be compared.".to_owned()),
+            Some("Delete the sources first, with chatbot_cleanup() for each chatbot, and embed them again afterwards."),
+        ),
+        Error::ModelUnknown { .. } => (
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            None,
+            Some("Install the version that made this database's vectors, then ALTER EXTENSION chatbot_sync UPDATE;"),
+        ),
+        Error::VectorMissing => (
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            None,
+            Some("A superuser runs: CREATE EXTENSION vector; and then CREATE EXTENSION chatbot_sync;"),
+        ),
+        Error::Internal(_) => (
+            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            None,
+            Some("This is a defect. Please report it with the statement that met it."),
+        ),
     }
 }
 

@@ -1,21 +1,39 @@
-//! A source in the caller's transaction: text in, vectors stored.
+//! Sources in the caller's transaction: texts in, vectors stored. Many at a time: their new texts share requests, and what
+//! is through is stored while other requests are on their way.
 
-use std::time::Instant;
-
-use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use super::jsonb::Jsonb;
+use super::model::Embedder;
 use super::store::model::ActiveModel;
-use super::store::source::{self, NewChunk, Place, SourceKey, SourceRow, SourceState, SyncLog};
-use super::{guc, model};
+use super::store::source::{self, Failed, NewChunk, Place, SourceKey, SourceRow, Stored, StoredChunk, SyncLog};
+use super::{guc, http, model, report};
 use crate::batch::Usage;
-use crate::chunk::{Chunks, Params, chunk};
+use crate::chunk::Params;
+use crate::content::{Content, Cut, Format};
 use crate::diff::{Diff, diff};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::provider::InputType;
 
 /// Changes when the chunker cuts differently, so that sources are cut anew when they are next embedded.
 const CHUNKER_VERSION: i32 = 1;
+
+/// A source as it is to become.
+pub struct Item {
+    /// Which.
+    pub key: SourceKey,
+    /// What is to be found.
+    pub content: Content,
+    /// For its chunks too.
+    pub metadata: Jsonb,
+    /// Whether searches find it. Nothing is embedded as long as they do not.
+    pub enabled: bool,
+    /// The host table that it comes from.
+    pub host: Option<i32>,
+    /// Nobody can have made this source before, so that it need not be looked for first.
+    pub fresh: bool,
+}
 
 /// What became of a source.
 #[derive(Debug, Clone, Copy)]
@@ -28,148 +46,375 @@ pub struct Synced {
     pub truncated: bool,
 }
 
-/// Makes the stored chunks those of `content`, embedding only texts that are new.
+/// What to do where a provider fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// Go on with the other sources; this one keeps the vectors that it has, and says why.
+    Mark,
+    /// Give up.
+    Raise,
+}
+
+/// Makes the stored chunks of one source those of `content`, embedding only texts that are new.
+pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Synced> {
+    let content = Content::new(content.to_owned(), Format::Text, false);
+    let item = Item { key, content, metadata, enabled: true, host: None, fresh: false };
+    let mut outcome = None;
+    sync([item], OnError::Raise, |_, synced| outcome = synced.ok())?;
+    outcome.ok_or_else(|| Error::Internal("a source was not embedded".to_owned()))
+}
+
+/// Makes the stored chunks those of the sources' content, and tells what became of each. No source may come twice.
 ///
-/// The source's row is locked first, so that two syncs of one source come one after the other. Only a source that is new
+/// A source's row is locked first, so that two syncs of one source come one after the other. Only a source that is new
 /// cannot be locked: then the row is made last before its chunks, and whoever comes second starts over with it.
-pub fn embed_source(key: &SourceKey, content: &str, metadata: &Jsonb) -> Result<Synced> {
-    let params = guc::chunk_params(None, None, None)?;
+pub fn sync(
+    items: impl IntoIterator<Item = Item>,
+    on_error: OnError,
+    mut done: impl FnMut(SourceKey, std::result::Result<Synced, &Error>),
+) -> Result<()> {
     let model = model::for_writing()?;
-    let target = Target { key, content, metadata, params, model, hash: Sha256::digest(content).to_vec() };
+    let params = guc::chunk_params(None, None, None)?;
+    let mut run = Run {
+        embedder: Embedder::new(&model.model, InputType::Document),
+        model: &model,
+        params,
+        on_error,
+        open: VecDeque::new(),
+        again: Vec::new(),
+        broken: None,
+        done: &mut done,
+    };
+    let mut items = items.into_iter();
     loop {
-        if let Some(synced) = target.attempt()? {
-            return Ok(synced);
+        let mut ready = Vec::new();
+        let mut more = true;
+        while run.broken.is_some() || run.embedder.wants_more() {
+            pgrx::check_for_interrupts!();
+            let Some(item) = run.again.pop().or_else(|| items.next()) else {
+                more = false;
+                break;
+            };
+            if let Some(open) = run.prepare(item)? {
+                if open.missing == 0 { ready.push(open) } else { run.open.push_back(open) }
+            }
         }
+        run.store(ready)?;
+        if !more && run.again.is_empty() {
+            if run.open.is_empty() {
+                break;
+            }
+            run.flush();
+        }
+        let ready = run.wait()?;
+        run.store(ready)?;
     }
+    if run.broken.is_none() {
+        run.embedder.done();
+    }
+    Ok(())
 }
 
-/// What a source is to become.
-struct Target<'a> {
-    key: &'a SourceKey<'a>,
-    content: &'a str,
-    metadata: &'a Jsonb,
+struct Run<'a> {
+    model: &'a ActiveModel,
     params: Params,
-    model: ActiveModel,
-    hash: Vec<u8>,
+    on_error: OnError,
+    embedder: Embedder<'a>,
+    /// Sources that wait for vectors, in the order of their texts' numbers.
+    open: VecDeque<Open>,
+    /// Sources that another transaction made meanwhile.
+    again: Vec<Item>,
+    /// Why nobody is asked any more.
+    broken: Option<Error>,
+    done: &'a mut dyn FnMut(SourceKey, std::result::Result<Synced, &Error>),
 }
 
-impl Target<'_> {
-    /// None where another transaction made the source meanwhile.
-    fn attempt(&self) -> Result<Option<Synced>> {
+/// A source whose chunks are known.
+struct Open {
+    item: Item,
+    row: Option<SourceRow>,
+    cut: Cut,
+    old: Vec<StoredChunk>,
+    diff: Diff,
+    /// Which chunks are to be embedded.
+    new: Vec<usize>,
+    /// The number of the first of their texts.
+    first: usize,
+    vectors: Vec<Option<Vec<f32>>>,
+    missing: usize,
+    failed: Option<Error>,
+    began: Instant,
+    prepared: Instant,
+    embedding: Duration,
+    usage: Usage,
+}
+
+impl Run<'_> {
+    /// What is to be embedded of a source; none where it is through.
+    fn prepare(&mut self, item: Item) -> Result<Option<Open>> {
         let began = Instant::now();
+        let key = item.key;
         // Looked at without a lock first: most syncs of an application change nothing, and then nothing is written.
-        let seen = source::read(self.key, self.metadata, false)?;
-        if let Some(same) = seen.as_ref().filter(|row| row.same_metadata).and_then(|row| self.unchanged(row)) {
-            return Ok(Some(same));
+        let seen = if item.fresh { None } else { source::read(&key, &item.metadata, false)? };
+        if let Some(row) = seen.as_ref().filter(|row| row.synced && row.stands_as(&item) && self.unchanged(row, &item))
+        {
+            self.tell(key, Ok(row.as_synced()));
+            return Ok(None);
         }
-        let row = if seen.is_some() { source::read(self.key, self.metadata, true)? } else { None };
-        if let Some(same) = row.as_ref().and_then(|row| self.unchanged(row)) {
-            source::update_metadata(self.key, self.metadata)?;
-            return Ok(Some(same));
+        let row = if seen.is_some() { source::read(&key, &item.metadata, true)? } else { None };
+        if let Some(row) = row.as_ref().filter(|row| self.unchanged(row, &item)) {
+            source::update_standing(&item, "synced", row)?;
+            self.tell(key, Ok(row.as_synced()));
+            return Ok(None);
         }
-
-        let Chunks { chunks, truncated } = chunk(self.content, &self.params);
-        if truncated {
-            self.warn_truncated(chunks.last().map_or(0, |c| c.end_char));
+        if !item.enabled {
+            match &row {
+                Some(row) => source::update_standing(&item, "pending", row)?,
+                None => source::insert_pending(&item)?,
+            }
+            self.tell(
+                key,
+                Ok(row.as_ref().map_or(Synced { chunks: 0, reused: 0, truncated: false }, SourceRow::as_synced)),
+            );
+            return Ok(None);
         }
-        let texts: Vec<&str> = chunks.iter().map(|c| &self.content[c.start..c.end]).collect();
-        let old = if row.is_some() { source::chunks(self.key, self.model.id)? } else { Vec::new() };
-        let Diff { kept, dropped } = diff(&old, &texts);
-        let new: Vec<usize> = (0..texts.len()).filter(|&at| kept[at].is_none()).collect();
-        let embedding = Instant::now();
-        let (vectors, usage) = self.embed(&texts, &new)?;
-        let embedding = embedding.elapsed();
-
-        let state = SourceState {
-            content_hash: self.hash.clone(),
-            chunking: self.chunking(),
-            model_id: self.model.id,
-            chunk_count: int(texts.len())?,
-            truncated,
-            metadata: self.metadata.clone(),
+        let cut = match item.content.cut(&self.params) {
+            Ok(cut) => cut,
+            Err(error) => return self.fail(item, error).map(|()| None),
         };
-        match &row {
-            None if !source::insert(self.key, &state)? => return Ok(None),
-            None => {}
-            Some(row) => {
-                source::update(self.key, &state)?;
-                if row.model_id.is_some_and(|id| id != self.model.id) {
-                    source::delete_other_models(self.key, self.model.id)?;
+        let old = if row.is_some() { source::chunks(&key, self.model.id)? } else { Vec::new() };
+        let texts = cut.texts();
+        let diff = diff(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
+        let new: Vec<usize> = (0..texts.len()).filter(|&at| diff.kept[at].is_none()).collect();
+        let mut first = 0;
+        if !new.is_empty()
+            && let Some(error) = self.broken.clone()
+        {
+            return self.fail(item, error).map(|()| None);
+        }
+        for (at, &chunk) in new.iter().enumerate() {
+            match self.embedder.push(texts[chunk].1) {
+                Ok(number) if at == 0 => first = number,
+                Ok(_) => {}
+                Err(error) => {
+                    self.give_up(error.clone());
+                    return self.fail(item, error).map(|()| None);
                 }
             }
         }
-        let places = chunks
-            .iter()
-            .enumerate()
-            .map(|(at, c)| Ok(Place { index: int(at)?, start: int(c.start_char)?, end: int(c.end_char)? }))
-            .collect::<Result<Vec<Place>>>()?;
-        source::delete_chunks(self.key, self.model.id, dropped.iter().map(|&at| old[at].chunk_id).collect())?;
-        let moves: Vec<(i32, Place)> = kept
-            .iter()
-            .zip(&places)
-            .filter_map(|(kept, &place)| kept.map(|at| (&old[at], place)))
-            .filter(|(old, place)| old.place != *place)
-            .map(|(old, place)| (old.chunk_id, place))
-            .collect();
-        source::move_chunks(self.key, self.model.id, &moves)?;
-        if row.is_some_and(|row| !row.same_metadata) {
-            source::update_metadata(self.key, self.metadata)?;
+        if let Some((lang, end)) = &cut.truncated {
+            let of = lang.as_ref().map_or(String::new(), |lang| format!(" of {lang}"));
+            pgrx::warning!(
+                "{key} is longer than {} chunks: what comes after character {end}{of} is not embedded (chatbot_sync.max_chunks)",
+                self.params.max_chunks
+            );
         }
-        let free = old.iter().map(|c| c.chunk_id).max().map_or(0, |id| id + 1);
-        let inserts = new
-            .iter()
-            .zip(vectors)
-            .zip(free..)
-            .map(|((&at, vector), chunk_id)| NewChunk { chunk_id, place: places[at], content: texts[at], vector })
-            .collect();
-        source::insert_chunks(self.key, self.model.id, self.metadata, inserts)?;
-        let (chunks, embedded) = (state.chunk_count, int(new.len())?);
-        // The built-in model costs nothing that somebody would want to add up.
-        if usage.requests > 0 {
-            let total = began.elapsed();
-            let log = SyncLog { model_id: self.model.id, chunks, embedded, usage, embedding, total };
-            source::insert_log(self.key, &log)?;
-        }
-        Ok(Some(Synced { chunks, reused: chunks - embedded, truncated }))
+        let (vectors, missing) = (vec![None; new.len()], new.len());
+        let (prepared, embedding) = (Instant::now(), Duration::ZERO);
+        let usage = Usage::default();
+        let failed = None;
+        Ok(Some(Open {
+            item,
+            row,
+            cut,
+            old,
+            diff,
+            new,
+            first,
+            vectors,
+            missing,
+            failed,
+            began,
+            prepared,
+            embedding,
+            usage,
+        }))
     }
 
-    /// The vectors of some of the chunks. A fault that is one chunk's names it.
-    fn embed(&self, texts: &[&str], which: &[usize]) -> Result<(Vec<Vec<f32>>, Usage)> {
-        let inputs: Vec<&str> = which.iter().map(|&at| texts[at]).collect();
-        model::embed(&self.model.model, InputType::Document, &inputs).map_err(|error| match error {
-            Error::Provider(mut fault) => {
-                let SourceKey { chatbot_id, source_type, source_id } = self.key;
-                let chunk = fault.input.and_then(|input| which.get(input));
-                fault.subject =
-                    chunk.map(|at| format!("chunk {at} of {source_type} {source_id} of chatbot {chatbot_id}"));
-                Error::Provider(fault)
+    /// What is through by now, at least one source unless more are wanted.
+    fn wait(&mut self) -> Result<Vec<Open>> {
+        if self.broken.is_none() {
+            match self.embedder.wait() {
+                Ok(answered) => answered.into_iter().for_each(|answer| self.take(answer)),
+                Err(error) => self.give_up(error),
             }
-            other => other,
-        })
+        }
+        let mut ready = Vec::new();
+        for _ in 0..self.open.len() {
+            if let Some(open) = self.open.pop_front() {
+                if open.missing == 0 { ready.push(open) } else { self.open.push_back(open) }
+            }
+        }
+        Ok(ready)
     }
 
-    /// The answer where the stored vectors are what they would become.
-    fn unchanged(&self, row: &SourceRow) -> Option<Synced> {
-        let same = row.synced
-            && row.content_hash.as_ref() == Some(&self.hash)
+    fn flush(&mut self) {
+        if self.broken.is_none()
+            && let Err(error) = self.embedder.flush()
+        {
+            self.give_up(error);
+        }
+    }
+
+    /// An error that is final for all sources that wait.
+    fn give_up(&mut self, error: Error) {
+        for open in &mut self.open {
+            open.failed.get_or_insert_with(|| error.clone());
+            open.missing = 0;
+        }
+        self.broken = Some(error);
+    }
+
+    fn take(&mut self, answer: http::Answered) {
+        let http::Answered { range, texts, usage } = answer;
+        let mut counted = Usage::default();
+        for open in &mut self.open {
+            let (from, to) = (open.first.max(range.start), (open.first + open.new.len()).min(range.end));
+            if from < to {
+                // Each source its share of the tokens; the request is the first one's.
+                let inputs = (to - from) as u64;
+                let share = usage.tokens * (counted.inputs + inputs) / usage.inputs.max(1) - counted.tokens;
+                let more = Usage { requests: usage.requests - counted.requests, inputs, tokens: share };
+                counted += more;
+                open.usage += more;
+                open.embedding = open.prepared.elapsed();
+            }
+        }
+        for (number, outcome) in texts {
+            let at = self.open.partition_point(|open| open.first + open.new.len() <= number);
+            let Some(open) = self.open.get_mut(at).filter(|open| number >= open.first) else { continue };
+            open.missing = open.missing.saturating_sub(1);
+            match outcome {
+                Ok(vector) => open.vectors[number - open.first] = Some(vector),
+                Err(fault) => {
+                    let chunk = open.new[number - open.first];
+                    let subject = Some(format!("chunk {chunk} of {}", open.item.key));
+                    open.failed.get_or_insert(Fault { subject, ..fault }.into());
+                }
+            }
+        }
+    }
+
+    /// Stores what is through. What another transaction made meanwhile comes again.
+    fn store(&mut self, ready: Vec<Open>) -> Result<()> {
+        let (failed, ready): (Vec<Open>, Vec<Open>) = ready.into_iter().partition(|open| open.failed.is_some());
+        for open in failed {
+            if let Some(error) = open.failed {
+                self.fail(open.item, error)?;
+            }
+        }
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let chunking = |open: &Open| self.chunking(&open.item);
+        let stored = ready.iter().map(|open| {
+            let (chunk_count, truncated) = (int(open.cut.len())?, open.cut.truncated.is_some());
+            Ok(Stored { item: &open.item, chunking: chunking(open), chunk_count, truncated })
+        });
+        let stored = stored.collect::<Result<Vec<Stored>>>()?;
+        let new: Vec<&Stored> =
+            stored.iter().zip(&ready).filter(|(_, open)| open.row.is_none()).map(|(s, _)| s).collect();
+        let made = source::insert(self.model.id, &new)?;
+        let changed = stored.iter().zip(&ready).filter(|(_, open)| open.row.is_some()).map(|(s, _)| s);
+        source::update(self.model.id, &changed.collect::<Vec<_>>())?;
+        drop(stored);
+        let (ready, late): (Vec<Open>, Vec<Open>) =
+            ready.into_iter().partition(|open| open.row.is_some() || made.contains(&open.item.key));
+        self.again.extend(late.into_iter().map(|open| Item { fresh: false, ..open.item }));
+        let mut chunks = Vec::new();
+        for (at, open) in ready.iter().enumerate() {
+            self.settle(open)?;
+            chunks.extend(open.inserts(at)?);
+        }
+        source::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
+        for open in &ready {
+            let (chunks, embedded) = (int(open.cut.len())?, int(open.new.len())?);
+            // The built-in model costs nothing that somebody would want to add up.
+            if open.usage.requests + open.usage.inputs > 0 {
+                let (usage, embedding, total) = (open.usage, open.embedding, open.began.elapsed());
+                source::insert_log(
+                    &open.item.key,
+                    &SyncLog { model_id: self.model.id, chunks, embedded, usage, embedding, total },
+                )?;
+            }
+            self.tell(
+                open.item.key,
+                Ok(Synced { chunks, reused: chunks - embedded, truncated: open.cut.truncated.is_some() }),
+            );
+        }
+        Ok(())
+    }
+
+    /// The chunks that a source has already: those that no text has go, others move to where their texts are.
+    fn settle(&self, open: &Open) -> Result<()> {
+        let Some(row) = &open.row else { return Ok(()) };
+        let key = &open.item.key;
+        if row.model_id.is_some_and(|id| id != self.model.id) {
+            source::delete_other_models(key, self.model.id)?;
+        }
+        let Diff { kept, dropped } = &open.diff;
+        source::delete_chunks(key, self.model.id, dropped.iter().map(|&at| open.old[at].chunk_id).collect())?;
+        let mut moves = Vec::new();
+        for (kept, place) in kept.iter().zip(open.places()) {
+            if let (Some(at), place) = (kept, place?)
+                && open.old[*at].place != place
+            {
+                moves.push((open.old[*at].chunk_id, place));
+            }
+        }
+        source::move_chunks(key, self.model.id, &moves)?;
+        if !row.stands_as(&open.item) {
+            source::update_chunks_standing(&open.item)?;
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, item: Item, error: Error) -> Result<()> {
+        if self.on_error == OnError::Raise || !error.is_about_one_source() {
+            return Err(error);
+        }
+        let message = report::in_a_line(&error);
+        source::mark_failed(&item, &Failed { code: report::sqlstate(&error), message })?;
+        self.tell(item.key, Err(&error));
+        Ok(())
+    }
+
+    fn tell(&mut self, key: SourceKey, outcome: std::result::Result<Synced, &Error>) {
+        (self.done)(key, outcome);
+    }
+
+    /// Whether the stored vectors are what they would become.
+    fn unchanged(&self, row: &SourceRow, item: &Item) -> bool {
+        row.content_hash.as_deref() == Some(item.content.hash())
             && row.model_id == Some(self.model.id)
-            && row.chunking.as_ref() == Some(&self.chunking());
-        same.then_some(Synced { chunks: row.chunk_count, reused: row.chunk_count, truncated: row.truncated })
+            && row.chunking.as_ref() == Some(&self.chunking(item))
     }
 
-    fn chunking(&self) -> Vec<i32> {
+    fn chunking(&self, item: &Item) -> Vec<i32> {
         let Params { size, overlap, max_chunks } = self.params;
         let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks)]
+        vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks), item.content.reading()]
+    }
+}
+
+impl Open {
+    fn places(&self) -> impl Iterator<Item = Result<Place>> {
+        let place = |(at, (start, end))| Ok(Place { index: int(at)?, start: int(start)?, end: int(end)? });
+        self.cut.places().enumerate().map(place)
     }
 
-    fn warn_truncated(&self, end: usize) {
-        let SourceKey { chatbot_id, source_type, source_id } = self.key;
-        pgrx::warning!(
-            "{source_type} {source_id} of chatbot {chatbot_id} is longer than {} chunks: what comes after character {end} \
-             is not embedded (chatbot_sync.max_chunks)",
-            self.params.max_chunks
-        );
+    /// The chunks that are new, of the source with this number.
+    fn inserts(&self, source: usize) -> Result<Vec<NewChunk<'_>>> {
+        let places = self.places().collect::<Result<Vec<Place>>>()?;
+        let texts = self.cut.texts();
+        let free = self.old.iter().map(|c| c.chunk_id).max().map_or(0, |id| id + 1);
+        let new = self.new.iter().zip(&self.vectors).zip(free..);
+        let insert = |((&at, vector), chunk_id): ((&usize, &'_ Option<Vec<f32>>), i32)| {
+            let vector = vector.clone().ok_or_else(|| Error::Internal("a chunk has no vector".to_owned()))?;
+            let (lang, content) = texts[at];
+            Ok(NewChunk { source, chunk_id, place: places[at], lang, content, vector })
+        };
+        new.map(insert).collect()
     }
 }
 

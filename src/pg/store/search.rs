@@ -41,7 +41,7 @@ pub fn nearest(filter: Filter, model_id: i32, query: Vec<f32>, limit: i64) -> Re
         FROM (
             SELECT source_type, source_id, chunk_index, content, metadata, embedding OPERATOR({}.<=>) $3 AS distance
             FROM chatbot_sync.embedding
-            WHERE chatbot_id = $1 AND model_id = $2
+            WHERE chatbot_id = $1 AND model_id = $2 AND enabled
                 AND ($5 IS NULL OR source_type = ANY ($5)) AND ($6 IS NULL OR metadata @> $6)
             ORDER BY distance LIMIT $4
         ) AS n

@@ -1,27 +1,38 @@
 //! Sources and their chunks.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use pgrx::datum::DatumWithOid;
+use pgrx::spi::{SpiHeapTupleData, SpiTupleTable};
 
 use super::{Mode, one, run, write};
 use crate::batch::Usage;
 use crate::error::Result;
+use crate::pg::args::SOURCE_TYPES;
 use crate::pg::jsonb::Jsonb;
+use crate::pg::sync::{Item, Synced};
 use crate::pg::vector::Vector;
 
 /// Which source.
-#[derive(Debug, Clone, Copy)]
-pub struct SourceKey<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceKey {
     /// The tenant.
     pub chatbot_id: i64,
     /// `document` or `link`.
-    pub source_type: &'a str,
+    pub source_type: &'static str,
     /// The host row's id.
     pub source_id: i64,
 }
 
-impl SourceKey<'_> {
+impl std::fmt::Display for SourceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { chatbot_id, source_type, source_id } = self;
+        write!(f, "{source_type} {source_id} of chatbot {chatbot_id}")
+    }
+}
+
+impl SourceKey {
     fn args<'a>(&self) -> Vec<DatumWithOid<'a>> {
         vec![self.chatbot_id.into(), self.source_type.into(), self.source_id.into()]
     }
@@ -47,22 +58,42 @@ pub struct SourceRow {
     pub truncated: bool,
     /// Whether its metadata is what was asked about.
     pub same_metadata: bool,
+    /// Whether searches find it.
+    pub enabled: bool,
+    /// The host table that it comes from.
+    pub host: Option<i32>,
 }
 
-/// What a sync writes to a source's row.
-pub struct SourceState {
-    /// SHA-256 of the content.
-    pub content_hash: Vec<u8>,
+impl SourceRow {
+    /// Whether nothing but its content can differ.
+    pub fn stands_as(&self, item: &Item) -> bool {
+        self.same_metadata && self.enabled == item.enabled && (item.host.is_none() || self.host == item.host)
+    }
+
+    /// All of it kept.
+    pub fn as_synced(&self) -> Synced {
+        Synced { chunks: self.chunk_count, reused: self.chunk_count, truncated: self.truncated }
+    }
+}
+
+/// What a sync makes of a source.
+pub struct Stored<'a> {
+    /// What it was told.
+    pub item: &'a Item,
     /// How it was cut.
     pub chunking: Vec<i32>,
-    /// With which model.
-    pub model_id: i32,
     /// Chunks that it has.
     pub chunk_count: i32,
     /// Whether its end was cut off.
     pub truncated: bool,
-    /// The metadata.
-    pub metadata: Jsonb,
+}
+
+/// Why a source has not what it should have.
+pub struct Failed {
+    /// SQLSTATE.
+    pub code: String,
+    /// In a line.
+    pub message: String,
 }
 
 /// A stored chunk without its vector.
@@ -71,13 +102,16 @@ pub struct StoredChunk {
     pub chunk_id: i32,
     /// Where it stands.
     pub place: Place,
+    /// Its language, where the source has several.
+    pub lang: Option<String>,
     /// Its text.
     pub content: String,
 }
 
-impl AsRef<str> for StoredChunk {
-    fn as_ref(&self) -> &str {
-        &self.content
+impl StoredChunk {
+    /// What its vector depends on.
+    pub fn text(&self) -> (Option<&str>, &str) {
+        (self.lang.as_deref(), &self.content)
     }
 }
 
@@ -94,10 +128,14 @@ pub struct Place {
 
 /// A chunk to be stored.
 pub struct NewChunk<'a> {
+    /// Which of the sources.
+    pub source: usize,
     /// Free in its source.
     pub chunk_id: i32,
     /// Where it stands.
     pub place: Place,
+    /// Its language, where the source has several.
+    pub lang: Option<&'a str>,
     /// Its text.
     pub content: &'a str,
     /// Its vector.
@@ -107,7 +145,7 @@ pub struct NewChunk<'a> {
 /// Reads a source; with `lock` it is locked against other syncs until the transaction ends.
 pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<SourceRow>> {
     const READ: &str =
-        "SELECT content_hash, chunking, model_id, status = 'synced', chunk_count, truncated, metadata = $4
+        "SELECT content_hash, chunking, model_id, status = 'synced', chunk_count, truncated, metadata = $4, enabled, host
         FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let (sql, mode) = if lock { (format!("{READ} FOR UPDATE"), Mode::Write) } else { (READ.to_owned(), Mode::ReadNow) };
     run(&sql, &key.args_and([metadata.clone().into()]), mode, |mut rows| match rows.next() {
@@ -119,62 +157,132 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
             chunk_count: one(row.get(5))?,
             truncated: one(row.get(6))?,
             same_metadata: one(row.get(7))?,
+            enabled: one(row.get(8))?,
+            host: row.get(9)?,
         })),
         None => Ok(None),
     })
 }
 
-impl SourceState {
-    fn args<'a>(&self, key: &SourceKey) -> Vec<DatumWithOid<'a>> {
-        key.args_and([
-            self.content_hash.clone().into(),
-            self.chunking.clone().into(),
-            self.model_id.into(),
-            self.chunk_count.into(),
-            self.truncated.into(),
-            self.metadata.clone().into(),
-        ])
+/// Columns of sources, an array each.
+// An unnest() of several arrays is grammar, not a name that is looked up: no search_path matters to it.
+fn columns<'a>(model_id: i32, sources: &[&Stored]) -> Vec<DatumWithOid<'a>> {
+    fn all<T>(sources: &[&Stored], of: impl Fn(&Stored) -> T) -> Vec<T> {
+        sources.iter().map(|s| of(s)).collect()
     }
+    vec![
+        model_id.into(),
+        all(sources, |s| s.item.key.chatbot_id).into(),
+        all(sources, |s| s.item.key.source_type.to_owned()).into(),
+        all(sources, |s| s.item.key.source_id).into(),
+        all(sources, |s| s.item.content.hash().to_vec()).into(),
+        all(sources, |s| s.chunking.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")).into(),
+        all(sources, |s| s.chunk_count).into(),
+        all(sources, |s| s.truncated).into(),
+        all(sources, |s| s.item.metadata.clone()).into(),
+        all(sources, |s| s.item.enabled).into(),
+        all(sources, |s| s.item.host).into(),
+    ]
 }
 
-/// Makes a source's row. False where another transaction made it meanwhile.
-pub fn insert(key: &SourceKey, state: &SourceState) -> Result<bool> {
-    let sql = "INSERT INTO chatbot_sync.source (chatbot_id, source_type, source_id, content_hash, chunking, model_id,
-            chunk_count, truncated, metadata, status, synced_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'synced', pg_catalog.now()) ON CONFLICT DO NOTHING";
-    Ok(write(sql, &state.args(key))? > 0)
+const COLUMNS: &str =
+    "chatbot_id, source_type, source_id, content_hash, chunking, chunk_count, truncated, metadata, enabled, host";
+const UNNEST: &str = "unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+
+/// Makes the rows of sources: those that no other transaction made meanwhile.
+pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> {
+    if sources.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = format!(
+        "INSERT INTO chatbot_sync.source ({COLUMNS}, model_id, status, synced_at)
+        SELECT chatbot_id, source_type, source_id, content_hash, pg_catalog.string_to_array(chunking, ',')::int[],
+            chunk_count, truncated, metadata, enabled, host, $1, 'synced', pg_catalog.now()
+        FROM {UNNEST} AS n ({COLUMNS})
+        ON CONFLICT DO NOTHING RETURNING chatbot_id, source_type, source_id"
+    );
+    run(&sql, &columns(model_id, sources), Mode::Write, keys)
 }
 
-/// Writes what a sync has made of a source.
-pub fn update(key: &SourceKey, state: &SourceState) -> Result<()> {
-    let sql = "UPDATE chatbot_sync.source SET content_hash = $4, chunking = $5, model_id = $6, chunk_count = $7,
-            truncated = $8, metadata = $9, status = 'synced', synced_at = pg_catalog.now(), error = NULL,
+fn keys(rows: SpiTupleTable) -> pgrx::spi::Result<HashSet<SourceKey>> {
+    let key = |row: SpiHeapTupleData| {
+        let source_type: &str = one(row.get(2))?;
+        let source_type = SOURCE_TYPES.into_iter().find(|t| *t == source_type).unwrap_or_default();
+        Ok(SourceKey { chatbot_id: one(row.get(1))?, source_type, source_id: one(row.get(3))? })
+    };
+    rows.map(key).collect()
+}
+
+/// Writes what a sync has made of sources.
+pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
+    if sources.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "UPDATE chatbot_sync.source s SET content_hash = n.content_hash,
+            chunking = pg_catalog.string_to_array(n.chunking, ',')::int[], model_id = $1, chunk_count = n.chunk_count,
+            truncated = n.truncated, metadata = n.metadata, enabled = n.enabled, host = COALESCE(n.host, s.host), status = 'synced',
+            synced_at = pg_catalog.now(), error = NULL, error_code = NULL, attempts = 0, next_attempt_at = NULL
+        FROM {UNNEST} AS n ({COLUMNS})
+        WHERE (s.chatbot_id, s.source_type, s.source_id) = (n.chatbot_id, n.source_type, n.source_id)"
+    );
+    write(&sql, &columns(model_id, sources)).map(drop)
+}
+
+/// Writes all about a source but its content, to its chunks too.
+pub fn update_standing(item: &Item, status: &str, row: &SourceRow) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.source SET metadata = $4, enabled = $5, host = COALESCE($6, host), status = $7, error = NULL,
             error_code = NULL, attempts = 0, next_attempt_at = NULL
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    write(sql, &state.args(key)).map(drop)
+    let standing = [item.metadata.clone().into(), item.enabled.into(), item.host.into(), status.into()];
+    write(sql, &item.key.args_and(standing))?;
+    if row.stands_as(item) { Ok(()) } else { update_chunks_standing(item) }
 }
 
-/// Writes a source's metadata, to its chunks too.
-pub fn update_metadata(key: &SourceKey, metadata: &Jsonb) -> Result<()> {
-    let args = || key.args_and([metadata.clone().into()]);
-    let sql =
-        "UPDATE chatbot_sync.source SET metadata = $4 WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    write(sql, &args())?;
-    let sql =
-        "UPDATE chatbot_sync.embedding SET metadata = $4 WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    write(sql, &args()).map(drop)
+/// Writes metadata and whether searches find it to the chunks of a source.
+pub fn update_chunks_standing(item: &Item) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.embedding SET enabled = $5,
+            metadata = CASE WHEN lang IS NULL THEN $4 ELSE $4 || pg_catalog.jsonb_build_object('lang', lang) END
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
+    write(sql, &item.key.args_and([item.metadata.clone().into(), item.enabled.into()])).map(drop)
+}
+
+/// Makes the row of a source that waits to be embedded. Does nothing where there is one.
+pub fn insert_pending(item: &Item) -> Result<()> {
+    let sql = "INSERT INTO chatbot_sync.source (chatbot_id, source_type, source_id, metadata, enabled, host, status)
+        VALUES ($1, $2, $3, $4, $5, $6, 'pending') ON CONFLICT DO NOTHING";
+    let standing = [item.metadata.clone().into(), item.enabled.into(), item.host.into()];
+    write(sql, &item.key.args_and(standing)).map(drop)
+}
+
+/// Says of a source why it has not what it should have. Its vectors stay as they are.
+pub fn mark_failed(item: &Item, failed: &Failed) -> Result<()> {
+    let sql = "INSERT INTO chatbot_sync.source AS s
+            (chatbot_id, source_type, source_id, metadata, enabled, host, error_code, error, status, attempts)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'error', 1)
+        ON CONFLICT (chatbot_id, source_type, source_id) DO UPDATE SET status = 'error', error_code = $7, error = $8,
+            attempts = s.attempts + 1, enabled = $5, host = COALESCE($6, s.host)";
+    let args = [
+        item.metadata.clone().into(),
+        item.enabled.into(),
+        item.host.into(),
+        failed.code.clone().into(),
+        failed.message.clone().into(),
+    ];
+    write(sql, &item.key.args_and(args)).map(drop)
 }
 
 /// The chunks of a source, in order.
 pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
-    let sql = "SELECT chunk_id, chunk_index, start_offset, end_offset, content FROM chatbot_sync.embedding
+    let sql = "SELECT chunk_id, chunk_index, start_offset, end_offset, lang, content FROM chatbot_sync.embedding
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4 ORDER BY chunk_index";
     run(sql, &key.args_and([model_id.into()]), Mode::Write, |rows| {
         rows.map(|row| {
             Ok(StoredChunk {
                 chunk_id: one(row.get(1))?,
                 place: Place { index: one(row.get(2))?, start: one(row.get(3))?, end: one(row.get(4))? },
-                content: one(row.get(5))?,
+                lang: row.get(5)?,
+                content: one(row.get(6))?,
             })
         })
         .collect()
@@ -199,7 +307,6 @@ pub fn delete_chunks(key: &SourceKey, model_id: i32, chunk_ids: Vec<i32>) -> Res
 }
 
 /// Moves chunks to other places; their vectors stay as they are.
-// An unnest() of several arrays is grammar, not a name that is looked up: no search_path matters to it.
 pub fn move_chunks(key: &SourceKey, model_id: i32, moves: &[(i32, Place)]) -> Result<()> {
     if moves.is_empty() {
         return Ok(());
@@ -216,18 +323,27 @@ pub fn move_chunks(key: &SourceKey, model_id: i32, moves: &[(i32, Place)]) -> Re
 }
 
 /// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and it keeps to privileges.
-pub fn insert_chunks(key: &SourceKey, model_id: i32, metadata: &Jsonb, chunks: Vec<NewChunk>) -> Result<()> {
+pub fn insert_chunks(model_id: i32, sources: &[&Item], chunks: Vec<NewChunk>) -> Result<()> {
     const STATEMENT_BYTES: usize = 200 * 1024;
-    let sql = "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, metadata,
-            chunk_id, chunk_index, start_offset, end_offset, content, embedding)
-        SELECT $1, $2, $3, $4, $5, n.* FROM unnest($6, $7, $8, $9, $10, $11) AS n";
+    let sql = "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,
+            lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding)
+        SELECT ($2::bigint[])[n.source], ($3::text[])[n.source], ($4::bigint[])[n.source], $1, ($5::boolean[])[n.source],
+            CASE WHEN n.lang IS NULL THEN ($6::jsonb[])[n.source]
+                ELSE ($6::jsonb[])[n.source] || pg_catalog.jsonb_build_object('lang', n.lang) END,
+            n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding
+        FROM unnest($7, $8, $9, $10, $11, $12, $13, $14)
+            AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding)";
     let mut chunks = chunks.into_iter().peekable();
-    while chunks.peek().is_some() {
+    while let Some(first) = chunks.peek().map(|c| c.source) {
+        let (mut source, mut langs) = (vec![], vec![]);
         let (mut ids, mut indexes, mut starts, mut ends) = (vec![], vec![], vec![], vec![]);
         let (mut contents, mut vectors): (Vec<String>, Vec<Vector>) = (vec![], vec![]);
-        let mut bytes = 0;
+        let (mut bytes, mut last) = (0, first);
         while let Some(c) = chunks.next_if(|_| bytes < STATEMENT_BYTES) {
             bytes += c.content.len() + c.vector.len() * size_of::<f32>();
+            last = c.source;
+            source.push(i32::try_from(c.source - first + 1).unwrap_or(i32::MAX));
+            langs.push(c.lang.map(str::to_owned));
             ids.push(c.chunk_id);
             indexes.push(c.place.index);
             starts.push(c.place.start);
@@ -235,18 +351,25 @@ pub fn insert_chunks(key: &SourceKey, model_id: i32, metadata: &Jsonb, chunks: V
             contents.push(c.content.to_owned());
             vectors.push(Vector(c.vector));
         }
+        let of = &sources[first..=last];
         write(
             sql,
-            &key.args_and([
+            &[
                 model_id.into(),
-                metadata.clone().into(),
+                of.iter().map(|s| s.key.chatbot_id).collect::<Vec<_>>().into(),
+                of.iter().map(|s| s.key.source_type.to_owned()).collect::<Vec<_>>().into(),
+                of.iter().map(|s| s.key.source_id).collect::<Vec<_>>().into(),
+                of.iter().map(|s| s.enabled).collect::<Vec<_>>().into(),
+                of.iter().map(|s| s.metadata.clone()).collect::<Vec<_>>().into(),
+                source.into(),
+                langs.into(),
                 ids.into(),
                 indexes.into(),
                 starts.into(),
                 ends.into(),
                 contents.into(),
                 vectors.into(),
-            ]),
+            ],
         )?;
     }
     Ok(())

@@ -1,0 +1,198 @@
+//! What an application stores as content, and the texts in it: plain or HTML, in one language or in several.
+
+mod html;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::chunk::{Chunk, Params, chunk};
+use crate::error::{Error, Result};
+
+/// How content is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// As it is.
+    #[default]
+    Text,
+    /// Its text is embedded, not its tags.
+    Html,
+}
+
+impl Format {
+    /// The names of all.
+    pub const NAMES: [&str; 2] = ["text", "html"];
+
+    /// By its name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "text" => Some(Self::Text),
+            "html" => Some(Self::Html),
+            _ => None,
+        }
+    }
+}
+
+/// The content of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    value: String,
+    format: Format,
+    translated: bool,
+    hash: Vec<u8>,
+}
+
+/// A text of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its language's code, where there may be several.
+    pub lang: Option<String>,
+    /// The text.
+    pub text: String,
+}
+
+/// The texts of a source, and where their chunks are.
+#[derive(Debug)]
+pub struct Cut {
+    parts: Vec<Part>,
+    /// Of each chunk which part it is of, and where it is there.
+    chunks: Vec<(usize, Chunk)>,
+    /// The character, and its part's language, where the limit of chunks left something over.
+    pub truncated: Option<(Option<String>, usize)>,
+}
+
+impl Content {
+    /// `translated`: the value is a JSON object of texts by language, as Odoo stores translated fields.
+    pub fn new(value: String, format: Format, translated: bool) -> Self {
+        let hash = Sha256::digest(&value).to_vec();
+        Self { value, format, translated, hash }
+    }
+
+    /// SHA-256 of what is stored.
+    pub fn hash(&self) -> &[u8] {
+        &self.hash
+    }
+
+    /// A number for each way of reading.
+    pub fn reading(&self) -> i32 {
+        i32::from(self.format == Format::Html) + 2 * i32::from(self.translated)
+    }
+
+    /// Texts to chunks: the limit of chunks is for all languages together.
+    pub fn cut(&self, params: &Params) -> Result<Cut> {
+        let parts = self.parts()?;
+        let mut cut = Cut { parts, chunks: Vec::new(), truncated: None };
+        for (at, part) in cut.parts.iter().enumerate() {
+            let left = params.max_chunks - cut.chunks.len();
+            let found = chunk(&part.text, &Params { max_chunks: left.max(1), ..*params });
+            if left == 0 && found.chunks.is_empty() {
+                continue;
+            }
+            let found_end = if left == 0 { 0 } else { found.chunks.last().map_or(0, |c| c.end_char) };
+            if found.truncated || left == 0 {
+                cut.truncated.get_or_insert((part.lang.clone(), found_end));
+            }
+            cut.chunks.extend(found.chunks.into_iter().take(left).map(|c| (at, c)));
+        }
+        Ok(cut)
+    }
+
+    fn parts(&self) -> Result<Vec<Part>> {
+        if !self.translated {
+            return Ok(vec![Part { lang: None, text: self.text(self.value.clone()) }]);
+        }
+        let wrong = |got: String| Error::invalid("content", got, "a JSON object of texts by language");
+        match serde_json::from_str(&self.value).map_err(|error| wrong(format!("no JSON ({error})")))? {
+            Value::Null => Ok(Vec::new()),
+            Value::Object(texts) => {
+                let part = |(lang, text)| match text {
+                    Value::String(text) => Some(Ok(Part { lang: Some(lang), text: self.text(text) })),
+                    // Odoo's "no value".
+                    Value::Null | Value::Bool(false) => None,
+                    other => Some(Err(wrong(format!("an object with {} for {lang}", kind(&other))))),
+                };
+                texts.into_iter().filter_map(part).collect()
+            }
+            other => Err(wrong(kind(&other).to_owned())),
+        }
+    }
+
+    fn text(&self, value: String) -> String {
+        match self.format {
+            Format::Text => value,
+            Format::Html => html::text(&value),
+        }
+    }
+}
+
+impl Cut {
+    /// How many chunks there are.
+    pub fn len(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Language and text of each chunk.
+    pub fn texts(&self) -> Vec<(Option<&str>, &str)> {
+        self.chunks.iter().map(|(part, c)| (self.parts[*part].lang.as_deref(), self.text_of(*part, c))).collect()
+    }
+
+    /// Where each chunk is in its text: first character, the character after the last.
+    pub fn places(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.chunks.iter().map(|(_, c)| (c.start_char, c.end_char))
+    }
+
+    fn text_of(&self, part: usize, c: &Chunk) -> &str {
+        &self.parts[part].text[c.start..c.end]
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(value: &str, format: Format, translated: bool) -> Vec<(Option<String>, String)> {
+        let cut = Content::new(value.to_owned(), format, translated).cut(&Params::default()).unwrap();
+        cut.texts().into_iter().map(|(lang, text)| (lang.map(str::to_owned), text.to_owned())).collect()
+    }
+
+    #[test]
+    fn a_language_is_lost_or_mixed_up() {
+        let value = r#"{"en_US": "Hello", "fr_FR": "Bonjour", "de_DE": null, "xx": false}"#;
+        let lang = |l: &str, t: &str| (Some(l.to_owned()), t.to_owned());
+        assert_eq!(texts(value, Format::Text, true), [lang("en_US", "Hello"), lang("fr_FR", "Bonjour")]);
+        assert_eq!(texts(r#"{"en_US": "<b>Hello</b>"}"#, Format::Html, true), [lang("en_US", "Hello")]);
+        assert_eq!(texts("null", Format::Text, true), []);
+        for wrong in ["[]", "3", r#"{"en_US": 3}"#, "{"] {
+            assert!(Content::new(wrong.to_owned(), Format::Text, true).cut(&Params::default()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_each_languages_own() {
+        let params = Params { size: 10, overlap: 0, max_chunks: 3 };
+        let value = |a: &str, b: &str| serde_json::json!({"a": a, "b": b}).to_string();
+        let cut = |v| Content::new(v, Format::Text, true).cut(&params).unwrap();
+        let three = "1234567 1234567 1234567";
+        let of = cut(value("1234567 1234567", three));
+        assert_eq!((of.len(), of.truncated), (3, Some((Some("b".to_owned()), 7))));
+        let of = cut(value(three, three));
+        assert_eq!((of.len(), of.truncated), (3, Some((Some("b".to_owned()), 0))));
+        assert_eq!(cut(value(three, " ")).truncated, None);
+        assert!(cut(value("", "")).is_empty());
+    }
+}
