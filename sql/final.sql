@@ -74,3 +74,24 @@ COMMENT ON FUNCTION chatbot_grant IS 'Gives a role exactly the rights of a level
 COMMENT ON FUNCTION chatbot_revoke IS 'Takes from a role all that chatbot_grant() gave.';
 COMMENT ON FUNCTION chatbot_sync.functions_of IS 'The functions of a level of chatbot_grant().';
 COMMENT ON FUNCTION chatbot_sync.schemas_of_functions IS 'The schemas that chatbot_grant() has to open.';
+
+COMMENT ON FUNCTION chatbot_attach IS 'From now on the rows of a table are sources, embedded by the statements that write them.';
+COMMENT ON FUNCTION chatbot_attach_chatbots IS 'From now on deleting a row of a table forgets everything about that chatbot.';
+COMMENT ON FUNCTION chatbot_detach IS 'The rows of a table are no sources any more.';
+COMMENT ON PROCEDURE chatbot_sync_all IS 'Embeds every row of attached tables that is pending or in error, and commits batch by batch.';
+COMMENT ON VIEW chatbot_sync.host_table IS 'The tables that are attached, as their triggers say.';
+COMMENT ON VIEW chatbot_sync.progress IS 'How many sources of each chatbot are synced, pending or failed.';
+COMMENT ON SEQUENCE chatbot_sync.host_id IS 'Numbers of host tables.';
+COMMENT ON FUNCTION chatbot_sync.host_changed IS 'Trigger of host tables, made by chatbot_attach().';
+COMMENT ON FUNCTION chatbot_sync.host_status IS 'Trigger of host tables whose rows are told their status.';
+COMMENT ON FUNCTION chatbot_sync.host_truncated IS 'Trigger of host tables.';
+COMMENT ON FUNCTION chatbot_sync.chatbots_deleted IS 'Trigger of tables of chatbots, made by chatbot_attach_chatbots().';
+COMMENT ON FUNCTION chatbot_sync.table_altered IS 'Follows a change of a table.';
+COMMENT ON FUNCTION chatbot_sync.tables_dropped IS 'Follows the end of host tables.';
+COMMENT ON FUNCTION chatbot_sync.adopt IS 'Rows of host tables that nobody knows become pending sources.';
+COMMENT ON FUNCTION chatbot_sync.sync_batch IS 'A step of chatbot_sync_all().';
+COMMENT ON FUNCTION chatbot_sync.in_transaction_block IS 'Whether BEGIN was said.';
+COMMENT ON FUNCTION chatbot_sync.after_ddl IS 'Follows changes of host tables.';
+COMMENT ON FUNCTION chatbot_sync.after_drop IS 'Follows the end of host tables and of their columns.';
+COMMENT ON EVENT TRIGGER chatbot_sync_ddl IS 'Follows changes of host tables.';
+COMMENT ON EVENT TRIGGER chatbot_sync_drop IS 'Follows the end of host tables and of their columns.';

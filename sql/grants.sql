@@ -12,7 +12,9 @@ AS $$
         ('chatbot_search', 1), ('chatbot_embed', 1), ('chatbot_chunk', 1),
         ('chatbot_embed_source', 2), ('chatbot_delete_source', 2), ('chatbot_cleanup', 2),
         ('chatbot_session_open', 2), ('chatbot_session_add_message', 2), ('chatbot_session_messages', 2),
-        ('chatbot_session_close', 2),
+        ('chatbot_session_close', 2), ('chatbot_attach', 2), ('chatbot_attach_chatbots', 2), ('chatbot_detach', 2),
+        ('chatbot_sync_all', 2), ('adopt', 2), ('sync_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
+        ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
         ('chatbot_set_model', 3)
     ) AS f (name, least) ON f.name = p.proname
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
@@ -82,7 +84,8 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', f, role_name);
     END LOOP;
     IF level = 'read' THEN
-        EXECUTE format('GRANT SELECT ON chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.model, chatbot_sync.sync_log TO %I', role_name);
+        EXECUTE format('GRANT SELECT ON chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.model, chatbot_sync.sync_log,
+            chatbot_sync.host_table, chatbot_sync.progress TO %I', role_name);
     ELSE
         -- An application's own backup reads all of it, and its restore writes all of it.
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA chatbot_sync TO %I', role_name);

@@ -99,6 +99,9 @@ CREATE TABLE chatbot_sync.sync_log (
     PRIMARY KEY (chatbot_id, id)
 );
 
+-- Numbers of host tables: chatbot_sync.source.host.
+CREATE SEQUENCE chatbot_sync.host_id AS int;
+
 -- All of it is the user's data: a dump has it.
 DO $$
 DECLARE

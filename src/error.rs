@@ -74,6 +74,56 @@ pub enum Error {
         /// With which model.
         model: String,
     },
+    /// A relation whose rows cannot be followed.
+    #[error("{relation} is {got}, expected a table")]
+    NoTable {
+        /// Which.
+        relation: String,
+        /// What it is.
+        got: &'static str,
+    },
+    /// A table that is somebody else's.
+    #[error("must be owner of table {relation}")]
+    NotOwner {
+        /// Which.
+        relation: String,
+    },
+    /// A table that is attached already.
+    #[error("{relation} is attached already")]
+    Attached {
+        /// Which.
+        relation: String,
+    },
+    /// A table that is not attached.
+    #[error("{relation} is not attached")]
+    NotAttached {
+        /// Which.
+        relation: String,
+    },
+    /// A table without a column that it should have.
+    #[error("{relation} has no column \"{column}\", which {role} names")]
+    NoColumn {
+        /// Which table.
+        relation: String,
+        /// Which column.
+        column: String,
+        /// What it is for.
+        role: &'static str,
+    },
+    /// A column of another kind than it should be.
+    #[error("column \"{column}\" of {relation}, which {role} names, is {got}, expected {expected}")]
+    ColumnType {
+        /// Which table.
+        relation: String,
+        /// Which column.
+        column: String,
+        /// What it is for.
+        role: &'static str,
+        /// What it is.
+        got: String,
+        /// What would do.
+        expected: String,
+    },
     /// pgvector's type is not there.
     #[error("the type vector of the extension vector does not exist")]
     VectorMissing,

@@ -2,6 +2,7 @@
 
 mod html;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -9,7 +10,8 @@ use crate::chunk::{Chunk, Params, chunk};
 use crate::error::{Error, Result};
 
 /// How content is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// As it is.
     #[default]
@@ -21,15 +23,6 @@ pub enum Format {
 impl Format {
     /// The names of all.
     pub const NAMES: [&str; 2] = ["text", "html"];
-
-    /// By its name.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "text" => Some(Self::Text),
-            "html" => Some(Self::Html),
-            _ => None,
-        }
-    }
 }
 
 /// The content of a source.

@@ -6,9 +6,10 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{Uuid, name};
 
+use super::catalog_types::{Name, Regclass};
 use super::jsonb::Jsonb;
 use super::vector::Vector;
-use super::{args, guc, model, search, session, store, sync};
+use super::{args, guc, host, model, search, session, store, sync};
 use crate::chunk::chunk;
 use crate::error::Error;
 use crate::provider::InputType;
@@ -94,6 +95,122 @@ fn chatbot_cleanup(
     let chatbot_id = args::id("chatbot_id", chatbot_id)?;
     let (embeddings, sessions) = store::source::cleanup(chatbot_id)?;
     Ok(TableIterator::once(("success".to_owned(), chatbot_id, embeddings, sessions)))
+}
+
+// As many as the table has columns for.
+#[allow(clippy::too_many_arguments)]
+#[pg_extern]
+fn chatbot_attach(
+    relation: Option<Regclass>,
+    source_type: Option<&str>,
+    id_column: default!(Option<Name>, "'id'"),
+    chatbot_column: default!(Option<Name>, "'chatbot_id'"),
+    content_column: default!(Option<Name>, "'content'"),
+    metadata_columns: default!(Option<Vec<Option<Name>>>, "'{}'"),
+    enabled_column: default!(Option<Name>, "NULL"),
+    status_column: default!(Option<Name>, "NULL"),
+    processed_column: default!(Option<Name>, "NULL"),
+    error_column: default!(Option<Name>, "NULL"),
+    mode: default!(Option<&str>, "'sync'"),
+    on_error: default!(Option<&str>, "'mark'"),
+    content_format: default!(Option<&str>, "'text'"),
+) -> Result<(), ErrorReport> {
+    Ok(host::attach(host::Attach {
+        relation,
+        source_type,
+        id: id_column,
+        chatbot: chatbot_column,
+        content: content_column,
+        metadata: metadata_columns,
+        enabled: enabled_column,
+        status: status_column,
+        processed: processed_column,
+        error: error_column,
+        mode,
+        on_error,
+        content_format,
+    })?)
+}
+
+#[pg_extern]
+fn chatbot_attach_chatbots(
+    relation: Option<Regclass>,
+    id_column: default!(Option<Name>, "'id'"),
+) -> Result<(), ErrorReport> {
+    Ok(host::attach_chatbots(relation, id_column)?)
+}
+
+#[pg_extern]
+fn chatbot_detach(
+    relation: Option<Regclass>,
+    delete_embeddings: default!(Option<bool>, "false"),
+) -> Result<(), ErrorReport> {
+    Ok(host::detach(relation, delete_embeddings)?)
+}
+
+/// What follows a change of a table; called by an event trigger.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_altered(relation regclass) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorReport> {
+    Ok(host::altered(args::given("relation", relation)?.0)?)
+}
+
+/// What follows when tables are gone; called by an event trigger.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.tables_dropped(hosts int[]) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_tables_dropped(hosts: Option<Vec<i32>>) -> Result<(), ErrorReport> {
+    Ok(host::dropped(&args::given("hosts", hosts)?)?)
+}
+
+/// Rows of host tables that nobody knows become sources that wait.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.adopt() RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_adopt() -> Result<(), ErrorReport> {
+    Ok(host::adopt_all()?)
+}
+
+/// One step of chatbot_sync_all().
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.sync_batch(chatbot_id bigint, batch int, after_chatbot_id bigint,
+    after_source_type text, after_source_id bigint)
+RETURNS TABLE (taken bigint, synced bigint, failed bigint, last_chatbot_id bigint, last_source_type text,
+    last_source_id bigint, stopped text)
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_sync_batch(
+    chatbot_id: Option<i64>,
+    batch: Option<i32>,
+    after_chatbot_id: Option<i64>,
+    after_source_type: Option<&str>,
+    after_source_id: Option<i64>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(taken, i64),
+            name!(synced, i64),
+            name!(failed, i64),
+            name!(last_chatbot_id, Option<i64>),
+            name!(last_source_type, Option<String>),
+            name!(last_source_id, Option<i64>),
+            name!(stopped, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let after =
+        after_chatbot_id.map(|_| args::source(after_chatbot_id, after_source_type, after_source_id)).transpose()?;
+    let host::Batch { taken, synced, failed, last, stopped } = host::sync_batch(chatbot_id, batch, after)?;
+    let last_type = last.map(|key| key.source_type.to_owned());
+    let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
+    Ok(TableIterator::once((taken, synced, failed, chatbot, last_type, source, stopped)))
+}
+
+/// Whether BEGIN was said, so that nothing can be committed in between.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.in_transaction_block() RETURNS boolean
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+#[allow(unsafe_code)]
+fn chatbot_sync_in_transaction_block() -> bool {
+    // SAFETY: reads the state of this backend's transaction.
+    unsafe { pg_sys::IsTransactionBlock() }
 }
 
 #[pg_extern(security_definer)]

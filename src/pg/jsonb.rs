@@ -14,6 +14,11 @@ use pgrx::{FromDatum, IntoDatum, direct_function_call, direct_function_call_as_d
 pub struct Jsonb(String);
 
 impl Jsonb {
+    /// An object with nothing in it.
+    pub fn empty() -> Self {
+        Self("{}".to_owned())
+    }
+
     /// The text form, as Postgres writes it.
     pub fn as_str(&self) -> &str {
         &self.0

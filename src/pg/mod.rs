@@ -2,11 +2,19 @@
 
 mod api;
 mod args;
+#[allow(unsafe_code)]
+mod catalog_types;
 mod guc;
+#[allow(unsafe_code)]
+mod host;
 mod http;
 #[allow(unsafe_code)]
 mod jsonb;
+#[allow(unsafe_code)]
+mod memory;
 mod model;
+#[allow(unsafe_code)]
+mod owner;
 mod report;
 mod search;
 mod session;
@@ -17,6 +25,7 @@ mod throttle;
 mod vector;
 
 ::pgrx::extension_sql_file!("../../sql/schema.sql", name = "schema", bootstrap);
+::pgrx::extension_sql_file!("../../sql/host.sql", name = "host");
 ::pgrx::extension_sql_file!("../../sql/grants.sql", name = "grants");
 ::pgrx::extension_sql_file!("../../sql/final.sql", name = "final", finalize);
 

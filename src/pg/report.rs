@@ -67,6 +67,40 @@ fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
             None,
             Some("Install the version that made this database's vectors, then ALTER EXTENSION chatbot_sync UPDATE;"),
         ),
+        Error::NoTable { .. } => (
+            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            None,
+            Some("Attach the table that has the rows: an ordinary or a partitioned one."),
+        ),
+        Error::NotOwner { .. } => (
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            None,
+            Some("Call it as the table's owner, who needs the level app: SELECT chatbot_grant('owner');"),
+        ),
+        Error::Attached { .. } => (
+            PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            None,
+            Some(
+                "To attach it otherwise, SELECT chatbot_detach('table') first. What is attached: TABLE chatbot_sync.host_table;",
+            ),
+        ),
+        Error::NotAttached { .. } => {
+            (PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, None, Some("What is attached: TABLE chatbot_sync.host_table;"))
+        }
+        Error::NoColumn { .. } => (
+            PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+            None,
+            Some(
+                "Name a column that the table has. If it is attached already: SELECT chatbot_detach('table'), then chatbot_attach() again.",
+            ),
+        ),
+        Error::ColumnType { .. } => (
+            PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+            None,
+            Some(
+                "Name another column, or change it with ALTER TABLE. If it is attached already: SELECT chatbot_detach('table') first.",
+            ),
+        ),
         Error::VectorMissing => (
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             None,

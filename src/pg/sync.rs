@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::jsonb::Jsonb;
+use super::memory::Scratch;
 use super::model::Embedder;
 use super::store::model::ActiveModel;
 use super::store::source::{self, Failed, NewChunk, Place, SourceKey, SourceRow, Stored, StoredChunk, SyncLog};
@@ -14,6 +15,7 @@ use crate::chunk::Params;
 use crate::content::{Content, Cut, Format};
 use crate::diff::{Diff, diff};
 use crate::error::{Error, Fault, Result};
+use crate::host::OnError;
 use crate::provider::InputType;
 
 /// Changes when the chunker cuts differently, so that sources are cut anew when they are next embedded.
@@ -46,33 +48,26 @@ pub struct Synced {
     pub truncated: bool,
 }
 
-/// What to do where a provider fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnError {
-    /// Go on with the other sources; this one keeps the vectors that it has, and says why.
-    Mark,
-    /// Give up.
-    Raise,
-}
-
 /// Makes the stored chunks of one source those of `content`, embedding only texts that are new.
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Synced> {
     let content = Content::new(content.to_owned(), Format::Text, false);
     let item = Item { key, content, metadata, enabled: true, host: None, fresh: false };
     let mut outcome = None;
-    sync([item], OnError::Raise, |_, synced| outcome = synced.ok())?;
+    sync([Ok(item)], OnError::Raise, |_, synced| outcome = synced.ok().flatten())?;
     outcome.ok_or_else(|| Error::Internal("a source was not embedded".to_owned()))
 }
 
-/// Makes the stored chunks those of the sources' content, and tells what became of each. No source may come twice.
+/// Makes the stored chunks those of the sources' content, and tells what became of each: none of a source
+/// that searches do not find, and that waits with its content until they do. No source may come twice.
+/// Answers why nobody was asked any more, where that is so.
 ///
 /// A source's row is locked first, so that two syncs of one source come one after the other. Only a source that is new
 /// cannot be locked: then the row is made last before its chunks, and whoever comes second starts over with it.
 pub fn sync(
-    items: impl IntoIterator<Item = Item>,
+    items: impl IntoIterator<Item = Result<Item>>,
     on_error: OnError,
-    mut done: impl FnMut(SourceKey, std::result::Result<Synced, &Error>),
-) -> Result<()> {
+    mut done: impl FnMut(SourceKey, std::result::Result<Option<Synced>, &Error>),
+) -> Result<Option<Error>> {
     let model = model::for_writing()?;
     let params = guc::chunk_params(None, None, None)?;
     let mut run = Run {
@@ -86,16 +81,18 @@ pub fn sync(
         done: &mut done,
     };
     let mut items = items.into_iter();
+    let mut scratch = Scratch::new();
     loop {
+        scratch.reset();
         let mut ready = Vec::new();
         let mut more = true;
         while run.broken.is_some() || run.embedder.wants_more() {
             pgrx::check_for_interrupts!();
-            let Some(item) = run.again.pop().or_else(|| items.next()) else {
+            let Some(item) = run.again.pop().map(Ok).or_else(|| items.next()) else {
                 more = false;
                 break;
             };
-            if let Some(open) = run.prepare(item)? {
+            if let Some(open) = run.prepare(item?)? {
                 if open.missing == 0 { ready.push(open) } else { run.open.push_back(open) }
             }
         }
@@ -112,7 +109,7 @@ pub fn sync(
     if run.broken.is_none() {
         run.embedder.done();
     }
-    Ok(())
+    Ok(run.broken)
 }
 
 struct Run<'a> {
@@ -126,7 +123,7 @@ struct Run<'a> {
     again: Vec<Item>,
     /// Why nobody is asked any more.
     broken: Option<Error>,
-    done: &'a mut dyn FnMut(SourceKey, std::result::Result<Synced, &Error>),
+    done: &'a mut dyn FnMut(SourceKey, std::result::Result<Option<Synced>, &Error>),
 }
 
 /// A source whose chunks are known.
@@ -158,13 +155,13 @@ impl Run<'_> {
         let seen = if item.fresh { None } else { source::read(&key, &item.metadata, false)? };
         if let Some(row) = seen.as_ref().filter(|row| row.synced && row.stands_as(&item) && self.unchanged(row, &item))
         {
-            self.tell(key, Ok(row.as_synced()));
+            self.tell(key, Ok(Some(row.as_synced())));
             return Ok(None);
         }
         let row = if seen.is_some() { source::read(&key, &item.metadata, true)? } else { None };
         if let Some(row) = row.as_ref().filter(|row| self.unchanged(row, &item)) {
             source::update_standing(&item, "synced", row)?;
-            self.tell(key, Ok(row.as_synced()));
+            self.tell(key, Ok(Some(row.as_synced())));
             return Ok(None);
         }
         if !item.enabled {
@@ -172,10 +169,7 @@ impl Run<'_> {
                 Some(row) => source::update_standing(&item, "pending", row)?,
                 None => source::insert_pending(&item)?,
             }
-            self.tell(
-                key,
-                Ok(row.as_ref().map_or(Synced { chunks: 0, reused: 0, truncated: false }, SourceRow::as_synced)),
-            );
+            self.tell(key, Ok(None));
             return Ok(None);
         }
         let cut = match item.content.cut(&self.params) {
@@ -339,7 +333,7 @@ impl Run<'_> {
             }
             self.tell(
                 open.item.key,
-                Ok(Synced { chunks, reused: chunks - embedded, truncated: open.cut.truncated.is_some() }),
+                Ok(Some(Synced { chunks, reused: chunks - embedded, truncated: open.cut.truncated.is_some() })),
             );
         }
         Ok(())
@@ -379,7 +373,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn tell(&mut self, key: SourceKey, outcome: std::result::Result<Synced, &Error>) {
+    fn tell(&mut self, key: SourceKey, outcome: std::result::Result<Option<Synced>, &Error>) {
         (self.done)(key, outcome);
     }
 

@@ -11,6 +11,8 @@ use pgrx::{PgOid, Spi, pg_sys};
 use super::vector::VectorType;
 use crate::error::Result;
 
+#[allow(unsafe_code)]
+pub mod host;
 pub mod model;
 pub mod search;
 pub mod session;

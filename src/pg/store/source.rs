@@ -201,16 +201,17 @@ pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> 
         FROM {UNNEST} AS n ({COLUMNS})
         ON CONFLICT DO NOTHING RETURNING chatbot_id, source_type, source_id"
     );
-    run(&sql, &columns(model_id, sources), Mode::Write, keys)
+    run(&sql, &columns(model_id, sources), Mode::Write, keys_of)
 }
 
-fn keys(rows: SpiTupleTable) -> pgrx::spi::Result<HashSet<SourceKey>> {
-    let key = |row: SpiHeapTupleData| {
-        let source_type: &str = one(row.get(2))?;
-        let source_type = SOURCE_TYPES.into_iter().find(|t| *t == source_type).unwrap_or_default();
-        Ok(SourceKey { chatbot_id: one(row.get(1))?, source_type, source_id: one(row.get(3))? })
-    };
-    rows.map(key).collect()
+fn keys_of(rows: SpiTupleTable) -> pgrx::spi::Result<HashSet<SourceKey>> {
+    rows.map(|row| key(&row)).collect()
+}
+
+fn key(row: &SpiHeapTupleData) -> pgrx::spi::Result<SourceKey> {
+    let source_type: &str = one(row.get(2))?;
+    let source_type = SOURCE_TYPES.into_iter().find(|t| *t == source_type).unwrap_or_default();
+    Ok(SourceKey { chatbot_id: one(row.get(1))?, source_type, source_id: one(row.get(3))? })
 }
 
 /// Writes what a sync has made of sources.
@@ -389,6 +390,65 @@ pub fn delete(key: &SourceKey) -> Result<Option<i64>> {
     Ok(Some(deleted))
 }
 
+/// Deletes sources and their vectors.
+pub fn delete_many(keys: &[SourceKey]) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let args = || -> [DatumWithOid<'static>; 3] {
+        [
+            keys.iter().map(|k| k.chatbot_id).collect::<Vec<_>>().into(),
+            keys.iter().map(|k| k.source_type.to_owned()).collect::<Vec<_>>().into(),
+            keys.iter().map(|k| k.source_id).collect::<Vec<_>>().into(),
+        ]
+    };
+    let these = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
+        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
+    write(&format!("SELECT FROM chatbot_sync.source s, {these} FOR UPDATE OF s"), &args())?;
+    write(&format!("DELETE FROM chatbot_sync.embedding s USING {these}"), &args())?;
+    write(&format!("DELETE FROM chatbot_sync.source s USING {these}"), &args()).map(drop)
+}
+
+/// Gives sources other keys, and their vectors with them.
+pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
+    let from: HashSet<SourceKey> = moves.iter().map(|(from, _)| *from).collect();
+    // What another source is still to leave is left first.
+    if moves.iter().any(|(_, to)| from.contains(to)) {
+        let aside = |key: SourceKey| SourceKey { chatbot_id: -key.chatbot_id, ..key };
+        let there: Vec<_> = moves.iter().map(|&(from, _)| (from, aside(from))).collect();
+        relocate(&there)?;
+        let back: Vec<_> = moves.iter().map(|&(from, to)| (aside(from), to)).collect();
+        return relocate(&back);
+    }
+    // Nobody's: left over from before.
+    delete_many(&moves.iter().map(|(_, to)| *to).collect::<Vec<_>>())?;
+    const SOURCE: &str = "host, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
+        content_hash, chunking, model_id, enabled, metadata, synced_at";
+    const EMBEDDING: &str =
+        "model_id, chunk_id, chunk_index, start_offset, end_offset, enabled, lang, metadata, content, embedding";
+    for (table, columns) in [("source", SOURCE), ("embedding", EMBEDDING)] {
+        let sql = format!(
+            "INSERT INTO chatbot_sync.{table} (chatbot_id, source_type, source_id, {columns})
+            SELECT to_chatbot_id, to_source_type, to_source_id, {columns} FROM chatbot_sync.{table} s,
+                unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[])
+                AS m (from_chatbot_id, from_source_type, from_source_id, to_chatbot_id, to_source_type, to_source_id)
+            WHERE (chatbot_id, source_type, source_id) = (from_chatbot_id, from_source_type, from_source_id)"
+        );
+        write(
+            &sql,
+            &[
+                moves.iter().map(|m| m.0.chatbot_id).collect::<Vec<_>>().into(),
+                moves.iter().map(|m| m.0.source_type.to_owned()).collect::<Vec<_>>().into(),
+                moves.iter().map(|m| m.0.source_id).collect::<Vec<_>>().into(),
+                moves.iter().map(|m| m.1.chatbot_id).collect::<Vec<_>>().into(),
+                moves.iter().map(|m| m.1.source_type.to_owned()).collect::<Vec<_>>().into(),
+                moves.iter().map(|m| m.1.source_id).collect::<Vec<_>>().into(),
+            ],
+        )?;
+    }
+    delete_many(&moves.iter().map(|(from, _)| *from).collect::<Vec<_>>())
+}
+
 /// Deletes all of a chatbot: (vectors, sessions).
 pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
     // Sources first, and locked, so that a sync that runs meanwhile is waited for and not half deleted.
@@ -437,4 +497,96 @@ pub fn insert_log(key: &SourceKey, log: &SyncLog) -> Result<()> {
         (log.total.as_secs_f64() * 1e3).into(),
     ]);
     write(sql, &args).map(drop)
+}
+
+/// Sources of a host table that wait, a row each of (id, chatbot, whether searches find it): how many are new, or are
+/// this table's now.
+pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<i64> {
+    let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
+        SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
+        FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
+        ON CONFLICT (chatbot_id, source_type, source_id) DO UPDATE SET host = $2, status = 'pending'
+        WHERE s.host IS DISTINCT FROM $2";
+    let args = [
+        source_type.into(),
+        host.into(),
+        rows.iter().map(|r| r.0).collect::<Vec<_>>().into(),
+        rows.iter().map(|r| r.1).collect::<Vec<_>>().into(),
+        rows.iter().map(|r| r.2).collect::<Vec<_>>().into(),
+    ];
+    write(sql, &args)
+}
+
+/// Sources of host tables that wait or failed, with their hosts, in the order of their keys.
+pub fn waiting(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i32) -> Result<Vec<(SourceKey, i32)>> {
+    let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
+        WHERE status <> 'synced' AND enabled AND host IS NOT NULL AND ($1 IS NULL OR chatbot_id = $1)
+            AND ($2 IS NULL OR (chatbot_id, source_type, source_id) > ($2, $3, $4))
+        ORDER BY chatbot_id, source_type, source_id LIMIT $5";
+    let args = [
+        chatbot_id.into(),
+        after.map(|k| k.chatbot_id).into(),
+        after.map(|k| k.source_type).into(),
+        after.map(|k| k.source_id).into(),
+        limit.into(),
+    ];
+    run(sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
+}
+
+/// Deletes all sources of a host table.
+pub fn delete_host(host: i32) -> Result<()> {
+    let sql = "DELETE FROM chatbot_sync.embedding e USING chatbot_sync.source s WHERE s.host = $1
+        AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
+    write(sql, &[host.into()])?;
+    write("DELETE FROM chatbot_sync.source WHERE host = $1", &[host.into()]).map(drop)
+}
+
+/// Keeps the sources of a host table, which are nobody's from now on.
+pub fn release_host(host: i32) -> Result<()> {
+    write("UPDATE chatbot_sync.source SET host = NULL WHERE host = $1", &[host.into()]).map(drop)
+}
+
+/// Deletes the sources of a host table that are not among these.
+pub fn keep_only(host: i32, keys: &[SourceKey]) -> Result<()> {
+    let keep: HashSet<&SourceKey> = keys.iter().collect();
+    let sql = "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host = $1";
+    let all = run(sql, &[host.into()], Mode::ReadNow, keys_of)?;
+    delete_many(&all.into_iter().filter(|key| !keep.contains(key)).collect::<Vec<_>>())
+}
+
+/// All sources of a host table are to be embedded again: how many.
+pub fn host_pending(host: i32) -> Result<i64> {
+    write("UPDATE chatbot_sync.source SET status = 'pending' WHERE host = $1", &[host.into()])
+}
+
+/// Searches find all sources of a host table.
+pub fn enable_host(host: i32) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.embedding e SET enabled = true FROM chatbot_sync.source s
+        WHERE s.host = $1 AND NOT s.enabled
+            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
+    write(sql, &[host.into()])?;
+    write("UPDATE chatbot_sync.source SET enabled = true WHERE host = $1 AND NOT enabled", &[host.into()]).map(drop)
+}
+
+/// Takes a name out of the metadata of a host table's sources.
+pub fn drop_metadata(host: i32, name: &str) -> Result<()> {
+    change_metadata("metadata - $2", &[host.into(), name.into()])
+}
+
+/// Gives a name in the metadata of a host table's sources another.
+pub fn rename_metadata(host: i32, old: &str, new: &str) -> Result<()> {
+    let changed = "metadata - $2 || pg_catalog.jsonb_build_object($3::text, metadata -> $2)";
+    change_metadata(changed, &[host.into(), old.into(), new.into()])
+}
+
+fn change_metadata(changed: &str, args: &[DatumWithOid]) -> Result<()> {
+    let sql = format!(
+        "UPDATE chatbot_sync.embedding e SET metadata = {} FROM chatbot_sync.source s
+        WHERE s.host = $1 AND e.metadata ? $2
+            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)",
+        changed.replace("metadata", "e.metadata")
+    );
+    write(&sql, args)?;
+    write(&format!("UPDATE chatbot_sync.source SET metadata = {changed} WHERE host = $1 AND metadata ? $2"), args)
+        .map(drop)
 }

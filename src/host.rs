@@ -1,0 +1,171 @@
+//! What `chatbot_attach()` was told about a table, as its triggers carry it: one argument, a JSON object.
+
+use serde::{Deserialize, Serialize};
+
+use crate::content::Format;
+use crate::error::{Error, Result};
+
+/// How a host table is kept in step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Which: in the names of the triggers and in `chatbot_sync.source.host`. It outlives renames and restores.
+    pub host: i32,
+    /// `document` or `link`.
+    pub source_type: String,
+    /// What to do where a provider fails.
+    pub on_error: OnError,
+    /// When vectors are made.
+    pub mode: Mode,
+    /// How the content is written.
+    pub content_format: Format,
+    /// Whether the content was a JSON object of languages when it was looked at last.
+    pub translated: bool,
+    /// Whether this is a part of the table that was attached.
+    pub partition: bool,
+    /// Which columns.
+    pub columns: Columns,
+}
+
+/// Columns by what they are for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Columns {
+    /// The source's id.
+    pub id: Column,
+    /// The tenant's.
+    pub chatbot: Column,
+    /// The text.
+    pub content: Column,
+    /// Go into the metadata.
+    pub metadata: Vec<Column>,
+    /// Whether searches find it.
+    pub enabled: Option<Column>,
+    /// Written: pending, synced or error.
+    pub status: Option<Column>,
+    /// Written: whether it is synced.
+    pub processed: Option<Column>,
+    /// Written: why it is not.
+    pub error: Option<Column>,
+}
+
+/// A column's name and its number, which tells a column that was renamed from one that was dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column(pub String, pub i16);
+
+/// What to do where a provider fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// Keep the row and the vectors that it has, and say why it has no others.
+    Mark,
+    /// Fail the statement.
+    Raise,
+}
+
+/// When vectors are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// In the statement that changes the row.
+    Sync,
+}
+
+impl OnError {
+    /// The names of all.
+    pub const NAMES: [&str; 2] = ["mark", "raise"];
+}
+
+impl Mode {
+    /// The names of all.
+    pub const NAMES: [&str; 1] = ["sync"];
+}
+
+impl Host {
+    /// From a trigger's argument.
+    pub fn parse(argument: &str) -> Result<Self> {
+        serde_json::from_str(argument)
+            .map_err(|error| Error::invalid("a trigger's argument", error, "what chatbot_attach() makes"))
+    }
+
+    /// As a trigger's argument.
+    pub fn argument(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::Internal(error.to_string()))
+    }
+}
+
+impl Columns {
+    /// All that are named, with what they are for.
+    pub fn all(&self) -> Vec<(&'static str, &Column)> {
+        let mut all =
+            vec![("id_column", &self.id), ("chatbot_column", &self.chatbot), ("content_column", &self.content)];
+        all.extend(self.metadata.iter().map(|c| ("metadata_columns", c)));
+        let optional = [
+            ("enabled_column", &self.enabled),
+            ("status_column", &self.status),
+            ("processed_column", &self.processed),
+            ("error_column", &self.error),
+        ];
+        all.extend(optional.into_iter().filter_map(|(role, column)| Some((role, column.as_ref()?))));
+        all
+    }
+
+    /// As [`Self::all`], to be changed.
+    pub fn all_mut(&mut self) -> Vec<(&'static str, &mut Column)> {
+        let mut all = vec![
+            ("id_column", &mut self.id),
+            ("chatbot_column", &mut self.chatbot),
+            ("content_column", &mut self.content),
+        ];
+        all.extend(self.metadata.iter_mut().map(|c| ("metadata_columns", c)));
+        let optional = [
+            ("enabled_column", &mut self.enabled),
+            ("status_column", &mut self.status),
+            ("processed_column", &mut self.processed),
+            ("error_column", &mut self.error),
+        ];
+        all.extend(optional.into_iter().filter_map(|(role, column)| Some((role, column.as_mut()?))));
+        all
+    }
+
+    /// Whether the row itself is told what became of it.
+    pub fn written(&self) -> bool {
+        self.status.is_some() || self.processed.is_some() || self.error.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trigger_forgets_what_attach_was_told() {
+        let column = |name: &str, number| Column(name.to_owned(), number);
+        let host = Host {
+            host: 7,
+            source_type: "document".to_owned(),
+            on_error: OnError::Mark,
+            mode: Mode::Sync,
+            content_format: Format::Html,
+            translated: true,
+            partition: false,
+            columns: Columns {
+                id: column("id", 1),
+                chatbot: column("chat \"bot\"'s", 2),
+                content: column("content", 3),
+                metadata: vec![column("ä", 9)],
+                enabled: None,
+                status: Some(column("status", 4)),
+                processed: None,
+                error: None,
+            },
+        };
+        let argument = host.argument().unwrap();
+        assert!(
+            argument.contains(r#""content_format":"html""#) && argument.contains(r#""on_error":"mark""#),
+            "{argument}"
+        );
+        assert_eq!(Host::parse(&argument), Ok(host.clone()));
+        assert!(host.columns.written());
+        assert_eq!(host.columns.all().len(), 5);
+        assert!(Host::parse("{}").is_err() && Host::parse("").is_err());
+    }
+}

@@ -1,0 +1,473 @@
+//! Host tables: attaching and detaching them, and following what is done to them afterwards.
+
+mod pending;
+mod row;
+mod table;
+mod trigger;
+
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+pub use pending::{Batch, adopt, adopt_all, sync_batch};
+
+pub use table::State;
+
+use self::row::Attribute;
+use self::table::{Relation, Table};
+use self::trigger::WritingBack;
+use super::catalog_types::{Name, Regclass};
+use super::owner::{ActingAs, Restriction};
+use super::store::{host as store, source};
+use super::{args, model};
+use crate::error::{Error, Result};
+use crate::host::{Column, Columns, Host, Mode, OnError};
+
+/// What `chatbot_attach()` is told, as SQL gives it.
+pub struct Attach<'a> {
+    /// The table.
+    pub relation: Option<Regclass>,
+    /// `document` or `link`.
+    pub source_type: Option<&'a str>,
+    /// Columns that have to be named.
+    pub id: Option<Name>,
+    /// The tenant's.
+    pub chatbot: Option<Name>,
+    /// The text.
+    pub content: Option<Name>,
+    /// Go into the metadata.
+    pub metadata: Option<Vec<Option<Name>>>,
+    /// Columns that may be named.
+    pub enabled: Option<Name>,
+    /// Written.
+    pub status: Option<Name>,
+    /// Written.
+    pub processed: Option<Name>,
+    /// Written.
+    pub error: Option<Name>,
+    /// sync.
+    pub mode: Option<&'a str>,
+    /// mark, raise.
+    pub on_error: Option<&'a str>,
+    /// text, html.
+    pub content_format: Option<&'a str>,
+}
+
+thread_local! {
+    static OWN_DDL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While this lives, what is done to tables is our own doing.
+struct OwnDdl(bool);
+
+impl OwnDdl {
+    fn new() -> Self {
+        Self(OWN_DDL.replace(true))
+    }
+}
+
+impl Drop for OwnDdl {
+    fn drop(&mut self) {
+        OWN_DDL.set(self.0);
+    }
+}
+
+/// A relation that is open, and stays locked until the transaction ends.
+struct Opened(pg_sys::Relation);
+
+impl Opened {
+    fn new(oid: pg_sys::Oid, lock: u32) -> Self {
+        // SAFETY: raises an error where there is none.
+        Self(unsafe { pg_sys::relation_open(oid, lock.cast_signed()) })
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: it is open.
+            unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock.cast_signed()) };
+        }
+    }
+}
+
+/// Opens a table of the caller's, so that nobody writes to it until the transaction ends.
+fn open_own(relation: Option<Regclass>) -> Result<(Opened, Relation)> {
+    let oid = args::given("relation", relation)?.0;
+    if !store::relation_exists(oid)? {
+        return Err(Error::invalid("relation", oid.to_u32(), "a table"));
+    }
+    let opened = Opened::new(oid, pg_sys::ShareRowExclusiveLock);
+    // SAFETY: it is open.
+    let relation = unsafe { Relation::of(opened.0) };
+    let got = match relation.kind {
+        pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE if relation.temporary => "a temporary table",
+        pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE => {
+            // SAFETY: a look-up in the catalog's cache.
+            let owns = unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), relation.owner) };
+            return if owns { Ok((opened, relation)) } else { Err(Error::NotOwner { relation: relation.name }) };
+        }
+        pg_sys::RELKIND_VIEW => "a view",
+        pg_sys::RELKIND_MATVIEW => "a materialized view",
+        pg_sys::RELKIND_FOREIGN_TABLE => "a foreign table",
+        pg_sys::RELKIND_SEQUENCE => "a sequence",
+        pg_sys::RELKIND_INDEX | pg_sys::RELKIND_PARTITIONED_INDEX => "an index",
+        _ => "a type",
+    };
+    Err(Error::NoTable { relation: relation.name, got })
+}
+
+/// Rows of a table become sources from now on; those that it has wait for `chatbot_sync_all()`.
+pub fn attach(told: Attach) -> Result<()> {
+    let source_type = args::source_type(told.source_type)?;
+    let on_error = match args::word("on_error", told.on_error, &OnError::NAMES)? {
+        "raise" => OnError::Raise,
+        _ => OnError::Mark,
+    };
+    args::word("mode", told.mode, &Mode::NAMES)?;
+    let content_format = match args::word("content_format", told.content_format, &crate::content::Format::NAMES)? {
+        "html" => crate::content::Format::Html,
+        _ => crate::content::Format::Text,
+    };
+    let column = |Name(name)| Column(name, 0);
+    let named = |role, name| args::given(role, name).map(column);
+    let mut columns = Columns {
+        id: named("id_column", told.id)?,
+        chatbot: named("chatbot_column", told.chatbot)?,
+        content: named("content_column", told.content)?,
+        metadata: args::given("metadata_columns", told.metadata)?
+            .into_iter()
+            .map(|name| args::given("metadata_columns", name).map(column))
+            .collect::<Result<_>>()?,
+        enabled: told.enabled.map(column),
+        status: told.status.map(column),
+        processed: told.processed.map(column),
+        error: told.error.map(column),
+    };
+    distinct(&columns)?;
+    let (opened, relation) = open_own(told.relation)?;
+    if let Some(name) = store::attached(relation.oid)? {
+        return Err(Error::Attached { relation: name });
+    }
+    number(&mut columns, &relation.name, opened.0)?;
+    let mut host = Host {
+        host: 0,
+        source_type: source_type.to_owned(),
+        on_error,
+        mode: Mode::Sync,
+        content_format,
+        translated: false,
+        partition: false,
+        columns,
+    };
+    // SAFETY: it is open.
+    let table = unsafe { Table::bind(host.clone(), opened.0)? };
+    if let Some(other) = store::other_table(source_type)? {
+        pgrx::warning!(
+            "{other} is attached as {source_type} too: an id that both tables use is one source, and the last one written wins"
+        );
+    }
+    // Now, so that no two first syncs make it at the same time.
+    model::for_writing()?;
+    host.translated = table.translated();
+    host.host = store::next_host()?;
+    let _own = OwnDdl::new();
+    make_triggers(&host, &relation)?;
+    // SAFETY: it is open.
+    let table = unsafe { Table::bind(host, opened.0)? };
+    let waiting = adopt(&table)?;
+    if table.host.columns.written() {
+        let _quiet = WritingBack::new();
+        let _owner = ActingAs::new(relation.owner, Restriction::Session);
+        store::write_pending(&relation.name, &table.host.columns)?;
+    }
+    if waiting > 0 {
+        pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
+    }
+    Ok(())
+}
+
+/// A column that is written must be for nothing else.
+fn distinct(columns: &Columns) -> Result<()> {
+    let all = columns.all();
+    for (at, (role, Column(name, _))) in all.iter().enumerate() {
+        let twice = all[..at].iter().any(|(other, Column(n, _))| {
+            let written = |r: &str| matches!(r, "status_column" | "processed_column" | "error_column");
+            n == name && (written(role) || written(other) || role == other)
+        });
+        if twice {
+            return Err(Error::invalid(role, format!("\"{name}\""), "a column that is named once"));
+        }
+    }
+    Ok(())
+}
+
+/// Gives the columns the numbers that they have in a relation.
+fn number(columns: &mut Columns, relation: &str, open: pg_sys::Relation) -> Result<()> {
+    // SAFETY: it is open.
+    let descriptor = unsafe { (*open).rd_att };
+    for (role, Column(name, number)) in columns.all_mut() {
+        let found = Attribute::find(descriptor, name).ok_or_else(|| Error::NoColumn {
+            relation: relation.to_owned(),
+            column: name.clone(),
+            role,
+        })?;
+        *number = found.number;
+    }
+    Ok(())
+}
+
+/// Makes the triggers of a table and of its partitions.
+fn make_triggers(host: &Host, root: &Relation) -> Result<()> {
+    for oid in store::tree(root.oid)? {
+        make_triggers_of(host, root.oid, oid)?;
+    }
+    Ok(())
+}
+
+fn make_triggers_of(host: &Host, root: pg_sys::Oid, oid: pg_sys::Oid) -> Result<()> {
+    let opened = Opened::new(oid, pg_sys::ShareRowExclusiveLock);
+    // SAFETY: it is open.
+    let relation = unsafe { Relation::of(opened.0) };
+    if relation.kind == pg_sys::RELKIND_FOREIGN_TABLE {
+        return Err(Error::NoTable { relation: relation.name, got: "a foreign table" });
+    }
+    let mut host = Host { partition: oid != root, ..host.clone() };
+    number(&mut host.columns, &relation.name, opened.0)?;
+    let leaf = relation.kind == pg_sys::RELKIND_RELATION;
+    let argument = host.argument()?;
+    drop(opened);
+    store::make_triggers(&relation.name, host.host, &argument, leaf && host.columns.written())
+}
+
+/// Rows of a table are no sources any more.
+pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>) -> Result<()> {
+    let delete = args::given("delete_embeddings", delete_embeddings)?;
+    let (opened, relation) = open_own(relation)?;
+    drop(opened);
+    let _own = OwnDdl::new();
+    let hosts = store::hosts_of(relation.oid)?;
+    let chatbots = store::drop_chatbots_triggers(relation.oid, &relation.name)?;
+    if hosts.is_empty() && !chatbots {
+        return Err(Error::NotAttached { relation: relation.name });
+    }
+    for host in hosts {
+        store::drop_triggers(host)?;
+        if delete { source::delete_host(host)? } else { source::release_host(host)? }
+    }
+    Ok(())
+}
+
+/// The table whose rows are the chatbots.
+pub struct Chatbots {
+    /// The chatbot's id.
+    id: Attribute,
+    relation: Relation,
+    id_name: String,
+}
+
+impl Chatbots {
+    /// The table of a trigger.
+    ///
+    /// # Safety
+    /// The data is that of a trigger that is running.
+    unsafe fn of(data: &pg_sys::TriggerData) -> Result<Self> {
+        // SAFETY: as promised.
+        let (argument, relation) = unsafe {
+            let trigger = &*data.tg_trigger;
+            let argument = if trigger.tgnargs == 1 { CStr::from_ptr(*trigger.tgargs) } else { c"" };
+            (argument.to_string_lossy().into_owned(), data.tg_relation)
+        };
+        let Column(name, _) = serde_json::from_str(&argument)
+            .map_err(|error| Error::invalid("a trigger's argument", error, "what chatbot_attach_chatbots() makes"))?;
+        // SAFETY: it is open.
+        unsafe { Self::bind(name, relation) }
+    }
+
+    unsafe fn bind(name: String, open: pg_sys::Relation) -> Result<Self> {
+        // SAFETY: it is open, says the caller.
+        let (descriptor, relation) = unsafe { ((*open).rd_att, Relation::of(open)) };
+        let role = "id_column";
+        let missing = || Error::NoColumn { relation: relation.name.clone(), column: name.clone(), role };
+        let id = Attribute::find(descriptor, &name).ok_or_else(missing)?;
+        if !table::INTEGERS.contains(&id.base) {
+            return Err(Error::ColumnType {
+                relation: relation.name,
+                column: name,
+                role,
+                got: store::type_name(id.base)?,
+                expected: "smallint, integer or bigint".to_owned(),
+            });
+        }
+        Ok(Self { id, relation, id_name: name })
+    }
+
+    fn ids(&self) -> Result<Vec<i64>> {
+        let _owner = ActingAs::new(self.relation.owner, Restriction::Maintenance);
+        Ok(store::ids(&self.relation.name, &self.id_name, &self.id_name)?.into_iter().map(|(id, _)| id).collect())
+    }
+}
+
+/// Deleting a row of the table forgets all of that chatbot.
+pub fn attach_chatbots(relation: Option<Regclass>, id_column: Option<Name>) -> Result<()> {
+    let id_column = args::given("id_column", id_column)?;
+    let (opened, relation) = open_own(relation)?;
+    if store::has_chatbots_triggers(relation.oid)? {
+        return Err(Error::Attached { relation: relation.name });
+    }
+    // SAFETY: it is open.
+    let chatbots = unsafe { Chatbots::bind(id_column.0, opened.0)? };
+    drop(opened);
+    let column = Column(chatbots.id_name, chatbots.id.number);
+    let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
+    let _own = OwnDdl::new();
+    store::make_chatbots_triggers(&relation.name, &argument)
+}
+
+/// After somebody changed a table: columns that were renamed keep their meaning, those that are gone lose it, and every
+/// partition has our triggers, and nothing else has.
+pub fn altered(oid: pg_sys::Oid) -> Result<()> {
+    if OWN_DDL.get() {
+        return Ok(());
+    }
+    let _own = OwnDdl::new();
+    for (relation, argument) in store::roots_of(oid)? {
+        follow(relation, Host::parse(&argument)?)?;
+    }
+    for (relation, argument) in store::strays()? {
+        leave(relation, Host::parse(&argument)?)?;
+    }
+    if let Some((name, argument)) = store::chatbots_table(oid)? {
+        follow_chatbots(oid, &name, &argument)?;
+    }
+    Ok(())
+}
+
+fn follow_chatbots(oid: pg_sys::Oid, name: &str, argument: &str) -> Result<()> {
+    let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
+    let before = column.clone();
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let gone = unsafe { !renumber(&mut column, (*opened.0).rd_att) };
+    drop(opened);
+    if gone {
+        pgrx::warning!("{name} is detached: its column {} is gone", before.0);
+        store::drop_chatbots_triggers(oid, name).map(drop)
+    } else if column != before {
+        let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
+        store::make_chatbots_triggers(name, &argument)
+    } else {
+        Ok(())
+    }
+}
+
+/// Gives a column the name or the number that it has by now; false where it is gone.
+fn renumber(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
+    let Column(name, number) = column;
+    match (Attribute::find(descriptor, name), Attribute::name(descriptor, *number)) {
+        // Restored, or made anew as another table's partition: names count.
+        (Some(found), _) => *number = found.number,
+        (None, Some(renamed)) => *name = renamed,
+        (None, None) => return false,
+    }
+    true
+}
+
+fn follow(oid: pg_sys::Oid, before: Host) -> Result<()> {
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
+    let mut host = before.clone();
+    let mut gone = Vec::new();
+    for (role, column) in host.columns.all_mut() {
+        if !renumber(column, descriptor) {
+            gone.push((role, column.0.clone()));
+        }
+    }
+    if let Some((_, column)) =
+        gone.iter().find(|(role, _)| matches!(*role, "id_column" | "chatbot_column" | "content_column"))
+    {
+        pgrx::warning!(
+            "{} is detached, and what was embedded of it deleted: its column {column} is gone",
+            relation.name
+        );
+        drop(opened);
+        store::drop_triggers(host.host)?;
+        return source::delete_host(host.host);
+    }
+    for (role, name) in &gone {
+        pgrx::warning!("column {name} of {} is gone: it was {role} of chatbot_attach()", relation.name);
+        let columns = &mut host.columns;
+        match *role {
+            "metadata_columns" => {
+                columns.metadata.retain(|Column(n, _)| n != name);
+                source::drop_metadata(host.host, name)?;
+            }
+            "enabled_column" => {
+                columns.enabled = None;
+                source::enable_host(host.host)?;
+            }
+            "status_column" => columns.status = None,
+            "processed_column" => columns.processed = None,
+            _ => columns.error = None,
+        }
+    }
+    for (Column(old, number), Column(new, _)) in before.columns.metadata.iter().flat_map(|old| {
+        host.columns.metadata.iter().filter(|new| new.1 == old.1 && new.0 != old.0).map(move |new| (old, new))
+    }) {
+        pgrx::debug1!("column {number} of {} is {new} now", relation.name);
+        source::rename_metadata(host.host, old, new)?;
+    }
+    // SAFETY: it is open.
+    let translated = unsafe { Table::bind(host.clone(), opened.0)? }.translated();
+    if translated != host.translated {
+        host.translated = translated;
+        let pending = source::host_pending(host.host)?;
+        pgrx::notice!("{pending} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
+    }
+    drop(opened);
+    if host != before {
+        let states = store::trigger_states(host.host)?;
+        make_triggers(&host, &relation)?;
+        return store::restore_states(states);
+    }
+    for partition in store::tree(oid)? {
+        if !store::has_triggers(partition, host.host)? {
+            make_triggers_of(&host, oid, partition)?;
+            let opened = Opened::new(oid, pg_sys::AccessShareLock);
+            // SAFETY: it is open.
+            let waiting = adopt(&unsafe { Table::bind(host.clone(), opened.0)? })?;
+            if waiting > 0 {
+                pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A partition that is one no more takes its rows with it.
+fn leave(oid: pg_sys::Oid, host: Host) -> Result<()> {
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let table = unsafe { Table::bind(host, opened.0)? };
+    drop(opened);
+    source::delete_many(&trigger::source_keys(&table)?)?;
+    store::drop_triggers_of(oid, table.host.host)
+}
+
+/// After tables were dropped, with triggers of these hosts: their rows are no sources any more.
+pub fn dropped(hosts: &[i32]) -> Result<()> {
+    for &host in hosts {
+        match store::root(host)? {
+            None => source::delete_host(host)?,
+            Some((relation, argument)) => {
+                let opened = Opened::new(relation, pg_sys::AccessShareLock);
+                // SAFETY: it is open.
+                let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
+                source::keep_only(host, &trigger::source_keys(&table)?)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,274 @@
+//! A host table: what its triggers say of it, and the columns that it has now.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+
+use super::row::{Attribute, Row};
+use crate::content::Content;
+use crate::error::{Error, Result};
+use crate::host::{Column, Host};
+use crate::pg::args;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::owner::{ActingAs, Restriction};
+use crate::pg::store::host as store;
+use crate::pg::store::source::SourceKey;
+use crate::pg::sync::Item;
+
+/// What an id may be.
+pub const INTEGERS: &[pg_sys::Oid] = &[pg_sys::INT2OID, pg_sys::INT4OID, pg_sys::INT8OID];
+const TEXTS: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::VARCHAROID];
+const CONTENTS: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::VARCHAROID, pg_sys::JSONBOID];
+const BOOLEANS: &[pg_sys::Oid] = &[pg_sys::BOOLOID];
+/// Room for "pending".
+const LONGEST_STATUS: i32 = 7;
+
+/// A relation as far as it matters here.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    /// Which.
+    pub oid: pg_sys::Oid,
+    /// With its schema, quoted.
+    pub name: String,
+    /// Its owner.
+    pub owner: pg_sys::Oid,
+    /// As in pg_class.relkind.
+    pub kind: u8,
+    /// Whether it is gone with its session.
+    pub temporary: bool,
+    /// The type of its rows.
+    pub row_type: pg_sys::Oid,
+}
+
+impl Relation {
+    /// What the cache has of it.
+    ///
+    /// # Safety
+    /// The relation is open.
+    pub unsafe fn of(relation: pg_sys::Relation) -> Self {
+        // SAFETY: as promised; names are palloc'ed C strings.
+        unsafe {
+            let class = &*(*relation).rd_rel;
+            let schema = pg_sys::get_namespace_name_or_temp(class.relnamespace);
+            let name = pg_sys::quote_qualified_identifier(schema, class.relname.data.as_ptr());
+            Self {
+                oid: (*relation).rd_id,
+                name: CStr::from_ptr(name).to_string_lossy().into_owned(),
+                owner: class.relowner,
+                kind: class.relkind.cast_unsigned(),
+                temporary: class.relpersistence.cast_unsigned() == pg_sys::RELPERSISTENCE_TEMP,
+                row_type: class.reltype,
+            }
+        }
+    }
+}
+
+/// A host table as its trigger, or attach, sees it.
+pub struct Table {
+    /// What was said of it.
+    pub host: Host,
+    /// Which kind of source its rows are.
+    pub source_type: &'static str,
+    /// The relation.
+    pub relation: Relation,
+    /// The source's id.
+    pub id: Attribute,
+    /// The tenant's.
+    pub chatbot: Attribute,
+    /// The text.
+    pub content: Attribute,
+    /// Go into the metadata.
+    pub metadata: Vec<Attribute>,
+    /// Whether searches find it.
+    pub enabled: Option<Attribute>,
+    /// Written.
+    pub status: Option<Attribute>,
+    /// Written.
+    pub processed: Option<Attribute>,
+    /// Written.
+    pub error: Option<Attribute>,
+}
+
+/// What a row says, or is to say, of its own state. Only what has a column counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// pending, synced, error.
+    pub status: Option<String>,
+    /// Whether it is synced.
+    pub processed: Option<bool>,
+    /// Why it is not.
+    pub error: Option<String>,
+}
+
+impl State {
+    /// Its vectors are whole.
+    pub fn synced() -> Self {
+        Self { status: Some("synced".to_owned()), processed: Some(true), error: None }
+    }
+
+    /// Its vectors are to come.
+    pub fn pending() -> Self {
+        Self { status: Some("pending".to_owned()), processed: Some(false), error: None }
+    }
+
+    /// Its vectors could not be made.
+    pub fn failed(error: String) -> Self {
+        Self { status: Some("error".to_owned()), processed: Some(false), error: Some(error) }
+    }
+}
+
+thread_local! {
+    /// By trigger; forgotten whenever a table changes.
+    static KNOWN: RefCell<HashMap<pg_sys::Oid, Rc<Table>>> = RefCell::new(HashMap::new());
+}
+
+impl Table {
+    /// The table of a trigger.
+    ///
+    /// # Safety
+    /// The data is that of a trigger that is running.
+    pub unsafe fn of(data: &pg_sys::TriggerData) -> Result<Rc<Self>> {
+        // SAFETY: as promised: the trigger and its relation are open.
+        unsafe {
+            let trigger = &*data.tg_trigger;
+            if let Some(known) = KNOWN.with_borrow(|known| known.get(&trigger.tgoid).cloned()) {
+                return Ok(known);
+            }
+            watch();
+            let argument = match trigger.tgnargs {
+                1 => CStr::from_ptr(*trigger.tgargs).to_string_lossy().into_owned(),
+                _ => String::new(),
+            };
+            let table = Rc::new(Self::bind(Host::parse(&argument)?, data.tg_relation)?);
+            KNOWN.with_borrow_mut(|known| known.insert(trigger.tgoid, table.clone()));
+            Ok(table)
+        }
+    }
+
+    /// What is said of a table, with the columns that it has.
+    ///
+    /// # Safety
+    /// The relation is open.
+    pub unsafe fn bind(host: Host, relation: pg_sys::Relation) -> Result<Self> {
+        // SAFETY: as promised.
+        let (descriptor, relation) = unsafe { ((*relation).rd_att, Relation::of(relation)) };
+        let find = |role, Column(name, _): &Column, types: &[pg_sys::Oid]| {
+            let missing = || Error::NoColumn { relation: relation.name.clone(), column: name.clone(), role };
+            let found = Attribute::find(descriptor, name).ok_or_else(missing)?;
+            let wrong = |got: String, expected: String| Error::ColumnType {
+                relation: relation.name.clone(),
+                column: name.clone(),
+                role,
+                got,
+                expected,
+            };
+            if !types.is_empty() && !types.contains(&found.base) {
+                let expected = types.iter().map(|&oid| store::type_name(oid)).collect::<Result<Vec<_>>>()?.join(" or ");
+                return Err(wrong(store::type_name(found.base)?, expected));
+            }
+            let written = matches!(role, "status_column" | "processed_column" | "error_column");
+            if written && found.generated {
+                return Err(wrong("generated".to_owned(), "one that can be written".to_owned()));
+            }
+            if role == "status_column" && found.longest.is_some_and(|n| n < LONGEST_STATUS) {
+                let got = format!("character varying({})", found.longest.unwrap_or_default());
+                return Err(wrong(got, format!("character varying({LONGEST_STATUS}) or longer")));
+            }
+            if role == "id_column" && found.nullable {
+                return Err(wrong("nullable".to_owned(), "NOT NULL".to_owned()));
+            }
+            Ok(found)
+        };
+        let maybe = |role, column: &Option<Column>, types| column.as_ref().map(|c| find(role, c, types)).transpose();
+        let columns = &host.columns;
+        Ok(Self {
+            source_type: args::source_type(Some(&host.source_type))?,
+            id: find("id_column", &columns.id, INTEGERS)?,
+            chatbot: find("chatbot_column", &columns.chatbot, INTEGERS)?,
+            content: find("content_column", &columns.content, CONTENTS)?,
+            metadata: columns.metadata.iter().map(|c| find("metadata_columns", c, &[])).collect::<Result<_>>()?,
+            enabled: maybe("enabled_column", &columns.enabled, BOOLEANS)?,
+            status: maybe("status_column", &columns.status, TEXTS)?,
+            processed: maybe("processed_column", &columns.processed, BOOLEANS)?,
+            error: maybe("error_column", &columns.error, TEXTS)?,
+            relation,
+            host,
+        })
+    }
+
+    /// Whether the content is a JSON object of texts by language.
+    pub fn translated(&self) -> bool {
+        self.content.base == pg_sys::JSONBOID
+    }
+
+    /// The source that a row is; none where it belongs to no chatbot.
+    pub fn key(&self, row: Row) -> Result<Option<SourceKey>> {
+        let Some(chatbot_id) = row.integer(self.chatbot) else { return Ok(None) };
+        args::source(Some(chatbot_id), Some(self.source_type), row.integer(self.id)).map(Some)
+    }
+
+    /// Whether searches are to find it.
+    pub fn is_enabled(&self, row: Row) -> bool {
+        self.enabled.is_none_or(|column| row.boolean(column) == Some(true))
+    }
+
+    /// Whether anything differs that is read here.
+    pub fn differs(&self, old: Row, new: Row) -> bool {
+        let watched = [self.id, self.chatbot, self.content].into_iter().chain(self.enabled);
+        watched.chain(self.metadata.iter().copied()).any(|column| !old.same(new, column))
+    }
+
+    /// Whether somebody asks for another try, by writing a status.
+    pub fn asks_again(&self, old: Row, new: Row) -> bool {
+        self.status.is_some_and(|column| {
+            !old.same(new, column) && matches!(new.text(column).as_deref(), Some("pending" | "synced"))
+        })
+    }
+
+    /// What a row says of its own state; of what has no column, what it should.
+    pub fn state(&self, row: Row, should: &State) -> State {
+        State {
+            status: self.status.map_or_else(|| should.status.clone(), |column| row.text(column)),
+            processed: self.processed.map_or(should.processed, |column| row.boolean(column)),
+            error: self.error.map_or_else(|| should.error.clone(), |column| row.text(column)),
+        }
+    }
+
+    /// The source that a row is, whole.
+    pub fn item(&self, row: Row, key: SourceKey, fresh: bool) -> Result<Item> {
+        let translated = self.translated();
+        let value = row.text(self.content).unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
+        Ok(Item {
+            key,
+            content: Content::new(value, self.host.content_format, translated),
+            metadata: self.metadata_of(row)?,
+            enabled: self.is_enabled(row),
+            host: Some(self.host.host),
+            fresh,
+        })
+    }
+
+    fn metadata_of(&self, row: Row) -> Result<Jsonb> {
+        if self.metadata.is_empty() {
+            return Ok(Jsonb::empty());
+        }
+        // A type of the user's may have a cast to json of the user's.
+        let _owner = ActingAs::new(self.relation.owner, Restriction::Maintenance);
+        args::metadata(Some(store::metadata(row.composite(), self.relation.row_type, &self.host.columns.metadata)?))
+    }
+}
+
+fn watch() {
+    #[pgrx::pg_guard]
+    unsafe extern "C-unwind" fn forget(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
+        KNOWN.with_borrow_mut(HashMap::clear);
+    }
+    thread_local!(static WATCHING: Cell<bool> = const { Cell::new(false) });
+    if !WATCHING.replace(true) {
+        // SAFETY: the callback only clears a map of this thread, which nobody borrows while a catalog is read.
+        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::null()) };
+    }
+}

@@ -1,0 +1,359 @@
+//! What the triggers of host tables do.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+
+use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
+use pgrx::{IntoDatum, pg_sys};
+
+use super::row::{Attribute, Row, Rows};
+use super::table::{State, Table};
+use crate::error::{Error, Result};
+use crate::pg::owner::{ActingAs, Restriction};
+use crate::pg::store::source::SourceKey;
+use crate::pg::store::{host as store, source};
+use crate::pg::{report, sync};
+
+/// Keys are deleted so many at a time.
+const SLICE: usize = 10_000;
+
+thread_local! {
+    static WRITING_BACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While this lives our triggers take no notice: the rows are told what is known already.
+pub struct WritingBack(bool);
+
+impl WritingBack {
+    /// From now on.
+    pub fn new() -> Self {
+        Self(WRITING_BACK.replace(true))
+    }
+}
+
+impl Drop for WritingBack {
+    fn drop(&mut self) {
+        WRITING_BACK.set(self.0);
+    }
+}
+
+macro_rules! trigger_functions {
+    ($($name:ident, $record:ident, $body:path;)*) => {$(
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $record() -> &'static pg_sys::Pg_finfo_record {
+            const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+            &V1
+        }
+
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        #[pgrx::pg_guard]
+        pub unsafe extern "C-unwind" fn $name(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+            // SAFETY: Postgres calls with a valid call; its context is checked to be a trigger's.
+            let done = unsafe {
+                let context = (*call).context;
+                if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+                    Err(Error::invalid("the caller", "a statement", "a trigger that chatbot_attach() made"))
+                } else {
+                    $body(&*context.cast::<pg_sys::TriggerData>())
+                }
+            };
+            done.map_err(ErrorReport::from).unwrap_or_report()
+        }
+    )*};
+}
+
+trigger_functions! {
+    chatbot_sync_host_changed, pg_finfo_chatbot_sync_host_changed, changed;
+    chatbot_sync_host_status, pg_finfo_chatbot_sync_host_status, status;
+    chatbot_sync_host_truncated, pg_finfo_chatbot_sync_host_truncated, truncated;
+    chatbot_sync_chatbots_deleted, pg_finfo_chatbot_sync_chatbots_deleted, chatbots_deleted;
+}
+
+const NOTHING: Result<pg_sys::Datum> = Ok(pg_sys::Datum::null());
+
+fn operation(data: &pg_sys::TriggerData) -> u32 {
+    data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK
+}
+
+/// AFTER a statement: its rows become sources.
+unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+    if WRITING_BACK.get() {
+        return NOTHING;
+    }
+    // SAFETY: the trigger runs, and its transition tables live as long, with rows of the relation's descriptor.
+    let (table, rows) = unsafe {
+        let descriptor = (*data.tg_relation).rd_att;
+        (Table::of(data)?, move |store| Rows::new(store, descriptor))
+    };
+    match operation(data) {
+        pg_sys::TRIGGER_EVENT_INSERT => upsert(&table, rows(data.tg_newtable), |_| true, true)?,
+        pg_sys::TRIGGER_EVENT_DELETE => delete(&table, rows(data.tg_oldtable))?,
+        _ => {
+            let changes = Changes::between(&table, rows(data.tg_oldtable), rows(data.tg_newtable))?;
+            source::relocate(&changes.moved)?;
+            source::delete_many(&changes.gone)?;
+            if !changes.upserts.is_empty() {
+                let mut wanted = changes.upserts.into_iter().peekable();
+                upsert(&table, rows(data.tg_newtable), |at| wanted.next_if_eq(&at).is_some(), false)?;
+            }
+        }
+    }
+    NOTHING
+}
+
+fn delete(table: &Table, mut rows: Rows) -> Result<()> {
+    let mut keys = Vec::new();
+    loop {
+        let row = rows.next();
+        keys.extend(row.map(|row| table.key(row)).transpose()?.flatten());
+        if keys.len() >= SLICE || row.is_none() {
+            source::delete_many(&std::mem::take(&mut keys))?;
+        }
+        if row.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// What an UPDATE did to sources.
+#[derive(Default)]
+struct Changes {
+    /// Places of the rows that are to be looked at, ascending.
+    upserts: Vec<usize>,
+    /// Sources whose key is another now.
+    moved: Vec<(SourceKey, SourceKey)>,
+    /// Sources that are no more.
+    gone: Vec<SourceKey>,
+}
+
+impl Changes {
+    fn between(table: &Table, mut old: Rows, mut new: Rows) -> Result<Self> {
+        let mut changes = Self::default();
+        let mut keys: Vec<(Option<SourceKey>, Option<SourceKey>)> = Vec::new();
+        let mut at = 0;
+        loop {
+            match (old.next(), new.next()) {
+                (None, None) => break,
+                (Some(before), Some(after)) => {
+                    if table.differs(before, after) || table.asks_again(before, after) {
+                        changes.upserts.push(at);
+                        let (before, after) = (table.key(before)?, table.key(after)?);
+                        if before != after {
+                            keys.push((before, after));
+                        }
+                    }
+                }
+                // A row that moved to another partition and was turned away there: from here on, rows are no pairs.
+                (before, after) => {
+                    if after.is_some() {
+                        changes.upserts.push(at);
+                    }
+                    let key = |row: Option<Row>| row.map(|row| table.key(row)).transpose().map(Option::flatten);
+                    keys.push((key(before)?, key(after)?));
+                }
+            }
+            at += 1;
+        }
+        let taken: HashSet<SourceKey> = keys.iter().filter_map(|(_, after)| *after).collect();
+        for pair in keys {
+            match pair {
+                (Some(before), Some(after)) => changes.moved.push((before, after)),
+                (Some(before), None) if !taken.contains(&before) => changes.gone.push(before),
+                _ => {}
+            }
+        }
+        Ok(changes)
+    }
+}
+
+/// Rows become sources, and are told what became of them where a BEFORE trigger has not foreseen it.
+fn upsert(table: &Table, mut rows: Rows, mut wanted: impl FnMut(usize) -> bool, fresh: bool) -> Result<()> {
+    let told = Told::new(table);
+    let mut at = 0;
+    let mut seen = HashSet::new();
+    let items = std::iter::from_fn(|| {
+        loop {
+            let row = rows.next()?;
+            at += 1;
+            if wanted(at - 1) {
+                match table.key(row) {
+                    Ok(Some(key)) if seen.insert(key) => {
+                        told.shows(key, row);
+                        return Some(table.item(row, key, fresh));
+                    }
+                    Ok(_) => {}
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        }
+    });
+    sync::sync(items, table.host.on_error, |key, outcome| told.is(key, outcome))?;
+    told.write_back(Restriction::Session)
+}
+
+/// What rows say of their state, and what they should.
+pub struct Told<'a> {
+    table: &'a Table,
+    shown: RefCell<HashMap<SourceKey, State>>,
+    wrong: RefCell<Vec<(i64, State)>>,
+}
+
+impl<'a> Told<'a> {
+    /// Nothing yet.
+    pub fn new(table: &'a Table) -> Self {
+        Self { table, shown: RefCell::default(), wrong: RefCell::default() }
+    }
+
+    /// What a row says.
+    pub fn shows(&self, key: SourceKey, row: Row) {
+        if self.table.host.columns.written() {
+            self.says(key, self.table.state(row, &State::synced()));
+        }
+    }
+
+    /// What a row says.
+    pub fn says(&self, key: SourceKey, state: State) {
+        if self.table.host.columns.written() {
+            self.shown.borrow_mut().insert(key, state);
+        }
+    }
+
+    /// What it should.
+    pub fn is(&self, key: SourceKey, outcome: std::result::Result<Option<sync::Synced>, &Error>) {
+        let Some(shown) = self.shown.borrow_mut().remove(&key) else { return };
+        let should = match outcome {
+            Ok(Some(_)) => State::synced(),
+            Ok(None) => State::pending(),
+            Err(error) => State::failed(report::in_a_line(error)),
+        };
+        let Table { status, processed, error, .. } = self.table;
+        let differs = status.is_some() && shown.status != should.status
+            || processed.is_some() && shown.processed != should.processed
+            || error.is_some() && shown.error != should.error;
+        if differs {
+            self.wrong.borrow_mut().push((key.source_id, should));
+        }
+    }
+
+    /// Corrects the rows.
+    pub fn write_back(self, restriction: Restriction) -> Result<()> {
+        let wrong = self.wrong.into_inner();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let _quiet = WritingBack::new();
+        let _owner = ActingAs::new(self.table.relation.owner, restriction);
+        store::write_back(&self.table.relation.name, &self.table.host.columns, wrong)
+    }
+}
+
+/// BEFORE a row is written: it says that it is synced, which the trigger after the statement makes true.
+unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+    let inserted = operation(data) == pg_sys::TRIGGER_EVENT_INSERT;
+    let tuple = if inserted { data.tg_trigtuple } else { data.tg_newtuple };
+    let unchanged = Ok(tuple.into());
+    if WRITING_BACK.get() {
+        return unchanged;
+    }
+    // SAFETY: the trigger runs; a row trigger's slots hold its rows.
+    let (table, row, old) = unsafe {
+        let row = Row::of(if inserted { data.tg_trigslot } else { data.tg_newslot });
+        (Table::of(data)?, row, (!inserted).then(|| Row::of(data.tg_trigslot)))
+    };
+    let is_new = |column| old.is_none_or(|old| !old.same(row, column));
+    let says = if row.integer(table.chatbot).is_none() {
+        None
+    } else if table.is_enabled(row) {
+        let asked = old.is_none_or(|old| table.differs(old, row) || table.asks_again(old, row));
+        asked.then(State::synced)
+    } else {
+        is_new(table.content).then(State::pending)
+    };
+    match says {
+        Some(state) if table.state(row, &state) != state => {
+            // SAFETY: the tuple and its relation's descriptor; the columns are of it.
+            Ok(unsafe { with_state(&table, tuple, (*data.tg_relation).rd_att, &state) }.into())
+        }
+        _ => unchanged,
+    }
+}
+
+unsafe fn with_state(
+    table: &Table,
+    tuple: pg_sys::HeapTuple,
+    descriptor: pg_sys::TupleDesc,
+    state: &State,
+) -> pg_sys::HeapTuple {
+    let columns: [(Option<Attribute>, Option<pg_sys::Datum>); 3] = [
+        (table.status, state.status.clone().into_datum()),
+        (table.processed, state.processed.into_datum()),
+        (table.error, state.error.clone().into_datum()),
+    ];
+    let (mut numbers, mut values, mut nulls) = (Vec::new(), Vec::new(), Vec::new());
+    for (column, value) in columns {
+        if let Some(column) = column {
+            numbers.push(i32::from(column.number));
+            values.push(value.unwrap_or(pg_sys::Datum::null()));
+            nulls.push(value.is_none());
+        }
+    }
+    let count = i32::try_from(numbers.len()).unwrap_or(0);
+    // SAFETY: as many of each as `count` says; the columns are the descriptor's and have these types.
+    unsafe {
+        pg_sys::heap_modify_tuple_by_cols(
+            tuple,
+            descriptor,
+            count,
+            numbers.as_mut_ptr(),
+            values.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+        )
+    }
+}
+
+/// BEFORE a table is emptied.
+unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+    // SAFETY: the trigger runs.
+    let table = unsafe { Table::of(data)? };
+    if !table.host.partition {
+        source::delete_host(table.host.host)?;
+        return NOTHING;
+    }
+    for keys in source_keys(&table)?.chunks(SLICE) {
+        source::delete_many(keys)?;
+    }
+    NOTHING
+}
+
+/// The sources that a table's rows are.
+pub fn source_keys(table: &Table) -> Result<Vec<SourceKey>> {
+    let columns = &table.host.columns;
+    let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
+    let ids = store::ids(&table.relation.name, &columns.id.0, &columns.chatbot.0)?;
+    Ok(ids
+        .into_iter()
+        .map(|(source_id, chatbot_id)| SourceKey { chatbot_id, source_type: table.source_type, source_id })
+        .collect())
+}
+
+/// AFTER chatbots are deleted, or BEFORE their table is emptied: nothing of them stays.
+unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+    // SAFETY: the trigger runs, and its transition table lives as long.
+    let ids = unsafe {
+        let chatbots = super::Chatbots::of(data)?;
+        if operation(data) == pg_sys::TRIGGER_EVENT_DELETE {
+            let mut rows = Rows::new(data.tg_oldtable, (*data.tg_relation).rd_att);
+            let mut ids = Vec::new();
+            while let Some(row) = rows.next() {
+                ids.extend(row.integer(chatbots.id));
+            }
+            ids
+        } else {
+            chatbots.ids()?
+        }
+    };
+    ids.into_iter().try_for_each(|id| source::cleanup(id).map(drop))?;
+    NOTHING
+}

@@ -1,0 +1,62 @@
+//! Acting as a table's owner.
+
+use pgrx::pg_sys;
+
+/// As long as this lives, what runs has the rights of a role, may not change the role, and finds only Postgres' own
+/// functions and what is qualified.
+pub struct ActingAs {
+    before: (pg_sys::Oid, i32),
+    level: i32,
+}
+
+/// What the role's code may do that lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restriction {
+    /// What a statement of the session's own may.
+    Session,
+    /// As in maintenance: nothing that would run later with the session's rights.
+    Maintenance,
+}
+
+impl ActingAs {
+    /// From now on.
+    pub fn new(role: pg_sys::Oid, restriction: Restriction) -> Self {
+        // SAFETY: as VACUUM and others act as a table's owner. An error that ends the transaction or subtransaction puts
+        // both the role and the settings back.
+        unsafe {
+            let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+            pg_sys::GetUserIdAndSecContext(&raw mut user, &raw mut context);
+            let more = match restriction {
+                Restriction::Session => pg_sys::SECURITY_LOCAL_USERID_CHANGE,
+                Restriction::Maintenance => {
+                    pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION
+                }
+            };
+            pg_sys::SetUserIdAndSecContext(role, context | more.cast_signed());
+            let level = pg_sys::NewGUCNestLevel();
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+            Self { before: (user, context), level }
+        }
+    }
+}
+
+impl Drop for ActingAs {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: the level that new() opened, and the role that was before.
+            unsafe {
+                pg_sys::AtEOXact_GUC(false, self.level);
+                pg_sys::SetUserIdAndSecContext(self.before.0, self.before.1);
+            }
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Host tables and their triggers, in the catalog.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::datum::DatumWithOid;
+use pgrx::{Spi, pg_sys};
+
+use super::{Mode, one, run, write};
+use crate::error::Result;
+use crate::host::{Column, Columns};
+use crate::pg::host::State;
+use crate::pg::jsonb::Jsonb;
+
+/// Our triggers on tables that were attached, and on their partitions: relation, name, host, argument as jsonb.
+const TRIGGERS: &str = "(SELECT t.tgrelid AS relation, t.tgname AS name, t.tgenabled AS enabled,
+        (pg_catalog.convert_from(pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1),
+            pg_catalog.getdatabaseencoding()))::jsonb AS argument
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+    WHERE p.pronamespace = 'chatbot_sync'::pg_catalog.regnamespace AND t.tgnargs = 1 AND NOT t.tgisinternal
+        AND p.proname IN ('host_changed', 'host_status', 'host_truncated'))";
+
+fn quoted(name: &str) -> String {
+    let name = CString::new(name).unwrap_or_default();
+    // SAFETY: both are C strings.
+    unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())).to_string_lossy().into_owned() }
+}
+
+fn literal(text: &str) -> String {
+    let text = CString::new(text).unwrap_or_default();
+    // SAFETY: both are C strings.
+    unsafe { CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())).to_string_lossy().into_owned() }
+}
+
+/// A statement whose plan is not kept.
+fn execute(sql: &str) -> Result<()> {
+    Ok(Spi::connect_mut(|client| client.update(sql, None, &[]).map(drop))?)
+}
+
+/// What a type is called.
+pub fn type_name(oid: pg_sys::Oid) -> Result<String> {
+    let sql = "SELECT pg_catalog.format_type($1, NULL)";
+    run(sql, &[oid.into()], Mode::Read, |rows| one(rows.first().get_one()))
+}
+
+/// Whether there is such a relation.
+pub fn relation_exists(oid: pg_sys::Oid) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1)";
+    run(sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// A number for a further host table.
+pub fn next_host() -> Result<i32> {
+    let sql = "SELECT pg_catalog.nextval('chatbot_sync.host_id')::int";
+    run(sql, &[], Mode::Write, |rows| one(rows.first().get_one()))
+}
+
+/// A relation and its partitions, those of them too.
+pub fn tree(oid: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    let sql = "SELECT $1 UNION SELECT relid::oid FROM pg_catalog.pg_partition_tree($1)";
+    run(sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+}
+
+/// The relation, or one that it is a partition of or that is a partition of it, that is attached: its name.
+pub fn attached(oid: pg_sys::Oid) -> Result<Option<String>> {
+    let sql = format!(
+        "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t WHERE relation = $1
+            OR relation IN (SELECT relid FROM pg_catalog.pg_partition_tree($1))
+            OR relation IN (SELECT relid FROM pg_catalog.pg_partition_ancestors($1)) LIMIT 1"
+    );
+    run(&sql, &[oid.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+}
+
+/// A table that is attached as this source type: its name.
+pub fn other_table(source_type: &str) -> Result<Option<String>> {
+    let sql = format!(
+        "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
+        WHERE argument ->> 'source_type' = $1 AND NOT (argument ->> 'partition')::boolean LIMIT 1"
+    );
+    run(&sql, &[source_type.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+}
+
+type Attached = Vec<(pg_sys::Oid, String)>;
+
+fn attached_tables(sql: &str, args: &[DatumWithOid]) -> Result<Attached> {
+    run(sql, args, Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
+}
+
+/// All tables that are attached, with what is said of them.
+pub fn roots() -> Result<Attached> {
+    let sql = format!(
+        "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t WHERE NOT (argument ->> 'partition')::boolean"
+    );
+    attached_tables(&sql, &[])
+}
+
+/// The table of a host.
+pub fn root(host: i32) -> Result<Option<(pg_sys::Oid, String)>> {
+    let sql = format!(
+        "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t
+        WHERE NOT (argument ->> 'partition')::boolean AND (argument ->> 'host')::int = $1 LIMIT 1"
+    );
+    Ok(attached_tables(&sql, &[host.into()])?.pop())
+}
+
+/// The attached tables that a relation is, or is a partition of.
+pub fn roots_of(oid: pg_sys::Oid) -> Result<Attached> {
+    let sql = format!(
+        "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t WHERE NOT (argument ->> 'partition')::boolean
+            AND (relation = $1 OR relation IN (SELECT relid FROM pg_catalog.pg_partition_ancestors($1)))"
+    );
+    attached_tables(&sql, &[oid.into()])
+}
+
+/// Partitions with triggers of a table that they are no partition of.
+pub fn strays() -> Result<Attached> {
+    let sql = format!(
+        "SELECT DISTINCT p.relation, p.argument::text FROM {TRIGGERS} AS p
+        WHERE (p.argument ->> 'partition')::boolean AND NOT EXISTS (
+            SELECT FROM {TRIGGERS} AS r JOIN pg_catalog.pg_partition_ancestors(p.relation) AS a ON a.relid = r.relation
+            WHERE r.argument -> 'host' = p.argument -> 'host' AND NOT (r.argument ->> 'partition')::boolean)"
+    );
+    attached_tables(&sql, &[])
+}
+
+/// The hosts that a table is.
+pub fn hosts_of(oid: pg_sys::Oid) -> Result<Vec<i32>> {
+    let sql = format!(
+        "SELECT DISTINCT (argument ->> 'host')::int FROM {TRIGGERS} AS t
+        WHERE relation = $1 AND NOT (argument ->> 'partition')::boolean"
+    );
+    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+}
+
+/// Whether a relation has the triggers of a host.
+pub fn has_triggers(oid: pg_sys::Oid, host: i32) -> Result<bool> {
+    let sql =
+        format!("SELECT EXISTS (SELECT FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2)");
+    run(&sql, &[oid.into(), host.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// Makes the triggers of one relation, or makes them anew.
+pub fn make_triggers(relation: &str, host: i32, argument: &str, status: bool) -> Result<()> {
+    let argument = literal(argument);
+    let statement = |name, event, tables| {
+        execute(&format!(
+            "CREATE OR REPLACE TRIGGER chatbot_sync_{host}_{name} AFTER {event} ON {relation} REFERENCING {tables}
+            FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.host_changed({argument})"
+        ))
+    };
+    statement("insert", "INSERT", "NEW TABLE AS new_rows")?;
+    statement("update", "UPDATE", "OLD TABLE AS old_rows NEW TABLE AS new_rows")?;
+    statement("delete", "DELETE", "OLD TABLE AS old_rows")?;
+    execute(&format!(
+        "CREATE OR REPLACE TRIGGER chatbot_sync_{host}_truncate BEFORE TRUNCATE ON {relation}
+        FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.host_truncated({argument})"
+    ))?;
+    // Triggers fire in the order of their names: this one sees what others made of the row.
+    let name = format!("zz_chatbot_sync_{host}_status");
+    if !status {
+        return execute(&format!("DROP TRIGGER IF EXISTS {name} ON {relation}"));
+    }
+    execute(&format!(
+        "CREATE OR REPLACE TRIGGER {name} BEFORE INSERT OR UPDATE ON {relation}
+        FOR EACH ROW EXECUTE FUNCTION chatbot_sync.host_status({argument})"
+    ))
+}
+
+/// Triggers that are not simply on: (name, relation, state).
+pub fn trigger_states(host: i32) -> Result<Vec<(String, String, i8)>> {
+    let sql = format!(
+        "SELECT name::text, relation::pg_catalog.regclass::text, enabled FROM {TRIGGERS} AS t
+        WHERE enabled <> 'O' AND (argument ->> 'host')::int = $1"
+    );
+    run(&sql, &[host.into()], Mode::ReadNow, |rows| {
+        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?))).collect()
+    })
+}
+
+/// Puts back what triggers that were made anew forgot.
+pub fn restore_states(states: Vec<(String, String, i8)>) -> Result<()> {
+    for (name, relation, state) in states {
+        let how = match state.cast_unsigned() {
+            b'D' => "DISABLE",
+            b'R' => "ENABLE REPLICA",
+            _ => "ENABLE ALWAYS",
+        };
+        execute(&format!("ALTER TABLE {relation} {how} TRIGGER {}", quoted(&name)))?;
+    }
+    Ok(())
+}
+
+fn drop_found(sql: &str, args: &[DatumWithOid]) -> Result<bool> {
+    let found: Vec<(String, String)> =
+        run(sql, args, Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())?;
+    for (name, relation) in &found {
+        execute(&format!("DROP TRIGGER {} ON {relation}", quoted(name)))?;
+    }
+    Ok(!found.is_empty())
+}
+
+/// Drops all triggers of a host.
+pub fn drop_triggers(host: i32) -> Result<()> {
+    let sql = format!(
+        "SELECT name::text, relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t WHERE (argument ->> 'host')::int = $1"
+    );
+    drop_found(&sql, &[host.into()]).map(drop)
+}
+
+/// Drops the triggers of a host on one relation.
+pub fn drop_triggers_of(oid: pg_sys::Oid, host: i32) -> Result<()> {
+    let sql = format!(
+        "SELECT name::text, relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
+        WHERE relation = $1 AND (argument ->> 'host')::int = $2"
+    );
+    drop_found(&sql, &[oid.into(), host.into()]).map(drop)
+}
+
+const CHATBOTS: &str = "FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+    WHERE p.pronamespace = 'chatbot_sync'::pg_catalog.regnamespace AND p.proname = 'chatbots_deleted' AND t.tgrelid = $1";
+
+/// Makes the triggers of a table of chatbots, or makes them anew.
+pub fn make_chatbots_triggers(relation: &str, argument: &str) -> Result<()> {
+    let argument = literal(argument);
+    execute(&format!(
+        "CREATE OR REPLACE TRIGGER chatbot_sync_chatbots_delete AFTER DELETE ON {relation} REFERENCING OLD TABLE AS old_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.chatbots_deleted({argument})"
+    ))?;
+    execute(&format!(
+        "CREATE OR REPLACE TRIGGER chatbot_sync_chatbots_truncate BEFORE TRUNCATE ON {relation}
+        FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.chatbots_deleted({argument})"
+    ))
+}
+
+/// Whether a table is one of chatbots.
+pub fn has_chatbots_triggers(oid: pg_sys::Oid) -> Result<bool> {
+    let sql = format!("SELECT EXISTS (SELECT {CHATBOTS})");
+    run(&sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// A table of chatbots: its name, and what is said of it.
+pub fn chatbots_table(oid: pg_sys::Oid) -> Result<Option<(String, String)>> {
+    let sql = format!(
+        "SELECT t.tgrelid::pg_catalog.regclass::text,
+            pg_catalog.convert_from(pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1),
+                pg_catalog.getdatabaseencoding()) {CHATBOTS} LIMIT 1"
+    );
+    run(&sql, &[oid.into()], Mode::ReadNow, |mut rows| {
+        rows.next().map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).transpose()
+    })
+}
+
+/// Drops the triggers of a table of chatbots; false where it is none.
+pub fn drop_chatbots_triggers(oid: pg_sys::Oid, relation: &str) -> Result<bool> {
+    drop_found(&format!("SELECT t.tgname::text, {} {CHATBOTS}", literal(relation)), &[oid.into()])
+}
+
+/// All (id, chatbot) of a table whose rows belong to one.
+pub fn ids(relation: &str, id: &str, chatbot: &str) -> Result<Vec<(i64, i64)>> {
+    Ok(rows(relation, id, chatbot, None)?.into_iter().map(|(id, chatbot, _)| (id, chatbot)).collect())
+}
+
+/// All (id, chatbot, whether searches find it) of a table whose rows belong to a chatbot.
+pub fn rows(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -> Result<Vec<(i64, i64, bool)>> {
+    let enabled = enabled.map_or("true".to_owned(), |column| format!("COALESCE({}, false)", quoted(column)));
+    let sql = format!(
+        "SELECT {}::bigint, {chatbot}::bigint, {enabled} FROM {relation} WHERE {chatbot} IS NOT NULL",
+        quoted(id),
+        chatbot = quoted(chatbot)
+    );
+    run(&sql, &[], Mode::ReadNow, |rows| {
+        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?))).collect()
+    })
+}
+
+/// A row as SQL reads it.
+pub struct HostRow {
+    /// Its id.
+    pub source_id: i64,
+    /// The tenant's.
+    pub chatbot_id: i64,
+    /// The text.
+    pub content: Option<String>,
+    /// From the columns that go into it.
+    pub metadata: Jsonb,
+    /// Whether searches find it.
+    pub enabled: bool,
+    /// What it says of its own state.
+    pub state: State,
+}
+
+fn object(of: &str, columns: &[Column]) -> String {
+    let pairs: Vec<String> =
+        columns.iter().map(|Column(name, _)| format!("{}, {of}.{}", literal(name), quoted(name))).collect();
+    format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
+}
+
+/// Rows of a table, locked until the transaction ends; those that others have locked are left out.
+pub fn locked_rows(relation: &str, columns: &Columns, ids: Vec<i64>) -> Result<Vec<HostRow>> {
+    let maybe = |column: &Option<Column>, otherwise: &str| {
+        column.as_ref().map_or(otherwise.to_owned(), |Column(name, _)| format!("t.{}", quoted(name)))
+    };
+    let sql = format!(
+        "SELECT t.{id}::bigint, t.{chatbot}::bigint, t.{content}::text, {metadata}, COALESCE({enabled}, false),
+            {status}::text, {processed}, {error}::text
+        FROM {relation} AS t WHERE t.{id} = ANY ($1) AND t.{chatbot} IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED",
+        id = quoted(&columns.id.0),
+        chatbot = quoted(&columns.chatbot.0),
+        content = quoted(&columns.content.0),
+        metadata = object("t", &columns.metadata),
+        enabled = maybe(&columns.enabled, "true"),
+        status = maybe(&columns.status, "NULL"),
+        processed = maybe(&columns.processed, "NULL::boolean"),
+        error = maybe(&columns.error, "NULL"),
+    );
+    run(&sql, &[ids.into()], Mode::Write, |rows| {
+        rows.map(|row| {
+            Ok(HostRow {
+                source_id: one(row.get(1))?,
+                chatbot_id: one(row.get(2))?,
+                content: row.get(3)?,
+                metadata: one(row.get(4))?,
+                enabled: one(row.get(5))?,
+                state: State { status: row.get(6)?, processed: row.get(7)?, error: row.get(8)? },
+            })
+        })
+        .collect()
+    })
+}
+
+/// The metadata of a row that is given as a composite value of this type.
+pub fn metadata(row: pg_sys::Datum, row_type: pg_sys::Oid, columns: &[Column]) -> Result<Jsonb> {
+    // SAFETY: the value is of this type, says the caller, and lives as long as the call.
+    let row = unsafe { DatumWithOid::new(Composite(row), row_type) };
+    run(&format!("SELECT {}", object("($1)", columns)), &[row], Mode::Read, |rows| one(rows.first().get_one()))
+}
+
+/// A value that is a Datum already.
+struct Composite(pg_sys::Datum);
+
+impl pgrx::IntoDatum for Composite {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(self.0)
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::RECORDOID
+    }
+}
+
+/// Tells rows what became of them: (id, state). Texts that are too long for their column are cut.
+pub fn write_back(relation: &str, columns: &Columns, told: Vec<(i64, State)>) -> Result<()> {
+    let types = |Column(name, _): &Column| {
+        let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
+            WHERE attrelid = $1::pg_catalog.regclass AND attname = $2";
+        run(sql, &[relation.into(), name.as_str().into()], Mode::ReadNow, |rows| one::<String>(rows.first().get_one()))
+    };
+    let mut sets = Vec::new();
+    for (column, value) in [(&columns.status, "status"), (&columns.processed, "processed"), (&columns.error, "error")] {
+        if let Some(column) = column {
+            sets.push(format!("{} = w.{value}::{}", quoted(&column.0), types(column)?));
+        }
+    }
+    let sql = format!(
+        "UPDATE {relation} AS t SET {}
+        FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::text[]) AS w (id, status, processed, error)
+        WHERE t.{} = w.id",
+        sets.join(", "),
+        quoted(&columns.id.0)
+    );
+    let (ids, states): (Vec<i64>, Vec<State>) = told.into_iter().unzip();
+    let statuses: Vec<Option<String>> = states.iter().map(|s| s.status.clone()).collect();
+    let processed: Vec<Option<bool>> = states.iter().map(|s| s.processed).collect();
+    let errors: Vec<Option<String>> = states.into_iter().map(|s| s.error).collect();
+    write(&sql, &[ids.into(), statuses.into(), processed.into(), errors.into()]).map(drop)
+}
+
+/// Tells all rows that belong to a chatbot that they wait.
+pub fn write_pending(relation: &str, columns: &Columns) -> Result<()> {
+    let pairs = [(&columns.status, "'pending'"), (&columns.processed, "false"), (&columns.error, "NULL")];
+    let pairs: Vec<(String, &str)> =
+        pairs.into_iter().filter_map(|(column, value)| Some((quoted(&column.as_ref()?.0), value))).collect();
+    let join = |between: &str, sign: &str| {
+        pairs.iter().map(|(column, value)| format!("{column} {sign} {value}")).collect::<Vec<_>>().join(between)
+    };
+    execute(&format!(
+        "UPDATE {relation} SET {} WHERE {} IS NOT NULL AND ({})",
+        join(", ", "="),
+        quoted(&columns.chatbot.0),
+        join(" OR ", "IS DISTINCT FROM")
+    ))
+}
