@@ -26,6 +26,8 @@ mod providers;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod queue;
+#[cfg(test)]
 mod search;
 #[cfg(test)]
 mod server;

@@ -21,6 +21,7 @@ static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(100);
 static MAX_PARALLEL_REQUESTS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(3);
+static RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(64 << 20);
 static PROXY: Text = Text::new(None);
 
@@ -133,12 +134,21 @@ pub fn define() {
     );
     int(
         c"chatbot_sync.max_attempts",
-        c"How often a request is sent that a provider fails to answer.",
+        c"How often a request is sent, or a source of the queue tried, that a provider fails to answer.",
         c"Waits that a provider asks for with status 429 are no attempts.",
         &MAX_ATTEMPTS,
         1,
         20,
         plain,
+    );
+    int(
+        c"chatbot_sync.retry_delay",
+        c"How long a source of the queue waits for its second attempt, doubled for each further one.",
+        c"A half more or less, so that many do not come back together.",
+        &RETRY_DELAY,
+        1,
+        i32::MAX as usize,
+        ms,
     );
     GucRegistry::define_int_guc(
         c"chatbot_sync.max_response_bytes",
@@ -204,6 +214,18 @@ pub fn max_parallel_requests() -> usize {
 /// Attempts at a request.
 pub fn max_attempts() -> u32 {
     u32::try_from(MAX_ATTEMPTS.get()).unwrap_or(1)
+}
+
+/// Whether the transaction is REPEATABLE READ or SERIALIZABLE.
+#[allow(unsafe_code)]
+pub fn sees_only_its_snapshot() -> bool {
+    // SAFETY: a number of this backend's transaction.
+    unsafe { pgrx::pg_sys::XactIsoLevel >= pgrx::pg_sys::XACT_REPEATABLE_READ.cast_signed() }
+}
+
+/// The wait before a source's second attempt.
+pub fn retry_delay() -> Duration {
+    millis(&RETRY_DELAY)
 }
 
 /// How to speak HTTP.

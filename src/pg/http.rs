@@ -53,7 +53,12 @@ pub struct Remote {
 
 impl Remote {
     /// Opens no connection yet.
-    pub fn new(provider: &'static (dyn Provider + Sync), model: &Model, input: InputType) -> Result<Self> {
+    pub fn new(
+        provider: &'static (dyn Provider + Sync),
+        model: &Model,
+        input: InputType,
+        max_attempts: u32,
+    ) -> Result<Self> {
         let endpoint = guc::endpoint(provider)?;
         let deadline = Instant::now() + guc::sync_timeout();
         let Limits { inputs, bytes } = provider.limits(&model.name);
@@ -63,7 +68,7 @@ impl Remote {
             unit: provider.promises_unit(model),
             normalise: provider.normalise(model),
         };
-        let patience = Patience { max_attempts: guc::max_attempts(), deadline };
+        let patience = Patience { max_attempts, deadline };
         let mut batch = Batch::new(Limits { inputs, bytes }, expected, patience);
         if let Some(wait) = throttle::wait(provider.name()) {
             let until = Instant::now() + wait;
@@ -317,7 +322,7 @@ impl Drop for BlockedSignals {
 }
 
 /// 0 to 1, different in each backend: for spreading attempts, not for secrets.
-fn jitter() -> f64 {
+pub fn jitter() -> f64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     f64::from(now.subsec_nanos() % 1009) / 1009.0
 }

@@ -15,6 +15,7 @@ mod memory;
 mod model;
 #[allow(unsafe_code)]
 mod owner;
+mod queue;
 mod report;
 mod search;
 mod session;
@@ -26,6 +27,7 @@ mod vector;
 
 ::pgrx::extension_sql_file!("../../sql/schema.sql", name = "schema", bootstrap);
 ::pgrx::extension_sql_file!("../../sql/host.sql", name = "host");
+::pgrx::extension_sql_file!("../../sql/queue.sql", name = "queue");
 ::pgrx::extension_sql_file!("../../sql/grants.sql", name = "grants");
 ::pgrx::extension_sql_file!("../../sql/final.sql", name = "final", finalize);
 

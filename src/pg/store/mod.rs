@@ -13,6 +13,7 @@ use crate::error::Result;
 
 #[allow(unsafe_code)]
 pub mod host;
+pub mod job;
 pub mod model;
 pub mod search;
 pub mod session;
