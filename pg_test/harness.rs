@@ -77,6 +77,11 @@ impl Db {
         Self { admin: connect(&place, name), name: name.to_owned(), place }
     }
 
+    /// Another database of the same server.
+    pub fn in_database(&self, name: &str) -> Self {
+        Self::at(self.place.clone(), name)
+    }
+
     /// A session of a role.
     pub fn session(&self, role: &str) -> Client {
         connect(self.place.clone().user(role), &self.name)
@@ -118,6 +123,13 @@ pub(crate) fn set(db: &mut Db, name: &str, value: &str) {
 /// The statement for a document of chatbot 1.
 pub(crate) fn embed(id: i64, text: &str) -> String {
     format!("SELECT chatbot_embed_source(1, 'document', {id}, $text${text}$text$)")
+}
+
+/// Asks until the answer is so.
+pub(crate) fn until(client: &mut Client, sql: &str) {
+    while !one::<bool>(client, sql) {
+        std::thread::yield_now();
+    }
 }
 
 /// Rows that come one at a time from a query.

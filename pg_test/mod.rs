@@ -39,6 +39,8 @@ mod settings;
 mod sources;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod workers;
 
 #[pgrx::pg_schema]
 mod tests {

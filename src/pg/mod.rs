@@ -24,6 +24,8 @@ mod sync;
 mod throttle;
 #[allow(unsafe_code)]
 mod vector;
+#[allow(unsafe_code)]
+mod worker;
 
 ::pgrx::extension_sql_file!("../../sql/schema.sql", name = "schema", bootstrap);
 ::pgrx::extension_sql_file!("../../sql/host.sql", name = "host");
@@ -36,4 +38,5 @@ mod vector;
 #[::pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     guc::define();
+    worker::init();
 }

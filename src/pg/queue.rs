@@ -12,7 +12,7 @@ use super::store::job::{self, Job};
 use super::store::model::ActiveModel;
 use super::store::source::{self, Failed, SourceKey};
 use super::sync::{self, Failing, Item, Prefetched};
-use super::{guc, model};
+use super::{guc, model, worker};
 use crate::batch::Usage;
 use crate::content::{Content, Format};
 use crate::error::{Error, Fault, FaultKind, Nature, Result};
@@ -20,9 +20,9 @@ use crate::provider::InputType;
 use crate::retry::backoff;
 
 /// Sources that are embedded together.
-const BATCH: usize = 100;
-/// Of one chatbot, as long as others wait too.
-const SHARE: usize = 25;
+pub const BATCH: usize = 100;
+/// Chatbots that share a batch.
+const CHATBOTS: usize = 4;
 /// What is claimed and not stored after the time that a provider may take, and this, is somebody else's.
 const LEASE: Duration = Duration::from_secs(60);
 /// Where a provider asks to wait and does not say how long.
@@ -63,6 +63,7 @@ thread_local! {
 /// A source that no host table has waits with its content: the job's id.
 pub fn enqueue(key: SourceKey, content: &str, metadata: Jsonb, priority: i32) -> Result<i64> {
     let id = job::insert_content(&key, content, &metadata, priority)?;
+    worker::wake_at_commit();
     // A row that another transaction makes meanwhile would be a conflict at a higher level: the worker makes it then.
     if !guc::sees_only_its_snapshot() {
         let content = Content::new(String::new(), Format::Text, false);
@@ -73,6 +74,7 @@ pub fn enqueue(key: SourceKey, content: &str, metadata: Jsonb, priority: i32) ->
 
 /// Sources that failed for good wait again: how many.
 pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Option<i64>) -> Result<i64> {
+    worker::wake_at_commit();
     job::retry(chatbot_id, source_type, source_id)
 }
 
@@ -80,30 +82,25 @@ pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Opti
 pub fn claim(most: usize) -> Result<Option<Claim>> {
     let Some(priority) = job::top_priority()? else { return Ok(None) };
     let most = most.min(BATCH);
-    let mut picked: Vec<Job> = Vec::new();
-    let mut seen = HashSet::new();
+    let mut chatbots = Vec::new();
     let mut last = LAST.get();
     let mut wrapped = false;
-    while picked.len() < most {
+    while chatbots.len() < CHATBOTS.min(most) {
         match job::next_chatbot(priority, last)? {
-            Some(chatbot) if seen.insert(chatbot) => {
+            Some(chatbot) if !chatbots.contains(&chatbot) => {
                 last = chatbot;
-                let share = i32::try_from(SHARE.min(most - picked.len())).unwrap_or(1);
-                picked.extend(job::pick(chatbot, priority, share)?);
+                chatbots.push(chatbot);
             }
-            Some(_) => break,
-            None if wrapped => break,
-            None => (last, wrapped) = (i64::MIN, true),
+            None if !wrapped => (last, wrapped) = (i64::MIN, true),
+            _ => break,
         }
     }
-    // The only chatbot that waits need not leave room for others.
-    if let (1, Some(first)) = (seen.len(), picked.first())
-        && picked.len() == SHARE
-    {
-        let chatbot = first.key.chatbot_id;
-        picked = job::pick(chatbot, priority, i32::try_from(most).unwrap_or(1))?;
-    }
     LAST.set(last);
+    let mut picked: Vec<Job> = Vec::new();
+    for (at, &chatbot) in chatbots.iter().enumerate() {
+        let share = (most - picked.len()).div_ceil(chatbots.len() - at);
+        picked.extend(job::pick(chatbot, priority, i32::try_from(share).unwrap_or(1))?);
+    }
     // What failed is tried again alone: it may be what spoils the others.
     if picked.first().is_some_and(|job| job.attempts > 0) {
         picked.truncate(1);
@@ -374,6 +371,27 @@ impl Claim {
         }
         job::delete(&done)?;
         job::release(&outdated, 0, Some(Duration::ZERO))
+    }
+
+    /// Leaves all of it to others.
+    pub fn release(&self) -> Result<()> {
+        for task in &self.tasks {
+            job::release(&task.jobs, task.attempts, Some(Duration::ZERO))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing of it could be stored, for a reason that is Postgres' own: each source is tried alone.
+    pub fn give_up(&mut self, message: &str) -> Result<()> {
+        let all: Vec<(i64, i64)> = self.tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
+        let ours: HashSet<(i64, i64)> = job::still_leased(&all, self.lease)?.into_iter().collect();
+        self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
+        for task in &mut self.tasks {
+            let fault = Fault::new(FaultKind::Server, "", "", message);
+            task.failed = Some(fault.into());
+            task.fail()?;
+        }
+        Ok(())
     }
 
     /// Tells the rows of host tables what became of them; those that somebody else has locked are told later.

@@ -13,7 +13,7 @@ use crate::host::Mode;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
 use crate::pg::store::{host as store, job, source};
-use crate::pg::{report, sync};
+use crate::pg::{report, sync, worker};
 
 /// Keys are deleted so many at a time.
 const SLICE: usize = 10_000;
@@ -89,6 +89,9 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         (Table::of(data)?, move |store| Rows::new(store, descriptor))
     };
     let later = table.host.mode == Mode::Async;
+    if later {
+        worker::wake_at_commit();
+    }
     match operation(data) {
         pg_sys::TRIGGER_EVENT_INSERT if later => {
             enqueue(&table, rows(data.tg_newtable), |_| true, true, HashMap::new())?

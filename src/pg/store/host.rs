@@ -34,6 +34,7 @@ fn literal(text: &str) -> String {
 
 /// A statement whose plan is not kept.
 fn execute(sql: &str) -> Result<()> {
+    super::refuse_read_only();
     Ok(Spi::connect_mut(|client| client.update(sql, None, &[]).map(drop))?)
 }
 
