@@ -54,7 +54,7 @@ macro_rules! trigger_functions {
             let done = unsafe {
                 let context = (*call).context;
                 if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-                    Err(Error::invalid("the caller", "a statement", "a trigger that chatbot_attach() made"))
+                    Err(stranger("a statement"))
                 } else {
                     $body(&*context.cast::<pg_sys::TriggerData>())
                 }
@@ -71,6 +71,21 @@ trigger_functions! {
     chatbot_sync_chatbots_deleted, pg_finfo_chatbot_sync_chatbots_deleted, chatbots_deleted;
 }
 
+/// Who may call the functions here.
+fn stranger(got: &str) -> Error {
+    Error::invalid("the caller", got, "a trigger that chatbot_attach() or chatbot_attach_chatbots() made")
+}
+
+/// Fails for a trigger that somebody else made, which may fire when there is nothing of what is needed.
+fn fires(data: &pg_sys::TriggerData, when: u32, for_what: &[(u32, bool)]) -> Result<()> {
+    let timing = data.tg_event & (pg_sys::TRIGGER_EVENT_TIMINGMASK | pg_sys::TRIGGER_EVENT_ROW);
+    if timing == when && for_what.contains(&(operation(data), true)) {
+        Ok(())
+    } else {
+        Err(stranger("a trigger of another kind"))
+    }
+}
+
 const NOTHING: Result<pg_sys::Datum> = Ok(pg_sys::Datum::null());
 
 fn operation(data: &pg_sys::TriggerData) -> u32 {
@@ -79,6 +94,13 @@ fn operation(data: &pg_sys::TriggerData) -> u32 {
 
 /// AFTER a statement: its rows become sources.
 unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+    let (old, new) = (!data.tg_oldtable.is_null(), !data.tg_newtable.is_null());
+    let for_what = [
+        (pg_sys::TRIGGER_EVENT_INSERT, new),
+        (pg_sys::TRIGGER_EVENT_UPDATE, old && new),
+        (pg_sys::TRIGGER_EVENT_DELETE, old),
+    ];
+    fires(data, pg_sys::TRIGGER_EVENT_AFTER, &for_what)?;
     if WRITING_BACK.get() {
         return NOTHING;
     }
@@ -251,6 +273,8 @@ impl<'a> Told<'a> {
 
 /// BEFORE a row is written: it says that it is synced, which the trigger after the statement makes true.
 unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+    let for_what = [(pg_sys::TRIGGER_EVENT_INSERT, true), (pg_sys::TRIGGER_EVENT_UPDATE, true)];
+    fires(data, pg_sys::TRIGGER_EVENT_BEFORE | pg_sys::TRIGGER_EVENT_ROW, &for_what)?;
     let inserted = operation(data) == pg_sys::TRIGGER_EVENT_INSERT;
     let tuple = if inserted { data.tg_trigtuple } else { data.tg_newtuple };
     let unchanged = Ok(tuple.into());
@@ -315,6 +339,7 @@ unsafe fn with_state(
 
 /// BEFORE a table is emptied.
 unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+    fires(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     // SAFETY: the trigger runs.
     let table = unsafe { Table::of(data)? };
     if !table.host.partition {
@@ -340,6 +365,12 @@ pub fn source_keys(table: &Table) -> Result<Vec<SourceKey>> {
 
 /// AFTER chatbots are deleted, or BEFORE their table is emptied: nothing of them stays.
 unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+    if operation(data) == pg_sys::TRIGGER_EVENT_DELETE {
+        let old = !data.tg_oldtable.is_null();
+        fires(data, pg_sys::TRIGGER_EVENT_AFTER, &[(pg_sys::TRIGGER_EVENT_DELETE, old)])?;
+    } else {
+        fires(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
+    }
     // SAFETY: the trigger runs, and its transition table lives as long.
     let ids = unsafe {
         let chatbots = super::Chatbots::of(data)?;
