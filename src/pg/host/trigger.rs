@@ -219,7 +219,7 @@ fn upsert(table: &Table, mut rows: Rows, mut wanted: impl FnMut(usize) -> bool, 
 pub struct Told<'a> {
     table: &'a Table,
     shown: RefCell<HashMap<SourceKey, State>>,
-    wrong: RefCell<Vec<(i64, State)>>,
+    wrong: RefCell<Vec<(SourceKey, State)>>,
 }
 
 impl<'a> Told<'a> {
@@ -255,7 +255,7 @@ impl<'a> Told<'a> {
             || processed.is_some() && shown.processed != should.processed
             || error.is_some() && shown.error != should.error;
         if differs {
-            self.wrong.borrow_mut().push((key.source_id, should));
+            self.wrong.borrow_mut().push((key, should));
         }
     }
 

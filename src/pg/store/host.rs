@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use pgrx::datum::DatumWithOid;
 use pgrx::{Spi, pg_sys};
 
+use super::source::SourceKey;
 use super::{Mode, one, run, write};
 use crate::error::Result;
 use crate::host::{Column, Columns};
@@ -348,8 +349,8 @@ impl pgrx::IntoDatum for Composite {
     }
 }
 
-/// Tells rows what became of them: (id, state). Texts that are too long for their column are cut.
-pub fn write_back(relation: &str, columns: &Columns, told: Vec<(i64, State)>) -> Result<()> {
+/// Tells rows what became of them. Texts that are too long for their column are cut.
+pub fn write_back(relation: &str, columns: &Columns, told: Vec<(SourceKey, State)>) -> Result<()> {
     let types = |Column(name, _): &Column| {
         let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
             WHERE attrelid = $1::pg_catalog.regclass AND attname = $2";
@@ -363,16 +364,20 @@ pub fn write_back(relation: &str, columns: &Columns, told: Vec<(i64, State)>) ->
     }
     let sql = format!(
         "UPDATE {relation} AS t SET {}
-        FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::text[]) AS w (id, status, processed, error)
-        WHERE t.{} = w.id",
+        FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::text[])
+            AS w (id, chatbot, status, processed, error)
+        WHERE t.{} = w.id AND t.{} = w.chatbot",
         sets.join(", "),
-        quoted(&columns.id.0)
+        quoted(&columns.id.0),
+        quoted(&columns.chatbot.0)
     );
-    let (ids, states): (Vec<i64>, Vec<State>) = told.into_iter().unzip();
+    let (keys, states): (Vec<SourceKey>, Vec<State>) = told.into_iter().unzip();
+    let ids: Vec<i64> = keys.iter().map(|key| key.source_id).collect();
+    let chatbots: Vec<i64> = keys.iter().map(|key| key.chatbot_id).collect();
     let statuses: Vec<Option<String>> = states.iter().map(|s| s.status.clone()).collect();
     let processed: Vec<Option<bool>> = states.iter().map(|s| s.processed).collect();
     let errors: Vec<Option<String>> = states.into_iter().map(|s| s.error).collect();
-    write(&sql, &[ids.into(), statuses.into(), processed.into(), errors.into()]).map(drop)
+    write(&sql, &[ids.into(), chatbots.into(), statuses.into(), processed.into(), errors.into()]).map(drop)
 }
 
 /// Tells all rows that belong to a chatbot that they wait.
