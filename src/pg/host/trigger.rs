@@ -18,16 +18,19 @@ use crate::pg::{report, sync};
 const SLICE: usize = 10_000;
 
 thread_local! {
-    static WRITING_BACK: Cell<bool> = const { Cell::new(false) };
+    static WRITING_BACK: Cell<u32> = const { Cell::new(0) };
 }
 
-/// While this lives our triggers take no notice: the rows are told what is known already.
-pub struct WritingBack(bool);
+/// Other triggers may write while rows are told; what those change is seen, but only so deep are rows told of it.
+const DEEPEST: u32 = 3;
+
+/// While this lives, a status that is written asks for nothing: the rows are told what is known already.
+pub struct WritingBack(u32);
 
 impl WritingBack {
     /// From now on.
     pub fn new() -> Self {
-        Self(WRITING_BACK.replace(true))
+        Self(WRITING_BACK.replace(WRITING_BACK.get() + 1))
     }
 }
 
@@ -101,9 +104,6 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         (pg_sys::TRIGGER_EVENT_DELETE, old),
     ];
     fires(data, pg_sys::TRIGGER_EVENT_AFTER, &for_what)?;
-    if WRITING_BACK.get() {
-        return NOTHING;
-    }
     // SAFETY: the trigger runs, and its transition tables live as long, with rows of the relation's descriptor.
     let (table, rows) = unsafe {
         let descriptor = (*data.tg_relation).rd_att;
@@ -123,6 +123,10 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         }
     }
     NOTHING
+}
+
+fn asks_again(table: &Table, old: Row, new: Row) -> bool {
+    WRITING_BACK.get() == 0 && table.asks_again(old, new)
 }
 
 fn delete(table: &Table, mut rows: Rows) -> Result<()> {
@@ -159,7 +163,7 @@ impl Changes {
             match (old.next(), new.next()) {
                 (None, None) => break,
                 (Some(before), Some(after)) => {
-                    if table.differs(before, after) || table.asks_again(before, after) {
+                    if table.differs(before, after) || asks_again(table, before, after) {
                         changes.upserts.push(at);
                         let (before, after) = (table.key(before)?, table.key(after)?);
                         if before != after {
@@ -262,7 +266,7 @@ impl<'a> Told<'a> {
     /// Corrects the rows.
     pub fn write_back(self, restriction: Restriction) -> Result<()> {
         let wrong = self.wrong.into_inner();
-        if wrong.is_empty() {
+        if wrong.is_empty() || WRITING_BACK.get() >= DEEPEST {
             return Ok(());
         }
         let _quiet = WritingBack::new();
@@ -278,9 +282,6 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let inserted = operation(data) == pg_sys::TRIGGER_EVENT_INSERT;
     let tuple = if inserted { data.tg_trigtuple } else { data.tg_newtuple };
     let unchanged = Ok(tuple.into());
-    if WRITING_BACK.get() {
-        return unchanged;
-    }
     // SAFETY: the trigger runs; a row trigger's slots hold its rows.
     let (table, row, old) = unsafe {
         let row = Row::of(if inserted { data.tg_trigslot } else { data.tg_newslot });
@@ -290,7 +291,7 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let says = if row.integer(table.chatbot).is_none() {
         None
     } else if table.is_enabled(row) {
-        let asked = old.is_none_or(|old| table.differs(old, row) || table.asks_again(old, row));
+        let asked = old.is_none_or(|old| table.differs(old, row) || asks_again(&table, old, row));
         asked.then(State::synced)
     } else {
         is_new(table.content).then(State::pending)
