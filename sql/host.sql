@@ -62,7 +62,7 @@ BEGIN
             HINT = 'As many sources are committed together.';
     END IF;
     PERFORM chatbot_sync.adopt();
-    SELECT count(*) INTO whole FROM chatbot_sync.source AS s
+    SELECT pg_catalog.count(*) INTO whole FROM chatbot_sync.source AS s
     WHERE s.status OPERATOR(pg_catalog.<>) 'synced' AND s.enabled AND s.host IS NOT NULL
         AND (chatbot_sync_all.chatbot_id IS NULL OR s.chatbot_id OPERATOR(pg_catalog.=) chatbot_sync_all.chatbot_id);
     LOOP

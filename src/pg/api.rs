@@ -100,6 +100,7 @@ fn chatbot_cleanup(
 // As many as the table has columns for.
 #[allow(clippy::too_many_arguments)]
 #[pg_extern]
+#[search_path(pg_catalog, pg_temp)]
 fn chatbot_attach(
     relation: Option<Regclass>,
     source_type: Option<&str>,
@@ -133,6 +134,7 @@ fn chatbot_attach(
 }
 
 #[pg_extern]
+#[search_path(pg_catalog, pg_temp)]
 fn chatbot_attach_chatbots(
     relation: Option<Regclass>,
     id_column: default!(Option<Name>, "'id'"),
@@ -141,6 +143,7 @@ fn chatbot_attach_chatbots(
 }
 
 #[pg_extern]
+#[search_path(pg_catalog, pg_temp)]
 fn chatbot_detach(
     relation: Option<Regclass>,
     delete_embeddings: default!(Option<bool>, "false"),
