@@ -177,6 +177,9 @@ impl Table {
                 let got = format!("character varying({})", found.longest.unwrap_or_default());
                 return Err(wrong(got, format!("character varying({LONGEST_STATUS}) or longer")));
             }
+            if role == "error_column" && !found.nullable {
+                return Err(wrong("NOT NULL".to_owned(), "nullable".to_owned()));
+            }
             if role == "id_column" && found.nullable {
                 return Err(wrong("nullable".to_owned(), "NOT NULL".to_owned()));
             }
