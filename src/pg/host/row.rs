@@ -19,6 +19,8 @@ pub struct Attribute {
     pub nullable: bool,
     /// Whether its value follows from others.
     pub generated: bool,
+    /// Whether its type may have constraints of its own.
+    pub domain: bool,
     by_value: bool,
     length: i16,
 }
@@ -38,6 +40,7 @@ impl Attribute {
             longest: (base == pg_sys::VARCHAROID && column.atttypmod >= header).then(|| column.atttypmod - header),
             nullable: !column.attnotnull,
             generated: column.attgenerated != 0,
+            domain: base != column.atttypid,
             by_value: column.attbyval,
             length: column.attlen,
         })

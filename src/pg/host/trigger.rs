@@ -287,6 +287,10 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         let row = Row::of(if inserted { data.tg_trigslot } else { data.tg_newslot });
         (Table::of(data)?, row, (!inserted).then(|| Row::of(data.tg_trigslot)))
     };
+    // What a domain allows is for the UPDATE to find out that tells the row.
+    if [table.status, table.processed, table.error].into_iter().flatten().any(|column| column.domain) {
+        return unchanged;
+    }
     let is_new = |column| old.is_none_or(|old| !old.same(row, column));
     let says = if row.integer(table.chatbot).is_none() {
         None
