@@ -505,8 +505,12 @@ pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)
     let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
         SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
         FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
-        ON CONFLICT (chatbot_id, source_type, source_id) DO UPDATE SET host = $2, status = 'pending'
+        ON CONFLICT (chatbot_id, source_type, source_id)
+            DO UPDATE SET host = $2, status = 'pending', enabled = EXCLUDED.enabled
         WHERE s.host IS DISTINCT FROM $2";
+    let standing = "UPDATE chatbot_sync.embedding e SET enabled = s.enabled FROM chatbot_sync.source s
+        WHERE s.host = $1 AND e.enabled <> s.enabled
+            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
     let args = [
         source_type.into(),
         host.into(),
@@ -514,7 +518,11 @@ pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)
         rows.iter().map(|r| r.1).collect::<Vec<_>>().into(),
         rows.iter().map(|r| r.2).collect::<Vec<_>>().into(),
     ];
-    write(sql, &args)
+    let new = write(sql, &args)?;
+    if new > 0 {
+        write(standing, &[host.into()])?;
+    }
+    Ok(new)
 }
 
 /// Sources of host tables that wait or failed, with their hosts, in the order of their keys.
