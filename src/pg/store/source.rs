@@ -256,7 +256,7 @@ pub fn insert_pending(item: &Item) -> Result<()> {
     write(sql, &item.key.args_and(standing)).map(drop)
 }
 
-/// Says of a source why it has not what it should have. Its vectors stay as they are.
+/// Says of a source why it has not what it should have. Its vectors stay as they are, and are found as the source is.
 pub fn mark_failed(item: &Item, failed: &Failed) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s
             (chatbot_id, source_type, source_id, metadata, enabled, host, error_code, error, status, attempts)
@@ -270,7 +270,10 @@ pub fn mark_failed(item: &Item, failed: &Failed) -> Result<()> {
         failed.code.clone().into(),
         failed.message.clone().into(),
     ];
-    write(sql, &item.key.args_and(args)).map(drop)
+    write(sql, &item.key.args_and(args))?;
+    let sql = "UPDATE chatbot_sync.embedding SET enabled = $4
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND enabled <> $4";
+    write(sql, &item.key.args_and([item.enabled.into()])).map(drop)
 }
 
 /// The chunks of a source, in order.
