@@ -13,9 +13,11 @@ use crate::pg::host::State;
 use crate::pg::jsonb::Jsonb;
 
 /// Our triggers on tables that were attached, and on their partitions: relation, name, host, argument as jsonb.
+/// The CASE keeps the planner from reading arguments before it knows whose they are.
 const TRIGGERS: &str = "(SELECT t.tgrelid AS relation, t.tgname AS name, t.tgenabled AS enabled,
-        (pg_catalog.convert_from(pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1),
-            pg_catalog.getdatabaseencoding()))::jsonb AS argument
+        CASE WHEN p.oid = t.tgfoid THEN (pg_catalog.convert_from(
+            pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()))::jsonb
+        END AS argument
     FROM pg_catalog.pg_trigger t
     JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
     WHERE p.pronamespace = 'chatbot_sync'::pg_catalog.regnamespace AND t.tgnargs = 1 AND NOT t.tgisinternal
