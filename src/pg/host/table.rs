@@ -269,9 +269,17 @@ fn watch() {
     unsafe extern "C-unwind" fn forget(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
         KNOWN.with_borrow_mut(HashMap::clear);
     }
+    #[pgrx::pg_guard]
+    unsafe extern "C-unwind" fn renamed(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+        KNOWN.with_borrow_mut(HashMap::clear);
+    }
     thread_local!(static WATCHING: Cell<bool> = const { Cell::new(false) });
     if !WATCHING.replace(true) {
-        // SAFETY: the callback only clears a map of this thread, which nobody borrows while a catalog is read.
-        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::null()) };
+        // SAFETY: the callbacks only clear a map of this thread, which nobody borrows while a catalog is read.
+        unsafe {
+            pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::null());
+            let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID.cast_signed();
+            pg_sys::CacheRegisterSyscacheCallback(schemas, Some(renamed), pg_sys::Datum::null());
+        }
     }
 }
