@@ -11,6 +11,8 @@ use crate::pg::jsonb::Jsonb;
 pub struct Attribute {
     /// From 1.
     pub number: i16,
+    /// Its type.
+    pub of_type: pg_sys::Oid,
     /// Its type; of a domain the one below.
     pub base: pg_sys::Oid,
     /// The longest text, where the column has a limit.
@@ -36,6 +38,7 @@ impl Attribute {
         let header = i32::try_from(pg_sys::VARHDRSZ).unwrap_or(4);
         Some(Self {
             number: column.attnum,
+            of_type: column.atttypid,
             base,
             longest: (base == pg_sys::VARCHAROID && column.atttypmod >= header).then(|| column.atttypmod - header),
             nullable: !column.attnotnull,

@@ -260,7 +260,9 @@ impl Table {
         }
         // A type of the user's may have a cast to json of the user's.
         let _owner = ActingAs::new(self.relation.owner, Restriction::Maintenance);
-        args::metadata(Some(store::metadata(row.composite(), self.relation.row_type, &self.host.columns.metadata)?))
+        let shape: Vec<(i16, u32)> = self.metadata.iter().map(|a| (a.number, a.of_type.to_u32())).collect();
+        let columns = &self.host.columns.metadata;
+        args::metadata(Some(store::metadata(row.composite(), self.relation.row_type, columns, &shape)?))
     }
 }
 
