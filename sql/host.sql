@@ -95,12 +95,15 @@ DECLARE
 BEGIN
     FOR changed IN
         SELECT c.objid FROM pg_event_trigger_ddl_commands() AS c WHERE c.classid = 'pg_class'::regclass
-        UNION
+    LOOP
+        PERFORM chatbot_sync.table_altered(changed);
+    END LOOP;
+    FOR changed IN
         SELECT t.tgrelid FROM pg_event_trigger_ddl_commands() AS c
         JOIN pg_trigger AS t ON t.oid = c.objid JOIN pg_proc AS p ON p.oid = t.tgfoid
         WHERE c.classid = 'pg_trigger'::regclass AND p.pronamespace = 'chatbot_sync'::regnamespace
     LOOP
-        PERFORM chatbot_sync.table_altered(changed);
+        PERFORM chatbot_sync.triggers_restored(changed);
     END LOOP;
 END
 $$;

@@ -158,6 +158,13 @@ fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorRep
     Ok(host::altered(args::given("relation", relation)?.0)?)
 }
 
+/// What follows a trigger of ours that is made by hand; called by an event trigger.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.triggers_restored(relation regclass) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_triggers_restored(relation: Option<Regclass>) -> Result<(), ErrorReport> {
+    Ok(host::restored(args::given("relation", relation)?.0)?)
+}
+
 /// What follows when tables are gone; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.tables_dropped(hosts int[]) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
