@@ -87,6 +87,7 @@ COMMENT ON FUNCTION chatbot_sync.host_status IS 'Trigger of host tables whose ro
 COMMENT ON FUNCTION chatbot_sync.host_truncated IS 'Trigger of host tables.';
 COMMENT ON FUNCTION chatbot_sync.chatbots_deleted IS 'Trigger of tables of chatbots, made by chatbot_attach_chatbots().';
 COMMENT ON FUNCTION chatbot_sync.table_altered IS 'Follows a change of a table.';
+COMMENT ON FUNCTION chatbot_sync.triggers_restored IS 'Follows a trigger of ours that is made by hand, as a restore does.';
 COMMENT ON FUNCTION chatbot_sync.tables_dropped IS 'Follows the end of host tables.';
 COMMENT ON FUNCTION chatbot_sync.adopt IS 'Rows of host tables that nobody knows become pending sources.';
 COMMENT ON FUNCTION chatbot_sync.sync_batch IS 'A step of chatbot_sync_all().';

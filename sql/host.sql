@@ -62,7 +62,7 @@ BEGIN
             HINT = 'As many sources are committed together.';
     END IF;
     PERFORM chatbot_sync.adopt();
-    SELECT count(*) INTO whole FROM chatbot_sync.source AS s
+    SELECT pg_catalog.count(*) INTO whole FROM chatbot_sync.source AS s
     WHERE s.status OPERATOR(pg_catalog.<>) 'synced' AND s.enabled AND s.host IS NOT NULL
         AND (chatbot_sync_all.chatbot_id IS NULL OR s.chatbot_id OPERATOR(pg_catalog.=) chatbot_sync_all.chatbot_id);
     LOOP
@@ -95,12 +95,15 @@ DECLARE
 BEGIN
     FOR changed IN
         SELECT c.objid FROM pg_event_trigger_ddl_commands() AS c WHERE c.classid = 'pg_class'::regclass
-        UNION
+    LOOP
+        PERFORM chatbot_sync.table_altered(changed);
+    END LOOP;
+    FOR changed IN
         SELECT t.tgrelid FROM pg_event_trigger_ddl_commands() AS c
         JOIN pg_trigger AS t ON t.oid = c.objid JOIN pg_proc AS p ON p.oid = t.tgfoid
         WHERE c.classid = 'pg_trigger'::regclass AND p.pronamespace = 'chatbot_sync'::regnamespace
     LOOP
-        PERFORM chatbot_sync.table_altered(changed);
+        PERFORM chatbot_sync.triggers_restored(changed);
     END LOOP;
 END
 $$;

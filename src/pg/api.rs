@@ -100,6 +100,7 @@ fn chatbot_cleanup(
 // As many as the table has columns for.
 #[allow(clippy::too_many_arguments)]
 #[pg_extern]
+#[search_path(pg_catalog, pg_temp)]
 fn chatbot_attach(
     relation: Option<Regclass>,
     source_type: Option<&str>,
@@ -133,6 +134,7 @@ fn chatbot_attach(
 }
 
 #[pg_extern]
+#[search_path(pg_catalog, pg_temp)]
 fn chatbot_attach_chatbots(
     relation: Option<Regclass>,
     id_column: default!(Option<Name>, "'id'"),
@@ -141,6 +143,7 @@ fn chatbot_attach_chatbots(
 }
 
 #[pg_extern]
+#[search_path(pg_catalog, pg_temp)]
 fn chatbot_detach(
     relation: Option<Regclass>,
     delete_embeddings: default!(Option<bool>, "false"),
@@ -206,6 +209,13 @@ fn chatbot_sync_queue_tell() -> Result<(), ErrorReport> {
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorReport> {
     Ok(host::altered(args::given("relation", relation)?.0)?)
+}
+
+/// What follows a trigger of ours that is made by hand; called by an event trigger.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.triggers_restored(relation regclass) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_triggers_restored(relation: Option<Regclass>) -> Result<(), ErrorReport> {
+    Ok(host::restored(args::given("relation", relation)?.0)?)
 }
 
 /// What follows when tables are gone; called by an event trigger.

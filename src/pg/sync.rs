@@ -205,7 +205,7 @@ impl Run<'_> {
         let began = Instant::now();
         let key = item.key;
         // Looked at without a lock first: most syncs of an application change nothing, and then nothing is written.
-        let seen = if item.fresh { None } else { source::read(&key, &item.metadata, false)? };
+        let seen = if item.fresh && item.enabled { None } else { source::read(&key, &item.metadata, false)? };
         if let Some(row) = seen.as_ref().filter(|row| row.synced && row.stands_as(&item) && self.unchanged(row, &item))
         {
             self.tell(key, Ok(Some(row.as_synced())));

@@ -325,7 +325,7 @@ pub fn attach_chatbots(relation: Option<Regclass>, id_column: Option<Name>) -> R
     let column = Column(chatbots.id_name, chatbots.id.number);
     let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
     let _own = OwnDdl::new();
-    store::make_chatbots_triggers(&relation.name, &argument)
+    store::make_chatbots_triggers(&relation.name, &argument, |_| true)
 }
 
 /// After somebody changed a table: columns that were renamed keep their meaning, those that are gone lose it, and every
@@ -347,6 +347,42 @@ pub fn altered(oid: pg_sys::Oid) -> Result<()> {
     Ok(())
 }
 
+/// After somebody made triggers of ours, as a restore does, one after the other: their columns may have other numbers.
+pub fn restored(oid: pg_sys::Oid) -> Result<()> {
+    if OWN_DDL.get() {
+        return Ok(());
+    }
+    let _own = OwnDdl::new();
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
+    let mut changed = Vec::new();
+    for before in store::arguments(oid)? {
+        let before = Host::parse(&before)?;
+        let mut host = before.clone();
+        number(&mut host.columns, &relation.name, opened.0)?;
+        if host != before {
+            changed.push(host);
+        }
+    }
+    let mut chatbots = store::chatbots_triggers(oid)?;
+    for (_, argument) in &mut chatbots {
+        let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
+        renumber(&mut column, descriptor);
+        *argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
+    }
+    drop(opened);
+    for host in changed {
+        let states = store::trigger_states(host.host)?;
+        store::remake_triggers(oid, &relation.name, host.host, &host.argument()?)?;
+        store::restore_states(states)?;
+    }
+    for (made, argument) in chatbots {
+        store::make_chatbots_triggers(&relation.name, &argument, |name| name == made)?;
+    }
+    Ok(())
+}
+
 fn follow_chatbots(oid: pg_sys::Oid, name: &str, argument: &str) -> Result<()> {
     let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
     let before = column.clone();
@@ -359,7 +395,7 @@ fn follow_chatbots(oid: pg_sys::Oid, name: &str, argument: &str) -> Result<()> {
         store::drop_chatbots_triggers(oid, name).map(drop)
     } else if column != before {
         let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
-        store::make_chatbots_triggers(name, &argument)
+        store::make_chatbots_triggers(name, &argument, |_| true)
     } else {
         Ok(())
     }

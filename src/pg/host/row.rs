@@ -11,6 +11,8 @@ use crate::pg::jsonb::Jsonb;
 pub struct Attribute {
     /// From 1.
     pub number: i16,
+    /// Its type.
+    pub of_type: pg_sys::Oid,
     /// Its type; of a domain the one below.
     pub base: pg_sys::Oid,
     /// The longest text, where the column has a limit.
@@ -19,6 +21,8 @@ pub struct Attribute {
     pub nullable: bool,
     /// Whether its value follows from others.
     pub generated: bool,
+    /// Whether its type may have constraints of its own.
+    pub domain: bool,
     by_value: bool,
     length: i16,
 }
@@ -34,10 +38,12 @@ impl Attribute {
         let header = i32::try_from(pg_sys::VARHDRSZ).unwrap_or(4);
         Some(Self {
             number: column.attnum,
+            of_type: column.atttypid,
             base,
             longest: (base == pg_sys::VARCHAROID && column.atttypmod >= header).then(|| column.atttypmod - header),
             nullable: !column.attnotnull,
             generated: column.attgenerated != 0,
+            domain: base != column.atttypid,
             by_value: column.attbyval,
             length: column.attlen,
         })

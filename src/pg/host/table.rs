@@ -177,6 +177,9 @@ impl Table {
                 let got = format!("character varying({})", found.longest.unwrap_or_default());
                 return Err(wrong(got, format!("character varying({LONGEST_STATUS}) or longer")));
             }
+            if role == "error_column" && !found.nullable {
+                return Err(wrong("NOT NULL".to_owned(), "nullable".to_owned()));
+            }
             if role == "id_column" && found.nullable {
                 return Err(wrong("nullable".to_owned(), "NOT NULL".to_owned()));
             }
@@ -257,7 +260,9 @@ impl Table {
         }
         // A type of the user's may have a cast to json of the user's.
         let _owner = ActingAs::new(self.relation.owner, Restriction::Maintenance);
-        args::metadata(Some(store::metadata(row.composite(), self.relation.row_type, &self.host.columns.metadata)?))
+        let shape: Vec<(i16, u32)> = self.metadata.iter().map(|a| (a.number, a.of_type.to_u32())).collect();
+        let columns = &self.host.columns.metadata;
+        args::metadata(Some(store::metadata(row.composite(), self.relation.row_type, columns, &shape)?))
     }
 }
 
@@ -266,9 +271,17 @@ fn watch() {
     unsafe extern "C-unwind" fn forget(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
         KNOWN.with_borrow_mut(HashMap::clear);
     }
+    #[pgrx::pg_guard]
+    unsafe extern "C-unwind" fn renamed(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+        KNOWN.with_borrow_mut(HashMap::clear);
+    }
     thread_local!(static WATCHING: Cell<bool> = const { Cell::new(false) });
     if !WATCHING.replace(true) {
-        // SAFETY: the callback only clears a map of this thread, which nobody borrows while a catalog is read.
-        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::null()) };
+        // SAFETY: the callbacks only clear a map of this thread, which nobody borrows while a catalog is read.
+        unsafe {
+            pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::null());
+            let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID.cast_signed();
+            pg_sys::CacheRegisterSyscacheCallback(schemas, Some(renamed), pg_sys::Datum::null());
+        }
     }
 }

@@ -19,16 +19,19 @@ use crate::pg::{report, sync, worker};
 const SLICE: usize = 10_000;
 
 thread_local! {
-    static WRITING_BACK: Cell<bool> = const { Cell::new(false) };
+    static WRITING_BACK: Cell<u32> = const { Cell::new(0) };
 }
 
-/// While this lives our triggers take no notice: the rows are told what is known already.
-pub struct WritingBack(bool);
+/// Other triggers may write while rows are told; what those change is seen, but only so deep are rows told of it.
+const DEEPEST: u32 = 3;
+
+/// While this lives, a status that is written asks for nothing: the rows are told what is known already.
+pub struct WritingBack(u32);
 
 impl WritingBack {
     /// From now on.
     pub fn new() -> Self {
-        Self(WRITING_BACK.replace(true))
+        Self(WRITING_BACK.replace(WRITING_BACK.get() + 1))
     }
 }
 
@@ -55,7 +58,7 @@ macro_rules! trigger_functions {
             let done = unsafe {
                 let context = (*call).context;
                 if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-                    Err(Error::invalid("the caller", "a statement", "a trigger that chatbot_attach() made"))
+                    Err(stranger("a statement"))
                 } else {
                     $body(&*context.cast::<pg_sys::TriggerData>())
                 }
@@ -72,6 +75,21 @@ trigger_functions! {
     chatbot_sync_chatbots_deleted, pg_finfo_chatbot_sync_chatbots_deleted, chatbots_deleted;
 }
 
+/// Who may call the functions here.
+fn stranger(got: &str) -> Error {
+    Error::invalid("the caller", got, "a trigger that chatbot_attach() or chatbot_attach_chatbots() made")
+}
+
+/// Fails for a trigger that somebody else made, which may fire when there is nothing of what is needed.
+fn fires(data: &pg_sys::TriggerData, when: u32, for_what: &[(u32, bool)]) -> Result<()> {
+    let timing = data.tg_event & (pg_sys::TRIGGER_EVENT_TIMINGMASK | pg_sys::TRIGGER_EVENT_ROW);
+    if timing == when && for_what.contains(&(operation(data), true)) {
+        Ok(())
+    } else {
+        Err(stranger("a trigger of another kind"))
+    }
+}
+
 const NOTHING: Result<pg_sys::Datum> = Ok(pg_sys::Datum::null());
 
 fn operation(data: &pg_sys::TriggerData) -> u32 {
@@ -80,18 +98,19 @@ fn operation(data: &pg_sys::TriggerData) -> u32 {
 
 /// AFTER a statement: its rows become sources.
 unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
-    if WRITING_BACK.get() {
-        return NOTHING;
-    }
+    let (old, new) = (!data.tg_oldtable.is_null(), !data.tg_newtable.is_null());
+    let for_what = [
+        (pg_sys::TRIGGER_EVENT_INSERT, new),
+        (pg_sys::TRIGGER_EVENT_UPDATE, old && new),
+        (pg_sys::TRIGGER_EVENT_DELETE, old),
+    ];
+    fires(data, pg_sys::TRIGGER_EVENT_AFTER, &for_what)?;
     // SAFETY: the trigger runs, and its transition tables live as long, with rows of the relation's descriptor.
     let (table, rows) = unsafe {
         let descriptor = (*data.tg_relation).rd_att;
         (Table::of(data)?, move |store| Rows::new(store, descriptor))
     };
     let later = table.host.mode == Mode::Async;
-    if later {
-        worker::wake_at_commit();
-    }
     match operation(data) {
         pg_sys::TRIGGER_EVENT_INSERT if later => {
             enqueue(&table, rows(data.tg_newtable), |_| true, true, HashMap::new())?
@@ -105,7 +124,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
             let changes = Changes::between(&table, rows(data.tg_oldtable), rows(data.tg_newtable))?;
             if later {
                 let gone: Vec<_> = changes.gone.iter().map(|&key| (key, None)).collect();
-                job::insert_changed(table.host.host, priority(gone.len()), &gone)?;
+                insert_jobs(&table, &gone)?;
                 let from = changes.moved.into_iter().map(|(from, to)| (to, from)).collect();
                 let mut wanted = changes.upserts.into_iter().peekable();
                 enqueue(&table, rows(data.tg_newtable), |at| wanted.next_if_eq(&at).is_some(), false, from)?;
@@ -126,6 +145,14 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
 fn priority(rows: usize) -> i32 {
     const FEW: usize = 20;
     i32::from(rows <= FEW)
+}
+
+fn insert_jobs(table: &Table, changed: &[(SourceKey, Option<SourceKey>)]) -> Result<()> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    worker::wake_at_commit();
+    job::insert_changed(table.host.host, priority(changed.len()), changed)
 }
 
 /// Rows wait to be looked at. Only rows are made, none is touched that somebody else may hold.
@@ -154,14 +181,16 @@ fn enqueue(
             if fresh {
                 source::insert_all_waiting(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
             }
-            if !changed.is_empty() {
-                job::insert_changed(table.host.host, priority(changed.len()), &std::mem::take(&mut changed))?;
-            }
+            insert_jobs(table, &std::mem::take(&mut changed))?;
         }
         if row.is_none() {
             return Ok(());
         }
     }
+}
+
+fn asks_again(table: &Table, old: Row, new: Row) -> bool {
+    WRITING_BACK.get() == 0 && table.asks_again(old, new)
 }
 
 fn delete(table: &Table, mut rows: Rows) -> Result<()> {
@@ -198,7 +227,7 @@ impl Changes {
             match (old.next(), new.next()) {
                 (None, None) => break,
                 (Some(before), Some(after)) => {
-                    if table.differs(before, after) || table.asks_again(before, after) {
+                    if table.differs(before, after) || asks_again(table, before, after) {
                         changes.upserts.push(at);
                         let (before, after) = (table.key(before)?, table.key(after)?);
                         if before != after {
@@ -258,7 +287,7 @@ fn upsert(table: &Table, mut rows: Rows, mut wanted: impl FnMut(usize) -> bool, 
 pub struct Told<'a> {
     table: &'a Table,
     shown: RefCell<HashMap<SourceKey, State>>,
-    wrong: RefCell<Vec<(i64, State)>>,
+    wrong: RefCell<Vec<(SourceKey, State)>>,
 }
 
 impl<'a> Told<'a> {
@@ -301,14 +330,14 @@ impl<'a> Told<'a> {
             || processed.is_some() && shown.processed != should.processed
             || error.is_some() && shown.error != should.error;
         if differs {
-            self.wrong.borrow_mut().push((key.source_id, should));
+            self.wrong.borrow_mut().push((key, should));
         }
     }
 
     /// Corrects the rows.
     pub fn write_back(self, restriction: Restriction) -> Result<()> {
         let wrong = self.wrong.into_inner();
-        if wrong.is_empty() {
+        if wrong.is_empty() || WRITING_BACK.get() >= DEEPEST {
             return Ok(());
         }
         let _quiet = WritingBack::new();
@@ -319,22 +348,25 @@ impl<'a> Told<'a> {
 
 /// BEFORE a row is written: it says that it is synced, which the trigger after the statement makes true.
 unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+    let for_what = [(pg_sys::TRIGGER_EVENT_INSERT, true), (pg_sys::TRIGGER_EVENT_UPDATE, true)];
+    fires(data, pg_sys::TRIGGER_EVENT_BEFORE | pg_sys::TRIGGER_EVENT_ROW, &for_what)?;
     let inserted = operation(data) == pg_sys::TRIGGER_EVENT_INSERT;
     let tuple = if inserted { data.tg_trigtuple } else { data.tg_newtuple };
     let unchanged = Ok(tuple.into());
-    if WRITING_BACK.get() {
-        return unchanged;
-    }
     // SAFETY: the trigger runs; a row trigger's slots hold its rows.
     let (table, row, old) = unsafe {
         let row = Row::of(if inserted { data.tg_trigslot } else { data.tg_newslot });
         (Table::of(data)?, row, (!inserted).then(|| Row::of(data.tg_trigslot)))
     };
+    // What a domain allows is for the UPDATE to find out that tells the row.
+    if [table.status, table.processed, table.error].into_iter().flatten().any(|column| column.domain) {
+        return unchanged;
+    }
     let is_new = |column| old.is_none_or(|old| !old.same(row, column));
     let says = if row.integer(table.chatbot).is_none() {
         None
     } else if table.is_enabled(row) {
-        let asked = old.is_none_or(|old| table.differs(old, row) || table.asks_again(old, row));
+        let asked = old.is_none_or(|old| table.differs(old, row) || asks_again(&table, old, row));
         asked.then(if table.host.mode == Mode::Async { State::pending } else { State::synced })
     } else {
         is_new(table.content).then(State::pending)
@@ -383,6 +415,7 @@ unsafe fn with_state(
 
 /// BEFORE a table is emptied.
 unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+    fires(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     // SAFETY: the trigger runs.
     let table = unsafe { Table::of(data)? };
     if !table.host.partition {
@@ -408,6 +441,12 @@ pub fn source_keys(table: &Table) -> Result<Vec<SourceKey>> {
 
 /// AFTER chatbots are deleted, or BEFORE their table is emptied: nothing of them stays.
 unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+    if operation(data) == pg_sys::TRIGGER_EVENT_DELETE {
+        let old = !data.tg_oldtable.is_null();
+        fires(data, pg_sys::TRIGGER_EVENT_AFTER, &[(pg_sys::TRIGGER_EVENT_DELETE, old)])?;
+    } else {
+        fires(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
+    }
     // SAFETY: the trigger runs, and its transition table lives as long.
     let ids = unsafe {
         let chatbots = super::Chatbots::of(data)?;

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use pgrx::datum::DatumWithOid;
 use pgrx::{Spi, pg_sys};
 
+use super::source::SourceKey;
 use super::{Mode, one, run, write};
 use crate::error::Result;
 use crate::host::{Column, Columns};
@@ -12,9 +13,11 @@ use crate::pg::host::State;
 use crate::pg::jsonb::Jsonb;
 
 /// Our triggers on tables that were attached, and on their partitions: relation, name, host, argument as jsonb.
+/// The CASE keeps the planner from reading arguments before it knows whose they are.
 const TRIGGERS: &str = "(SELECT t.tgrelid AS relation, t.tgname AS name, t.tgenabled AS enabled,
-        (pg_catalog.convert_from(pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1),
-            pg_catalog.getdatabaseencoding()))::jsonb AS argument
+        CASE WHEN p.oid = t.tgfoid THEN (pg_catalog.convert_from(
+            pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()))::jsonb
+        END AS argument
     FROM pg_catalog.pg_trigger t
     JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
     WHERE p.pronamespace = 'chatbot_sync'::pg_catalog.regnamespace AND t.tgnargs = 1 AND NOT t.tgisinternal
@@ -142,29 +145,59 @@ pub fn has_triggers(oid: pg_sys::Oid, host: i32) -> Result<bool> {
 
 /// Makes the triggers of one relation, or makes them anew.
 pub fn make_triggers(relation: &str, host: i32, argument: &str, status: bool) -> Result<()> {
-    let argument = literal(argument);
-    let statement = |name, event, tables| {
-        execute(&format!(
-            "CREATE OR REPLACE TRIGGER chatbot_sync_{host}_{name} AFTER {event} ON {relation} REFERENCING {tables}
-            FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.host_changed({argument})"
-        ))
-    };
-    statement("insert", "INSERT", "NEW TABLE AS new_rows")?;
-    statement("update", "UPDATE", "OLD TABLE AS old_rows NEW TABLE AS new_rows")?;
-    statement("delete", "DELETE", "OLD TABLE AS old_rows")?;
-    execute(&format!(
-        "CREATE OR REPLACE TRIGGER chatbot_sync_{host}_truncate BEFORE TRUNCATE ON {relation}
-        FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.host_truncated({argument})"
-    ))?;
-    // Triggers fire in the order of their names: this one sees what others made of the row.
-    let name = format!("zz_chatbot_sync_{host}_status");
-    if !status {
-        return execute(&format!("DROP TRIGGER IF EXISTS {name} ON {relation}"));
+    for (name, definition) in definitions(relation, host, argument) {
+        // Triggers fire in the order of their names: this one sees what others made of the row.
+        if name.starts_with("zz_") && !status {
+            execute(&format!("DROP TRIGGER IF EXISTS {name} ON {relation}"))?;
+        } else {
+            execute(&definition)?;
+        }
     }
-    execute(&format!(
-        "CREATE OR REPLACE TRIGGER {name} BEFORE INSERT OR UPDATE ON {relation}
-        FOR EACH ROW EXECUTE FUNCTION chatbot_sync.host_status({argument})"
-    ))
+    Ok(())
+}
+
+/// Makes those triggers of one relation anew that it has.
+pub fn remake_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str) -> Result<()> {
+    let sql = format!("SELECT name::text FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2");
+    let there: Vec<String> =
+        run(&sql, &[oid.into(), host.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())?;
+    definitions(relation, host, argument)
+        .into_iter()
+        .filter(|(name, _)| there.contains(name))
+        .try_for_each(|(_, definition)| execute(&definition))
+}
+
+/// What triggers of ours on one relation were told, each once.
+pub fn arguments(oid: pg_sys::Oid) -> Result<Vec<String>> {
+    let sql = format!("SELECT DISTINCT argument::text FROM {TRIGGERS} AS t WHERE relation = $1");
+    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+}
+
+fn definitions(relation: &str, host: i32, argument: &str) -> [(String, String); 5] {
+    let argument = literal(argument);
+    let make = |name: String, when: &str, rest: &str| {
+        let sql = format!("CREATE OR REPLACE TRIGGER {name} {when} ON {relation} {rest}({argument})");
+        (name, sql)
+    };
+    let after = |event: &str, tables: &str| {
+        let changed = format!("REFERENCING {tables} FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.host_changed");
+        make(format!("chatbot_sync_{host}_{}", event.to_lowercase()), &format!("AFTER {event}"), &changed)
+    };
+    [
+        after("INSERT", "NEW TABLE AS new_rows"),
+        after("UPDATE", "OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+        after("DELETE", "OLD TABLE AS old_rows"),
+        make(
+            format!("chatbot_sync_{host}_truncate"),
+            "BEFORE TRUNCATE",
+            "FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.host_truncated",
+        ),
+        make(
+            format!("zz_chatbot_sync_{host}_status"),
+            "BEFORE INSERT OR UPDATE",
+            "FOR EACH ROW EXECUTE FUNCTION chatbot_sync.host_status",
+        ),
+    ]
 }
 
 /// Triggers that are not simply on: (name, relation, state).
@@ -220,17 +253,27 @@ pub fn drop_triggers_of(oid: pg_sys::Oid, host: i32) -> Result<()> {
 const CHATBOTS: &str = "FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
     WHERE p.pronamespace = 'chatbot_sync'::pg_catalog.regnamespace AND p.proname = 'chatbots_deleted' AND t.tgrelid = $1";
 
-/// Makes the triggers of a table of chatbots, or makes them anew.
-pub fn make_chatbots_triggers(relation: &str, argument: &str) -> Result<()> {
+/// Makes the triggers of a table of chatbots, or makes them anew: those for which `wanted`, by their names.
+pub fn make_chatbots_triggers(relation: &str, argument: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let argument = literal(argument);
-    execute(&format!(
-        "CREATE OR REPLACE TRIGGER chatbot_sync_chatbots_delete AFTER DELETE ON {relation} REFERENCING OLD TABLE AS old_rows
-        FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.chatbots_deleted({argument})"
-    ))?;
-    execute(&format!(
-        "CREATE OR REPLACE TRIGGER chatbot_sync_chatbots_truncate BEFORE TRUNCATE ON {relation}
-        FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.chatbots_deleted({argument})"
-    ))
+    let make = |name: &str, when: &str, tables: &str| match wanted(name) {
+        false => Ok(()),
+        true => execute(&format!(
+            "CREATE OR REPLACE TRIGGER {name} {when} ON {relation} {tables}
+            FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.chatbots_deleted({argument})"
+        )),
+    };
+    make("chatbot_sync_chatbots_delete", "AFTER DELETE", "REFERENCING OLD TABLE AS old_rows")?;
+    make("chatbot_sync_chatbots_truncate", "BEFORE TRUNCATE", "")
+}
+
+/// The triggers of a table of chatbots, and what is said of it: (name, argument).
+pub fn chatbots_triggers(oid: pg_sys::Oid) -> Result<Vec<(String, String)>> {
+    let sql = format!(
+        "SELECT t.tgname::text, pg_catalog.convert_from(
+            pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()) {CHATBOTS}"
+    );
+    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
 }
 
 /// Whether a table is one of chatbots.
@@ -330,11 +373,15 @@ pub fn rows_by_id(relation: &str, columns: &Columns, ids: Vec<i64>, lock: bool) 
     })
 }
 
-/// The metadata of a row that is given as a composite value of this type.
-pub fn metadata(row: pg_sys::Datum, row_type: pg_sys::Oid, columns: &[Column]) -> Result<Jsonb> {
+/// The metadata of a row that is given as a composite value of this type, in which its columns have these numbers and
+/// types.
+pub fn metadata(row: pg_sys::Datum, row_type: pg_sys::Oid, columns: &[Column], shape: &[(i16, u32)]) -> Result<Jsonb> {
+    // A kept plan of a composite value does not notice that its type changes: another shape is another statement.
     // SAFETY: the value is of this type, says the caller, and lives as long as the call.
     let row = unsafe { DatumWithOid::new(Composite(row), row_type) };
-    run(&format!("SELECT {}", object("($1)", columns)), &[row], Mode::Read, |rows| one(rows.first().get_one()))
+    run(&format!("SELECT {} /* {shape:?} */", object("($1)", columns)), &[row], Mode::Read, |rows| {
+        one(rows.first().get_one())
+    })
 }
 
 /// A value that is a Datum already.
@@ -350,8 +397,8 @@ impl pgrx::IntoDatum for Composite {
     }
 }
 
-/// Tells rows what became of them: (id, state). Texts that are too long for their column are cut.
-pub fn write_back(relation: &str, columns: &Columns, told: Vec<(i64, State)>) -> Result<()> {
+/// Tells rows what became of them. Texts that are too long for their column are cut.
+pub fn write_back(relation: &str, columns: &Columns, told: Vec<(SourceKey, State)>) -> Result<()> {
     let types = |Column(name, _): &Column| {
         let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
             WHERE attrelid = $1::pg_catalog.regclass AND attname = $2";
@@ -365,16 +412,20 @@ pub fn write_back(relation: &str, columns: &Columns, told: Vec<(i64, State)>) ->
     }
     let sql = format!(
         "UPDATE {relation} AS t SET {}
-        FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::text[]) AS w (id, status, processed, error)
-        WHERE t.{} = w.id",
+        FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::text[])
+            AS w (id, chatbot, status, processed, error)
+        WHERE t.{} = w.id AND t.{} = w.chatbot",
         sets.join(", "),
-        quoted(&columns.id.0)
+        quoted(&columns.id.0),
+        quoted(&columns.chatbot.0)
     );
-    let (ids, states): (Vec<i64>, Vec<State>) = told.into_iter().unzip();
+    let (keys, states): (Vec<SourceKey>, Vec<State>) = told.into_iter().unzip();
+    let ids: Vec<i64> = keys.iter().map(|key| key.source_id).collect();
+    let chatbots: Vec<i64> = keys.iter().map(|key| key.chatbot_id).collect();
     let statuses: Vec<Option<String>> = states.iter().map(|s| s.status.clone()).collect();
     let processed: Vec<Option<bool>> = states.iter().map(|s| s.processed).collect();
     let errors: Vec<Option<String>> = states.into_iter().map(|s| s.error).collect();
-    write(&sql, &[ids.into(), statuses.into(), processed.into(), errors.into()]).map(drop)
+    write(&sql, &[ids.into(), chatbots.into(), statuses.into(), processed.into(), errors.into()]).map(drop)
 }
 
 /// Tells all rows that belong to a chatbot that they wait.

@@ -272,7 +272,7 @@ pub fn insert_pending(item: &Item) -> Result<()> {
     write(sql, &item.key.args_and(standing)).map(drop)
 }
 
-/// Says of a source why it has not what it should have. Its vectors stay as they are.
+/// Says of a source why it has not what it should have. Its vectors stay as they are, and are found as the source is.
 pub fn mark_failed(item: &Item, failed: &Failed) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s
             (chatbot_id, source_type, source_id, metadata, enabled, host, error_code, error, status, attempts)
@@ -286,7 +286,10 @@ pub fn mark_failed(item: &Item, failed: &Failed) -> Result<()> {
         failed.code.clone().into(),
         failed.message.clone().into(),
     ];
-    write(sql, &item.key.args_and(args)).map(drop)
+    write(sql, &item.key.args_and(args))?;
+    let sql = "UPDATE chatbot_sync.embedding SET enabled = $4
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND enabled <> $4";
+    write(sql, &item.key.args_and([item.enabled.into()])).map(drop)
 }
 
 /// Says of a source that is embedded by the queue why it has not what it should have: it is tried again then, or not by
@@ -556,9 +559,17 @@ pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)
     let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
         SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
         FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
-        ON CONFLICT (chatbot_id, source_type, source_id) DO UPDATE SET host = $2, status = 'pending'
+        ON CONFLICT (chatbot_id, source_type, source_id)
+            DO UPDATE SET host = $2, status = 'pending', enabled = EXCLUDED.enabled
         WHERE s.host IS DISTINCT FROM $2";
-    write(sql, &row_args(source_type, host, rows))
+    let standing = "UPDATE chatbot_sync.embedding e SET enabled = s.enabled FROM chatbot_sync.source s
+        WHERE s.host = $1 AND e.enabled <> s.enabled
+            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
+    let new = write(sql, &row_args(source_type, host, rows))?;
+    if new > 0 {
+        write(standing, &[host.into()])?;
+    }
+    Ok(new)
 }
 
 /// Sources that are new and wait. Those that are there already are not touched.
