@@ -49,7 +49,7 @@ fn bad_input_is_taken_or_changes_something() {
         ("chatbot_search(1, 'x', metadata_filter => '3')", "22023", "metadata_filter is a number, expected an object"),
         ("chatbot_search(1, 'x', min_similarity => 'NaN')", "22023", "min_similarity is NaN, expected -1 to 1"),
         ("chatbot_search(1, 'x', min_similarity => 2)", "22023", "min_similarity is 2, expected -1 to 1"),
-        ("chatbot_search(1, 'x', mode => 'fast')", "22023", "mode is \"fast\", expected one of vector"),
+        ("chatbot_search(1, 'x', mode => 'fast')", "22023", "mode is \"fast\", expected one of hybrid, vector, text"),
         ("chatbot_session_open(NULL)", "22004", "chatbot_id is NULL"),
         ("chatbot_session_open(1, '\"x\"')", "22023", "metadata is a string, expected an object"),
         ("chatbot_session_messages(NULL)", "22004", "session_id is NULL"),

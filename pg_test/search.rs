@@ -26,7 +26,7 @@ fn the_nearest_chunk_is_not_the_first() {
     let found = column::<i64>(&mut app, sql);
     assert_eq!((found[0], found.len()), (1, 4));
     let sql = "SELECT bool_and(similarity <= before AND score = similarity) FROM
-        (SELECT similarity, score, lag(similarity, 1, 1.01::real) OVER () AS before FROM chatbot_search(1, 'opening hours')) AS s";
+        (SELECT similarity, score, lag(similarity, 1, 1.01::real) OVER () AS before FROM chatbot_search(1, 'opening hours', mode => 'vector')) AS s";
     assert!(one::<bool>(&mut app, sql));
     let sql = "SELECT source_id FROM chatbot_search(1, 'opening hours', 1)";
     assert_eq!(column::<i64>(&mut app, sql), [2]);
@@ -94,4 +94,100 @@ fn an_empty_database_has_answers_or_errors() {
     let db = Db::new();
     let mut reader = db.session("reader");
     assert_eq!(one::<i64>(&mut reader, "SELECT count(*) FROM chatbot_search(1, 'refunds')"), 0);
+}
+
+/// The sources of the answers, best first.
+fn answers(client: &mut postgres::Client, query: &str, rest: &str) -> Vec<i64> {
+    column(client, &format!("SELECT source_id FROM chatbot_search(1, $q${query}$q${rest})"))
+}
+
+#[test]
+fn a_code_or_a_name_is_not_found() {
+    let db = Db::new();
+    let app = &mut db.session("app");
+    for (id, text) in [
+        (1, "If the display shows E-4711, switch the machine off and on again."),
+        (2, "If the display shows E-4712, call the service."),
+        (3, "Order number 2024/0815 was sent to Mr. Quux."),
+        (4, "Switch the machine off before you open the display."),
+    ] {
+        app.execute("SELECT chatbot_embed_source(1, 'document', $1, $2)", &[&i64::from(id), &text]).unwrap();
+    }
+    for mode in ["hybrid", "text"] {
+        for (query, best) in [("E-4711", 1), ("4712", 2), ("error e-4712?", 2), ("Quux", 3), ("order 0815", 3)] {
+            assert_eq!(answers(app, query, &format!(", 5, mode => '{mode}'"))[0], best, "{mode} {query}");
+        }
+    }
+    // Words that are in all count for little, those that are in none for nothing.
+    assert_eq!(answers(app, "the display of the E-4711 zzz", "")[0], 1);
+    let scores = "SELECT similarity IS NULL AND score > 0 FROM chatbot_search(1, 'E-4711', 1, mode => 'text')";
+    assert!(one::<bool>(app, scores));
+    let fused = "SELECT abs(score - (0.6 * similarity + 0.4)) < 1e-6 FROM chatbot_search(1, 'E-4711', 1)";
+    assert!(one::<bool>(app, fused));
+}
+
+#[test]
+fn a_query_is_no_query() {
+    let db = Db::new();
+    let mut app = shop(&db);
+    let strange = ["'", r"\", "a & | !", ":*", "<->", r"refund's \'x", "((", "\u{1f389} '", "%_", "''", "0x -- /*"];
+    for query in strange {
+        for mode in ["hybrid", "vector", "text"] {
+            answers(&mut app, query, &format!(", mode => '{mode}'"));
+        }
+    }
+    answers(&mut app, &"word ".repeat(50_000), "");
+    assert_eq!(answers(&mut app, "", ", mode => 'text'"), [0i64; 0]);
+}
+
+#[test]
+fn words_are_not_those_of_the_language() {
+    let db = Db::new();
+    let mut app = shop(&db);
+    let text = |app: &mut postgres::Client, query: &str| answers(app, query, ", mode => 'text'");
+    // The sources say "en" and "fr".
+    assert_eq!(text(&mut app, "refund parcels"), [1]);
+    assert_eq!(text(&mut app, "rembourser"), [4]);
+    // Another language: the words are read anew, nothing is embedded.
+    let german = r#"SELECT embeddings_reused FROM chatbot_embed_source(1, 'document', 1,
+        'Refunds are paid within ten days of the parcel''s return.', '{"lang": "xx"}')"#;
+    assert_eq!(one::<i32>(&mut app, german), 1);
+    assert_eq!(text(&mut app, "refund"), [0i64; 0]);
+    assert_eq!(text(&mut app, "refunds"), [1]);
+    app.batch_execute("SET chatbot_sync.text_search_config = 'english'").unwrap();
+    app.batch_execute("SELECT chatbot_embed_source(1, 'document', 7, 'Vouchers expire.')").unwrap();
+    assert_eq!(text(&mut app, "expiring voucher"), [7]);
+    app.batch_execute("SET chatbot_sync.text_search_config = 'klingon'").unwrap();
+    let refused = super::harness::failure(&mut app, "SELECT chatbot_embed_source(1, 'document', 8, 'x')");
+    assert_eq!(refused.code, "22023");
+}
+
+#[test]
+fn all_answers_are_of_one_source() {
+    let db = Db::new();
+    let mut app = db.session("app");
+    app.execute("SELECT chatbot_embed_source(1, 'document', 1, $1)", &[&super::harness::prose(300)]).unwrap();
+    app.batch_execute("SELECT chatbot_embed_source(1, 'document', 2, 'A short text about a number.')").unwrap();
+    let found = answers(&mut app, "Which sentence tells about number 370?", ", 10, mode => 'text'");
+    assert!(found.iter().filter(|id| **id == 1).count() >= 9);
+    app.batch_execute("SET chatbot_sync.max_results_per_source = 2").unwrap();
+    let mut found = answers(&mut app, "Which sentence tells about the number?", ", 10");
+    found.sort_unstable();
+    assert_eq!(found, [1, 1, 2]);
+}
+
+#[test]
+fn a_filter_lets_a_word_through() {
+    let db = Db::new();
+    let mut app = shop(&db);
+    for mode in ["hybrid", "text"] {
+        let with = |app: &mut postgres::Client, rest: &str| {
+            answers(app, "refunds remboursement moon", &format!(", mode => '{mode}', {rest}"))
+        };
+        assert!(with(&mut app, "source_types => '{link}'").iter().all(|id| [3, 4].contains(id)));
+        assert_eq!(with(&mut app, r#"metadata_filter => '{"lang": "fr"}'"#), [4]);
+    }
+    assert_eq!(answers(&mut app, "refunds", ", min_similarity => 0.3"), [1]);
+    // A word of another chatbot is none of this one's.
+    assert_eq!(answers(&mut app, "year", ", mode => 'text'"), [0i64; 0]);
 }

@@ -34,6 +34,7 @@ COMMENT ON COLUMN chatbot_sync.source.next_attempt_at IS 'Not tried before; NULL
 COMMENT ON COLUMN chatbot_sync.source.truncated IS 'The content went on after chatbot_sync.max_chunks chunks: the rest is not searched.';
 COMMENT ON COLUMN chatbot_sync.source.host IS 'The host table that it comes from, as in chatbot_sync.host_table; NULL for one that chatbot_embed_source() was given.';
 COMMENT ON COLUMN chatbot_sync.source.enabled IS 'Whether searches find it.';
+COMMENT ON COLUMN chatbot_sync.source.text_search_configs IS 'The text search configurations that its words were read with.';
 COMMENT ON COLUMN chatbot_sync.source.content_hash IS 'sha256(convert_to(content, ''UTF8'')) of what the vectors were made from.';
 COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with, and how the content was read (1: HTML, 2: translated).';
 
@@ -43,6 +44,7 @@ COMMENT ON COLUMN chatbot_sync.embedding.chunk_index IS 'Place in the source, fr
 COMMENT ON COLUMN chatbot_sync.embedding.start_offset IS 'First character in the source, from 0.';
 COMMENT ON COLUMN chatbot_sync.embedding.end_offset IS 'The character after the last.';
 COMMENT ON COLUMN chatbot_sync.embedding.enabled IS 'Whether searches find it.';
+COMMENT ON COLUMN chatbot_sync.embedding.words IS 'The words of the text, for searches by words.';
 COMMENT ON COLUMN chatbot_sync.embedding.lang IS 'Its language, where the source''s content is translated.';
 COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata, and lang where the content is translated.';
 
@@ -65,7 +67,7 @@ COMMENT ON FUNCTION chatbot_cleanup IS 'Forgets everything about a chatbot: sour
 COMMENT ON FUNCTION chatbot_set_model IS 'Chooses the model that vectors are made with.';
 COMMENT ON FUNCTION chatbot_embed IS 'The vector of a text, as a document or as a query.';
 COMMENT ON FUNCTION chatbot_chunk IS 'How a text is cut into chunks.';
-COMMENT ON FUNCTION chatbot_search IS 'The chunks of a chatbot that are nearest to a query in meaning.';
+COMMENT ON FUNCTION chatbot_search IS 'The chunks of a chatbot that answer a query best, by meaning, by words, or both.';
 COMMENT ON FUNCTION chatbot_session_open IS 'Opens a conversation with a chatbot.';
 COMMENT ON FUNCTION chatbot_session_add_message IS 'Adds a message to a conversation.';
 COMMENT ON FUNCTION chatbot_session_messages IS 'The messages of a conversation, oldest first; with max_messages the latest ones.';

@@ -7,6 +7,7 @@
 //! - [`content`]: what an application stores, and the texts in it
 //! - [`diff`]: old chunks and new chunks in, keep or embed or drop out
 //! - [`error`]: what can go wrong
+//! - [`fulltext`]: BM25, and its fusion with similarities
 //! - [`host`]: what a table of the application's is to us
 //! - [`provider`]: where embeddings come from
 //! - [`retry`]: how long to wait
@@ -20,6 +21,7 @@ pub mod chunk;
 pub mod content;
 pub mod diff;
 pub mod error;
+pub mod fulltext;
 pub mod host;
 pub mod provider;
 pub mod retry;

@@ -65,6 +65,11 @@ impl Content {
         &self.hash
     }
 
+    /// Whether it has texts in several languages.
+    pub fn is_translated(&self) -> bool {
+        self.translated
+    }
+
     /// A number for each way of reading.
     pub fn reading(&self) -> i32 {
         i32::from(self.format == Format::Html) + 2 * i32::from(self.translated)

@@ -335,7 +335,7 @@ fn chatbot_search(
     source_types: default!(Option<Vec<Option<String>>>, "NULL"),
     metadata_filter: default!(Option<Jsonb>, "NULL"),
     min_similarity: default!(Option<f32>, "NULL"),
-    mode: default!(Option<&str>, "'vector'"),
+    mode: default!(Option<&str>, "'hybrid'"),
 ) -> Result<
     TableIterator<
         'static,
@@ -344,7 +344,7 @@ fn chatbot_search(
             name!(source_id, i64),
             name!(chunk_index, i32),
             name!(content, String),
-            name!(similarity, f32),
+            name!(similarity, Option<f32>),
             name!(score, f32),
             name!(metadata, Jsonb),
         ),
@@ -353,12 +353,11 @@ fn chatbot_search(
 > {
     let question =
         search::Question { chatbot_id, query, max_results, source_types, metadata_filter, min_similarity, mode };
-    let found = search::search(question)?;
-    Ok(TableIterator::new(
-        found
-            .into_iter()
-            .map(|f| (f.source_type, f.source_id, f.chunk_index, f.content, f.similarity, f.similarity, f.metadata)),
-    ))
+    let row = |search::Answer { found: f, score }| {
+        let (source_type, source_id, _) = f.key;
+        (source_type, source_id, f.chunk_index, f.content, f.similarity, score, f.metadata)
+    };
+    Ok(TableIterator::new(search::search(question)?.into_iter().map(row)))
 }
 
 #[pg_extern]

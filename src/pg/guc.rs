@@ -23,6 +23,8 @@ static MAX_PARALLEL_REQUESTS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(3);
 static RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(64 << 20);
+static MAX_RESULTS_PER_SOURCE: GucSetting<i32> = GucSetting::<i32>::new(0);
+static TEXT_SEARCH_CONFIG: Text = Text::new(Some(c"simple"));
 static NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(60);
 static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static WORKERS_PER_DATABASE: GucSetting<i32> = GucSetting::<i32>::new(2);
@@ -164,6 +166,23 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::UNIT_BYTE,
     );
+    int(
+        c"chatbot_sync.max_results_per_source",
+        c"Most answers of a search that are chunks of one source.",
+        c"0: no limit.",
+        &MAX_RESULTS_PER_SOURCE,
+        0,
+        1000,
+        plain,
+    );
+    GucRegistry::define_string_guc(
+        c"chatbot_sync.text_search_config",
+        c"Text search configuration of sources that do not say their language.",
+        c"Takes effect on a source when it is embedded next.",
+        &TEXT_SEARCH_CONFIG,
+        GucContext::Userset,
+        plain,
+    );
     let of_workers = |name, short, long, setting, most, flags| {
         GucRegistry::define_int_guc(name, short, long, setting, 1, most, GucContext::Sighup, flags);
     };
@@ -253,6 +272,16 @@ pub fn max_parallel_requests() -> usize {
 /// Attempts at a request.
 pub fn max_attempts() -> u32 {
     u32::try_from(MAX_ATTEMPTS.get()).unwrap_or(1)
+}
+
+/// Most answers of one source; none: no limit.
+pub fn max_results_per_source() -> Option<usize> {
+    usize::try_from(MAX_RESULTS_PER_SOURCE.get()).ok().filter(|&most| most > 0)
+}
+
+/// The text search configuration of sources that do not say their language.
+pub fn text_search_config() -> String {
+    value(&TEXT_SEARCH_CONFIG).unwrap_or_else(|| "simple".to_owned())
 }
 
 /// How long the launcher sleeps at most.

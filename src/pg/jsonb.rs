@@ -29,6 +29,14 @@ impl Jsonb {
         self.0.starts_with('{')
     }
 
+    /// The text that an object has under a name.
+    pub fn text(&self, name: &str) -> Option<String> {
+        if !self.0.contains(name) {
+            return None;
+        }
+        serde_json::from_str::<serde_json::Value>(&self.0).ok()?.get(name)?.as_str().map(str::to_owned)
+    }
+
     /// What it is, for a message.
     pub fn kind(&self) -> &'static str {
         match self.0.bytes().next() {

@@ -1,15 +1,29 @@
-//! A question in words to the chunks that are nearest to it.
+//! A question in words to the chunks that answer it: near in meaning, with the same words, or both.
+
+use std::collections::HashMap;
 
 use super::jsonb::Jsonb;
-use super::store::model::active_model;
-use super::store::search::{Filter, Found, nearest};
-use super::{args, model};
+use super::store::model::{ActiveModel, active_model};
+use super::store::search::{self as store, ChunkKey, Filter, Found};
+use super::{args, guc, model};
 use crate::error::{Error, Result};
+use crate::fulltext::{bm25, fused};
 use crate::provider::InputType;
 
 /// How to search.
-pub const MODES: [&str; 1] = ["vector"];
+pub const MODES: [&str; 3] = ["hybrid", "vector", "text"];
 const MAX_RESULTS: i32 = 1000;
+/// Of each half as many are looked at for each answer, and at least so many: what is second in both may be the best.
+const CANDIDATES: i64 = 3;
+const LEAST_CANDIDATES: i64 = 50;
+
+/// An answer with its score.
+pub struct Answer {
+    /// The chunk.
+    pub found: Found,
+    /// What the answers are sorted by.
+    pub score: f32,
+}
 
 /// What is asked for, as SQL gives it.
 pub struct Question<'a> {
@@ -29,8 +43,8 @@ pub struct Question<'a> {
     pub mode: Option<&'a str>,
 }
 
-/// The nearest chunks, best first. Writes nothing.
-pub fn search(question: Question) -> Result<Vec<Found>> {
+/// The best chunks, best first. Writes nothing.
+pub fn search(question: Question) -> Result<Vec<Answer>> {
     let chatbot_id = args::id("chatbot_id", question.chatbot_id)?;
     let query = args::given("query", question.query)?;
     let limit = match args::given("max_results", question.max_results)? {
@@ -44,19 +58,103 @@ pub fn search(question: Question) -> Result<Vec<Found>> {
     if let Some(least) = question.min_similarity.filter(|s| !(-1.0..=1.0).contains(s)) {
         return Err(Error::invalid("min_similarity", least, "-1 to 1"));
     }
-    args::word("mode", question.mode, &MODES)?;
-
+    let mode = args::word("mode", question.mode, &MODES)?;
     let Some(active) = active_model()? else {
         return Ok(Vec::new());
     };
-    let vector = model::embed_one(&active.model, InputType::Query, query)?;
-    let filter = Filter {
-        chatbot_id,
-        source_types,
-        metadata: question.metadata_filter,
-        min_similarity: question.min_similarity,
+    let filter = Filter { chatbot_id, source_types, metadata: question.metadata_filter };
+    let wanted = match guc::max_results_per_source() {
+        // Some will be left out.
+        Some(_) => i64::from(MAX_RESULTS),
+        None => limit,
     };
-    nearest(filter, active.id, vector, limit)
+    let mut answers = match mode {
+        "text" => by_text(&filter, &active, query, wanted)?,
+        "vector" => by_vector(&filter, &active, query, wanted)?,
+        _ => by_both(&filter, &active, query, wanted)?,
+    };
+    if let Some(least) = question.min_similarity {
+        answers.retain(|answer| answer.found.similarity.is_some_and(|similarity| similarity >= least));
+    }
+    sort(&mut answers);
+    if let Some(most) = guc::max_results_per_source() {
+        let mut of_source: HashMap<(String, i64), usize> = HashMap::new();
+        answers.retain(|Answer { found, .. }| {
+            let count = of_source.entry((found.key.0.clone(), found.key.1)).or_default();
+            *count += 1;
+            *count <= most
+        });
+    }
+    answers.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(answers)
+}
+
+/// Best first; what is equal in the order of the sources and their texts.
+fn sort(answers: &mut [Answer]) {
+    answers.sort_by(|a, b| {
+        let place = |f: &Found| (f.key.0.clone(), f.key.1, f.chunk_index);
+        b.score.total_cmp(&a.score).then_with(|| place(&a.found).cmp(&place(&b.found)))
+    });
+}
+
+fn by_vector(filter: &Filter, active: &ActiveModel, query: &str, limit: i64) -> Result<Vec<Answer>> {
+    let vector = model::embed_one(&active.model, InputType::Query, query)?;
+    let found = store::nearest(filter, active.id, &vector, limit)?;
+    Ok(found.into_iter().map(|found| Answer { score: found.similarity.unwrap_or(0.0), found }).collect())
+}
+
+/// Needs no vector of the query, and asks no provider: it works where none answers.
+fn by_text(filter: &Filter, active: &ActiveModel, query: &str, limit: i64) -> Result<Vec<Answer>> {
+    let scores = text_scores(filter, active, query, limit)?;
+    let keys: Vec<ChunkKey> = scores.keys().cloned().collect();
+    let found = store::by_key(filter.chatbot_id, active.id, &keys, None)?;
+    Ok(found.into_iter().map(|found| Answer { score: real(scores[&found.key]), found }).collect())
+}
+
+fn by_both(filter: &Filter, active: &ActiveModel, query: &str, limit: i64) -> Result<Vec<Answer>> {
+    let candidates = (limit * CANDIDATES).clamp(LEAST_CANDIDATES, i64::from(MAX_RESULTS));
+    let vector = model::embed_one(&active.model, InputType::Query, query)?;
+    let scores = text_scores(filter, active, query, candidates)?;
+    let best = scores.values().copied().fold(0.0, f64::max);
+    let mut found = store::nearest(filter, active.id, &vector, candidates)?;
+    let near: std::collections::HashSet<ChunkKey> = found.iter().map(|f| f.key.clone()).collect();
+    let others: Vec<ChunkKey> = scores.keys().filter(|key| !near.contains(key)).cloned().collect();
+    if !others.is_empty() {
+        found.extend(store::by_key(filter.chatbot_id, active.id, &others, Some(&vector))?);
+    }
+    let answer = |found: Found| {
+        let text = scores.get(&found.key).copied().unwrap_or(0.0);
+        Answer { score: real(fused(f64::from(found.similarity.unwrap_or(0.0)), text, best)), found }
+    };
+    Ok(found.into_iter().map(answer).collect())
+}
+
+// SQL's real is what a score is.
+#[allow(clippy::cast_possible_truncation)]
+fn real(score: f64) -> f32 {
+    score as f32
+}
+
+/// The BM25 scores of the chunks with the query's words that have the highest.
+fn text_scores(filter: &Filter, active: &ActiveModel, query: &str, most: i64) -> Result<HashMap<ChunkKey, f64>> {
+    let words = store::query_words(filter.chatbot_id, query)?;
+    if words.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (matching, counts): (Vec<_>, Vec<_>) = store::matching(filter, active.id, &words)?
+        .into_iter()
+        .map(|matching| ((matching.key, matching.passes), matching.counts))
+        .unzip();
+    let scores = bm25(&counts, store::count(filter.chatbot_id, active.id)?);
+    let mut scored: Vec<(ChunkKey, f64)> = matching
+        .into_iter()
+        .zip(scores)
+        .filter(|((_, passes), _)| *passes)
+        .map(|((key, _), score)| (key, score))
+        .collect();
+    scored.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    scored.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+    Ok(scored.into_iter().collect())
 }
 
 fn checked_types(types: Vec<Option<String>>) -> Result<Vec<String>> {

@@ -1,6 +1,7 @@
 //! Sources in the caller's transaction: texts in, vectors stored. Many at a time: their new texts share requests, and what
 //! is through is stored while other requests are on their way.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use super::jsonb::Jsonb;
 use super::memory::Scratch;
 use super::model::Embedder;
 use super::store::model::ActiveModel;
+use super::store::search;
 use super::store::source::{self, Failed, NewChunk, Place, SourceKey, SourceRow, Stored, StoredChunk, SyncLog};
 use super::{guc, http, model};
 use crate::batch::Usage;
@@ -15,6 +17,7 @@ use crate::chunk::Params;
 use crate::content::{Content, Cut, Format};
 use crate::diff::{Diff, diff};
 use crate::error::{Error, Fault, Result};
+use crate::fulltext;
 use crate::host::OnError;
 use crate::provider::InputType;
 
@@ -125,6 +128,7 @@ pub fn sync(
         elapsed,
         model: &model,
         params,
+        words: Configurations::new()?,
         failing,
         open: VecDeque::new(),
         again: Vec::new(),
@@ -166,6 +170,7 @@ pub fn sync(
 struct Run<'a> {
     model: &'a ActiveModel,
     params: Params,
+    words: Configurations,
     failing: Failing,
     embedder: Embedder<'a>,
     /// What was waited for before.
@@ -356,7 +361,8 @@ impl Run<'_> {
         let chunking = |open: &Open| self.chunking(&open.item);
         let stored = ready.iter().map(|open| {
             let (chunk_count, truncated) = (int(open.cut.len())?, open.cut.truncated.is_some());
-            Ok(Stored { item: &open.item, chunking: chunking(open), chunk_count, truncated })
+            let configurations = open.configurations(&self.words)?;
+            Ok(Stored { item: &open.item, chunking: chunking(open), chunk_count, truncated, configurations })
         });
         let stored = stored.collect::<Result<Vec<Stored>>>()?;
         let new: Vec<&Stored> =
@@ -371,7 +377,7 @@ impl Run<'_> {
         let mut chunks = Vec::new();
         for (at, open) in ready.iter().enumerate() {
             self.settle(open)?;
-            chunks.extend(open.inserts(at)?);
+            chunks.extend(open.inserts(at, &self.words)?);
         }
         source::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
         for open in &ready {
@@ -410,6 +416,14 @@ impl Run<'_> {
             }
         }
         source::move_chunks(key, self.model.id, &moves)?;
+        if row.configurations != open.configurations(&self.words)? {
+            let texts = open.cut.texts();
+            let kept = kept.iter().zip(&texts).filter_map(|(kept, (lang, _))| Some(((*kept)?, *lang)));
+            let read = |(at, lang): (usize, Option<&str>)| {
+                Ok((open.old[at].chunk_id, self.words.of(lang, &open.item.metadata)?))
+            };
+            source::read_words(key, self.model.id, kept.map(read).collect::<Result<_>>()?)?;
+        }
         if !row.stands_as(&open.item) {
             source::update_chunks_standing(&open.item)?;
         }
@@ -432,7 +446,7 @@ impl Run<'_> {
     }
 
     fn unchanged(&self, row: &SourceRow, item: &Item) -> bool {
-        unchanged(row, item, self.model.id, &self.params)
+        unchanged(row, item, self.model.id, &self.params) && self.words.were(row, item)
     }
 
     fn chunking(&self, item: &Item) -> Vec<i32> {
@@ -468,13 +482,25 @@ pub fn needed(item: &Item, model_id: i32, params: &Params) -> Result<Vec<String>
 }
 
 impl Open {
+    /// How the words of its chunks are read, each way once.
+    fn configurations(&self, words: &Configurations) -> Result<Vec<String>> {
+        let mut all = Vec::new();
+        for (lang, _) in self.cut.texts() {
+            let name = words.of(lang, &self.item.metadata)?;
+            if !all.contains(&name) {
+                all.push(name);
+            }
+        }
+        Ok(all)
+    }
+
     fn places(&self) -> impl Iterator<Item = Result<Place>> {
         let place = |(at, (start, end))| Ok(Place { index: int(at)?, start: int(start)?, end: int(end)? });
         self.cut.places().enumerate().map(place)
     }
 
     /// The chunks that are new, of the source with this number.
-    fn inserts(&self, source: usize) -> Result<Vec<NewChunk<'_>>> {
+    fn inserts(&self, source: usize, words: &Configurations) -> Result<Vec<NewChunk<'_>>> {
         let places = self.places().collect::<Result<Vec<Place>>>()?;
         let texts = self.cut.texts();
         let free = self.old.iter().map(|c| c.chunk_id).max().map_or(0, |id| id + 1);
@@ -482,9 +508,49 @@ impl Open {
         let insert = |((&at, vector), chunk_id): ((&usize, &'_ Option<Vec<f32>>), i32)| {
             let vector = vector.clone().ok_or_else(|| Error::Internal("a chunk has no vector".to_owned()))?;
             let (lang, content) = texts[at];
-            Ok(NewChunk { source, chunk_id, place: places[at], lang, content, vector })
+            let configuration = words.of(lang, &self.item.metadata)?;
+            Ok(NewChunk { source, chunk_id, place: places[at], lang, configuration, content, vector })
         };
         new.map(insert).collect()
+    }
+}
+
+/// Text search configurations by language, looked up once each.
+struct Configurations {
+    default: String,
+    known: RefCell<HashMap<String, Option<String>>>,
+}
+
+impl Configurations {
+    fn new() -> Result<Self> {
+        let name = guc::text_search_config();
+        let default = search::configuration(&name)?.ok_or_else(|| {
+            let expected = "the name of a text search configuration";
+            Error::invalid("chatbot_sync.text_search_config", format!("\"{name}\""), expected)
+        })?;
+        Ok(Self { default, known: RefCell::default() })
+    }
+
+    /// Whether a source's words were read as they would be now. Of a translated one each text says its language itself.
+    fn were(&self, row: &SourceRow, item: &Item) -> bool {
+        item.content.is_translated()
+            || row.configurations.is_empty()
+            || self.of(None, &item.metadata).is_ok_and(|name| row.configurations == [name])
+    }
+
+    /// Of a text in this language, or else in the one that the metadata's lang names, or nobody knows.
+    fn of(&self, lang: Option<&str>, metadata: &Jsonb) -> Result<String> {
+        let said = || metadata.text("lang");
+        let Some(lang) = lang.map(str::to_owned).or_else(said) else { return Ok(self.default.clone()) };
+        if let Some(known) = self.known.borrow().get(&lang) {
+            return Ok(known.clone().unwrap_or_else(|| self.default.clone()));
+        }
+        let found = match search::configuration(&lang)? {
+            Some(found) => Some(found),
+            None => fulltext::configuration(&lang).map(search::configuration).transpose()?.flatten(),
+        };
+        self.known.borrow_mut().insert(lang, found.clone());
+        Ok(found.unwrap_or_else(|| self.default.clone()))
     }
 }
 

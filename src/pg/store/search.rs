@@ -1,22 +1,32 @@
-//! The chunks nearest to a vector.
+//! Chunks near to a vector, chunks with words, and both by their keys.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 use super::{Mode, one, run};
 use crate::error::Result;
+use crate::fulltext::{Counts, counts};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::vector::{Vector, vector_type};
 
+/// Words are separated by white space and by these: what is written E-4711 is found as 4711 too.
+const SEPARATORS: &str = "'-_/\\.:@#', '        '";
+/// Words of a query that count.
+const MOST_WORDS: i64 = 64;
+
+/// Which chunk: source type, source, chunk.
+pub type ChunkKey = (String, i64, i32);
+
 /// One answer of a search.
 pub struct Found {
-    /// `document` or `link`.
-    pub source_type: String,
-    /// The host row's id.
-    pub source_id: i64,
+    /// Which chunk.
+    pub key: ChunkKey,
     /// Place in the source.
     pub chunk_index: i32,
     /// The chunk's text.
     pub content: String,
-    /// Cosine similarity.
-    pub similarity: f32,
+    /// Cosine similarity; none where no vector was compared.
+    pub similarity: Option<f32>,
     /// The source's metadata.
     pub metadata: Jsonb,
 }
@@ -29,46 +39,164 @@ pub struct Filter {
     pub source_types: Option<Vec<String>>,
     /// What a source's metadata has to contain.
     pub metadata: Option<Jsonb>,
-    /// The least cosine similarity.
-    pub min_similarity: Option<f32>,
+}
+
+impl Filter {
+    fn args(&self, model_id: i32) -> Vec<DatumWithOid<'static>> {
+        let Self { chatbot_id, source_types, metadata } = self;
+        vec![(*chatbot_id).into(), model_id.into(), source_types.clone().into(), metadata.clone().into()]
+    }
+}
+
+const FILTERED: &str = "($3 IS NULL OR source_type = ANY ($3)) AND ($4 IS NULL OR metadata @> $4)";
+const OF_CHATBOT: &str = "FROM chatbot_sync.embedding WHERE chatbot_id = $1 AND model_id = $2 AND enabled";
+
+/// The expression for the words of a text.
+pub fn words_of(configuration: &str, text: &str) -> String {
+    format!("pg_catalog.to_tsvector({configuration}, pg_catalog.translate({text}, {SEPARATORS}))")
+}
+
+fn found(row: pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Found> {
+    Ok(Found {
+        key: (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?),
+        chunk_index: one(row.get(4))?,
+        content: one(row.get(5))?,
+        similarity: row.get(6)?,
+        metadata: one(row.get(7))?,
+    })
 }
 
 /// The chunks nearest to a vector, best first, by an exact scan of the chatbot's.
-pub fn nearest(filter: Filter, model_id: i32, query: Vec<f32>, limit: i64) -> Result<Vec<Found>> {
+pub fn nearest(filter: &Filter, model_id: i32, query: &[f32], limit: i64) -> Result<Vec<Found>> {
     // A text without a known word has the zero vector, which is near to nothing: its distance is NaN, sorted last.
     let sql = format!(
-        "SELECT source_type, source_id, chunk_index, content, (1 - distance)::real, metadata
+        "SELECT source_type, source_id, chunk_id, chunk_index, content, (1 - distance)::real, metadata
         FROM (
-            SELECT source_type, source_id, chunk_index, content, metadata, embedding OPERATOR({}.<=>) $3 AS distance
-            FROM chatbot_sync.embedding
-            WHERE chatbot_id = $1 AND model_id = $2 AND enabled
-                AND ($5 IS NULL OR source_type = ANY ($5)) AND ($6 IS NULL OR metadata @> $6)
-            ORDER BY distance LIMIT $4
+            SELECT source_type, source_id, chunk_id, chunk_index, content, metadata,
+                embedding OPERATOR({}.<=>) $5 AS distance
+            {OF_CHATBOT} AND {FILTERED} ORDER BY distance LIMIT $6
         ) AS n
-        WHERE distance <> 'NaN' AND ($7 IS NULL OR 1 - distance >= $7)
-        ORDER BY distance, source_type, source_id, chunk_index",
+        WHERE distance <> 'NaN' ORDER BY distance, source_type, source_id, chunk_index",
         vector_type()?.schema
     );
-    let args = [
-        filter.chatbot_id.into(),
+    let mut args = filter.args(model_id);
+    args.extend([Vector(query.to_vec()).into(), limit.into()]);
+    run(&sql, &args, Mode::Read, |rows| rows.map(found).collect())
+}
+
+/// Chunks by their keys, with their similarity to a vector where there is one.
+pub fn by_key(chatbot_id: i64, model_id: i32, keys: &[ChunkKey], query: Option<&[f32]>) -> Result<Vec<Found>> {
+    let similarity = match query {
+        Some(_) => format!("NULLIF(1 - (embedding OPERATOR({}.<=>) $6), 'NaN')::real", vector_type()?.schema),
+        None => "NULL::real".to_owned(),
+    };
+    let sql = format!(
+        "SELECT e.source_type, e.source_id, e.chunk_id, e.chunk_index, e.content, {similarity}, e.metadata
+        FROM chatbot_sync.embedding e, unnest($3::text[], $4::bigint[], $5::int[]) AS k (source_type, source_id, chunk_id)
+        WHERE e.chatbot_id = $1 AND e.model_id = $2
+            AND (e.source_type, e.source_id, e.chunk_id) = (k.source_type, k.source_id, k.chunk_id)"
+    );
+    let mut args: Vec<DatumWithOid> = vec![
+        chatbot_id.into(),
         model_id.into(),
-        Vector(query).into(),
-        limit.into(),
-        filter.source_types.into(),
-        filter.metadata.into(),
-        filter.min_similarity.into(),
+        keys.iter().map(|k| k.0.clone()).collect::<Vec<_>>().into(),
+        keys.iter().map(|k| k.1).collect::<Vec<_>>().into(),
+        keys.iter().map(|k| k.2).collect::<Vec<_>>().into(),
     ];
+    args.extend(query.map(|query| Vector(query.to_vec()).into()));
+    run(&sql, &args, Mode::Read, |rows| rows.map(found).collect())
+}
+
+/// The words of a query, sorted by their bytes, as the configurations see it that the chatbot's sources were read with.
+pub fn query_words(chatbot_id: i64, query: &str) -> Result<Vec<String>> {
+    let sql = format!(
+        "SELECT DISTINCT u.lexeme FROM (
+            SELECT DISTINCT pg_catalog.unnest(text_search_configs) AS name
+            FROM chatbot_sync.source WHERE chatbot_id = $1 AND enabled) AS s
+        JOIN pg_catalog.pg_ts_config c ON s.name = c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname)
+        CROSS JOIN LATERAL pg_catalog.unnest({}) AS u LIMIT $3",
+        words_of("c.oid", "$2")
+    );
+    let args = [chatbot_id.into(), query.into(), MOST_WORDS.into()];
+    let mut words: Vec<String> = run(&sql, &args, Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())?;
+    words.sort_unstable();
+    Ok(words)
+}
+
+/// A chunk with some of the words: its counts, and whether the filter lets it through. The others count for how frequent a
+/// word is.
+pub struct Matching {
+    /// Which chunk.
+    pub key: ChunkKey,
+    /// Of the words.
+    pub counts: Counts,
+    /// Whether it may be an answer.
+    pub passes: bool,
+}
+
+/// The chatbot's chunks with at least one of the words.
+pub fn matching(filter: &Filter, model_id: i32, words: &[String]) -> Result<Vec<Matching>> {
+    let sql = format!(
+        "SELECT source_type, source_id, chunk_id, words, COALESCE({FILTERED}, false) {OF_CHATBOT} AND words @@ $5::tsquery"
+    );
+    let escaped = |word: &String| format!("'{}'", word.replace('\\', "\\\\").replace('\'', "''"));
+    let any = words.iter().map(escaped).collect::<Vec<_>>().join(" | ");
+    let mut args = filter.args(model_id);
+    args.push(any.into());
+    let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
     run(&sql, &args, Mode::Read, |rows| {
-        rows.map(|row| {
-            Ok(Found {
-                source_type: one(row.get(1))?,
-                source_id: one(row.get(2))?,
-                chunk_index: one(row.get(3))?,
-                content: one(row.get(4))?,
-                similarity: one(row.get(5))?,
-                metadata: one(row.get(6))?,
-            })
-        })
-        .collect()
+        let rows = rows.map(|row| {
+            let key = (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?);
+            let TsVector(vector) = one(row.get(4))?;
+            Ok(counts(&vector, &words).map(|counts| (key, counts, row.get::<bool>(5))))
+        });
+        rows.filter_map(Result::transpose)
+            .map(|row| row.and_then(|(key, counts, passes)| Ok(Matching { key, counts, passes: one(passes)? })))
+            .collect()
     })
+}
+
+/// How many chunks a chatbot has.
+pub fn count(chatbot_id: i64, model_id: i32) -> Result<usize> {
+    let sql = "SELECT pg_catalog.sum(chunk_count)::bigint FROM chatbot_sync.source
+        WHERE chatbot_id = $1 AND model_id = $2 AND enabled";
+    let count: Option<i64> =
+        run(sql, &[chatbot_id.into(), model_id.into()], Mode::Read, |rows| rows.first().get_one())?;
+    Ok(count.and_then(|n| usize::try_from(n).ok()).unwrap_or(0))
+}
+
+/// The qualified name of a text search configuration; none where there is none of this name.
+pub fn configuration(name: &str) -> Result<Option<String>> {
+    let sql = "SELECT c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname)
+        FROM pg_catalog.pg_ts_config c WHERE c.cfgname = $1
+        ORDER BY c.cfgnamespace = 'pg_catalog'::pg_catalog.regnamespace DESC LIMIT 1";
+    run(sql, &[name.into()], Mode::Read, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+}
+
+/// A `tsvector`'s bytes after its length word.
+struct TsVector(Vec<u8>);
+
+impl FromDatum for TsVector {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the datum is a tsvector, as its caller says: a varlena, read with its long header.
+        unsafe {
+            let vector = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
+            let bytes = std::slice::from_raw_parts(pgrx::vardata_any(vector).cast(), pgrx::varsize_any_exhdr(vector));
+            Some(Self(bytes.to_vec()))
+        }
+    }
+}
+
+impl IntoDatum for TsVector {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        // Only ever read.
+        None
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::TSVECTOROID
+    }
 }

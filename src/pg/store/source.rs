@@ -6,6 +6,7 @@ use std::time::Duration;
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::{SpiHeapTupleData, SpiTupleTable};
 
+use super::search::words_of;
 use super::{Mode, job, one, run, write};
 use crate::batch::Usage;
 use crate::error::{Error, Result};
@@ -63,6 +64,8 @@ pub struct SourceRow {
     pub enabled: bool,
     /// The host table that it comes from.
     pub host: Option<i32>,
+    /// How its words were read.
+    pub configurations: Vec<String>,
 }
 
 impl SourceRow {
@@ -87,6 +90,8 @@ pub struct Stored<'a> {
     pub chunk_count: i32,
     /// Whether its end was cut off.
     pub truncated: bool,
+    /// How its words are read.
+    pub configurations: Vec<String>,
 }
 
 /// Why a source has not what it should have.
@@ -144,6 +149,8 @@ pub struct NewChunk<'a> {
     pub place: Place,
     /// Its language, where the source has several.
     pub lang: Option<&'a str>,
+    /// How its words are read.
+    pub configuration: String,
     /// Its text.
     pub content: &'a str,
     /// Its vector.
@@ -153,7 +160,8 @@ pub struct NewChunk<'a> {
 /// Reads a source; with `lock` it is locked against other syncs until the transaction ends.
 pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<SourceRow>> {
     const READ: &str =
-        "SELECT content_hash, chunking, model_id, status = 'synced', chunk_count, truncated, metadata = $4, enabled, host
+        "SELECT content_hash, chunking, model_id, status = 'synced', chunk_count, truncated, metadata = $4, enabled, host,
+            text_search_configs
         FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let (sql, mode) = if lock { (format!("{READ} FOR UPDATE"), Mode::Write) } else { (READ.to_owned(), Mode::ReadNow) };
     run(&sql, &key.args_and([metadata.clone().into()]), mode, |mut rows| match rows.next() {
@@ -167,6 +175,7 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
             same_metadata: one(row.get(7))?,
             enabled: one(row.get(8))?,
             host: row.get(9)?,
+            configurations: one(row.get(10))?,
         })),
         None => Ok(None),
     })
@@ -197,12 +206,13 @@ fn columns<'a>(model_id: i32, sources: &[&Stored]) -> Vec<DatumWithOid<'a>> {
         all(sources, |s| s.item.metadata.clone()).into(),
         all(sources, |s| s.item.enabled).into(),
         all(sources, |s| s.item.host).into(),
+        all(sources, |s| s.configurations.join(",")).into(),
     ]
 }
 
-const COLUMNS: &str =
-    "chatbot_id, source_type, source_id, content_hash, chunking, chunk_count, truncated, metadata, enabled, host";
-const UNNEST: &str = "unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const COLUMNS: &str = "chatbot_id, source_type, source_id, content_hash, chunking, chunk_count, truncated, metadata,
+    enabled, host, configurations";
+const UNNEST: &str = "unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 /// Makes the rows of sources: those that no other transaction made meanwhile.
 pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> {
@@ -210,9 +220,11 @@ pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> 
         return Ok(HashSet::new());
     }
     let sql = format!(
-        "INSERT INTO chatbot_sync.source ({COLUMNS}, model_id, status, synced_at)
+        "INSERT INTO chatbot_sync.source (chatbot_id, source_type, source_id, content_hash, chunking, chunk_count,
+            truncated, metadata, enabled, host, text_search_configs, model_id, status, synced_at)
         SELECT chatbot_id, source_type, source_id, content_hash, pg_catalog.string_to_array(chunking, ',')::int[],
-            chunk_count, truncated, metadata, enabled, host, $1, 'synced', pg_catalog.now()
+            chunk_count, truncated, metadata, enabled, host, pg_catalog.string_to_array(configurations, ','), $1, 'synced',
+            pg_catalog.now()
         FROM {UNNEST} AS n ({COLUMNS})
         ON CONFLICT DO NOTHING RETURNING chatbot_id, source_type, source_id"
     );
@@ -238,7 +250,8 @@ pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
     let sql = format!(
         "UPDATE chatbot_sync.source s SET content_hash = n.content_hash,
             chunking = pg_catalog.string_to_array(n.chunking, ',')::int[], model_id = $1, chunk_count = n.chunk_count,
-            truncated = n.truncated, metadata = n.metadata, enabled = n.enabled, host = COALESCE(n.host, s.host), status = 'synced',
+            truncated = n.truncated, metadata = n.metadata, enabled = n.enabled, host = COALESCE(n.host, s.host),
+            text_search_configs = pg_catalog.string_to_array(n.configurations, ','), status = 'synced',
             synced_at = pg_catalog.now(), error = NULL, error_code = NULL, attempts = 0, next_attempt_at = NULL
         FROM {UNNEST} AS n ({COLUMNS})
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (n.chatbot_id, n.source_type, n.source_id)"
@@ -382,20 +395,36 @@ pub fn move_chunks(key: &SourceKey, model_id: i32, moves: &[(i32, Place)]) -> Re
     write(sql, &key.args_and(std::iter::once(model_id.into()).chain(columns))).map(drop)
 }
 
+/// Reads the words of chunks, as (chunk, configuration), another way.
+pub fn read_words(key: &SourceKey, model_id: i32, chunks: Vec<(i32, String)>) -> Result<()> {
+    let sql = format!(
+        "UPDATE chatbot_sync.embedding e SET words = {}
+        FROM unnest($5::int[], $6::text[]) AS n (chunk_id, configuration)
+        WHERE e.chatbot_id = $1 AND e.source_type = $2 AND e.source_id = $3 AND e.model_id = $4
+            AND e.chunk_id = n.chunk_id",
+        words_of("n.configuration::pg_catalog.regconfig", "e.content")
+    );
+    let (ids, configurations): (Vec<i32>, Vec<String>) = chunks.into_iter().unzip();
+    write(&sql, &key.args_and([model_id.into(), ids.into(), configurations.into()])).map(drop)
+}
+
 /// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and it keeps to privileges.
 pub fn insert_chunks(model_id: i32, sources: &[&Item], chunks: Vec<NewChunk>) -> Result<()> {
     const STATEMENT_BYTES: usize = 200 * 1024;
-    let sql = "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,
-            lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding)
+    let sql = &format!(
+        "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,
+            lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)
         SELECT ($2::bigint[])[n.source], ($3::text[])[n.source], ($4::bigint[])[n.source], $1, ($5::boolean[])[n.source],
             CASE WHEN n.lang IS NULL THEN ($6::jsonb[])[n.source]
                 ELSE ($6::jsonb[])[n.source] || pg_catalog.jsonb_build_object('lang', n.lang) END,
-            n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding
-        FROM unnest($7, $8, $9, $10, $11, $12, $13, $14)
-            AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding)";
+            n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding, {}
+        FROM unnest($7, $8, $9, $10, $11, $12, $13, $14, $15)
+            AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, configuration)",
+        words_of("n.configuration::pg_catalog.regconfig", "n.content")
+    );
     let mut chunks = chunks.into_iter().peekable();
     while let Some(first) = chunks.peek().map(|c| c.source) {
-        let (mut source, mut langs) = (vec![], vec![]);
+        let (mut source, mut langs, mut configurations) = (vec![], vec![], vec![]);
         let (mut ids, mut indexes, mut starts, mut ends) = (vec![], vec![], vec![], vec![]);
         let (mut contents, mut vectors): (Vec<String>, Vec<Vector>) = (vec![], vec![]);
         let (mut bytes, mut last) = (0, first);
@@ -404,6 +433,7 @@ pub fn insert_chunks(model_id: i32, sources: &[&Item], chunks: Vec<NewChunk>) ->
             last = c.source;
             source.push(i32::try_from(c.source - first + 1).unwrap_or(i32::MAX));
             langs.push(c.lang.map(str::to_owned));
+            configurations.push(c.configuration);
             ids.push(c.chunk_id);
             indexes.push(c.place.index);
             starts.push(c.place.start);
@@ -429,6 +459,7 @@ pub fn insert_chunks(model_id: i32, sources: &[&Item], chunks: Vec<NewChunk>) ->
                 ends.into(),
                 contents.into(),
                 vectors.into(),
+                configurations.into(),
             ],
         )?;
     }
@@ -476,9 +507,9 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
     // Nobody's: left over from before.
     delete_many(&moves.iter().map(|(_, to)| *to).collect::<Vec<_>>())?;
     const SOURCE: &str = "host, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
-        content_hash, chunking, model_id, enabled, metadata, synced_at";
+        content_hash, chunking, model_id, enabled, metadata, text_search_configs, synced_at";
     const EMBEDDING: &str =
-        "model_id, chunk_id, chunk_index, start_offset, end_offset, enabled, lang, metadata, content, embedding";
+        "model_id, chunk_id, chunk_index, start_offset, end_offset, enabled, lang, metadata, content, embedding, words";
     for (table, columns) in [("source", SOURCE), ("embedding", EMBEDDING)] {
         let sql = format!(
             "INSERT INTO chatbot_sync.{table} (chatbot_id, source_type, source_id, {columns})
