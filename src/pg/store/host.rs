@@ -373,16 +373,13 @@ pub fn locked_rows(relation: &str, columns: &Columns, ids: Vec<i64>) -> Result<V
 
 /// The metadata of a row that is given as a composite value of this type, in which its columns have these numbers and
 /// types.
-pub fn metadata(
-    row: pg_sys::Datum,
-    row_type: pg_sys::Oid,
-    columns: &[Column],
-    shape: &[(i16, u32)],
-) -> Result<Jsonb> {
+pub fn metadata(row: pg_sys::Datum, row_type: pg_sys::Oid, columns: &[Column], shape: &[(i16, u32)]) -> Result<Jsonb> {
     // A kept plan of a composite value does not notice that its type changes: another shape is another statement.
     // SAFETY: the value is of this type, says the caller, and lives as long as the call.
     let row = unsafe { DatumWithOid::new(Composite(row), row_type) };
-    run(&format!("SELECT {} /* {shape:?} */", object("($1)", columns)), &[row], Mode::Read, |rows| one(rows.first().get_one()))
+    run(&format!("SELECT {} /* {shape:?} */", object("($1)", columns)), &[row], Mode::Read, |rows| {
+        one(rows.first().get_one())
+    })
 }
 
 /// A value that is a Datum already.
