@@ -77,6 +77,11 @@ impl Db {
         Self { admin: connect(&place, name), name: name.to_owned(), place }
     }
 
+    /// Another database of the same server.
+    pub fn in_database(&self, name: &str) -> Self {
+        Self::at(self.place.clone(), name)
+    }
+
     /// A session of a role.
     pub fn session(&self, role: &str) -> Client {
         connect(self.place.clone().user(role), &self.name)
@@ -120,6 +125,13 @@ pub(crate) fn embed(id: i64, text: &str) -> String {
     format!("SELECT chatbot_embed_source(1, 'document', {id}, $text${text}$text$)")
 }
 
+/// Asks until the answer is so.
+pub(crate) fn until(client: &mut Client, sql: &str) {
+    while !one::<bool>(client, sql) {
+        std::thread::yield_now();
+    }
+}
+
 /// Rows that come one at a time from a query.
 pub(crate) fn one<T: FromSqlOwned>(client: &mut Client, sql: &str) -> T {
     let rows = client.query(sql, &[]).unwrap_or_else(|error| panic!("{:.300}: {error:?}", sql));
@@ -151,7 +163,7 @@ pub(crate) fn failure(client: &mut Client, sql: &str) -> Failure {
 
 /// Everything that is stored, as one text to compare.
 pub(crate) fn everything(client: &mut Client) -> String {
-    let tables = ["source", "embedding", "model", "session", "message", "sync_log"];
+    let tables = ["source", "embedding", "model", "job", "session", "message", "sync_log"];
     let all = tables.map(|t| {
         format!("SELECT string_agg(t::text || xmin || ctid, E'\\n' ORDER BY t::text) FROM chatbot_sync.{t} t")
     });

@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub poison: Option<&'static str>,
     /// Requests wait until there are so many.
     pub gather: usize,
+    /// No request is answered while this is so; [`Mock::release`] ends it.
+    pub held: bool,
     /// Requests so far: (headers, body).
     pub requests: Vec<(String, Value)>,
     /// Connections so far.
@@ -101,6 +103,12 @@ impl Mock {
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.0.lock().unwrap()
+    }
+
+    /// Answers what was held.
+    pub fn release(&self) {
+        self.state().held = false;
+        self.state.1.notify_all();
     }
 
     /// Waits until the server's state is so.
@@ -156,7 +164,7 @@ fn serve(stream: impl Read + Write, socket: &TcpStream, shared: &(Mutex<State>, 
         };
         shared.1.notify_all();
         let mut state = shared.0.lock().unwrap();
-        while state.in_flight < gather && state.requests.len() < gather {
+        while state.held || state.in_flight < gather && state.requests.len() < gather {
             state = shared.1.wait(state).unwrap();
         }
         drop(state);

@@ -26,6 +26,8 @@ mod providers;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod queue;
+#[cfg(test)]
 mod search;
 #[cfg(test)]
 mod server;
@@ -37,6 +39,8 @@ mod settings;
 mod sources;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod workers;
 
 #[pgrx::pg_schema]
 mod tests {

@@ -3,7 +3,7 @@
 use super::harness::{Db, column, failure, one};
 
 /// A call of every function. Some fail for everybody, with an error about what they are given.
-const CALLS: [(&str, &str); 17] = [
+const CALLS: [(&str, &str); 20] = [
     ("read", "chatbot_chunk('A text.')"),
     ("read", "chatbot_embed('A text.')"),
     ("read", "chatbot_search(1, 'A text.')"),
@@ -18,6 +18,9 @@ const CALLS: [(&str, &str); 17] = [
     ("app", "chatbot_attach_chatbots('pg_class', NULL)"),
     ("app", "chatbot_detach('pg_class', NULL)"),
     ("app", "chatbot_sync_all()"),
+    ("app", "chatbot_process_queue()"),
+    ("app", "chatbot_enqueue_source(1, 'document', 1, 'A text.')"),
+    ("app", "chatbot_retry()"),
     ("admin", "chatbot_set_model('local', 'minilm-static-256')"),
     ("owner", "chatbot_grant('stranger')"),
     ("owner", "chatbot_revoke('app')"),
@@ -31,7 +34,7 @@ fn a_role_may_do_more_or_less_than_its_level() {
     {
         let mut session = db.session(role);
         for (level, call) in CALLS {
-            let procedure = call.starts_with("chatbot_sync_all");
+            let procedure = ["chatbot_sync_all", "chatbot_process_queue"].iter().any(|p| call.starts_with(p));
             let sql = format!("{} {call}", if procedure { "CALL" } else { "SELECT * FROM" });
             match session.batch_execute(&sql) {
                 Ok(()) => assert!(levels.contains(&level), "{role} may call {call}"),

@@ -8,6 +8,8 @@ use super::harness::{Db, EXTENSION, ROLES, one};
 pub(crate) struct Server {
     folder: String,
     pg_ctl: String,
+    options: String,
+    place: postgres::Config,
     /// Its one database, with the extension and the roles that every other has.
     pub db: Db,
 }
@@ -15,6 +17,15 @@ pub(crate) struct Server {
 impl Server {
     /// Has these variables in its environment, beside the tests' own.
     pub fn start(environment: &[(&str, &str)]) -> Self {
+        Self::with(environment, &[])
+    }
+
+    /// Has the library preloaded, and these settings.
+    pub fn preloaded(settings: &[&str]) -> Self {
+        Self::with(&[], &[&["shared_preload_libraries=chatbot_sync"], settings].concat())
+    }
+
+    fn with(environment: &[(&str, &str)], settings: &[&str]) -> Self {
         // The shared server goes first: with it the extension is installed.
         let bin: String =
             one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
@@ -24,7 +35,8 @@ impl Server {
         succeeded(run(&[&initdb, "-D", &data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]));
         let pg_ctl = format!("{bin}/pg_ctl");
         let place = format!("-c listen_addresses= -c port=5432 -c unix_socket_directories={folder}");
-        let options = format!("{place} -c fsync=off -c 'log_line_prefix=%p %e '");
+        let settings: String = settings.iter().map(|setting| format!(" -c '{setting}'")).collect();
+        let options = format!("{place} -c fsync=off -c 'log_line_prefix=%p %e '{settings}");
         let log = format!("{folder}/log");
         let variables: Vec<String> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut start = vec!["env"];
@@ -33,10 +45,52 @@ impl Server {
         succeeded(run(&start));
         let mut place = postgres::Config::new();
         place.host_path(&folder).user("postgres");
-        let mut db = Db::at(place, "postgres");
+        let mut db = Db::at(place.clone(), "postgres");
         db.admin.batch_execute(ROLES).unwrap();
         db.admin.batch_execute(EXTENSION).unwrap();
-        Self { folder, pg_ctl, db }
+        Self { folder, pg_ctl, options, place, db }
+    }
+
+    /// Ends it in a mode, and starts it again as it was. Sessions are lost.
+    pub fn restart(&mut self, mode: &str) {
+        let data = format!("{}/data", self.folder);
+        let log = format!("{}/log", self.folder);
+        succeeded(run(&[&self.pg_ctl, "restart", "-D", &data, "-w", "-m", mode, "-l", &log]));
+        self.connect();
+    }
+
+    /// Connects anew, as soon as it lets.
+    pub fn connect(&mut self) {
+        while self.place.clone().dbname("postgres").connect(postgres::NoTls).is_err() {
+            std::thread::yield_now();
+        }
+        self.db = Db::at(self.place.clone(), "postgres");
+    }
+
+    /// A copy of it that follows it, and takes no part of its own in anything before it is promoted.
+    pub fn standby(&self) -> Self {
+        let folder = succeeded(run(&["mktemp", "-d", "/tmp/chatbot_sync.XXXXXX"]));
+        let data = format!("{folder}/data");
+        let bin = self.pg_ctl.trim_end_matches("pg_ctl");
+        let from = format!("host={} user=postgres", self.folder);
+        succeeded(run(&[&format!("{bin}pg_basebackup"), "-d", &from, "-D", &data, "-R", "-X", "stream", "-c", "fast"]));
+        let options = self.options.replace(&self.folder, &folder);
+        let log = format!("{folder}/log");
+        succeeded(run(&[&self.pg_ctl, "start", "-D", &data, "-w", "-l", &log, "-o", &options]));
+        let mut place = postgres::Config::new();
+        place.host_path(&folder).user("postgres");
+        let db = Db::at(place.clone(), "postgres");
+        Self { folder, pg_ctl: self.pg_ctl.clone(), options, place, db }
+    }
+
+    /// Makes it a primary.
+    pub fn promote(&self) {
+        succeeded(run(&[&self.pg_ctl, "promote", "-D", &format!("{}/data", self.folder), "-w"]));
+    }
+
+    /// Sends a signal to one of its processes.
+    pub fn signal(&self, signal: &str, pid: i32) {
+        run(&["kill", &format!("-{signal}"), &pid.to_string()]);
     }
 
     /// Tells it to end, and waits until it has. Fails if it does not.

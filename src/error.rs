@@ -177,6 +177,8 @@ pub enum FaultKind {
     BadAnswer,
     /// More than may be read.
     AnswerTooLarge,
+    /// The text was changed while its vector was made.
+    Outdated,
 }
 
 /// What to do about a fault.
@@ -204,7 +206,8 @@ impl FaultKind {
             | Self::Unauthorized
             | Self::NotFound
             | Self::Redirect
-            | Self::AnswerTooLarge => Nature::Permanent,
+            | Self::AnswerTooLarge
+            | Self::Outdated => Nature::Permanent,
         }
     }
 }
@@ -244,6 +247,7 @@ impl std::fmt::Display for Fault {
                 write!(f, "provider {provider} refuses {}", self.subject.as_deref().unwrap_or("a text"))
             }
             FaultKind::BadAnswer => write!(f, "provider {provider} gave an answer that cannot be right"),
+            FaultKind::Outdated => write!(f, "{} was changed meanwhile", self.subject.as_deref().unwrap_or("a text")),
             FaultKind::AnswerTooLarge => write!(f, "provider {provider} gave an answer that is too large"),
         }
     }

@@ -67,6 +67,8 @@ pub enum OnError {
 pub enum Mode {
     /// In the statement that changes the row.
     Sync,
+    /// Afterwards, through the queue.
+    Async,
 }
 
 impl OnError {
@@ -76,7 +78,7 @@ impl OnError {
 
 impl Mode {
     /// The names of all.
-    pub const NAMES: [&str; 1] = ["sync"];
+    pub const NAMES: [&str; 2] = ["sync", "async"];
 }
 
 impl Host {

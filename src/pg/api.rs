@@ -9,7 +9,7 @@ use pgrx::{Uuid, name};
 use super::catalog_types::{Name, Regclass};
 use super::jsonb::Jsonb;
 use super::vector::Vector;
-use super::{args, guc, host, model, search, session, store, sync};
+use super::{args, guc, host, model, queue, search, session, store, sync};
 use crate::chunk::chunk;
 use crate::error::Error;
 use crate::provider::InputType;
@@ -149,6 +149,59 @@ fn chatbot_detach(
     delete_embeddings: default!(Option<bool>, "false"),
 ) -> Result<(), ErrorReport> {
     Ok(host::detach(relation, delete_embeddings)?)
+}
+
+#[pg_extern]
+fn chatbot_enqueue_source(
+    chatbot_id: Option<i64>,
+    source_type: Option<&str>,
+    source_id: Option<i64>,
+    content: Option<&str>,
+    metadata: default!(Option<Jsonb>, "'{}'"),
+    priority: default!(Option<i32>, "0"),
+) -> Result<i64, ErrorReport> {
+    let key = args::source(chatbot_id, source_type, source_id)?;
+    let (content, metadata) = (args::given("content", content)?, args::metadata(metadata)?);
+    Ok(queue::enqueue(key, content, metadata, args::given("priority", priority)?)?)
+}
+
+#[pg_extern]
+fn chatbot_retry(
+    chatbot_id: default!(Option<i64>, "NULL"),
+    source_type: default!(Option<&str>, "NULL"),
+    source_id: default!(Option<i64>, "NULL"),
+) -> Result<i64, ErrorReport> {
+    let source_type = source_type.map(|given| args::source_type(Some(given))).transpose()?;
+    Ok(queue::retry(chatbot_id, source_type, source_id)?)
+}
+
+/// A step of chatbot_process_queue(): takes sources that are due.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_claim(most int) RETURNS int
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_queue_claim(most: Option<i32>) -> Result<i32, ErrorReport> {
+    let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0));
+    Ok(sync::int(queue::step_claim(most)?)?)
+}
+
+/// A step of chatbot_process_queue(): asks the provider.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_embed() RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_queue_embed() {
+    queue::step_embed();
+}
+
+/// A step of chatbot_process_queue(): stores.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_store() RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_queue_store() -> Result<(), ErrorReport> {
+    Ok(queue::step_store()?)
+}
+
+/// A step of chatbot_process_queue(): tells the rows of host tables.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_tell() RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_queue_tell() -> Result<(), ErrorReport> {
+    Ok(queue::step_tell()?)
 }
 
 /// What follows a change of a table; called by an event trigger.

@@ -21,7 +21,12 @@ static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(100);
 static MAX_PARALLEL_REQUESTS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(3);
+static RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(64 << 20);
+static NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(60);
+static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static WORKERS_PER_DATABASE: GucSetting<i32> = GucSetting::<i32>::new(2);
+static DATABASES: Text = Text::new(None);
 static PROXY: Text = Text::new(None);
 
 /// What a superuser says of a provider.
@@ -133,12 +138,21 @@ pub fn define() {
     );
     int(
         c"chatbot_sync.max_attempts",
-        c"How often a request is sent that a provider fails to answer.",
+        c"How often a request is sent, or a source of the queue tried, that a provider fails to answer.",
         c"Waits that a provider asks for with status 429 are no attempts.",
         &MAX_ATTEMPTS,
         1,
         20,
         plain,
+    );
+    int(
+        c"chatbot_sync.retry_delay",
+        c"How long a source of the queue waits for its second attempt, doubled for each further one.",
+        c"A half more or less, so that many do not come back together.",
+        &RETRY_DELAY,
+        1,
+        i32::MAX as usize,
+        ms,
     );
     GucRegistry::define_int_guc(
         c"chatbot_sync.max_response_bytes",
@@ -149,6 +163,41 @@ pub fn define() {
         i32::MAX,
         GucContext::Suset,
         GucFlags::UNIT_BYTE,
+    );
+    let of_workers = |name, short, long, setting, most, flags| {
+        GucRegistry::define_int_guc(name, short, long, setting, 1, most, GucContext::Sighup, flags);
+    };
+    of_workers(
+        c"chatbot_sync.naptime",
+        c"How often every database is looked at, whether or not a commit asked for it.",
+        c"A commit, and a time that something is due, wake the workers anyway.",
+        &NAPTIME,
+        i32::MAX / 1000,
+        GucFlags::UNIT_S,
+    );
+    of_workers(
+        c"chatbot_sync.max_workers",
+        c"Most workers at the same time.",
+        c"They count among max_worker_processes, as the launcher does.",
+        &MAX_WORKERS,
+        1024,
+        plain,
+    );
+    of_workers(
+        c"chatbot_sync.workers_per_database",
+        c"Most workers of one database at the same time.",
+        c"A further one comes where one has more than it can do soon.",
+        &WORKERS_PER_DATABASE,
+        1024,
+        plain,
+    );
+    GucRegistry::define_string_guc(
+        c"chatbot_sync.databases",
+        c"Names of the databases that have workers, separated by commas.",
+        c"All by default.",
+        &DATABASES,
+        GucContext::Sighup,
+        plain,
     );
     let secret = GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL;
     let text = |name, short, long, setting, flags| {
@@ -204,6 +253,38 @@ pub fn max_parallel_requests() -> usize {
 /// Attempts at a request.
 pub fn max_attempts() -> u32 {
     u32::try_from(MAX_ATTEMPTS.get()).unwrap_or(1)
+}
+
+/// How long the launcher sleeps at most.
+pub fn naptime() -> Duration {
+    Duration::from_secs(u64::try_from(NAPTIME.get()).unwrap_or(1))
+}
+
+/// Most workers.
+pub fn max_workers() -> usize {
+    count(&MAX_WORKERS)
+}
+
+/// Most workers of a database.
+pub fn workers_per_database() -> usize {
+    count(&WORKERS_PER_DATABASE)
+}
+
+/// The databases that have workers; none: all.
+pub fn databases() -> Option<Vec<String>> {
+    Some(value(&DATABASES)?.split(',').map(|name| name.trim().to_owned()).collect())
+}
+
+/// Whether the transaction is REPEATABLE READ or SERIALIZABLE.
+#[allow(unsafe_code)]
+pub fn sees_only_its_snapshot() -> bool {
+    // SAFETY: a number of this backend's transaction.
+    unsafe { pgrx::pg_sys::XactIsoLevel >= pgrx::pg_sys::XACT_REPEATABLE_READ.cast_signed() }
+}
+
+/// The wait before a source's second attempt.
+pub fn retry_delay() -> Duration {
+    millis(&RETRY_DELAY)
 }
 
 /// How to speak HTTP.

@@ -2,7 +2,7 @@
 //! the backend's own thread waits on its latch and answers interrupts. Leaving early, for whatever reason, closes every
 //! socket.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::ops::Range;
@@ -19,6 +19,24 @@ use crate::batch::{Batch, Embedded, Expected, Patience, Usage, Work};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
 use crate::transport::{Http, ask};
+
+/// How often a worker that waits for a provider asks whether it has to leave.
+const LOOK_ASIDE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static ASIDE: Cell<Option<fn() -> bool>> = const { Cell::new(None) };
+    static STEPPED_ASIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Asks this once a second while it waits, and stops waiting when it says so.
+pub fn set_aside(aside: Option<fn() -> bool>) {
+    ASIDE.set(aside);
+}
+
+/// Whether that was so.
+pub fn stepped_aside() -> bool {
+    STEPPED_ASIDE.take()
+}
 
 /// What is the same in all requests of a call.
 struct Question {
@@ -53,7 +71,12 @@ pub struct Remote {
 
 impl Remote {
     /// Opens no connection yet.
-    pub fn new(provider: &'static (dyn Provider + Sync), model: &Model, input: InputType) -> Result<Self> {
+    pub fn new(
+        provider: &'static (dyn Provider + Sync),
+        model: &Model,
+        input: InputType,
+        max_attempts: u32,
+    ) -> Result<Self> {
         let endpoint = guc::endpoint(provider)?;
         let deadline = Instant::now() + guc::sync_timeout();
         let Limits { inputs, bytes } = provider.limits(&model.name);
@@ -63,7 +86,7 @@ impl Remote {
             unit: provider.promises_unit(model),
             normalise: provider.normalise(model),
         };
-        let patience = Patience { max_attempts: guc::max_attempts(), deadline };
+        let patience = Patience { max_attempts, deadline };
         let mut batch = Batch::new(Limits { inputs, bytes }, expected, patience);
         if let Some(wait) = throttle::wait(provider.name()) {
             let until = Instant::now() + wait;
@@ -118,7 +141,14 @@ impl Remote {
             if Instant::now() >= self.batch.deadline() {
                 return Err(self.fault(FaultKind::TimedOut, "chatbot_sync.sync_timeout is over").into());
             }
-            let until = self.batch.wake_at().map_or(self.batch.deadline(), |at| at.min(self.batch.deadline()));
+            let mut until = self.batch.wake_at().map_or(self.batch.deadline(), |at| at.min(self.batch.deadline()));
+            if let Some(aside) = ASIDE.get() {
+                if aside() {
+                    STEPPED_ASIDE.set(true);
+                    return Err(self.fault(FaultKind::TimedOut, "the database is needed").into());
+                }
+                until = until.min(Instant::now() + LOOK_ASIDE);
+            }
             self.pool.wait(until);
         }
     }
@@ -317,7 +347,7 @@ impl Drop for BlockedSignals {
 }
 
 /// 0 to 1, different in each backend: for spreading attempts, not for secrets.
-fn jitter() -> f64 {
+pub fn jitter() -> f64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     f64::from(now.subsec_nanos() % 1009) / 1009.0
 }

@@ -15,6 +15,7 @@ mod memory;
 mod model;
 #[allow(unsafe_code)]
 mod owner;
+mod queue;
 mod report;
 mod search;
 mod session;
@@ -23,9 +24,12 @@ mod sync;
 mod throttle;
 #[allow(unsafe_code)]
 mod vector;
+#[allow(unsafe_code)]
+mod worker;
 
 ::pgrx::extension_sql_file!("../../sql/schema.sql", name = "schema", bootstrap);
 ::pgrx::extension_sql_file!("../../sql/host.sql", name = "host");
+::pgrx::extension_sql_file!("../../sql/queue.sql", name = "queue");
 ::pgrx::extension_sql_file!("../../sql/grants.sql", name = "grants");
 ::pgrx::extension_sql_file!("../../sql/final.sql", name = "final", finalize);
 
@@ -34,4 +38,5 @@ mod vector;
 #[::pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     guc::define();
+    worker::init();
 }

@@ -1,12 +1,14 @@
 //! The model that vectors are made with: which one it is, choosing another, and texts to vectors.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
-use super::args;
 use super::http::{Answered, Remote};
 use super::store::model::{self as store, ActiveModel};
+use super::{args, guc};
 use crate::batch::Usage;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, FaultKind, Result};
 use crate::provider::{self, InputType, LOCAL, Model, local};
 
 /// What a text is embedded as.
@@ -46,6 +48,7 @@ fn built_in() -> Model {
 pub struct Embedder<'a> {
     model: &'a Model,
     input: InputType,
+    attempts: u32,
     route: Route,
 }
 
@@ -58,12 +61,29 @@ enum Route {
         embedded: usize,
     },
     Remote(Box<Remote>),
+    /// What was made before, by text, and the texts that are asked for.
+    Prefetched {
+        made: HashMap<String, (Vec<f32>, Usage)>,
+        asked: Vec<String>,
+        answered: usize,
+    },
 }
 
 impl<'a> Embedder<'a> {
     /// Asks nobody yet.
     pub fn new(model: &'a Model, input: InputType) -> Self {
-        Self { model, input, route: Route::None }
+        Self { model, input, attempts: guc::max_attempts(), route: Route::None }
+    }
+
+    /// Asks nobody twice: who asks will come again.
+    pub fn once(model: &'a Model, input: InputType) -> Self {
+        Self { attempts: 1, ..Self::new(model, input) }
+    }
+
+    /// Asks nobody at all: what was not made before is refused.
+    pub fn prefetched(model: &'a Model, made: HashMap<String, (Vec<f32>, Usage)>) -> Self {
+        let route = Route::Prefetched { made, asked: Vec::new(), answered: 0 };
+        Self { route, ..Self::new(model, InputType::Document) }
     }
 
     /// A further text: its number, from 0.
@@ -77,7 +97,7 @@ impl<'a> Embedder<'a> {
                 Route::Local { texts: Vec::new(), embedded: 0 }
             } else {
                 let provider = provider::find(&self.model.provider)?;
-                Route::Remote(Box::new(Remote::new(provider, self.model, self.input)?))
+                Route::Remote(Box::new(Remote::new(provider, self.model, self.input, self.attempts)?))
             };
         }
         match &mut self.route {
@@ -92,6 +112,10 @@ impl<'a> Embedder<'a> {
                 texts.push(text.to_owned());
                 Ok(*embedded + texts.len() - 1)
             }
+            Route::Prefetched { asked, answered, .. } => {
+                asked.push(text.to_owned());
+                Ok(*answered + asked.len() - 1)
+            }
             Route::None => Err(Error::Internal("a text has no way to a vector".to_owned())),
         }
     }
@@ -102,7 +126,7 @@ impl<'a> Embedder<'a> {
         const LOCAL_TEXTS: usize = 200;
         match &self.route {
             Route::None => true,
-            Route::Local { texts, .. } => texts.len() < LOCAL_TEXTS,
+            Route::Local { texts, .. } | Route::Prefetched { asked: texts, .. } => texts.len() < LOCAL_TEXTS,
             Route::Remote(remote) => remote.wants_more(),
         }
     }
@@ -120,6 +144,22 @@ impl<'a> Embedder<'a> {
         match &mut self.route {
             Route::None => Ok(Vec::new()),
             Route::Remote(remote) => remote.wait(),
+            Route::Prefetched { made, asked, answered } => {
+                let from = *answered;
+                *answered += asked.len();
+                let answer = |(at, text): (usize, String)| {
+                    // Not taken out: a text may occur twice. What it took is counted once.
+                    let (vector, usage) = match made.get_mut(&text) {
+                        Some((vector, usage)) => (Ok(vector.clone()), std::mem::take(usage)),
+                        None => (
+                            Err(Fault::new(FaultKind::Outdated, &self.model.provider, &self.model.name, "")),
+                            Usage::default(),
+                        ),
+                    };
+                    Answered { range: at..at + 1, texts: vec![(at, vector)], usage }
+                };
+                Ok((from..).zip(asked.drain(..)).map(answer).collect())
+            }
             Route::Local { texts, embedded } => {
                 let range = *embedded..*embedded + texts.len();
                 *embedded = range.end;

@@ -171,6 +171,7 @@ fn fault_code(fault: &Fault) -> (PgSqlErrorCode, &'static str) {
             PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_CREATE_REPLY,
             "Does the address belong to an embeddings API of this provider, and does the model give vectors of this length?",
         ),
+        FaultKind::Outdated => (PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "Try again."),
         FaultKind::AnswerTooLarge => (
             PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             "Lower chatbot_sync.batch_size, or let a superuser raise chatbot_sync.max_response_bytes.",

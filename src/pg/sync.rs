@@ -1,7 +1,7 @@
 //! Sources in the caller's transaction: texts in, vectors stored. Many at a time: their new texts share requests, and what
 //! is through is stored while other requests are on their way.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::jsonb::Jsonb;
@@ -9,7 +9,7 @@ use super::memory::Scratch;
 use super::model::Embedder;
 use super::store::model::ActiveModel;
 use super::store::source::{self, Failed, NewChunk, Place, SourceKey, SourceRow, Stored, StoredChunk, SyncLog};
-use super::{guc, http, model, report};
+use super::{guc, http, model};
 use crate::batch::Usage;
 use crate::chunk::Params;
 use crate::content::{Content, Cut, Format};
@@ -22,6 +22,7 @@ use crate::provider::InputType;
 const CHUNKER_VERSION: i32 = 1;
 
 /// A source as it is to become.
+#[derive(Clone)]
 pub struct Item {
     /// Which.
     pub key: SourceKey,
@@ -37,6 +38,16 @@ pub struct Item {
     pub fresh: bool,
 }
 
+impl Item {
+    /// Whether nothing was changed meanwhile.
+    pub fn same(&self, other: &Self) -> bool {
+        self.key == other.key
+            && self.content.hash() == other.content.hash()
+            && self.metadata == other.metadata
+            && self.enabled == other.enabled
+    }
+}
+
 /// What became of a source.
 #[derive(Debug, Clone, Copy)]
 pub struct Synced {
@@ -48,12 +59,43 @@ pub struct Synced {
     pub truncated: bool,
 }
 
+/// What to do with a source that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failing {
+    /// Give up altogether.
+    Raise,
+    /// It says so, and keeps the vectors that it has.
+    Mark,
+    /// Who asked is told, and nothing is written.
+    Leave,
+}
+
+impl From<OnError> for Failing {
+    fn from(on_error: OnError) -> Self {
+        match on_error {
+            OnError::Raise => Self::Raise,
+            OnError::Mark => Self::Mark,
+        }
+    }
+}
+
+/// Vectors that were made before.
+#[derive(Default)]
+pub struct Prefetched {
+    /// With which model.
+    pub model_id: i32,
+    /// By text, with what each took.
+    pub vectors: HashMap<String, (Vec<f32>, Usage)>,
+    /// How long that took.
+    pub elapsed: Duration,
+}
+
 /// Makes the stored chunks of one source those of `content`, embedding only texts that are new.
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Synced> {
     let content = Content::new(content.to_owned(), Format::Text, false);
     let item = Item { key, content, metadata, enabled: true, host: None, fresh: false };
     let mut outcome = None;
-    sync([Ok(item)], OnError::Raise, |_, synced| outcome = synced.ok().flatten())?;
+    sync([Ok(item)], Failing::Raise, None, |_, synced| outcome = synced.ok().flatten())?;
     outcome.ok_or_else(|| Error::Internal("a source was not embedded".to_owned()))
 }
 
@@ -65,16 +107,25 @@ pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Sy
 /// cannot be locked: then the row is made last before its chunks, and whoever comes second starts over with it.
 pub fn sync(
     items: impl IntoIterator<Item = Result<Item>>,
-    on_error: OnError,
+    failing: Failing,
+    prefetched: Option<Prefetched>,
     mut done: impl FnMut(SourceKey, std::result::Result<Option<Synced>, &Error>),
 ) -> Result<Option<Error>> {
     let model = model::for_writing()?;
     let params = guc::chunk_params(None, None, None)?;
+    // What another model made is of no use.
+    let prefetched = prefetched.map(|p| if p.model_id == model.id { p } else { Prefetched::default() });
+    let elapsed = prefetched.as_ref().map_or(Duration::ZERO, |p| p.elapsed);
+    let embedder = match prefetched {
+        Some(prefetched) => Embedder::prefetched(&model.model, prefetched.vectors),
+        None => Embedder::new(&model.model, InputType::Document),
+    };
     let mut run = Run {
-        embedder: Embedder::new(&model.model, InputType::Document),
+        embedder,
+        elapsed,
         model: &model,
         params,
-        on_error,
+        failing,
         open: VecDeque::new(),
         again: Vec::new(),
         broken: None,
@@ -115,8 +166,10 @@ pub fn sync(
 struct Run<'a> {
     model: &'a ActiveModel,
     params: Params,
-    on_error: OnError,
+    failing: Failing,
     embedder: Embedder<'a>,
+    /// What was waited for before.
+    elapsed: Duration,
     /// Sources that wait for vectors, in the order of their texts' numbers.
     open: VecDeque<Open>,
     /// Sources that another transaction made meanwhile.
@@ -271,7 +324,7 @@ impl Run<'_> {
                 let more = Usage { requests: usage.requests - counted.requests, inputs, tokens: share };
                 counted += more;
                 open.usage += more;
-                open.embedding = open.prepared.elapsed();
+                open.embedding = self.elapsed + open.prepared.elapsed();
             }
         }
         for (number, outcome) in texts {
@@ -325,7 +378,7 @@ impl Run<'_> {
             let (chunks, embedded) = (int(open.cut.len())?, int(open.new.len())?);
             // The built-in model costs nothing that somebody would want to add up.
             if open.usage.requests + open.usage.inputs > 0 {
-                let (usage, embedding, total) = (open.usage, open.embedding, open.began.elapsed());
+                let (usage, embedding, total) = (open.usage, open.embedding, self.elapsed + open.began.elapsed());
                 source::insert_log(
                     &open.item.key,
                     &SyncLog { model_id: self.model.id, chunks, embedded, usage, embedding, total },
@@ -364,11 +417,12 @@ impl Run<'_> {
     }
 
     fn fail(&mut self, item: Item, error: Error) -> Result<()> {
-        if self.on_error == OnError::Raise || !error.is_about_one_source() {
+        if self.failing == Failing::Raise || !error.is_about_one_source() {
             return Err(error);
         }
-        let message = report::in_a_line(&error);
-        source::mark_failed(&item, &Failed { code: report::sqlstate(&error), message })?;
+        if self.failing == Failing::Mark {
+            source::mark_failed(&item, &Failed::new(&error))?;
+        }
         self.tell(item.key, Err(&error));
         Ok(())
     }
@@ -377,18 +431,40 @@ impl Run<'_> {
         (self.done)(key, outcome);
     }
 
-    /// Whether the stored vectors are what they would become.
     fn unchanged(&self, row: &SourceRow, item: &Item) -> bool {
-        row.content_hash.as_deref() == Some(item.content.hash())
-            && row.model_id == Some(self.model.id)
-            && row.chunking.as_ref() == Some(&self.chunking(item))
+        unchanged(row, item, self.model.id, &self.params)
     }
 
     fn chunking(&self, item: &Item) -> Vec<i32> {
-        let Params { size, overlap, max_chunks } = self.params;
-        let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks), item.content.reading()]
+        chunking(&self.params, item)
     }
+}
+
+/// Whether the stored vectors are what they would become.
+fn unchanged(row: &SourceRow, item: &Item, model_id: i32, params: &Params) -> bool {
+    row.content_hash.as_deref() == Some(item.content.hash())
+        && row.model_id == Some(model_id)
+        && row.chunking.as_ref() == Some(&chunking(params, item))
+}
+
+fn chunking(params: &Params, item: &Item) -> Vec<i32> {
+    let Params { size, overlap, max_chunks } = *params;
+    let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks), item.content.reading()]
+}
+
+/// The texts that would have to be embedded for a source as it is now.
+pub fn needed(item: &Item, model_id: i32, params: &Params) -> Result<Vec<String>> {
+    let row = source::read(&item.key, &item.metadata, false)?;
+    if !item.enabled || row.as_ref().is_some_and(|row| unchanged(row, item, model_id, params)) {
+        return Ok(Vec::new());
+    }
+    let cut = item.content.cut(params)?;
+    let old = if row.is_some() { source::chunks(&item.key, model_id)? } else { Vec::new() };
+    let texts = cut.texts();
+    let Diff { kept, .. } = diff(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
+    let new = texts.iter().zip(kept).filter(|(_, kept)| kept.is_none());
+    Ok(new.map(|((_, text), _)| (*text).to_owned()).collect())
 }
 
 impl Open {

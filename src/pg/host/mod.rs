@@ -10,7 +10,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-pub use pending::{Batch, adopt, adopt_all, sync_batch};
+pub use pending::{Batch, adopt, adopt_all, items, sync_batch, tell};
 
 pub use table::State;
 
@@ -46,7 +46,7 @@ pub struct Attach<'a> {
     pub processed: Option<Name>,
     /// Written.
     pub error: Option<Name>,
-    /// sync.
+    /// sync, async.
     pub mode: Option<&'a str>,
     /// mark, raise.
     pub on_error: Option<&'a str>,
@@ -125,7 +125,10 @@ pub fn attach(told: Attach) -> Result<()> {
         "raise" => OnError::Raise,
         _ => OnError::Mark,
     };
-    args::word("mode", told.mode, &Mode::NAMES)?;
+    let mode = match args::word("mode", told.mode, &Mode::NAMES)? {
+        "async" => Mode::Async,
+        _ => Mode::Sync,
+    };
     let content_format = match args::word("content_format", told.content_format, &crate::content::Format::NAMES)? {
         "html" => crate::content::Format::Html,
         _ => crate::content::Format::Text,
@@ -155,7 +158,7 @@ pub fn attach(told: Attach) -> Result<()> {
         host: 0,
         source_type: source_type.to_owned(),
         on_error,
-        mode: Mode::Sync,
+        mode,
         content_format,
         translated: false,
         partition: false,

@@ -1,19 +1,19 @@
 //! Rows that wait: those that a table had before it was attached, and those whose provider failed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys;
 
 use super::Opened;
-use super::table::Table;
+use super::table::{State, Table};
 use super::trigger::Told;
 use crate::content::Content;
 use crate::error::{Error, Result};
-use crate::host::{Host, OnError};
+use crate::host::Host;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::{self, SourceKey};
 use crate::pg::store::{host as store, host::HostRow};
-use crate::pg::sync::{self, Item};
+use crate::pg::sync::{self, Failing, Item};
 use crate::pg::{args, report};
 
 /// What became of some sources.
@@ -74,11 +74,7 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
         by_host.entry(host).or_default().push(key.source_id);
     }
     for (host, ids) in by_host {
-        let Some((relation, argument)) = store::root(host)? else { continue };
-        let opened = Opened::new(relation, pg_sys::RowExclusiveLock);
-        // SAFETY: it is open.
-        let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
-        sync_rows(&table, ids, &mut done)?;
+        with_table(host, pg_sys::RowExclusiveLock, |table| sync_rows(table, ids, &mut done))?;
         if done.stopped.is_some() {
             break;
         }
@@ -87,27 +83,13 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
 }
 
 fn sync_rows(table: &Table, ids: Vec<i64>, done: &mut Batch) -> Result<()> {
-    let rows = {
-        let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
-        store::locked_rows(&table.relation.name, &table.host.columns, ids)?
-    };
     let told = Told::new(table);
-    let items = rows.into_iter().map(|row| {
-        let HostRow { source_id, chatbot_id, content, metadata, enabled, state } = row;
-        let key = args::source(Some(chatbot_id), Some(table.source_type), Some(source_id))?;
-        told.says(key, state);
-        let translated = table.translated();
-        let content = content.unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
-        Ok(Item {
-            key,
-            content: Content::new(content, table.host.content_format, translated),
-            metadata: args::metadata(Some(metadata))?,
-            enabled,
-            host: Some(table.host.host),
-            fresh: false,
-        })
+    let items = read(table, ids, true)?.into_iter().map(|row| {
+        let (item, state) = row?;
+        told.says(item.key, state);
+        Ok(item)
     });
-    let broken = sync::sync(items, OnError::Mark, |key, outcome| {
+    let broken = sync::sync(items, Failing::Mark, None, |key, outcome| {
         match outcome {
             Ok(_) => done.synced += 1,
             Err(_) => done.failed += 1,
@@ -116,4 +98,71 @@ fn sync_rows(table: &Table, ids: Vec<i64>, done: &mut Batch) -> Result<()> {
     })?;
     done.stopped = broken.map(|error| report::in_a_line(&error));
     told.write_back(Restriction::Maintenance)
+}
+
+/// Rows by their ids, each with what it says of itself. They are read as the table's owner.
+fn read(table: &Table, ids: Vec<i64>, lock: bool) -> Result<Vec<Result<(Item, State)>>> {
+    let rows = {
+        let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
+        store::rows_by_id(&table.relation.name, &table.host.columns, ids, lock)?
+    };
+    let item = |row| {
+        let HostRow { source_id, chatbot_id, content, metadata, enabled, state } = row;
+        let key = args::source(Some(chatbot_id), Some(table.source_type), Some(source_id))?;
+        let translated = table.translated();
+        let content = content.unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
+        let content = Content::new(content, table.host.content_format, translated);
+        let metadata = args::metadata(Some(metadata))?;
+        Ok((Item { key, content, metadata, enabled, host: Some(table.host.host), fresh: false }, state))
+    };
+    Ok(rows.into_iter().map(item).collect())
+}
+
+/// The table of a host, open; none where it is detached.
+fn with_table<R>(host: i32, lock: u32, act: impl FnOnce(&Table) -> Result<R>) -> Result<Option<R>> {
+    let Some((relation, argument)) = store::root(host)? else { return Ok(None) };
+    let opened = Opened::new(relation, lock);
+    // SAFETY: it is open.
+    let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
+    act(&table).map(Some)
+}
+
+/// What sources of a host table are by now.
+pub fn items(host: i32, ids: Vec<i64>) -> Result<Vec<Item>> {
+    let items = with_table(host, pg_sys::AccessShareLock, |table| {
+        read(table, ids, false)?.into_iter().map(|row| row.map(|(item, _)| item)).collect()
+    })?;
+    Ok(items.unwrap_or_default())
+}
+
+/// Tells rows what became of them, unless they were changed meanwhile: those that somebody else has locked.
+pub fn tell(host: i32, outcomes: &[(&Item, &State)]) -> Result<Vec<SourceKey>> {
+    let locked = with_table(host, pg_sys::RowExclusiveLock, |table| {
+        if !table.host.columns.written() {
+            return Ok(Vec::new());
+        }
+        let told = Told::new(table);
+        let ids = || outcomes.iter().map(|(item, _)| item.key.source_id).collect();
+        let mut rows: HashMap<SourceKey, (Item, State)> = read(table, ids(), true)?
+            .into_iter()
+            .map(|row| row.map(|(i, s)| (i.key, (i, s))))
+            .collect::<Result<_>>()?;
+        let there: HashSet<SourceKey> =
+            read(table, ids(), false)?.into_iter().map(|row| row.map(|(item, _)| item.key)).collect::<Result<_>>()?;
+        let mut locked = Vec::new();
+        for (item, should) in outcomes {
+            match rows.remove(&item.key) {
+                Some((now, state)) if now.same(item) => {
+                    told.says(item.key, state);
+                    told.should_say(item.key, (*should).clone());
+                }
+                Some(_) => {}
+                None if there.contains(&item.key) => locked.push(item.key),
+                None => {}
+            }
+        }
+        told.write_back(Restriction::Maintenance)?;
+        Ok(locked)
+    })?;
+    Ok(locked.unwrap_or_default())
 }

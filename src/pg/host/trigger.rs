@@ -9,10 +9,11 @@ use pgrx::{IntoDatum, pg_sys};
 use super::row::{Attribute, Row, Rows};
 use super::table::{State, Table};
 use crate::error::{Error, Result};
+use crate::host::Mode;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
-use crate::pg::store::{host as store, source};
-use crate::pg::{report, sync};
+use crate::pg::store::{host as store, job, source};
+use crate::pg::{report, sync, worker};
 
 /// Keys are deleted so many at a time.
 const SLICE: usize = 10_000;
@@ -109,11 +110,26 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         let descriptor = (*data.tg_relation).rd_att;
         (Table::of(data)?, move |store| Rows::new(store, descriptor))
     };
+    let later = table.host.mode == Mode::Async;
     match operation(data) {
+        pg_sys::TRIGGER_EVENT_INSERT if later => {
+            enqueue(&table, rows(data.tg_newtable), |_| true, true, HashMap::new())?
+        }
+        pg_sys::TRIGGER_EVENT_DELETE if later => {
+            enqueue(&table, rows(data.tg_oldtable), |_| true, false, HashMap::new())?
+        }
         pg_sys::TRIGGER_EVENT_INSERT => upsert(&table, rows(data.tg_newtable), |_| true, true)?,
         pg_sys::TRIGGER_EVENT_DELETE => delete(&table, rows(data.tg_oldtable))?,
         _ => {
             let changes = Changes::between(&table, rows(data.tg_oldtable), rows(data.tg_newtable))?;
+            if later {
+                let gone: Vec<_> = changes.gone.iter().map(|&key| (key, None)).collect();
+                insert_jobs(&table, &gone)?;
+                let from = changes.moved.into_iter().map(|(from, to)| (to, from)).collect();
+                let mut wanted = changes.upserts.into_iter().peekable();
+                enqueue(&table, rows(data.tg_newtable), |at| wanted.next_if_eq(&at).is_some(), false, from)?;
+                return NOTHING;
+            }
             source::relocate(&changes.moved)?;
             source::delete_many(&changes.gone)?;
             if !changes.upserts.is_empty() {
@@ -123,6 +139,54 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         }
     }
     NOTHING
+}
+
+/// What few rows ask for comes before what many do.
+fn priority(rows: usize) -> i32 {
+    const FEW: usize = 20;
+    i32::from(rows <= FEW)
+}
+
+fn insert_jobs(table: &Table, changed: &[(SourceKey, Option<SourceKey>)]) -> Result<()> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    worker::wake_at_commit();
+    job::insert_changed(table.host.host, priority(changed.len()), changed)
+}
+
+/// Rows wait to be looked at. Only rows are made, none is touched that somebody else may hold.
+fn enqueue(
+    table: &Table,
+    mut rows: Rows,
+    mut wanted: impl FnMut(usize) -> bool,
+    fresh: bool,
+    mut from: HashMap<SourceKey, SourceKey>,
+) -> Result<()> {
+    let mut changed: Vec<(SourceKey, Option<SourceKey>)> = Vec::new();
+    let mut pending = Vec::new();
+    let mut at = 0;
+    loop {
+        let row = rows.next();
+        if let Some(row) = row.filter(|_| wanted(at))
+            && let Some(key) = table.key(row)?
+        {
+            changed.push((key, from.remove(&key)));
+            if fresh {
+                pending.push((key.source_id, key.chatbot_id, table.is_enabled(row)));
+            }
+        }
+        at += 1;
+        if changed.len() >= SLICE || row.is_none() {
+            if fresh {
+                source::insert_all_waiting(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
+            }
+            insert_jobs(table, &std::mem::take(&mut changed))?;
+        }
+        if row.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 fn asks_again(table: &Table, old: Row, new: Row) -> bool {
@@ -215,7 +279,7 @@ fn upsert(table: &Table, mut rows: Rows, mut wanted: impl FnMut(usize) -> bool, 
             }
         }
     });
-    sync::sync(items, table.host.on_error, |key, outcome| told.is(key, outcome))?;
+    sync::sync(items, table.host.on_error.into(), None, |key, outcome| told.is(key, outcome))?;
     told.write_back(Restriction::Session)
 }
 
@@ -248,12 +312,19 @@ impl<'a> Told<'a> {
 
     /// What it should.
     pub fn is(&self, key: SourceKey, outcome: std::result::Result<Option<sync::Synced>, &Error>) {
+        self.should_say(
+            key,
+            match outcome {
+                Ok(Some(_)) => State::synced(),
+                Ok(None) => State::pending(),
+                Err(error) => State::failed(report::in_a_line(error)),
+            },
+        );
+    }
+
+    /// What it should.
+    pub fn should_say(&self, key: SourceKey, should: State) {
         let Some(shown) = self.shown.borrow_mut().remove(&key) else { return };
-        let should = match outcome {
-            Ok(Some(_)) => State::synced(),
-            Ok(None) => State::pending(),
-            Err(error) => State::failed(report::in_a_line(error)),
-        };
         let Table { status, processed, error, .. } = self.table;
         let differs = status.is_some() && shown.status != should.status
             || processed.is_some() && shown.processed != should.processed
@@ -296,7 +367,7 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         None
     } else if table.is_enabled(row) {
         let asked = old.is_none_or(|old| table.differs(old, row) || asks_again(&table, old, row));
-        asked.then(State::synced)
+        asked.then(if table.host.mode == Mode::Async { State::pending } else { State::synced })
     } else {
         is_new(table.content).then(State::pending)
     };

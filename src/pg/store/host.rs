@@ -37,6 +37,7 @@ fn literal(text: &str) -> String {
 
 /// A statement whose plan is not kept.
 fn execute(sql: &str) -> Result<()> {
+    super::refuse_read_only();
     Ok(Spi::connect_mut(|client| client.update(sql, None, &[]).map(drop))?)
 }
 
@@ -338,15 +339,16 @@ fn object(of: &str, columns: &[Column]) -> String {
     format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
 }
 
-/// Rows of a table, locked until the transaction ends; those that others have locked are left out.
-pub fn locked_rows(relation: &str, columns: &Columns, ids: Vec<i64>) -> Result<Vec<HostRow>> {
+/// Rows of a table; with `lock` they are locked until the transaction ends, and those that others have locked left out.
+pub fn rows_by_id(relation: &str, columns: &Columns, ids: Vec<i64>, lock: bool) -> Result<Vec<HostRow>> {
     let maybe = |column: &Option<Column>, otherwise: &str| {
         column.as_ref().map_or(otherwise.to_owned(), |Column(name, _)| format!("t.{}", quoted(name)))
     };
     let sql = format!(
         "SELECT t.{id}::bigint, t.{chatbot}::bigint, t.{content}::text, {metadata}, COALESCE({enabled}, false),
             {status}::text, {processed}, {error}::text
-        FROM {relation} AS t WHERE t.{id} = ANY ($1) AND t.{chatbot} IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED",
+        FROM {relation} AS t WHERE t.{id} = ANY ($1) AND t.{chatbot} IS NOT NULL {lock}",
+        lock = if lock { "FOR NO KEY UPDATE SKIP LOCKED" } else { "" },
         id = quoted(&columns.id.0),
         chatbot = quoted(&columns.chatbot.0),
         content = quoted(&columns.content.0),

@@ -13,6 +13,7 @@ use crate::error::Result;
 
 #[allow(unsafe_code)]
 pub mod host;
+pub mod job;
 pub mod model;
 pub mod search;
 pub mod session;
@@ -106,6 +107,7 @@ fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -
     let oids: Vec<PgOid> = key.1.iter().map(|&oid| PgOid::from(oid)).collect();
     let _plans = (mode != Mode::Read).then(IndexPlans::new);
     if mode == Mode::Write {
+        refuse_read_only();
         return Ok(Spi::connect_mut(|client| {
             let plan = match kept {
                 Some(plan) => plan,
@@ -122,6 +124,13 @@ fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -
         };
         read(client.select(plan, None, args)?)
     })?)
+}
+
+/// On a standby and in a READ ONLY transaction: the error that every statement gets which writes.
+#[allow(unsafe_code)]
+fn refuse_read_only() {
+    // SAFETY: raises an error or does nothing.
+    unsafe { pg_sys::PreventCommandIfReadOnly(c"a write of chatbot_sync".as_ptr()) };
 }
 
 fn keep(key: PlanKey, plan: OwnedPreparedStatement) -> Plan {
@@ -151,4 +160,10 @@ pub fn look_up_vector_type() -> Result<Option<VectorType>> {
         Some(row) => Ok(Some(VectorType { oid: one(row.get(1))?, schema: one(row.get(2))? })),
         None => Ok(None),
     })
+}
+
+/// Who owns the extension in this database; none where it is not there.
+pub fn extension_owner() -> Result<Option<pg_sys::Oid>> {
+    let sql = "SELECT extowner FROM pg_catalog.pg_extension WHERE extname = 'chatbot_sync'";
+    run(sql, &[], Mode::Read, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::{SpiHeapTupleData, SpiTupleTable};
 
-use super::{Mode, one, run, write};
+use super::{Mode, job, one, run, write};
 use crate::batch::Usage;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::args::SOURCE_TYPES;
 use crate::pg::jsonb::Jsonb;
+use crate::pg::report;
 use crate::pg::sync::{Item, Synced};
 use crate::pg::vector::Vector;
 
@@ -96,6 +97,13 @@ pub struct Failed {
     pub message: String,
 }
 
+impl Failed {
+    /// What an error says.
+    pub fn new(error: &Error) -> Self {
+        Self { code: report::sqlstate(error), message: report::in_a_line(error) }
+    }
+}
+
 /// A stored chunk without its vector.
 pub struct StoredChunk {
     /// Stays with it.
@@ -164,6 +172,13 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
     })
 }
 
+/// Whether there is such a source.
+pub fn exists(key: &SourceKey) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM chatbot_sync.source
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3)";
+    run(sql, &key.args(), Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
 /// Columns of sources, an array each.
 // An unnest() of several arrays is grammar, not a name that is looked up: no search_path matters to it.
 fn columns<'a>(model_id: i32, sources: &[&Stored]) -> Vec<DatumWithOid<'a>> {
@@ -208,7 +223,8 @@ fn keys_of(rows: SpiTupleTable) -> pgrx::spi::Result<HashSet<SourceKey>> {
     rows.map(|row| key(&row)).collect()
 }
 
-fn key(row: &SpiHeapTupleData) -> pgrx::spi::Result<SourceKey> {
+/// The key in the first three columns of a row.
+pub fn key(row: &SpiHeapTupleData) -> pgrx::spi::Result<SourceKey> {
     let source_type: &str = one(row.get(2))?;
     let source_type = SOURCE_TYPES.into_iter().find(|t| *t == source_type).unwrap_or_default();
     Ok(SourceKey { chatbot_id: one(row.get(1))?, source_type, source_id: one(row.get(3))? })
@@ -274,6 +290,46 @@ pub fn mark_failed(item: &Item, failed: &Failed) -> Result<()> {
     let sql = "UPDATE chatbot_sync.embedding SET enabled = $4
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND enabled <> $4";
     write(sql, &item.key.args_and([item.enabled.into()])).map(drop)
+}
+
+/// Says of a source that is embedded by the queue why it has not what it should have: it is tried again then, or not by
+/// itself where that is none.
+pub fn mark_attempt(item: &Item, failed: &Failed, attempts: i32, again: Option<Duration>) -> Result<()> {
+    let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, metadata, enabled, host,
+            error_code, error, attempts, next_attempt_at, status)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
+            pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $10),
+            CASE WHEN $10 IS NULL THEN 'error' ELSE 'pending' END)
+        ON CONFLICT (chatbot_id, source_type, source_id) DO UPDATE SET status = EXCLUDED.status, error_code = $7,
+            error = $8, attempts = $9, next_attempt_at = EXCLUDED.next_attempt_at, enabled = $5, host = COALESCE($6, s.host)";
+    let args = [
+        item.metadata.clone().into(),
+        item.enabled.into(),
+        item.host.into(),
+        failed.code.clone().into(),
+        failed.message.clone().into(),
+        attempts.into(),
+        again.map(|wait| wait.as_secs_f64()).into(),
+    ];
+    write(sql, &item.key.args_and(args)).map(drop)
+}
+
+/// Says of sources that they wait.
+pub fn mark_pending(keys: &[SourceKey]) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.source s SET status = 'pending'
+        FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
+        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
+            AND s.status = 'synced'";
+    write(sql, &key_columns(keys)).map(drop)
+}
+
+/// The keys, a column each.
+pub fn key_columns(keys: &[SourceKey]) -> [DatumWithOid<'static>; 3] {
+    [
+        keys.iter().map(|k| k.chatbot_id).collect::<Vec<_>>().into(),
+        keys.iter().map(|k| k.source_type.to_owned()).collect::<Vec<_>>().into(),
+        keys.iter().map(|k| k.source_id).collect::<Vec<_>>().into(),
+    ]
 }
 
 /// The chunks of a source, in order.
@@ -381,6 +437,7 @@ pub fn insert_chunks(model_id: i32, sources: &[&Item], chunks: Vec<NewChunk>) ->
 
 /// Deletes a source and its vectors: how many vectors; none where there is no such source.
 pub fn delete(key: &SourceKey) -> Result<Option<i64>> {
+    job::delete_of_sources(&[*key])?;
     let sql = "SELECT FROM chatbot_sync.source
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 FOR UPDATE";
     if write(sql, &key.args())? == 0 {
@@ -398,18 +455,11 @@ pub fn delete_many(keys: &[SourceKey]) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
-    let args = || -> [DatumWithOid<'static>; 3] {
-        [
-            keys.iter().map(|k| k.chatbot_id).collect::<Vec<_>>().into(),
-            keys.iter().map(|k| k.source_type.to_owned()).collect::<Vec<_>>().into(),
-            keys.iter().map(|k| k.source_id).collect::<Vec<_>>().into(),
-        ]
-    };
     let these = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
-    write(&format!("SELECT FROM chatbot_sync.source s, {these} FOR UPDATE OF s"), &args())?;
-    write(&format!("DELETE FROM chatbot_sync.embedding s USING {these}"), &args())?;
-    write(&format!("DELETE FROM chatbot_sync.source s USING {these}"), &args()).map(drop)
+    write(&format!("SELECT FROM chatbot_sync.source s, {these} FOR UPDATE OF s"), &key_columns(keys))?;
+    write(&format!("DELETE FROM chatbot_sync.embedding s USING {these}"), &key_columns(keys))?;
+    write(&format!("DELETE FROM chatbot_sync.source s USING {these}"), &key_columns(keys)).map(drop)
 }
 
 /// Gives sources other keys, and their vectors with them.
@@ -454,6 +504,7 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
 
 /// Deletes all of a chatbot: (vectors, sessions).
 pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
+    write("DELETE FROM chatbot_sync.job WHERE chatbot_id = $1", &[chatbot_id.into()])?;
     // Sources first, and locked, so that a sync that runs meanwhile is waited for and not half deleted.
     write(
         "SELECT FROM chatbot_sync.source WHERE chatbot_id = $1 ORDER BY source_type, source_id FOR UPDATE",
@@ -516,18 +567,33 @@ pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)
     let standing = "UPDATE chatbot_sync.embedding e SET enabled = s.enabled FROM chatbot_sync.source s
         WHERE s.host = $1 AND e.enabled <> s.enabled
             AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
-    let args = [
-        source_type.into(),
-        host.into(),
-        rows.iter().map(|r| r.0).collect::<Vec<_>>().into(),
-        rows.iter().map(|r| r.1).collect::<Vec<_>>().into(),
-        rows.iter().map(|r| r.2).collect::<Vec<_>>().into(),
-    ];
-    let new = write(sql, &args)?;
+    let new = write(sql, &row_args(source_type, host, rows))?;
     if new > 0 {
         write(standing, &[host.into()])?;
     }
     Ok(new)
+}
+
+/// Sources that are new and wait. Those that are there already are not touched.
+pub fn insert_all_waiting(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
+        SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
+        FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
+        ON CONFLICT DO NOTHING";
+    write(sql, &row_args(source_type, host, rows)).map(drop)
+}
+
+fn row_args(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> [DatumWithOid<'static>; 5] {
+    [
+        source_type.to_owned().into(),
+        host.into(),
+        rows.iter().map(|r| r.0).collect::<Vec<_>>().into(),
+        rows.iter().map(|r| r.1).collect::<Vec<_>>().into(),
+        rows.iter().map(|r| r.2).collect::<Vec<_>>().into(),
+    ]
 }
 
 /// Sources of host tables that wait or failed, with their hosts, in the order of their keys.

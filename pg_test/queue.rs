@@ -1,0 +1,407 @@
+//! The queue, drained by ordinary sessions.
+
+use postgres::Client;
+
+use super::harness::{Db, column, failure, one, prose, remote, set};
+use super::mock::{Fault, Mock};
+
+/// A table that is attached in mode async, and its owner's session.
+fn attached(db: &mut Db) -> Client {
+    db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
+    let mut app = db.session("app");
+    app.batch_execute(
+        "CREATE TABLE docs (id bigserial PRIMARY KEY, chatbot_id bigint, title text, content text,
+             active boolean DEFAULT true, status text, note text);
+         SELECT chatbot_attach('docs', 'document', metadata_columns => '{title}', enabled_column => 'active',
+             status_column => 'status', error_column => 'note', mode => 'async')",
+    )
+    .unwrap();
+    app
+}
+
+fn queued() -> (Db, Mock, Client) {
+    let (mut db, mock) = remote();
+    set(&mut db, "retry_delay", "1ms");
+    let app = attached(&mut db);
+    (db, mock, app)
+}
+
+const SOURCES: &str = "SELECT concat_ws(' ', chatbot_id, source_id, status, chunk_count, error_code, attempts)
+    FROM chatbot_sync.source ORDER BY chatbot_id, source_id";
+const JOBS: &str = "SELECT count(*) FROM chatbot_sync.job";
+const STATUS: &str = "SELECT concat_ws(' ', id, status, note) FROM docs ORDER BY id";
+
+#[test]
+fn a_row_is_not_embedded_after_its_commit() {
+    let (_db, mock, mut app) = queued();
+    app.batch_execute(
+        "INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (2, 'Second.'), (NULL, 'Not here.')",
+    )
+    .unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 pending 0 0", "2 2 pending 0 0"]);
+    assert_eq!(column::<String>(&mut app, STATUS), ["1 pending", "2 pending", "3"]);
+    assert_eq!(mock.texts().len(), 0);
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0", "2 2 synced 1 0"]);
+    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced", "2 synced", "3"]);
+    assert_eq!((one::<i64>(&mut app, JOBS), mock.state().requests.len()), (0, 1));
+
+    app.batch_execute("UPDATE docs SET content = 'Other.' WHERE id = 1; DELETE FROM docs WHERE id = 2").unwrap();
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(2, 'second')"), 1);
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
+    assert_eq!(column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Other."]);
+    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced", "3"]);
+    assert_eq!((one::<i64>(&mut app, JOBS), mock.texts().iter().filter(|t| *t == "Other.").count()), (0, 1));
+}
+
+#[test]
+fn what_needs_no_vector_asks_the_provider() {
+    let (_db, mock, mut app) = queued();
+    app.batch_execute(
+        "INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (1, 'Second.'); CALL chatbot_process_queue()",
+    )
+    .unwrap();
+    let requests = mock.state().requests.len();
+    for (change, sources) in [
+        ("UPDATE docs SET title = 'A title' WHERE id = 1", ["1 1 synced 1 0", "1 2 synced 1 0"]),
+        ("UPDATE docs SET active = false WHERE id = 1", ["1 1 synced 1 0", "1 2 synced 1 0"]),
+        ("UPDATE docs SET active = true WHERE id = 1", ["1 1 synced 1 0", "1 2 synced 1 0"]),
+        ("UPDATE docs SET chatbot_id = 3 WHERE id = 1", ["1 2 synced 1 0", "3 1 synced 1 0"]),
+        ("UPDATE docs SET id = 9 WHERE id = 2", ["1 9 synced 1 0", "3 1 synced 1 0"]),
+        ("UPDATE docs SET status = 'pending'", ["1 9 synced 1 0", "3 1 synced 1 0"]),
+    ] {
+        app.batch_execute(change).unwrap();
+        app.batch_execute("CALL chatbot_process_queue()").unwrap();
+        assert_eq!(column::<String>(&mut app, SOURCES), sources, "{change}");
+        assert_eq!(column::<String>(&mut app, "SELECT DISTINCT status FROM docs"), ["synced"], "{change}");
+    }
+    assert_eq!(mock.state().requests.len(), requests);
+    let titles = "SELECT metadata::text FROM chatbot_sync.embedding ORDER BY source_id";
+    assert_eq!(column::<String>(&mut app, titles), [r#"{"title": "A title"}"#, r#"{"title": null}"#]);
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(3, 'first')"), 1);
+    app.batch_execute("UPDATE docs SET chatbot_id = NULL WHERE id = 9; CALL chatbot_process_queue()").unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES), ["3 1 synced 1 0"]);
+    app.batch_execute("TRUNCATE docs; CALL chatbot_process_queue()").unwrap();
+    assert_eq!((column::<String>(&mut app, SOURCES).len(), one::<i64>(&mut app, JOBS)), (0, 0));
+}
+
+#[test]
+fn many_small_sources_are_a_request_each() {
+    let (_db, mock, mut app) = queued();
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT 1 + i % 7, 'Text number ' || i FROM generate_series(1, 150) AS i").unwrap();
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(mock.texts().len(), 150);
+    assert_eq!(mock.state().requests.len(), 2);
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced'"), 150);
+    let log = "SELECT sum(inputs) || ' ' || sum(requests) || ' ' || sum(tokens) FROM chatbot_sync.sync_log";
+    assert_eq!(one::<String>(&mut app, log), "150 2 1500");
+}
+
+#[test]
+fn a_chatbot_with_much_to_do_keeps_others_waiting() {
+    let (_db, mock, mut app) = queued();
+    app.batch_execute(
+        "INSERT INTO docs (chatbot_id, content) SELECT 1, 'Bulk ' || i FROM generate_series(1, 300) AS i",
+    )
+    .unwrap();
+    app.batch_execute(
+        "INSERT INTO docs (chatbot_id, content) SELECT 2, 'Also bulk ' || i FROM generate_series(1, 50) AS i",
+    )
+    .unwrap();
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'An edit.')").unwrap();
+    app.batch_execute("CALL chatbot_process_queue(1)").unwrap();
+    assert_eq!(mock.texts(), ["An edit."]);
+    app.batch_execute("CALL chatbot_process_queue(50)").unwrap();
+    let of = |bot| format!("SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced' AND chatbot_id = {bot}");
+    assert!(one::<i64>(&mut app, &of(2)) >= 25);
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status <> 'synced'"), 0);
+    assert_eq!(mock.texts().len(), 351);
+}
+
+/// Drains the queue in another session while the provider is held; `meanwhile` runs when it has been asked.
+fn meanwhile(db: &Db, mock: &Mock, act: impl FnOnce()) {
+    mock.state().held = true;
+    let asked = mock.state().requests.len();
+    let mut other = db.session("app");
+    let drain = std::thread::spawn(move || other.batch_execute("CALL chatbot_process_queue()").unwrap());
+    mock.wait(|state| state.requests.len() > asked);
+    act();
+    mock.release();
+    drain.join().unwrap();
+}
+
+#[test]
+fn a_source_that_was_deleted_meanwhile_comes_back() {
+    let (db, mock, mut app) = queued();
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (1, 'Second.')").unwrap();
+    app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 7, 'Third.')").unwrap();
+    meanwhile(&db, &mock, || {
+        app.batch_execute("DELETE FROM docs WHERE id = 1; SELECT chatbot_delete_source(1, 'link', 7)").unwrap();
+    });
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Second."]);
+    assert_eq!(column::<String>(&mut app, SOURCES), ["1 2 synced 1 0"]);
+    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+}
+
+#[test]
+fn a_chatbot_that_was_deleted_meanwhile_comes_back() {
+    let (db, mock, mut app) = queued();
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (2, 'Second.')").unwrap();
+    meanwhile(&db, &mock, || {
+        app.batch_execute("DELETE FROM docs WHERE chatbot_id = 1; SELECT chatbot_cleanup(1)").unwrap()
+    });
+    assert_eq!(column::<String>(&mut app, SOURCES), ["2 2 synced 1 0"]);
+}
+
+#[test]
+fn an_older_text_wins() {
+    let (db, mock, mut app) = queued();
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'Old.')").unwrap();
+    app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 7, 'Older.')").unwrap();
+    meanwhile(&db, &mock, || {
+        app.batch_execute("UPDATE docs SET content = 'New.'; SELECT chatbot_enqueue_source(1, 'link', 7, 'Newer.')")
+            .unwrap();
+    });
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    let texts = "SELECT content FROM chatbot_sync.embedding ORDER BY source_type";
+    assert_eq!(column::<String>(&mut app, texts), ["New.", "Newer."]);
+    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced"]);
+    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+}
+
+#[test]
+fn a_moved_source_is_stored_in_its_old_place() {
+    let (db, mock, mut app) = queued();
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')").unwrap();
+    meanwhile(&db, &mock, || app.batch_execute("UPDATE docs SET chatbot_id = 2").unwrap());
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES), ["2 1 synced 1 0"]);
+}
+
+#[test]
+fn a_queued_text_is_embedded_twice_or_an_old_one_wins() {
+    let (_db, mock, mut app) = queued();
+    for text in ["One.", "Two.", "Three."] {
+        app.batch_execute(&format!("SELECT chatbot_enqueue_source(1, 'document', 1, '{text}')")).unwrap();
+    }
+    assert_eq!(one::<i64>(&mut app, JOBS), 3);
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(mock.texts(), ["Three."]);
+    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+    app.batch_execute(
+        r#"SELECT chatbot_enqueue_source(1, 'document', 1, 'Three.', '{"a": 1}'); CALL chatbot_process_queue()"#,
+    )
+    .unwrap();
+    assert_eq!(mock.texts().len(), 1);
+    assert_eq!(one::<String>(&mut app, "SELECT metadata::text FROM chatbot_sync.embedding"), r#"{"a": 1}"#);
+}
+
+#[test]
+fn attempts_never_end_or_are_forgotten() {
+    let (mut db, mock, mut app) = queued();
+    set(&mut db, "retry_delay", "1h");
+    let mut app2 = db.session("app");
+    mock.state().always = Some(Fault::Status(500, "", "oops"));
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')").unwrap();
+    for attempt in 1..=3 {
+        app2.batch_execute("CALL chatbot_process_queue()").unwrap();
+        assert_eq!(mock.state().requests.len(), attempt);
+        let status = if attempt < 3 { "pending" } else { "error" };
+        assert_eq!(column::<String>(&mut app, SOURCES), [format!("1 1 {status} 0 HV000 {attempt}")]);
+        // An hour, two hours, each a half more or less.
+        let due = "SELECT count(*) FROM chatbot_sync.source WHERE next_attempt_at > now() + make_interval(mins => 29)";
+        assert_eq!(one::<i64>(&mut app, due), i64::from(attempt < 3));
+        db.admin.batch_execute("UPDATE chatbot_sync.job SET due_at = now() WHERE due_at < 'infinity'").unwrap();
+    }
+    assert_eq!(
+        column::<String>(&mut app, STATUS),
+        ["1 error provider openai_compatible failed (Model mock, HTTP status 500: oops)"]
+    );
+    // Kept for a person, who brings it back.
+    app2.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(mock.state().requests.len(), 3);
+    mock.state().always = None;
+    assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(2)"), 0);
+    assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(1, 'link')"), 0);
+    assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(1, 'document', 1)"), 1);
+    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 pending 0 0"]);
+    app2.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
+    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced"]);
+}
+
+#[test]
+fn a_poisoned_text_spoils_others() {
+    let (_db, mock, mut app) = queued();
+    mock.state().poison = Some("poison");
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT 1, CASE i WHEN 5 THEN 'poison' ELSE 'Text ' || i END FROM generate_series(1, 9) AS i").unwrap();
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    let good = "SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced'";
+    assert_eq!(one::<i64>(&mut app, good), 8);
+    let note = "SELECT note FROM docs WHERE status = 'error'";
+    assert_eq!(
+        column::<String>(&mut app, note),
+        [
+            "provider openai_compatible refuses document 5 of chatbot 1 (Model mock, HTTP status 400: this text will not do)"
+        ]
+    );
+    app.batch_execute("UPDATE docs SET content = 'Better.' WHERE id = 5; CALL chatbot_process_queue()").unwrap();
+    assert_eq!((one::<i64>(&mut app, good), one::<i64>(&mut app, JOBS)), (9, 0));
+}
+
+#[test]
+fn a_wait_that_is_asked_for_is_an_attempt() {
+    let (mut db, mock, mut app) = queued();
+    app.batch_execute(
+        "SET chatbot_sync.sync_timeout = '1s'; INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')",
+    )
+    .unwrap();
+    mock.state().faults.push_back(Fault::Status(429, "retry-after: 100\r\n", ""));
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 pending 0 53000 0"]);
+    let wait =
+        "SELECT count(*) FROM chatbot_sync.source WHERE next_attempt_at BETWEEN now() + '90s' AND now() + '101s'";
+    assert_eq!(one::<i64>(&mut app, wait), 1);
+    // Others are not sent either before the time is over.
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'Second.'); CALL chatbot_process_queue()")
+        .unwrap();
+    assert_eq!(mock.state().requests.len(), 1);
+    db.admin.batch_execute("SELECT 1").unwrap();
+}
+
+#[test]
+fn what_a_session_took_with_it_is_lost() {
+    let (mut db, mock, mut app) = queued();
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT 1, 'Text ' || i FROM generate_series(1, 30) AS i")
+        .unwrap();
+    mock.state().held = true;
+    let mut other = db.session("app");
+    let pid: i32 = one(&mut other, "SELECT pg_backend_pid()");
+    let drain = std::thread::spawn(move || other.batch_execute("CALL chatbot_process_queue()").is_err());
+    mock.wait(|state| state.requests.len() == 1);
+    assert_eq!(
+        one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job WHERE leased_by IS NOT NULL AND due_at > now()"),
+        30
+    );
+    // Somebody else finds nothing to do while it is at work.
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    db.admin.batch_execute(&format!("SELECT pg_terminate_backend({pid})")).unwrap();
+    assert!(drain.join().unwrap());
+    while one::<i64>(&mut db.admin, &format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")) > 0 {}
+    mock.release();
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced'"), 30);
+    assert_eq!((one::<i64>(&mut app, JOBS), mock.texts().len()), (0, 60));
+}
+
+#[test]
+fn a_cancel_loses_what_was_claimed() {
+    let (_db, mock, mut app) = queued();
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')").unwrap();
+    mock.state().always = Some(Fault::Hang);
+    app.batch_execute("SET statement_timeout = '100ms'").unwrap();
+    assert_eq!(failure(&mut app, "CALL chatbot_process_queue()").code, "57014");
+    mock.state().always = None;
+    app.batch_execute("SET statement_timeout = 0; CALL chatbot_process_queue()").unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
+}
+
+#[test]
+fn editors_at_repeatable_read_conflict_with_the_queue() {
+    let (mut db, _mock, mut app) = queued();
+    // Rows that are told nothing: then nobody but their editors writes to them.
+    app.batch_execute("CREATE TABLE plain (id bigint PRIMARY KEY, chatbot_id bigint, content text); SELECT chatbot_attach('plain', 'link', mode => 'async')").unwrap();
+    app.batch_execute("INSERT INTO plain SELECT i, 1 + i % 2, 'Text ' || i FROM generate_series(1, 80) AS i").unwrap();
+    let editors: Vec<_> = (0..8)
+        .map(|editor| {
+            let mut session = db.session("app");
+            std::thread::spawn(move || {
+                for round in 0..25 {
+                    let id = 1 + editor * 10 + round % 10;
+                    session
+                        .batch_execute(&format!(
+                            "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM chatbot_sync.source;
+                             UPDATE plain SET content = 'Editor {editor}, round {round}' WHERE id = {id};
+                             DELETE FROM plain WHERE id = {id} + 1000; INSERT INTO plain VALUES ({id} + 1000, 3, 'New {round}');
+                             COMMIT"
+                        ))
+                        .unwrap();
+                }
+            })
+        })
+        .collect();
+    let drains: Vec<_> = (0..2)
+        .map(|_| {
+            let mut session = db.session("app");
+            std::thread::spawn(move || {
+                (0..20).for_each(|_| session.batch_execute("CALL chatbot_process_queue()").unwrap())
+            })
+        })
+        .collect();
+    editors.into_iter().chain(drains).for_each(|thread| thread.join().unwrap());
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    let wrong = "SELECT count(*) FROM plain p FULL JOIN chatbot_sync.embedding e
+        ON e.source_id = p.id AND e.chatbot_id = p.chatbot_id AND e.source_type = 'link' WHERE p.content IS DISTINCT FROM e.content";
+    assert_eq!(one::<i64>(&mut db.admin, wrong), 0);
+    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+}
+
+#[test]
+fn two_drains_do_the_same_work() {
+    let (db, mock, mut app) = queued();
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT i % 5, 'Text ' || i FROM generate_series(5, 604) AS i WHERE i % 5 > 0").unwrap();
+    let drains: Vec<_> = (0..3)
+        .map(|_| {
+            let mut session = db.session("app");
+            std::thread::spawn(move || session.batch_execute("CALL chatbot_process_queue()").unwrap())
+        })
+        .collect();
+    drains.into_iter().for_each(|thread| thread.join().unwrap());
+    let mut texts = mock.texts();
+    texts.sort();
+    texts.dedup();
+    assert_eq!((texts.len(), mock.texts().len()), (480, 480));
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced'"), 480);
+}
+
+#[test]
+fn a_row_that_somebody_has_locked_is_never_told() {
+    let (db, mock, mut app) = queued();
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')").unwrap();
+    let mut other = db.session("app");
+    meanwhile(&db, &mock, || other.batch_execute("BEGIN; SELECT FROM docs FOR UPDATE").unwrap());
+    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
+    assert_eq!(column::<String>(&mut app, STATUS), ["1 pending"]);
+    other.batch_execute("COMMIT; UPDATE chatbot_sync.job SET due_at = now()").unwrap();
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced"]);
+}
+
+#[test]
+fn a_drain_within_a_transaction_commits_it() {
+    let (_db, _mock, mut app) = queued();
+    app.batch_execute(
+        "BEGIN; INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'); CALL chatbot_process_queue()",
+    )
+    .unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
+    app.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES), [""; 0]);
+    assert_eq!(failure(&mut app, "CALL chatbot_process_queue(0)").code, "22023");
+}
+
+#[test]
+fn a_long_document_is_queued_whole() {
+    let (_db, mock, mut app) = queued();
+    app.execute("INSERT INTO docs (chatbot_id, content) VALUES (1, $1)", &[&prose(600)]).unwrap();
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    let chunks: i32 = one(&mut app, "SELECT chunk_count FROM chatbot_sync.source");
+    assert_eq!(mock.texts().len(), usize::try_from(chunks).unwrap());
+    app.execute("UPDATE docs SET content = $1", &[&prose(600).replace("Sentence 300 ", "Sentence three hundred ")])
+        .unwrap();
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert!(mock.texts().len() <= usize::try_from(chunks).unwrap() + 3);
+}

@@ -1,0 +1,265 @@
+//! Background workers, on servers that have the library preloaded.
+
+use postgres::Client;
+
+use super::harness::{Db, column, failure, one, set, until, use_mock};
+use super::mock::{Fault, Mock};
+use super::server::Server;
+
+/// A server with workers, a mock that its database embeds with, and a table that is attached in mode async, with its
+/// owner's session.
+fn working(settings: &[&str]) -> (Server, Mock, Client) {
+    let (mut server, mock) = (Server::preloaded(settings), Mock::new());
+    use_mock(&mut server.db, &mock);
+    let app = table(&mut server.db);
+    (server, mock, app)
+}
+
+fn table(db: &mut Db) -> Client {
+    db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
+    let mut app = db.session("app");
+    app.batch_execute(
+        "CREATE TABLE docs (id bigserial PRIMARY KEY, chatbot_id bigint, content text, status text);
+         SELECT chatbot_attach('docs', 'document', status_column => 'status', mode => 'async')",
+    )
+    .unwrap();
+    app
+}
+
+const DONE: &str = "SELECT count(*) = 0 FROM chatbot_sync.job WHERE due_at < 'infinity'";
+const WORKERS: &str = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'";
+const RIGHT: &str = "SELECT NOT EXISTS (SELECT FROM docs d FULL JOIN chatbot_sync.embedding e ON e.source_id = d.id
+    WHERE d.content IS DISTINCT FROM e.content)";
+
+fn insert(app: &mut Client, texts: i32) {
+    app.execute(
+        "INSERT INTO docs (chatbot_id, content) SELECT 1 + i % 3, 'Text ' || i FROM generate_series(1, $1) AS i",
+        &[&texts],
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_commit_wakes_nobody_or_a_worker_stays() {
+    // Nothing but the commit can have woken it.
+    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
+    let admin = &mut server.db.admin;
+    for text in ["First.", "Second."] {
+        app.execute("INSERT INTO docs (chatbot_id, content) VALUES (1, $1)", &[&text]).unwrap();
+        until(&mut app, "SELECT bool_and(status = 'synced') FROM docs");
+        until(admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
+    }
+    assert_eq!(mock.texts(), ["First.", "Second."]);
+    let launcher =
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'chatbot_sync launcher' AND datname IS NULL";
+    assert_eq!(one::<i64>(admin, launcher), 1);
+    // A rollback asks for nothing, and leaves nothing.
+    app.batch_execute("BEGIN; INSERT INTO docs (chatbot_id, content) VALUES (1, 'Never.'); ROLLBACK").unwrap();
+    app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 1, 'A text.')").unwrap();
+    until(&mut app, "SELECT count(*) = 3 FROM chatbot_sync.embedding");
+}
+
+#[test]
+fn a_retry_is_forgotten() {
+    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
+    set(&mut server.db, "retry_delay", "10ms");
+    mock.state().faults.extend([Fault::Status(500, "", ""), Fault::Status(429, "retry-after: 0.1\r\n", "")]);
+    insert(&mut app, 1);
+    until(&mut app, "SELECT bool_and(status = 'synced') FROM docs");
+    assert_eq!(mock.state().requests.len(), 3);
+}
+
+#[test]
+fn a_worker_is_anonymous_or_another_role_than_the_owner() {
+    let (mut server, mock, mut app) = working(&[]);
+    server.db.admin.batch_execute("ALTER DATABASE postgres OWNER TO app").unwrap();
+    mock.state().held = true;
+    insert(&mut app, 3);
+    mock.wait(|state| state.in_flight > 0);
+    let who = "SELECT concat_ws(' ', usename, datname, query, backend_type) FROM pg_stat_activity WHERE backend_type LIKE 'chatbot_sync w%'";
+    let seen = column::<String>(&mut server.db.admin, who);
+    assert!(seen.contains(&"app postgres embedding 3 sources chatbot_sync worker".to_owned()), "{seen:?}");
+    // It holds no transaction while it waits, and its owner may end it.
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker' AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)";
+    assert_eq!(one::<i64>(&mut server.db.admin, open), 0);
+    let pid = one::<i32>(&mut server.db.admin, WORKERS);
+    assert!(one::<bool>(&mut app, &format!("SELECT pg_terminate_backend({pid})")));
+    mock.release();
+    insert(&mut app, 1);
+    until(&mut app, DONE);
+    assert!(one::<bool>(&mut app, RIGHT));
+}
+
+#[test]
+fn a_copy_of_the_database_waits_for_a_worker_or_does_not_work_itself() {
+    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1s"]);
+    let mut maker = server.db.other();
+    maker.batch_execute("CREATE DATABASE busy TEMPLATE template0").unwrap();
+    drop(maker);
+    mock.state().held = true;
+    insert(&mut app, 5);
+    mock.wait(|state| state.in_flight > 0);
+    drop(app);
+    // As Odoo does: other sessions are ended, and the database is copied.
+    let mut elsewhere = server.db.in_database("busy");
+    server.db.admin = elsewhere.other();
+    elsewhere.admin.batch_execute("CREATE DATABASE copy TEMPLATE postgres").unwrap();
+    let url = mock.url.clone();
+    elsewhere
+        .admin
+        .batch_execute(&format!("ALTER DATABASE copy SET chatbot_sync.openai_compatible_url = '{url}'"))
+        .unwrap();
+    mock.release();
+    for name in ["postgres", "copy"] {
+        let mut db = server.db.in_database(name);
+        until(&mut db.admin, DONE);
+        assert!(one::<bool>(&mut db.admin, RIGHT), "{name}");
+        assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 5);
+    }
+}
+
+#[test]
+fn a_database_cannot_be_dropped() {
+    let (server, mock, app) = working(&["chatbot_sync.naptime=1h"]);
+    let mut maker = server.db.other();
+    drop(app);
+    maker.batch_execute("CREATE DATABASE doomed TEMPLATE template0").unwrap();
+    {
+        let mut doomed = server.db.in_database("doomed");
+        doomed.admin.batch_execute(super::harness::EXTENSION).unwrap();
+        use_mock(&mut doomed, &mock);
+        let mut app = table(&mut doomed);
+        mock.state().held = true;
+        insert(&mut app, 5);
+        mock.wait(|state| state.in_flight > 0);
+    }
+    maker.batch_execute("DROP DATABASE doomed").unwrap();
+    mock.release();
+}
+
+#[test]
+fn a_killed_worker_loses_or_repeats_something() {
+    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1s"]);
+    for (round, signal) in (0..).zip(["TERM", "KILL", "KILL", "TERM"]) {
+        mock.state().held = true;
+        let asked = mock.state().requests.len();
+        app.execute(
+            "INSERT INTO docs (chatbot_id, content) SELECT 1, $1 || i FROM generate_series(1, 30) AS i",
+            &[&format!("Round {round}, ")],
+        )
+        .unwrap();
+        mock.wait(|state| state.requests.len() > asked);
+        let workers = column::<i32>(&mut server.db.admin, WORKERS);
+        workers.into_iter().for_each(|pid| server.signal(signal, pid));
+        mock.release();
+        if signal == "KILL" {
+            // The server ends all its sessions, as after any crash.
+            while app.batch_execute("SELECT 1").is_ok() {}
+            server.connect();
+            app = server.db.session("app");
+        }
+        until(&mut app, DONE);
+        assert!(one::<bool>(&mut app, RIGHT), "{signal}");
+    }
+    // A batch at most was sent twice in each round.
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 120);
+    assert!(mock.texts().len() <= 240, "{}", mock.texts().len());
+}
+
+#[test]
+fn a_restart_forgets_the_queue() {
+    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
+    for mode in ["fast", "immediate"] {
+        mock.state().held = true;
+        let asked = mock.state().requests.len();
+        insert(&mut app, 10);
+        mock.wait(|state| state.requests.len() > asked);
+        server.restart(mode);
+        mock.release();
+        app = server.db.session("app");
+        until(&mut app, DONE);
+        assert!(one::<bool>(&mut app, RIGHT), "{mode}");
+    }
+}
+
+#[test]
+fn a_standby_works_before_it_is_promoted() {
+    let (server, mock, mut app) = working(&["chatbot_sync.naptime=1s"]);
+    insert(&mut app, 3);
+    until(&mut app, DONE);
+    let mut standby = server.standby();
+    mock.state().held = true;
+    insert(&mut app, 4);
+    mock.wait(|state| state.in_flight > 0);
+    let lsn: String = one(&mut app, "SELECT pg_current_wal_insert_lsn()::text");
+    until(&mut standby.db.admin, &format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"));
+    let ours = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'chatbot_sync%'";
+    assert_eq!(one::<i64>(&mut standby.db.admin, ours), 0);
+    let found = "SELECT count(*) FROM chatbot_search(1, 'text', mode => 'vector')";
+    mock.release();
+    assert!(one::<i64>(&mut standby.db.admin, found) > 0);
+    for write in ["CALL chatbot_process_queue()", "SELECT chatbot_embed_source(1, 'link', 1, 'A text.')"] {
+        let failure = failure(&mut standby.db.admin, write);
+        assert_eq!(failure.code, "25006", "{failure:?}");
+    }
+    server.stop("immediate");
+    standby.promote();
+    until(&mut standby.db.admin, DONE);
+    assert!(one::<bool>(&mut standby.db.admin, RIGHT));
+}
+
+#[test]
+fn dropping_the_extension_waits_for_a_worker_or_breaks_it() {
+    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
+    mock.state().held = true;
+    insert(&mut app, 5);
+    mock.wait(|state| state.in_flight > 0);
+    server.db.admin.batch_execute("DROP EXTENSION chatbot_sync CASCADE").unwrap();
+    mock.release();
+    until(&mut server.db.admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
+    insert(&mut app, 1);
+    server
+        .db
+        .admin
+        .batch_execute("DROP TABLE docs; CREATE EXTENSION chatbot_sync; SELECT chatbot_grant('app')")
+        .unwrap();
+    use_mock(&mut server.db, &mock);
+    let mut app = table(&mut server.db);
+    insert(&mut app, 5);
+    until(&mut app, DONE);
+    assert!(one::<bool>(&mut app, RIGHT));
+}
+
+#[test]
+fn no_slot_for_a_worker_is_said_again_and_again_or_keeps_the_queue_from_being_drained() {
+    // The launcher of logical replication and ours have both of them.
+    let (server, _mock, mut app) = working(&["max_worker_processes=2"]);
+    insert(&mut app, 5);
+    while !server.log().contains("could not start a worker") {}
+    insert(&mut app, 5);
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert!(one::<bool>(&mut app, RIGHT));
+    assert_eq!(server.log().matches("could not start a worker").count(), 1);
+}
+
+#[test]
+fn a_database_that_is_not_listed_has_workers() {
+    let (_server, mock, mut app) = working(&["chatbot_sync.databases=one, another", "chatbot_sync.naptime=1s"]);
+    insert(&mut app, 2);
+    // The launcher has looked by the time that it has looked twice.
+    app.batch_execute("SELECT pg_sleep(0)").unwrap();
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(mock.texts().len(), 2);
+}
+
+#[test]
+fn a_big_backlog_has_one_worker_only() {
+    let (mut server, mock, mut app) = working(&["chatbot_sync.workers_per_database=3", "chatbot_sync.naptime=1h"]);
+    mock.state().held = true;
+    insert(&mut app, 450);
+    until(&mut server.db.admin, "SELECT count(*) = 3 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
+    mock.release();
+    until(&mut app, DONE);
+    assert!(one::<bool>(&mut app, RIGHT));
+    assert_eq!(mock.texts().len(), 450);
+}

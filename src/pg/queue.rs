@@ -1,0 +1,474 @@
+//! The queue: jobs are claimed in a short transaction, texts embedded with none open, and vectors stored in another, if the
+//! source still is what was embedded. Whoever is killed in between loses nothing: what was claimed comes back.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::host::{self, State};
+use super::jsonb::Jsonb;
+use super::model::Embedder;
+use super::store::job::{self, Job};
+use super::store::model::ActiveModel;
+use super::store::source::{self, Failed, SourceKey};
+use super::sync::{self, Failing, Item, Prefetched};
+use super::{guc, model, worker};
+use crate::batch::Usage;
+use crate::content::{Content, Format};
+use crate::error::{Error, Fault, FaultKind, Nature, Result};
+use crate::provider::InputType;
+use crate::retry::backoff;
+
+/// Sources that are embedded together.
+pub const BATCH: usize = 100;
+/// Chatbots that share a batch.
+const CHATBOTS: usize = 4;
+/// What is claimed and not stored after the time that a provider may take, and this, is somebody else's.
+const LEASE: Duration = Duration::from_secs(60);
+/// Where a provider asks to wait and does not say how long.
+const UNSAID_WAIT: Duration = Duration::from_secs(5);
+/// When a row that somebody else had locked is told again what became of it.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// Sources that were claimed, on their way.
+pub struct Claim {
+    lease: i64,
+    model: ActiveModel,
+    tasks: Vec<Task>,
+    vectors: HashMap<String, (Vec<f32>, Usage)>,
+    elapsed: Duration,
+}
+
+/// A source that was claimed.
+struct Task {
+    key: SourceKey,
+    jobs: Vec<(i64, i64)>,
+    host: Option<i32>,
+    attempts: i32,
+    /// None where it is no more.
+    item: Option<Item>,
+    texts: Vec<String>,
+    failed: Option<Error>,
+    /// What its row is to be told.
+    outcome: Option<State>,
+}
+
+thread_local! {
+    /// The chatbot that was served last.
+    static LAST: Cell<i64> = const { Cell::new(0) };
+    /// What this session has claimed, between the steps of chatbot_process_queue().
+    static CLAIMED: RefCell<Option<Claim>> = const { RefCell::new(None) };
+}
+
+/// A source that no host table has waits with its content: the job's id.
+pub fn enqueue(key: SourceKey, content: &str, metadata: Jsonb, priority: i32) -> Result<i64> {
+    let id = job::insert_content(&key, content, &metadata, priority)?;
+    worker::wake_at_commit();
+    // A row that another transaction makes meanwhile would be a conflict at a higher level: the worker makes it then.
+    if !guc::sees_only_its_snapshot() {
+        let content = Content::new(String::new(), Format::Text, false);
+        source::insert_pending(&Item { key, content, metadata, enabled: true, host: None, fresh: false })?;
+    }
+    Ok(id)
+}
+
+/// Sources that failed for good wait again: how many.
+pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Option<i64>) -> Result<i64> {
+    worker::wake_at_commit();
+    job::retry(chatbot_id, source_type, source_id)
+}
+
+/// Claims sources that are due, at most so many; none where there is none.
+pub fn claim(most: usize) -> Result<Option<Claim>> {
+    let Some(priority) = job::top_priority()? else { return Ok(None) };
+    let most = most.min(BATCH);
+    let mut chatbots = Vec::new();
+    let mut last = LAST.get();
+    let mut wrapped = false;
+    while chatbots.len() < CHATBOTS.min(most) {
+        match job::next_chatbot(priority, last)? {
+            Some(chatbot) if !chatbots.contains(&chatbot) => {
+                last = chatbot;
+                chatbots.push(chatbot);
+            }
+            None if !wrapped => (last, wrapped) = (i64::MIN, true),
+            _ => break,
+        }
+    }
+    LAST.set(last);
+    let mut picked: Vec<Job> = Vec::new();
+    for (at, &chatbot) in chatbots.iter().enumerate() {
+        let share = (most - picked.len()).div_ceil(chatbots.len() - at);
+        picked.extend(job::pick(chatbot, priority, i32::try_from(share).unwrap_or(1))?);
+    }
+    // What failed is tried again alone: it may be what spoils the others.
+    if picked.first().is_some_and(|job| job.attempts > 0) {
+        picked.truncate(1);
+    } else {
+        picked.retain(|job| job.attempts == 0);
+    }
+    let mut keys: Vec<SourceKey> = picked.iter().map(|job| job.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut by_source: BTreeMap<SourceKey, Vec<Job>> = BTreeMap::new();
+    for job in job::of_sources(&keys)? {
+        by_source.entry(job.key).or_default().push(job);
+    }
+    if by_source.is_empty() {
+        return Ok(None);
+    }
+    let model = model::for_writing()?;
+    let lease = rand_lease();
+    let ids: Vec<(i64, i64)> = by_source.values().flatten().map(|job| (job.key.chatbot_id, job.id)).collect();
+    job::lease(&ids, lease, guc::sync_timeout() + LEASE)?;
+    let tasks = tasks(by_source)?;
+    let mut claim = Claim { lease, model, tasks, vectors: HashMap::new(), elapsed: Duration::ZERO };
+    let params = guc::chunk_params(None, None, None)?;
+    let mut waiting = Vec::new();
+    for task in &mut claim.tasks {
+        if let Some(item) = &task.item {
+            match sync::needed(item, claim.model.id, &params) {
+                Ok(texts) => task.texts = texts,
+                Err(error) if error.is_about_one_source() => task.failed = Some(error),
+                Err(error) => return Err(error),
+            }
+            if !task.texts.is_empty() {
+                waiting.push(task.key);
+            }
+        }
+    }
+    source::mark_pending(&waiting)?;
+    Ok(Some(claim))
+}
+
+/// What the sources are by now; those that only changed their key take their vectors along.
+fn tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
+    let mut tasks = Vec::new();
+    let mut by_host: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    let mut moves = Vec::new();
+    for (key, mut jobs) in by_source {
+        let ids = jobs.iter().map(|job| (key.chatbot_id, job.id)).collect();
+        let attempts = jobs.iter().map(|job| job.attempts).max().unwrap_or(0);
+        let moved = |job: &Job| {
+            let (chatbot_id, source_id) = job.from?;
+            Some((job.host?, SourceKey { chatbot_id, source_id, ..key }, key))
+        };
+        moves.extend(jobs.iter().filter_map(moved));
+        let Some(newest) = jobs.pop() else { continue };
+        if let Some(host) = newest.host {
+            by_host.entry(host).or_default().push(key.source_id);
+        }
+        let item = newest.content.map(|content| Item {
+            key,
+            content: Content::new(content, Format::Text, false),
+            metadata: newest.metadata.unwrap_or_else(Jsonb::empty),
+            enabled: true,
+            host: None,
+            fresh: false,
+        });
+        tasks.push(Task {
+            key,
+            jobs: ids,
+            host: newest.host,
+            attempts,
+            item,
+            texts: Vec::new(),
+            failed: None,
+            outcome: None,
+        });
+    }
+    let mut rows = HashMap::new();
+    for (host, ids) in by_host {
+        rows.extend(host::items(host, ids)?.into_iter().map(|item| (item.key, item)));
+    }
+    for task in &mut tasks {
+        if task.host.is_some() {
+            task.item = rows.remove(&task.key);
+        }
+    }
+    relocate(moves, &tasks)?;
+    Ok(tasks)
+}
+
+/// Sources whose key is another now, unless a row has the old one again.
+fn relocate(moves: Vec<(i32, SourceKey, SourceKey)>, tasks: &[Task]) -> Result<()> {
+    let there: HashSet<SourceKey> = tasks.iter().filter(|t| t.item.is_some()).map(|t| t.key).collect();
+    let (mut moved, mut gone) = (Vec::new(), Vec::new());
+    for (host, from, to) in moves {
+        let taken = || Ok::<_, Error>(host::items(host, vec![from.source_id])?.iter().any(|item| item.key == from));
+        if source::exists(&from)? && !taken()? {
+            if there.contains(&to) && !source::exists(&to)? { moved.push((from, to)) } else { gone.push(from) }
+        }
+    }
+    if !moved.is_empty() {
+        source::relocate(&moved)?;
+    }
+    source::delete_many(&gone)
+}
+
+/// A number that no other lease has.
+fn rand_lease() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let nanos = u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or(0);
+    (nanos ^ (u64::from(std::process::id()) << 40)).cast_signed()
+}
+
+impl Claim {
+    /// How many sources there are.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Gets the vectors that are wanted. Needs no transaction.
+    pub fn embed(&mut self) {
+        let began = Instant::now();
+        let mut wanted: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (at, task) in self.tasks.iter().enumerate() {
+            for text in &task.texts {
+                wanted.entry(text).or_default().push(at);
+            }
+        }
+        let mut made: HashMap<String, (Vec<f32>, Usage)> = HashMap::new();
+        let mut failed: HashMap<usize, Error> = HashMap::new();
+        let mut embedder = Embedder::once(&self.model.model, InputType::Document);
+        let mut asked: Vec<&str> = Vec::new();
+        // In the order of the sources, so that those of one stand together.
+        let mut order: Vec<&str> = Vec::new();
+        let mut seen = HashSet::new();
+        for task in &self.tasks {
+            order.extend(task.texts.iter().map(String::as_str).filter(|text| seen.insert(*text)));
+        }
+        let outcome = (|| -> Result<()> {
+            let mut texts = order.into_iter();
+            let mut more = true;
+            let mut through = 0;
+            while more || through < asked.len() {
+                while more && embedder.wants_more() {
+                    match texts.next() {
+                        Some(text) => {
+                            embedder.push(text)?;
+                            asked.push(text);
+                        }
+                        None => {
+                            more = false;
+                            embedder.flush()?;
+                        }
+                    }
+                }
+                let answered = embedder.wait()?;
+                if answered.is_empty() && !more {
+                    break;
+                }
+                for answer in answered {
+                    through += answer.texts.len();
+                    let inputs = answer.usage.inputs.max(1);
+                    let mut left = answer.usage;
+                    for (number, outcome) in answer.texts {
+                        let text = asked[number];
+                        match outcome {
+                            Ok(vector) => {
+                                let share = Usage {
+                                    requests: left.requests,
+                                    inputs: left.inputs.min(1),
+                                    tokens: (answer.usage.tokens / inputs).min(left.tokens),
+                                };
+                                left = Usage {
+                                    requests: 0,
+                                    inputs: left.inputs - share.inputs,
+                                    tokens: left.tokens - share.tokens,
+                                };
+                                made.insert(text.to_owned(), (vector, share));
+                            }
+                            Err(fault) => {
+                                for &task in &wanted[text] {
+                                    let subject = Some(self.tasks[task].key.to_string());
+                                    failed.entry(task).or_insert_with(|| Fault { subject, ..fault.clone() }.into());
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })();
+        match outcome {
+            Ok(()) => embedder.done(),
+            // Final for all that have not what they need.
+            Err(error) => {
+                for (at, task) in self.tasks.iter().enumerate() {
+                    if task.texts.iter().any(|text| !made.contains_key(text)) {
+                        failed.entry(at).or_insert_with(|| error.clone());
+                    }
+                }
+            }
+        }
+        for (at, error) in failed {
+            self.tasks[at].failed.get_or_insert(error);
+        }
+        self.vectors = made;
+        self.elapsed = began.elapsed();
+    }
+
+    /// Stores what was made for sources that still are what they were, and ends their jobs.
+    pub fn store(&mut self) -> Result<()> {
+        let all: Vec<(i64, i64)> = self.tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
+        let ours: HashSet<(i64, i64)> = job::still_leased(&all, self.lease)?.into_iter().collect();
+        self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
+        let mut now: HashMap<SourceKey, Item> = HashMap::new();
+        let mut by_host: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+        for task in &self.tasks {
+            if let Some(host) = task.host {
+                by_host.entry(host).or_default().push(task.key.source_id);
+            }
+        }
+        for (host, ids) in by_host {
+            now.extend(host::items(host, ids)?.into_iter().map(|item| (item.key, item)));
+        }
+        let mut done: Vec<(i64, i64)> = Vec::new();
+        let mut gone = Vec::new();
+        let mut outdated: Vec<(i64, i64)> = Vec::new();
+        let mut items = Vec::new();
+        let mut by_key = HashMap::new();
+        for (at, task) in self.tasks.iter_mut().enumerate() {
+            let current = if task.host.is_some() { now.remove(&task.key) } else { task.item.clone() };
+            match (&task.item, current) {
+                (None, None) => {
+                    gone.push(task.key);
+                    done.extend(&task.jobs);
+                }
+                (Some(was), Some(is)) if was.same(&is) => {
+                    by_key.insert(task.key, at);
+                    if task.failed.is_none() {
+                        items.push(is);
+                    }
+                }
+                _ => outdated.extend(&task.jobs),
+            }
+        }
+        source::delete_many(&gone)?;
+        let prefetched =
+            Prefetched { model_id: self.model.id, vectors: std::mem::take(&mut self.vectors), elapsed: self.elapsed };
+        let mut outcomes = Vec::new();
+        sync::sync(items.into_iter().map(Ok), Failing::Leave, Some(prefetched), |key, outcome| {
+            outcomes.push((key, outcome.map_err(Clone::clone)));
+        })?;
+        for (key, outcome) in outcomes {
+            let Some(task) = by_key.remove(&key).map(|at| &mut self.tasks[at]) else { continue };
+            match outcome {
+                Ok(synced) => {
+                    task.outcome = Some(if synced.is_some() { State::synced() } else { State::pending() });
+                    done.extend(&task.jobs);
+                }
+                Err(Error::Provider(fault)) if fault.kind == FaultKind::Outdated => outdated.extend(&task.jobs),
+                Err(error) => {
+                    task.failed = Some(error);
+                    by_key.insert(key, usize::MAX);
+                }
+            }
+        }
+        for task in self.tasks.iter_mut().filter(|task| by_key.contains_key(&task.key)) {
+            task.fail()?;
+        }
+        job::delete(&done)?;
+        job::release(&outdated, 0, Some(Duration::ZERO))
+    }
+
+    /// Leaves all of it to others.
+    pub fn release(&self) -> Result<()> {
+        for task in &self.tasks {
+            job::release(&task.jobs, task.attempts, Some(Duration::ZERO))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing of it could be stored, for a reason that is Postgres' own: each source is tried alone.
+    pub fn give_up(&mut self, message: &str) -> Result<()> {
+        let all: Vec<(i64, i64)> = self.tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
+        let ours: HashSet<(i64, i64)> = job::still_leased(&all, self.lease)?.into_iter().collect();
+        self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
+        for task in &mut self.tasks {
+            let fault = Fault::new(FaultKind::Server, "", "", message);
+            task.failed = Some(fault.into());
+            task.fail()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the rows of host tables what became of them; those that somebody else has locked are told later.
+    pub fn tell(&self) -> Result<()> {
+        let mut by_host: BTreeMap<i32, Vec<(&Item, &State)>> = BTreeMap::new();
+        for task in &self.tasks {
+            if let (Some(host), Some(item), Some(state)) = (task.host, &task.item, &task.outcome) {
+                by_host.entry(host).or_default().push((item, state));
+            }
+        }
+        for (host, told) in by_host {
+            let later = host::tell(host, &told)?;
+            if !later.is_empty() {
+                job::insert_later(host, TELL_AGAIN, &later)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Task {
+    /// A fault: again later, or never by itself.
+    fn fail(&mut self) -> Result<()> {
+        let (Some(error), Some(item)) = (&self.failed, &self.item) else { return Ok(()) };
+        let (nature, asked) = match error {
+            Error::Provider(fault) if fault.kind == FaultKind::TimedOut => (Nature::Transient, None),
+            Error::Provider(fault) => (fault.kind.nature(), fault.retry_after),
+            _ => (Nature::Permanent, None),
+        };
+        let tried = self.attempts + i32::from(nature != Nature::Throttled);
+        let (attempts, wait) = match nature {
+            Nature::Throttled => (tried, Some(asked.unwrap_or(UNSAID_WAIT))),
+            Nature::Transient if tried < i32::try_from(guc::max_attempts()).unwrap_or(i32::MAX) => {
+                let failed = u32::try_from(tried).unwrap_or(1);
+                (tried, Some(backoff(guc::retry_delay(), failed, super::http::jitter())))
+            }
+            _ => (tried, None),
+        };
+        let failed = Failed::new(error);
+        source::mark_attempt(item, &failed, attempts, wait)?;
+        job::release(&self.jobs, attempts, wait)?;
+        self.outcome = Some(match wait {
+            Some(_) => State::pending(),
+            None => State::failed(failed.message),
+        });
+        Ok(())
+    }
+}
+
+/// A step of chatbot_process_queue(): claims; how many sources.
+pub fn step_claim(most: usize) -> Result<usize> {
+    CLAIMED.set(None);
+    job::release_dead()?;
+    let claimed = claim(most)?;
+    let count = claimed.as_ref().map_or(0, Claim::len);
+    CLAIMED.set(claimed);
+    Ok(count)
+}
+
+/// A step of chatbot_process_queue(): asks the provider.
+pub fn step_embed() {
+    if let Some(mut claim) = CLAIMED.take() {
+        claim.embed();
+        CLAIMED.set(Some(claim));
+    }
+}
+
+/// A step of chatbot_process_queue(): stores.
+pub fn step_store() -> Result<()> {
+    if let Some(mut claim) = CLAIMED.take() {
+        claim.store()?;
+        CLAIMED.set(Some(claim));
+    }
+    Ok(())
+}
+
+/// A step of chatbot_process_queue(): tells the rows.
+pub fn step_tell() -> Result<()> {
+    CLAIMED.take().map_or(Ok(()), |claim| claim.tell())
+}

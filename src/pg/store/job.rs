@@ -1,0 +1,228 @@
+//! Jobs: sources that wait to be looked at. A lease is a due time in the future; a job that failed for good is due never.
+
+use std::time::Duration;
+
+use pgrx::datum::DatumWithOid;
+
+use super::source::{SourceKey, key, key_columns};
+use super::{Mode, one, run, write};
+use crate::error::Result;
+use crate::pg::jsonb::Jsonb;
+
+/// A job as it is claimed.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// In its chatbot.
+    pub id: i64,
+    /// Which source.
+    pub key: SourceKey,
+    /// The host table that has its content; none where the job has it.
+    pub host: Option<i32>,
+    /// How often it failed.
+    pub attempts: i32,
+    /// The source that it was before.
+    pub from: Option<(i64, i64)>,
+    /// Of a source that no host table has.
+    pub content: Option<String>,
+    /// Of a source that no host table has.
+    pub metadata: Option<Jsonb>,
+}
+
+const COLUMNS: &str =
+    "chatbot_id, source_type, source_id, id, host, attempts, from_chatbot_id, from_source_id, content, metadata";
+
+fn job(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Job> {
+    let from: (Option<i64>, Option<i64>) = (row.get(7)?, row.get(8)?);
+    Ok(Job {
+        key: key(row)?,
+        id: one(row.get(4))?,
+        host: row.get(5)?,
+        attempts: one(row.get(6))?,
+        from: from.0.zip(from.1),
+        content: row.get(9)?,
+        metadata: row.get(10)?,
+    })
+}
+
+/// Rows of a host table have changed: (source, the source that it was before).
+pub fn insert_changed(host: i32, priority: i32, changed: &[(SourceKey, Option<SourceKey>)]) -> Result<()> {
+    let sql = "INSERT INTO chatbot_sync.job
+            (host, priority, chatbot_id, source_type, source_id, from_chatbot_id, from_source_id)
+        SELECT $1, $2, n.* FROM unnest($3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) AS n";
+    let keys: Vec<SourceKey> = changed.iter().map(|(key, _)| *key).collect();
+    let [chatbots, types, sources] = key_columns(&keys);
+    let args = [
+        host.into(),
+        priority.into(),
+        chatbots,
+        types,
+        sources,
+        changed.iter().map(|(_, from)| from.map(|k| k.chatbot_id)).collect::<Vec<_>>().into(),
+        changed.iter().map(|(_, from)| from.map(|k| k.source_id)).collect::<Vec<_>>().into(),
+    ];
+    write(sql, &args).map(drop)
+}
+
+/// Rows of a host table are to be looked at after a while.
+pub fn insert_later(host: i32, wait: Duration, keys: &[SourceKey]) -> Result<()> {
+    let sql = "INSERT INTO chatbot_sync.job (host, due_at, chatbot_id, source_type, source_id)
+        SELECT $1, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2), n.*
+        FROM unnest($3::bigint[], $4::text[], $5::bigint[]) AS n";
+    let [chatbots, types, sources] = key_columns(keys);
+    write(sql, &[host.into(), wait.as_secs_f64().into(), chatbots, types, sources]).map(drop)
+}
+
+/// Content that no host table has: the job's id.
+pub fn insert_content(key: &SourceKey, content: &str, metadata: &Jsonb, priority: i32) -> Result<i64> {
+    let sql = "INSERT INTO chatbot_sync.job (chatbot_id, source_type, source_id, content, metadata, priority)
+        VALUES ($1, $2, $3, $4, $5, $6) RETURNING id";
+    let args: Vec<DatumWithOid> =
+        key_args(key).into_iter().chain([content.into(), metadata.clone().into(), priority.into()]).collect();
+    run(sql, &args, Mode::Write, |rows| one(rows.first().get_one()))
+}
+
+fn key_args(key: &SourceKey) -> Vec<DatumWithOid<'static>> {
+    vec![key.chatbot_id.into(), key.source_type.into(), key.source_id.into()]
+}
+
+/// The highest priority that a job which is due has.
+pub fn top_priority() -> Result<Option<i32>> {
+    let sql = "SELECT priority FROM chatbot_sync.job WHERE due_at <= pg_catalog.clock_timestamp()
+        ORDER BY priority DESC LIMIT 1";
+    run(sql, &[], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+}
+
+/// The next chatbot with a job of this priority that is due.
+pub fn next_chatbot(priority: i32, after: i64) -> Result<Option<i64>> {
+    let sql = "SELECT chatbot_id FROM chatbot_sync.job
+        WHERE priority = $1 AND chatbot_id > $2 AND due_at <= pg_catalog.clock_timestamp()
+        ORDER BY chatbot_id LIMIT 1";
+    run(sql, &[priority.into(), after.into()], Mode::ReadNow, |mut rows| {
+        rows.next().map(|row| one(row.get(1))).transpose()
+    })
+}
+
+/// Jobs of a chatbot that are due, oldest first, locked; those that others have locked are passed over.
+pub fn pick(chatbot_id: i64, priority: i32, limit: i32) -> Result<Vec<Job>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM chatbot_sync.job
+        WHERE chatbot_id = $1 AND priority = $2 AND due_at <= pg_catalog.clock_timestamp()
+        ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED"
+    );
+    run(&sql, &[chatbot_id.into(), priority.into(), limit.into()], Mode::Write, |rows| {
+        rows.map(|row| job(&row)).collect()
+    })
+}
+
+/// All jobs of sources that are due, or failed, oldest first, locked; those that others have locked are passed over.
+pub fn of_sources(keys: &[SourceKey]) -> Result<Vec<Job>> {
+    let columns: Vec<String> = COLUMNS.split(", ").map(|c| format!("j.{}", c.trim())).collect();
+    let sql = format!(
+        "SELECT {} FROM chatbot_sync.job j,
+            unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
+        WHERE (j.chatbot_id, j.source_type, j.source_id) = (k.chatbot_id, k.source_type, k.source_id)
+            AND (j.due_at <= pg_catalog.clock_timestamp() OR j.due_at = 'infinity')
+        ORDER BY j.id FOR UPDATE OF j SKIP LOCKED",
+        columns.join(", ")
+    );
+    run(&sql, &key_columns(keys), Mode::Write, |rows| rows.map(|row| job(&row)).collect())
+}
+
+type JobIds<'a> = &'a [(i64, i64)];
+
+fn id_args(ids: JobIds) -> [DatumWithOid<'static>; 2] {
+    [ids.iter().map(|id| id.0).collect::<Vec<_>>().into(), ids.iter().map(|id| id.1).collect::<Vec<_>>().into()]
+}
+
+const THESE: &str = "unnest($1::bigint[], $2::bigint[]) AS k (chatbot_id, id)
+    WHERE (j.chatbot_id, j.id) = (k.chatbot_id, k.id)";
+
+/// Takes jobs, as (chatbot, id), for a while: nobody else looks at them before it is over.
+pub fn lease(ids: JobIds, lease: i64, time: Duration) -> Result<()> {
+    let sql = format!(
+        "UPDATE chatbot_sync.job j SET lease = $3, leased_by = pg_catalog.pg_backend_pid(),
+            due_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $4) FROM {THESE}"
+    );
+    let [chatbots, ids] = id_args(ids);
+    write(&sql, &[chatbots, ids, lease.into(), time.as_secs_f64().into()]).map(drop)
+}
+
+/// Those of the jobs that are still this lease's, locked.
+pub fn still_leased(ids: JobIds, lease: i64) -> Result<Vec<(i64, i64)>> {
+    let sql = format!("SELECT j.chatbot_id, j.id FROM chatbot_sync.job j, {THESE} AND j.lease = $3 FOR UPDATE OF j");
+    let [chatbots, ids] = id_args(ids);
+    run(&sql, &[chatbots, ids, lease.into()], Mode::Write, |rows| {
+        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect()
+    })
+}
+
+/// They are done.
+pub fn delete(ids: JobIds) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    write(&format!("DELETE FROM chatbot_sync.job j USING {THESE}"), &id_args(ids)).map(drop)
+}
+
+/// They are due again after a while, or never where that is none.
+pub fn release(ids: JobIds, attempts: i32, wait: Option<Duration>) -> Result<()> {
+    let sql = format!(
+        "UPDATE chatbot_sync.job j SET lease = NULL, leased_by = NULL, attempts = $3,
+            due_at = COALESCE(pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $4), 'infinity') FROM {THESE}"
+    );
+    let [chatbots, ids] = id_args(ids);
+    write(&sql, &[chatbots, ids, attempts.into(), wait.map(|w| w.as_secs_f64()).into()]).map(drop)
+}
+
+/// What the dead had taken, and what this session took and left, is due again.
+pub fn release_dead() -> Result<()> {
+    let sql = "UPDATE chatbot_sync.job SET lease = NULL, leased_by = NULL, due_at = pg_catalog.clock_timestamp()
+        WHERE leased_by IS NOT NULL AND (leased_by = pg_catalog.pg_backend_pid() OR NOT EXISTS (
+            SELECT FROM pg_catalog.pg_stat_get_activity(leased_by) AS a
+            WHERE a.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())))";
+    write(sql, &[]).map(drop)
+}
+
+/// Jobs of sources that are no more.
+pub fn delete_of_sources(keys: &[SourceKey]) -> Result<()> {
+    let sql = "DELETE FROM chatbot_sync.job j USING unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
+        WHERE (j.chatbot_id, j.source_type, j.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
+    write(sql, &key_columns(keys)).map(drop)
+}
+
+/// When the next job is due, from now; none where there is none.
+pub fn next_due() -> Result<Option<Duration>> {
+    let sql = "SELECT GREATEST(pg_catalog.date_part('epoch', pg_catalog.min(due_at) - pg_catalog.clock_timestamp()), 0)
+        FROM chatbot_sync.job WHERE due_at < 'infinity'";
+    let seconds: Option<f64> = run(sql, &[], Mode::ReadNow, |rows| rows.first().get_one())?;
+    Ok(seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()))
+}
+
+/// Sources that failed for good wait again: how many.
+pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Option<i64>) -> Result<i64> {
+    let these = "status = 'error' AND ($1 IS NULL OR chatbot_id = $1) AND ($2 IS NULL OR source_type = $2)
+        AND ($3 IS NULL OR source_id = $3)";
+    let args = || -> [DatumWithOid; 3] { [chatbot_id.into(), source_type.map(str::to_owned).into(), source_id.into()] };
+    let sql = format!(
+        "UPDATE chatbot_sync.job j SET due_at = pg_catalog.clock_timestamp(), attempts = 0
+        FROM chatbot_sync.source s WHERE {} AND j.due_at = 'infinity'
+            AND (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)",
+        these
+            .replace("chatbot_id =", "s.chatbot_id =")
+            .replace("source_type =", "s.source_type =")
+            .replace("source_id =", "s.source_id =")
+    );
+    write(&sql, &args())?;
+    let sql = format!(
+        "INSERT INTO chatbot_sync.job (chatbot_id, source_type, source_id, host)
+        SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source s
+        WHERE {these} AND host IS NOT NULL AND NOT EXISTS (SELECT FROM chatbot_sync.job j
+            WHERE (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id))"
+    );
+    write(&sql, &args())?;
+    let sql = format!(
+        "UPDATE chatbot_sync.source SET status = 'pending', attempts = 0, next_attempt_at = NULL, error = NULL, error_code = NULL
+        WHERE {these}"
+    );
+    write(&sql, &args())
+}

@@ -1,0 +1,216 @@
+//! The launcher: sleeps until a commit, a time or `chatbot_sync.naptime`, and starts workers.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime, DynamicBackgroundWorker};
+use pgrx::pg_sys;
+
+use super::{SHARED, handle_signals, milliseconds};
+use crate::pg::guc;
+
+/// Where no worker could be started it is tried again after it.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+
+/// A database that may be looked at.
+struct Database {
+    /// Whom its workers connect as.
+    role: pg_sys::Oid,
+    /// Somebody has to look at it.
+    wanted: bool,
+    /// A further worker has to.
+    more: bool,
+    workers: Vec<DynamicBackgroundWorker>,
+}
+
+#[doc(hidden)]
+#[unsafe(no_mangle)]
+#[pgrx::pg_guard]
+pub extern "C-unwind" fn chatbot_sync_launcher(_arg: pg_sys::Datum) {
+    handle_signals();
+    // SAFETY: without a database: shared catalogs only, so that none is kept from being dropped or copied.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(pg_sys::InvalidOid, pg_sys::InvalidOid, 0);
+        SHARED.exclusive().latch = pg_sys::MyLatch as usize;
+    }
+    let mut databases: BTreeMap<u32, Database> = BTreeMap::new();
+    let mut next_look = Instant::now();
+    let mut complained = false;
+    loop {
+        pgrx::check_for_interrupts!();
+        reload();
+        let now = Instant::now();
+        let look = now >= next_look || std::mem::take(&mut SHARED.exclusive().everybody);
+        if look {
+            list(&mut databases, true);
+            next_look = now + guc::naptime();
+        }
+        let due = notice(&mut databases);
+        for database in databases.values_mut() {
+            database.workers.retain(|worker| !matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped)));
+        }
+        let try_again = match start(&mut databases) {
+            true => {
+                complained = false;
+                None
+            }
+            false => {
+                if !std::mem::replace(&mut complained, true) {
+                    pgrx::warning!(
+                        "chatbot_sync could not start a worker: all of max_worker_processes are in use; it is tried again"
+                    );
+                }
+                Some(now + TRY_AGAIN)
+            }
+        };
+        let until = [Some(next_look), due, try_again].into_iter().flatten().min().unwrap_or(next_look);
+        wait(until);
+    }
+}
+
+fn reload() {
+    // SAFETY: the flag is this process' own, set by its signal handler.
+    unsafe {
+        if pg_sys::ConfigReloadPending != 0 {
+            pg_sys::ConfigReloadPending = 0;
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+}
+
+fn wait(until: Instant) {
+    let left = until.saturating_duration_since(Instant::now());
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    let millis = i64::try_from(left.as_millis()).unwrap_or(i64::MAX).saturating_add(1);
+    // SAFETY: the latch is this process' own.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, events.cast_signed(), millis, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+}
+
+/// Takes what others have said; answers when something will be due.
+fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
+    let (now, instant) = (milliseconds(), Instant::now());
+    let mut next = None;
+    let mut said = Vec::new();
+    {
+        let mut shared = SHARED.exclusive();
+        for slot in shared.slots.iter_mut().take_while(|slot| slot.database != 0) {
+            let due = slot.due != 0 && slot.due <= now;
+            if slot.now || due {
+                said.push((slot.database, slot.more));
+                (slot.now, slot.more) = (false, false);
+            }
+            if due {
+                slot.due = 0;
+            } else if slot.due != 0 {
+                let at = instant + Duration::from_millis(u64::try_from(slot.due - now).unwrap_or(0));
+                next = Some(next.map_or(at, |other: Instant| other.min(at)));
+            }
+        }
+    }
+    // It may be new, or another's by now.
+    if !said.is_empty() {
+        list(databases, false);
+    }
+    for (database, more) in said {
+        if let Some(database) = databases.get_mut(&database) {
+            database.wanted = true;
+            database.more |= more;
+        }
+    }
+    next
+}
+
+/// The databases that there are, as far as `chatbot_sync.databases` has them.
+fn list(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
+    let only = guc::databases();
+    let mut found = BTreeMap::new();
+    // SAFETY: within a transaction, as the autovacuum launcher reads the same table.
+    unsafe {
+        pg_sys::StartTransactionCommand();
+        let table = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock.cast_signed());
+        let scan = pg_sys::table_beginscan_catalog(table, 0, std::ptr::null_mut());
+        loop {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            let row = &*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_database>(tuple);
+            let name = std::ffi::CStr::from_ptr(row.datname.data.as_ptr()).to_string_lossy();
+            if row.datallowconn
+                && !row.datistemplate
+                && only.as_ref().is_none_or(|only| only.iter().any(|n| *n == name))
+            {
+                found.insert(row.oid.to_u32(), role_of(row.datdba));
+            }
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::table_close(table, pg_sys::AccessShareLock.cast_signed());
+        pg_sys::CommitTransactionCommand();
+    }
+    databases.retain(|oid, database| found.contains_key(oid) || !database.workers.is_empty());
+    for (oid, role) in found {
+        let database =
+            databases.entry(oid).or_insert(Database { role, wanted: false, more: false, workers: Vec::new() });
+        database.role = role;
+        database.wanted |= wanted;
+    }
+}
+
+/// The owner of a database, whose processes it may end when it drops the database or copies it. One that may not log in
+/// is nobody to connect as.
+unsafe fn role_of(owner: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a look-up in the catalog's cache, within a transaction.
+    unsafe {
+        let id = pg_sys::SysCacheIdentifier::AUTHOID as i32;
+        let tuple = pg_sys::SearchSysCache1(id, owner.into());
+        if tuple.is_null() {
+            return pg_sys::InvalidOid;
+        }
+        let login = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_authid>(tuple)).rolcanlogin;
+        pg_sys::ReleaseSysCache(tuple);
+        if login { owner } else { pg_sys::InvalidOid }
+    }
+}
+
+/// Starts the workers that are wanted and allowed; false where one could not be started.
+fn start(databases: &mut BTreeMap<u32, Database>) -> bool {
+    let mut running: usize = databases.values().map(|database| database.workers.len()).sum();
+    let most_each = guc::workers_per_database();
+    for (&oid, database) in databases.iter_mut() {
+        while running < guc::max_workers() {
+            let first = database.wanted && database.workers.is_empty();
+            let further = database.more && !database.workers.is_empty() && database.workers.len() < most_each;
+            if !first && !further {
+                break;
+            }
+            let Some(worker) = start_worker(oid, database.role) else { return false };
+            database.workers.push(worker);
+            running += 1;
+            if first {
+                database.wanted = false;
+            } else {
+                database.more = false;
+            }
+        }
+    }
+    true
+}
+
+fn start_worker(database: u32, role: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {
+    let argument = (u64::from(role.to_u32()) << 32) | u64::from(database);
+    BackgroundWorkerBuilder::new("chatbot_sync worker")
+        .set_type("chatbot_sync worker")
+        .set_library("chatbot_sync")
+        .set_function("chatbot_sync_worker")
+        .set_argument(Some(pg_sys::Datum::from(argument)))
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(None)
+        // SAFETY: a number of this process.
+        .set_notify_pid(unsafe { pg_sys::MyProcPid })
+        .enable_spi_access()
+        .load_dynamic()
+        .ok()
+}

@@ -1,0 +1,179 @@
+//! Background workers, where the library is preloaded: a launcher without a database, which a commit wakes, and a worker
+//! for each database that has something to do, which leaves when it is done.
+
+mod launcher;
+mod run;
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
+use pgrx::lwlock::PgLwLock;
+use pgrx::shmem::PGRXSharedMemory;
+use pgrx::{pg_guard, pg_sys};
+
+/// Databases that can be told apart; with more of them all are looked at.
+const SLOTS: usize = 256;
+/// A launcher that failed comes back after it.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// A database that has something to do.
+#[derive(Clone, Copy)]
+struct Slot {
+    database: u32,
+    /// By now.
+    now: bool,
+    /// More than one worker can do soon.
+    more: bool,
+    /// At this time, in milliseconds since 1970; 0 where there is nothing.
+    due: i64,
+}
+
+/// What all processes know.
+#[derive(Clone, Copy)]
+struct Shared {
+    /// The launcher's latch, in shared memory itself.
+    latch: usize,
+    /// There were not enough slots.
+    everybody: bool,
+    slots: [Slot; SLOTS],
+}
+
+// SAFETY: plain numbers; the address is of shared memory, which is at the same place in every process.
+unsafe impl PGRXSharedMemory for Shared {}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { latch: 0, everybody: false, slots: [Slot { database: 0, now: false, more: false, due: 0 }; SLOTS] }
+    }
+}
+
+impl Shared {
+    fn slot(&mut self, database: u32) -> Option<&mut Slot> {
+        let at = self.slots.iter().position(|slot| slot.database == database || slot.database == 0)?;
+        let slot = &mut self.slots[at];
+        slot.database = database;
+        Some(slot)
+    }
+
+    fn wake(&self) {
+        if self.latch != 0 {
+            // SAFETY: a latch of a process slot, which is there as long as the server runs.
+            unsafe { pg_sys::SetLatch(self.latch as *mut pg_sys::Latch) };
+        }
+    }
+}
+
+// SAFETY: it is given to pg_shmem_init! once, before it is used.
+static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"chatbot_sync") };
+static PRELOADED: AtomicBool = AtomicBool::new(false);
+
+/// Called when the library is loaded: only with shared_preload_libraries there are workers.
+pub fn init() {
+    // SAFETY: a variable that Postgres sets while it loads libraries.
+    if !unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+        return;
+    }
+    PRELOADED.store(true, Ordering::Relaxed);
+    pgrx::pg_shmem_init!(SHARED);
+    // Not before recovery has ended: a standby writes nothing.
+    BackgroundWorkerBuilder::new("chatbot_sync launcher")
+        .set_type("chatbot_sync launcher")
+        .set_library("chatbot_sync")
+        .set_function("chatbot_sync_launcher")
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(Some(RESTART))
+        .enable_spi_access()
+        .load();
+}
+
+/// Whether there are workers.
+pub fn preloaded() -> bool {
+    PRELOADED.load(Ordering::Relaxed)
+}
+
+fn database() -> u32 {
+    // SAFETY: a number that is set when the process connects and does not change.
+    unsafe { pg_sys::MyDatabaseId }.to_u32()
+}
+
+fn milliseconds() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Tells the launcher that this database has something to do.
+fn tell_now(more: bool) {
+    let mut shared = SHARED.exclusive();
+    match shared.slot(database()) {
+        Some(slot) => {
+            slot.now = true;
+            slot.more |= more;
+        }
+        None => shared.everybody = true,
+    }
+    shared.wake();
+}
+
+/// Tells the launcher when this database will have something to do.
+fn tell_due(wait: Option<Duration>) {
+    let due = wait.map_or(0, |wait| milliseconds().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+    let mut shared = SHARED.exclusive();
+    if let Some(slot) = shared.slot(database()) {
+        slot.due = due;
+    }
+    shared.wake();
+}
+
+/// If this transaction commits, a worker looks at the queue.
+pub fn wake_at_commit() {
+    thread_local! {
+        static WATCHING: Cell<bool> = const { Cell::new(false) };
+        static WAKE: Cell<bool> = const { Cell::new(false) };
+    }
+    #[pgrx::pg_guard]
+    unsafe extern "C-unwind" fn ended(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+        match event {
+            pg_sys::XactEvent::XACT_EVENT_COMMIT if WAKE.take() => tell_now(false),
+            pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PREPARE => WAKE.set(false),
+            _ => {}
+        }
+    }
+    if !preloaded() {
+        return;
+    }
+    WAKE.set(true);
+    if !WATCHING.replace(true) {
+        // SAFETY: the callback sets flags and a latch, and raises nothing.
+        unsafe { pg_sys::RegisterXactCallback(Some(ended), std::ptr::null_mut()) };
+    }
+}
+
+/// Terminates as a backend does, at the next check for interrupts.
+fn handle_signals() {
+    // Called by the kernel: not through the guards that pgrx puts around Postgres' functions.
+    unsafe extern "C-unwind" {
+        fn die(signal: i32);
+        #[link_name = "SignalHandlerForConfigReload"]
+        fn reload(signal: i32);
+    }
+    // SAFETY: the handlers are Postgres' own.
+    unsafe {
+        pg_sys::pqsignal(libc::SIGTERM, Some(die));
+        pg_sys::pqsignal(libc::SIGHUP, Some(reload));
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// What the process does, for pg_stat_activity.
+fn report(activity: Option<&CStr>) {
+    // SAFETY: Postgres copies the text.
+    unsafe {
+        match activity {
+            Some(text) => pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text.as_ptr()),
+            None => pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null()),
+        }
+    }
+}
