@@ -1,7 +1,7 @@
 //! A server, a database for each test, and short words for what tests ask.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use postgres::types::FromSqlOwned;
 use postgres::{Client, Config, NoTls};
@@ -87,6 +87,19 @@ impl Db {
         connect(self.place.clone().user(role), &self.name)
     }
 
+    /// A session of a role, and what it is told: "NOTICE: ..." and "WARNING: ...".
+    pub fn listening(&self, role: &str) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let mut place = self.place.clone();
+        let tell = told.clone();
+        place
+            .user(role)
+            .notice_callback(move |n| tell.lock().unwrap().push(format!("{}: {}", n.severity(), n.message())));
+        let mut client = connect(&place, &self.name);
+        client.batch_execute("SET client_min_messages = notice").unwrap();
+        (client, told)
+    }
+
     /// A superuser's further session.
     pub fn other(&self) -> Client {
         connect(&self.place, &self.name)
@@ -104,6 +117,59 @@ pub(crate) fn remote() -> (Db, Mock) {
     let (mut db, mock) = (Db::new(), Mock::new());
     use_mock(&mut db, &mock);
     (db, mock)
+}
+
+/// A database that embeds with a mock, the mock, and a session of `app`, which may make tables of its own.
+pub(crate) fn application() -> (Db, Mock, Client) {
+    let (mut db, mock) = remote();
+    db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
+    let app = db.session("app");
+    (db, mock, app)
+}
+
+/// Tables of an application's, as Odoo has them.
+pub(crate) const DOCUMENTS: &str = "CREATE TABLE chatbots (id serial PRIMARY KEY, name text);
+    CREATE TABLE documents (
+        id serial PRIMARY KEY, chatbot_id int REFERENCES chatbots ON DELETE CASCADE, title text, content text,
+        active boolean DEFAULT true, status varchar, processed boolean, error text, write_date timestamp, write_uid int
+    );
+    INSERT INTO chatbots (name) VALUES ('One'), ('Two'), ('Three');";
+
+/// Attaches them, all columns named.
+pub(crate) const ATTACH: &str = "SELECT chatbot_attach('documents', 'document', metadata_columns => '{title}',
+        enabled_column => 'active', status_column => 'status', processed_column => 'processed', error_column => 'error');
+    SELECT chatbot_attach_chatbots('chatbots');";
+
+/// As [`application`], with documents that are attached.
+pub(crate) fn documents() -> (Db, Mock, Client) {
+    let (db, mock, mut app) = application();
+    app.batch_execute(DOCUMENTS).unwrap();
+    app.batch_execute(ATTACH).unwrap();
+    (db, mock, app)
+}
+
+/// Where what is stored is not what the documents say, each of them a chunk long; nothing where all is right.
+pub(crate) fn drift(client: &mut Client) -> Vec<String> {
+    column(
+        client,
+        "SELECT format('row %s, vector %s', to_json(d), to_json(e))
+        FROM (SELECT chatbot_id, id, title, content FROM documents
+            WHERE chatbot_id IS NOT NULL AND active AND btrim(content) <> '') AS d
+        FULL JOIN (SELECT chatbot_id, source_id, content, metadata FROM chatbot_sync.embedding WHERE enabled) AS e
+            ON (e.chatbot_id, e.source_id) = (d.chatbot_id, d.id)
+        WHERE e.content IS DISTINCT FROM d.content OR e.metadata ->> 'title' IS DISTINCT FROM d.title
+        UNION ALL SELECT format('source %s', to_json(s)) FROM chatbot_sync.source s
+            LEFT JOIN documents d ON (d.chatbot_id, d.id) = (s.chatbot_id, s.source_id)
+        WHERE d.id IS NULL OR s.enabled <> d.active OR s.enabled AND s.status <> 'synced'
+        UNION ALL SELECT format('status %s', to_json(d)) FROM documents d
+        WHERE chatbot_id IS NOT NULL AND active AND (status, processed, error) IS DISTINCT FROM ('synced', true, NULL)",
+    )
+}
+
+/// Waits until a session waits for a lock.
+pub(crate) fn wait_for_lock(watcher: &mut Client, pid: i32) {
+    let sql = format!("SELECT coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity WHERE pid = {pid}");
+    while !one::<bool>(watcher, &sql) {}
 }
 
 /// Embeds with a mock from now on.

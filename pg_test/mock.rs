@@ -119,6 +119,12 @@ impl Mock {
         }
     }
 
+    /// How many requests so far, and how many texts in them.
+    pub fn asked(&self) -> (usize, usize) {
+        let texts = self.texts().len();
+        (self.state().requests.len(), texts)
+    }
+
     /// The texts of all requests.
     pub fn texts(&self) -> Vec<String> {
         let state = self.state();

@@ -14,6 +14,22 @@ mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod host_attach;
+#[cfg(test)]
+mod host_isolation;
+#[cfg(test)]
+mod host_life;
+#[cfg(test)]
+mod host_partitions;
+#[cfg(test)]
+mod host_safety;
+#[cfg(test)]
+mod host_statements;
+#[cfg(test)]
+mod host_status;
+#[cfg(test)]
+mod host_sync_all;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod interrupts;

@@ -2,7 +2,7 @@
 
 use postgres::IsolationLevel;
 
-use super::harness::{Db, column, everything, failure, one, prose};
+use super::harness::{Db, column, everything, failure, one, prose, wait_for_lock};
 
 const EMBED: &str = "SELECT status, chunks_created, embeddings_count, embeddings_reused, truncated
     FROM chatbot_embed_source($1, 'document', $2, $3, $4)";
@@ -335,9 +335,4 @@ fn a_search_path_or_a_schema_is_expected() {
     .unwrap();
     let sql = "SELECT content FROM \"Their functions\".chatbot_search(1, 'How long does a refund take?')";
     assert_eq!(column::<String>(&mut app, sql), ["Refunds take ten days."]);
-}
-
-fn wait_for_lock(watcher: &mut postgres::Client, pid: i32) {
-    let sql = format!("SELECT coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity WHERE pid = {pid}");
-    while !one::<bool>(watcher, &sql) {}
 }

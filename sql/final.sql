@@ -93,7 +93,7 @@ COMMENT ON FUNCTION chatbot_sync.triggers_restored IS 'Follows a trigger of ours
 COMMENT ON FUNCTION chatbot_sync.tables_dropped IS 'Follows the end of host tables.';
 COMMENT ON FUNCTION chatbot_sync.adopt IS 'Rows of host tables that nobody knows become pending sources.';
 COMMENT ON FUNCTION chatbot_sync.sync_batch IS 'A step of chatbot_sync_all().';
-COMMENT ON FUNCTION chatbot_sync.in_transaction_block IS 'Whether BEGIN was said.';
+COMMENT ON FUNCTION chatbot_sync.in_transaction_block IS 'Whether nothing can be committed: BEGIN was said, or a function calls.';
 COMMENT ON FUNCTION chatbot_sync.after_ddl IS 'Follows changes of host tables.';
 COMMENT ON FUNCTION chatbot_sync.after_drop IS 'Follows the end of host tables and of their columns.';
 COMMENT ON EVENT TRIGGER chatbot_sync_ddl IS 'Follows changes of host tables.';

@@ -267,13 +267,13 @@ fn chatbot_sync_sync_batch(
     Ok(TableIterator::once((taken, synced, failed, chatbot, last_type, source, stopped)))
 }
 
-/// Whether BEGIN was said, so that nothing can be committed in between.
+/// Whether nothing can be committed in between: BEGIN was said, or a function calls.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.in_transaction_block() RETURNS boolean
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 #[allow(unsafe_code)]
 fn chatbot_sync_in_transaction_block() -> bool {
-    // SAFETY: reads the state of this backend's transaction.
-    unsafe { pg_sys::IsTransactionBlock() }
+    // SAFETY: reads the state of this backend's transaction, and of the procedure that asks.
+    unsafe { pg_sys::IsTransactionBlock() || !pg_sys::SPI_inside_nonatomic_context() }
 }
 
 #[pg_extern(security_definer)]

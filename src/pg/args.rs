@@ -51,10 +51,16 @@ pub fn metadata(value: Option<Jsonb>) -> Result<Jsonb> {
     if !value.is_object() {
         return Err(Error::invalid("metadata", value.kind(), "an object"));
     }
+    metadata_fits(&value)?;
+    Ok(value)
+}
+
+/// Fails for metadata that is too large.
+pub fn metadata_fits(value: &Jsonb) -> Result<()> {
     match value.as_str().len() {
         got if got > METADATA_LIMIT => {
             Err(Error::TooLarge { what: "metadata", got, limit: METADATA_LIMIT, unit: "bytes" })
         }
-        _ => Ok(value),
+        _ => Ok(()),
     }
 }

@@ -11,7 +11,7 @@ use super::model::Embedder;
 use super::store::model::ActiveModel;
 use super::store::search;
 use super::store::source::{self, Failed, NewChunk, Place, SourceKey, SourceRow, Stored, StoredChunk, SyncLog};
-use super::{guc, http, model};
+use super::{args, guc, http, model};
 use crate::batch::Usage;
 use crate::chunk::Params;
 use crate::content::{Content, Cut, Format};
@@ -209,6 +209,9 @@ impl Run<'_> {
     fn prepare(&mut self, item: Item) -> Result<Option<Open>> {
         let began = Instant::now();
         let key = item.key;
+        if let Err(error) = args::metadata_fits(&item.metadata) {
+            return self.fail(Item { metadata: Jsonb::empty(), ..item }, error).map(|()| None);
+        }
         // Looked at without a lock first: most syncs of an application change nothing, and then nothing is written.
         let seen = if item.fresh && item.enabled { None } else { source::read(&key, &item.metadata, false)? };
         if let Some(row) = seen.as_ref().filter(|row| row.synced && row.stands_as(&item) && self.unchanged(row, &item))

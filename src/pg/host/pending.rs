@@ -112,7 +112,6 @@ fn read(table: &Table, ids: Vec<i64>, lock: bool) -> Result<Vec<Result<(Item, St
         let translated = table.translated();
         let content = content.unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
         let content = Content::new(content, table.host.content_format, translated);
-        let metadata = args::metadata(Some(metadata))?;
         Ok((Item { key, content, metadata, enabled, host: Some(table.host.host), fresh: false }, state))
     };
     Ok(rows.into_iter().map(item).collect())

@@ -262,7 +262,7 @@ impl Table {
         let _owner = ActingAs::new(self.relation.owner, Restriction::Maintenance);
         let shape: Vec<(i16, u32)> = self.metadata.iter().map(|a| (a.number, a.of_type.to_u32())).collect();
         let columns = &self.host.columns.metadata;
-        args::metadata(Some(store::metadata(row.composite(), self.relation.row_type, columns, &shape)?))
+        store::metadata(row.composite(), self.relation.row_type, columns, &shape)
     }
 }
 

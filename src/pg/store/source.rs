@@ -585,11 +585,13 @@ pub fn insert_log(key: &SourceKey, log: &SyncLog) -> Result<()> {
 }
 
 /// Sources of a host table that wait, a row each of (id, chatbot, whether searches find it): how many are new, or are
-/// this table's now.
+/// this table's now. Those that are this table's already are not even locked.
 pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<i64> {
     let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
         SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
         FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
+        WHERE NOT EXISTS (SELECT FROM chatbot_sync.source k WHERE k.host = $2
+            AND (k.chatbot_id, k.source_type, k.source_id) = (n.chatbot_id, $1, n.source_id))
         ON CONFLICT (chatbot_id, source_type, source_id)
             DO UPDATE SET host = $2, status = 'pending', enabled = EXCLUDED.enabled
         WHERE s.host IS DISTINCT FROM $2";

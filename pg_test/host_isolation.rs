@@ -1,0 +1,187 @@
+//! Host tables: two sessions at REPEATABLE READ and SERIALIZABLE, on the same rows and on different ones.
+
+use std::thread::JoinHandle;
+
+use postgres::Client;
+
+use super::harness::{Db, column, documents, drift, failure, one, wait_for_lock};
+use super::mock::Mock;
+
+const ROWS: &str = "INSERT INTO documents (chatbot_id, title, content) SELECT 1 + i % 2, 'T' || i, 'Text number ' || i FROM generate_series(1, 20) i";
+
+/// Two sessions whose transactions have begun and looked at the table, before anything is written.
+fn both(level: &str) -> (Db, Mock, Client, Client) {
+    let (db, mock, mut first) = documents();
+    first.batch_execute(ROWS).unwrap();
+    let mut second = db.session("app");
+    for client in [&mut first, &mut second] {
+        client.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM documents")).unwrap();
+    }
+    (db, mock, first, second)
+}
+
+/// Runs a statement that has to wait for a lock.
+fn blocked(db: &Db, mut client: Client, sql: &'static str) -> JoinHandle<(Option<String>, Client)> {
+    let pid: i32 = one(&mut client, "SELECT pg_backend_pid()");
+    let call = std::thread::spawn(move || {
+        let code = client.batch_execute(sql).err().map(|error| error.code().unwrap().code().to_owned());
+        (code, client)
+    });
+    wait_for_lock(&mut db.other(), pid);
+    call
+}
+
+/// What the second session is told where both do this: in turn, and the first commits before the second comes, or while
+/// it waits.
+fn told(level: &str, one: &'static str, other: &'static str, waits: bool) -> (Option<String>, Vec<String>) {
+    let (db, _mock, mut first, mut second) = both(level);
+    first.batch_execute(one).unwrap();
+    let (code, mut second) = if waits {
+        let call = blocked(&db, second, other);
+        first.batch_execute("COMMIT").unwrap();
+        call.join().unwrap()
+    } else {
+        first.batch_execute("COMMIT").unwrap();
+        let code = second.batch_execute(other).err().map(|error| error.code().unwrap().code().to_owned());
+        (code, second)
+    };
+    second.batch_execute("COMMIT").unwrap();
+    (code, drift(&mut first))
+}
+
+/// Statements that change different rows.
+const APART: [(&str, &str); 8] = [
+    ("UPDATE documents SET content = 'One.' WHERE id = 1", "UPDATE documents SET content = 'Two.' WHERE id = 2"),
+    ("UPDATE documents SET content = 'One.' WHERE id = 1", "UPDATE documents SET content = 'Three.' WHERE id = 3"),
+    ("UPDATE documents SET chatbot_id = 2 WHERE id = 2", "UPDATE documents SET chatbot_id = 1 WHERE id = 1"),
+    (
+        "UPDATE documents SET title = 'X', active = false WHERE id = 1",
+        "UPDATE documents SET title = 'Y', active = false WHERE id = 3",
+    ),
+    (
+        "INSERT INTO documents (id, chatbot_id, content) VALUES (30, 1, 'New.')",
+        "INSERT INTO documents (id, chatbot_id, content) VALUES (31, 1, 'Newer.')",
+    ),
+    ("INSERT INTO documents (id, chatbot_id, content) VALUES (30, 3, 'New.')", "DELETE FROM documents WHERE id = 1"),
+    ("DELETE FROM documents WHERE id = 1", "DELETE FROM documents WHERE id = 3"),
+    ("UPDATE documents SET id = 40 WHERE id = 1", "UPDATE documents SET id = 41 WHERE id = 3"),
+];
+
+#[test]
+fn different_rows_conflict_at_repeatable_read() {
+    for (first, second) in APART {
+        assert_eq!(told("REPEATABLE READ", first, second, false), (None, vec![]), "{first}; {second}");
+        assert_eq!(told("REPEATABLE READ", second, first, false), (None, vec![]), "{second}; {first}");
+    }
+    // Side by side, neither waits for the other.
+    for (one, other) in APART {
+        let (_db, _mock, mut first, mut second) = both("REPEATABLE READ");
+        first.batch_execute(one).unwrap();
+        second.batch_execute(other).unwrap();
+        second.batch_execute("COMMIT").unwrap();
+        first.batch_execute("COMMIT").unwrap();
+        assert_eq!(drift(&mut first), [""; 0], "{one}; {other}");
+    }
+}
+
+#[test]
+fn the_same_row_is_stored_as_nobody_wrote_it() {
+    let edit = "UPDATE documents SET content = 'Edited.' WHERE id = 1";
+    for (first, second) in [
+        (edit, "UPDATE documents SET content = 'Another edit.' WHERE id = 1"),
+        (edit, "DELETE FROM documents WHERE id = 1"),
+        (edit, "UPDATE documents SET title = 'Other' WHERE id = 1"),
+        ("DELETE FROM documents WHERE id = 1", edit),
+        ("DELETE FROM documents WHERE id = 1", "DELETE FROM documents WHERE id = 1"),
+        ("UPDATE documents SET chatbot_id = 3 WHERE id = 1", edit),
+        ("DELETE FROM chatbots WHERE id = 2", edit),
+    ] {
+        for waits in [false, true] {
+            let expected = (Some("40001".to_owned()), vec![]);
+            assert_eq!(told("REPEATABLE READ", first, second, waits), expected, "{first}; {second}");
+        }
+    }
+    for waits in [false, true] {
+        let new = "INSERT INTO documents (id, chatbot_id, content) VALUES (30, 1, 'New.')";
+        assert_eq!(told("REPEATABLE READ", new, new, waits), (Some("23505".to_owned()), vec![]));
+    }
+}
+
+#[test]
+fn a_chatbot_goes_while_its_document_is_edited() {
+    // At READ COMMITTED the second statement sees what the first one did.
+    let edit = "UPDATE documents SET content = 'Edited.' WHERE id = 1";
+    let delete = "DELETE FROM chatbots WHERE id = 2";
+    let new = "INSERT INTO documents (id, chatbot_id, content) VALUES (30, 2, 'New.')";
+    for (first, second) in [(edit, delete), (delete, edit), (new, delete)] {
+        for waits in [false, true] {
+            assert_eq!(told("READ COMMITTED", first, second, waits), (None, vec![]), "{first}; {second}");
+        }
+    }
+    for waits in [false, true] {
+        assert_eq!(told("READ COMMITTED", delete, new, waits), (Some("23503".to_owned()), vec![]));
+    }
+    let (db, _mock, mut first, second) = both("READ COMMITTED");
+    first.batch_execute(edit).unwrap();
+    let call = blocked(&db, second, delete);
+    first.batch_execute("ROLLBACK").unwrap();
+    let (code, mut second) = call.join().unwrap();
+    second.batch_execute("COMMIT").unwrap();
+    assert_eq!((code, drift(&mut second)), (None, vec![]));
+    let left = "SELECT chatbot_id FROM chatbot_sync.embedding UNION SELECT chatbot_id FROM chatbot_sync.source";
+    assert_eq!(column::<i64>(&mut second, left), [1]);
+}
+
+#[test]
+fn the_first_rows_of_a_database_conflict() {
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        let db = Db::new();
+        db.other().batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
+        let (mut first, mut second) = (db.session("app"), db.session("app"));
+        first.batch_execute(super::harness::DOCUMENTS).unwrap();
+        first.batch_execute(super::harness::ATTACH).unwrap();
+        let begin = format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM chatbots");
+        for (client, chatbot) in [(&mut first, 1), (&mut second, 2)] {
+            client.batch_execute(&begin).unwrap();
+            client
+                .batch_execute(&format!(
+                    "INSERT INTO documents (chatbot_id, content) VALUES ({chatbot}, 'The first text.')"
+                ))
+                .unwrap();
+        }
+        second.batch_execute("COMMIT").unwrap();
+        first.batch_execute("COMMIT").unwrap();
+        assert_eq!(drift(&mut first), [""; 0]);
+        assert_eq!(one::<i64>(&mut first, "SELECT count(*) FROM chatbot_sync.source"), 2);
+    }
+}
+
+#[test]
+fn serializable_stores_what_no_order_of_transactions_would() {
+    // Both look at all documents, and each changes one: only one may.
+    let (_db, _mock, mut first, mut second) = both("SERIALIZABLE");
+    first.batch_execute("UPDATE documents SET content = 'One.' WHERE id = 1").unwrap();
+    second.batch_execute("UPDATE documents SET content = 'Two.' WHERE id = 2").unwrap();
+    first.batch_execute("COMMIT").unwrap();
+    assert_eq!(failure(&mut second, "COMMIT").code, "40001");
+    assert_eq!(drift(&mut first), [""; 0]);
+}
+
+#[test]
+fn serializable_fails_where_the_table_alone_would_not() {
+    let (db, _mock, mut first) = documents();
+    let mut second = db.session("app");
+    let rows = "INSERT INTO documents (chatbot_id, content) SELECT 1 + i % 2, 'Text number ' || i FROM generate_series(1, 2000) i; ANALYZE documents";
+    first.batch_execute(rows).unwrap();
+    // Far apart and side by side: rows, and what our indexes have of them.
+    for (one, other) in [(1, 1999), (2, 1999), (1, 3)] {
+        for client in [&mut first, &mut second] {
+            client.batch_execute("BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL enable_seqscan = off").unwrap();
+        }
+        first.batch_execute(&format!("UPDATE documents SET content = 'One.' WHERE id = {one}")).unwrap();
+        second.batch_execute(&format!("UPDATE documents SET content = 'Two.' WHERE id = {other}")).unwrap();
+        first.batch_execute("COMMIT").unwrap();
+        second.batch_execute("COMMIT").unwrap();
+    }
+    assert_eq!(drift(&mut first), [""; 0]);
+}

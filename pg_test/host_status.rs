@@ -1,0 +1,317 @@
+//! Host tables: what rows are told of their state, and what a provider's failure leaves.
+
+use postgres::Client;
+
+use super::harness::{Db, application, column, documents, drift, everything, failure, one, set};
+use super::mock::{Fault, Mock};
+
+/// What rows say of themselves.
+fn told(client: &mut Client) -> Vec<String> {
+    let sql =
+        "SELECT concat_ws(' ', id, COALESCE(status, '-'), processed, COALESCE(error, '-')) FROM documents ORDER BY id";
+    column(client, sql)
+}
+
+/// What is found of a chatbot, by its text.
+fn found(client: &mut Client, chatbot: i32) -> Vec<String> {
+    column(
+        client,
+        &format!("SELECT content FROM chatbot_sync.embedding WHERE chatbot_id = {chatbot} AND enabled ORDER BY 1"),
+    )
+}
+
+/// Counts what other triggers see: a row for each firing.
+const COUNTED: &str = "CREATE TABLE fired (what text, id int);
+    CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO public.fired VALUES (TG_OP, NEW.id); RETURN NULL;
+    END $$;
+    CREATE TRIGGER a_fired AFTER INSERT OR UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION fired();";
+
+#[test]
+fn a_row_that_goes_well_is_written_twice() {
+    let (_db, _mock, mut app) = documents();
+    app.batch_execute(COUNTED).unwrap();
+    app.batch_execute(
+        "INSERT INTO documents (chatbot_id, content, status) VALUES (1, 'One.', 'pending'), (1, 'Two.', NULL)",
+    )
+    .unwrap();
+    assert_eq!(drift(&mut app), [""; 0]);
+    let updated =
+        "SELECT count(*) FROM documents WHERE xmin <> (SELECT min(xmin::text)::xid FROM documents) OR ctid > '(0,2)'";
+    assert_eq!(one::<i64>(&mut app, updated), 0);
+    app.batch_execute("UPDATE documents SET content = 'Two, edited.' WHERE id = 2; UPDATE documents SET write_uid = 7")
+        .unwrap();
+    assert_eq!(drift(&mut app), [""; 0]);
+    let fired = column::<String>(&mut app, "SELECT what || id FROM fired");
+    assert_eq!(fired, ["INSERT1", "INSERT2", "UPDATE2", "UPDATE1", "UPDATE2"]);
+    assert_eq!(told(&mut app), ["1 synced t -", "2 synced t -"]);
+}
+
+#[test]
+fn returning_does_not_say_the_state() {
+    let (_db, _mock, mut app) = documents();
+    let sql = "INSERT INTO documents (chatbot_id, content, active) VALUES (1, 'One.', true), (1, 'Two.', false), (NULL, 'Three.', true)
+        RETURNING concat(status, ' ', processed)";
+    assert_eq!(column::<String>(&mut app, sql), ["synced t", "pending f", " "]);
+    app.batch_execute("UPDATE documents SET content = 'Changed.' WHERE id = 2").unwrap();
+    assert_eq!(
+        column::<String>(&mut app, "UPDATE documents SET active = true WHERE id = 2 RETURNING status"),
+        ["synced"]
+    );
+    assert_eq!(
+        column::<String>(&mut app, "UPDATE documents SET active = false WHERE id = 2 RETURNING status"),
+        ["synced"]
+    );
+    assert_eq!(told(&mut app), ["1 synced t -", "2 synced t -", "3 - -"]);
+}
+
+#[test]
+fn content_that_a_trigger_changes_is_embedded_as_it_was() {
+    let (_db, mock, mut app) = documents();
+    app.batch_execute(
+        "CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             NEW.content := btrim(NEW.content); NEW.status := 'draft'; RETURN NEW;
+         END $$;
+         CREATE TRIGGER tidy BEFORE INSERT OR UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION tidy();",
+    )
+    .unwrap();
+    app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, '  A text.  ')").unwrap();
+    assert_eq!(mock.texts(), ["A text."]);
+    assert_eq!(drift(&mut app), [""; 0]);
+    app.batch_execute("DROP TRIGGER tidy ON documents; CREATE TRIGGER zzz BEFORE UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION tidy()")
+        .unwrap();
+    app.batch_execute("UPDATE documents SET content = ' Another.'").unwrap();
+    assert_eq!(mock.texts(), ["A text.", "Another."]);
+}
+
+#[test]
+fn a_refused_text_takes_its_row_or_others_with_it() {
+    let (_db, mock, mut app) = documents();
+    app.batch_execute(
+        "INSERT INTO documents (chatbot_id, title, content) VALUES (1, 'T', 'Old one.'), (1, 'T', 'Old two.')",
+    )
+    .unwrap();
+    mock.state().poison = Some("poison");
+    app.batch_execute("UPDATE documents SET content = CASE id WHEN 1 THEN 'poison' ELSE 'New two.' END").unwrap();
+    app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'New three.'), (1, 'more poison')")
+        .unwrap();
+    assert_eq!(one::<String>(&mut app, "SELECT content FROM documents WHERE id = 1"), "poison");
+    let rows = told(&mut app);
+    assert!(
+        rows[0].starts_with(
+            "1 error f provider openai_compatible refuses chunk 0 of document 1 of chatbot 1 (Model mock, HTTP"
+        ),
+        "{rows:?}"
+    );
+    assert_eq!(rows[1..3], ["2 synced t -", "3 synced t -"]);
+    assert!(rows[3].starts_with("4 error f"), "{rows:?}");
+    assert_eq!(found(&mut app, 1), ["New three.", "New two.", "Old one."]);
+    let sources = "SELECT concat_ws(' ', source_id, s.status, error_code, s.error = d.error) FROM chatbot_sync.source s
+        JOIN documents d ON d.id = source_id ORDER BY source_id";
+    assert_eq!(column::<String>(&mut app, sources), ["1 error HV00L t", "2 synced", "3 synced", "4 error HV00L t"]);
+    // Nothing is tried by itself.
+    let before = mock.asked();
+    app.batch_execute("UPDATE documents SET write_uid = 1, content = content").unwrap();
+    assert_eq!(mock.asked(), before);
+    // Tried again: it is asked for, or the text is another.
+    app.batch_execute("UPDATE documents SET status = 'pending' WHERE id = 1").unwrap();
+    assert!(told(&mut app)[0].starts_with("1 error f"));
+    assert_eq!(one::<i32>(&mut app, "SELECT attempts FROM chatbot_sync.source WHERE source_id = 1"), 2);
+    mock.state().poison = None;
+    app.batch_execute(
+        "UPDATE documents SET status = 'pending' WHERE id = 1; UPDATE documents SET content = 'Four.' WHERE id = 4",
+    )
+    .unwrap();
+    assert_eq!(drift(&mut app), [""; 0]);
+    // The text that was there before: no request.
+    mock.state().poison = Some("poison");
+    app.batch_execute("UPDATE documents SET content = 'more poison' WHERE id = 4").unwrap();
+    let before = mock.asked();
+    app.batch_execute("UPDATE documents SET content = 'Four.' WHERE id = 4").unwrap();
+    assert_eq!((mock.asked(), drift(&mut app)), (before, vec![]));
+}
+
+#[test]
+fn a_chunk_stays_hidden_after_a_failure() {
+    let (_db, mock, mut app) = documents();
+    let paragraphs: Vec<String> =
+        (0..9).map(|i| format!("{}\n\n", format!("Paragraph {i} of these. ").repeat(30))).collect();
+    let text = paragraphs.concat();
+    let update = |active: bool, text: &str| format!("UPDATE documents SET active = {active}, content = $${text}$$");
+    app.batch_execute(&format!("INSERT INTO documents (chatbot_id, content) VALUES (1, $${text}$$)")).unwrap();
+    let chunks = found(&mut app, 1);
+    app.batch_execute("UPDATE documents SET active = false").unwrap();
+    assert_eq!(found(&mut app, 1), [""; 0]);
+    mock.state().poison = Some("poison");
+    app.batch_execute(&update(true, &format!("{text}poison"))).unwrap();
+    assert_eq!(one::<String>(&mut app, "SELECT status FROM documents"), "error");
+    assert_eq!(found(&mut app, 1), chunks);
+    app.batch_execute(&update(true, &format!("{text}cure"))).unwrap();
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding WHERE NOT enabled"), 0);
+}
+
+#[test]
+fn a_provider_that_is_down_loses_rows() {
+    let (mut db, mock, mut app) = documents();
+    app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Old one.')").unwrap();
+    set(&mut db, "max_attempts", "1");
+    let mut app = db.session("app");
+    mock.state().always = Some(Fault::Status(503, "", "down"));
+    app.batch_execute("UPDATE documents SET content = 'New one.'; INSERT INTO documents (chatbot_id, content) SELECT 1, 'Text ' || i FROM generate_series(1, 5) i")
+        .unwrap();
+    assert_eq!(
+        one::<i64>(&mut app, "SELECT count(*) FROM documents WHERE status = 'error' AND error LIKE '%503: down%'"),
+        6
+    );
+    assert_eq!(found(&mut app, 1), ["Old one."]);
+    mock.state().always = None;
+    app.batch_execute("UPDATE documents SET status = 'pending', error = NULL WHERE status = 'error'").unwrap();
+    assert_eq!(drift(&mut app), [""; 0]);
+}
+
+/// Documents that fail with their provider.
+fn raising() -> (Db, Mock, Client) {
+    let (db, mock, mut app) = application();
+    app.batch_execute("CREATE TABLE documents (id serial PRIMARY KEY, chatbot_id int, content text, status text)")
+        .unwrap();
+    app.batch_execute("SELECT chatbot_attach('documents', 'document', status_column => 'status', on_error => 'raise')")
+        .unwrap();
+    app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'One.'), (1, 'Two.')").unwrap();
+    (db, mock, app)
+}
+
+#[test]
+fn a_failure_that_should_raise_does_not() {
+    let (_db, mock, mut app) = raising();
+    let rows = |client: &mut Client| {
+        format!("{} {:?}", everything(client), column::<String>(client, "SELECT d::text || xmin FROM documents d"))
+    };
+    let before = rows(&mut app);
+    mock.state().poison = Some("poison");
+    let failed = failure(&mut app, "UPDATE documents SET content = CASE id WHEN 1 THEN 'poison' ELSE 'Good.' END");
+    assert_eq!(
+        (failed.code.as_str(), failed.message.as_str()),
+        ("HV00L", "provider openai_compatible refuses chunk 0 of document 1 of chatbot 1")
+    );
+    assert_eq!(failed.detail, "Model mock, HTTP status 400: this text will not do");
+    assert_eq!(rows(&mut app), before);
+    mock.state().poison = None;
+    app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
+    mock.state().always = Some(Fault::Status(503, "", ""));
+    assert_eq!(failure(&mut app, "INSERT INTO documents (chatbot_id, content) VALUES (1, 'Three.')").code, "HV000");
+    assert_eq!(rows(&mut app), before);
+    mock.state().always = None;
+    app.batch_execute("UPDATE documents SET content = 'Good.'").unwrap();
+    assert_eq!(found(&mut app, 1), ["Good.", "Good."]);
+}
+
+#[test]
+fn a_cancel_is_marked_as_a_failure() {
+    for (db, mock, mut app) in [documents(), raising()] {
+        app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Old.')").unwrap();
+        let before = everything(&mut app);
+        mock.state().always = Some(Fault::Hang);
+        app.batch_execute("SET statement_timeout = '100ms'").unwrap();
+        assert_eq!(failure(&mut app, "UPDATE documents SET content = 'New.'").code, "57014");
+        app.batch_execute("RESET statement_timeout").unwrap();
+        let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+        mock.wait(|state| state.in_flight == 0);
+        let call = std::thread::spawn(move || {
+            let failed =
+                failure(&mut app, "INSERT INTO documents (chatbot_id, content) VALUES (1, 'New.'), (1, 'Newer.')");
+            (failed.code, app)
+        });
+        mock.wait(|state| state.in_flight == 1);
+        db.other().batch_execute(&format!("SELECT pg_cancel_backend({pid})")).unwrap();
+        let (code, mut app) = call.join().unwrap();
+        assert_eq!(code, "57014");
+        mock.wait(|state| state.in_flight == 0);
+        assert_eq!(everything(&mut app), before);
+        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM documents WHERE content LIKE 'New%'"), 0);
+        mock.state().always = None;
+        app.batch_execute("UPDATE documents SET content = 'New.'").unwrap();
+        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding WHERE content <> 'New.'"), 0);
+    }
+}
+
+#[test]
+fn rows_are_told_with_somebody_elses_rights() {
+    let (mut db, mock, mut app) = documents();
+    app.batch_execute(
+        "CREATE TABLE seen (who text, path text);
+         CREATE FUNCTION seen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO public.seen VALUES (current_user, current_setting('search_path')); RETURN NULL;
+         END $$;
+         CREATE TRIGGER seen AFTER UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION seen();",
+    )
+    .unwrap();
+    mock.state().poison = Some("poison");
+    db.admin.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'poison')").unwrap();
+    assert_eq!(column::<String>(&mut app, "SELECT who || ' ' || path FROM seen"), ["app pg_catalog, pg_temp"]);
+    let back = "SELECT current_user = session_user AND current_setting('search_path') LIKE '%public'";
+    assert!(one::<bool>(&mut db.admin, back));
+    // Who may write rows needs no other right.
+    db.admin
+        .batch_execute("GRANT INSERT ON documents TO stranger; GRANT USAGE ON documents_id_seq TO stranger")
+        .unwrap();
+    let mut stranger = db.session("stranger");
+    stranger.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Fine.'), (1, 'poison')").unwrap();
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM documents WHERE status = 'error'"), 2);
+    assert_eq!(found(&mut app, 1), ["Fine."]);
+    assert_eq!(failure(&mut stranger, "SELECT FROM chatbot_sync.source").code, "42501");
+}
+
+#[test]
+fn what_a_trigger_writes_while_rows_are_told_is_lost() {
+    let (_db, mock, mut app) = documents();
+    app.batch_execute(
+        "CREATE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF NEW.status = 'error' THEN
+                 INSERT INTO public.documents (chatbot_id, content) VALUES (2, 'Row ' || NEW.id || ' failed.');
+             END IF; RETURN NULL;
+         END $$;
+         CREATE TRIGGER follow AFTER UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION follow();",
+    )
+    .unwrap();
+    mock.state().poison = Some("poison");
+    app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'poison')").unwrap();
+    assert_eq!(found(&mut app, 2), ["Row 1 failed."]);
+    assert_eq!(told(&mut app)[1], "2 synced t -");
+}
+
+#[test]
+fn a_reason_is_too_long_for_its_column() {
+    let (_db, mock, mut app) = application();
+    mock.state().poison = Some("poison");
+    for (status, error) in [("varchar(7)", "varchar(20)"), ("text", "text"), ("short", "short")] {
+        app.batch_execute(
+            "DROP TABLE IF EXISTS documents; DROP DOMAIN IF EXISTS short; CREATE DOMAIN short AS varchar(20)",
+        )
+        .unwrap();
+        app.batch_execute(&format!(
+            "CREATE TABLE documents (id int PRIMARY KEY, chatbot_id bigint, content text, status {status}, processed boolean, error {error})"
+        ))
+        .unwrap();
+        app.batch_execute(
+            "SELECT chatbot_attach('documents', 'link', status_column => 'status', error_column => 'error')",
+        )
+        .unwrap();
+        app.batch_execute("INSERT INTO documents VALUES (1, 1, 'poison'), (2, 1, 'Fine.')").unwrap();
+        let rows = told(&mut app);
+        assert!(rows[0].starts_with("1 error provider openai_comp"), "{rows:?}");
+        assert_eq!(rows[1], "2 synced -");
+    }
+}
+
+#[test]
+fn a_status_breaks_a_constraint() {
+    let (_db, _mock, mut app) = application();
+    app.batch_execute(
+        "CREATE DOMAIN state AS text CHECK (VALUE IN ('pending', 'error'));
+         CREATE TABLE documents (id int PRIMARY KEY, chatbot_id int, content text, status state);
+         SELECT chatbot_attach('documents', 'document', status_column => 'status')",
+    )
+    .unwrap();
+    assert_eq!(failure(&mut app, "INSERT INTO documents VALUES (1, 1, 'Text.')").code, "23514");
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+}
