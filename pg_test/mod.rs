@@ -36,6 +36,8 @@ mod interrupts;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
+mod models;
+#[cfg(test)]
 mod privileges;
 #[cfg(test)]
 mod providers;

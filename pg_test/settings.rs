@@ -101,24 +101,6 @@ fn an_unknown_length_is_not_asked_for() {
 }
 
 #[test]
-fn a_model_is_changed_under_its_vectors() {
-    let (mut db, _mock) = remote();
-    let mut app = db.session("app");
-    app.batch_execute(&embed(1, "A text.")).unwrap();
-    let failure = failure(&mut db.admin, "SELECT chatbot_set_model('local', 'minilm-static-256')");
-    assert_eq!(
-        (failure.code.as_str(), failure.message.as_str()),
-        ("55006", "the database has vectors of model mock of provider openai_compatible")
-    );
-    db.admin
-        .batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8); SELECT chatbot_cleanup(1);")
-        .unwrap();
-    db.admin.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
-    app.batch_execute(&embed(1, "A text.")).unwrap();
-    assert_eq!(one::<i32>(&mut app, "SELECT vector_dims(embedding) FROM chatbot_sync.embedding"), 256);
-}
-
-#[test]
 fn long_vectors_do_not_fit() {
     let mut db = Db::new();
     let storage = "SELECT attstorage::text FROM pg_attribute WHERE attrelid = 'chatbot_sync.embedding'::regclass AND attname = 'embedding'";

@@ -22,6 +22,8 @@ COMMENT ON TABLE chatbot_sync.model IS 'What vectors are made with: provider, mo
 COMMENT ON COLUMN chatbot_sync.model.shortened IS 'The provider is asked for this many dimensions, which are not the model''s own.';
 COMMENT ON COLUMN chatbot_sync.model.document_prefix IS 'Put before a chunk when it is embedded.';
 COMMENT ON COLUMN chatbot_sync.model.query_prefix IS 'Put before a query when it is embedded.';
+COMMENT ON COLUMN chatbot_sync.model.next IS 'chatbot_reembed() makes its vectors, and then it becomes the active one.';
+COMMENT ON COLUMN chatbot_sync.model.replaced IS 'The model that was active before it.';
 COMMENT ON COLUMN chatbot_sync.model.active IS 'New vectors are made with it, and searches use it.';
 
 COMMENT ON TABLE chatbot_sync.source IS 'One row for each document or link that a chatbot knows.';
@@ -34,6 +36,7 @@ COMMENT ON COLUMN chatbot_sync.source.next_attempt_at IS 'Not tried before; NULL
 COMMENT ON COLUMN chatbot_sync.source.truncated IS 'The content went on after chatbot_sync.max_chunks chunks: the rest is not searched.';
 COMMENT ON COLUMN chatbot_sync.source.host IS 'The host table that it comes from, as in chatbot_sync.host_table; NULL for one that chatbot_embed_source() was given.';
 COMMENT ON COLUMN chatbot_sync.source.enabled IS 'Whether searches find it.';
+COMMENT ON COLUMN chatbot_sync.source.next_model_id IS 'A model that has a vector for every chunk that it has now: the one that is to follow, or the last one that was, and then the one before it has them too.';
 COMMENT ON COLUMN chatbot_sync.source.text_search_configs IS 'The text search configurations that its words were read with.';
 COMMENT ON COLUMN chatbot_sync.source.content_hash IS 'sha256(convert_to(content, ''UTF8'')) of what the vectors were made from.';
 COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with, and how the content was read (1: HTML, 2: translated).';
@@ -116,3 +119,9 @@ COMMENT ON COLUMN chatbot_sync.job.from_source_id IS 'The id that the source had
 COMMENT ON COLUMN chatbot_sync.job.priority IS 'The highest first.';
 COMMENT ON COLUMN chatbot_sync.job.content IS 'The text, of sources that no host table has.';
 COMMENT ON COLUMN chatbot_sync.job.metadata IS 'The metadata, of sources that no host table has.';
+
+COMMENT ON PROCEDURE chatbot_reembed IS 'Makes the vectors of the model that chatbot_set_model() named, and then lets it answer.';
+COMMENT ON PROCEDURE chatbot_drop_model IS 'Forgets a model that does not answer, and its vectors.';
+COMMENT ON FUNCTION chatbot_estimate IS 'What a sync, or a change of the model, would send to the provider: sends nothing.';
+COMMENT ON FUNCTION chatbot_sync.reembed_batch IS 'A step of chatbot_reembed().';
+COMMENT ON FUNCTION chatbot_sync.swap_model IS 'The last step of chatbot_reembed().';

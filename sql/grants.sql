@@ -16,7 +16,8 @@ AS $$
         ('chatbot_sync_all', 2), ('adopt', 2), ('sync_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
         ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
         ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
-        ('chatbot_set_model', 3)
+        ('chatbot_estimate', 2), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
+        ('reembed_batch', 3), ('swap_model', 3)
     ) AS f (name, least) ON f.name = p.proname
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
 $$;

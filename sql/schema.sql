@@ -13,10 +13,13 @@ CREATE TABLE chatbot_sync.model (
     query_prefix    text NOT NULL DEFAULT '',
     options         jsonb NOT NULL DEFAULT '{}',
     active          boolean NOT NULL,
+    next            boolean NOT NULL DEFAULT false,
+    replaced        int,
     created_at      timestamptz NOT NULL DEFAULT now(),
     UNIQUE (provider, model, dimensions, shortened, document_prefix, query_prefix, options)
 );
 CREATE UNIQUE INDEX model_active ON chatbot_sync.model (active) WHERE active;
+CREATE UNIQUE INDEX model_next ON chatbot_sync.model (next) WHERE next;
 
 CREATE TABLE chatbot_sync.source (
     chatbot_id      bigint NOT NULL,
@@ -32,6 +35,7 @@ CREATE TABLE chatbot_sync.source (
     content_hash    bytea,
     chunking        int[],
     model_id        int,
+    next_model_id   int,
     host            int,
     enabled         boolean NOT NULL DEFAULT true,
     metadata        jsonb NOT NULL DEFAULT '{}',

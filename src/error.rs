@@ -66,14 +66,6 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
-    /// The database has vectors that another model made.
-    #[error("the database has vectors of model {model} of provider {provider}")]
-    ModelInUse {
-        /// Who made them.
-        provider: String,
-        /// With which model.
-        model: String,
-    },
     /// A relation whose rows cannot be followed.
     #[error("{relation} is {got}, expected a table")]
     NoTable {

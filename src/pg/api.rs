@@ -9,7 +9,7 @@ use pgrx::{Uuid, name};
 use super::catalog_types::{Name, Regclass};
 use super::jsonb::Jsonb;
 use super::vector::Vector;
-use super::{args, guc, host, model, queue, search, session, store, sync};
+use super::{args, guc, host, model, queue, reembed, search, session, store, sync};
 use crate::chunk::chunk;
 use crate::error::Error;
 use crate::provider::InputType;
@@ -274,6 +274,63 @@ LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_in_transaction_block() -> bool {
     // SAFETY: reads the state of this backend's transaction, and of the procedure that asks.
     unsafe { pg_sys::IsTransactionBlock() || !pg_sys::SPI_inside_nonatomic_context() }
+}
+
+#[pg_extern(security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn chatbot_estimate(
+    relation: default!(Option<Regclass>, "NULL"),
+) -> Result<
+    TableIterator<'static, (name!(sources, i64), name!(chunks, i64), name!(chunks_to_embed, i64), name!(tokens, i64))>,
+    ErrorReport,
+> {
+    let e = reembed::estimate(relation)?;
+    Ok(TableIterator::once((e.sources, e.chunks, e.to_embed, e.tokens)))
+}
+
+/// A step of chatbot_reembed().
+#[pg_extern(
+    sql = "CREATE FUNCTION chatbot_sync.reembed_batch(batch int, after_chatbot_id bigint, after_source_type text,
+    after_source_id bigint)
+RETURNS TABLE (taken bigint, last_chatbot_id bigint, last_source_type text, last_source_id bigint, sources bigint,
+    not_whole bigint)
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
+)]
+fn chatbot_sync_reembed_batch(
+    batch: Option<i32>,
+    after_chatbot_id: Option<i64>,
+    after_source_type: Option<&str>,
+    after_source_id: Option<i64>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(taken, i64),
+            name!(last_chatbot_id, Option<i64>),
+            name!(last_source_type, Option<String>),
+            name!(last_source_id, Option<i64>),
+            name!(sources, i64),
+            name!(not_whole, i64),
+        ),
+    >,
+    ErrorReport,
+> {
+    let after =
+        after_chatbot_id.map(|_| args::source(after_chatbot_id, after_source_type, after_source_id)).transpose()?;
+    let row = reembed::batch(batch, after)?.map(|step| {
+        let last = step.last;
+        let last_type = last.map(|key| key.source_type.to_owned());
+        let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
+        (step.taken, chatbot, last_type, source, step.progress.0, step.progress.1)
+    });
+    Ok(TableIterator::new(row))
+}
+
+/// The last step of chatbot_reembed().
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.swap_model() RETURNS boolean
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_swap_model() -> Result<bool, ErrorReport> {
+    Ok(reembed::swap()?)
 }
 
 #[pg_extern(security_definer)]

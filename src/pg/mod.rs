@@ -16,6 +16,7 @@ mod model;
 #[allow(unsafe_code)]
 mod owner;
 mod queue;
+mod reembed;
 mod report;
 mod search;
 mod session;
@@ -30,6 +31,7 @@ mod worker;
 ::pgrx::extension_sql_file!("../../sql/schema.sql", name = "schema", bootstrap);
 ::pgrx::extension_sql_file!("../../sql/host.sql", name = "host");
 ::pgrx::extension_sql_file!("../../sql/queue.sql", name = "queue");
+::pgrx::extension_sql_file!("../../sql/model.sql", name = "model");
 ::pgrx::extension_sql_file!("../../sql/grants.sql", name = "grants");
 ::pgrx::extension_sql_file!("../../sql/final.sql", name = "final", finalize);
 

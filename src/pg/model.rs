@@ -212,14 +212,31 @@ pub struct Choice<'a> {
     pub options: Option<super::jsonb::Jsonb>,
 }
 
-/// Makes a model the active one: its id.
+/// Chooses a model: its id. Where there are vectors of another, that one answers until this one has all of its own.
 pub fn set(choice: Choice) -> Result<i32> {
     let model = checked(choice)?;
-    if let Some(used) = store::model_in_use(&model)? {
-        return Err(Error::ModelInUse { provider: used.0, model: used.1 });
+    let before = store::active_model()?;
+    let (id, active) = store::find_or_make(&model)?;
+    if active {
+        store::set_next(None)?;
+        return Ok(id);
     }
-    let id = store::activate_model(&model)?;
-    store::set_vector_storage(model.dimensions <= MAX_IN_LINE)?;
+    let in_line = |model: &Model| model.dimensions <= MAX_IN_LINE;
+    match before {
+        Some(before) if store::any_vectors()? && !store::still_whole(id, before.id)? => {
+            store::set_vector_storage(in_line(&model) && in_line(&before.model))?;
+            store::set_next(Some(id))?;
+            pgrx::notice!(
+                "model {} answers until CALL chatbot_reembed(); has made the vectors of {}",
+                before.model.name,
+                model.name
+            );
+        }
+        _ => {
+            store::set_vector_storage(in_line(&model))?;
+            store::activate(id)?;
+        }
+    }
     Ok(id)
 }
 

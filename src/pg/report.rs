@@ -57,11 +57,6 @@ fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
             (code, Some(fault.detail()), Some(hint))
         }
         Error::NotConfigured { hint, .. } => (PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR, None, Some(hint.as_str())),
-        Error::ModelInUse { .. } => (
-            PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-            Some("Vectors of different models cannot be compared.".to_owned()),
-            Some("Delete the sources first, with chatbot_cleanup() for each chatbot, and embed them again afterwards."),
-        ),
         Error::ModelUnknown { .. } => (
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             None,

@@ -145,7 +145,7 @@ fn text_scores(filter: &Filter, active: &ActiveModel, query: &str, most: i64) ->
         .into_iter()
         .map(|matching| ((matching.key, matching.passes), matching.counts))
         .unzip();
-    let scores = bm25(&counts, store::count(filter.chatbot_id, active.id)?);
+    let scores = bm25(&counts, store::count(filter.chatbot_id)?);
     let mut scored: Vec<(ChunkKey, f64)> = matching
         .into_iter()
         .zip(scores)

@@ -405,9 +405,6 @@ impl Run<'_> {
     fn settle(&self, open: &Open) -> Result<()> {
         let Some(row) = &open.row else { return Ok(()) };
         let key = &open.item.key;
-        if row.model_id.is_some_and(|id| id != self.model.id) {
-            source::delete_other_models(key, self.model.id)?;
-        }
         let Diff { kept, dropped } = &open.diff;
         source::delete_chunks(key, self.model.id, dropped.iter().map(|&at| open.old[at].chunk_id).collect())?;
         let mut moves = Vec::new();

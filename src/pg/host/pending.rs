@@ -165,3 +165,27 @@ pub fn tell(host: i32, outcomes: &[(&Item, &State)]) -> Result<Vec<SourceKey>> {
     })?;
     Ok(locked.unwrap_or_default())
 }
+
+/// Everything that a host table has, or that all have, as it would be embedded.
+pub fn each_item(relation: Option<pg_sys::Oid>, mut act: impl FnMut(Item) -> Result<()>) -> Result<()> {
+    const SLICE: usize = 1000;
+    let roots = match relation {
+        None => store::roots()?,
+        Some(oid) => {
+            let roots: Vec<_> = store::roots()?.into_iter().filter(|(root, _)| *root == oid).collect();
+            if roots.is_empty() {
+                return Err(Error::NotAttached { relation: store::relation_name(oid)? });
+            }
+            roots
+        }
+    };
+    for (_, argument) in roots {
+        let host = Host::parse(&argument)?.host;
+        let keys = with_table(host, pg_sys::AccessShareLock, super::trigger::source_keys)?.unwrap_or_default();
+        for slice in keys.chunks(SLICE) {
+            pgrx::check_for_interrupts!();
+            items(host, slice.iter().map(|key| key.source_id).collect())?.into_iter().try_for_each(&mut act)?;
+        }
+    }
+    Ok(())
+}

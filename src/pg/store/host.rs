@@ -36,7 +36,7 @@ fn literal(text: &str) -> String {
 }
 
 /// A statement whose plan is not kept.
-fn execute(sql: &str) -> Result<()> {
+pub fn execute(sql: &str) -> Result<()> {
     super::refuse_read_only();
     Ok(Spi::connect_mut(|client| client.update(sql, None, &[]).map(drop))?)
 }
@@ -45,6 +45,12 @@ fn execute(sql: &str) -> Result<()> {
 pub fn type_name(oid: pg_sys::Oid) -> Result<String> {
     let sql = "SELECT pg_catalog.format_type($1, NULL)";
     run(sql, &[oid.into()], Mode::Read, |rows| one(rows.first().get_one()))
+}
+
+/// What a relation is called.
+pub fn relation_name(oid: pg_sys::Oid) -> Result<String> {
+    let sql = "SELECT $1::pg_catalog.regclass::text";
+    run(sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
 /// Whether there is such a relation.

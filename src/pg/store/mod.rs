@@ -15,6 +15,7 @@ use crate::error::Result;
 pub mod host;
 pub mod job;
 pub mod model;
+pub mod reembed;
 #[allow(unsafe_code)]
 pub mod search;
 pub mod session;

@@ -19,9 +19,15 @@ pub struct ActiveModel {
 
 /// The model that new vectors are made with; none as long as nothing was embedded and no model was set.
 pub fn active_model() -> Result<Option<ActiveModel>> {
-    let sql = "SELECT id, provider, model, dimensions, shortened, document_prefix, query_prefix, options::text
-        FROM chatbot_sync.model WHERE active";
-    let found = run(sql, &[], Mode::Read, |mut rows| match rows.next() {
+    read_model("active")
+}
+
+fn read_model(which: &str) -> Result<Option<ActiveModel>> {
+    let sql = format!(
+        "SELECT id, provider, model, dimensions, shortened, document_prefix, query_prefix, options::text
+        FROM chatbot_sync.model WHERE {which}"
+    );
+    let found = run(&sql, &[], Mode::Read, |mut rows| match rows.next() {
         Some(row) => {
             let model = Model {
                 provider: one(row.get(2))?,
@@ -65,27 +71,51 @@ pub fn insert_model(model: &Model, active: bool) -> Result<()> {
     write(sql, &args).map(drop)
 }
 
-/// Makes a model the active one: its id.
-pub fn activate_model(model: &Model) -> Result<i32> {
+const SAME: &str = "(provider, model, dimensions, shortened, document_prefix, query_prefix, options)
+    = ($1, $2, $3, $4, $5, $6, $7)";
+
+/// The id of a model, whose row is made where there is none, and whether it is the active one.
+pub fn find_or_make(model: &Model) -> Result<(i32, bool)> {
     insert_model(model, false)?;
-    let same = "(provider, model, dimensions, shortened, document_prefix, query_prefix, options)
-        = ($1, $2, $3, $4, $5, $6, $7)";
-    let args = model_args(model);
-    write(&format!("UPDATE chatbot_sync.model SET active = false WHERE active AND NOT {same}"), &args)?;
-    let sql = format!("UPDATE chatbot_sync.model SET active = true WHERE {same} RETURNING id");
-    run(&sql, &args, Mode::Write, |rows| one(rows.first().get_one()))
+    let sql = format!("SELECT id, active FROM chatbot_sync.model WHERE {SAME}");
+    run(&sql, &model_args(model), Mode::Write, |rows| {
+        let rows = rows.first();
+        Ok((one(rows.get(1))?, one(rows.get(2))?))
+    })
 }
 
-/// Another model that vectors were made with, as (provider, model); none where there are no other vectors.
-pub fn model_in_use(model: &Model) -> Result<Option<(String, String)>> {
-    let sql = "SELECT m.provider, m.model FROM chatbot_sync.model m
-        WHERE (provider, model, dimensions, shortened, document_prefix, query_prefix, options)
-                <> ($1, $2, $3, $4, $5, $6, $7)
-            AND EXISTS (SELECT FROM chatbot_sync.source s WHERE s.model_id = m.id AND s.chunk_count > 0)";
-    run(sql, &model_args(model), Mode::Write, |mut rows| match rows.next() {
-        Some(row) => Ok(Some((one(row.get(1))?, one(row.get(2))?))),
-        None => Ok(None),
-    })
+/// Makes a model the active one; none is to follow it.
+pub fn activate(id: i32) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.model SET replaced = (SELECT m.id FROM chatbot_sync.model m WHERE m.active)
+        WHERE id = $1 AND NOT active";
+    write(sql, &[id.into()])?;
+    write("UPDATE chatbot_sync.model SET active = false, next = false WHERE active AND id <> $1", &[id.into()])?;
+    write("UPDATE chatbot_sync.model SET active = true, next = false WHERE id = $1", &[id.into()]).map(drop)
+}
+
+/// Makes a model the one that is to follow; none where that is none.
+pub fn set_next(id: Option<i32>) -> Result<()> {
+    write("UPDATE chatbot_sync.model SET next = false WHERE next AND id IS DISTINCT FROM $1", &[id.into()])?;
+    write("UPDATE chatbot_sync.model SET next = true WHERE id = $1 AND NOT next", &[id.into()]).map(drop)
+}
+
+/// The model that is to follow.
+pub fn next_model() -> Result<Option<ActiveModel>> {
+    read_model("next")
+}
+
+/// Whether there are vectors at all.
+pub fn any_vectors() -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM chatbot_sync.source WHERE chunk_count > 0)";
+    run(sql, &[], Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// Whether a model has a vector for every chunk, since it was the active one right before this one, and nothing was
+/// changed since.
+pub fn still_whole(id: i32, active: i32) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM chatbot_sync.model WHERE id = $2 AND replaced = $1)
+        AND NOT EXISTS (SELECT FROM chatbot_sync.source WHERE next_model_id IS NULL OR next_model_id NOT IN ($1, $2))";
+    run(sql, &[id.into(), active.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
 /// Vectors in the row itself, or beside it where they would not fit into a page. Takes a lock only where that changes.

@@ -157,11 +157,9 @@ pub fn matching(filter: &Filter, model_id: i32, words: &[String]) -> Result<Vec<
 }
 
 /// How many chunks a chatbot has.
-pub fn count(chatbot_id: i64, model_id: i32) -> Result<usize> {
-    let sql = "SELECT pg_catalog.sum(chunk_count)::bigint FROM chatbot_sync.source
-        WHERE chatbot_id = $1 AND model_id = $2 AND enabled";
-    let count: Option<i64> =
-        run(sql, &[chatbot_id.into(), model_id.into()], Mode::Read, |rows| rows.first().get_one())?;
+pub fn count(chatbot_id: i64) -> Result<usize> {
+    let sql = "SELECT pg_catalog.sum(chunk_count)::bigint FROM chatbot_sync.source WHERE chatbot_id = $1 AND enabled";
+    let count: Option<i64> = run(sql, &[chatbot_id.into()], Mode::Read, |rows| rows.first().get_one())?;
     Ok(count.and_then(|n| usize::try_from(n).ok()).unwrap_or(0))
 }
 

@@ -252,7 +252,8 @@ pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
             chunking = pg_catalog.string_to_array(n.chunking, ',')::int[], model_id = $1, chunk_count = n.chunk_count,
             truncated = n.truncated, metadata = n.metadata, enabled = n.enabled, host = COALESCE(n.host, s.host),
             text_search_configs = pg_catalog.string_to_array(n.configurations, ','), status = 'synced',
-            synced_at = pg_catalog.now(), error = NULL, error_code = NULL, attempts = 0, next_attempt_at = NULL
+            synced_at = pg_catalog.now(), error = NULL, error_code = NULL, attempts = 0, next_attempt_at = NULL,
+            next_model_id = NULL
         FROM {UNNEST} AS n ({COLUMNS})
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (n.chatbot_id, n.source_type, n.source_id)"
     );
@@ -360,13 +361,6 @@ pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
         })
         .collect()
     })
-}
-
-/// Deletes the vectors of a source that other models made.
-pub fn delete_other_models(key: &SourceKey, model_id: i32) -> Result<i64> {
-    let sql = "DELETE FROM chatbot_sync.embedding
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id <> $4";
-    write(sql, &key.args_and([model_id.into()]))
 }
 
 /// Deletes chunks.
@@ -507,7 +501,7 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
     // Nobody's: left over from before.
     delete_many(&moves.iter().map(|(_, to)| *to).collect::<Vec<_>>())?;
     const SOURCE: &str = "host, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
-        content_hash, chunking, model_id, enabled, metadata, text_search_configs, synced_at";
+        content_hash, chunking, model_id, enabled, metadata, text_search_configs, next_model_id, synced_at";
     const EMBEDDING: &str =
         "model_id, chunk_id, chunk_index, start_offset, end_offset, enabled, lang, metadata, content, embedding, words";
     for (table, columns) in [("source", SOURCE), ("embedding", EMBEDDING)] {

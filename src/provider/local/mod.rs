@@ -14,6 +14,16 @@ static MODEL: &[u8] = include_bytes!("data/model.safetensors");
 /// The model's name, as it stands in `chatbot_sync.model`.
 pub const NAME: &str = "minilm-static-256";
 
+/// How many tokens of a text count.
+pub fn tokens(text: &str) -> usize {
+    let mut tokens = 0;
+    tokenizer::pieces(text, |_| {
+        tokens += 1;
+        tokens < MAX_TOKENS
+    });
+    tokens
+}
+
 /// The vector of a text: of length 1, or all zero where the text has no known word.
 pub fn embed(text: &str) -> Vec<f32> {
     let mut sum = vec![0f32; DIMENSIONS];

@@ -1,0 +1,171 @@
+//! Changing the model under its vectors.
+
+use postgres::Client;
+
+use super::harness::{Db, column, embed, failure, one, prose, remote, set};
+use super::mock::Mock;
+
+/// A database with sources of the built-in model, a mock that can follow it, and sessions of who embeds and who decides.
+fn with_vectors() -> (Db, Mock, Client, Client) {
+    let (mut db, mock) = (Db::new(), Mock::new());
+    set(&mut db, "openai_compatible_url", &mock.url);
+    let (mut app, boss) = (db.session("app"), db.session("boss"));
+    for id in 1..=6 {
+        app.batch_execute(&embed(id, &format!("{id}. {}", prose(15)))).unwrap();
+    }
+    (db, mock, app, boss)
+}
+
+const NEXT: &str = "SELECT chatbot_set_model('openai_compatible', 'mock', 8)";
+const BACK: &str = "SELECT chatbot_set_model('local', 'minilm-static-256')";
+const ACTIVE: &str = "SELECT provider FROM chatbot_sync.model WHERE active";
+/// Chunks by what they are found with: (model's dimensions, source, place, text), of the model that answers.
+const ANSWERS: &str = "SELECT concat_ws(' ', vector_dims(e.embedding), s.source_id, s.chunk_index, s.content)
+    FROM chatbot_search(1, 'number', 1000, mode => 'vector') s
+    JOIN chatbot_sync.model m ON m.active
+    JOIN chatbot_sync.embedding e ON e.model_id = m.id AND (e.source_type, e.source_id, e.chunk_index) = (s.source_type, s.source_id, s.chunk_index)
+    ORDER BY s.source_id, s.chunk_index";
+
+fn texts(answers: &[String]) -> Vec<&str> {
+    answers.iter().map(|answer| answer.split_once(' ').unwrap().1).collect()
+}
+
+#[test]
+fn a_search_finds_less_or_another_models_vectors() {
+    let (_db, mock, mut app, mut boss) = with_vectors();
+    let before = column::<String>(&mut app, ANSWERS);
+    assert!(before.len() >= 12 && before.iter().all(|answer| answer.starts_with("256 ")));
+    boss.batch_execute(NEXT).unwrap();
+    assert_eq!(column::<String>(&mut app, ANSWERS), before);
+    assert_eq!(mock.texts().len(), 0);
+    boss.batch_execute("CALL chatbot_reembed(2)").unwrap();
+    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    let after = column::<String>(&mut app, ANSWERS);
+    assert!(after.iter().all(|answer| answer.starts_with("8 ")));
+    assert_eq!(texts(&after), texts(&before));
+    assert_eq!(mock.texts().iter().filter(|text| *text != "number").count(), before.len());
+    // And back: at once, as long as nothing has changed.
+    boss.batch_execute(BACK).unwrap();
+    assert_eq!(column::<String>(&mut app, ANSWERS), before);
+    let asked = mock.state().requests.len();
+    boss.batch_execute(NEXT).unwrap();
+    assert_eq!((one::<String>(&mut app, ACTIVE), mock.state().requests.len()), ("openai_compatible".to_owned(), asked));
+}
+
+#[test]
+fn what_was_written_meanwhile_is_lost() {
+    let (db, mock, mut app, mut boss) = with_vectors();
+    boss.batch_execute(NEXT).unwrap();
+    mock.state().held = true;
+    let mut other = db.session("boss");
+    let reembed = std::thread::spawn(move || other.batch_execute("CALL chatbot_reembed(100)").unwrap());
+    mock.wait(|state| !state.requests.is_empty());
+    // With the model that answers, while the other one's vectors are made.
+    app.batch_execute(&embed(1, "Another text altogether.")).unwrap();
+    app.batch_execute(&embed(7, "A new source.")).unwrap();
+    app.batch_execute(&embed(3, &format!("3. {}", prose(15)).replace("Sentence 7 ", "Sentence seven "))).unwrap();
+    app.batch_execute("SELECT chatbot_delete_source(1, 'document', 2)").unwrap();
+    assert_eq!(one::<String>(&mut app, ACTIVE), "local");
+    let before = column::<String>(&mut app, ANSWERS);
+    mock.release();
+    reembed.join().unwrap();
+    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    assert_eq!(texts(&column::<String>(&mut app, ANSWERS)), texts(&before));
+    // Back takes what has changed since, and nothing else.
+    app.batch_execute(&embed(4, "Changed again.")).unwrap();
+    boss.batch_execute(BACK).unwrap();
+    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    boss.batch_execute("CALL chatbot_reembed()").unwrap();
+    assert_eq!(one::<String>(&mut app, ACTIVE), "local");
+    let after = column::<String>(&mut app, ANSWERS);
+    assert!(
+        after.iter().any(|answer| answer.contains("Changed again."))
+            && after.iter().all(|answer| answer.starts_with("256 "))
+    );
+}
+
+#[test]
+fn a_cancel_loses_what_was_made_or_two_make_the_same() {
+    let (db, mock, mut app, mut boss) = with_vectors();
+    boss.batch_execute(NEXT).unwrap();
+    boss.batch_execute("CALL chatbot_reembed(1)").err();
+    boss.batch_execute(BACK).unwrap();
+    for id in 10..60 {
+        app.batch_execute(&embed(id, &format!("Text number {id}."))).unwrap();
+    }
+    let asked = mock.texts().len();
+    boss.batch_execute(NEXT).unwrap();
+    mock.state().poison = Some("Text number 35.");
+    assert_eq!(failure(&mut boss, "CALL chatbot_reembed(5)").code, "HV00L");
+    assert_eq!(one::<String>(&mut app, ACTIVE), "local");
+    mock.state().poison = None;
+    let calls: Vec<_> = (0..2)
+        .map(|_| {
+            let mut session = db.session("boss");
+            std::thread::spawn(move || session.batch_execute("CALL chatbot_reembed(5)").unwrap())
+        })
+        .collect();
+    calls.into_iter().for_each(|call| call.join().unwrap());
+    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    // Those of the batch with the refused text were sent again, one by one when it was looked for.
+    assert!(mock.texts().len() - asked <= 50 + 5 * 4, "{}", mock.texts().len() - asked);
+    assert_eq!(
+        column::<String>(&mut app, ANSWERS).len(),
+        one::<i64>(&mut app, "SELECT sum(chunk_count)::bigint FROM chatbot_sync.source") as usize
+    );
+}
+
+#[test]
+fn a_model_that_answers_is_dropped_or_another_stays() {
+    let (_db, _mock, mut app, mut boss) = with_vectors();
+    boss.batch_execute(NEXT).unwrap();
+    boss.batch_execute("CALL chatbot_reembed()").unwrap();
+    let id = |client: &mut Client, which: &str| {
+        one::<i32>(client, &format!("SELECT id FROM chatbot_sync.model WHERE {which}"))
+    };
+    let active = id(&mut boss, "active");
+    assert_eq!(failure(&mut boss, &format!("CALL chatbot_drop_model({active})")).code, "55006");
+    assert_eq!(failure(&mut boss, "CALL chatbot_drop_model(99)").code, "22023");
+    assert_eq!(failure(&mut boss, "CALL chatbot_drop_model(NULL)").code, "22004");
+    let before = id(&mut boss, "NOT active");
+    boss.batch_execute(&format!("CALL chatbot_drop_model({before}, 5)")).unwrap();
+    assert_eq!(
+        one::<i64>(&mut boss, "SELECT count(*) FROM chatbot_sync.embedding WHERE vector_dims(embedding) = 256"),
+        0
+    );
+    assert!(!column::<String>(&mut app, ANSWERS).is_empty());
+    boss.batch_execute(BACK).unwrap();
+    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+}
+
+#[test]
+fn an_estimate_is_wrong_or_sends_something() {
+    let (mut db, mock) = remote();
+    db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
+    let mut app = db.session("app");
+    app.batch_execute(
+        "CREATE TABLE docs (id bigint PRIMARY KEY, chatbot_id bigint, content text); CREATE TABLE other (id int)",
+    )
+    .unwrap();
+    app.execute("INSERT INTO docs SELECT i, 1, i || $1 FROM generate_series(1, 20) AS i", &[&prose(30)]).unwrap();
+    app.batch_execute("SELECT chatbot_attach('docs', 'document')").unwrap();
+    mock.state().requests.clear();
+    let estimate = |app: &mut Client, of: &str| -> (i64, i64, i64, i64) {
+        let row = app.query_one(&format!("SELECT * FROM chatbot_estimate({of})"), &[]).unwrap();
+        (row.get(0), row.get(1), row.get(2), row.get(3))
+    };
+    let (sources, chunks, to_embed, tokens) = estimate(&mut app, "'docs'");
+    assert_eq!((sources, chunks), (20, to_embed));
+    assert_eq!(mock.state().requests.len(), 0);
+    app.batch_execute("CALL chatbot_sync_all()").unwrap();
+    assert_eq!(mock.texts().len(), usize::try_from(to_embed).unwrap());
+    let bytes: usize = mock.texts().iter().map(|text| text.len().div_ceil(4)).sum();
+    assert_eq!(usize::try_from(tokens).unwrap(), bytes);
+    assert_eq!(estimate(&mut app, ""), (20, chunks, 0, 0));
+    assert_eq!(failure(&mut app, "SELECT chatbot_estimate('other')").code, "42704");
+    // What a change of the model takes.
+    db.admin.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
+    let (sources, all, to_embed, tokens) = estimate(&mut app, "");
+    assert_eq!((sources, all, to_embed), (20, chunks, chunks));
+    assert!(tokens > chunks);
+}

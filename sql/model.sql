@@ -1,0 +1,85 @@
+-- Changing the model under its vectors.
+
+CREATE PROCEDURE chatbot_reembed(batch int DEFAULT 100)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    step record;
+    last_chatbot_id bigint;
+    last_source_type text;
+    last_source_id bigint;
+BEGIN
+    LOOP
+        SELECT * INTO step
+        FROM chatbot_sync.reembed_batch(batch, last_chatbot_id, last_source_type, last_source_id) AS s;
+        IF NOT FOUND THEN
+            RAISE NOTICE 'no model is to follow: chatbot_set_model() names one';
+            RETURN;
+        END IF;
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        IF step.taken OPERATOR(pg_catalog.>) 0 THEN
+            RAISE NOTICE '% of % sources', step.sources OPERATOR(pg_catalog.-) step.not_whole, step.sources;
+            last_chatbot_id := step.last_chatbot_id;
+            last_source_type := step.last_source_type;
+            last_source_id := step.last_source_id;
+            CONTINUE;
+        END IF;
+        -- Whoever was at work meanwhile left something over: once more from the start.
+        IF step.not_whole OPERATOR(pg_catalog.=) 0 AND chatbot_sync.swap_model() THEN
+            IF NOT chatbot_sync.in_transaction_block() THEN
+                COMMIT;
+            END IF;
+            RETURN;
+        END IF;
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        IF last_chatbot_id IS NULL THEN
+            -- Others have taken what is left.
+            PERFORM pg_catalog.pg_sleep(0.1);
+        END IF;
+        last_chatbot_id := NULL;
+        last_source_type := NULL;
+        last_source_id := NULL;
+    END LOOP;
+END
+$$;
+
+CREATE PROCEDURE chatbot_drop_model(model_id int, batch int DEFAULT 10000)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    gone bigint;
+BEGIN
+    IF model_id IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'model_id is NULL', HINT = 'Models and their ids: TABLE chatbot_sync.model;';
+    END IF;
+    IF batch IS NULL OR batch OPERATOR(pg_catalog.<) 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = pg_catalog.format('batch is %s, expected 1 or more', COALESCE(batch::text, 'NULL')), HINT = 'Rows that are deleted together.';
+    END IF;
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id AND m.active) THEN
+        RAISE object_in_use USING
+            MESSAGE = pg_catalog.format('model %s is the one that answers', model_id),
+            HINT = 'Choose another first, with chatbot_set_model() and CALL chatbot_reembed();';
+    END IF;
+    IF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = pg_catalog.format('model_id is %s, expected the id of a model', model_id),
+            HINT = 'Models and their ids: TABLE chatbot_sync.model;';
+    END IF;
+    DELETE FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id;
+    UPDATE chatbot_sync.model AS m SET replaced = NULL WHERE m.replaced OPERATOR(pg_catalog.=) model_id;
+    LOOP
+        DELETE FROM chatbot_sync.embedding AS e WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(
+            SELECT f.ctid FROM chatbot_sync.embedding AS f WHERE f.model_id OPERATOR(pg_catalog.=) chatbot_drop_model.model_id LIMIT batch));
+        GET DIAGNOSTICS gone = ROW_COUNT;
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        EXIT WHEN gone OPERATOR(pg_catalog.=) 0;
+    END LOOP;
+END
+$$;

@@ -1,0 +1,128 @@
+//! Changing the model under its vectors, and what that or a sync would send.
+
+use std::collections::HashMap;
+
+use super::model::{self, Embedder};
+use super::store::model as models;
+use super::store::reembed::{self as store, Missing};
+use super::store::source::SourceKey;
+use super::{args, guc, host, sync};
+use crate::error::{Error, Result};
+use crate::provider::{InputType, LOCAL, local};
+
+/// What became of some sources.
+pub struct Step {
+    /// How many were looked at; 0 where none is left.
+    pub taken: i64,
+    /// The last of them.
+    pub last: Option<SourceKey>,
+    /// Sources in all, and those that are not whole yet.
+    pub progress: (i64, i64),
+}
+
+/// Gives some sources the vectors of the model that is to follow. None where no model is to follow.
+pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Step>> {
+    let limit = match args::given("batch", limit)? {
+        n if n > 0 => n,
+        n => return Err(Error::invalid("batch", n, "1 or more")),
+    };
+    let (Some(active), Some(next)) = (models::active_model()?, models::next_model()?) else { return Ok(None) };
+    let keys = store::take(next.id, after, limit)?;
+    let missing = store::missing(&keys, active.id, next.id)?;
+    let made = embed(&next.model, missing)?;
+    store::store(&keys, active.id, next.id, made)?;
+    let taken = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+    Ok(Some(Step { taken, last: keys.last().copied(), progress: store::progress(next.id)? }))
+}
+
+fn embed(model: &crate::provider::Model, missing: Vec<Missing>) -> Result<Vec<(Missing, Vec<f32>)>> {
+    let mut embedder = Embedder::new(model, InputType::Document);
+    let mut vectors: HashMap<usize, Vec<f32>> = HashMap::new();
+    let mut pushed = 0;
+    while vectors.len() < missing.len() {
+        while pushed < missing.len() && embedder.wants_more() {
+            embedder.push(&missing[pushed].content)?;
+            pushed += 1;
+        }
+        if pushed == missing.len() {
+            embedder.flush()?;
+        }
+        for (number, outcome) in embedder.wait()?.into_iter().flat_map(|answered| answered.texts) {
+            let vector = outcome.map_err(|fault| crate::error::Fault {
+                subject: Some(format!("chunk {} of {}", missing[number].chunk_id, missing[number].key)),
+                ..fault
+            })?;
+            vectors.insert(number, vector);
+        }
+    }
+    embedder.done();
+    Ok(missing.into_iter().enumerate().filter_map(|(at, chunk)| Some((chunk, vectors.remove(&at)?))).collect())
+}
+
+/// Lets the model that is to follow answer, if it is whole: nobody writes meanwhile. Whether it does.
+pub fn swap() -> Result<bool> {
+    store::stop_writers()?;
+    let Some(next) = models::next_model()? else { return Ok(false) };
+    if store::progress(next.id)?.1 > 0 {
+        return Ok(false);
+    }
+    models::activate(next.id)?;
+    Ok(true)
+}
+
+/// What would be sent.
+#[derive(Debug, Default)]
+pub struct Estimate {
+    /// Sources that were looked at.
+    pub sources: i64,
+    /// Chunks that they have or would have.
+    pub chunks: i64,
+    /// Chunks that would be embedded.
+    pub to_embed: i64,
+    /// Tokens of those, by the built-in model's own counting, or a quarter of their bytes.
+    pub tokens: i64,
+}
+
+/// What a sync of a host table, or of all of them, would send; with a model that is to follow, what its vectors would
+/// take.
+pub fn estimate(relation: Option<super::catalog_types::Regclass>) -> Result<Estimate> {
+    let params = guc::chunk_params(None, None, None)?;
+    let mut estimate = Estimate::default();
+    if let (None, Some(active), Some(next)) = (relation, models::active_model()?, models::next_model()?) {
+        let mut after = None;
+        loop {
+            let keys = store::not_whole(next.id, after)?;
+            let Some(last) = keys.last().copied() else { return Ok(estimate) };
+            after = Some(last);
+            estimate.sources += i64::try_from(keys.len()).unwrap_or(0);
+            estimate.chunks += store::chunks_of(&keys, active.id)?;
+            let missing = store::missing(&keys, active.id, next.id)?;
+            estimate.add(&next.model.provider, missing.iter().map(|chunk| chunk.content.as_str()));
+        }
+    }
+    let (id, model) = match models::active_model()? {
+        Some(active) => (active.id, active.model),
+        None => (0, model::for_reading()?),
+    };
+    host::each_item(relation.map(|r| r.0), |item| {
+        estimate.sources += 1;
+        if !item.enabled {
+            return Ok(());
+        }
+        let needed = sync::needed(&item, id, &params)?;
+        estimate.chunks += i64::try_from(item.content.cut(&params)?.len()).unwrap_or(0);
+        estimate.add(&model.provider, needed.iter().map(String::as_str));
+        Ok(())
+    })?;
+    Ok(estimate)
+}
+
+impl Estimate {
+    fn add<'a>(&mut self, provider: &str, texts: impl Iterator<Item = &'a str>) {
+        for text in texts {
+            let tokens = if provider == LOCAL { local::tokens(text) } else { text.len().div_ceil(4) };
+            self.to_embed += 1;
+            self.tokens += i64::try_from(tokens).unwrap_or(0);
+        }
+    }
+}
