@@ -58,6 +58,8 @@ mod sources;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod verify;
+#[cfg(test)]
 mod workers;
 
 #[pgrx::pg_schema]

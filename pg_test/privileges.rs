@@ -3,7 +3,7 @@
 use super::harness::{Db, column, failure, one};
 
 /// A call of every function. Some fail for everybody, with an error about what they are given.
-const CALLS: [(&str, &str); 23] = [
+const CALLS: [(&str, &str); 27] = [
     ("read", "chatbot_chunk('A text.')"),
     ("read", "chatbot_embed('A text.')"),
     ("read", "chatbot_search(1, 'A text.')"),
@@ -22,6 +22,10 @@ const CALLS: [(&str, &str); 23] = [
     ("app", "chatbot_enqueue_source(1, 'document', 1, 'A text.')"),
     ("app", "chatbot_retry()"),
     ("app", "chatbot_estimate()"),
+    ("read", "chatbot_metrics()"),
+    ("app", "chatbot_doctor()"),
+    ("admin", "chatbot_verify()"),
+    ("admin", "chatbot_repair()"),
     ("admin", "chatbot_reembed()"),
     ("admin", "chatbot_drop_model(1000)"),
     ("admin", "chatbot_set_model('local', 'minilm-static-256')"),

@@ -125,3 +125,11 @@ COMMENT ON PROCEDURE chatbot_drop_model IS 'Forgets a model that does not answer
 COMMENT ON FUNCTION chatbot_estimate IS 'What a sync, or a change of the model, would send to the provider: sends nothing.';
 COMMENT ON FUNCTION chatbot_sync.reembed_batch IS 'A step of chatbot_reembed().';
 COMMENT ON FUNCTION chatbot_sync.swap_model IS 'The last step of chatbot_reembed().';
+
+COMMENT ON FUNCTION chatbot_doctor IS 'What is not as it should be with the set-up, and what to do: it asks the provider for one vector.';
+COMMENT ON FUNCTION chatbot_verify IS 'What is stored and cannot be right, compared with every row of every host table.';
+COMMENT ON FUNCTION chatbot_repair IS 'Takes away what chatbot_verify() finds, or has it embedded again: how many problems there were.';
+COMMENT ON FUNCTION chatbot_metrics IS 'Figures for monitoring, with Prometheus'' names and units.';
+COMMENT ON FUNCTION chatbot_sync.is_preloaded IS 'Whether there can be workers.';
+COMMENT ON VIEW chatbot_sync.source_status IS 'Each source with its status, why it is so, and how old its vectors are.';
+COMMENT ON VIEW chatbot_sync.stats IS 'What the syncs in sync_log took, by chatbot and model.';

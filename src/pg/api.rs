@@ -9,7 +9,7 @@ use pgrx::{Uuid, name};
 use super::catalog_types::{Name, Regclass};
 use super::jsonb::Jsonb;
 use super::vector::Vector;
-use super::{args, guc, host, model, queue, reembed, search, session, store, sync};
+use super::{args, guc, host, model, queue, reembed, search, session, store, sync, verify, worker};
 use crate::chunk::chunk;
 use crate::error::Error;
 use crate::provider::InputType;
@@ -286,6 +286,34 @@ fn chatbot_estimate(
 > {
     let e = reembed::estimate(relation)?;
     Ok(TableIterator::once((e.sources, e.chunks, e.to_embed, e.tokens)))
+}
+
+#[pg_extern(security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn chatbot_verify() -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(problem, String),
+            name!(chatbot_id, i64),
+            name!(source_type, String),
+            name!(source_id, i64),
+            name!(detail, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let row = |p: verify::Problem| {
+        (p.problem.to_owned(), p.key.chatbot_id, p.key.source_type.to_owned(), p.key.source_id, p.detail)
+    };
+    Ok(TableIterator::new(verify::verify()?.into_iter().map(row)))
+}
+
+/// Whether there can be workers.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.is_preloaded() RETURNS boolean
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_is_preloaded() -> bool {
+    worker::preloaded()
 }
 
 /// A step of chatbot_reembed().

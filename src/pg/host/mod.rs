@@ -10,7 +10,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-pub use pending::{Batch, adopt, adopt_all, each_item, items, sync_batch, tell};
+pub use pending::{Batch, adopt, adopt_all, each_item, each_item_of, hosts, items, keys, sync_batch, tell};
 
 pub use table::State;
 

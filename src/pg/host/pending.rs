@@ -168,7 +168,6 @@ pub fn tell(host: i32, outcomes: &[(&Item, &State)]) -> Result<Vec<SourceKey>> {
 
 /// Everything that a host table has, or that all have, as it would be embedded.
 pub fn each_item(relation: Option<pg_sys::Oid>, mut act: impl FnMut(Item) -> Result<()>) -> Result<()> {
-    const SLICE: usize = 1000;
     let roots = match relation {
         None => store::roots()?,
         Some(oid) => {
@@ -181,11 +180,27 @@ pub fn each_item(relation: Option<pg_sys::Oid>, mut act: impl FnMut(Item) -> Res
     };
     for (_, argument) in roots {
         let host = Host::parse(&argument)?.host;
-        let keys = with_table(host, pg_sys::AccessShareLock, super::trigger::source_keys)?.unwrap_or_default();
-        for slice in keys.chunks(SLICE) {
-            pgrx::check_for_interrupts!();
-            items(host, slice.iter().map(|key| key.source_id).collect())?.into_iter().try_for_each(&mut act)?;
-        }
+        each_item_of(host, keys(host)?, &mut act)?;
     }
     Ok(())
+}
+
+/// These sources of a host table, as they would be embedded.
+pub fn each_item_of(host: i32, keys: Vec<SourceKey>, mut act: impl FnMut(Item) -> Result<()>) -> Result<()> {
+    const SLICE: usize = 1000;
+    for slice in keys.chunks(SLICE) {
+        pgrx::check_for_interrupts!();
+        items(host, slice.iter().map(|key| key.source_id).collect())?.into_iter().try_for_each(&mut act)?;
+    }
+    Ok(())
+}
+
+/// The sources that a host table's rows are.
+pub fn keys(host: i32) -> Result<Vec<SourceKey>> {
+    Ok(with_table(host, pg_sys::AccessShareLock, super::trigger::source_keys)?.unwrap_or_default())
+}
+
+/// All host tables.
+pub fn hosts() -> Result<Vec<i32>> {
+    store::roots()?.into_iter().map(|(_, argument)| Ok(Host::parse(&argument)?.host)).collect()
 }

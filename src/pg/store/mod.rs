@@ -20,6 +20,7 @@ pub mod reembed;
 pub mod search;
 pub mod session;
 pub mod source;
+pub mod verify;
 
 type Args<'a> = [DatumWithOid<'a>];
 type Plan = &'static OwnedPreparedStatement;
