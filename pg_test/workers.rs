@@ -60,6 +60,27 @@ fn a_commit_wakes_nobody_or_a_worker_stays() {
 }
 
 #[test]
+fn an_empty_queue_starts_worker_after_worker() {
+    let (mut server, _mock, mut app) = working(&["chatbot_sync.naptime=1h", "log_min_messages=debug1"]);
+    let started =
+        |server: &Server| server.log().matches("starting background worker process \"chatbot_sync worker\"").count();
+    let mut edit = |server: &mut Server, text: i32| {
+        app.execute("INSERT INTO docs (chatbot_id, content) VALUES (1, $1)", &[&format!("Text {text}.")]).unwrap();
+        until(&mut app, "SELECT bool_and(status = 'synced') FROM docs");
+        until(
+            &mut server.db.admin,
+            "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'",
+        );
+    };
+    // With it the look at every database that the launcher begins with is over.
+    edit(&mut server, 0);
+    let before = started(&server);
+    (1..=20).for_each(|text| edit(&mut server, text));
+    let edits = started(&server) - before;
+    assert!((20..=21).contains(&edits), "{edits} workers for 20 edits");
+}
+
+#[test]
 fn a_retry_is_forgotten() {
     let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
     set(&mut server.db, "retry_delay", "10ms");

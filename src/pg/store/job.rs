@@ -190,12 +190,13 @@ pub fn delete_of_sources(keys: &[SourceKey]) -> Result<()> {
     write(sql, &key_columns(keys)).map(drop)
 }
 
-/// When the next job is due, from now; none where there is none.
+/// How long it is until the next job is due, nothing where one is already; none where there is no job.
 pub fn next_due() -> Result<Option<Duration>> {
-    let sql = "SELECT GREATEST(pg_catalog.date_part('epoch', pg_catalog.min(due_at) - pg_catalog.clock_timestamp()), 0)
+    // NULL where there is none: GREATEST() would make that a 0.
+    let sql = "SELECT pg_catalog.date_part('epoch', pg_catalog.min(due_at) - pg_catalog.clock_timestamp())
         FROM chatbot_sync.job WHERE due_at < 'infinity'";
     let seconds: Option<f64> = run(sql, &[], Mode::ReadNow, |rows| rows.first().get_one())?;
-    Ok(seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()))
+    Ok(seconds.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok()))
 }
 
 /// Sources that failed for good wait again: how many.

@@ -16,6 +16,8 @@ use crate::pg::{http, store};
 
 /// Somebody who copies or drops the database has so long before it is looked at again.
 const STEP_ASIDE: Duration = Duration::from_secs(5);
+/// What is due and was not to be had, since somebody has it locked, is looked at again after it.
+const LOCKED: Duration = Duration::from_secs(1);
 
 #[doc(hidden)]
 #[unsafe(no_mangle)]
@@ -81,7 +83,7 @@ fn drain(owner: pg_sys::Oid) {
         report(None);
     }
     if let Ok(due) = transaction(Some(owner), store::job::next_due) {
-        tell_due(due);
+        tell_due(due.map(|due| if due.is_zero() { LOCKED } else { due }));
     }
 }
 
