@@ -80,6 +80,24 @@ fn rows_of_one_statement_are_requested_one_by_one() {
 }
 
 #[test]
+fn a_statement_of_more_than_work_mem_ends_the_server() {
+    let (_db, _mock, mut app) = documents();
+    // Then transition tables are files.
+    app.batch_execute(
+        "SET work_mem = '64kB';
+         INSERT INTO documents (chatbot_id, title, content)
+         SELECT 1, 'T', i || repeat(' A sentence.', 60) FROM generate_series(1, 500) AS i",
+    )
+    .unwrap();
+    assert_eq!(sources(&mut app).len(), 500);
+    assert!(drift(&mut app).is_empty());
+    app.batch_execute("UPDATE documents SET content = 'New: ' || content").unwrap();
+    assert!(drift(&mut app).is_empty());
+    app.batch_execute("DELETE FROM documents").unwrap();
+    assert!(sources(&mut app).is_empty());
+}
+
+#[test]
 fn an_insert_of_another_kind_is_not_seen() {
     let (_db, mock, mut app) = documents();
     odoo(&mut app, "INSERT INTO documents (chatbot_id, content) SELECT 1, 'No row' WHERE false");

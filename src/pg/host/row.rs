@@ -195,7 +195,11 @@ impl Rows {
         // SAFETY: as new() was promised.
         unsafe {
             pg_sys::tuplestore_select_read_pointer(self.store, self.pointer);
-            pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot).then_some(Row(self.slot))
+            // A row that comes from a file, as beyond work_mem, is the slot's to free: it has to live as long.
+            let before = std::mem::replace(&mut *(&raw mut pg_sys::CurrentMemoryContext), (*self.slot).tts_mcxt);
+            let found = pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot);
+            pg_sys::CurrentMemoryContext = before;
+            found.then_some(Row(self.slot))
         }
     }
 }
