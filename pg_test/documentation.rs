@@ -43,7 +43,8 @@ fn a_function_table_or_setting_is_not_in_the_readme() {
         "SELECT format('%s(%s)', p.proname, pg_get_function_arguments(p.oid)) {ours} JOIN pg_proc p ON p.oid = d.objid
          WHERE d.classid = 'pg_proc'::regclass AND p.pronamespace = 'public'::regnamespace"
     );
-    let casts = ["::text[]", "::text", "::jsonb", "::name[]", "::name", "::real", "::integer", "::bigint", "::regclass", "IN "];
+    let casts =
+        ["::text[]", "::text", "::jsonb", "::name[]", "::name", "::real", "::integer", "::bigint", "::regclass", "IN "];
     let plain =
         |call: &str| casts.iter().fold(call.to_owned(), |c, cast| c.replace(cast, "")).replace("integer", "int");
     let documented: Vec<&str> = table("Functions").iter().map(|row| row[0]).collect();

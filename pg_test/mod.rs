@@ -20,6 +20,8 @@ mod host_isolation;
 #[cfg(test)]
 mod host_life;
 #[cfg(test)]
+mod host_nested;
+#[cfg(test)]
 mod host_partitions;
 #[cfg(test)]
 mod host_safety;

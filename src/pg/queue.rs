@@ -133,6 +133,7 @@ pub fn claim(most: usize) -> Result<Option<Claim>> {
                 Err(error) => return Err(error),
             }
             if !task.texts.is_empty() {
+                source::insert_pending(item)?;
                 waiting.push(task.key);
             }
         }

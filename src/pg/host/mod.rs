@@ -1,5 +1,6 @@
 //! Host tables: attaching and detaching them, and following what is done to them afterwards.
 
+mod nested;
 mod pending;
 mod row;
 mod table;

@@ -101,7 +101,7 @@ fn sync_rows(table: &Table, ids: Vec<i64>, done: &mut Batch) -> Result<()> {
 }
 
 /// Rows by their ids, each with what it says of itself. They are read as the table's owner.
-fn read(table: &Table, ids: Vec<i64>, lock: bool) -> Result<Vec<Result<(Item, State)>>> {
+pub fn read(table: &Table, ids: Vec<i64>, lock: bool) -> Result<Vec<Result<(Item, State)>>> {
     let rows = {
         let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
         store::rows_by_id(&table.relation.name, &table.host.columns, ids, lock)?

@@ -196,7 +196,8 @@ impl Rows {
         unsafe {
             pg_sys::tuplestore_select_read_pointer(self.store, self.pointer);
             // A row that comes from a file, as beyond work_mem, is the slot's to free: it has to live as long.
-            let before = std::mem::replace(&mut *(&raw mut pg_sys::CurrentMemoryContext), (*self.slot).tts_mcxt);
+            let before = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = (*self.slot).tts_mcxt;
             let found = pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot);
             pg_sys::CurrentMemoryContext = before;
             found.then_some(Row(self.slot))

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::{IntoDatum, pg_sys};
 
+use super::nested::{self, Depth};
 use super::row::{Attribute, Row, Rows};
 use super::table::{State, Table};
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use crate::host::Mode;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
 use crate::pg::store::{host as store, job, source};
-use crate::pg::{report, sync, worker};
+use crate::pg::{guc, report, sync, worker};
 
 /// Keys are deleted so many at a time.
 const SLICE: usize = 10_000;
@@ -111,6 +112,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         (Table::of(data)?, move |store| Rows::new(store, descriptor))
     };
     let later = table.host.mode == Mode::Async;
+    let depth = Depth::now();
     match operation(data) {
         pg_sys::TRIGGER_EVENT_INSERT if later => {
             enqueue(&table, rows(data.tg_newtable), |_| true, true, HashMap::new())?
@@ -118,8 +120,8 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         pg_sys::TRIGGER_EVENT_DELETE if later => {
             enqueue(&table, rows(data.tg_oldtable), |_| true, false, HashMap::new())?
         }
-        pg_sys::TRIGGER_EVENT_INSERT => upsert(&table, rows(data.tg_newtable), |_| true, true)?,
-        pg_sys::TRIGGER_EVENT_DELETE => delete(&table, rows(data.tg_oldtable))?,
+        pg_sys::TRIGGER_EVENT_INSERT => upsert(&table, rows(data.tg_newtable), |_| true, true, &depth)?,
+        pg_sys::TRIGGER_EVENT_DELETE => delete(&table, rows(data.tg_oldtable), &depth)?,
         _ => {
             let changes = Changes::between(&table, rows(data.tg_oldtable), rows(data.tg_newtable))?;
             if later {
@@ -130,12 +132,19 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
                 enqueue(&table, rows(data.tg_newtable), |at| wanted.next_if_eq(&at).is_some(), false, from)?;
                 return NOTHING;
             }
-            source::relocate(&changes.moved)?;
-            source::delete_many(&changes.gone)?;
+            let (again, moved): (Vec<_>, Vec<_>) =
+                changes.moved.into_iter().partition(|(from, to)| depth.is_changed(from) || depth.is_changed(to));
+            let mut again: Vec<SourceKey> = again.into_iter().flat_map(|(from, to)| [from, to]).collect();
+            let (later, gone): (Vec<_>, Vec<_>) = changes.gone.into_iter().partition(|key| depth.is_changed(key));
+            again.extend(later);
+            depth.changes(moved.iter().flat_map(|(from, to)| [*from, *to]).chain(gone.iter().copied()));
+            source::relocate(&moved)?;
+            source::delete_many(&gone)?;
             if !changes.upserts.is_empty() {
                 let mut wanted = changes.upserts.into_iter().peekable();
-                upsert(&table, rows(data.tg_newtable), |at| wanted.next_if_eq(&at).is_some(), false)?;
+                upsert(&table, rows(data.tg_newtable), |at| wanted.next_if_eq(&at).is_some(), false, &depth)?;
             }
+            nested::reread(&table, &again)?;
         }
     }
     NOTHING
@@ -163,6 +172,9 @@ fn enqueue(
     fresh: bool,
     mut from: HashMap<SourceKey, SourceKey>,
 ) -> Result<()> {
+    // Nobody else makes a new row's source, unless its key was in use before: a conflict at a higher level. There the
+    // worker says that it waits.
+    let fresh = fresh && !guc::sees_only_its_snapshot();
     let mut changed: Vec<(SourceKey, Option<SourceKey>)> = Vec::new();
     let mut pending = Vec::new();
     let mut at = 0;
@@ -193,16 +205,20 @@ fn asks_again(table: &Table, old: Row, new: Row) -> bool {
     WRITING_BACK.get() == 0 && table.asks_again(old, new)
 }
 
-fn delete(table: &Table, mut rows: Rows) -> Result<()> {
+fn delete(table: &Table, mut rows: Rows, depth: &Depth) -> Result<()> {
     let mut keys = Vec::new();
+    let mut again = Vec::new();
     loop {
         let row = rows.next();
-        keys.extend(row.map(|row| table.key(row)).transpose()?.flatten());
+        if let Some(key) = row.map(|row| table.key(row)).transpose()?.flatten() {
+            if depth.is_changed(&key) { again.push(key) } else { keys.push(key) }
+        }
         if keys.len() >= SLICE || row.is_none() {
-            source::delete_many(&std::mem::take(&mut keys))?;
+            source::delete_many(&keys)?;
+            depth.changes(keys.drain(..));
         }
         if row.is_none() {
-            return Ok(());
+            return nested::reread(table, &again);
         }
     }
 }
@@ -259,7 +275,14 @@ impl Changes {
 }
 
 /// Rows become sources, and are told what became of them where a BEFORE trigger has not foreseen it.
-fn upsert(table: &Table, mut rows: Rows, mut wanted: impl FnMut(usize) -> bool, fresh: bool) -> Result<()> {
+fn upsert(
+    table: &Table,
+    mut rows: Rows,
+    mut wanted: impl FnMut(usize) -> bool,
+    fresh: bool,
+    depth: &Depth,
+) -> Result<()> {
+    let mut again = Vec::new();
     let told = Told::new(table);
     let mut at = 0;
     let mut seen = HashSet::new();
@@ -269,6 +292,7 @@ fn upsert(table: &Table, mut rows: Rows, mut wanted: impl FnMut(usize) -> bool, 
             at += 1;
             if wanted(at - 1) {
                 match table.key(row) {
+                    Ok(Some(key)) if depth.is_changed(&key) => again.push(key),
                     Ok(Some(key)) if seen.insert(key) => {
                         told.shows(key, row);
                         return Some(table.item(row, key, fresh));
@@ -280,7 +304,9 @@ fn upsert(table: &Table, mut rows: Rows, mut wanted: impl FnMut(usize) -> bool, 
         }
     });
     sync::sync(items, table.host.on_error.into(), None, |key, outcome| told.is(key, outcome))?;
-    told.write_back(Restriction::Session)
+    depth.changes(seen);
+    told.write_back(Restriction::Session)?;
+    nested::reread(table, &again)
 }
 
 /// What rows say of their state, and what they should.
