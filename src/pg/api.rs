@@ -9,7 +9,7 @@ use pgrx::{Uuid, name};
 use super::catalog_types::{Name, Regclass};
 use super::jsonb::Jsonb;
 use super::vector::Vector;
-use super::{args, guc, host, model, queue, reembed, search, session, store, sync, verify, worker};
+use super::{args, guc, host, model, queue, reembed, search, session, store, sync, verify};
 use crate::chunk::chunk;
 use crate::error::Error;
 use crate::provider::InputType;
@@ -175,107 +175,6 @@ fn chatbot_retry(
     Ok(queue::retry(chatbot_id, source_type, source_id)?)
 }
 
-/// A step of chatbot_process_queue(): takes sources that are due.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_claim(most int) RETURNS int
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_queue_claim(most: Option<i32>) -> Result<i32, ErrorReport> {
-    let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0));
-    Ok(sync::int(queue::step_claim(most)?)?)
-}
-
-/// A step of chatbot_process_queue(): asks the provider.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_embed() RETURNS void
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_queue_embed() {
-    queue::step_embed();
-}
-
-/// A step of chatbot_process_queue(): stores.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_store() RETURNS void
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_queue_store() -> Result<(), ErrorReport> {
-    Ok(queue::step_store()?)
-}
-
-/// A step of chatbot_process_queue(): tells the rows of host tables.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_tell() RETURNS void
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_queue_tell() -> Result<(), ErrorReport> {
-    Ok(queue::step_tell()?)
-}
-
-/// What follows a change of a table; called by an event trigger.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_altered(relation regclass) RETURNS void
-LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorReport> {
-    Ok(host::altered(args::given("relation", relation)?.0)?)
-}
-
-/// What follows a trigger of ours that is made by hand; called by an event trigger.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.triggers_restored(relation regclass) RETURNS void
-LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_triggers_restored(relation: Option<Regclass>) -> Result<(), ErrorReport> {
-    Ok(host::restored(args::given("relation", relation)?.0)?)
-}
-
-/// What follows when tables are gone; called by an event trigger.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.tables_dropped(hosts int[]) RETURNS void
-LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_tables_dropped(hosts: Option<Vec<i32>>) -> Result<(), ErrorReport> {
-    Ok(host::dropped(&args::given("hosts", hosts)?)?)
-}
-
-/// Rows of host tables that nobody knows become sources that wait.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.adopt() RETURNS void
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_adopt() -> Result<(), ErrorReport> {
-    Ok(host::adopt_all()?)
-}
-
-/// One step of chatbot_sync_all().
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.sync_batch(chatbot_id bigint, batch int, after_chatbot_id bigint,
-    after_source_type text, after_source_id bigint)
-RETURNS TABLE (taken bigint, synced bigint, failed bigint, last_chatbot_id bigint, last_source_type text,
-    last_source_id bigint, stopped text)
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_sync_batch(
-    chatbot_id: Option<i64>,
-    batch: Option<i32>,
-    after_chatbot_id: Option<i64>,
-    after_source_type: Option<&str>,
-    after_source_id: Option<i64>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(taken, i64),
-            name!(synced, i64),
-            name!(failed, i64),
-            name!(last_chatbot_id, Option<i64>),
-            name!(last_source_type, Option<String>),
-            name!(last_source_id, Option<i64>),
-            name!(stopped, Option<String>),
-        ),
-    >,
-    ErrorReport,
-> {
-    let after =
-        after_chatbot_id.map(|_| args::source(after_chatbot_id, after_source_type, after_source_id)).transpose()?;
-    let host::Batch { taken, synced, failed, last, stopped } = host::sync_batch(chatbot_id, batch, after)?;
-    let last_type = last.map(|key| key.source_type.to_owned());
-    let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
-    Ok(TableIterator::once((taken, synced, failed, chatbot, last_type, source, stopped)))
-}
-
-/// Whether nothing can be committed in between: BEGIN was said, or a function calls.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.in_transaction_block() RETURNS boolean
-LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-#[allow(unsafe_code)]
-fn chatbot_sync_in_transaction_block() -> bool {
-    // SAFETY: reads the state of this backend's transaction, and of the procedure that asks.
-    unsafe { pg_sys::IsTransactionBlock() || !pg_sys::SPI_inside_nonatomic_context() }
-}
-
 #[pg_extern(security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn chatbot_estimate(
@@ -307,58 +206,6 @@ fn chatbot_verify() -> Result<
         (p.problem.to_owned(), p.key.chatbot_id, p.key.source_type.to_owned(), p.key.source_id, p.detail)
     };
     Ok(TableIterator::new(verify::verify()?.into_iter().map(row)))
-}
-
-/// Whether there can be workers.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.is_preloaded() RETURNS boolean
-LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_is_preloaded() -> bool {
-    worker::preloaded()
-}
-
-/// A step of chatbot_reembed().
-#[pg_extern(
-    sql = "CREATE FUNCTION chatbot_sync.reembed_batch(batch int, after_chatbot_id bigint, after_source_type text,
-    after_source_id bigint)
-RETURNS TABLE (taken bigint, last_chatbot_id bigint, last_source_type text, last_source_id bigint, sources bigint,
-    not_whole bigint)
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
-)]
-fn chatbot_sync_reembed_batch(
-    batch: Option<i32>,
-    after_chatbot_id: Option<i64>,
-    after_source_type: Option<&str>,
-    after_source_id: Option<i64>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(taken, i64),
-            name!(last_chatbot_id, Option<i64>),
-            name!(last_source_type, Option<String>),
-            name!(last_source_id, Option<i64>),
-            name!(sources, i64),
-            name!(not_whole, i64),
-        ),
-    >,
-    ErrorReport,
-> {
-    let after =
-        after_chatbot_id.map(|_| args::source(after_chatbot_id, after_source_type, after_source_id)).transpose()?;
-    let row = reembed::batch(batch, after)?.map(|step| {
-        let last = step.last;
-        let last_type = last.map(|key| key.source_type.to_owned());
-        let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
-        (step.taken, chatbot, last_type, source, step.progress.0, step.progress.1)
-    });
-    Ok(TableIterator::new(row))
-}
-
-/// The last step of chatbot_reembed().
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.swap_model() RETURNS boolean
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_swap_model() -> Result<bool, ErrorReport> {
-    Ok(reembed::swap()?)
 }
 
 #[pg_extern(security_definer)]

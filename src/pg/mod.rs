@@ -20,12 +20,14 @@ mod reembed;
 mod report;
 mod search;
 mod session;
+mod steps;
 mod store;
 mod sync;
 mod throttle;
 #[allow(unsafe_code)]
 mod vector;
 mod verify;
+mod words;
 #[allow(unsafe_code)]
 mod worker;
 

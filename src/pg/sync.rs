@@ -1,23 +1,22 @@
 //! Sources in the caller's transaction: texts in, vectors stored. Many at a time: their new texts share requests, and what
 //! is through is stored while other requests are on their way.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::jsonb::Jsonb;
 use super::memory::Scratch;
 use super::model::Embedder;
+use super::store::chunk::{self, NewChunk, Place, StoredChunk};
 use super::store::model::ActiveModel;
-use super::store::search;
-use super::store::source::{self, Failed, NewChunk, Place, SourceKey, SourceRow, Stored, StoredChunk, SyncLog};
+use super::store::source::{self, Failed, SourceKey, SourceRow, Stored, SyncLog};
+use super::words::Configurations;
 use super::{args, guc, http, model};
 use crate::batch::Usage;
 use crate::chunk::Params;
 use crate::content::{Content, Cut, Format};
 use crate::diff::{Diff, diff};
 use crate::error::{Error, Fault, Result};
-use crate::fulltext;
 use crate::host::OnError;
 use crate::provider::InputType;
 
@@ -237,7 +236,7 @@ impl Run<'_> {
             Ok(cut) => cut,
             Err(error) => return self.fail(item, error).map(|()| None),
         };
-        let old = if row.is_some() { source::chunks(&key, self.model.id)? } else { Vec::new() };
+        let old = if row.is_some() { chunk::chunks(&key, self.model.id)? } else { Vec::new() };
         let texts = cut.texts();
         let diff = diff(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
         let new: Vec<usize> = (0..texts.len()).filter(|&at| diff.kept[at].is_none()).collect();
@@ -382,7 +381,7 @@ impl Run<'_> {
             self.settle(open)?;
             chunks.extend(open.inserts(at, &self.words)?);
         }
-        source::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
+        chunk::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
         for open in &ready {
             let (chunks, embedded) = (int(open.cut.len())?, int(open.new.len())?);
             // The built-in model costs nothing that somebody would want to add up.
@@ -406,7 +405,7 @@ impl Run<'_> {
         let Some(row) = &open.row else { return Ok(()) };
         let key = &open.item.key;
         let Diff { kept, dropped } = &open.diff;
-        source::delete_chunks(key, self.model.id, dropped.iter().map(|&at| open.old[at].chunk_id).collect())?;
+        chunk::delete_chunks(key, self.model.id, dropped.iter().map(|&at| open.old[at].chunk_id).collect())?;
         let mut moves = Vec::new();
         for (kept, place) in kept.iter().zip(open.places()) {
             if let (Some(at), place) = (kept, place?)
@@ -415,17 +414,17 @@ impl Run<'_> {
                 moves.push((open.old[*at].chunk_id, place));
             }
         }
-        source::move_chunks(key, self.model.id, &moves)?;
+        chunk::move_chunks(key, self.model.id, &moves)?;
         if row.configurations != open.configurations(&self.words)? {
             let texts = open.cut.texts();
             let kept = kept.iter().zip(&texts).filter_map(|(kept, (lang, _))| Some(((*kept)?, *lang)));
             let read = |(at, lang): (usize, Option<&str>)| {
                 Ok((open.old[at].chunk_id, self.words.of(lang, &open.item.metadata)?))
             };
-            source::read_words(key, self.model.id, kept.map(read).collect::<Result<_>>()?)?;
+            chunk::read_words(key, self.model.id, kept.map(read).collect::<Result<_>>()?)?;
         }
         if !row.stands_as(&open.item) {
-            source::update_chunks_standing(&open.item)?;
+            chunk::update_chunks_standing(&open.item)?;
         }
         Ok(())
     }
@@ -474,7 +473,7 @@ pub fn needed(item: &Item, model_id: i32, params: &Params) -> Result<Vec<String>
         return Ok(Vec::new());
     }
     let cut = item.content.cut(params)?;
-    let old = if row.is_some() { source::chunks(&item.key, model_id)? } else { Vec::new() };
+    let old = if row.is_some() { chunk::chunks(&item.key, model_id)? } else { Vec::new() };
     let texts = cut.texts();
     let Diff { kept, .. } = diff(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
     let new = texts.iter().zip(kept).filter(|(_, kept)| kept.is_none());
@@ -512,45 +511,6 @@ impl Open {
             Ok(NewChunk { source, chunk_id, place: places[at], lang, configuration, content, vector })
         };
         new.map(insert).collect()
-    }
-}
-
-/// Text search configurations by language, looked up once each.
-struct Configurations {
-    default: String,
-    known: RefCell<HashMap<String, Option<String>>>,
-}
-
-impl Configurations {
-    fn new() -> Result<Self> {
-        let name = guc::text_search_config();
-        let default = search::configuration(&name)?.ok_or_else(|| {
-            let expected = "the name of a text search configuration";
-            Error::invalid("chatbot_sync.text_search_config", format!("\"{name}\""), expected)
-        })?;
-        Ok(Self { default, known: RefCell::default() })
-    }
-
-    /// Whether a source's words were read as they would be now. Of a translated one each text says its language itself.
-    fn were(&self, row: &SourceRow, item: &Item) -> bool {
-        item.content.is_translated()
-            || row.configurations.is_empty()
-            || self.of(None, &item.metadata).is_ok_and(|name| row.configurations == [name])
-    }
-
-    /// Of a text in this language, or else in the one that the metadata's lang names, or nobody knows.
-    fn of(&self, lang: Option<&str>, metadata: &Jsonb) -> Result<String> {
-        let said = || metadata.text("lang");
-        let Some(lang) = lang.map(str::to_owned).or_else(said) else { return Ok(self.default.clone()) };
-        if let Some(known) = self.known.borrow().get(&lang) {
-            return Ok(known.clone().unwrap_or_else(|| self.default.clone()));
-        }
-        let found = match search::configuration(&lang)? {
-            Some(found) => Some(found),
-            None => fulltext::configuration(&lang).map(search::configuration).transpose()?.flatten(),
-        };
-        self.known.borrow_mut().insert(lang, found.clone());
-        Ok(found.unwrap_or_else(|| self.default.clone()))
     }
 }
 

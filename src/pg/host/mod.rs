@@ -20,7 +20,7 @@ use self::table::{Relation, Table};
 use self::trigger::WritingBack;
 use super::catalog_types::{Name, Regclass};
 use super::owner::{ActingAs, Restriction};
-use super::store::{host as store, source};
+use super::store::{host as store, hosted, source};
 use super::{args, model};
 use crate::error::{Error, Result};
 use crate::host::{Column, Columns, Host, Mode, OnError};
@@ -258,7 +258,7 @@ pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>) -> Re
     }
     for host in hosts {
         store::drop_triggers(host)?;
-        if delete { source::delete_host(host)? } else { source::release_host(host)? }
+        if delete { hosted::delete_host(host)? } else { hosted::release_host(host)? }
     }
     Ok(())
 }
@@ -434,7 +434,7 @@ fn follow(oid: pg_sys::Oid, before: Host) -> Result<()> {
         );
         drop(opened);
         store::drop_triggers(host.host)?;
-        return source::delete_host(host.host);
+        return hosted::delete_host(host.host);
     }
     for (role, name) in &gone {
         pgrx::warning!("column {name} of {} is gone: it was {role} of chatbot_attach()", relation.name);
@@ -442,11 +442,11 @@ fn follow(oid: pg_sys::Oid, before: Host) -> Result<()> {
         match *role {
             "metadata_columns" => {
                 columns.metadata.retain(|Column(n, _)| n != name);
-                source::drop_metadata(host.host, name)?;
+                hosted::drop_metadata(host.host, name)?;
             }
             "enabled_column" => {
                 columns.enabled = None;
-                source::enable_host(host.host)?;
+                hosted::enable_host(host.host)?;
             }
             "status_column" => columns.status = None,
             "processed_column" => columns.processed = None,
@@ -457,13 +457,13 @@ fn follow(oid: pg_sys::Oid, before: Host) -> Result<()> {
         host.columns.metadata.iter().filter(|new| new.1 == old.1 && new.0 != old.0).map(move |new| (old, new))
     }) {
         pgrx::debug1!("column {number} of {} is {new} now", relation.name);
-        source::rename_metadata(host.host, old, new)?;
+        hosted::rename_metadata(host.host, old, new)?;
     }
     // SAFETY: it is open.
     let translated = unsafe { Table::bind(host.clone(), opened.0)? }.translated();
     if translated != host.translated {
         host.translated = translated;
-        let pending = source::host_pending(host.host)?;
+        let pending = hosted::host_pending(host.host)?;
         pgrx::notice!("{pending} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
     }
     drop(opened);
@@ -500,12 +500,12 @@ fn leave(oid: pg_sys::Oid, host: Host) -> Result<()> {
 pub fn dropped(hosts: &[i32]) -> Result<()> {
     for &host in hosts {
         match store::root(host)? {
-            None => source::delete_host(host)?,
+            None => hosted::delete_host(host)?,
             Some((relation, argument)) => {
                 let opened = Opened::new(relation, pg_sys::AccessShareLock);
                 // SAFETY: it is open.
                 let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
-                source::keep_only(host, &trigger::source_keys(&table)?)?;
+                hosted::keep_only(host, &trigger::source_keys(&table)?)?;
             }
         }
     }

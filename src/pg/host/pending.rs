@@ -11,7 +11,8 @@ use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::pg::owner::{ActingAs, Restriction};
-use crate::pg::store::source::{self, SourceKey};
+use crate::pg::store::hosted;
+use crate::pg::store::source::SourceKey;
 use crate::pg::store::{host as store, host::HostRow};
 use crate::pg::sync::{self, Failing, Item};
 use crate::pg::{args, report};
@@ -43,7 +44,7 @@ pub fn adopt(table: &Table) -> Result<i64> {
     for row in &rows {
         args::source(Some(row.1), Some(table.source_type), Some(row.0))?;
     }
-    rows.chunks(SLICE).map(|rows| source::insert_all_pending(table.source_type, table.host.host, rows)).sum()
+    rows.chunks(SLICE).map(|rows| hosted::insert_all_pending(table.source_type, table.host.host, rows)).sum()
 }
 
 /// The same for every host table.
@@ -63,7 +64,7 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
         n if n > 0 => n,
         n => return Err(Error::invalid("batch", n, "1 or more")),
     };
-    let waiting = source::waiting(chatbot_id, after, limit)?;
+    let waiting = hosted::waiting(chatbot_id, after, limit)?;
     let mut done = Batch {
         taken: i64::try_from(waiting.len()).unwrap_or(i64::MAX),
         last: waiting.last().map(|(key, _)| *key),

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::host::Mode;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
-use crate::pg::store::{host as store, job, source};
+use crate::pg::store::{host as store, hosted, job, source};
 use crate::pg::{guc, report, sync, worker};
 
 /// Keys are deleted so many at a time.
@@ -191,7 +191,7 @@ fn enqueue(
         at += 1;
         if changed.len() >= SLICE || row.is_none() {
             if fresh {
-                source::insert_all_waiting(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
+                hosted::insert_all_waiting(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
             }
             insert_jobs(table, &std::mem::take(&mut changed))?;
         }
@@ -445,7 +445,7 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     // SAFETY: the trigger runs.
     let table = unsafe { Table::of(data)? };
     if !table.host.partition {
-        source::delete_host(table.host.host)?;
+        hosted::delete_host(table.host.host)?;
         return NOTHING;
     }
     for keys in source_keys(&table)?.chunks(SLICE) {

@@ -11,8 +11,10 @@ use pgrx::{PgOid, Spi, pg_sys};
 use super::vector::VectorType;
 use crate::error::Result;
 
+pub mod chunk;
 #[allow(unsafe_code)]
 pub mod host;
+pub mod hosted;
 pub mod job;
 pub mod model;
 pub mod reembed;

@@ -6,15 +6,13 @@ use std::time::Duration;
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::{SpiHeapTupleData, SpiTupleTable};
 
-use super::search::words_of;
-use super::{Mode, job, one, run, write};
+use super::{Mode, chunk, job, one, run, write};
 use crate::batch::Usage;
 use crate::error::{Error, Result};
 use crate::pg::args::SOURCE_TYPES;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::report;
 use crate::pg::sync::{Item, Synced};
-use crate::pg::vector::Vector;
 
 /// Which source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,11 +33,13 @@ impl std::fmt::Display for SourceKey {
 }
 
 impl SourceKey {
-    fn args<'a>(&self) -> Vec<DatumWithOid<'a>> {
+    /// The key's columns.
+    pub fn args<'a>(&self) -> Vec<DatumWithOid<'a>> {
         vec![self.chatbot_id.into(), self.source_type.into(), self.source_id.into()]
     }
 
-    fn args_and<'a>(&self, more: impl IntoIterator<Item = DatumWithOid<'a>>) -> Vec<DatumWithOid<'a>> {
+    /// The key's columns, and more.
+    pub fn args_and<'a>(&self, more: impl IntoIterator<Item = DatumWithOid<'a>>) -> Vec<DatumWithOid<'a>> {
         self.args().into_iter().chain(more).collect()
     }
 }
@@ -107,54 +107,6 @@ impl Failed {
     pub fn new(error: &Error) -> Self {
         Self { code: report::sqlstate(error), message: report::in_a_line(error) }
     }
-}
-
-/// A stored chunk without its vector.
-pub struct StoredChunk {
-    /// Stays with it.
-    pub chunk_id: i32,
-    /// Where it stands.
-    pub place: Place,
-    /// Its language, where the source has several.
-    pub lang: Option<String>,
-    /// Its text.
-    pub content: String,
-}
-
-impl StoredChunk {
-    /// What its vector depends on.
-    pub fn text(&self) -> (Option<&str>, &str) {
-        (self.lang.as_deref(), &self.content)
-    }
-}
-
-/// Where a chunk stands in its source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// From 0.
-    pub index: i32,
-    /// First character.
-    pub start: i32,
-    /// The character after the last.
-    pub end: i32,
-}
-
-/// A chunk to be stored.
-pub struct NewChunk<'a> {
-    /// Which of the sources.
-    pub source: usize,
-    /// Free in its source.
-    pub chunk_id: i32,
-    /// Where it stands.
-    pub place: Place,
-    /// Its language, where the source has several.
-    pub lang: Option<&'a str>,
-    /// How its words are read.
-    pub configuration: String,
-    /// Its text.
-    pub content: &'a str,
-    /// Its vector.
-    pub vector: Vec<f32>,
 }
 
 /// Reads a source; with `lock` it is locked against other syncs until the transaction ends.
@@ -231,7 +183,8 @@ pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> 
     run(&sql, &columns(model_id, sources), Mode::Write, keys_of)
 }
 
-fn keys_of(rows: SpiTupleTable) -> pgrx::spi::Result<HashSet<SourceKey>> {
+/// The keys in the first three columns of rows.
+pub fn keys_of(rows: SpiTupleTable) -> pgrx::spi::Result<HashSet<SourceKey>> {
     rows.map(|row| key(&row)).collect()
 }
 
@@ -267,15 +220,7 @@ pub fn update_standing(item: &Item, status: &str, row: &SourceRow) -> Result<()>
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let standing = [item.metadata.clone().into(), item.enabled.into(), item.host.into(), status.into()];
     write(sql, &item.key.args_and(standing))?;
-    if row.stands_as(item) { Ok(()) } else { update_chunks_standing(item) }
-}
-
-/// Writes metadata and whether searches find it to the chunks of a source.
-pub fn update_chunks_standing(item: &Item) -> Result<()> {
-    let sql = "UPDATE chatbot_sync.embedding SET enabled = $5,
-            metadata = CASE WHEN lang IS NULL THEN $4 ELSE $4 || pg_catalog.jsonb_build_object('lang', lang) END
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    write(sql, &item.key.args_and([item.metadata.clone().into(), item.enabled.into()])).map(drop)
+    if row.stands_as(item) { Ok(()) } else { chunk::update_chunks_standing(item) }
 }
 
 /// Makes the row of a source that waits to be embedded. Does nothing where there is one.
@@ -344,120 +289,6 @@ pub fn key_columns(keys: &[SourceKey]) -> [DatumWithOid<'static>; 3] {
         keys.iter().map(|k| k.source_type.to_owned()).collect::<Vec<_>>().into(),
         keys.iter().map(|k| k.source_id).collect::<Vec<_>>().into(),
     ]
-}
-
-/// The chunks of a source, in order.
-pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
-    let sql = "SELECT chunk_id, chunk_index, start_offset, end_offset, lang, content FROM chatbot_sync.embedding
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4 ORDER BY chunk_index";
-    run(sql, &key.args_and([model_id.into()]), Mode::Write, |rows| {
-        rows.map(|row| {
-            Ok(StoredChunk {
-                chunk_id: one(row.get(1))?,
-                place: Place { index: one(row.get(2))?, start: one(row.get(3))?, end: one(row.get(4))? },
-                lang: row.get(5)?,
-                content: one(row.get(6))?,
-            })
-        })
-        .collect()
-    })
-}
-
-/// Deletes chunks.
-pub fn delete_chunks(key: &SourceKey, model_id: i32, chunk_ids: Vec<i32>) -> Result<()> {
-    if chunk_ids.is_empty() {
-        return Ok(());
-    }
-    let sql = "DELETE FROM chatbot_sync.embedding WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3
-        AND model_id = $4 AND chunk_id = ANY ($5)";
-    write(sql, &key.args_and([model_id.into(), chunk_ids.into()])).map(drop)
-}
-
-/// Moves chunks to other places; their vectors stay as they are.
-pub fn move_chunks(key: &SourceKey, model_id: i32, moves: &[(i32, Place)]) -> Result<()> {
-    if moves.is_empty() {
-        return Ok(());
-    }
-    let sql = "UPDATE chatbot_sync.embedding e
-        SET chunk_index = m.chunk_index, start_offset = m.start_offset, end_offset = m.end_offset
-        FROM unnest($5::int[], $6::int[], $7::int[], $8::int[])
-            AS m (chunk_id, chunk_index, start_offset, end_offset)
-        WHERE e.chatbot_id = $1 AND e.source_type = $2 AND e.source_id = $3 AND e.model_id = $4
-            AND e.chunk_id = m.chunk_id";
-    let column = |of: fn(&(i32, Place)) -> i32| moves.iter().map(of).collect::<Vec<i32>>().into();
-    let columns = [column(|m| m.0), column(|m| m.1.index), column(|m| m.1.start), column(|m| m.1.end)];
-    write(sql, &key.args_and(std::iter::once(model_id.into()).chain(columns))).map(drop)
-}
-
-/// Reads the words of chunks, as (chunk, configuration), another way.
-pub fn read_words(key: &SourceKey, model_id: i32, chunks: Vec<(i32, String)>) -> Result<()> {
-    let sql = format!(
-        "UPDATE chatbot_sync.embedding e SET words = {}
-        FROM unnest($5::int[], $6::text[]) AS n (chunk_id, configuration)
-        WHERE e.chatbot_id = $1 AND e.source_type = $2 AND e.source_id = $3 AND e.model_id = $4
-            AND e.chunk_id = n.chunk_id",
-        words_of("n.configuration::pg_catalog.regconfig", "e.content")
-    );
-    let (ids, configurations): (Vec<i32>, Vec<String>) = chunks.into_iter().unzip();
-    write(&sql, &key.args_and([model_id.into(), ids.into(), configurations.into()])).map(drop)
-}
-
-/// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and it keeps to privileges.
-pub fn insert_chunks(model_id: i32, sources: &[&Item], chunks: Vec<NewChunk>) -> Result<()> {
-    const STATEMENT_BYTES: usize = 200 * 1024;
-    let sql = &format!(
-        "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,
-            lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)
-        SELECT ($2::bigint[])[n.source], ($3::text[])[n.source], ($4::bigint[])[n.source], $1, ($5::boolean[])[n.source],
-            CASE WHEN n.lang IS NULL THEN ($6::jsonb[])[n.source]
-                ELSE ($6::jsonb[])[n.source] || pg_catalog.jsonb_build_object('lang', n.lang) END,
-            n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding, {}
-        FROM unnest($7, $8, $9, $10, $11, $12, $13, $14, $15)
-            AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, configuration)",
-        words_of("n.configuration::pg_catalog.regconfig", "n.content")
-    );
-    let mut chunks = chunks.into_iter().peekable();
-    while let Some(first) = chunks.peek().map(|c| c.source) {
-        let (mut source, mut langs, mut configurations) = (vec![], vec![], vec![]);
-        let (mut ids, mut indexes, mut starts, mut ends) = (vec![], vec![], vec![], vec![]);
-        let (mut contents, mut vectors): (Vec<String>, Vec<Vector>) = (vec![], vec![]);
-        let (mut bytes, mut last) = (0, first);
-        while let Some(c) = chunks.next_if(|_| bytes < STATEMENT_BYTES) {
-            bytes += c.content.len() + c.vector.len() * size_of::<f32>();
-            last = c.source;
-            source.push(i32::try_from(c.source - first + 1).unwrap_or(i32::MAX));
-            langs.push(c.lang.map(str::to_owned));
-            configurations.push(c.configuration);
-            ids.push(c.chunk_id);
-            indexes.push(c.place.index);
-            starts.push(c.place.start);
-            ends.push(c.place.end);
-            contents.push(c.content.to_owned());
-            vectors.push(Vector(c.vector));
-        }
-        let of = &sources[first..=last];
-        write(
-            sql,
-            &[
-                model_id.into(),
-                of.iter().map(|s| s.key.chatbot_id).collect::<Vec<_>>().into(),
-                of.iter().map(|s| s.key.source_type.to_owned()).collect::<Vec<_>>().into(),
-                of.iter().map(|s| s.key.source_id).collect::<Vec<_>>().into(),
-                of.iter().map(|s| s.enabled).collect::<Vec<_>>().into(),
-                of.iter().map(|s| s.metadata.clone()).collect::<Vec<_>>().into(),
-                source.into(),
-                langs.into(),
-                ids.into(),
-                indexes.into(),
-                starts.into(),
-                ends.into(),
-                contents.into(),
-                vectors.into(),
-                configurations.into(),
-            ],
-        )?;
-    }
-    Ok(())
 }
 
 /// Deletes a source and its vectors: how many vectors; none where there is no such source.
@@ -576,121 +407,4 @@ pub fn insert_log(key: &SourceKey, log: &SyncLog) -> Result<()> {
         (log.total.as_secs_f64() * 1e3).into(),
     ]);
     write(sql, &args).map(drop)
-}
-
-/// Sources of a host table that wait, a row each of (id, chatbot, whether searches find it): how many are new, or are
-/// this table's now. Those that are this table's already are not even locked.
-pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<i64> {
-    let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
-        SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
-        FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
-        WHERE NOT EXISTS (SELECT FROM chatbot_sync.source k WHERE k.host = $2
-            AND (k.chatbot_id, k.source_type, k.source_id) = (n.chatbot_id, $1, n.source_id))
-        ON CONFLICT (chatbot_id, source_type, source_id)
-            DO UPDATE SET host = $2, status = 'pending', enabled = EXCLUDED.enabled
-        WHERE s.host IS DISTINCT FROM $2";
-    let standing = "UPDATE chatbot_sync.embedding e SET enabled = s.enabled FROM chatbot_sync.source s
-        WHERE s.host = $1 AND e.enabled <> s.enabled
-            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
-    let new = write(sql, &row_args(source_type, host, rows))?;
-    if new > 0 {
-        write(standing, &[host.into()])?;
-    }
-    Ok(new)
-}
-
-/// Sources that are new and wait. Those that are there already are not touched.
-pub fn insert_all_waiting(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
-        SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
-        FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
-        ON CONFLICT DO NOTHING";
-    write(sql, &row_args(source_type, host, rows)).map(drop)
-}
-
-fn row_args(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> [DatumWithOid<'static>; 5] {
-    [
-        source_type.to_owned().into(),
-        host.into(),
-        rows.iter().map(|r| r.0).collect::<Vec<_>>().into(),
-        rows.iter().map(|r| r.1).collect::<Vec<_>>().into(),
-        rows.iter().map(|r| r.2).collect::<Vec<_>>().into(),
-    ]
-}
-
-/// Sources of host tables that wait or failed, with their hosts, in the order of their keys.
-pub fn waiting(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i32) -> Result<Vec<(SourceKey, i32)>> {
-    let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
-        WHERE status <> 'synced' AND enabled AND host IS NOT NULL AND ($1 IS NULL OR chatbot_id = $1)
-            AND ($2 IS NULL OR (chatbot_id, source_type, source_id) > ($2, $3, $4))
-        ORDER BY chatbot_id, source_type, source_id LIMIT $5";
-    let args = [
-        chatbot_id.into(),
-        after.map(|k| k.chatbot_id).into(),
-        after.map(|k| k.source_type).into(),
-        after.map(|k| k.source_id).into(),
-        limit.into(),
-    ];
-    run(sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
-}
-
-/// Deletes all sources of a host table.
-pub fn delete_host(host: i32) -> Result<()> {
-    let sql = "DELETE FROM chatbot_sync.embedding e USING chatbot_sync.source s WHERE s.host = $1
-        AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
-    write(sql, &[host.into()])?;
-    write("DELETE FROM chatbot_sync.source WHERE host = $1", &[host.into()]).map(drop)
-}
-
-/// Keeps the sources of a host table, which are nobody's from now on.
-pub fn release_host(host: i32) -> Result<()> {
-    write("UPDATE chatbot_sync.source SET host = NULL WHERE host = $1", &[host.into()]).map(drop)
-}
-
-/// Deletes the sources of a host table that are not among these.
-pub fn keep_only(host: i32, keys: &[SourceKey]) -> Result<()> {
-    let keep: HashSet<&SourceKey> = keys.iter().collect();
-    let sql = "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host = $1";
-    let all = run(sql, &[host.into()], Mode::ReadNow, keys_of)?;
-    delete_many(&all.into_iter().filter(|key| !keep.contains(key)).collect::<Vec<_>>())
-}
-
-/// All sources of a host table are to be embedded again: how many.
-pub fn host_pending(host: i32) -> Result<i64> {
-    write("UPDATE chatbot_sync.source SET status = 'pending' WHERE host = $1", &[host.into()])
-}
-
-/// Searches find all sources of a host table.
-pub fn enable_host(host: i32) -> Result<()> {
-    let sql = "UPDATE chatbot_sync.embedding e SET enabled = true FROM chatbot_sync.source s
-        WHERE s.host = $1 AND NOT s.enabled
-            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
-    write(sql, &[host.into()])?;
-    write("UPDATE chatbot_sync.source SET enabled = true WHERE host = $1 AND NOT enabled", &[host.into()]).map(drop)
-}
-
-/// Takes a name out of the metadata of a host table's sources.
-pub fn drop_metadata(host: i32, name: &str) -> Result<()> {
-    change_metadata("metadata - $2", &[host.into(), name.into()])
-}
-
-/// Gives a name in the metadata of a host table's sources another.
-pub fn rename_metadata(host: i32, old: &str, new: &str) -> Result<()> {
-    let changed = "metadata - $2 || pg_catalog.jsonb_build_object($3::text, metadata -> $2)";
-    change_metadata(changed, &[host.into(), old.into(), new.into()])
-}
-
-fn change_metadata(changed: &str, args: &[DatumWithOid]) -> Result<()> {
-    let sql = format!(
-        "UPDATE chatbot_sync.embedding e SET metadata = {} FROM chatbot_sync.source s
-        WHERE s.host = $1 AND e.metadata ? $2
-            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)",
-        changed.replace("metadata", "e.metadata")
-    );
-    write(&sql, args)?;
-    write(&format!("UPDATE chatbot_sync.source SET metadata = {changed} WHERE host = $1 AND metadata ? $2"), args)
-        .map(drop)
 }

@@ -1,0 +1,178 @@
+//! The chunks of sources, with their vectors and words.
+
+use super::search::words_of;
+use super::source::SourceKey;
+use super::{Mode, one, run, write};
+use crate::error::Result;
+use crate::pg::sync::Item;
+use crate::pg::vector::Vector;
+
+/// A stored chunk without its vector.
+pub struct StoredChunk {
+    /// Stays with it.
+    pub chunk_id: i32,
+    /// Where it stands.
+    pub place: Place,
+    /// Its language, where the source has several.
+    pub lang: Option<String>,
+    /// Its text.
+    pub content: String,
+}
+
+impl StoredChunk {
+    /// What its vector depends on.
+    pub fn text(&self) -> (Option<&str>, &str) {
+        (self.lang.as_deref(), &self.content)
+    }
+}
+
+/// Where a chunk stands in its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// From 0.
+    pub index: i32,
+    /// First character.
+    pub start: i32,
+    /// The character after the last.
+    pub end: i32,
+}
+
+/// A chunk to be stored.
+pub struct NewChunk<'a> {
+    /// Which of the sources.
+    pub source: usize,
+    /// Free in its source.
+    pub chunk_id: i32,
+    /// Where it stands.
+    pub place: Place,
+    /// Its language, where the source has several.
+    pub lang: Option<&'a str>,
+    /// How its words are read.
+    pub configuration: String,
+    /// Its text.
+    pub content: &'a str,
+    /// Its vector.
+    pub vector: Vec<f32>,
+}
+
+/// Writes metadata and whether searches find it to the chunks of a source.
+pub fn update_chunks_standing(item: &Item) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.embedding SET enabled = $5,
+            metadata = CASE WHEN lang IS NULL THEN $4 ELSE $4 || pg_catalog.jsonb_build_object('lang', lang) END
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
+    write(sql, &item.key.args_and([item.metadata.clone().into(), item.enabled.into()])).map(drop)
+}
+
+/// The chunks of a source, in order.
+pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
+    let sql = "SELECT chunk_id, chunk_index, start_offset, end_offset, lang, content FROM chatbot_sync.embedding
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4 ORDER BY chunk_index";
+    run(sql, &key.args_and([model_id.into()]), Mode::Write, |rows| {
+        rows.map(|row| {
+            Ok(StoredChunk {
+                chunk_id: one(row.get(1))?,
+                place: Place { index: one(row.get(2))?, start: one(row.get(3))?, end: one(row.get(4))? },
+                lang: row.get(5)?,
+                content: one(row.get(6))?,
+            })
+        })
+        .collect()
+    })
+}
+
+/// Deletes chunks.
+pub fn delete_chunks(key: &SourceKey, model_id: i32, chunk_ids: Vec<i32>) -> Result<()> {
+    if chunk_ids.is_empty() {
+        return Ok(());
+    }
+    let sql = "DELETE FROM chatbot_sync.embedding WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3
+        AND model_id = $4 AND chunk_id = ANY ($5)";
+    write(sql, &key.args_and([model_id.into(), chunk_ids.into()])).map(drop)
+}
+
+/// Moves chunks to other places; their vectors stay as they are.
+pub fn move_chunks(key: &SourceKey, model_id: i32, moves: &[(i32, Place)]) -> Result<()> {
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let sql = "UPDATE chatbot_sync.embedding e
+        SET chunk_index = m.chunk_index, start_offset = m.start_offset, end_offset = m.end_offset
+        FROM unnest($5::int[], $6::int[], $7::int[], $8::int[])
+            AS m (chunk_id, chunk_index, start_offset, end_offset)
+        WHERE e.chatbot_id = $1 AND e.source_type = $2 AND e.source_id = $3 AND e.model_id = $4
+            AND e.chunk_id = m.chunk_id";
+    let column = |of: fn(&(i32, Place)) -> i32| moves.iter().map(of).collect::<Vec<i32>>().into();
+    let columns = [column(|m| m.0), column(|m| m.1.index), column(|m| m.1.start), column(|m| m.1.end)];
+    write(sql, &key.args_and(std::iter::once(model_id.into()).chain(columns))).map(drop)
+}
+
+/// Reads the words of chunks, as (chunk, configuration), another way.
+pub fn read_words(key: &SourceKey, model_id: i32, chunks: Vec<(i32, String)>) -> Result<()> {
+    let sql = format!(
+        "UPDATE chatbot_sync.embedding e SET words = {}
+        FROM unnest($5::int[], $6::text[]) AS n (chunk_id, configuration)
+        WHERE e.chatbot_id = $1 AND e.source_type = $2 AND e.source_id = $3 AND e.model_id = $4
+            AND e.chunk_id = n.chunk_id",
+        words_of("n.configuration::pg_catalog.regconfig", "e.content")
+    );
+    let (ids, configurations): (Vec<i32>, Vec<String>) = chunks.into_iter().unzip();
+    write(&sql, &key.args_and([model_id.into(), ids.into(), configurations.into()])).map(drop)
+}
+
+/// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and it keeps to privileges.
+pub fn insert_chunks(model_id: i32, sources: &[&Item], chunks: Vec<NewChunk>) -> Result<()> {
+    const STATEMENT_BYTES: usize = 200 * 1024;
+    let sql = &format!(
+        "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,
+            lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)
+        SELECT ($2::bigint[])[n.source], ($3::text[])[n.source], ($4::bigint[])[n.source], $1, ($5::boolean[])[n.source],
+            CASE WHEN n.lang IS NULL THEN ($6::jsonb[])[n.source]
+                ELSE ($6::jsonb[])[n.source] || pg_catalog.jsonb_build_object('lang', n.lang) END,
+            n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding, {}
+        FROM unnest($7, $8, $9, $10, $11, $12, $13, $14, $15)
+            AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, configuration)",
+        words_of("n.configuration::pg_catalog.regconfig", "n.content")
+    );
+    let mut chunks = chunks.into_iter().peekable();
+    while let Some(first) = chunks.peek().map(|c| c.source) {
+        let (mut source, mut langs, mut configurations) = (vec![], vec![], vec![]);
+        let (mut ids, mut indexes, mut starts, mut ends) = (vec![], vec![], vec![], vec![]);
+        let (mut contents, mut vectors): (Vec<String>, Vec<Vector>) = (vec![], vec![]);
+        let (mut bytes, mut last) = (0, first);
+        while let Some(c) = chunks.next_if(|_| bytes < STATEMENT_BYTES) {
+            bytes += c.content.len() + c.vector.len() * size_of::<f32>();
+            last = c.source;
+            source.push(i32::try_from(c.source - first + 1).unwrap_or(i32::MAX));
+            langs.push(c.lang.map(str::to_owned));
+            configurations.push(c.configuration);
+            ids.push(c.chunk_id);
+            indexes.push(c.place.index);
+            starts.push(c.place.start);
+            ends.push(c.place.end);
+            contents.push(c.content.to_owned());
+            vectors.push(Vector(c.vector));
+        }
+        let of = &sources[first..=last];
+        write(
+            sql,
+            &[
+                model_id.into(),
+                of.iter().map(|s| s.key.chatbot_id).collect::<Vec<_>>().into(),
+                of.iter().map(|s| s.key.source_type.to_owned()).collect::<Vec<_>>().into(),
+                of.iter().map(|s| s.key.source_id).collect::<Vec<_>>().into(),
+                of.iter().map(|s| s.enabled).collect::<Vec<_>>().into(),
+                of.iter().map(|s| s.metadata.clone()).collect::<Vec<_>>().into(),
+                source.into(),
+                langs.into(),
+                ids.into(),
+                indexes.into(),
+                starts.into(),
+                ends.into(),
+                contents.into(),
+                vectors.into(),
+                configurations.into(),
+            ],
+        )?;
+    }
+    Ok(())
+}

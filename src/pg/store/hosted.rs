@@ -1,0 +1,126 @@
+//! The sources of a host table, all at a time.
+
+use std::collections::HashSet;
+
+use pgrx::datum::DatumWithOid;
+
+use super::source::{SourceKey, delete_many, key, keys_of};
+use super::{Mode, one, run, write};
+use crate::error::Result;
+
+/// Sources of a host table that wait, a row each of (id, chatbot, whether searches find it): how many are new, or are
+/// this table's now. Those that are this table's already are not even locked.
+pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<i64> {
+    let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
+        SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
+        FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
+        WHERE NOT EXISTS (SELECT FROM chatbot_sync.source k WHERE k.host = $2
+            AND (k.chatbot_id, k.source_type, k.source_id) = (n.chatbot_id, $1, n.source_id))
+        ON CONFLICT (chatbot_id, source_type, source_id)
+            DO UPDATE SET host = $2, status = 'pending', enabled = EXCLUDED.enabled
+        WHERE s.host IS DISTINCT FROM $2";
+    let standing = "UPDATE chatbot_sync.embedding e SET enabled = s.enabled FROM chatbot_sync.source s
+        WHERE s.host = $1 AND e.enabled <> s.enabled
+            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
+    let new = write(sql, &row_args(source_type, host, rows))?;
+    if new > 0 {
+        write(standing, &[host.into()])?;
+    }
+    Ok(new)
+}
+
+/// Sources that are new and wait. Those that are there already are not touched.
+pub fn insert_all_waiting(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
+        SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
+        FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
+        ON CONFLICT DO NOTHING";
+    write(sql, &row_args(source_type, host, rows)).map(drop)
+}
+
+fn row_args(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> [DatumWithOid<'static>; 5] {
+    [
+        source_type.to_owned().into(),
+        host.into(),
+        rows.iter().map(|r| r.0).collect::<Vec<_>>().into(),
+        rows.iter().map(|r| r.1).collect::<Vec<_>>().into(),
+        rows.iter().map(|r| r.2).collect::<Vec<_>>().into(),
+    ]
+}
+
+/// Sources of host tables that wait or failed, with their hosts, in the order of their keys.
+pub fn waiting(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i32) -> Result<Vec<(SourceKey, i32)>> {
+    let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
+        WHERE status <> 'synced' AND enabled AND host IS NOT NULL AND ($1 IS NULL OR chatbot_id = $1)
+            AND ($2 IS NULL OR (chatbot_id, source_type, source_id) > ($2, $3, $4))
+        ORDER BY chatbot_id, source_type, source_id LIMIT $5";
+    let args = [
+        chatbot_id.into(),
+        after.map(|k| k.chatbot_id).into(),
+        after.map(|k| k.source_type).into(),
+        after.map(|k| k.source_id).into(),
+        limit.into(),
+    ];
+    run(sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
+}
+
+/// Deletes all sources of a host table.
+pub fn delete_host(host: i32) -> Result<()> {
+    let sql = "DELETE FROM chatbot_sync.embedding e USING chatbot_sync.source s WHERE s.host = $1
+        AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
+    write(sql, &[host.into()])?;
+    write("DELETE FROM chatbot_sync.source WHERE host = $1", &[host.into()]).map(drop)
+}
+
+/// Keeps the sources of a host table, which are nobody's from now on.
+pub fn release_host(host: i32) -> Result<()> {
+    write("UPDATE chatbot_sync.source SET host = NULL WHERE host = $1", &[host.into()]).map(drop)
+}
+
+/// Deletes the sources of a host table that are not among these.
+pub fn keep_only(host: i32, keys: &[SourceKey]) -> Result<()> {
+    let keep: HashSet<&SourceKey> = keys.iter().collect();
+    let sql = "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host = $1";
+    let all = run(sql, &[host.into()], Mode::ReadNow, keys_of)?;
+    delete_many(&all.into_iter().filter(|key| !keep.contains(key)).collect::<Vec<_>>())
+}
+
+/// All sources of a host table are to be embedded again: how many.
+pub fn host_pending(host: i32) -> Result<i64> {
+    write("UPDATE chatbot_sync.source SET status = 'pending' WHERE host = $1", &[host.into()])
+}
+
+/// Searches find all sources of a host table.
+pub fn enable_host(host: i32) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.embedding e SET enabled = true FROM chatbot_sync.source s
+        WHERE s.host = $1 AND NOT s.enabled
+            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
+    write(sql, &[host.into()])?;
+    write("UPDATE chatbot_sync.source SET enabled = true WHERE host = $1 AND NOT enabled", &[host.into()]).map(drop)
+}
+
+/// Takes a name out of the metadata of a host table's sources.
+pub fn drop_metadata(host: i32, name: &str) -> Result<()> {
+    change_metadata("metadata - $2", &[host.into(), name.into()])
+}
+
+/// Gives a name in the metadata of a host table's sources another.
+pub fn rename_metadata(host: i32, old: &str, new: &str) -> Result<()> {
+    let changed = "metadata - $2 || pg_catalog.jsonb_build_object($3::text, metadata -> $2)";
+    change_metadata(changed, &[host.into(), old.into(), new.into()])
+}
+
+fn change_metadata(changed: &str, args: &[DatumWithOid]) -> Result<()> {
+    let sql = format!(
+        "UPDATE chatbot_sync.embedding e SET metadata = {} FROM chatbot_sync.source s
+        WHERE s.host = $1 AND e.metadata ? $2
+            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)",
+        changed.replace("metadata", "e.metadata")
+    );
+    write(&sql, args)?;
+    write(&format!("UPDATE chatbot_sync.source SET metadata = {changed} WHERE host = $1 AND metadata ? $2"), args)
+        .map(drop)
+}
