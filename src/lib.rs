@@ -14,7 +14,7 @@
 //! - [`session_id`]: ids of sessions
 //! - [`transport`]: one request over HTTP
 //!
-//! The shell, feature `pg`, is `pg`: what SQL sees of it stands in `pg/api.rs`, what it sends in `pg/store.rs`.
+//! The shell, feature `pg`, is `pg`: what SQL sees of it stands in `pg/api.rs`, what it sends to Postgres in `pg/store/`.
 
 pub mod batch;
 pub mod chunk;
