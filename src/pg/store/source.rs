@@ -320,6 +320,9 @@ pub fn delete_many(keys: &[SourceKey]) -> Result<()> {
 
 /// Gives sources other keys, and their vectors with them.
 pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
+    if moves.is_empty() {
+        return Ok(());
+    }
     let from: HashSet<SourceKey> = moves.iter().map(|(from, _)| *from).collect();
     // What another source is still to leave is left first.
     if moves.iter().any(|(_, to)| from.contains(to)) {
