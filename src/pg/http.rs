@@ -20,6 +20,8 @@ use crate::error::{Error, Fault, FaultKind, Result};
 use crate::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
 use crate::transport::{Http, ask};
 
+/// Requests that are handed to each thread: as long as it takes to store what has arrived, none is without work.
+const AHEAD: usize = 4;
 /// How often a worker that waits for a provider asks whether it has to leave.
 const LOOK_ASIDE: Duration = Duration::from_secs(1);
 
@@ -121,10 +123,10 @@ impl Remote {
         self.send()
     }
 
-    /// Whether a further text would be sent soon. Each thread has its next request waiting for it, so that none is idle
+    /// Whether a further text would be sent soon. Each thread has its next requests waiting for it, so that none is idle
     /// while this one cuts or stores.
     pub fn wants_more(&self) -> bool {
-        self.batch.waiting() + self.batch.in_flight() < 2 * self.most_in_flight
+        self.batch.waiting() + self.batch.in_flight() < AHEAD * self.most_in_flight
     }
 
     /// Waits until some texts are through, or more are wanted, or all are done.
@@ -187,7 +189,7 @@ impl Remote {
     }
 
     fn send(&mut self) -> Result<()> {
-        while self.batch.in_flight() < 2 * self.most_in_flight {
+        while self.batch.in_flight() < AHEAD * self.most_in_flight {
             let Some(work) = self.batch.next(Instant::now()) else { break };
             let texts = self.texts.range(work.range.clone()).map(|(_, text)| text.clone()).collect();
             self.pool.send(work, texts, self.most_in_flight)?;

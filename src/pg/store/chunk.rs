@@ -1,6 +1,6 @@
 //! The chunks of sources, with their vectors and words.
 
-use super::search::words_of;
+use super::search::{spaced, words_of};
 use super::source::SourceKey;
 use super::{Mode, one, run, write};
 use crate::error::Result;
@@ -122,20 +122,18 @@ pub fn read_words(key: &SourceKey, model_id: i32, chunks: Vec<(i32, String)>) ->
 /// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and it keeps to privileges.
 pub fn insert_chunks(model_id: i32, sources: &[&Item], chunks: Vec<NewChunk>) -> Result<()> {
     const STATEMENT_BYTES: usize = 200 * 1024;
-    let sql = &format!(
-        "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,
+    let sql = "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,
             lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)
         SELECT ($2::bigint[])[n.source], ($3::text[])[n.source], ($4::bigint[])[n.source], $1, ($5::boolean[])[n.source],
             CASE WHEN n.lang IS NULL THEN ($6::jsonb[])[n.source]
                 ELSE ($6::jsonb[])[n.source] || pg_catalog.jsonb_build_object('lang', n.lang) END,
-            n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding, {}
-        FROM unnest($7, $8, $9, $10, $11, $12, $13, $14, $15)
-            AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, configuration)",
-        words_of("n.configuration::pg_catalog.regconfig", "n.content")
-    );
+            n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding,
+            pg_catalog.to_tsvector(n.configuration::pg_catalog.regconfig, n.spaced)
+        FROM unnest($7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+            AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, configuration, spaced)";
     let mut chunks = chunks.into_iter().peekable();
     while let Some(first) = chunks.peek().map(|c| c.source) {
-        let (mut source, mut langs, mut configurations) = (vec![], vec![], vec![]);
+        let (mut source, mut langs, mut configurations, mut texts) = (vec![], vec![], vec![], vec![]);
         let (mut ids, mut indexes, mut starts, mut ends) = (vec![], vec![], vec![], vec![]);
         let (mut contents, mut vectors): (Vec<String>, Vec<Vector>) = (vec![], vec![]);
         let (mut bytes, mut last) = (0, first);
@@ -150,6 +148,8 @@ pub fn insert_chunks(model_id: i32, sources: &[&Item], chunks: Vec<NewChunk>) ->
             starts.push(c.place.start);
             ends.push(c.place.end);
             contents.push(c.content.to_owned());
+            // Here and not in SQL, where it takes as long as reading the words.
+            texts.push(spaced(c.content));
             vectors.push(Vector(c.vector));
         }
         let of = &sources[first..=last];
@@ -171,6 +171,7 @@ pub fn insert_chunks(model_id: i32, sources: &[&Item], chunks: Vec<NewChunk>) ->
                 contents.into(),
                 vectors.into(),
                 configurations.into(),
+                texts.into(),
             ],
         )?;
     }
