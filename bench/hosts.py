@@ -147,7 +147,9 @@ class Bench:
         for at, table in enumerate(tables):
             with self.db.transaction(), self.db.cursor() as cursor:
                 rows = [(CHATBOT + at, text) for text in texts]
-                cursor.executemany(f"INSERT INTO {table} (chatbot_id, content) VALUES (%s, %s)", rows)
+                # Rows of the same size in all three.
+                sql = f"INSERT INTO {table} (chatbot_id, content, sync_status, processed) VALUES (%s, %s, 'synced', true)"
+                cursor.executemany(sql, rows)
             self.db.execute(f"VACUUM ANALYZE {table}")
         self.db.execute("SET synchronous_commit = off")
         self.provider.inputs()
