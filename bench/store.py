@@ -9,26 +9,14 @@ the extension with its settings at their defaults, and a table page (id bigint, 
 hundred pages (tools/pages.py makes one). Chatbots 2 to 9 of that database are DELETED, before and after. Only what is
 stored is asserted, never a time.
 """
-import json, pathlib, statistics, sys, time
+import json, sys
 import numpy, psycopg
+from common import ROOT, heading, row, timed
 from model2vec import StaticModel
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 15
 LATENCY_ROUNDS = max(30, 4 * ROUNDS)
 TABLES = "source", "embedding"
-
-
-def timed(work, *args):
-    start = time.perf_counter()
-    work(*args)
-    return time.perf_counter() - start
-
-
-def row(name, values, unit="x", target=""):
-    digits = 0 if unit == "/s" else 3
-    low, middle, high = (f"{v:.{digits}f}" for v in (min(values), statistics.median(values), max(values)))
-    print(f"{name:<50}{middle:>9} {unit:<3}{low:>9} .. {high:<9}{target}".rstrip(), flush=True)
 
 
 def load_model():
@@ -158,7 +146,7 @@ class Bench:
         row("unchanged / first sync, 100-chunk source", again, target="target < 0.05")
 
     def run(self):
-        print(f"{'':<50}{'median':>9} {'':<3}{'least':>9} .. most")
+        heading()
         try:
             self.prepare()
             self.throughput()

@@ -22,11 +22,23 @@ cargo run -q --release --manifest-path bench/chunker/Cargo.toml -- "$DEV/pages"
 say "store: against COPY BINARY and against Python"
 install_extension
 start_cluster
-query "CREATE TABLE page (id bigint PRIMARY KEY, title text, content text)" "\copy page FROM $DEV/pages.csv CSV" \
-    "CREATE EXTENSION chatbot_sync CASCADE" "VACUUM ANALYZE page"
+fill_cluster() {
+    query "CREATE TABLE page (id bigint PRIMARY KEY, title text, content text)" "\copy page FROM $DEV/pages.csv CSV" \
+        "CREATE EXTENSION chatbot_sync CASCADE" "VACUUM ANALYZE page"
+}
+fill_cluster
 [ -x "$DEV/venv/bin/python" ] || python3 -m venv "$DEV/venv" || { need virtualenv python3-venv; python3 -m venv "$DEV/venv"; }
 "$DEV/venv/bin/python" -c 'import model2vec, psycopg' 2>/dev/null || "$DEV/venv/bin/pip" install -q model2vec 'psycopg[binary]'
 "$DEV/venv/bin/python" bench/store.py "host=$CLUSTER user=postgres dbname=postgres"
 
 say "providers: against a bare client"
 cargo run -q --release --manifest-path bench/http/Cargo.toml -- "host=$CLUSTER user=postgres dbname=postgres"
+
+say "host tables: against the same without triggers, and against a call a document"
+"$DEV/venv/bin/python" bench/hosts.py "host=$CLUSTER user=postgres dbname=postgres"
+
+say "the queue: backlogs, single edits, killed workers"
+stop_cluster
+start_cluster -c shared_preload_libraries=chatbot_sync
+fill_cluster
+"$DEV/venv/bin/python" bench/workers.py "host=$CLUSTER user=postgres dbname=postgres"

@@ -26,8 +26,8 @@ fetch_manual() {
     dpkg -x "$apt"/postgresql-doc-*.deb "$MANUAL.new" && mv "$MANUAL.new" "$MANUAL" && rm -r "$apt"
 }
 
-# Sets CLUSTER, the folder of the cluster and of its socket.
-start_cluster() {
+# Sets CLUSTER, the folder of the cluster and of its socket. Options are as the server takes them, without blanks: -c name=value.
+start_cluster() { # SERVER OPTION...
     local bin
     bin=$("$PG_CONFIG" --bindir)
     CLUSTER=$(mktemp -d "${TMPDIR:-/tmp}/chatbot_sync.XXXXXX")
@@ -37,7 +37,7 @@ start_cluster() {
     say "starting a throw-away cluster in $CLUSTER"
     unprivileged "$bin/initdb" -D "$CLUSTER/data" -U postgres -A trust --no-locale -E UTF8 >/dev/null
     unprivileged "$bin/pg_ctl" -D "$CLUSTER/data" -w -l "$CLUSTER/log" \
-        -o "-c listen_addresses= -c unix_socket_directories=$CLUSTER -c max_wal_size=4GB" start >/dev/null ||
+        -o "-c listen_addresses= -c unix_socket_directories=$CLUSTER -c max_wal_size=4GB $*" start >/dev/null ||
         { cat "$CLUSTER/log"; exit 1; }
 }
 

@@ -2,136 +2,34 @@
 //! the same requests and does nothing with the answers.
 //!
 //! Usage: bench-http CONNECTION [PORT SERVICE]
+//!        bench-http provider
 //!
 //! CONNECTION is a superuser's connection string (host=... user=... dbname=...) of a database that has the extension, no
 //! vectors, and a table page(id, title, content). SERVICE is the address of a service of the old kind, which embeds with
 //! a provider at http://127.0.0.1:PORT/v1 and takes `POST /api/internal/document/{id}/embed`: then the same pages, one by
-//! one, go to it and to the extension.
+//! one, go to it and to the extension. `bench-http provider` is the mock alone, for other benchmarks: see provider.rs.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+mod provider;
+
 use std::time::{Duration, Instant};
 
-use base64::Engine;
 use postgres::{Client, NoTls};
-use serde_json::{Value, json};
+use serde_json::json;
 
-const DIMENSIONS: usize = 384;
+use provider::{Provider, bare};
+
 const RUNS: usize = 5;
 
-/// A provider on loopback with a latency, which answers every text with the same vector.
-struct Mock {
-    url: String,
-    latency_us: Arc<AtomicU64>,
-    requests: Arc<AtomicUsize>,
-    in_flight: Arc<AtomicUsize>,
-}
-
-impl Mock {
-    fn start(port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
-        let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
-        let mock = Self { url, latency_us: Arc::default(), requests: Arc::default(), in_flight: Arc::default() };
-        let unit = (DIMENSIONS as f32).sqrt().recip();
-        let bytes: Vec<u8> = std::iter::repeat_n(unit.to_le_bytes(), DIMENSIONS).flatten().collect();
-        let vector: Arc<str> = base64::engine::general_purpose::STANDARD.encode(bytes).into();
-        let (latency, requests, in_flight) = (mock.latency_us.clone(), mock.requests.clone(), mock.in_flight.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let _ = stream.set_nodelay(true);
-                let (vector, latency) = (vector.clone(), latency.clone());
-                let (requests, in_flight) = (requests.clone(), in_flight.clone());
-                std::thread::spawn(move || serve(&stream, &vector, &latency, &requests, &in_flight));
-            }
-        });
-        mock
-    }
-
-    fn set_latency(&self, latency: Duration) {
-        self.latency_us.store(latency.as_micros() as u64, Ordering::Relaxed);
-    }
-}
-
-fn serve(
-    mut stream: &TcpStream,
-    vector: &str,
-    latency: &AtomicU64,
-    requests: &AtomicUsize,
-    in_flight: &AtomicUsize,
-) -> Option<()> {
-    let mut reader = BufReader::with_capacity(1 << 16, stream);
-    loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).ok()? == 0 {
-                return None;
-            }
-            if let Some(n) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = n.trim().parse().ok()?;
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
-        let body: Value = serde_json::from_slice(&body).ok()?;
-        requests.fetch_add(1, Ordering::Relaxed);
-        in_flight.fetch_add(1, Ordering::Relaxed);
-        let wait = latency.load(Ordering::Relaxed);
-        if wait == u64::MAX {
-            // A server that hangs: until the client leaves.
-            let _ = stream.read(&mut [0]);
-        } else {
-            std::thread::sleep(Duration::from_micros(wait));
-        }
-        in_flight.fetch_sub(1, Ordering::Relaxed);
-        let mut answer = String::from("{\"data\":[");
-        let float = body["encoding_format"] != "base64";
-        let numbers =
-            if float { format!("[{}]", vec!["0.05103104"; DIMENSIONS].join(",")) } else { format!("\"{vector}\"") };
-        for at in 0..body["input"].as_array()?.len() {
-            let comma = if at == 0 { "" } else { "," };
-            answer += &format!("{comma}{{\"index\":{at},\"embedding\":{numbers}}}");
-        }
-        answer += "],\"usage\":{\"total_tokens\":1}}";
-        let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
-        stream.write_all(head.as_bytes()).ok()?;
-        stream.write_all(answer.as_bytes()).ok()?;
-    }
-}
-
-/// The provider alone: the same chunks in the same batches, as many at a time.
-fn bare(url: &str, chunks: &[String], batch: usize, parallel: usize) -> Duration {
-    let agent: ureq::Agent = ureq::Agent::config_builder().max_idle_connections_per_host(64).build().into();
-    let bodies: Vec<String> = chunks
-        .chunks(batch)
-        .map(|c| json!({"model": "m", "input": c, "encoding_format": "base64"}).to_string())
-        .collect();
-    let next = Mutex::new(bodies.iter());
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..parallel {
-            scope.spawn(|| {
-                loop {
-                    let Some(body) = next.lock().expect("no panic").next() else { return };
-                    let post = agent.post(format!("{url}/embeddings")).header("content-type", "application/json");
-                    let mut answer = post.send(body).expect("an answer");
-                    std::io::copy(&mut answer.body_mut().as_reader(), &mut std::io::sink()).expect("a body");
-                }
-            });
-        }
-    });
-    began.elapsed()
-}
+/// Chunking and storing included. A call has one source, and waits for its last vector; a statement has all of them, and
+/// stores some while it waits for others.
+const WAYS: [(&str, &str); 2] = [
+    ("calls of chatbot_embed_source()", "SELECT chatbot_embed_source(2, 'document', id, content) FROM book"),
+    ("INSERT of all into an attached table", "INSERT INTO shelf SELECT id, 2, content FROM book"),
+];
 
 /// VACUUM takes no part in a transaction, which several statements at once would be.
 fn clean(client: &mut Client) {
-    client.batch_execute("SELECT chatbot_cleanup(2)").expect("cleanup");
+    client.batch_execute("TRUNCATE shelf; SELECT chatbot_cleanup(2)").expect("cleanup");
     client.batch_execute("VACUUM chatbot_sync.source, chatbot_sync.embedding").expect("cleanup");
 }
 
@@ -146,7 +44,7 @@ impl std::fmt::Display for Figures {
     }
 }
 
-fn throughput(client: &mut Client, mock: &Mock, latency: Duration, batch: usize, parallel: usize) {
+fn throughput(client: &mut Client, mock: &Provider, latency: Duration, batch: usize, parallel: usize) {
     mock.set_latency(latency);
     client
         .batch_execute(&format!(
@@ -156,28 +54,32 @@ fn throughput(client: &mut Client, mock: &Mock, latency: Duration, batch: usize,
         .expect("settings");
     let sql = "SELECT c.content FROM book, chatbot_chunk(book.content) AS c";
     let chunks: Vec<String> = client.query(sql, &[]).expect("chunks").iter().map(|row| row.get(0)).collect();
-    let (mut ratios, mut ours, mut theirs) = (vec![], vec![], vec![]);
+    let mut theirs = vec![];
+    let mut ours = WAYS.map(|(name, sql)| (name, sql, vec![], vec![]));
     for _ in 0..RUNS {
-        clean(client);
         let limit = bare(&mock.url, &chunks, batch, parallel).as_secs_f64();
-        let began = Instant::now();
-        client.batch_execute("SELECT chatbot_embed_source(2, 'document', id, content) FROM book").expect("embedded");
-        let took = began.elapsed().as_secs_f64();
-        ratios.push(took / limit);
-        ours.push(took);
         theirs.push(limit);
+        for (_, sql, times, ratios) in &mut ours {
+            clean(client);
+            let began = Instant::now();
+            client.batch_execute(sql).expect("embedded");
+            times.push(began.elapsed().as_secs_f64());
+            ratios.push(began.elapsed().as_secs_f64() / limit);
+        }
     }
     println!(
         "{} chunks, {} ms a request, batches of {batch}, {parallel} at a time:",
         chunks.len(),
         latency.as_millis()
     );
-    println!("  extension, chunking and storing included   {} s", Figures(ours));
     println!("  provider alone                             {} s", Figures(theirs));
-    println!("  extension / provider alone                 {} x", Figures(ratios));
+    for (name, _, times, ratios) in ours {
+        println!("  {name:<42} {} s", Figures(times));
+        println!("    / provider alone                         {} x", Figures(ratios));
+    }
 }
 
-fn small(client: &mut Client, mock: &Mock, latency: Duration) {
+fn small(client: &mut Client, mock: &Provider, latency: Duration) {
     mock.set_latency(latency);
     let statement = client.prepare("SELECT chatbot_embed_source(2, 'document', $1, $2)").expect("a statement");
     let mut over = vec![];
@@ -194,8 +96,8 @@ fn small(client: &mut Client, mock: &Mock, latency: Duration) {
     println!("  bare client, a new connection each         {} ms", Figures(bare_over));
 }
 
-fn cancels(connection: &str, client: &mut Client, mock: &Mock, parallel: usize) {
-    mock.latency_us.store(u64::MAX, Ordering::Relaxed);
+fn cancels(connection: &str, client: &mut Client, mock: &Provider, parallel: usize) {
+    mock.hang();
     let mut took = vec![];
     for _ in 0..50 {
         let mut victim = Client::connect(connection, NoTls).expect("a session");
@@ -211,7 +113,7 @@ fn cancels(connection: &str, client: &mut Client, mock: &Mock, parallel: usize) 
             let error = victim.batch_execute(sql).expect_err("a cancel");
             (Instant::now(), error.code().map(|c| c.code().to_owned()))
         });
-        while mock.in_flight.load(Ordering::Relaxed) < parallel {
+        while mock.in_flight() < parallel {
             std::thread::yield_now();
         }
         let began = Instant::now();
@@ -219,7 +121,7 @@ fn cancels(connection: &str, client: &mut Client, mock: &Mock, parallel: usize) 
         let (ended, code) = call.join().expect("no panic");
         assert_eq!(code.as_deref(), Some("57014"));
         took.push(ended.duration_since(began).as_secs_f64() * 1e3);
-        while mock.in_flight.load(Ordering::Relaxed) > 0 {
+        while mock.in_flight() > 0 {
             std::thread::yield_now();
         }
     }
@@ -228,7 +130,7 @@ fn cancels(connection: &str, client: &mut Client, mock: &Mock, parallel: usize) 
 }
 
 /// Every page by itself, as an application does it: through the service, and through the extension.
-fn page_by_page(client: &mut Client, mock: &Mock, latency: Duration, service: &str) {
+fn page_by_page(client: &mut Client, mock: &Provider, latency: Duration, service: &str) {
     mock.set_latency(latency);
     client.batch_execute("RESET chatbot_sync.batch_size; RESET chatbot_sync.max_parallel_requests").expect("settings");
     let pages: Vec<(i64, String)> = client
@@ -266,17 +168,22 @@ fn page_by_page(client: &mut Client, mock: &Mock, latency: Duration, service: &s
 }
 
 fn main() {
-    let connection = std::env::args().nth(1).expect("usage: bench-http CONNECTION [PORT SERVICE]");
+    let connection = std::env::args().nth(1).expect("usage: bench-http CONNECTION [PORT SERVICE] | provider");
+    if connection == "provider" {
+        return provider::obey();
+    }
     let port = std::env::args().nth(2).map_or(0, |port| port.parse().expect("a port"));
     let mut client = Client::connect(&connection, NoTls).expect("a connection");
-    let mock = Mock::start(port);
+    let mock = Provider::start(port);
     client
         .batch_execute(&format!(
             "SET client_min_messages = error; SET chatbot_sync.openai_compatible_url = '{}';
              SELECT chatbot_cleanup(1); SELECT chatbot_cleanup(2);
              SELECT chatbot_set_model('openai_compatible', 'mock', options => '{{\"encoding_format\": \"base64\"}}');
              CREATE TEMP TABLE book AS
-                 SELECT id % 10 + 1 AS id, string_agg(content, E'\\n\\n' ORDER BY id) AS content FROM page GROUP BY 1",
+                 SELECT id % 10 + 1 AS id, string_agg(content, E'\\n\\n' ORDER BY id) AS content FROM page GROUP BY 1;
+             CREATE TABLE shelf (id bigint PRIMARY KEY, chatbot_id bigint, content text);
+             SELECT chatbot_attach('shelf', 'document')",
             mock.url
         ))
         .expect("a database with the extension, without vectors");
@@ -292,6 +199,8 @@ fn main() {
         cancels(&connection, &mut client, &mock, parallel);
     }
     client
-        .batch_execute("SELECT chatbot_cleanup(2); SELECT chatbot_set_model('local', 'minilm-static-256')")
+        .batch_execute(
+            "DROP TABLE shelf; SELECT chatbot_cleanup(2); SELECT chatbot_set_model('local', 'minilm-static-256')",
+        )
         .expect("the model that was there before");
 }

@@ -1,0 +1,91 @@
+"""What the benchmarks in Python share: times, their ratios, and the mock provider of bench/http."""
+import json, pathlib, statistics, subprocess, tempfile, time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def timed(work, *args):
+    start = time.perf_counter()
+    work(*args)
+    return time.perf_counter() - start
+
+
+def heading():
+    print(f"{'':<58}{'median':>9} {'':<3}{'least':>9} .. most")
+
+
+def row(name, values, unit="x", target=""):
+    digits = 0 if unit == "/s" else 3
+    low, middle, high = (f"{v:.{digits}f}" for v in (min(values), statistics.median(values), max(values)))
+    print(f"{name:<58}{middle:>9} {unit:<3}{low:>9} .. {high:<9}{target}".rstrip(), flush=True)
+
+
+def ratios(these, those):
+    return [a / b for a, b in zip(these, those)]
+
+
+class Provider:
+    """A process with the mock provider and the bare client, which ends with this one."""
+
+    def __init__(self):
+        manifest = ROOT / "bench/http/Cargo.toml"
+        command = ["cargo", "run", "-q", "--release", "--manifest-path", manifest, "--", "provider"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.url = self.process.stdout.readline().strip()
+        assert self.url, "no provider"
+
+    def ask(self, **question):
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def latency(self, milliseconds):
+        self.ask(latency_ms=milliseconds)
+
+    def inputs(self):
+        """How many texts were sent since this was asked last."""
+        return self.ask(stats=True)["inputs"]
+
+    def push(self, texts, batch=100, parallel=4):
+        """Seconds that the bare client takes for lists of texts, one list after the other."""
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(texts, file)
+            file.flush()
+            return self.ask(push=file.name, batch=batch, parallel=parallel)["seconds"]
+
+
+def documents(db):
+    """A thousand pages, ids from 1, and the chunks of each."""
+    sql = """SELECT row_number() OVER (ORDER BY id), content, ARRAY(
+            SELECT c.content FROM chatbot_chunk(page.content) AS c ORDER BY c.chunk_index)
+        FROM page ORDER BY id LIMIT 1000"""
+    return db.execute(sql).fetchall()
+
+
+def use_provider(db, provider):
+    """Makes the mock the provider of the whole server, and its model the database's."""
+    db.execute("LOAD 'chatbot_sync'")
+    db.execute(f"ALTER SYSTEM SET chatbot_sync.openai_compatible_url = '{provider.url}'")
+    db.execute("SELECT pg_reload_conf()")
+    db.execute(f"SET chatbot_sync.openai_compatible_url = '{provider.url}'")
+    for chatbot, in db.execute("SELECT DISTINCT chatbot_id FROM chatbot_sync.source").fetchall():
+        db.execute("SELECT chatbot_cleanup(%s)", [chatbot])
+    options = '{"encoding_format": "base64"}'
+    db.execute("SELECT chatbot_set_model('openai_compatible', 'mock', 384, options => %s)", [options])
+
+
+def forget_provider(db):
+    db.execute("SELECT chatbot_set_model('local', 'minilm-static-256')")
+    db.execute("ALTER SYSTEM RESET chatbot_sync.openai_compatible_url")
+    db.execute("SELECT pg_reload_conf()")
+
+
+def missing_and_extra(db, chatbots, hosts):
+    """Chunks that the rows of tables should have and have not, and those that are too many."""
+    rows = " UNION ALL ".join(f"SELECT chatbot_id, id, content FROM {host}" for host in hosts)
+    should = f"""SELECT h.chatbot_id, h.id, c.chunk_index, c.content FROM ({rows}) AS h, chatbot_chunk(h.content) AS c
+        WHERE h.chatbot_id = ANY(%(chatbots)s)"""
+    stored = """SELECT chatbot_id, source_id, chunk_index, content FROM chatbot_sync.embedding
+        WHERE chatbot_id = ANY(%(chatbots)s)"""
+    sql = f"SELECT (SELECT count(*) FROM ({should} EXCEPT ALL {stored}) AS m), (SELECT count(*) FROM ({stored} EXCEPT ALL {should}) AS e)"
+    return db.execute(sql, {"chatbots": list(chatbots)}).fetchone()
