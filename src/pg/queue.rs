@@ -51,6 +51,8 @@ struct Task {
     failed: Option<Error>,
     /// What its row is to be told.
     outcome: Option<State>,
+    /// Nothing is left to be done but telling its row: its jobs end with that.
+    stored: bool,
 }
 
 thread_local! {
@@ -176,6 +178,7 @@ fn tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
             texts: Vec::new(),
             failed: None,
             outcome: None,
+            stored: false,
         });
     }
     let mut rows = HashMap::new();
@@ -358,7 +361,10 @@ impl Claim {
             match outcome {
                 Ok(synced) => {
                     task.outcome = Some(if synced.is_some() { State::synced() } else { State::pending() });
-                    done.extend(&task.jobs);
+                    task.stored = task.host.is_some();
+                    if !task.stored {
+                        done.extend(&task.jobs);
+                    }
                 }
                 Err(Error::Provider(fault)) if fault.kind == FaultKind::Outdated => outdated.extend(&task.jobs),
                 Err(error) => {
@@ -403,13 +409,18 @@ impl Claim {
                 by_host.entry(host).or_default().push((item, state));
             }
         }
+        let mut later = HashSet::new();
         for (host, told) in by_host {
-            let later = host::tell(host, &told)?;
-            if !later.is_empty() {
-                job::insert_later(host, TELL_AGAIN, &later)?;
-            }
+            later.extend(host::tell(host, &told)?);
         }
-        Ok(())
+        let (locked, told): (Vec<&Task>, Vec<&Task>) =
+            self.tasks.iter().filter(|task| task.stored).partition(|task| later.contains(&task.key));
+        let ours = |tasks: Vec<&Task>| {
+            let ids: Vec<(i64, i64)> = tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
+            job::still_leased(&ids, self.lease)
+        };
+        job::delete(&ours(told)?)?;
+        job::release(&ours(locked)?, 0, Some(TELL_AGAIN))
     }
 }
 

@@ -63,15 +63,6 @@ pub fn insert_changed(host: i32, priority: i32, changed: &[(SourceKey, Option<So
     write(sql, &args).map(drop)
 }
 
-/// Rows of a host table are to be looked at after a while.
-pub fn insert_later(host: i32, wait: Duration, keys: &[SourceKey]) -> Result<()> {
-    let sql = "INSERT INTO chatbot_sync.job (host, due_at, chatbot_id, source_type, source_id)
-        SELECT $1, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2), n.*
-        FROM unnest($3::bigint[], $4::text[], $5::bigint[]) AS n";
-    let [chatbots, types, sources] = key_columns(keys);
-    write(sql, &[host.into(), wait.as_secs_f64().into(), chatbots, types, sources]).map(drop)
-}
-
 /// Content that no host table has: the job's id.
 pub fn insert_content(key: &SourceKey, content: &str, metadata: &Jsonb, priority: i32) -> Result<i64> {
     let sql = "INSERT INTO chatbot_sync.job (chatbot_id, source_type, source_id, content, metadata, priority)

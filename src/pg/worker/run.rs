@@ -35,6 +35,8 @@ pub extern "C-unwind" fn chatbot_sync_worker(argument: pg_sys::Datum) {
             (c"default_transaction_read_only", c"off"),
             (c"search_path", c"pg_catalog, pg_temp"),
             (c"lock_timeout", c"0"),
+            // Statements of milliseconds.
+            (c"jit", c"off"),
             (c"idle_in_transaction_session_timeout", c"0"),
         ] {
             let (context, source) = (pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
