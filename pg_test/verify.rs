@@ -57,6 +57,10 @@ fn a_problem_is_not_found_or_not_repaired() {
         ]
     );
     assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 11);
+    // Nobody has its text any more: it says so until it is embedded anew.
+    assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(2)"), 0);
+    let left = "SELECT status || ' ' || error_code FROM chatbot_sync.source WHERE chatbot_id = 2";
+    assert_eq!(one::<String>(&mut app, left), "error 55000");
     app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_embed_source(2, 'link', 1, 'No table has it.')")
         .unwrap();
     assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);

@@ -265,12 +265,20 @@ fn no_slot_for_a_worker_is_said_again_and_again_or_keeps_the_queue_from_being_dr
 
 #[test]
 fn a_database_that_is_not_listed_has_workers() {
-    let (_server, mock, mut app) = working(&["chatbot_sync.databases=one, another", "chatbot_sync.naptime=1s"]);
-    insert(&mut app, 2);
-    // The launcher has looked by the time that it has looked twice.
-    app.batch_execute("SELECT pg_sleep(0)").unwrap();
-    app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(mock.texts().len(), 2);
+    let (server, mock, mut app) = working(&["chatbot_sync.databases=one, listed", "chatbot_sync.naptime=1s"]);
+    server.db.other().batch_execute("CREATE DATABASE listed TEMPLATE template0").unwrap();
+    let mut listed = server.db.in_database("listed");
+    listed.admin.batch_execute(super::harness::EXTENSION).unwrap();
+    use_mock(&mut listed, &mock);
+    let mut other = table(&mut listed);
+    // Whenever the launcher hears of the one it has heard of the other.
+    for _ in 0..2 {
+        insert(&mut app, 2);
+        insert(&mut other, 2);
+        until(&mut other, DONE);
+    }
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job WHERE leased_by IS NULL"), 4);
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
 }
 
 #[test]

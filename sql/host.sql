@@ -56,7 +56,7 @@ DECLARE
     done bigint := 0;
     failed bigint := 0;
 BEGIN
-    IF batch IS NULL OR batch < 1 THEN
+    IF batch IS NULL OR batch OPERATOR(pg_catalog.<) 1 THEN
         RAISE invalid_parameter_value USING
             MESSAGE = pg_catalog.format('batch is %s, expected 1 or more', COALESCE(batch::text, 'NULL')),
             HINT = 'As many sources are committed together.';

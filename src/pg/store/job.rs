@@ -190,7 +190,7 @@ pub fn next_due() -> Result<Option<Duration>> {
     Ok(seconds.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok()))
 }
 
-/// Sources that failed for good wait again: how many.
+/// Sources that failed for good wait again: how many. One whose text nobody has any more can only be embedded anew.
 pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Option<i64>) -> Result<i64> {
     let these = "status = 'error' AND ($1 IS NULL OR chatbot_id = $1) AND ($2 IS NULL OR source_type = $2)
         AND ($3 IS NULL OR source_id = $3)";
@@ -213,8 +213,10 @@ pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Opti
     );
     write(&sql, &args())?;
     let sql = format!(
-        "UPDATE chatbot_sync.source SET status = 'pending', attempts = 0, next_attempt_at = NULL, error = NULL, error_code = NULL
-        WHERE {these}"
+        "UPDATE chatbot_sync.source s SET status = 'pending', attempts = 0, next_attempt_at = NULL, error = NULL,
+            error_code = NULL
+        WHERE {these} AND EXISTS (SELECT FROM chatbot_sync.job j
+            WHERE (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id))"
     );
     write(&sql, &args())
 }
