@@ -292,3 +292,22 @@ fn a_big_backlog_has_one_worker_only() {
     assert!(one::<bool>(&mut app, RIGHT));
     assert_eq!(mock.texts().len(), 450);
 }
+
+#[test]
+fn what_cannot_be_stored_keeps_others_waiting() {
+    let (mut server, _mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
+    set(&mut server.db, "retry_delay", "10ms");
+    server
+        .db
+        .admin
+        .batch_execute("ALTER TABLE chatbot_sync.embedding ADD CONSTRAINT no_threes CHECK (content <> 'Text 3')")
+        .unwrap();
+    insert(&mut app, 5);
+    until(&mut app, DONE);
+    let sources = "SELECT concat_ws(' ', source_id, status, error_code, error) FROM chatbot_sync.source ORDER BY 1";
+    let sources = column::<String>(&mut app, sources);
+    assert_eq!(sources.iter().filter(|source| source.contains("synced")).count(), 4, "{sources:?}");
+    assert!(
+        sources[2].starts_with("3 error 58000 the vectors could not be stored: ") && sources[2].contains("no_threes")
+    );
+}

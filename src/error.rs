@@ -66,6 +66,9 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// Postgres refused what a worker was to store.
+    #[error("the vectors could not be stored: {0}")]
+    NotStored(String),
     /// A relation whose rows cannot be followed.
     #[error("{relation} is {got}, expected a table")]
     NoTable {

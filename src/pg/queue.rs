@@ -394,8 +394,7 @@ impl Claim {
         let ours: HashSet<(i64, i64)> = job::still_leased(&all, self.lease)?.into_iter().collect();
         self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
         for task in &mut self.tasks {
-            let fault = Fault::new(FaultKind::Server, "", "", message);
-            task.failed = Some(fault.into());
+            task.failed = Some(Error::NotStored(message.to_owned()));
             task.fail()?;
         }
         Ok(())
@@ -431,6 +430,7 @@ impl Task {
         let (nature, asked) = match error {
             Error::Provider(fault) if fault.kind == FaultKind::TimedOut => (Nature::Transient, None),
             Error::Provider(fault) => (fault.kind.nature(), fault.retry_after),
+            Error::NotStored(_) => (Nature::Transient, None),
             _ => (Nature::Permanent, None),
         };
         let tried = self.attempts + i32::from(nature != Nature::Throttled);

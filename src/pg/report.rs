@@ -62,6 +62,11 @@ fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
             None,
             Some("Install the version that made this database's vectors, then ALTER EXTENSION chatbot_sync UPDATE;"),
         ),
+        Error::NotStored(_) => (
+            PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
+            None,
+            Some("The server's log has the whole error. When its reason is gone: SELECT chatbot_retry();"),
+        ),
         Error::NoTable { .. } => (
             PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
             None,
