@@ -1,14 +1,19 @@
 //! One request over HTTP. The only user of ureq, behind a trait, so that all that depends on it is tested without it.
 
+mod names;
+
 use std::io::Read;
 use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::StatusCode;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::provider::{Answer, Endpoint, InputType, Model, Provider, Request, refused};
+
+use names::Names;
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +68,7 @@ impl Http {
         // What the proxy's address says may be a password.
         let proxy =
             proxy.map_err(|_| Error::invalid("chatbot_sync.proxy", "no proxy's address", "http://host:port"))?;
-        let agent = Agent::config_builder()
+        let settings = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -74,8 +79,9 @@ impl Http {
             .user_agent(concat!("chatbot_sync/", env!("CARGO_PKG_VERSION")))
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .proxy(proxy)
-            .build()
-            .new_agent();
+            .build();
+        let names = <Names>::default();
+        let agent = Agent::with_parts(settings, DefaultConnector::default(), names);
         Ok(Self { agent, config: config.clone() })
     }
 
