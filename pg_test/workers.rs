@@ -311,3 +311,18 @@ fn what_cannot_be_stored_keeps_others_waiting() {
         sources[2].starts_with("3 error 58000 the vectors could not be stored: ") && sources[2].contains("no_threes")
     );
 }
+
+#[test]
+fn what_an_ended_worker_leaves_waits_for_the_next_nap() {
+    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
+    mock.state().held = true;
+    insert(&mut app, 3);
+    mock.wait(|state| state.in_flight > 0);
+    let admin = &mut server.db.admin;
+    assert!(one::<bool>(admin, &format!("SELECT bool_and(pg_terminate_backend(pid)) FROM ({WORKERS}) AS w")));
+    until(admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
+    mock.release();
+    // No commit and no nap: the launcher has seen that it went without a word.
+    until(&mut app, DONE);
+    assert!(one::<bool>(&mut app, RIGHT));
+}

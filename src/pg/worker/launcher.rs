@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 use super::{SHARED, handle_signals, milliseconds};
 use crate::pg::guc;
 
-/// Where no worker could be started it is tried again after it.
+/// Where no worker could be started, or one was ended, it is tried again after it.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// A database that may be looked at.
@@ -21,6 +21,12 @@ struct Database {
     /// A further worker has to.
     more: bool,
     workers: Vec<DynamicBackgroundWorker>,
+    /// Workers that are gone, of which it is not known yet whether they said so.
+    gone: usize,
+    /// Workers that have said that they go, and are not gone yet.
+    leaving: usize,
+    /// When to look whether they have left something.
+    again: Option<Instant>,
 }
 
 #[doc(hidden)]
@@ -45,10 +51,12 @@ pub extern "C-unwind" fn chatbot_sync_launcher(_arg: pg_sys::Datum) {
             list(&mut databases, true);
             next_look = now + guc::naptime();
         }
-        let due = notice(&mut databases);
         for database in databases.values_mut() {
+            let before = database.workers.len();
             database.workers.retain(|worker| !matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped)));
+            database.gone += before - database.workers.len();
         }
+        let due = notice(&mut databases);
         let try_again = match start(&mut databases) {
             true => {
                 complained = false;
@@ -93,11 +101,12 @@ fn wait(until: Instant) {
 fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
     let (now, instant) = (milliseconds(), Instant::now());
     let mut next = None;
-    let mut said = Vec::new();
+    let (mut said, mut left) = (Vec::new(), Vec::new());
     {
         let mut shared = SHARED.exclusive();
         for slot in shared.slots.iter_mut().take_while(|slot| slot.database != 0) {
             let due = slot.due != 0 && slot.due <= now;
+            left.push((slot.database, std::mem::take(&mut slot.left)));
             if slot.now || due {
                 said.push((slot.database, slot.more));
                 (slot.now, slot.more) = (false, false);
@@ -118,6 +127,23 @@ fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
         if let Some(database) = databases.get_mut(&database) {
             database.wanted = true;
             database.more |= more;
+        }
+    }
+    for (database, left) in left {
+        if let Some(database) = databases.get_mut(&database) {
+            let (gone, said) = (std::mem::take(&mut database.gone), database.leaving + left);
+            // It says so before it is gone, so that none is missed.
+            if gone > said {
+                database.again = Some(instant + TRY_AGAIN);
+            }
+            database.leaving = said.saturating_sub(gone).min(database.workers.len());
+        }
+    }
+    for database in databases.values_mut() {
+        match database.again {
+            Some(at) if at <= instant => (database.wanted, database.again) = (true, None),
+            Some(at) => next = Some(next.map_or(at, |other: Instant| other.min(at))),
+            None => {}
         }
     }
     next
@@ -152,8 +178,15 @@ fn list(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
     }
     databases.retain(|oid, database| found.contains_key(oid) || !database.workers.is_empty());
     for (oid, role) in found {
-        let database =
-            databases.entry(oid).or_insert(Database { role, wanted: false, more: false, workers: Vec::new() });
+        let database = databases.entry(oid).or_insert(Database {
+            role,
+            wanted: false,
+            more: false,
+            workers: Vec::new(),
+            gone: 0,
+            leaving: 0,
+            again: None,
+        });
         database.role = role;
         database.wanted |= wanted;
     }

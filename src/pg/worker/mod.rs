@@ -29,6 +29,8 @@ struct Slot {
     more: bool,
     /// At this time, in milliseconds since 1970; 0 where there is nothing.
     due: i64,
+    /// Workers that have said so since the launcher looked: one that ends without a word was ended.
+    left: usize,
 }
 
 /// What all processes know.
@@ -46,7 +48,11 @@ unsafe impl PGRXSharedMemory for Shared {}
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { latch: 0, everybody: false, slots: [Slot { database: 0, now: false, more: false, due: 0 }; SLOTS] }
+        Self {
+            latch: 0,
+            everybody: false,
+            slots: [Slot { database: 0, now: false, more: false, due: 0, left: 0 }; SLOTS],
+        }
     }
 }
 
@@ -117,12 +123,13 @@ fn tell_now(more: bool) {
     shared.wake();
 }
 
-/// Tells the launcher when this database will have something to do.
+/// The last word of a worker: tells the launcher when this database will have something to do.
 fn tell_due(wait: Option<Duration>) {
     let due = wait.map_or(0, |wait| milliseconds().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
     let mut shared = SHARED.exclusive();
     if let Some(slot) = shared.slot(database()) {
         slot.due = due;
+        slot.left += 1;
     }
     shared.wake();
 }

@@ -63,7 +63,7 @@ fn drain(owner: pg_sys::Oid) {
         let mut claim = match transaction(Some(owner), || queue::claim(usize::MAX)) {
             Ok(Some(claim)) => claim,
             Ok(None) => break,
-            // Said in the log; the next nap is the next try.
+            // Said in the log; somebody comes again soon.
             Err(_) => return,
         };
         if claim.is_full() {
