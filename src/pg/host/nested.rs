@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 
 use super::pending;
 use super::table::Table;
-use super::trigger::Told;
+use super::told::Told;
 use crate::error::Result;
 use crate::pg::owner::Restriction;
 use crate::pg::store::source::{self, SourceKey};

@@ -6,14 +6,14 @@ use pgrx::pg_sys;
 
 use super::Opened;
 use super::table::{State, Table};
-use super::trigger::Told;
+use super::told::Told;
 use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::pg::owner::{ActingAs, Restriction};
-use crate::pg::store::hosted;
+use crate::pg::store::host_row::{self, HostRow};
 use crate::pg::store::source::SourceKey;
-use crate::pg::store::{host as store, host::HostRow};
+use crate::pg::store::{host as store, hosted};
 use crate::pg::sync::{self, Failing, Item};
 use crate::pg::{args, report};
 
@@ -39,7 +39,7 @@ pub fn adopt(table: &Table) -> Result<i64> {
     let rows = {
         let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
         let enabled = columns.enabled.as_ref().map(|c| c.0.as_str());
-        store::rows(&table.relation.name, &columns.id.0, &columns.chatbot.0, enabled)?
+        host_row::rows(&table.relation.name, &columns.id.0, &columns.chatbot.0, enabled)?
     };
     for row in &rows {
         args::source(Some(row.1), Some(table.source_type), Some(row.0))?;
@@ -105,7 +105,7 @@ fn sync_rows(table: &Table, ids: Vec<i64>, done: &mut Batch) -> Result<()> {
 pub fn read(table: &Table, ids: Vec<i64>, lock: bool) -> Result<Vec<Result<(Item, State)>>> {
     let rows = {
         let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
-        store::rows_by_id(&table.relation.name, &table.host.columns, ids, lock)?
+        host_row::rows_by_id(&table.relation.name, &table.host.columns, ids, lock)?
     };
     let item = |row| {
         let HostRow { source_id, chatbot_id, content, metadata, enabled, state } = row;

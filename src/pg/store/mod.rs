@@ -14,6 +14,8 @@ use crate::error::Result;
 pub mod chunk;
 #[allow(unsafe_code)]
 pub mod host;
+#[allow(unsafe_code)]
+pub mod host_row;
 pub mod hosted;
 pub mod job;
 pub mod model;
