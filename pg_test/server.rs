@@ -25,7 +25,8 @@ impl Server {
         Self::with(&[], &[&["shared_preload_libraries=chatbot_sync"], settings].concat())
     }
 
-    fn with(environment: &[(&str, &str)], settings: &[&str]) -> Self {
+    /// Has these variables in its environment, and these settings.
+    pub fn with(environment: &[(&str, &str)], settings: &[&str]) -> Self {
         // The shared server goes first: with it the extension is installed.
         let bin: String =
             one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
@@ -101,6 +102,19 @@ impl Server {
     /// What it logged, each line with its process and SQLSTATE before it.
     pub fn log(&self) -> String {
         succeeded(run(&["cat", &format!("{}/log", self.folder)]))
+    }
+
+    /// Runs one of Postgres's programs as a client of this server: what it printed on both streams, and whether it succeeded.
+    pub fn client_program(&self, program: &str, role: &str, arguments: &[&str]) -> (String, bool) {
+        let program = format!("{}{program}", self.pg_ctl.trim_end_matches("pg_ctl"));
+        let output = run(&[&[&program, "-h", &self.folder, "-U", role], arguments].concat());
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8(said).unwrap(), output.status.success())
+    }
+
+    /// Where its own files may be put.
+    pub fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.folder)
     }
 
     fn stopped(&self, mode: &str) -> Output {

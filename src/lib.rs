@@ -28,6 +28,9 @@ pub mod retry;
 pub mod session_id;
 pub mod transport;
 
+#[cfg(test)]
+mod fuzz;
+
 #[cfg(feature = "pg")]
 pub mod pg;
 
