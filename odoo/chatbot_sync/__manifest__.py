@@ -26,7 +26,10 @@ fall out of step.
         'views/res_config_settings_views.xml',
         'views/chatbot_menus.xml',
     ],
-    'assets': {'web.assets_backend': ['chatbot_sync/static/src/*.js']},
+    'assets': {
+        'web.assets_backend': ['chatbot_sync/static/src/*.js'],
+        'web.assets_tests': ['chatbot_sync/static/tests/tours/*.js'],
+    },
     'pre_init_hook': 'pre_init_hook',
     'post_init_hook': 'post_init_hook',
     'uninstall_hook': 'uninstall_hook',

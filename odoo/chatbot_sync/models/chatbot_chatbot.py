@@ -20,7 +20,7 @@ class ChatbotChatbot(models.Model):
         'res.company', index=True, default=lambda self: self.env.company, help="Everybody sees it where there is none.",
     )
     lang = fields.Selection(
-        selection='_selection_lang', string="Language", default=lambda self: self.env.lang,
+        selection='_selection_lang', string="Language", default=lambda self: self.env.user.lang or 'en_US',
         help="What its documents and links are written in: words are searched as this language inflects them.",
     )
     document_ids = fields.One2many('chatbot.document', 'chatbot_id')
@@ -90,7 +90,7 @@ class ChatbotChatbot(models.Model):
 
     def action_open_errors(self):
         """Opens what failed: documents, or links where all documents are well."""
-        failed = self.document_ids.filtered(lambda document: document.status == 'error')
+        failed = self.env['chatbot.document'].search_count([('chatbot_id', '=', self.id), ('status', '=', 'error')], limit=1)
         action = 'chatbot_document_action' if failed else 'chatbot_link_action'
         return self._open(f'chatbot_sync.{action}', search_default_error=1)
 

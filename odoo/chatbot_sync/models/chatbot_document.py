@@ -22,9 +22,13 @@ class ChatbotDocument(models.Model):
     file_size = fields.Integer(string="File Size (bytes)", readonly=True, copy=False)
     uploaded_at = fields.Datetime(readonly=True, copy=False)
 
+    @api.onchange('file_name')
+    def _onchange_file_name(self):
+        self.name = self.name or self.file_name
+
     @api.model_create_multi
     def create(self, vals_list):
-        return super().create([self._with_text(vals) for vals in vals_list])
+        return super().create([{'name': vals.get('file_name'), **self._with_text(vals)} for vals in vals_list])
 
     def write(self, vals):
         return super().write(self._with_text(vals))
@@ -50,7 +54,7 @@ class ChatbotDocument(models.Model):
             )}
         else:
             read |= self._read(data, file_name)
-        return {'name': file_name, **vals, **read}
+        return {**vals, **read}
 
     @api.model
     def _read(self, data, file_name):

@@ -112,8 +112,8 @@ class ChatbotLink(models.Model):
 
     def _take(self, values):
         # A text that is the same is not written, so that nobody looks at it again.
-        if values.get('content') == self.content:
-            del values['content']
+        if 'content' in values and values['content'] == self.content:
+            values = {name: value for name, value in values.items() if name != 'content'}
         self.write(values)
 
     @api.model

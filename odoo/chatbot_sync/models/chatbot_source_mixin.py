@@ -21,7 +21,7 @@ class ChatbotSourceMixin(models.AbstractModel):
     company_id = fields.Many2one(related='chatbot_id.company_id', store=True, index=True, precompute=True)
     lang = fields.Selection(related='chatbot_id.lang', store=True, precompute=True)
     active = fields.Boolean(default=True)
-    content = fields.Text(help="The text that is searched.")
+    content = fields.Text(prefetch=False, help="The text that is searched.")
     searchable = fields.Boolean(
         compute='_compute_searchable', store=True, precompute=True,
         help="Whether searches find it: it is not archived, and has a text.",
@@ -40,7 +40,7 @@ class ChatbotSourceMixin(models.AbstractModel):
         [('pending', "Pending"), ('synced', "Synced"), ('error', "Error")],
         compute='_compute_status', search='_search_status',
     )
-    status_reason = fields.Text(compute='_compute_status')
+    status_reason = fields.Text(string="Reason", compute='_compute_status')
     chunk_count = fields.Integer(
         string="Passages", compute='_compute_chunk_count', help="Pieces of its text that have a vector.",
     )
@@ -79,7 +79,7 @@ class ChatbotSourceMixin(models.AbstractModel):
                 self.chatbot_id.ids, self._source_type, self.ids,
             ))}
         for record in self:
-            row = known.get(record.id, {})
+            row = known.get(record._origin.id, {})
             record.chunk_count = row.get('chunk_count') or 0
             record.truncated = row.get('truncated')
 
@@ -99,7 +99,7 @@ class ChatbotSourceMixin(models.AbstractModel):
     def _see_what_is_told(self):
         """Sends what is written to the database, and forgets what we thought that triggers would say of it."""
         self.flush_recordset()
-        self.invalidate_recordset([*TOLD, 'chunk_count', 'truncated'], flush=False)
+        self.invalidate_recordset([*TOLD, 'status', 'status_reason', 'chunk_count', 'truncated'], flush=False)
 
     def _read_again(self):
         """Reads the text again from where it comes from, of records where that failed."""

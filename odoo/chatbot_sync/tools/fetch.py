@@ -1,5 +1,6 @@
 """Web pages that strangers name: fetched within bounds, from public addresses only."""
 
+import contextlib
 import email.message
 import ipaddress
 import re
@@ -110,7 +111,7 @@ class Guard:
         self.allow_private = allow_private
         self.over = False
         self._deadline = time.monotonic() + timeout
-        self._connections = []
+        self._sockets = []
         # Each wait of a socket has a limit of its own, which a server that drips never reaches. This one it does.
         self._timer = threading.Timer(timeout, self._end)
         self._timer.daemon = True
@@ -121,20 +122,19 @@ class Guard:
 
     def __exit__(self, *_exception):
         self._timer.cancel()
+        self._timer.join()
+        for sock in self._sockets:
+            sock.close()
 
     def _end(self):
         self.over = True
-        for connection in self._connections:
-            if sock := connection.sock:
-                try:
-                    sock.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+        for sock in self._sockets:
+            with contextlib.suppress(OSError):  # it is over already
+                sock.shutdown(socket.SHUT_RDWR)
 
     def connect(self, connection):
         """Connects to the very address that was looked at, so that a second answer of DNS cannot differ."""
         host = connection.host.strip('[]')
-        self._connections.append(connection)
         error = None
         for family, kind, protocol, _name, address in socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM):
             if not self.allow_private and not is_public(address[0]):
@@ -143,6 +143,8 @@ class Guard:
             sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
             try:
                 sock.connect(address)
+                # A second handle of it: the first one goes from hand to hand, into TLS and into the response.
+                self._sockets.append(sock.dup())
                 return sock
             except OSError as failure:
                 sock.close()

@@ -111,7 +111,13 @@ class ChatbotAskPassage(models.TransientModel):
 
     ask_id = fields.Many2one('chatbot.ask', required=True, ondelete='cascade', index=True)
     source = fields.Reference([('chatbot.document', "Document"), ('chatbot.link', "Link")])
+    source_url = fields.Char(compute='_compute_source_url')
     url = fields.Char(string="Address")
     content = fields.Html(sanitize=False)
     similarity = fields.Float(digits=(4, 2))
     score = fields.Float(digits=(4, 2))
+
+    @api.depends('source')
+    def _compute_source_url(self):
+        for passage in self:
+            passage.source_url = passage.source and f'/odoo/{passage.source._name}/{passage.source.id}'
