@@ -1,6 +1,7 @@
 # make demo     the main job on an embedded Postgres and a real manual: a tour in about a minute, after the first build
 # make test     every test, on Postgres 16 and 15
 # make check-all  the same on every major from 14 to 18 that can be had: 15, 16, 17 and 18 on Debian
+# make test-odoo  the Odoo addon, in a real Odoo 19
 # make fuzz     the property tests with many more cases: make fuzz PROPTEST_CASES=100000
 # make bench    the figures of bench/README.md
 # make install  into the Postgres of PG_CONFIG (its owner's rights are needed): make install PG_CONFIG=/usr/bin/pg_config
@@ -8,8 +9,8 @@
 
 SHELL := bash
 
-.PHONY: demo test check-all fuzz bench install clean-all
-demo test check-all fuzz bench install:
+.PHONY: demo test check-all test-odoo fuzz bench install clean-all
+demo test check-all test-odoo fuzz bench install:
 	@tools/$@.sh
 
 clean-all:
