@@ -16,6 +16,7 @@ pub mod chunk;
 pub mod host;
 pub mod hosted;
 pub mod job;
+pub mod log;
 pub mod model;
 pub mod reembed;
 #[allow(unsafe_code)]

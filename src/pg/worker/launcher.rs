@@ -49,7 +49,9 @@ pub extern "C-unwind" fn chatbot_sync_launcher(_arg: pg_sys::Datum) {
         for database in databases.values_mut() {
             database.workers.retain(|worker| !matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped)));
         }
-        let try_again = match start(&mut databases) {
+        let started = start(&mut databases);
+        SHARED.exclusive().no_process = !started;
+        let try_again = match started {
             true => {
                 complained = false;
                 None
