@@ -51,14 +51,18 @@ COMMENT ON COLUMN chatbot_sync.embedding.words IS 'The words of the text, for se
 COMMENT ON COLUMN chatbot_sync.embedding.lang IS 'Its language, where the source''s content is translated.';
 COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata, and lang where the content is translated.';
 
-COMMENT ON TABLE chatbot_sync.sync_log IS 'What each sync that asked a provider took. Trim it as you like: nothing depends on it.';
+COMMENT ON TABLE chatbot_sync.sync_log IS 'What each sync that cut a text took, and those that failed: kept for chatbot_sync.log_retention. Nothing depends on it.';
+COMMENT ON COLUMN chatbot_sync.sync_log.error_code IS 'SQLSTATE of what went wrong; NULL where all went well.';
 COMMENT ON COLUMN chatbot_sync.sync_log.chunks IS 'Chunks that the source has.';
 COMMENT ON COLUMN chatbot_sync.sync_log.embedded IS 'Of those, how many were embedded; the others kept their vectors.';
 COMMENT ON COLUMN chatbot_sync.sync_log.requests IS 'Requests to the provider, repeated ones counted again.';
 COMMENT ON COLUMN chatbot_sync.sync_log.inputs IS 'Texts in them.';
 COMMENT ON COLUMN chatbot_sync.sync_log.tokens IS 'As the provider counts; 0 where it does not say.';
-COMMENT ON COLUMN chatbot_sync.sync_log.embedding_ms IS 'Milliseconds for embedding.';
+COMMENT ON COLUMN chatbot_sync.sync_log.chunking_ms IS 'Milliseconds for cutting the text and comparing it with what is stored.';
+COMMENT ON COLUMN chatbot_sync.sync_log.embedding_ms IS 'Milliseconds until its last vector was there. Sources of one statement wait together.';
+COMMENT ON COLUMN chatbot_sync.sync_log.storing_ms IS 'Milliseconds for storing it, and what was stored with it.';
 COMMENT ON COLUMN chatbot_sync.sync_log.total_ms IS 'Milliseconds in all.';
+COMMENT ON TABLE chatbot_sync.sync_total IS 'What the rows came to that chatbot_sync.sync_log has no more.';
 
 COMMENT ON TABLE chatbot_sync.session IS 'Conversations with a chatbot.';
 COMMENT ON COLUMN chatbot_sync.session.id IS 'UUID version 8: 64 bits are the chatbot''s id, 58 are random.';
@@ -85,7 +89,7 @@ COMMENT ON FUNCTION chatbot_attach_chatbots IS 'From now on deleting a row of a 
 COMMENT ON FUNCTION chatbot_detach IS 'The rows of a table are no sources any more.';
 COMMENT ON PROCEDURE chatbot_sync_all IS 'Embeds every row of attached tables that is pending or in error, and commits batch by batch.';
 COMMENT ON VIEW chatbot_sync.host_table IS 'The tables that are attached, as their triggers say.';
-COMMENT ON VIEW chatbot_sync.progress IS 'How many sources of each chatbot are synced, pending or failed.';
+COMMENT ON VIEW chatbot_sync.progress IS 'How many sources of each chatbot are synced, pending, in work or failed, how fast it goes, and when it will be done.';
 COMMENT ON SEQUENCE chatbot_sync.host_id IS 'Numbers of host tables.';
 COMMENT ON FUNCTION chatbot_sync.host_changed IS 'Trigger of host tables, made by chatbot_attach().';
 COMMENT ON FUNCTION chatbot_sync.host_status IS 'Trigger of host tables whose rows are told their status.';
@@ -130,6 +134,10 @@ COMMENT ON FUNCTION chatbot_doctor IS 'What is not as it should be with the set-
 COMMENT ON FUNCTION chatbot_verify IS 'What is stored and cannot be right, compared with every row of every host table.';
 COMMENT ON FUNCTION chatbot_repair IS 'Takes away what chatbot_verify() finds, or has it embedded again: how many problems there were.';
 COMMENT ON FUNCTION chatbot_metrics IS 'Figures for monitoring, with Prometheus'' names and units.';
+COMMENT ON FUNCTION chatbot_sync.lacks_worker_process IS 'Whether a worker could not be started, since all of max_worker_processes are in use.';
+COMMENT ON FUNCTION chatbot_sync.rolled_back IS 'What syncs took whose transaction rolled back, since the server started; nothing where the library is not preloaded.';
 COMMENT ON FUNCTION chatbot_sync.is_preloaded IS 'Whether there can be workers.';
 COMMENT ON VIEW chatbot_sync.source_status IS 'Each source with its status, why it is so, and how old its vectors are.';
-COMMENT ON VIEW chatbot_sync.stats IS 'What the syncs in sync_log took, by chatbot and model.';
+COMMENT ON VIEW chatbot_sync.stats IS 'What the syncs in sync_log took, by chatbot and model, and what waits.';
+COMMENT ON FUNCTION chatbot_sync.purge_log IS 'Takes away rows of sync_log that are older than chatbot_sync.log_retention, some at a time: whether there are more.';
+COMMENT ON FUNCTION chatbot_sync.purge_log_batch IS 'As chatbot_sync.purge_log().';

@@ -24,6 +24,7 @@ static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(3);
 static RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(64 << 20);
 static MAX_RESULTS_PER_SOURCE: GucSetting<i32> = GucSetting::<i32>::new(0);
+static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
 static TEXT_SEARCH_CONFIG: Text = Text::new(Some(c"simple"));
 static NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(60);
 static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
@@ -166,6 +167,16 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::UNIT_BYTE,
     );
+    GucRegistry::define_int_guc(
+        c"chatbot_sync.log_retention",
+        c"How long rows of chatbot_sync.sync_log are kept.",
+        c"-1: for ever. 0: none are made.",
+        &LOG_RETENTION,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_MIN,
+    );
     int(
         c"chatbot_sync.max_results_per_source",
         c"Most answers of a search that are chunks of one source.",
@@ -277,6 +288,11 @@ pub fn max_attempts() -> u32 {
 /// Most answers of one source; none: no limit.
 pub fn max_results_per_source() -> Option<usize> {
     usize::try_from(MAX_RESULTS_PER_SOURCE.get()).ok().filter(|&most| most > 0)
+}
+
+/// How long rows of the log are kept; none: for ever.
+pub fn log_retention() -> Option<Duration> {
+    u64::try_from(LOG_RETENTION.get()).ok().map(|minutes| Duration::from_secs(60 * minutes))
 }
 
 /// The text search configuration of sources that do not say their language.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::pg_sys;
 
-use super::{guc, throttle};
+use super::{event, guc, throttle};
 use crate::batch::{Batch, Embedded, Expected, Patience, Usage, Work};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
@@ -133,7 +133,8 @@ impl Remote {
     pub fn wait(&mut self) -> Result<Vec<Answered>> {
         let mut answered = Vec::new();
         loop {
-            while let Ok((work, outcome)) = self.pool.outcomes.try_recv() {
+            while let Ok((work, outcome, time)) = self.pool.outcomes.try_recv() {
+                self.log(&work, &outcome, time);
                 answered.push(self.take(work, outcome)?);
             }
             self.send()?;
@@ -176,6 +177,19 @@ impl Remote {
             }
         }
         Ok(Answered { range, texts, usage })
+    }
+
+    fn log(&self, work: &Work, outcome: &std::result::Result<Answer, Fault>, time: Duration) {
+        event::usual("answered", || {
+            let Question { provider, model, .. } = &*self.pool.question;
+            let (name, model, inputs) = (provider.name(), event::value(&model.name), work.range.len());
+            let how = match outcome {
+                Ok(_) => "ok".to_owned(),
+                Err(Fault { kind, status: Some(status), .. }) => format!("{kind:?} http_status={status}"),
+                Err(fault) => format!("{:?}", fault.kind),
+            };
+            format!("provider={name} model={model} inputs={inputs} ms={} outcome={how}", time.as_millis())
+        });
     }
 
     /// What is wrong with an answer is found by those who do not know whose it was.
@@ -233,7 +247,8 @@ impl Drop for Client {
     }
 }
 
-type Outcome = (Work, std::result::Result<Answer, Fault>);
+/// What became of a request, and how long it took.
+type Outcome = (Work, std::result::Result<Answer, Fault>, Duration);
 type Queue = Mutex<Receiver<(Work, Vec<String>)>>;
 
 /// The threads of one call. They end when it is dropped, or as soon as their request does.
@@ -311,12 +326,13 @@ fn serve(q: &Question, queue: &Queue, answers: &Sender<Outcome>, waker: &PipeWri
         let Ok((work, texts)) = taken else { return };
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let left = q.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let began = Instant::now();
         let asked =
             catch_unwind(AssertUnwindSafe(|| ask(&*q.http, q.provider, &q.endpoint, &q.model, q.input, &texts, left)));
         let outcome = asked.unwrap_or_else(|_| {
             Err(Fault::new(FaultKind::Unreachable, q.provider.name(), &q.model.name, "the HTTP client failed"))
         });
-        if answers.send((work, outcome)).is_err() {
+        if answers.send((work, outcome, began.elapsed())).is_err() {
             return;
         }
         let mut waker = waker;

@@ -4,6 +4,7 @@ mod api;
 mod args;
 #[allow(unsafe_code)]
 mod catalog_types;
+mod event;
 mod guc;
 #[allow(unsafe_code)]
 mod host;
@@ -35,6 +36,8 @@ mod worker;
 ::pgrx::extension_sql_file!("../../sql/host.sql", name = "host");
 ::pgrx::extension_sql_file!("../../sql/queue.sql", name = "queue");
 ::pgrx::extension_sql_file!("../../sql/model.sql", name = "model");
+::pgrx::extension_sql_file!("../../sql/views.sql", name = "views");
+::pgrx::extension_sql_file!("../../sql/metrics.sql", name = "metrics");
 ::pgrx::extension_sql_file!("../../sql/dba.sql", name = "dba");
 ::pgrx::extension_sql_file!("../../sql/grants.sql", name = "grants");
 ::pgrx::extension_sql_file!("../../sql/final.sql", name = "final", finalize);

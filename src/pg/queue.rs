@@ -9,10 +9,11 @@ use super::host::{self, State};
 use super::jsonb::Jsonb;
 use super::model::Embedder;
 use super::store::job::{self, Job};
+use super::store::log::{self, Entry};
 use super::store::model::ActiveModel;
 use super::store::source::{self, Failed, SourceKey};
 use super::sync::{self, Failing, Item, Prefetched};
-use super::{guc, model, worker};
+use super::{event, guc, model, worker};
 use crate::batch::Usage;
 use crate::content::{Content, Format};
 use crate::error::{Error, Fault, FaultKind, Nature, Result};
@@ -373,9 +374,7 @@ impl Claim {
                 }
             }
         }
-        for task in self.tasks.iter_mut().filter(|task| by_key.contains_key(&task.key)) {
-            task.fail()?;
-        }
+        fail(self.tasks.iter_mut().filter(|task| by_key.contains_key(&task.key)), self.model.id)?;
         job::delete(&done)?;
         job::release(&outdated, 0, Some(Duration::ZERO))
     }
@@ -395,9 +394,8 @@ impl Claim {
         self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
         for task in &mut self.tasks {
             task.failed = Some(Error::NotStored(message.to_owned()));
-            task.fail()?;
         }
-        Ok(())
+        fail(self.tasks.iter_mut(), self.model.id)
     }
 
     /// Tells the rows of host tables what became of them; those that somebody else has locked are told later.
@@ -423,10 +421,25 @@ impl Claim {
     }
 }
 
+/// They failed, and it is logged.
+fn fail<'a>(tasks: impl Iterator<Item = &'a mut Task>, model_id: i32) -> Result<()> {
+    let mut failures = event::Failures::default();
+    let mut entries = Vec::new();
+    for task in tasks {
+        if let Some(code) = task.fail(&mut failures)? {
+            entries.push(Entry::failed(task.key, model_id, code));
+        }
+    }
+    log::insert(&entries)?;
+    failures.say();
+    Ok(())
+}
+
 impl Task {
-    /// A fault: again later, or never by itself.
-    fn fail(&mut self) -> Result<()> {
-        let (Some(error), Some(item)) = (&self.failed, &self.item) else { return Ok(()) };
+    /// A fault: again later, or never by itself. Its SQLSTATE.
+    fn fail(&mut self, failures: &mut event::Failures) -> Result<Option<String>> {
+        let (Some(error), Some(item)) = (&self.failed, &self.item) else { return Ok(None) };
+        failures.add(&self.key, error);
         let (nature, asked) = match error {
             Error::Provider(fault) if fault.kind == FaultKind::TimedOut => (Nature::Transient, None),
             Error::Provider(fault) => (fault.kind.nature(), fault.retry_after),
@@ -449,7 +462,7 @@ impl Task {
             Some(_) => State::pending(),
             None => State::failed(failed.message),
         });
-        Ok(())
+        Ok(Some(failed.code))
     }
 }
 

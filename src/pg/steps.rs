@@ -5,6 +5,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::catalog_types::Regclass;
+use super::store::log;
 use super::{args, host, queue, reembed, sync, worker};
 
 /// A step of chatbot_process_queue(): takes sources that are due.
@@ -34,6 +35,13 @@ fn chatbot_sync_queue_store() -> Result<(), ErrorReport> {
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_queue_tell() -> Result<(), ErrorReport> {
     Ok(queue::step_tell()?)
+}
+
+/// Takes away old rows of the log: how many.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.purge_log_batch(most int) RETURNS int
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_purge_log_batch(most: Option<i32>) -> Result<i32, ErrorReport> {
+    Ok(log::purge(args::given("most", most)?)?)
 }
 
 /// What follows a change of a table; called by an event trigger.
@@ -113,6 +121,35 @@ fn chatbot_sync_in_transaction_block() -> bool {
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_is_preloaded() -> bool {
     worker::preloaded()
+}
+
+/// Whether a worker could not be started.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.lacks_worker_process() RETURNS boolean
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_lacks_worker_process() -> bool {
+    worker::lacks_process()
+}
+
+/// What syncs took whose transaction rolled back.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.rolled_back()
+RETURNS TABLE (model_id int, error_code text, syncs bigint, requests bigint, inputs bigint, tokens bigint)
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_rolled_back() -> TableIterator<
+    'static,
+    (
+        name!(model_id, i32),
+        name!(error_code, String),
+        name!(syncs, i64),
+        name!(requests, i64),
+        name!(inputs, i64),
+        name!(tokens, i64),
+    ),
+> {
+    let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    TableIterator::new(worker::rolled_back::sums().into_iter().map(move |sum| {
+        let usage = sum.usage;
+        (sum.model_id, sum.sqlstate(), int(sum.syncs), int(usage.requests), int(usage.inputs), int(usage.tokens))
+    }))
 }
 
 /// A step of chatbot_reembed().

@@ -18,6 +18,7 @@ pub mod host;
 pub mod host_row;
 pub mod hosted;
 pub mod job;
+pub mod log;
 pub mod model;
 pub mod reembed;
 #[allow(unsafe_code)]

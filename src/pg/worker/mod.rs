@@ -2,6 +2,7 @@
 //! for each database that has something to do, which leaves when it is done.
 
 mod launcher;
+pub mod rolled_back;
 mod run;
 
 use std::cell::Cell;
@@ -40,6 +41,8 @@ struct Shared {
     latch: usize,
     /// There were not enough slots.
     everybody: bool,
+    /// The launcher could not start a worker that somebody waits for.
+    no_process: bool,
     slots: [Slot; SLOTS],
 }
 
@@ -51,6 +54,7 @@ impl Default for Shared {
         Self {
             latch: 0,
             everybody: false,
+            no_process: false,
             slots: [Slot { database: 0, now: false, more: false, due: 0, left: 0 }; SLOTS],
         }
     }
@@ -84,6 +88,7 @@ pub fn init() {
     }
     PRELOADED.store(true, Ordering::Relaxed);
     pgrx::pg_shmem_init!(SHARED);
+    rolled_back::init();
     // Not before recovery has ended: a standby writes nothing.
     BackgroundWorkerBuilder::new("chatbot_sync launcher")
         .set_type("chatbot_sync launcher")
@@ -98,6 +103,11 @@ pub fn init() {
 /// Whether there are workers.
 pub fn preloaded() -> bool {
     PRELOADED.load(Ordering::Relaxed)
+}
+
+/// Whether a worker could not be started, since all of max_worker_processes are in use.
+pub fn lacks_process() -> bool {
+    preloaded() && SHARED.share().no_process
 }
 
 fn database() -> u32 {

@@ -18,6 +18,8 @@ use crate::pg::{http, store};
 const STEP_ASIDE: Duration = Duration::from_secs(5);
 /// What is due and was not to be had, since somebody has it locked, is looked at again after it.
 const LOCKED: Duration = Duration::from_secs(1);
+/// Rows of the log that are taken away together.
+const PURGED: i32 = 10_000;
 
 #[doc(hidden)]
 #[unsafe(no_mangle)]
@@ -84,6 +86,8 @@ fn drain(owner: pg_sys::Oid) {
         }
         report(None);
     }
+    report(Some(c"purging the log"));
+    while !must_step_aside() && matches!(transaction(Some(owner), || store::log::purge(PURGED)), Ok(PURGED)) {}
     if let Ok(due) = transaction(Some(owner), store::job::next_due) {
         tell_due(due.map(|due| if due.is_zero() { LOCKED } else { due }));
     }
