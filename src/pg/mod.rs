@@ -19,6 +19,7 @@ mod owner;
 mod queue;
 mod reembed;
 mod report;
+mod requests;
 mod search;
 mod session;
 mod steps;

@@ -157,7 +157,7 @@ struct Run<'a> {
     params: Params,
     words: Configurations,
     failing: Failing,
-    embedder: Embedder<'a>,
+    embedder: Embedder,
     /// What was waited for before.
     elapsed: Duration,
     /// Sources that wait for vectors, in the order of their texts' numbers.

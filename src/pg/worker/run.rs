@@ -56,33 +56,45 @@ fn drain(owner: pg_sys::Oid) {
     if transaction(Some(owner), store::job::release_dead).is_err() {
         return;
     }
+    // A batch is cut while the one before is asked for, and asked for while that one is stored.
+    let mut asked: Option<Claim> = None;
     loop {
         pgrx::check_for_interrupts!();
         if must_step_aside() {
-            return tell_due(Some(STEP_ASIDE));
+            return step_aside(owner, asked);
         }
         report(Some(c"looking for sources that are due"));
-        let mut claim = match transaction(Some(owner), || queue::claim(usize::MAX)) {
-            Ok(Some(claim)) => claim,
-            Ok(None) => break,
+        let next = match transaction(Some(owner), || queue::claim(usize::MAX)) {
+            Ok(next) => next,
             // Said in the log; somebody comes again soon.
-            Err(_) => return,
+            Err(_) if asked.is_none() => return,
+            Err(_) => None,
         };
-        if claim.is_full() {
+        if next.as_ref().is_some_and(Claim::is_full) {
             tell_now(true);
         }
-        let activity = CString::new(format!("embedding {} sources", claim.len())).unwrap_or_default();
-        report(Some(&activity));
-        claim.embed();
+        let finished = asked.take().map(|mut claim| {
+            let activity = CString::new(format!("embedding {} sources", claim.len())).unwrap_or_default();
+            report(Some(&activity));
+            claim.finish();
+            claim
+        });
         if http::stepped_aside() {
-            let _ = transaction(Some(owner), || claim.release());
-            return tell_due(Some(STEP_ASIDE));
+            return step_aside(owner, finished.into_iter().chain(next));
         }
-        report(Some(c"storing vectors"));
-        match transaction(Some(owner), || claim.store()) {
-            Ok(()) => drop(transaction(Some(owner), || claim.tell())),
-            // What cannot be stored must not come first for ever.
-            Err(message) => drop(transaction(Some(owner), || claim.give_up(&message))),
+        asked = next;
+        if let Some(claim) = &mut asked {
+            claim.start();
+        }
+        if let Some(mut claim) = finished {
+            report(Some(c"storing vectors"));
+            match transaction(Some(owner), || claim.store()) {
+                Ok(()) => drop(transaction(Some(owner), || claim.tell())),
+                // What cannot be stored must not come first for ever.
+                Err(message) => drop(transaction(Some(owner), || claim.give_up(&message))),
+            }
+        } else if asked.is_none() {
+            break;
         }
         report(None);
     }
@@ -91,6 +103,14 @@ fn drain(owner: pg_sys::Oid) {
     if let Ok(due) = transaction(Some(owner), store::job::next_due) {
         tell_due(due.map(|due| if due.is_zero() { LOCKED } else { due }));
     }
+}
+
+/// Somebody needs the database: leaves what was claimed to whoever comes afterwards.
+fn step_aside(owner: pg_sys::Oid, claims: impl IntoIterator<Item = Claim>) {
+    for claim in claims {
+        let _ = transaction(Some(owner), || claim.release());
+    }
+    tell_due(Some(STEP_ASIDE));
 }
 
 /// Runs something in a transaction of its own, as a role: what it answers, or the error, which is in the log.
