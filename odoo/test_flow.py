@@ -256,7 +256,7 @@ class TestProvider(FlowCase):
                 self.assertEqual(action['params']['type'], 'warning')
                 provider.fault = None
                 # A provider that is asked too much is left alone for as long as it says.
-                wait(lambda: self.odoo('chatbot.document', 'action_retry', [before, document])['params']['type'] != 'warning')
+                wait(lambda ids=(before, document): self.odoo('chatbot.document', 'action_retry', list(ids))['params']['type'] != 'warning')
                 self.assertEqual(set(self.odoo.read('chatbot.document', [before, document], 'status')), {'synced'})
                 self.assertIn(f"A new text for {fault}.", self.found(f"new text for {fault}"))
 
@@ -320,7 +320,9 @@ class TestLater(FlowCase):
 
 class TestDatabases(FlowCase):
     def manage(self, action, files=None, **form):
-        answer = requests.post(f'{URL}/web/database/{action}', data={'master_pwd': MASTER, **form}, files=files, timeout=300, allow_redirects=False)
+        answer = requests.post(
+            f'{URL}/web/database/{action}', data={'master_pwd': MASTER, **form}, files=files, timeout=300, allow_redirects=False,
+        )
         self.assertLess(answer.status_code, 400)
         # Where it fails, it shows its page again, with the reason on it.
         reason = re.search(r'alert-danger[^>]*>(.*?)<', answer.text if 'html' in answer.headers.get('Content-Type', '') else '', re.DOTALL)

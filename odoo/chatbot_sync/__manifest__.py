@@ -1,11 +1,6 @@
 {
     'name': "Chatbot Knowledge",
     'summary': "Documents and links of your chatbots, found by meaning, inside Odoo's own database",
-    'description': """
-Chatbots, their documents and their links. What they say is cut into passages and embedded by the
-Postgres extension chatbot_sync, in the transaction of the record: nothing else to run, nothing to
-fall out of step.
-    """,
     'version': '19.0.1.0.0',
     'category': 'Productivity',
     'author': "The chatbot_sync authors",

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from odoo import _, api, fields, models
+from odoo import api, fields, models
 from odoo.fields import Domain
 from odoo.tools import SQL
 
@@ -69,6 +69,7 @@ class ChatbotChatbot(models.Model):
         whole.link_ids.unlink()
         return super().unlink()
 
+    @api.readonly
     def search_passages(self, question, max_results=5):
         """The passages of this chatbot that answer a question best.
 
@@ -106,7 +107,7 @@ class ChatbotChatbot(models.Model):
         self.ensure_one()
         return {
             'type': 'ir.actions.act_window',
-            'name': _("Ask %s", self.name),
+            'name': self.env._("Ask %s", self.name),
             'res_model': 'chatbot.ask',
             'view_mode': 'form',
             'target': 'new',
@@ -121,7 +122,7 @@ class ChatbotChatbot(models.Model):
         failed = self.env['chatbot.link'].search([('chatbot_id', 'in', self.ids), ('read_error', '!=', False)])
         failed.checked_at = False
         self.env['chatbot.link']._fetch_soon()
-        return self.env['chatbot.source.mixin']._notify('info', _("What waits or failed is being embedded."))
+        return self.env['chatbot.source.mixin']._notify('info', self.env._("What waits or failed is being embedded."))
 
     @api.model
     def _cron_sync_all(self):

@@ -3,7 +3,7 @@
 import base64
 import binascii
 
-from odoo import _, api, fields, models
+from odoo import api, fields, models
 
 from ..tools.extract import Unreadable, extract, sniff
 
@@ -48,7 +48,7 @@ class ChatbotDocument(models.Model):
         read = {'file_size': len(data), 'file_type': False, 'uploaded_at': fields.Datetime.now()}
         limit = self._limit('max_file_mb')
         if len(data) > limit * 1024**2:
-            read |= {'file': False, 'content': False, 'read_error': _(
+            read |= {'file': False, 'content': False, 'read_error': self.env._(
                 "The file is not kept: it has %(size)s MB, and %(limit)s MB is the limit.",
                 size=round(len(data) / 1024**2, 1), limit=limit,
             )}

@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from odoo import _, api, fields, models
+from odoo import api, fields, models
 from odoo.exceptions import ValidationError
 from odoo.fields import Domain
 from odoo.service.model import PG_CONCURRENCY_EXCEPTIONS_TO_RETRY
@@ -40,7 +40,7 @@ class ChatbotLink(models.Model):
     def _check_url(self):
         for link in self:
             if urlsplit(link.url).scheme.lower() not in ('http', 'https'):
-                raise ValidationError(_("Only addresses that begin with http:// or https:// are fetched."))
+                raise ValidationError(self.env._("Only addresses that begin with http:// or https:// are fetched."))
 
     @api.model_create_multi
     def create(self, vals_list):
@@ -74,7 +74,7 @@ class ChatbotLink(models.Model):
         failed = self.filtered('read_error')
         if failed:
             return self._notify('warning', "\n".join(f"{link.display_name}: {link.read_error}" for link in failed[:5]))
-        return self._notify('success', _("%s fetched.", len(self)))
+        return self._notify('success', self.env._("%s fetched.", len(self)))
 
     def _read_again(self):
         for link in self:
@@ -128,7 +128,7 @@ class ChatbotLink(models.Model):
         for link in links:
             values = link._fetch()
             # A page takes its time. What others did meanwhile is to be seen, and conflicts with nothing.
-            self.env.cr.commit()
+            progress()
             try:
                 if link.exists():
                     link._take(values)

@@ -1,6 +1,6 @@
 """What documents and links have in common: a text, and what the extension says of it."""
 
-from odoo import _, api, fields, models
+from odoo import api, fields, models
 from odoo.fields import Domain
 from odoo.tools import SQL
 
@@ -114,14 +114,14 @@ class ChatbotSourceMixin(models.AbstractModel):
         failed.filtered(lambda record: record.vector_sync_status == 'error').write({'vector_sync_status': 'pending'})
         failing = failed.filtered(lambda record: record.status == 'error')
         if failing:
-            kind, message = 'warning', _(
+            kind, message = 'warning', self.env._(
                 "%(count)s of %(total)s failed again: %(reason)s",
                 count=len(failing), total=len(failed), reason=failing[0].status_reason,
             )
         elif failed:
-            kind, message = 'success', _("%s tried again.", len(failed))
+            kind, message = 'success', self.env._("%s tried again.", len(failed))
         else:
-            kind, message = 'info', _("None of them had failed.")
+            kind, message = 'info', self.env._("None of them had failed.")
         return self._notify(kind, message)
 
     @api.model

@@ -92,7 +92,6 @@ class TestExtension(ChatbotCase):
     @mute_logger('odoo.sql_db')
     def test_nobody_says_what_to_run(self):
         pre_init_hook(self.env)  # it is all there
-        self.env.cr.execute("CREATE SCHEMA hidden")
         with self.assertRaisesRegex(UserError, r"(?s)may not use.*CREATE EXTENSION.*chatbot_grant\('"):
             self.patch(type(self.env), 'execute_query', lambda self, query: [[False]])
             pre_init_hook(self.env)

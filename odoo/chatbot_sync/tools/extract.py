@@ -159,8 +159,8 @@ def _docx(data):
         for block in container.iter_inner_content():
             if isinstance(block, docx.table.Table):
                 for row in block.rows:
-                    cells = dict.fromkeys(cell._tc for cell in row.cells)  # one that spans columns comes once for each
-                    yield '\t'.join(' '.join(lines(docx.table._Cell(cell, block))) for cell in cells)
+                    cells = {cell._tc: cell for cell in row.cells}.values()  # one that spans columns comes once for each
+                    yield '\t'.join(' '.join(lines(cell)) for cell in cells)
             else:
                 yield block.text
 

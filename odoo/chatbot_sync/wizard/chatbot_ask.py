@@ -5,7 +5,7 @@ import json
 from babel import Locale, UnknownLocaleError
 from markupsafe import Markup, escape
 
-from odoo import _, api, fields, models
+from odoo import api, fields, models
 from odoo.exceptions import UserError
 from odoo.tools import SQL
 
@@ -42,7 +42,7 @@ class ChatbotAsk(models.TransientModel):
         self.ensure_one()
         question = (self.question or '').strip()
         if not question:
-            raise UserError(_("Ask something."))
+            raise UserError(self.env._("Ask something."))
         passages = self.chatbot_id.search_passages(question)
         self._remember(question, passages)
         marked = self._marked(question, [passage['content'] for passage in passages])
