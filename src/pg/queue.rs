@@ -19,8 +19,8 @@ use crate::content::{Content, Format};
 use crate::error::{Error, Fault, FaultKind, Nature, Result};
 use crate::retry::backoff;
 
-/// Sources that are embedded together. A worker has two such batches at a time, one that is stored and one on its way.
-pub const BATCH: usize = 50;
+/// Sources that are embedded together.
+pub const BATCH: usize = 100;
 /// Chatbots that share a batch.
 const CHATBOTS: usize = 4;
 /// What is claimed and not stored after the time that a provider may take, and this, is somebody else's.

@@ -16,6 +16,8 @@ use crate::pg::{http, store};
 
 /// Somebody who copies or drops the database has so long before it is looked at again.
 const STEP_ASIDE: Duration = Duration::from_secs(5);
+/// A worker has two halves of a batch at a time: one is stored, the other on its way.
+const HALF: usize = queue::BATCH / 2;
 /// What is due and was not to be had, since somebody has it locked, is looked at again after it.
 const LOCKED: Duration = Duration::from_secs(1);
 /// Rows of the log that are taken away together.
@@ -64,7 +66,7 @@ fn drain(owner: pg_sys::Oid) {
             return step_aside(owner, asked);
         }
         report(Some(c"looking for sources that are due"));
-        let next = match transaction(Some(owner), || queue::claim(usize::MAX)) {
+        let next = match transaction(Some(owner), || queue::claim(HALF)) {
             Ok(next) => next,
             // Said in the log; somebody comes again soon.
             Err(_) if asked.is_none() => return,
@@ -183,6 +185,6 @@ fn must_step_aside() -> bool {
 impl Claim {
     /// Whether there may be more for others.
     fn is_full(&self) -> bool {
-        self.len() >= queue::BATCH
+        self.len() >= HALF
     }
 }
