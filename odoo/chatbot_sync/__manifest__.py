@@ -6,10 +6,7 @@
     'author': "The chatbot_sync authors",
     'license': 'Other OSI approved licence',  # MIT
     'depends': ['base_setup', 'web'],
-    'external_dependencies': {
-        'python': ['pypdf', 'python-docx', 'trafilatura'],
-        'apt': {'pypdf': 'python3-pypdf', 'python-docx': 'python3-docx', 'trafilatura': 'python3-trafilatura'},
-    },
+    'external_dependencies': {'python': ['pypdf', 'python-docx', 'trafilatura']},
     'data': [
         'security/chatbot_security.xml',
         'security/ir.model.access.csv',
