@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The addon of odoo/ in a real Odoo 19, with a role that is no superuser: Odoo's own tests of it, then the whole flow over
 # HTTP against a mock provider (odoo/test_flow.py). Odoo comes from Debian's package, unpacked and not installed.
-# The first run takes about ten minutes, most of them for building the extension; the next about three.
+# The first run takes about ten minutes, most of them for building the extension; the next about four.
 # Where there is a Chromium, a tour is clicked through in it. TEST_TAGS and FLOW (names of tests) choose what is run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -93,5 +93,7 @@ say "Odoo 19: the whole flow, over HTTP"
 odoo server -d flow --db-filter '^flow' --http-port "$port" --max-cron-threads 1 --logfile "$CLUSTER/server.log" >/dev/null 2>&1 &
 server=$!
 trap 'kill $server 2>/dev/null || true; wait $server 2>/dev/null || true; stop_cluster' EXIT
-ODOO_URL=http://127.0.0.1:$port ODOO_LOG=$CLUSTER/server.log PGHOST=$CLUSTER PGUSER=postgres \
-    "$ODOO/venv/bin/python" odoo/test_flow.py -v ${FLOW:-}
+ODOO_URL=http://127.0.0.1:$port PGHOST=$CLUSTER PGUSER=postgres "$ODOO/venv/bin/python" odoo/test_flow.py -v ${FLOW:-} || {
+    grep -vE " INFO " "$CLUSTER/server.log" | tail -60
+    die "the flow fails"
+}
