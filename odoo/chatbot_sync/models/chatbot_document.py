@@ -37,7 +37,8 @@ class ChatbotDocument(models.Model):
     def _with_text(self, vals):
         """Adds to values with a file what the file says, or why it cannot be read."""
         if 'file' not in vals:
-            return vals
+            # A text that somebody writes takes the place of a file that cannot be read.
+            return {'read_error': False, **vals} if 'content' in vals else vals
         if not vals['file']:
             return {**vals, 'file_name': False, 'file_type': False, 'file_size': False, 'uploaded_at': False, 'read_error': False}
         try:

@@ -113,6 +113,12 @@ class TestDocument(ChatbotCase):
         self.assertFalse(document.status_reason)
         self.assertIn("Vouchers are valid for two years.", self.found("How long is a voucher good for?"))
 
+    def test_a_text_that_somebody_writes_instead_is_an_error(self):
+        document = self.upload(b'\x00\x01\x02', 'letter.txt')
+        document.content = "What is in the letter."
+        self.assertEqual(document.status, 'synced')
+        self.assertFalse(document.status_reason)
+
     def test_a_file_is_too_large(self):
         self.env['ir.config_parameter'].set_param('chatbot_sync.max_file_mb', 1)
         document = self.upload(b'x' * (1024**2 + 1), 'large.txt')
