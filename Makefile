@@ -4,13 +4,14 @@
 # make test-odoo  the Odoo addon, in a real Odoo 19
 # make fuzz     the property tests with many more cases: make fuzz PROPTEST_CASES=100000
 # make bench    the figures of bench/README.md
+# make bench-search   how well and how fast it searches, in the same place
 # make install  into the Postgres of PG_CONFIG (its owner's rights are needed): make install PG_CONFIG=/usr/bin/pg_config
 # Everything that is fetched goes to DEV, by default ~/.cache/chatbot_sync; `make clean-all` removes it.
 
 SHELL := bash
 
-.PHONY: demo test check-all test-odoo fuzz bench install clean-all
-demo test check-all test-odoo fuzz bench install:
+.PHONY: demo test check-all test-odoo fuzz bench bench-search install clean-all
+demo test check-all test-odoo fuzz bench bench-search install:
 	@tools/$@.sh
 
 clean-all:

@@ -38,6 +38,8 @@ mod host_sync_all;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod index;
+#[cfg(test)]
 mod interrupts;
 #[cfg(test)]
 mod mock;

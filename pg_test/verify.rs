@@ -72,6 +72,15 @@ fn a_problem_is_not_found_or_not_repaired() {
 }
 
 #[test]
+fn a_database_without_host_tables_cannot_be_verified() {
+    let db = Db::new();
+    db.session("app").batch_execute("SELECT chatbot_embed_source(1, 'link', 1, 'No table has it.')").unwrap();
+    let mut boss = db.session("boss");
+    assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
+    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
+}
+
+#[test]
 fn a_healthy_database_is_called_ill() {
     let mut db = Db::new();
     let mut app = attached(&mut db);

@@ -5,6 +5,8 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     version text;
+    version_of_vector text;
+    lacks record;
     found bigint;
     said text;
     began timestamptz;
@@ -12,7 +14,8 @@ DECLARE
     waits boolean := EXISTS (SELECT FROM chatbot_sync.host_table AS h WHERE h.mode = 'async') OR EXISTS (SELECT FROM chatbot_sync.job);
 BEGIN
     -- pgvector
-    SELECT e.extversion INTO version FROM pg_extension AS e WHERE e.extname = 'vector';
+    SELECT e.extversion INTO version_of_vector FROM pg_extension AS e WHERE e.extname = 'vector';
+    version := version_of_vector;
     RETURN QUERY SELECT 'pgvector',
         CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN 'ok' ELSE 'error' END,
         'version ' || version, CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN NULL ELSE 'ALTER EXTENSION vector UPDATE;' END;
@@ -96,6 +99,34 @@ BEGIN
         RETURN QUERY SELECT 'models', 'ok', format('%s models keep vectors that no search uses', found),
             'If you do not go back: CALL chatbot_drop_model(id); the ids: TABLE chatbot_sync.model;';
     END IF;
+    -- Indexes
+    FOR lacks IN
+        SELECT x.id, x.index_error, string_agg(format('%s is %s', i.name, CASE WHEN i.present THEN 'invalid' ELSE 'missing' END), ', ') AS lacking
+        FROM chatbot_sync.model AS x JOIN chatbot_sync.model_index AS i ON i.model_id = x.id AND i.wanted AND NOT i.valid GROUP BY x.id
+    LOOP
+        IF EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database() AND p.relid = 'chatbot_sync.embedding'::regclass) THEN
+            RETURN QUERY SELECT 'indexes', 'ok', 'an index is being made', NULL::text;
+        ELSE
+            RETURN QUERY SELECT 'indexes', 'error', concat_ws(': ', lacks.lacking, lacks.index_error), format('CALL chatbot_create_index(%s);', lacks.id);
+        END IF;
+    END LOOP;
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m JOIN chatbot_sync.model_index AS i ON i.model_id = m.id WHERE m.active AND i.kind = 'hnsw' AND i.valid) THEN
+        IF string_to_array(version_of_vector, '.')::int[] < ARRAY[0, 8] THEN
+            RETURN QUERY SELECT 'indexes', 'warning', format('pgvector %s does not go on where a filter leaves too few: then all is read', version_of_vector),
+                'Install pgvector 0.8 or later, then ALTER EXTENSION vector UPDATE;';
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_stats AS s WHERE (s.schemaname, s.tablename, s.attname) = ('chatbot_sync', 'embedding', 'chatbot_id')) THEN
+            RETURN QUERY SELECT 'indexes', 'warning', 'Postgres does not know which chatbots are large, and so uses no index',
+                'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
+        END IF;
+    ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
+        -- As src/scan.rs decides, with four times the limit: an index makes each write slower.
+        RETURN QUERY SELECT 'indexes', 'warning', format('a search of chatbot %s reads all its %s chunks', s.chatbot_id, s.chunks), 'CALL chatbot_create_index();'
+        FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all
+            FROM chatbot_sync.source AS x GROUP BY x.chatbot_id) AS s
+        WHERE s.chunks > 4 * current_setting('chatbot_sync.exact_search_limit')::numeric * greatest(1, 50 * s.of_all / nullif(s.chunks, 0) / 500)
+        ORDER BY s.chunks DESC LIMIT 1;
+    END IF;
     -- Keys that a session may see
     SELECT count(*) INTO found FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%';
     IF found > 0 THEN
@@ -132,6 +163,11 @@ BEGIN
             END IF;
         END IF;
         RAISE NOTICE '% % of chatbot %: %', p.source_type, p.source_id, p.chatbot_id, p.problem;
+        repaired := repaired + 1;
+    END LOOP;
+    FOR p IN SELECT DISTINCT i.model_id FROM chatbot_sync.model_index AS i WHERE i.wanted AND NOT i.valid LOOP
+        PERFORM chatbot_sync.index_build(p.model_id);
+        RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
         repaired := repaired + 1;
     END LOOP;
     PERFORM chatbot_sync.adopt();

@@ -24,6 +24,8 @@ COMMENT ON COLUMN chatbot_sync.model.document_prefix IS 'Put before a chunk when
 COMMENT ON COLUMN chatbot_sync.model.query_prefix IS 'Put before a query when it is embedded.';
 COMMENT ON COLUMN chatbot_sync.model.next IS 'chatbot_reembed() makes its vectors, and then it becomes the active one.';
 COMMENT ON COLUMN chatbot_sync.model.replaced IS 'The model that was active before it.';
+COMMENT ON COLUMN chatbot_sync.model.indexed IS 'It should have indexes, as chatbot_create_index() said; chatbot_sync.model_index says whether it has.';
+COMMENT ON COLUMN chatbot_sync.model.index_error IS 'Why they could not be made.';
 COMMENT ON COLUMN chatbot_sync.model.active IS 'New vectors are made with it, and searches use it.';
 
 COMMENT ON TABLE chatbot_sync.source IS 'One row for each document or link that a chatbot knows.';
@@ -126,6 +128,13 @@ COMMENT ON COLUMN chatbot_sync.job.metadata IS 'The metadata, of sources that no
 
 COMMENT ON PROCEDURE chatbot_reembed IS 'Makes the vectors of the model that chatbot_set_model() named, and then lets it answer.';
 COMMENT ON PROCEDURE chatbot_drop_model IS 'Forgets a model that does not answer, and its vectors.';
+COMMENT ON PROCEDURE chatbot_create_index IS 'Makes the indexes that searches of large chatbots use, while others read and write.';
+COMMENT ON FUNCTION chatbot_drop_index IS 'Takes the indexes of a model away.';
+COMMENT ON VIEW chatbot_sync.model_index IS 'The indexes of each model: whether they should be there, and are.';
+COMMENT ON FUNCTION chatbot_sync.index_wanted IS 'The first step of chatbot_create_index().';
+COMMENT ON FUNCTION chatbot_sync.index_build IS 'Makes the indexes of a model in this transaction.';
+COMMENT ON FUNCTION chatbot_sync.index_start IS 'A step of chatbot_create_index().';
+COMMENT ON FUNCTION chatbot_sync.index_step IS 'A step of chatbot_create_index().';
 COMMENT ON FUNCTION chatbot_estimate IS 'What a sync, or a change of the model, would send to the provider: sends nothing.';
 COMMENT ON FUNCTION chatbot_sync.reembed_batch IS 'A step of chatbot_reembed().';
 COMMENT ON FUNCTION chatbot_sync.swap_model IS 'The last step of chatbot_reembed().';

@@ -15,6 +15,8 @@ CREATE TABLE chatbot_sync.model (
     active          boolean NOT NULL,
     next            boolean NOT NULL DEFAULT false,
     replaced        int,
+    indexed         boolean NOT NULL DEFAULT false,
+    index_error     text,
     created_at      timestamptz NOT NULL DEFAULT now(),
     UNIQUE (provider, model, dimensions, shortened, document_prefix, query_prefix, options)
 );

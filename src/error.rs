@@ -69,6 +69,12 @@ pub enum Error {
     /// Postgres refused what a worker was to store.
     #[error("the vectors could not be stored: {0}")]
     NotStored(String),
+    /// An index is to be made, and no process may be started.
+    #[error("no background worker could be started")]
+    NoWorker,
+    /// A worker that was to make an index could not.
+    #[error("the index could not be made: {0}")]
+    NotBuilt(String),
     /// A relation whose rows cannot be followed.
     #[error("{relation} is {got}, expected a table")]
     NoTable {

@@ -11,6 +11,7 @@
 //! - [`host`]: what a table of the application's is to us
 //! - [`provider`]: where embeddings come from
 //! - [`retry`]: how long to wait
+//! - [`scan`]: reading all chunks, or asking an index
 //! - [`session_id`]: ids of sessions
 //! - [`transport`]: one request over HTTP
 //!
@@ -25,6 +26,7 @@ pub mod fulltext;
 pub mod host;
 pub mod provider;
 pub mod retry;
+pub mod scan;
 pub mod session_id;
 pub mod transport;
 

@@ -25,6 +25,7 @@ static RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(64 << 20);
 static MAX_RESULTS_PER_SOURCE: GucSetting<i32> = GucSetting::<i32>::new(0);
 static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
+static EXACT_SEARCH_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static TEXT_SEARCH_CONFIG: Text = Text::new(Some(c"simple"));
 static NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(60);
 static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
@@ -186,6 +187,15 @@ pub fn define() {
         1000,
         plain,
     );
+    int(
+        c"chatbot_sync.exact_search_limit",
+        c"Chunks of a chatbot up to which a search reads all of them, whatever indexes there are.",
+        c"Beyond it HNSW is faster, where chatbot_create_index() made one.",
+        &EXACT_SEARCH_LIMIT,
+        0,
+        i32::MAX as usize,
+        plain,
+    );
     GucRegistry::define_string_guc(
         c"chatbot_sync.text_search_config",
         c"Text search configuration of sources that do not say their language.",
@@ -293,6 +303,11 @@ pub fn max_results_per_source() -> Option<usize> {
 /// How long rows of the log are kept; none: for ever.
 pub fn log_retention() -> Option<Duration> {
     u64::try_from(LOG_RETENTION.get()).ok().map(|minutes| Duration::from_secs(60 * minutes))
+}
+
+/// Chunks up to which all are read.
+pub fn exact_search_limit() -> i32 {
+    EXACT_SEARCH_LIMIT.get()
 }
 
 /// The text search configuration of sources that do not say their language.

@@ -37,6 +37,7 @@ mod worker;
 ::pgrx::extension_sql_file!("../../sql/host.sql", name = "host");
 ::pgrx::extension_sql_file!("../../sql/queue.sql", name = "queue");
 ::pgrx::extension_sql_file!("../../sql/model.sql", name = "model");
+::pgrx::extension_sql_file!("../../sql/index.sql", name = "index");
 ::pgrx::extension_sql_file!("../../sql/views.sql", name = "views");
 ::pgrx::extension_sql_file!("../../sql/metrics.sql", name = "metrics");
 ::pgrx::extension_sql_file!("../../sql/dba.sql", name = "dba");

@@ -67,6 +67,18 @@ fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
             None,
             Some("The server's log has the whole error. When its reason is gone: SELECT chatbot_retry();"),
         ),
+        Error::NoWorker => (
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
+            None,
+            Some(
+                "Raise max_worker_processes and restart the server; or CALL chatbot_create_index(concurrent => false); and nobody writes vectors meanwhile.",
+            ),
+        ),
+        Error::NotBuilt(_) => (
+            PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
+            None,
+            Some("The server's log has the whole error. When its reason is gone: CALL chatbot_create_index();"),
+        ),
         Error::NoTable { .. } => (
             PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
             None,

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use super::catalog_types::Regclass;
 use super::store::log;
-use super::{args, host, queue, reembed, sync, worker};
+use super::{args, host, queue, reembed, store, sync, worker};
 
 /// A step of chatbot_process_queue(): takes sources that are due.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_claim(most int) RETURNS int
@@ -195,4 +195,25 @@ fn chatbot_sync_reembed_batch(
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_swap_model() -> Result<bool, ErrorReport> {
     Ok(reembed::swap()?)
+}
+
+/// What chatbot_create_index() does where it may keep writers waiting; a part of chatbot_repair().
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_build(model_id int) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_index_build(model_id: Option<i32>) -> Result<(), ErrorReport> {
+    Ok(store::index::build(args::given("model_id", model_id)?)?)
+}
+
+/// A step of chatbot_create_index(): somebody makes them.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_start(model_id int) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_index_start(model_id: Option<i32>) -> Result<(), ErrorReport> {
+    Ok(worker::index::start(args::given("model_id", model_id)?)?)
+}
+
+/// A step of chatbot_create_index(): waits a moment.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_step() RETURNS text
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_index_step() -> Result<Option<String>, ErrorReport> {
+    Ok(worker::index::step()?)
 }

@@ -48,7 +48,8 @@ pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
 
 /// Sources of host tables that are none of these.
 pub fn of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
-    let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source WHERE host <> ALL ($1)";
+    let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
+        WHERE host IS NOT NULL AND host <> ALL ($1)";
     run(sql, &[hosts.to_vec().into()], Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
 }
 

@@ -1,19 +1,26 @@
 //! Background workers, where the library is preloaded: a launcher without a database, which a commit wakes, and a worker
 //! for each database that has something to do, which leaves when it is done.
 
+pub mod index;
 mod launcher;
 pub mod rolled_back;
 mod run;
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::lwlock::PgLwLock;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::PgTryBuilder;
 use pgrx::shmem::PGRXSharedMemory;
 use pgrx::{pg_guard, pg_sys};
+
+use crate::error::Error;
+use crate::pg::owner::{ActingAs, Restriction};
 
 /// Databases that can be told apart; with more of them all are looked at.
 const SLOTS: usize = 256;
@@ -182,6 +189,79 @@ fn handle_signals() {
         pg_sys::pqsignal(libc::SIGHUP, Some(reload));
         pg_sys::BackgroundWorkerUnblockSignals();
     }
+}
+
+/// What a worker begins with: signals, and the database and role that it was told.
+fn connect(argument: pg_sys::Datum) {
+    handle_signals();
+    let argument = argument.value() as u64;
+    let (role, database) = ((argument >> 32) as u32, argument as u32);
+    // SAFETY: once in this process.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role.into(), 0);
+        for (name, value) in [
+            // Whatever the role or the database have for their sessions.
+            (c"default_transaction_isolation", c"read committed"),
+            (c"default_transaction_read_only", c"off"),
+            (c"search_path", c"pg_catalog, pg_temp"),
+            (c"lock_timeout", c"0"),
+            // Statements of milliseconds.
+            (c"jit", c"off"),
+            (c"idle_in_transaction_session_timeout", c"0"),
+        ] {
+            let (context, source) = (pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
+            pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), context, source);
+        }
+    }
+}
+
+/// Runs something in a transaction of its own, as a role: what it answers, or the error, which is in the log.
+fn transaction<T>(role: Option<pg_sys::Oid>, act: impl FnOnce() -> Result<T, Error>) -> Result<T, String> {
+    guarded(|| {
+        // SAFETY: no transaction is open.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
+        let acting = role.map(|role| ActingAs::new(role, Restriction::Session));
+        let outcome = act();
+        drop(acting);
+        // SAFETY: the transaction that was started above, with its snapshot on top.
+        unsafe {
+            match &outcome {
+                Ok(_) => {
+                    pg_sys::PopActiveSnapshot();
+                    pg_sys::CommitTransactionCommand();
+                    pg_sys::pgstat_report_stat(false);
+                }
+                Err(error) => {
+                    pgrx::warning!("chatbot_sync: {error}");
+                    pg_sys::AbortCurrentTransaction();
+                }
+            }
+        }
+        outcome.map_err(|error| error.to_string())
+    })
+}
+
+/// What does something in transactions of its own, or the error that ended them, which is in the log.
+fn guarded<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    PgTryBuilder::new(AssertUnwindSafe(act))
+        .catch_others(|caught| {
+            let message = match &caught {
+                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.message().to_owned(),
+                CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
+            };
+            pgrx::warning!("chatbot_sync: {message}");
+            // SAFETY: the error ended the transaction; what it held is given back.
+            unsafe {
+                pg_sys::AbortCurrentTransaction();
+                pg_sys::FlushErrorState();
+            }
+            Err(message)
+        })
+        .execute()
 }
 
 /// What the process does, for pg_stat_activity.

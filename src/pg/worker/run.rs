@@ -1,16 +1,11 @@
 //! A worker: drains the queue of its database and leaves.
 
 use std::ffi::CString;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::prelude::PgTryBuilder;
 
-use super::{handle_signals, report, tell_due, tell_now};
-use crate::error::Error;
-use crate::pg::owner::{ActingAs, Restriction};
+use super::{connect, report, tell_due, tell_now, transaction};
 use crate::pg::queue::{self, Claim};
 use crate::pg::{http, store};
 
@@ -27,26 +22,7 @@ const PURGED: i32 = 10_000;
 #[unsafe(no_mangle)]
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn chatbot_sync_worker(argument: pg_sys::Datum) {
-    handle_signals();
-    let argument = argument.value() as u64;
-    let (role, database) = ((argument >> 32) as u32, argument as u32);
-    // SAFETY: once in this process.
-    unsafe {
-        pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role.into(), 0);
-        for (name, value) in [
-            // Whatever the role or the database have for their sessions.
-            (c"default_transaction_isolation", c"read committed"),
-            (c"default_transaction_read_only", c"off"),
-            (c"search_path", c"pg_catalog, pg_temp"),
-            (c"lock_timeout", c"0"),
-            // Statements of milliseconds.
-            (c"jit", c"off"),
-            (c"idle_in_transaction_session_timeout", c"0"),
-        ] {
-            let (context, source) = (pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
-            pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), context, source);
-        }
-    }
+    connect(argument);
     let Ok(Some(owner)) = transaction(None, store::extension_owner) else { return tell_due(None) };
     http::set_aside(Some(must_step_aside));
     drain(owner);
@@ -113,50 +89,6 @@ fn step_aside(owner: pg_sys::Oid, claims: impl IntoIterator<Item = Claim>) {
         let _ = transaction(Some(owner), || claim.release());
     }
     tell_due(Some(STEP_ASIDE));
-}
-
-/// Runs something in a transaction of its own, as a role: what it answers, or the error, which is in the log.
-fn transaction<T>(role: Option<pg_sys::Oid>, act: impl FnOnce() -> Result<T, Error>) -> Result<T, String> {
-    PgTryBuilder::new(AssertUnwindSafe(|| {
-        // SAFETY: no transaction is open.
-        unsafe {
-            pg_sys::SetCurrentStatementStartTimestamp();
-            pg_sys::StartTransactionCommand();
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        }
-        let acting = role.map(|role| ActingAs::new(role, Restriction::Session));
-        let outcome = act();
-        drop(acting);
-        // SAFETY: the transaction that was started above, with its snapshot on top.
-        unsafe {
-            match &outcome {
-                Ok(_) => {
-                    pg_sys::PopActiveSnapshot();
-                    pg_sys::CommitTransactionCommand();
-                    pg_sys::pgstat_report_stat(false);
-                }
-                Err(error) => {
-                    pgrx::warning!("chatbot_sync: {error}");
-                    pg_sys::AbortCurrentTransaction();
-                }
-            }
-        }
-        outcome.map_err(|error| error.to_string())
-    }))
-    .catch_others(|caught| {
-        let message = match &caught {
-            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.message().to_owned(),
-            CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
-        };
-        pgrx::warning!("chatbot_sync: {message}");
-        // SAFETY: the error ended the transaction; what it held is given back.
-        unsafe {
-            pg_sys::AbortCurrentTransaction();
-            pg_sys::FlushErrorState();
-        }
-        Err(message)
-    })
-    .execute()
 }
 
 /// Whether somebody wants to copy or drop the database, who waits for all its sessions to leave.
