@@ -54,6 +54,8 @@ mod proxy;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]
+mod queue_order;
+#[cfg(test)]
 mod search;
 #[cfg(test)]
 mod server;

@@ -8,6 +8,7 @@ use super::jsonb::Jsonb;
 use super::memory::Scratch;
 use super::model::Embedder;
 use super::store::chunk::{self, NewChunk, Place, StoredChunk};
+use super::store::job;
 use super::store::log::{self, Entry};
 use super::store::model::ActiveModel;
 use super::store::source::{self, Failed, SourceKey, SourceRow, Stored};
@@ -100,6 +101,8 @@ pub struct Prefetched {
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Synced> {
     let content = Content::new(content.to_owned(), Format::Text, false);
     let item = Item { key, content, metadata, enabled: true, host: None, fresh: false };
+    // What waits is older. Jobs come before sources, as where they are stored: nobody waits for the other.
+    job::delete_content(&key)?;
     let mut outcome = None;
     sync([Ok(item)], Failing::Raise, None, |_, synced| outcome = synced.ok().flatten())?;
     outcome.ok_or_else(|| Error::Internal("a source was not embedded".to_owned()))

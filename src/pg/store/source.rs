@@ -362,7 +362,11 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
 
 /// Deletes all of a chatbot: (vectors, sessions).
 pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
-    write("DELETE FROM chatbot_sync.job WHERE chatbot_id = $1", &[chatbot_id.into()])?;
+    // A row that came from another chatbot may still be there as what it was: its job takes that away.
+    write(
+        "DELETE FROM chatbot_sync.job WHERE chatbot_id = $1 AND (from_chatbot_id IS NULL OR from_chatbot_id = $1)",
+        &[chatbot_id.into()],
+    )?;
     // Sources first, and locked, so that a sync that runs meanwhile is waited for and not half deleted.
     write(
         "SELECT FROM chatbot_sync.source WHERE chatbot_id = $1 ORDER BY source_type, source_id FOR UPDATE",
