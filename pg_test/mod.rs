@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod arguments;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod documentation;
 #[cfg(test)]
 mod faults;

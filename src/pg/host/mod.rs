@@ -11,7 +11,9 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-pub use pending::{Batch, adopt, adopt_all, each_item, each_item_of, hosts, items, keys, sync_batch, tell};
+pub use pending::{
+    Batch, adopt, adopt_all, each_item, each_key_as_seen, hosts, items, items_as_seen, sync_batch, tell,
+};
 
 pub use table::State;
 
