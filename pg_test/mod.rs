@@ -44,6 +44,8 @@ mod mock;
 #[cfg(test)]
 mod models;
 #[cfg(test)]
+mod monitoring;
+#[cfg(test)]
 mod privileges;
 #[cfg(test)]
 mod providers;
