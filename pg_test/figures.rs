@@ -227,3 +227,36 @@ fn a_line_of_the_log_is_missing_or_says_too_much() {
     let said = lines.join("\n").to_lowercase();
     assert!(!said.contains("confidential"), "{said}");
 }
+
+#[test]
+fn who_watches_sees_too_little_or_too_much() {
+    let mut db = Db::new();
+    db.admin.batch_execute(&embed(1, "A text.")).unwrap();
+    db.admin.batch_execute("GRANT pg_monitor TO stranger").unwrap();
+    let mut watcher = db.session("stranger");
+    let mut sees = |from: &str| watcher.batch_execute(&format!("SELECT * FROM {from}")).is_ok();
+    for from in ["source_status", "progress", "stats", "host_table", "model", "sync_log", "sync_total"] {
+        assert!(sees(&format!("chatbot_sync.{from}")), "{from}");
+    }
+    assert!(sees("chatbot_metrics()") && sees("chatbot_doctor()"));
+    for from in ["source", "embedding", "job", "session", "message"] {
+        assert!(!sees(&format!("chatbot_sync.{from}")), "{from}");
+    }
+    assert!(!sees("chatbot_search(1, 'A text.')") && !sees("chatbot_verify()"));
+    db.admin.batch_execute("REVOKE pg_monitor FROM stranger").unwrap();
+}
+
+#[test]
+fn what_a_change_of_the_model_took_is_not_logged() {
+    let (mut db, _mock) = remote();
+    let mut app = db.session("app");
+    app.batch_execute(&embed(1, &prose(30))).unwrap();
+    app.batch_execute(&embed(2, "A text.")).unwrap();
+    db.admin
+        .batch_execute("SELECT chatbot_set_model('openai_compatible', 'other', 8); CALL chatbot_reembed()")
+        .unwrap();
+    let stats =
+        "SELECT concat_ws(' ', syncs, embedded = (SELECT sum(chunk_count) FROM chatbot_sync.source), inputs = embedded,
+            tokens = 10 * inputs, requests) FROM chatbot_sync.stats WHERE model = 'other'";
+    assert_eq!(column::<String>(&mut app, stats), ["2 t t t 1"]);
+}

@@ -10,6 +10,8 @@ mod arguments;
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod documentation;
 #[cfg(test)]
 mod faults;
@@ -45,6 +47,8 @@ mod interrupts;
 mod mock;
 #[cfg(test)]
 mod models;
+#[cfg(test)]
+mod monitoring;
 #[cfg(test)]
 mod privileges;
 #[cfg(test)]

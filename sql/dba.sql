@@ -10,8 +10,6 @@ DECLARE
     found bigint;
     said text;
     began timestamptz;
-    preloaded boolean := chatbot_sync.is_preloaded();
-    waits boolean := EXISTS (SELECT FROM chatbot_sync.host_table AS h WHERE h.mode = 'async') OR EXISTS (SELECT FROM chatbot_sync.job);
 BEGIN
     -- pgvector
     SELECT e.extversion INTO version_of_vector FROM pg_extension AS e WHERE e.extname = 'vector';
@@ -32,15 +30,7 @@ BEGIN
         GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL, version = PG_EXCEPTION_HINT;
         RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
     END;
-    -- Workers
-    RETURN QUERY SELECT 'workers',
-        CASE WHEN preloaded OR NOT waits THEN 'ok' ELSE 'warning' END,
-        CASE WHEN preloaded THEN format('preloaded; %s at work', (SELECT count(*) FROM pg_stat_activity AS a WHERE a.backend_type = 'chatbot_sync worker'))
-            ELSE 'the library is not preloaded' END,
-        CASE WHEN preloaded THEN NULL ELSE 'Preload it (ALTER SYSTEM SET shared_preload_libraries = ''chatbot_sync''; and restart), or CALL chatbot_process_queue(); again and again.' END;
-    IF preloaded AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'chatbot_sync launcher') THEN
-        RETURN QUERY SELECT 'launcher', 'error', 'it does not run', 'Is max_worker_processes large enough? Raise it and restart the server.';
-    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_workers();
     -- The queue
     SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.due_at <= clock_timestamp() - interval '10 minutes';
     RETURN QUERY SELECT 'queue', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
@@ -67,6 +57,9 @@ BEGIN
         RETURN QUERY SELECT 'truncated sources', 'warning', format('the end of %s is not searched', found),
             'ALTER SYSTEM SET chatbot_sync.max_chunks = 1000; then embed them again. Which: SELECT * FROM chatbot_sync.source WHERE truncated;';
     END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_sources();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_hosts();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_backup();
     -- Triggers
     FOR said, version IN
         SELECT t.tgrelid::regclass::text, t.tgname::text FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
@@ -84,7 +77,7 @@ BEGIN
                 format('SELECT chatbot_detach(%L); and chatbot_attach() again.', said);
         END IF;
     END LOOP;
-    IF EXISTS (SELECT FROM pg_event_trigger AS t WHERE t.evtname IN ('chatbot_sync_ddl', 'chatbot_sync_drop') AND t.evtenabled = 'D') THEN
+    IF (SELECT count(*) FROM pg_event_trigger AS t WHERE t.evtname IN ('chatbot_sync_ddl', 'chatbot_sync_drop') AND t.evtenabled <> 'D') < 2 THEN
         RETURN QUERY SELECT 'event triggers', 'error', 'changes of host tables are not followed',
             'ALTER EVENT TRIGGER chatbot_sync_ddl ENABLE; ALTER EVENT TRIGGER chatbot_sync_drop ENABLE;';
     END IF;
@@ -141,16 +134,28 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     p record;
+    done text;
     repaired bigint := 0;
     waiting bigint;
 BEGIN
     FOR p IN SELECT * FROM @extschema@.chatbot_verify() LOOP
-        IF p.problem = 'orphan' THEN
+        CASE p.problem
+        WHEN 'orphan' THEN
             PERFORM @extschema@.chatbot_delete_source(p.chatbot_id, p.source_type, p.source_id);
-        ELSIF p.problem = 'detached' THEN
+            done := 'forgotten';
+        WHEN 'detached' THEN
             UPDATE chatbot_sync.source AS s SET host = NULL
             WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
-        ELSIF p.problem <> 'missing' THEN
+            done := 'kept, as no table''s';
+        WHEN 'double job' THEN
+            DELETE FROM chatbot_sync.job AS j
+            WHERE (j.chatbot_id, j.source_type, j.source_id) = (p.chatbot_id, p.source_type, p.source_id)
+                AND j.due_at = 'infinity' AND EXISTS (SELECT FROM chatbot_sync.job AS k WHERE k.due_at = 'infinity' AND k.id > j.id
+                    AND (k.chatbot_id, k.source_type, k.source_id) = (j.chatbot_id, j.source_type, j.source_id));
+            done := 'all but the newest deleted';
+        WHEN 'missing' THEN
+            done := 'is a source now';
+        ELSE
             -- Without a table that has the text, only its owner can embed it again.
             UPDATE chatbot_sync.source AS s SET content_hash = NULL,
                 status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
@@ -161,8 +166,9 @@ BEGIN
                 DELETE FROM chatbot_sync.embedding AS e
                 WHERE (e.chatbot_id, e.source_type, e.source_id) = (p.chatbot_id, p.source_type, p.source_id);
             END IF;
-        END IF;
-        RAISE NOTICE '% % of chatbot %: %', p.source_type, p.source_id, p.chatbot_id, p.problem;
+            done := CASE WHEN p.problem = 'stale' THEN 'to be embedded again' ELSE 'its vectors deleted, to be embedded again' END;
+        END CASE;
+        RAISE NOTICE '% % of chatbot %: %: %', p.source_type, p.source_id, p.chatbot_id, p.problem, done;
         repaired := repaired + 1;
     END LOOP;
     FOR p IN SELECT DISTINCT i.model_id FROM chatbot_sync.model_index AS i WHERE i.wanted AND NOT i.valid LOOP

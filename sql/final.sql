@@ -140,6 +140,10 @@ COMMENT ON FUNCTION chatbot_sync.reembed_batch IS 'A step of chatbot_reembed().'
 COMMENT ON FUNCTION chatbot_sync.swap_model IS 'The last step of chatbot_reembed().';
 
 COMMENT ON FUNCTION chatbot_doctor IS 'What is not as it should be with the set-up, and what to do: it asks the provider for one vector.';
+COMMENT ON FUNCTION chatbot_sync.check_workers IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_sources IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_hosts IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_backup IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_verify IS 'What is stored and cannot be right, compared with every row of every host table.';
 COMMENT ON FUNCTION chatbot_repair IS 'Takes away what chatbot_verify() finds, or has it embedded again: how many problems there were.';
 COMMENT ON FUNCTION chatbot_metrics IS 'Figures for monitoring, with Prometheus'' names and units.';
@@ -150,3 +154,9 @@ COMMENT ON VIEW chatbot_sync.source_status IS 'Each source with its status, why 
 COMMENT ON VIEW chatbot_sync.stats IS 'What the syncs in sync_log took, by chatbot and model, and what waits.';
 COMMENT ON FUNCTION chatbot_sync.purge_log IS 'Takes away rows of sync_log that are older than chatbot_sync.log_retention, some at a time: whether there are more.';
 COMMENT ON FUNCTION chatbot_sync.purge_log_batch IS 'As chatbot_sync.purge_log().';
+
+-- Who watches the server may watch us: figures and states, and no text. Whoever reads pg_stat_activity sees more.
+GRANT USAGE ON SCHEMA chatbot_sync TO pg_monitor;
+GRANT SELECT ON chatbot_sync.source_status, chatbot_sync.progress, chatbot_sync.stats, chatbot_sync.host_table,
+    chatbot_sync.model, chatbot_sync.sync_log, chatbot_sync.sync_total TO pg_monitor;
+GRANT EXECUTE ON FUNCTION chatbot_metrics(), chatbot_doctor() TO pg_monitor;

@@ -4,6 +4,18 @@
 CREATE FUNCTION chatbot_metrics() RETURNS TABLE (name text, labels jsonb, value double precision, type text, help text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+    -- Rows that sync_log has no more are in sync_total: a counter never goes back. Each is read once.
+    WITH logged AS MATERIALIZED (
+        SELECT d.provider, d.model, l.* FROM (
+            SELECT model_id, error_code, syncs, chunks, embedded, requests, inputs, tokens, chunking_ms, embedding_ms, storing_ms
+            FROM chatbot_sync.sync_total
+            UNION ALL
+            SELECT model_id, error_code, count(*), sum(chunks), sum(embedded), sum(requests), sum(inputs), sum(tokens),
+                sum(chunking_ms), sum(embedding_ms), sum(storing_ms)
+            FROM chatbot_sync.sync_log GROUP BY model_id, error_code
+        ) AS l
+        LEFT JOIN chatbot_sync.model AS d ON d.id = l.model_id
+    )
     SELECT 'chatbot_sync_info', jsonb_build_object('version', e.extversion), 1, 'gauge', 'The version of the extension.'
     FROM pg_extension AS e WHERE e.extname = 'chatbot_sync'
     UNION ALL
@@ -39,23 +51,13 @@ AS $$
         'Size of a table, with its indexes.'
     FROM pg_class AS c WHERE c.relnamespace = 'chatbot_sync'::regnamespace AND c.relkind IN ('r', 'p')
     UNION ALL
-    -- Rows that sync_log has no more are in sync_total: a counter never goes back.
     SELECT m.name, jsonb_build_object('provider', COALESCE(l.provider, ''), 'model', COALESCE(l.model, '')) || m.more, m.value,
         'counter', m.help
     FROM (
-        SELECT d.provider, d.model, sum(l.syncs) FILTER (WHERE l.error_code IS NULL) AS syncs, sum(l.chunks - l.embedded) AS reused,
+        SELECT l.provider, l.model, sum(l.syncs) FILTER (WHERE l.error_code IS NULL) AS syncs, sum(l.chunks - l.embedded) AS reused,
             sum(l.embedded) AS embedded, sum(l.requests) AS requests, sum(l.inputs) AS inputs, sum(l.tokens) AS tokens,
             sum(l.chunking_ms) / 1000 AS chunking, sum(l.embedding_ms) / 1000 AS embedding, sum(l.storing_ms) / 1000 AS storing
-        FROM (
-            SELECT model_id, error_code, syncs, chunks, embedded, requests, inputs, tokens, chunking_ms, embedding_ms, storing_ms
-            FROM chatbot_sync.sync_total
-            UNION ALL
-            SELECT model_id, error_code, count(*), sum(chunks), sum(embedded), sum(requests), sum(inputs), sum(tokens),
-                sum(chunking_ms), sum(embedding_ms), sum(storing_ms)
-            FROM chatbot_sync.sync_log GROUP BY model_id, error_code
-        ) AS l
-        LEFT JOIN chatbot_sync.model AS d ON d.id = l.model_id
-        GROUP BY d.provider, d.model
+        FROM logged AS l GROUP BY l.provider, l.model
     ) AS l
     CROSS JOIN LATERAL (VALUES
         ('chatbot_sync_syncs_total', '{}'::jsonb, l.syncs::float8, 'Syncs that stored chunks, and committed.'),
@@ -70,15 +72,9 @@ AS $$
     ) AS m (name, more, value, help)
     UNION ALL
     SELECT 'chatbot_sync_sync_errors_total',
-        jsonb_build_object('provider', COALESCE(d.provider, ''), 'model', COALESCE(d.model, ''), 'sqlstate', l.error_code),
+        jsonb_build_object('provider', COALESCE(l.provider, ''), 'model', COALESCE(l.model, ''), 'sqlstate', l.error_code),
         sum(l.syncs), 'counter', 'Syncs that failed, by SQLSTATE, as far as their transaction committed.'
-    FROM (
-        SELECT model_id, error_code, syncs FROM chatbot_sync.sync_total WHERE error_code IS NOT NULL
-        UNION ALL
-        SELECT model_id, error_code, count(*) FROM chatbot_sync.sync_log WHERE error_code IS NOT NULL GROUP BY 1, 2
-    ) AS l
-    LEFT JOIN chatbot_sync.model AS d ON d.id = l.model_id
-    GROUP BY d.provider, d.model, l.error_code
+    FROM logged AS l WHERE l.error_code IS NOT NULL GROUP BY l.provider, l.model, l.error_code
     UNION ALL
     -- In shared memory, since the server's start.
     SELECT m.name, jsonb_build_object('provider', COALESCE(d.provider, ''), 'model', COALESCE(d.model, ''), 'sqlstate', r.error_code),

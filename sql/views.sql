@@ -42,6 +42,7 @@ CREATE VIEW chatbot_sync.progress AS
             count(*) / greatest(1, extract(epoch FROM statement_timestamp() - min(logged_at)))::float8 AS per_second
         FROM chatbot_sync.sync_log
         WHERE logged_at > statement_timestamp() - interval '1 minute' AND error_code IS NULL
+            AND model_id = (SELECT id FROM chatbot_sync.model WHERE active)
         GROUP BY chatbot_id, source_type
     ) AS l USING (chatbot_id, source_type);
 

@@ -396,6 +396,9 @@ impl Task {
         };
         let failed = Failed::new(error);
         source::mark_attempt(item, &failed, attempts, wait)?;
+        // The newest has what is wanted.
+        let newest = self.jobs.split_off(self.jobs.len().saturating_sub(1));
+        job::delete(&std::mem::replace(&mut self.jobs, newest))?;
         job::release(&self.jobs, attempts, wait)?;
         self.outcome = Some(match wait {
             Some(_) => State::pending(),

@@ -15,7 +15,9 @@ use pgrx::pg_sys;
 
 pub use chatbots::attach_chatbots;
 pub use follow::{altered, dropped, restored};
-pub use pending::{Batch, adopt, adopt_all, each_item, each_item_of, hosts, items, keys, sync_batch, tell};
+pub use pending::{
+    Batch, adopt, adopt_all, each_item, each_key_as_seen, hosts, items, items_as_seen, sync_batch, tell,
+};
 
 pub use table::State;
 

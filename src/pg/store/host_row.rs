@@ -1,7 +1,7 @@
 //! The rows of host tables.
 
 use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys;
+use pgrx::{Spi, pg_sys};
 
 use super::host::{execute, literal, quoted};
 use super::source::SourceKey;
@@ -29,6 +29,47 @@ pub fn rows(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -> R
     })
 }
 
+/// All (id, chatbot) of a table whose rows belong to a chatbot, as the calling statement sees them, some at a time.
+pub struct Ids {
+    cursor: String,
+}
+
+impl Ids {
+    /// At the first.
+    pub fn new(relation: &str, id: &str, chatbot: &str) -> Result<Self> {
+        let (id, chatbot) = (quoted(id), quoted(chatbot));
+        let sql = format!("SELECT {id}::bigint, {chatbot}::bigint FROM {relation} WHERE {chatbot} IS NOT NULL");
+        let cursor = Spi::connect(|client| client.open_cursor(sql.as_str(), &[]).detach_into_name());
+        Ok(Self { cursor })
+    }
+
+    /// The next ones, none where there are no more.
+    pub fn next(&self, most: i64) -> Result<Vec<(i64, i64)>> {
+        Ok(Spi::connect(|client| -> pgrx::spi::Result<Vec<(i64, i64)>> {
+            let mut cursor = client.find_cursor(&self.cursor)?;
+            let rows = cursor.fetch(most)?.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect();
+            // Kept for the next call, unless there is none.
+            if matches!(&rows, Ok(ids) if Vec::is_empty(ids)) {
+                drop(cursor)
+            } else {
+                drop(cursor.detach_into_name())
+            }
+            rows
+        })?)
+    }
+}
+
+/// How rows are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Locked, but for those that others have locked.
+    Lock,
+    /// As they are by now.
+    Now,
+    /// As the calling statement sees them.
+    AsCaller,
+}
+
 /// A row as SQL reads it.
 pub struct HostRow {
     /// Its id.
@@ -52,7 +93,7 @@ fn object(of: &str, columns: &[Column]) -> String {
 }
 
 /// Rows of a table; with `lock` they are locked until the transaction ends, and those that others have locked left out.
-pub fn rows_by_id(relation: &str, columns: &Columns, ids: Vec<i64>, lock: bool) -> Result<Vec<HostRow>> {
+pub fn rows_by_id(relation: &str, columns: &Columns, ids: Vec<i64>, look: Look) -> Result<Vec<HostRow>> {
     let maybe = |column: &Option<Column>, otherwise: &str| {
         column.as_ref().map_or(otherwise.to_owned(), |Column(name, _)| format!("t.{}", quoted(name)))
     };
@@ -60,7 +101,7 @@ pub fn rows_by_id(relation: &str, columns: &Columns, ids: Vec<i64>, lock: bool) 
         "SELECT t.{id}::bigint, t.{chatbot}::bigint, t.{content}::text, {metadata}, COALESCE({enabled}, false),
             {status}::text, {processed}, {error}::text
         FROM {relation} AS t WHERE t.{id} = ANY ($1) AND t.{chatbot} IS NOT NULL {lock}",
-        lock = if lock { "FOR NO KEY UPDATE SKIP LOCKED" } else { "" },
+        lock = if look == Look::Lock { "FOR NO KEY UPDATE SKIP LOCKED" } else { "" },
         id = quoted(&columns.id.0),
         chatbot = quoted(&columns.chatbot.0),
         content = quoted(&columns.content.0),
@@ -70,7 +111,12 @@ pub fn rows_by_id(relation: &str, columns: &Columns, ids: Vec<i64>, lock: bool) 
         processed = maybe(&columns.processed, "NULL::boolean"),
         error = maybe(&columns.error, "NULL"),
     );
-    run(&sql, &[ids.into()], Mode::Write, |rows| {
+    let mode = match look {
+        Look::Lock => Mode::Write,
+        Look::Now => Mode::ReadNow,
+        Look::AsCaller => Mode::Read,
+    };
+    run(&sql, &[ids.into()], mode, |rows| {
         rows.map(|row| {
             Ok(HostRow {
                 source_id: one(row.get(1))?,
