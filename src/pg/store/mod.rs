@@ -9,6 +9,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::spi::{OwnedPreparedStatement, SpiTupleTable};
 use pgrx::{PgOid, Spi, pg_sys};
 
+use super::memory::Scratch;
 use super::vector::VectorType;
 use crate::error::Result;
 
@@ -126,6 +127,7 @@ fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -
     if mode == Mode::Write {
         refuse_read_only();
         return Ok(Spi::connect_mut(|client| {
+            let _read = Scratch::new();
             let plan = match kept {
                 Some(plan) => plan,
                 None => keep(key, client.prepare_mut(sql, &oids)?.keep()),
@@ -135,6 +137,9 @@ fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -
     }
     let _fresh = (mode == Mode::ReadNow).then(FreshSnapshot::new);
     Ok(Spi::connect(|client| {
+        // Values are unpacked into the parent of the current context: with one of our own below SPI's they go with the
+        // answer, and do not stay until the transaction ends.
+        let _read = Scratch::new();
         let plan = match kept {
             Some(plan) => plan,
             None => keep(key, client.prepare(sql, &oids)?.keep()),
