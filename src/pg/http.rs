@@ -67,6 +67,8 @@ pub struct Remote {
     pushed: usize,
     most_in_flight: usize,
     flushed: bool,
+    /// Why the provider was not asked for a while, unless it has answered since.
+    throttled: Option<Fault>,
     pool: Pool,
     client: Client,
 }
@@ -102,7 +104,7 @@ impl Remote {
         let http = client.http.clone();
         let pool = Pool::new(Question { http, provider, endpoint, model: model.clone(), input, deadline })?;
         let most_in_flight = guc::max_parallel_requests();
-        Ok(Self { batch, texts: BTreeMap::new(), pushed: 0, most_in_flight, flushed: false, pool, client })
+        Ok(Self { batch, texts: BTreeMap::new(), pushed: 0, most_in_flight, flushed: false, throttled: None, pool, client })
     }
 
     /// A further text: its number.
@@ -164,6 +166,11 @@ impl Remote {
     fn take(&mut self, work: Work, outcome: std::result::Result<Answer, Fault>) -> Result<Answered> {
         let range = work.range.clone();
         let throttled = matches!(&outcome, Err(f) if f.kind == FaultKind::Throttled);
+        match &outcome {
+            Ok(_) => self.throttled = None,
+            Err(fault) if throttled => self.throttled = Some(fault.clone()),
+            Err(_) => {}
+        }
         let wait = outcome.as_ref().err().and_then(|f| f.retry_after);
         let done = self.batch.done(work, outcome, Instant::now(), jitter());
         if throttled {
@@ -194,6 +201,8 @@ impl Remote {
 
     /// What is wrong with an answer is found by those who do not know whose it was.
     fn named(&self, fault: Fault) -> Fault {
+        // That there was no time left is because of that.
+        let fault = self.throttled.clone().filter(|_| fault.kind == FaultKind::TimedOut).unwrap_or(fault);
         let Question { provider, model, .. } = &*self.pool.question;
         Fault { provider: provider.name().to_owned(), model: model.name.clone(), ..fault }
     }
