@@ -104,7 +104,16 @@ impl Remote {
         let http = client.http.clone();
         let pool = Pool::new(Question { http, provider, endpoint, model: model.clone(), input, deadline })?;
         let most_in_flight = guc::max_parallel_requests();
-        Ok(Self { batch, texts: BTreeMap::new(), pushed: 0, most_in_flight, flushed: false, throttled: None, pool, client })
+        Ok(Self {
+            batch,
+            texts: BTreeMap::new(),
+            pushed: 0,
+            most_in_flight,
+            flushed: false,
+            throttled: None,
+            pool,
+            client,
+        })
     }
 
     /// A further text: its number.
