@@ -13,6 +13,7 @@
 //! - [`retry`]: how long to wait
 //! - [`session_id`]: ids of sessions
 //! - [`transport`]: one request over HTTP
+//! - [`version`]: which SQL a library serves
 //!
 //! The shell, feature `pg`, is `pg`: what SQL sees of it stands in `pg/api.rs`, what it sends to Postgres in `pg/store/`.
 
@@ -27,6 +28,7 @@ pub mod provider;
 pub mod retry;
 pub mod session_id;
 pub mod transport;
+pub mod version;
 
 #[cfg(test)]
 mod fuzz;
