@@ -10,6 +10,8 @@ mod arguments;
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod dba;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod documentation;
@@ -71,6 +73,8 @@ mod settings;
 mod sources;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod verify;
 #[cfg(test)]

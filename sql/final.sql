@@ -105,6 +105,8 @@ COMMENT ON FUNCTION chatbot_sync.sync_batch IS 'A step of chatbot_sync_all().';
 COMMENT ON FUNCTION chatbot_sync.in_transaction_block IS 'Whether nothing can be committed: BEGIN was said, or a function calls.';
 COMMENT ON FUNCTION chatbot_sync.after_ddl IS 'Follows changes of host tables.';
 COMMENT ON FUNCTION chatbot_sync.after_drop IS 'Follows the end of host tables and of their columns.';
+COMMENT ON FUNCTION chatbot_sync.after_update IS 'Gives roles their level again after ALTER EXTENSION ... UPDATE.';
+COMMENT ON EVENT TRIGGER chatbot_sync_update IS 'Gives roles their level again after ALTER EXTENSION ... UPDATE.';
 COMMENT ON EVENT TRIGGER chatbot_sync_ddl IS 'Follows changes of host tables.';
 COMMENT ON EVENT TRIGGER chatbot_sync_drop IS 'Follows the end of host tables and of their columns.';
 

@@ -97,3 +97,30 @@ BEGIN
     END IF;
 END
 $$;
+
+-- A role keeps its level when an update brings functions that belong to it. Not a part of the update's script: what is
+-- granted there counts as the extension's own, and would be in no dump.
+CREATE FUNCTION chatbot_sync.after_update() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    granted record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_event_trigger_ddl_commands() AS c WHERE c.object_type = 'extension' AND c.object_identity = 'chatbot_sync') THEN
+        RETURN;
+    END IF;
+    FOR granted IN
+        SELECT a.grantee AS role,
+            CASE WHEN bool_or(p.proname = 'chatbot_set_model') THEN 'admin' WHEN bool_or(p.proname = 'chatbot_embed_source') THEN 'app' ELSE 'read' END AS level
+        FROM chatbot_sync.functions_of('admin') AS f
+        JOIN pg_proc AS p ON p.oid = f
+        CROSS JOIN LATERAL aclexplode(p.proacl) AS a
+        WHERE a.grantee <> p.proowner AND a.grantee <> 0
+        GROUP BY a.grantee HAVING bool_or(p.proname = 'chatbot_search')
+    LOOP
+        PERFORM @extschema@.chatbot_grant((SELECT r.rolname FROM pg_roles AS r WHERE r.oid = granted.role), granted.level);
+    END LOOP;
+END
+$$;
+CREATE EVENT TRIGGER chatbot_sync_update ON ddl_command_end WHEN TAG IN ('ALTER EXTENSION')
+    EXECUTE FUNCTION chatbot_sync.after_update();

@@ -55,6 +55,22 @@ pub enum Error {
         /// Its name there.
         model: String,
     },
+    /// The database's SQL is of a version that this library does not serve any more.
+    #[error("this database has chatbot_sync {sql}, and its library is {library}, which serves it no more")]
+    SqlTooOld {
+        /// The version of the database's SQL.
+        sql: String,
+        /// The library's.
+        library: String,
+    },
+    /// The library is older than the database's SQL.
+    #[error("this database has chatbot_sync {sql}, and the library that this session has loaded is {library}")]
+    LibraryTooOld {
+        /// The version of the database's SQL.
+        sql: String,
+        /// The library's.
+        library: String,
+    },
     /// A provider did not do its part.
     #[error("{0}")]
     Provider(Box<Fault>),

@@ -14,6 +14,7 @@
 //! - [`scan`]: reading all chunks, or asking an index
 //! - [`session_id`]: ids of sessions
 //! - [`transport`]: one request over HTTP
+//! - [`version`]: which SQL a library serves
 //!
 //! The shell, feature `pg`, is `pg`: what SQL sees of it stands in `pg/api.rs`, what it sends to Postgres in `pg/store/`.
 
@@ -29,6 +30,7 @@ pub mod retry;
 pub mod scan;
 pub mod session_id;
 pub mod transport;
+pub mod version;
 
 #[cfg(test)]
 mod fuzz;

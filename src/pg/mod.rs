@@ -29,6 +29,8 @@ mod throttle;
 #[allow(unsafe_code)]
 mod vector;
 mod verify;
+#[allow(unsafe_code)]
+mod version;
 mod words;
 #[allow(unsafe_code)]
 mod worker;

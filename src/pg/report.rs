@@ -62,6 +62,18 @@ fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
             None,
             Some("Install the version that made this database's vectors, then ALTER EXTENSION chatbot_sync UPDATE;"),
         ),
+        Error::SqlTooOld { .. } => (
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            None,
+            Some("A superuser runs: ALTER EXTENSION chatbot_sync UPDATE;"),
+        ),
+        Error::LibraryTooOld { .. } => (
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            None,
+            Some(
+                "Connect again; where the library is preloaded, restart the server. If that is how it is installed, install the later version.",
+            ),
+        ),
         Error::NotStored(_) => (
             PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
             None,

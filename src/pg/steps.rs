@@ -6,7 +6,8 @@ use pgrx::prelude::*;
 
 use super::catalog_types::Regclass;
 use super::store::log;
-use super::{args, host, queue, reembed, store, sync, worker};
+use super::{args, host, queue, reembed, store, sync, version, worker};
+use crate::error::Error;
 
 /// A step of chatbot_process_queue(): takes sources that are due.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_claim(most int) RETURNS int
@@ -44,25 +45,31 @@ fn chatbot_sync_purge_log_batch(most: Option<i32>) -> Result<i32, ErrorReport> {
     Ok(log::purge(args::given("most", most)?)?)
 }
 
+/// Between a new library and ALTER EXTENSION ... UPDATE nobody's DDL fails for our sake: statements on tables that are
+/// attached say what is to be done.
+fn unless_outdated(follow: impl FnOnce() -> Result<(), Error>) -> Result<(), ErrorReport> {
+    if version::check().is_err() { Ok(()) } else { Ok(follow()?) }
+}
+
 /// What follows a change of a table; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_altered(relation regclass) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorReport> {
-    Ok(host::altered(args::given("relation", relation)?.0)?)
+    unless_outdated(|| host::altered(args::given("relation", relation)?.0))
 }
 
 /// What follows a trigger of ours that is made by hand; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.triggers_restored(relation regclass) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_triggers_restored(relation: Option<Regclass>) -> Result<(), ErrorReport> {
-    Ok(host::restored(args::given("relation", relation)?.0)?)
+    unless_outdated(|| host::restored(args::given("relation", relation)?.0))
 }
 
 /// What follows when tables are gone; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.tables_dropped(hosts int[]) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_tables_dropped(hosts: Option<Vec<i32>>) -> Result<(), ErrorReport> {
-    Ok(host::dropped(&args::given("hosts", hosts)?)?)
+    unless_outdated(|| host::dropped(&args::given("hosts", hosts)?))
 }
 
 /// Rows of host tables that nobody knows become sources that wait.

@@ -11,6 +11,7 @@ use pgrx::{PgOid, Spi, pg_sys};
 
 use super::memory::Scratch;
 use super::vector::VectorType;
+use super::version;
 use crate::error::Result;
 
 pub mod chunk;
@@ -120,6 +121,7 @@ impl Drop for Settings {
 
 /// Runs a statement with its plan kept and reads the answer.
 fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -> pgrx::spi::Result<R>) -> Result<R> {
+    version::check()?;
     let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>());
     let kept = PLANS.with_borrow(|plans| plans.get(&key).copied());
     let oids: Vec<PgOid> = key.1.iter().map(|&oid| PgOid::from(oid)).collect();
@@ -182,6 +184,12 @@ pub fn look_up_vector_type() -> Result<Option<VectorType>> {
         Some(row) => Ok(Some(VectorType { oid: one(row.get(1))?, schema: one(row.get(2))? })),
         None => Ok(None),
     })
+}
+
+/// The version of the extension in this database; none where it is not there.
+pub fn extension_version() -> Result<Option<String>> {
+    let sql = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'chatbot_sync'";
+    Ok(Spi::connect(|client| client.select(sql, None, &[])?.next().map(|row| one(row.get(1))).transpose())?)
 }
 
 /// Who owns the extension in this database; none where it is not there.

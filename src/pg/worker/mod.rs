@@ -177,6 +177,11 @@ pub fn wake_at_commit() {
 
 /// Terminates as a backend does, at the next check for interrupts.
 fn handle_signals() {
+    // What the macro of that name has been since.
+    #[cfg(not(feature = "pg18"))]
+    use pg_sys::pqsignal;
+    #[cfg(feature = "pg18")]
+    use pg_sys::pqsignal_be as pqsignal;
     // Called by the kernel: not through the guards that pgrx puts around Postgres' functions.
     unsafe extern "C-unwind" {
         fn die(signal: i32);
@@ -185,8 +190,8 @@ fn handle_signals() {
     }
     // SAFETY: the handlers are Postgres' own.
     unsafe {
-        pg_sys::pqsignal(libc::SIGTERM, Some(die));
-        pg_sys::pqsignal(libc::SIGHUP, Some(reload));
+        pqsignal(libc::SIGTERM, Some(die));
+        pqsignal(libc::SIGHUP, Some(reload));
         pg_sys::BackgroundWorkerUnblockSignals();
     }
 }
