@@ -62,6 +62,8 @@ mod queue;
 #[cfg(test)]
 mod queue_order;
 #[cfg(test)]
+mod replication;
+#[cfg(test)]
 mod search;
 #[cfg(test)]
 mod server;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use postgres::Client;
 
-use super::harness::{Db, column, failure, one};
+use super::harness::{ATTACH, DOCUMENTS, Db, column, failure, one};
 use crate::version::OWN;
 
 /// Every object of the extension and all that is said of it, a line each. Only sizes and oids are left out.
@@ -59,6 +59,13 @@ fn folder_of_scripts() -> PathBuf {
     Path::new(&share).join("extension")
 }
 
+/// The statement of a script that begins so.
+fn statement<'a>(script: &'a str, start: &str, end: &str) -> &'a str {
+    let at = script.find(start).unwrap_or_else(|| panic!("no {start}"));
+    let length = script[at..].find(end).unwrap() + end.len();
+    &script[at..][..length]
+}
+
 fn create(version: &str) -> Db {
     let mut db = Db::without_extension();
     db.admin.batch_execute("CREATE EXTENSION vector").unwrap();
@@ -81,6 +88,66 @@ fn differences(one: &mut Client, other: &mut Client) -> Vec<String> {
         a.iter().filter(|line| !b.contains(line)).map(|line| format!("{sign} {line}")).collect::<Vec<_>>()
     };
     [only(&one, &other, '-'), only(&other, &one, '+')].concat()
+}
+
+#[test]
+fn an_update_leaves_something_otherwise_than_a_new_installation() {
+    let folder = folder_of_scripts();
+    let now = fs::read_to_string(folder.join(format!("chatbot_sync--{OWN}.sql"))).unwrap();
+    // As if a version before had lacked a function, an index and a comment, and had had others, another body and a right.
+    let index = statement(&now, "CREATE INDEX job_source", ";");
+    let comment = statement(&now, "COMMENT ON VIEW chatbot_sync.progress", ";");
+    let new = statement(&now, "CREATE FUNCTION chatbot_repair", "\n$$;");
+    let new_comment = statement(&now, "COMMENT ON FUNCTION chatbot_repair", ";");
+    let function = statement(&now, "CREATE FUNCTION chatbot_sync.schemas_of_functions", "\n$$;");
+    let before = [index, comment, new, new_comment].iter().fold(now.clone(), |script, s| script.replace(s, ""));
+    let before = before.replace(function, &function.replace("'vector'", "'vectors'"))
+        + "CREATE FUNCTION chatbot_sync.gone() RETURNS int LANGUAGE sql AS 'SELECT 1';
+           GRANT EXECUTE ON FUNCTION chatbot_sync.schemas_of_functions TO PUBLIC; CREATE TABLE chatbot_sync.gone (id int);
+           ALTER TABLE chatbot_sync.job DROP COLUMN attempts, ADD attempts text;";
+    let update = format!(
+        "{index} {comment} {new} {new_comment} {} REVOKE ALL ON FUNCTION chatbot_repair FROM PUBLIC;
+        DROP FUNCTION chatbot_sync.gone; DROP TABLE chatbot_sync.gone; REVOKE EXECUTE ON FUNCTION chatbot_sync.schemas_of_functions FROM PUBLIC;
+        ALTER TABLE chatbot_sync.job ALTER attempts TYPE int USING attempts::int, ALTER attempts SET DEFAULT 0, ALTER attempts SET NOT NULL",
+        function.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"),
+    );
+    let _scripts = [Script::new(&folder, "0.0.1", &before), Script::new(&folder, &format!("0.0.1--{OWN}"), &update)];
+    let (mut fresh, mut updated) = (create(OWN), create("0.0.1"));
+    let found = differences(&mut fresh.admin, &mut updated.admin).join("\n");
+    for name in [
+        "- index CREATE INDEX job_source",
+        "- member view chatbot_sync.progress",
+        "- function CREATE OR REPLACE FUNCTION chatbot_sync.schemas_of",
+        "+ member function chatbot_sync.gone",
+        "+ relation chatbot_sync.gone",
+        "- column chatbot_sync.job",
+        "- at first",
+        "- function CREATE OR REPLACE FUNCTION public.chatbot_repair",
+    ] {
+        assert!(found.contains(name), "{name} is not among\n{found}");
+    }
+    grant(&mut updated.admin);
+    grant(&mut fresh.admin);
+    let mut app = updated.session("app");
+    app.batch_execute(DOCUMENTS).unwrap();
+    // The SQL is older than this library serves.
+    let refused = failure(&mut app, ATTACH);
+    assert_eq!(
+        (refused.code.as_str(), refused.hint.as_str()),
+        ("55000", "A superuser runs: ALTER EXTENSION chatbot_sync UPDATE;")
+    );
+    assert!(refused.message.contains("0.0.1") && refused.message.contains(OWN), "{refused:?}");
+    updated.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE").unwrap();
+    let found = differences(&mut fresh.admin, &mut updated.admin);
+    // The one column was added last.
+    let found: Vec<&String> = found.iter().filter(|line| !line[2..].starts_with("column chatbot_sync.job")).collect();
+    assert_eq!(found, [""; 0]);
+    // In the session that was refused, with the rights that roles had.
+    app.batch_execute(ATTACH).unwrap();
+    app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'A text.')").unwrap();
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 1);
+    assert_eq!(one::<i64>(&mut updated.session("boss"), "SELECT chatbot_repair()"), 0);
+    assert_eq!(failure(&mut app, "SELECT chatbot_repair()").code, "42501");
 }
 
 #[test]
