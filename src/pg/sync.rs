@@ -1,13 +1,15 @@
 //! Sources in the caller's transaction: texts in, vectors stored. Many at a time: their new texts share requests, and what
 //! is through is stored while other requests are on their way.
 
+mod open;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::jsonb::Jsonb;
 use super::memory::Scratch;
 use super::model::Embedder;
-use super::store::chunk::{self, NewChunk, Place, StoredChunk};
+use super::store::chunk::{self, StoredChunk};
 use super::store::job;
 use super::store::log::{self, Entry};
 use super::store::model::ActiveModel;
@@ -17,11 +19,14 @@ use super::worker::rolled_back::Spent;
 use super::{args, event, guc, http, model, report};
 use crate::batch::Usage;
 use crate::chunk::Params;
-use crate::content::{Content, Cut, Format};
+use crate::content::{Content, Format};
 use crate::diff::{Diff, diff};
 use crate::error::{Error, Fault, Result};
 use crate::host::OnError;
 use crate::provider::InputType;
+
+use open::Open;
+pub use open::int;
 
 /// Changes when the chunker cuts differently, so that sources are cut anew when they are next embedded.
 const CHUNKER_VERSION: i32 = 1;
@@ -175,26 +180,6 @@ struct Run<'a> {
     failed: event::Failures,
     spent: Spent,
     done: &'a mut dyn FnMut(SourceKey, std::result::Result<Option<Synced>, &Error>),
-}
-
-/// A source whose chunks are known.
-struct Open {
-    item: Item,
-    row: Option<SourceRow>,
-    cut: Cut,
-    old: Vec<StoredChunk>,
-    diff: Diff,
-    /// Which chunks are to be embedded.
-    new: Vec<usize>,
-    /// The number of the first of their texts.
-    first: usize,
-    vectors: Vec<Option<Vec<f32>>>,
-    missing: usize,
-    failed: Option<Error>,
-    began: Instant,
-    prepared: Instant,
-    embedding: Duration,
-    usage: Usage,
 }
 
 impl Run<'_> {
@@ -409,7 +394,7 @@ impl Run<'_> {
         self.again.extend(late.into_iter().map(|open| Item { fresh: false, ..open.item }));
         let mut chunks = Vec::new();
         for (at, open) in ready.iter().enumerate() {
-            self.settle(open)?;
+            open.settle(self.model.id, &self.words)?;
             chunks.extend(open.inserts(at, &self.words)?);
         }
         chunk::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
@@ -440,35 +425,6 @@ impl Run<'_> {
             );
         }
         log::insert(&entries)
-    }
-
-    /// The chunks that a source has already: those that no text has go, others move to where their texts are.
-    fn settle(&self, open: &Open) -> Result<()> {
-        let Some(row) = &open.row else { return Ok(()) };
-        let key = &open.item.key;
-        let Diff { kept, dropped } = &open.diff;
-        chunk::delete_chunks(key, self.model.id, dropped.iter().map(|&at| open.old[at].chunk_id).collect())?;
-        let mut moves = Vec::new();
-        for (kept, place) in kept.iter().zip(open.places()) {
-            if let (Some(at), place) = (kept, place?)
-                && open.old[*at].place != place
-            {
-                moves.push((open.old[*at].chunk_id, place));
-            }
-        }
-        chunk::move_chunks(key, self.model.id, &moves)?;
-        if row.configurations != open.configurations(&self.words)? {
-            let texts = open.cut.texts();
-            let kept = kept.iter().zip(&texts).filter_map(|(kept, (lang, _))| Some(((*kept)?, *lang)));
-            let read = |(at, lang): (usize, Option<&str>)| {
-                Ok((open.old[at].chunk_id, self.words.of(lang, &open.item.metadata)?))
-            };
-            chunk::read_words(key, self.model.id, kept.map(read).collect::<Result<_>>()?)?;
-        }
-        if !row.stands_as(&open.item) {
-            chunk::update_chunks_standing(&open.item)?;
-        }
-        Ok(())
     }
 
     fn fail(&mut self, item: Item, error: Error) -> Result<()> {
@@ -527,48 +483,4 @@ pub fn needed(item: &Item, model_id: i32, params: &Params) -> Result<Vec<String>
     let Diff { kept, .. } = diff(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
     let new = texts.iter().zip(kept).filter(|(_, kept)| kept.is_none());
     Ok(new.map(|((_, text), _)| (*text).to_owned()).collect())
-}
-
-impl Open {
-    /// How the words of its chunks are read, each way once.
-    fn configurations(&self, words: &Configurations) -> Result<Vec<String>> {
-        let mut all = Vec::new();
-        for (lang, _) in self.cut.texts() {
-            let name = words.of(lang, &self.item.metadata)?;
-            if !all.contains(&name) {
-                all.push(name);
-            }
-        }
-        Ok(all)
-    }
-
-    fn places(&self) -> impl Iterator<Item = Result<Place>> {
-        let place = |(at, (start, end))| Ok(Place { index: int(at)?, start: int(start)?, end: int(end)? });
-        self.cut.places().enumerate().map(place)
-    }
-
-    /// The chunks that are new, of the source with this number.
-    fn inserts(&self, source: usize, words: &Configurations) -> Result<Vec<NewChunk<'_>>> {
-        let places = self.places().collect::<Result<Vec<Place>>>()?;
-        let texts = self.cut.texts();
-        let free = self.old.iter().map(|c| c.chunk_id).max().map_or(0, |id| id + 1);
-        let new = self.new.iter().zip(&self.vectors).zip(free..);
-        let insert = |((&at, vector), chunk_id): ((&usize, &'_ Option<Vec<f32>>), i32)| {
-            let vector = vector.clone().ok_or_else(|| Error::Internal("a chunk has no vector".to_owned()))?;
-            let (lang, content) = texts[at];
-            let configuration = words.of(lang, &self.item.metadata)?;
-            Ok(NewChunk { source, chunk_id, place: places[at], lang, configuration, content, vector })
-        };
-        new.map(insert).collect()
-    }
-}
-
-/// A count as SQL has it.
-pub fn int(n: usize) -> Result<i32> {
-    i32::try_from(n).map_err(|_| Error::TooLarge {
-        what: "content",
-        got: n,
-        limit: i32::MAX as usize,
-        unit: "characters",
-    })
 }
