@@ -194,8 +194,13 @@ pub(crate) fn embed(id: i64, text: &str) -> String {
 /// Asks until the answer is so.
 pub(crate) fn until(client: &mut Client, sql: &str) {
     while !one::<bool>(client, sql) {
-        std::thread::yield_now();
+        pause();
     }
+}
+
+/// Between two looks at a condition: who makes it true needs the processor more.
+pub(crate) fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(2));
 }
 
 /// Rows that come one at a time from a query.

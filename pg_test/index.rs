@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, column, embed, failure, one, set, until};
+use super::harness::{Db, column, embed, failure, one, pause, set, until};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -121,15 +121,12 @@ fn writers_wait_while_an_index_is_made_or_two_make_it() {
     let db = chatbots();
     let mut app = db.session("app");
     app.batch_execute("BEGIN; SELECT chatbot_embed_source(1, 'document', 500, 'Not committed yet.')").unwrap();
-    let making: Vec<_> = (0..2)
+    let (making, told): (Vec<_>, Vec<_>) = (0..2)
         .map(|_| {
             let (mut boss, told) = db.listening("boss");
-            std::thread::spawn(move || {
-                boss.batch_execute(CREATE).unwrap();
-                told.lock().unwrap().join(", ")
-            })
+            (std::thread::spawn(move || boss.batch_execute(CREATE).unwrap()), told)
         })
-        .collect();
+        .unzip();
     let mut admin = db.other();
     until(
         &mut admin,
@@ -139,9 +136,14 @@ fn writers_wait_while_an_index_is_made_or_two_make_it() {
     other.batch_execute("SET lock_timeout = '60s'").unwrap();
     other.batch_execute(&embed(501, "Written while the index is made.")).unwrap();
     assert_eq!(column::<String>(&mut other, ILL), [""; 0]);
+    // Both say where the one is that is at work.
+    let hears =
+        |told: &std::sync::Mutex<Vec<String>>| told.lock().unwrap().iter().any(|n| n.contains("waiting for writers"));
+    while !told.iter().all(|told| hears(told)) {
+        pause();
+    }
     app.batch_execute("COMMIT").unwrap();
-    let told: String = making.into_iter().map(|call| call.join().unwrap()).collect();
-    assert!(told.contains("waiting for writers"), "{told}");
+    making.into_iter().for_each(|call| call.join().unwrap());
     assert!(one::<bool>(&mut admin, VALID));
     let mut reader = db.session("reader");
     reader.batch_execute(LIMIT).unwrap();
