@@ -48,16 +48,19 @@ pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
 
 /// Sources of host tables that are none of these.
 pub fn of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
-    let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source WHERE host <> ALL ($1)";
+    let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
+        WHERE host IS NOT NULL AND host <> ALL ($1)";
     run(sql, &[hosts.to_vec().into()], Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
 }
 
 /// The sources of a host table, with the hash of what was embedded; none of those that say that they wait or failed, or
 /// that have a job.
 pub fn of_host(host: i32) -> Result<HashMap<SourceKey, Option<Vec<u8>>>> {
-    let sql = "SELECT chatbot_id, source_type, source_id, CASE WHEN status = 'synced' AND NOT EXISTS (
-            SELECT FROM chatbot_sync.job j
-            WHERE (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id))
-        THEN content_hash END FROM chatbot_sync.source s WHERE host = $1";
+    let sql = "SELECT s.chatbot_id, s.source_type, s.source_id,
+            CASE WHEN s.status = 'synced' AND j.chatbot_id IS NULL THEN s.content_hash END
+        FROM chatbot_sync.source s
+        LEFT JOIN (SELECT DISTINCT chatbot_id, source_type, source_id FROM chatbot_sync.job) AS j
+            ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+        WHERE s.host = $1";
     run(sql, &[host.into()], Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())
 }
