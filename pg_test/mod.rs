@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod arguments;
 #[cfg(test)]
+mod citus;
+#[cfg(test)]
 mod documentation;
 #[cfg(test)]
 mod faults;

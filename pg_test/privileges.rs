@@ -3,7 +3,7 @@
 use super::harness::{Db, column, failure, one};
 
 /// A call of every function. Some fail for everybody, with an error about what they are given.
-const CALLS: [(&str, &str); 27] = [
+const CALLS: [(&str, &str); 29] = [
     ("read", "chatbot_chunk('A text.')"),
     ("read", "chatbot_embed('A text.')"),
     ("read", "chatbot_search(1, 'A text.')"),
@@ -31,6 +31,8 @@ const CALLS: [(&str, &str); 27] = [
     ("admin", "chatbot_set_model('local', 'minilm-static-256')"),
     ("owner", "chatbot_grant('stranger')"),
     ("owner", "chatbot_revoke('app')"),
+    ("owner", "chatbot_distribute()"),
+    ("owner", "chatbot_undistribute()"),
 ];
 
 #[test]

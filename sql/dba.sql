@@ -2,14 +2,13 @@
 
 CREATE VIEW chatbot_sync.source_status AS
     SELECT s.chatbot_id, s.source_type, s.source_id,
-        CASE WHEN s.status = 'synced' AND j.jobs > 0 THEN 'pending' ELSE s.status END AS status,
+        CASE WHEN s.status = 'synced' AND j.chatbot_id IS NOT NULL THEN 'pending' ELSE s.status END AS status,
         CASE WHEN s.truncated THEN 'the text goes on after its last chunk: chatbot_sync.max_chunks' ELSE s.error END AS reason,
         s.error_code, s.attempts, s.next_attempt_at, s.chunk_count, s.enabled, s.synced_at,
         now() - s.synced_at AS age
     FROM chatbot_sync.source s
-    LEFT JOIN LATERAL (SELECT count(*) AS jobs FROM chatbot_sync.job j
-        WHERE (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
-            AND j.due_at < 'infinity') AS j ON true;
+    LEFT JOIN (SELECT DISTINCT chatbot_id, source_type, source_id FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
+        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id);
 
 CREATE VIEW chatbot_sync.stats AS
     SELECT l.chatbot_id, m.provider, m.model, count(*) AS syncs, sum(l.embedded) AS embedded,
@@ -64,6 +63,7 @@ DECLARE
     found bigint;
     said text;
     began timestamptz;
+    down boolean := false;
     preloaded boolean := chatbot_sync.is_preloaded();
     waits boolean := EXISTS (SELECT FROM chatbot_sync.host_table AS h WHERE h.mode = 'async') OR EXISTS (SELECT FROM chatbot_sync.job);
 BEGIN
@@ -85,6 +85,14 @@ BEGIN
         GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL, version = PG_EXCEPTION_HINT;
         RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
     END;
+    -- Nodes of Citus. What follows would ask one that is down.
+    FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
+        RETURN NEXT;
+        down := down OR check_name = 'node down';
+    END LOOP;
+    IF down THEN
+        RETURN;
+    END IF;
     -- Workers
     RETURN QUERY SELECT 'workers',
         CASE WHEN preloaded OR NOT waits THEN 'ok' ELSE 'warning' END,
@@ -111,8 +119,10 @@ BEGIN
     RETURN QUERY SELECT 'sources in error', CASE WHEN found > 0 THEN 'error' ELSE 'ok' END,
         CASE WHEN found > 0 THEN format('%s, as %s', found, said) ELSE 'none' END,
         CASE WHEN found > 0 THEN 'When the reason is gone: SELECT chatbot_retry(); and CALL chatbot_process_queue();' END;
-    SELECT count(*) INTO found FROM chatbot_sync.source AS s WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL
-        AND NOT EXISTS (SELECT FROM chatbot_sync.job AS j WHERE (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id));
+    SELECT count(*) INTO found FROM chatbot_sync.source AS s
+    LEFT JOIN (SELECT DISTINCT q.chatbot_id, q.source_type, q.source_id FROM chatbot_sync.job AS q) AS j
+        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+    WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL AND j.chatbot_id IS NULL;
     RETURN QUERY SELECT 'sources that wait', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
         format('%s without a job', found), CASE WHEN found > 0 THEN 'CALL chatbot_sync_all();' END;
     SELECT count(*) INTO found FROM chatbot_sync.source AS s WHERE s.truncated;
@@ -147,7 +157,7 @@ BEGIN
             'CALL chatbot_reembed();';
     END IF;
     SELECT count(*) INTO found FROM chatbot_sync.model AS m WHERE NOT m.active AND NOT m.next
-        AND EXISTS (SELECT FROM chatbot_sync.embedding AS e WHERE e.model_id = m.id);
+        AND m.id IN (SELECT DISTINCT e.model_id FROM chatbot_sync.embedding AS e);
     IF found > 0 THEN
         RETURN QUERY SELECT 'models', 'ok', format('%s models keep vectors that no search uses', found),
             'If you do not go back: CALL chatbot_drop_model(id); the ids: TABLE chatbot_sync.model;';
@@ -180,7 +190,7 @@ BEGIN
             UPDATE chatbot_sync.source AS s SET content_hash = NULL,
                 status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
                 error_code = CASE WHEN s.host IS NULL THEN '55000' END,
-                error = CASE WHEN s.host IS NULL THEN format('%s: %s. Embed it again.', p.problem, p.detail) END
+                error = CASE WHEN s.host IS NULL THEN p.problem || ': ' || p.detail || '. Embed it again.' END
             WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
             IF p.problem <> 'stale' THEN
                 DELETE FROM chatbot_sync.embedding AS e

@@ -13,7 +13,7 @@ AS $$
         ('chatbot_embed_source', 2), ('chatbot_delete_source', 2), ('chatbot_cleanup', 2),
         ('chatbot_session_open', 2), ('chatbot_session_add_message', 2), ('chatbot_session_messages', 2),
         ('chatbot_session_close', 2), ('chatbot_attach', 2), ('chatbot_attach_chatbots', 2), ('chatbot_detach', 2),
-        ('chatbot_sync_all', 2), ('adopt', 2), ('sync_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
+        ('chatbot_sync_all', 2), ('adopt', 2), ('count_waiting', 2), ('sync_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
         ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
         ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
         ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
@@ -56,6 +56,7 @@ BEGIN
     FOR s IN SELECT chatbot_sync.schemas_of_functions() LOOP
         EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM %I', s, role_name);
     END LOOP;
+    PERFORM chatbot_sync.grant_on_nodes(role_name, 'REVOKE USAGE ON SCHEMA %I FROM %I');
 END
 $$;
 
@@ -82,6 +83,7 @@ BEGIN
     FOR s IN SELECT chatbot_sync.schemas_of_functions() LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', s, role_name);
     END LOOP;
+    PERFORM chatbot_sync.grant_on_nodes(role_name);
     FOR f IN SELECT chatbot_sync.functions_of(level) LOOP
         EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', f, role_name);
     END LOOP;

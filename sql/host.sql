@@ -44,6 +44,16 @@ CREATE VIEW chatbot_sync.progress AS
         count(*) FILTER (WHERE status = 'error') AS failed
     FROM chatbot_sync.source GROUP BY chatbot_id, source_type;
 
+-- As its owner, as adopt() does: what comes before it in the transaction may be on other nodes.
+CREATE FUNCTION chatbot_sync.count_waiting(of_chatbot bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN count(*) FROM chatbot_sync.source AS s
+    WHERE s.status <> 'synced' AND s.enabled AND s.host IS NOT NULL AND (of_chatbot IS NULL OR s.chatbot_id = of_chatbot);
+END
+$$;
+
 CREATE PROCEDURE chatbot_sync_all(chatbot_id bigint DEFAULT NULL, batch int DEFAULT 100)
 LANGUAGE plpgsql
 AS $$
@@ -62,9 +72,7 @@ BEGIN
             HINT = 'As many sources are committed together.';
     END IF;
     PERFORM chatbot_sync.adopt();
-    SELECT pg_catalog.count(*) INTO whole FROM chatbot_sync.source AS s
-    WHERE s.status OPERATOR(pg_catalog.<>) 'synced' AND s.enabled AND s.host IS NOT NULL
-        AND (chatbot_sync_all.chatbot_id IS NULL OR s.chatbot_id OPERATOR(pg_catalog.=) chatbot_sync_all.chatbot_id);
+    whole := chatbot_sync.count_waiting(chatbot_id);
     LOOP
         SELECT * INTO step
         FROM chatbot_sync.sync_batch(chatbot_id, batch, last_chatbot_id, last_source_type, last_source_id) AS s;

@@ -36,6 +36,7 @@ mod worker;
 ::pgrx::extension_sql_file!("../../sql/queue.sql", name = "queue");
 ::pgrx::extension_sql_file!("../../sql/model.sql", name = "model");
 ::pgrx::extension_sql_file!("../../sql/dba.sql", name = "dba");
+::pgrx::extension_sql_file!("../../sql/citus.sql", name = "citus");
 ::pgrx::extension_sql_file!("../../sql/grants.sql", name = "grants");
 ::pgrx::extension_sql_file!("../../sql/final.sql", name = "final", finalize);
 
