@@ -115,7 +115,8 @@ const DOES: [&str; 40] = [
     "CALL chatbot_sync_all(); CALL chatbot_process_queue()",
     "ALTER TABLE documents DROP heading",
     "SELECT * FROM chatbot_search(1, 'document'); SELECT * FROM chatbot_estimate(); SELECT * FROM chatbot_estimate('documents')",
-    "TABLE chatbot_sync.progress; TABLE chatbot_sync.source_status; TABLE chatbot_sync.stats; SELECT chatbot_metrics()",
+    "TABLE chatbot_sync.progress; TABLE chatbot_sync.source_status; TABLE chatbot_sync.stats; SELECT chatbot_metrics();
+        SELECT chatbot_doctor()",
     "TRUNCATE documents",
 ];
 
@@ -186,7 +187,10 @@ fn a_fault_or_another_model_goes_otherwise_where_it_is_distributed() {
     let mock = Mock::new();
     use_mock(&mut cluster.coordinator.db, &mock);
     prepare(&mut cluster.coordinator.db);
+    cluster.coordinator.db.session("boss").batch_execute("CALL chatbot_create_index(concurrent => false)").unwrap();
     cluster.distribute();
+    let wanted = "SELECT count(*) FROM chatbot_sync.model_index WHERE wanted OR present";
+    assert_eq!(one::<i64>(cluster.admin(), wanted), 0);
     let mut app = cluster.coordinator.db.session("app");
     let mut boss = cluster.coordinator.db.session("boss");
     app.batch_execute(ATTACH).unwrap();
@@ -203,6 +207,7 @@ fn a_fault_or_another_model_goes_otherwise_where_it_is_distributed() {
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     let bad = "SELECT count(*) FROM chatbot_sync.source WHERE status <> 'synced'";
     assert_eq!(one::<i64>(&mut app, bad), 0);
+    assert_eq!(failure(&mut boss, "CALL chatbot_create_index(concurrent => false)").code, "0A000");
     // Another model, of vectors that do not fit into a page, and back.
     let old = one::<i32>(&mut app, "SELECT id FROM chatbot_sync.model WHERE active");
     let storage = "SELECT string_agg(DISTINCT result, '') FROM run_command_on_shards('chatbot_sync.embedding',

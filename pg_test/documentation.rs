@@ -16,7 +16,7 @@ fn table(heading: &str) -> Vec<Vec<&'static str>> {
 fn a_statement_of_the_readme_fails() {
     let mut db = Db::without_extension();
     db.admin
-        .batch_execute("DROP ROLE IF EXISTS odoo; DROP ROLE IF EXISTS reports; CREATE ROLE odoo; CREATE ROLE reports")
+        .batch_execute("DROP ROLE IF EXISTS monitor; DROP ROLE IF EXISTS odoo; DROP ROLE IF EXISTS reports; CREATE ROLE odoo; CREATE ROLE reports")
         .unwrap();
     let blocks: Vec<&str> = README.split("```sql\n").skip(1).map(|b| b.split("```").next().unwrap()).collect();
     assert!(blocks.len() > 12);
@@ -31,7 +31,7 @@ fn a_statement_of_the_readme_fails() {
         db.admin.batch_execute(block).unwrap_or_else(|error| panic!("{error:?}\n{block}"));
     }
     db.admin.batch_execute(blocks[0]).unwrap();
-    db.admin.batch_execute("DROP OWNED BY odoo; DROP ROLE odoo; DROP ROLE reports").unwrap();
+    db.admin.batch_execute("DROP OWNED BY odoo; DROP ROLE odoo; DROP ROLE reports; DROP ROLE monitor").unwrap();
 }
 
 #[test]
@@ -82,7 +82,8 @@ fn an_sqlstate_is_not_in_the_readme_or_is_another() {
     let used = include_str!("../src/pg/report.rs").split("PgSqlErrorCode::ERRCODE_").skip(1);
     let mut used: Vec<String> =
         used.map(|s| s.split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap().to_lowercase()).collect();
-    let raised = [include_str!("../sql/model.sql"), include_str!("../sql/citus.sql")].concat();
+    let raised =
+        concat!(include_str!("../sql/model.sql"), include_str!("../sql/index.sql"), include_str!("../sql/citus.sql"));
     let raised = raised.split("RAISE ").skip(1).filter_map(|s| s.split(" USING").next());
     used.extend(raised.filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_')).map(str::to_owned));
     used.sort();

@@ -105,6 +105,16 @@ fn a_throttled_request_is_not_sent_again_or_at_once() {
 }
 
 #[test]
+fn a_provider_that_throttles_is_said_to_be_silent() {
+    let (mut db, mock) = remote();
+    set(&mut db, "sync_timeout", "500ms");
+    let mut app = db.session("app");
+    mock.state().faults.extend([Fault::Status(429, "retry-after: 0.1\r\n", ""), Fault::Hang]);
+    assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "53000");
+    assert_eq!(mock.state().requests.len(), 2);
+}
+
+#[test]
 fn a_date_to_wait_until_is_misread() {
     let (db, mock) = remote();
     let mut app = db.session("app");

@@ -229,7 +229,7 @@ pub(crate) fn failure(client: &mut Client, sql: &str) -> Failure {
 
 /// Everything that is stored, as one text to compare.
 pub(crate) fn everything(client: &mut Client) -> String {
-    let tables = ["source", "embedding", "model", "job", "session", "message", "sync_log"];
+    let tables = ["source", "embedding", "model", "job", "session", "message", "sync_log", "sync_total"];
     let all = tables.map(|t| {
         format!("SELECT string_agg(t::text || xmin || ctid, E'\\n' ORDER BY t::text) FROM chatbot_sync.{t} t")
     });

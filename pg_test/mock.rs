@@ -135,6 +135,10 @@ impl Mock {
 
 /// The vector of a text: of length 1, and another for another text.
 pub(crate) fn vector(text: &str) -> Vec<f32> {
+    vector_of(DIMENSIONS, text)
+}
+
+fn vector_of(dimensions: usize, text: &str) -> Vec<f32> {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut next = |byte: u8| {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
@@ -143,7 +147,7 @@ pub(crate) fn vector(text: &str) -> Vec<f32> {
     text.bytes().for_each(|b| {
         next(b);
     });
-    let raw: Vec<f32> = (0..DIMENSIONS as u8).map(next).collect();
+    let raw: Vec<f32> = (0..dimensions).map(|at| next(at as u8)).collect();
     let length = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
     raw.iter().map(|x| x / length).collect()
 }
@@ -198,10 +202,12 @@ fn answer(
         Some("base64") => STANDARD.encode(vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).into(),
         _ => json!(vector),
     };
+    let dimensions = body["dimensions"].as_u64().map_or(DIMENSIONS, |n| n as usize);
+    let embedding = |text: &Value| encoded(vector_of(dimensions, text.as_str().unwrap()));
     let mut data: Vec<Value> = inputs
         .iter()
         .enumerate()
-        .map(|(at, t)| json!({"object": "embedding", "index": at, "embedding": encoded(vector(t.as_str().unwrap()))}))
+        .map(|(at, t)| json!({"object": "embedding", "index": at, "embedding": embedding(t)}))
         .collect();
     // In another order than the inputs: the index is what counts.
     data.reverse();

@@ -8,11 +8,19 @@
 #[cfg(test)]
 mod arguments;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod citus;
+#[cfg(test)]
+mod dba;
+#[cfg(test)]
+mod doctor;
 #[cfg(test)]
 mod documentation;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod figures;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
@@ -36,11 +44,15 @@ mod host_sync_all;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod index;
+#[cfg(test)]
 mod interrupts;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
 mod models;
+#[cfg(test)]
+mod monitoring;
 #[cfg(test)]
 mod privileges;
 #[cfg(test)]
@@ -49,6 +61,8 @@ mod providers;
 mod proxy;
 #[cfg(test)]
 mod queue;
+#[cfg(test)]
+mod queue_order;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
@@ -61,6 +75,8 @@ mod settings;
 mod sources;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod verify;
 #[cfg(test)]

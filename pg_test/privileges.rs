@@ -3,7 +3,7 @@
 use super::harness::{Db, column, failure, one};
 
 /// A call of every function. Some fail for everybody, with an error about what they are given.
-const CALLS: [(&str, &str); 29] = [
+const CALLS: [(&str, &str); 31] = [
     ("read", "chatbot_chunk('A text.')"),
     ("read", "chatbot_embed('A text.')"),
     ("read", "chatbot_search(1, 'A text.')"),
@@ -28,6 +28,8 @@ const CALLS: [(&str, &str); 29] = [
     ("admin", "chatbot_repair()"),
     ("admin", "chatbot_reembed()"),
     ("admin", "chatbot_drop_model(1000)"),
+    ("admin", "chatbot_create_index(1000)"),
+    ("admin", "chatbot_drop_index(1000)"),
     ("admin", "chatbot_set_model('local', 'minilm-static-256')"),
     ("owner", "chatbot_grant('stranger')"),
     ("owner", "chatbot_revoke('app')"),
@@ -43,9 +45,15 @@ fn a_role_may_do_more_or_less_than_its_level() {
     {
         let mut session = db.session(role);
         for (level, call) in CALLS {
-            let procedure = ["chatbot_sync_all", "chatbot_process_queue", "chatbot_reembed", "chatbot_drop_model"]
-                .iter()
-                .any(|p| call.starts_with(p));
+            let procedure = [
+                "chatbot_sync_all",
+                "chatbot_process_queue",
+                "chatbot_reembed",
+                "chatbot_drop_model",
+                "chatbot_create_index",
+            ]
+            .iter()
+            .any(|p| call.starts_with(p));
             let sql = format!("{} {call}", if procedure { "CALL" } else { "SELECT * FROM" });
             match session.batch_execute(&sql) {
                 Ok(()) => assert!(levels.contains(&level), "{role} may call {call}"),

@@ -17,12 +17,17 @@ pub(crate) struct Server {
 impl Server {
     /// Has these variables in its environment, beside the tests' own.
     pub fn start(environment: &[(&str, &str)]) -> Self {
-        Self::with(environment, &[], 5432, EXTENSION)
+        Self::with(environment, &[])
     }
 
     /// Has the library preloaded, and these settings.
     pub fn preloaded(settings: &[&str]) -> Self {
-        Self::with(&[], &[&["shared_preload_libraries=chatbot_sync"], settings].concat(), 5432, EXTENSION)
+        Self::with(&[], &[&["shared_preload_libraries=chatbot_sync"], settings].concat())
+    }
+
+    /// Has these variables in its environment, and these settings.
+    pub fn with(environment: &[(&str, &str)], settings: &[&str]) -> Self {
+        Self::at(environment, settings, 5432, EXTENSION)
     }
 
     /// Has Citus preloaded, and listens on loopback too, on this port. What its database has is said.
@@ -30,10 +35,10 @@ impl Server {
         // Each database that Citus is in has a process of it, and each statement may have a connection a shard.
         let preload = format!("shared_preload_libraries={libraries}");
         let settings = [&preload, "listen_addresses=127.0.0.1", "citus.node_conninfo=sslmode=disable"];
-        Self::with(&[], &settings, port, has)
+        Self::at(&[], &settings, port, has)
     }
 
-    fn with(environment: &[(&str, &str)], settings: &[&str], port: u16, has: &str) -> Self {
+    fn at(environment: &[(&str, &str)], settings: &[&str], port: u16, has: &str) -> Self {
         // The shared server goes first: with it the extension is installed.
         let bin: String =
             one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
@@ -109,6 +114,19 @@ impl Server {
     /// What it logged, each line with its process and SQLSTATE before it.
     pub fn log(&self) -> String {
         succeeded(run(&["cat", &format!("{}/log", self.folder)]))
+    }
+
+    /// Runs one of Postgres's programs as a client of this server: what it printed on both streams, and whether it succeeded.
+    pub fn client_program(&self, program: &str, role: &str, arguments: &[&str]) -> (String, bool) {
+        let program = format!("{}{program}", self.pg_ctl.trim_end_matches("pg_ctl"));
+        let output = run(&[&[&program, "-h", &self.folder, "-U", role], arguments].concat());
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8(said).unwrap(), output.status.success())
+    }
+
+    /// Where its own files may be put.
+    pub fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.folder)
     }
 
     fn stopped(&self, mode: &str) -> Output {

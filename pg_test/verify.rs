@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, column, one, remote, set, use_mock};
+use super::harness::{Db, column, documents, one, remote, set, use_mock};
 use super::mock::{Fault, Mock};
 
 const PROBLEMS: &str =
@@ -44,13 +44,16 @@ fn a_problem_is_not_found_or_not_repaired() {
          UPDATE chatbot_sync.embedding SET model_id = 77 WHERE source_id = 5;
          UPDATE chatbot_sync.embedding SET embedding = '[1,2,3]' WHERE source_id = 6;
          UPDATE chatbot_sync.embedding SET chunk_index = 5 WHERE chatbot_id = 2;
-         UPDATE chatbot_sync.source SET host = 99 WHERE source_id = 7;",
+         UPDATE chatbot_sync.source SET host = 99 WHERE source_id = 7;
+         INSERT INTO chatbot_sync.job (chatbot_id, source_type, source_id, host, due_at)
+             SELECT 1, 'document', 8, 1, 'infinity' FROM generate_series(1, 3)",
     )
     .unwrap();
     assert_eq!(
         column::<String>(&mut boss, PROBLEMS),
         [
             "detached 1 document 7",
+            "double job 1 document 8",
             "incomplete 1 document 4",
             "incomplete 2 link 1",
             "missing 1 document 10",
@@ -63,7 +66,19 @@ fn a_problem_is_not_found_or_not_repaired() {
             "wrong model 1 document 5",
         ]
     );
-    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 11);
+    let (mut boss, told) = db.listening("boss");
+    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 12);
+    let told = told.lock().unwrap().clone();
+    for (source, done) in [
+        ("document 1 of chatbot 1", "orphan: forgotten"),
+        ("document 2 of chatbot 1", "stale: to be embedded again"),
+        ("document 8 of chatbot 1", "double job: all but the newest deleted"),
+        ("document 10 of chatbot 1", "missing: is a source now"),
+    ] {
+        assert!(told.contains(&format!("NOTICE: {source}: {done}")), "{source}: {told:?}");
+    }
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 1);
+    app.batch_execute("DELETE FROM chatbot_sync.job").unwrap();
     // Nobody has its text any more: it says so until it is embedded anew.
     assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(2)"), 0);
     let left = "SELECT status || ' ' || error_code FROM chatbot_sync.source WHERE chatbot_id = 2";
@@ -76,6 +91,15 @@ fn a_problem_is_not_found_or_not_repaired() {
         WHERE d.content IS DISTINCT FROM e.content AND e.chatbot_id IS DISTINCT FROM 2";
     assert_eq!(one::<i64>(&mut app, wrong), 0);
     assert_eq!(column::<String>(&mut app, "SELECT DISTINCT status FROM docs"), ["synced"]);
+}
+
+#[test]
+fn a_database_without_host_tables_cannot_be_verified() {
+    let db = Db::new();
+    db.session("app").batch_execute("SELECT chatbot_embed_source(1, 'link', 1, 'No table has it.')").unwrap();
+    let mut boss = db.session("boss");
+    assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
+    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
 }
 
 #[test]
@@ -156,4 +180,27 @@ fn a_figure_is_wrong() {
     assert_eq!(column::<String>(&mut app, stats), ["1 mock 9 9 0 9 t", "2 mock 1 1 0 1 t"]);
     let status = "SELECT concat_ws(' ', source_id, status, age < '1h') FROM chatbot_sync.source_status WHERE chatbot_id = 1 ORDER BY source_type DESC, source_id LIMIT 2";
     assert_eq!(column::<String>(&mut app, status), ["5 pending", "1 synced t"]);
+}
+
+#[test]
+fn a_source_that_waits_or_fails_is_called_a_problem() {
+    let (db, mock, mut app) = documents();
+    let mut boss = db.session("boss");
+    app.batch_execute(
+        "INSERT INTO documents (chatbot_id, content, active) VALUES (1, 'Kept.', true), (1, 'Archived.', false)",
+    )
+    .unwrap();
+    mock.state().always = Some(Fault::Status(401, "", "{}"));
+    app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Refused.')").unwrap();
+    // Two jobs of a source that fail together are one afterwards.
+    app.batch_execute(
+        "SELECT chatbot_enqueue_source(1, 'link', 1, 'First.'); SELECT chatbot_enqueue_source(1, 'link', 1, 'Second.')",
+    )
+    .unwrap();
+    assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(column::<String>(&mut app, "SELECT content FROM chatbot_sync.job"), ["Second."]);
+    assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
+    // It writes nothing.
+    boss.batch_execute("BEGIN READ ONLY; SELECT chatbot_verify(); COMMIT").unwrap();
 }

@@ -141,6 +141,11 @@ BEGIN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = 'the tables are distributed already', HINT = 'For another number of shards, SELECT chatbot_undistribute(); first.';
     END IF;
+    -- Searches choose an index by statistics that the nodes have.
+    FOR e IN SELECT m.id FROM chatbot_sync.model AS m WHERE m.indexed LOOP
+        PERFORM @extschema@.chatbot_drop_index(e.id);
+        RAISE NOTICE 'model %: its indexes are dropped, since searches would not use them', e.id;
+    END LOOP;
     -- Before the tables, so that it can be seen from elsewhere. Citus makes extensions that it finds needed, but in this
     -- transaction.
     FOR e IN SELECT x.extname, x.extversion, n.nspname FROM pg_extension AS x JOIN pg_namespace AS n ON n.oid = x.extnamespace

@@ -1,74 +1,20 @@
--- For whoever runs it: what is wrong, what is going on, and figures for monitoring.
-
-CREATE VIEW chatbot_sync.source_status AS
-    SELECT s.chatbot_id, s.source_type, s.source_id,
-        CASE WHEN s.status = 'synced' AND j.chatbot_id IS NOT NULL THEN 'pending' ELSE s.status END AS status,
-        CASE WHEN s.truncated THEN 'the text goes on after its last chunk: chatbot_sync.max_chunks' ELSE s.error END AS reason,
-        s.error_code, s.attempts, s.next_attempt_at, s.chunk_count, s.enabled, s.synced_at,
-        now() - s.synced_at AS age
-    FROM chatbot_sync.source s
-    LEFT JOIN (SELECT DISTINCT chatbot_id, source_type, source_id FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
-        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id);
-
-CREATE VIEW chatbot_sync.stats AS
-    SELECT l.chatbot_id, m.provider, m.model, count(*) AS syncs, sum(l.embedded) AS embedded,
-        sum(l.chunks - l.embedded) AS reused, sum(l.requests)::bigint AS requests, sum(l.inputs)::bigint AS inputs,
-        sum(l.tokens)::bigint AS tokens, avg(l.total_ms) AS mean_ms,
-        percentile_cont(0.95) WITHIN GROUP (ORDER BY l.total_ms) AS p95_ms, avg(l.embedding_ms) AS mean_embedding_ms,
-        max(l.logged_at) AS last_sync
-    FROM chatbot_sync.sync_log l LEFT JOIN chatbot_sync.model m ON m.id = l.model_id
-    GROUP BY l.chatbot_id, m.provider, m.model;
-
-CREATE FUNCTION chatbot_metrics() RETURNS TABLE (name text, labels jsonb, value double precision, type text, help text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT 'chatbot_sync_sources', jsonb_build_object('status', s.status), count(x.status)::float8, 'gauge',
-        'Sources by their status.'
-    FROM (VALUES ('synced'), ('pending'), ('error')) AS s (status)
-    LEFT JOIN chatbot_sync.source AS x ON x.status = s.status GROUP BY s.status
-    UNION ALL
-    SELECT 'chatbot_sync_chunks', '{}', COALESCE(sum(chunk_count), 0)::float8, 'gauge', 'Chunks of all sources.'
-    FROM chatbot_sync.source
-    UNION ALL
-    SELECT 'chatbot_sync_sources_truncated', '{}', count(*)::float8, 'gauge', 'Sources whose end was cut off.'
-    FROM chatbot_sync.source WHERE truncated
-    UNION ALL
-    SELECT 'chatbot_sync_jobs', jsonb_build_object('state', s.state), count(j.state)::float8, 'gauge',
-        'Jobs of the queue: due, later (leased, or to be tried again) and failed.'
-    FROM (VALUES ('due'), ('later'), ('failed')) AS s (state)
-    LEFT JOIN (SELECT CASE WHEN due_at = 'infinity' THEN 'failed' WHEN due_at > clock_timestamp() THEN 'later' ELSE 'due' END AS state
-        FROM chatbot_sync.job) AS j ON j.state = s.state GROUP BY s.state
-    UNION ALL
-    SELECT 'chatbot_sync_oldest_due_job_age_seconds', '{}',
-        COALESCE(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8, 'gauge', 'Age of the oldest job that is due.'
-    FROM chatbot_sync.job WHERE due_at <= clock_timestamp()
-    UNION ALL
-    SELECT m.name, jsonb_build_object('provider', s.provider, 'model', s.model), m.value::float8, 'counter', m.help
-    FROM (SELECT provider, model, sum(syncs) AS syncs, sum(requests) AS requests, sum(inputs) AS inputs, sum(tokens) AS tokens,
-            sum(mean_ms * syncs) / 1000 AS seconds
-        FROM chatbot_sync.stats GROUP BY provider, model) AS s
-    CROSS JOIN LATERAL (VALUES
-        ('chatbot_sync_syncs_total', s.syncs::float8, 'Syncs that asked a provider and committed, as far as sync_log has them.'),
-        ('chatbot_sync_requests_total', s.requests::float8, 'Requests to the provider.'),
-        ('chatbot_sync_inputs_total', s.inputs::float8, 'Texts that were sent.'),
-        ('chatbot_sync_tokens_total', s.tokens::float8, 'Tokens, as the provider counts them.'),
-        ('chatbot_sync_sync_seconds_total', s.seconds::float8, 'Time that syncs took.')) AS m (name, value, help)
-$$;
+-- For whoever runs it: what is wrong, and what is to be done.
 
 CREATE FUNCTION chatbot_doctor() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     version text;
+    version_of_vector text;
+    lacks record;
     found bigint;
     said text;
     began timestamptz;
     down boolean := false;
-    preloaded boolean := chatbot_sync.is_preloaded();
-    waits boolean := EXISTS (SELECT FROM chatbot_sync.host_table AS h WHERE h.mode = 'async') OR EXISTS (SELECT FROM chatbot_sync.job);
 BEGIN
     -- pgvector
-    SELECT e.extversion INTO version FROM pg_extension AS e WHERE e.extname = 'vector';
+    SELECT e.extversion INTO version_of_vector FROM pg_extension AS e WHERE e.extname = 'vector';
+    version := version_of_vector;
     RETURN QUERY SELECT 'pgvector',
         CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN 'ok' ELSE 'error' END,
         'version ' || version, CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN NULL ELSE 'ALTER EXTENSION vector UPDATE;' END;
@@ -93,15 +39,7 @@ BEGIN
     IF down THEN
         RETURN;
     END IF;
-    -- Workers
-    RETURN QUERY SELECT 'workers',
-        CASE WHEN preloaded OR NOT waits THEN 'ok' ELSE 'warning' END,
-        CASE WHEN preloaded THEN format('preloaded; %s at work', (SELECT count(*) FROM pg_stat_activity AS a WHERE a.backend_type = 'chatbot_sync worker'))
-            ELSE 'the library is not preloaded' END,
-        CASE WHEN preloaded THEN NULL ELSE 'Preload it (ALTER SYSTEM SET shared_preload_libraries = ''chatbot_sync''; and restart), or CALL chatbot_process_queue(); again and again.' END;
-    IF preloaded AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'chatbot_sync launcher') THEN
-        RETURN QUERY SELECT 'launcher', 'error', 'it does not run', 'Is max_worker_processes large enough? Raise it and restart the server.';
-    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_workers();
     -- The queue
     SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.due_at <= clock_timestamp() - interval '10 minutes';
     RETURN QUERY SELECT 'queue', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
@@ -130,6 +68,9 @@ BEGIN
         RETURN QUERY SELECT 'truncated sources', 'warning', format('the end of %s is not searched', found),
             'ALTER SYSTEM SET chatbot_sync.max_chunks = 1000; then embed them again. Which: SELECT * FROM chatbot_sync.source WHERE truncated;';
     END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_sources();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_hosts();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_backup();
     -- Triggers
     FOR said, version IN
         SELECT t.tgrelid::regclass::text, t.tgname::text FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
@@ -147,7 +88,7 @@ BEGIN
                 format('SELECT chatbot_detach(%L); and chatbot_attach() again.', said);
         END IF;
     END LOOP;
-    IF EXISTS (SELECT FROM pg_event_trigger AS t WHERE t.evtname IN ('chatbot_sync_ddl', 'chatbot_sync_drop') AND t.evtenabled = 'D') THEN
+    IF (SELECT count(*) FROM pg_event_trigger AS t WHERE t.evtname IN ('chatbot_sync_ddl', 'chatbot_sync_drop') AND t.evtenabled <> 'D') < 2 THEN
         RETURN QUERY SELECT 'event triggers', 'error', 'changes of host tables are not followed',
             'ALTER EVENT TRIGGER chatbot_sync_ddl ENABLE; ALTER EVENT TRIGGER chatbot_sync_drop ENABLE;';
     END IF;
@@ -161,6 +102,34 @@ BEGIN
     IF found > 0 THEN
         RETURN QUERY SELECT 'models', 'ok', format('%s models keep vectors that no search uses', found),
             'If you do not go back: CALL chatbot_drop_model(id); the ids: TABLE chatbot_sync.model;';
+    END IF;
+    -- Indexes
+    FOR lacks IN
+        SELECT x.id, x.index_error, string_agg(format('%s is %s', i.name, CASE WHEN i.present THEN 'invalid' ELSE 'missing' END), ', ') AS lacking
+        FROM chatbot_sync.model AS x JOIN chatbot_sync.model_index AS i ON i.model_id = x.id AND i.wanted AND NOT i.valid GROUP BY x.id
+    LOOP
+        IF EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database() AND p.relid = 'chatbot_sync.embedding'::regclass) THEN
+            RETURN QUERY SELECT 'indexes', 'ok', 'an index is being made', NULL::text;
+        ELSE
+            RETURN QUERY SELECT 'indexes', 'error', concat_ws(': ', lacks.lacking, lacks.index_error), format('CALL chatbot_create_index(%s);', lacks.id);
+        END IF;
+    END LOOP;
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m JOIN chatbot_sync.model_index AS i ON i.model_id = m.id WHERE m.active AND i.kind = 'hnsw' AND i.valid) THEN
+        IF string_to_array(version_of_vector, '.')::int[] < ARRAY[0, 8] THEN
+            RETURN QUERY SELECT 'indexes', 'warning', format('pgvector %s does not go on where a filter leaves too few: then all is read', version_of_vector),
+                'Install pgvector 0.8 or later, then ALTER EXTENSION vector UPDATE;';
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_stats AS s WHERE (s.schemaname, s.tablename, s.attname) = ('chatbot_sync', 'embedding', 'chatbot_id')) THEN
+            RETURN QUERY SELECT 'indexes', 'warning', 'Postgres does not know which chatbots are large, and so uses no index',
+                'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
+        END IF;
+    ELSIF NOT chatbot_sync.is_distributed() AND NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
+        -- As src/scan.rs decides, with four times the limit: an index makes each write slower.
+        RETURN QUERY SELECT 'indexes', 'warning', format('a search of chatbot %s reads all its %s chunks', s.chatbot_id, s.chunks), 'CALL chatbot_create_index();'
+        FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all
+            FROM chatbot_sync.source AS x GROUP BY x.chatbot_id) AS s
+        WHERE s.chunks > 4 * current_setting('chatbot_sync.exact_search_limit')::numeric * greatest(1, 50 * s.of_all / nullif(s.chunks, 0) / 500)
+        ORDER BY s.chunks DESC LIMIT 1;
     END IF;
     -- Keys that a session may see
     SELECT count(*) INTO found FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%';
@@ -176,16 +145,28 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     p record;
+    done text;
     repaired bigint := 0;
     waiting bigint;
 BEGIN
     FOR p IN SELECT * FROM @extschema@.chatbot_verify() LOOP
-        IF p.problem = 'orphan' THEN
+        CASE p.problem
+        WHEN 'orphan' THEN
             PERFORM @extschema@.chatbot_delete_source(p.chatbot_id, p.source_type, p.source_id);
-        ELSIF p.problem = 'detached' THEN
+            done := 'forgotten';
+        WHEN 'detached' THEN
             UPDATE chatbot_sync.source AS s SET host = NULL
             WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
-        ELSIF p.problem <> 'missing' THEN
+            done := 'kept, as no table''s';
+        WHEN 'double job' THEN
+            DELETE FROM chatbot_sync.job AS j
+            WHERE (j.chatbot_id, j.source_type, j.source_id) = (p.chatbot_id, p.source_type, p.source_id)
+                AND j.due_at = 'infinity' AND EXISTS (SELECT FROM chatbot_sync.job AS k WHERE k.due_at = 'infinity' AND k.id > j.id
+                    AND (k.chatbot_id, k.source_type, k.source_id) = (j.chatbot_id, j.source_type, j.source_id));
+            done := 'all but the newest deleted';
+        WHEN 'missing' THEN
+            done := 'is a source now';
+        ELSE
             -- Without a table that has the text, only its owner can embed it again.
             UPDATE chatbot_sync.source AS s SET content_hash = NULL,
                 status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
@@ -196,8 +177,14 @@ BEGIN
                 DELETE FROM chatbot_sync.embedding AS e
                 WHERE (e.chatbot_id, e.source_type, e.source_id) = (p.chatbot_id, p.source_type, p.source_id);
             END IF;
-        END IF;
-        RAISE NOTICE '% % of chatbot %: %', p.source_type, p.source_id, p.chatbot_id, p.problem;
+            done := CASE WHEN p.problem = 'stale' THEN 'to be embedded again' ELSE 'its vectors deleted, to be embedded again' END;
+        END CASE;
+        RAISE NOTICE '% % of chatbot %: %: %', p.source_type, p.source_id, p.chatbot_id, p.problem, done;
+        repaired := repaired + 1;
+    END LOOP;
+    FOR p IN SELECT DISTINCT i.model_id FROM chatbot_sync.model_index AS i WHERE i.wanted AND NOT i.valid LOOP
+        PERFORM chatbot_sync.index_build(p.model_id);
+        RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
         repaired := repaired + 1;
     END LOOP;
     PERFORM chatbot_sync.adopt();

@@ -24,6 +24,8 @@ COMMENT ON COLUMN chatbot_sync.model.document_prefix IS 'Put before a chunk when
 COMMENT ON COLUMN chatbot_sync.model.query_prefix IS 'Put before a query when it is embedded.';
 COMMENT ON COLUMN chatbot_sync.model.next IS 'chatbot_reembed() makes its vectors, and then it becomes the active one.';
 COMMENT ON COLUMN chatbot_sync.model.replaced IS 'The model that was active before it.';
+COMMENT ON COLUMN chatbot_sync.model.indexed IS 'It should have indexes, as chatbot_create_index() said; chatbot_sync.model_index says whether it has.';
+COMMENT ON COLUMN chatbot_sync.model.index_error IS 'Why they could not be made.';
 COMMENT ON COLUMN chatbot_sync.model.active IS 'New vectors are made with it, and searches use it.';
 
 COMMENT ON TABLE chatbot_sync.source IS 'One row for each document or link that a chatbot knows.';
@@ -51,14 +53,18 @@ COMMENT ON COLUMN chatbot_sync.embedding.words IS 'The words of the text, for se
 COMMENT ON COLUMN chatbot_sync.embedding.lang IS 'Its language, where the source''s content is translated.';
 COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata, and lang where the content is translated.';
 
-COMMENT ON TABLE chatbot_sync.sync_log IS 'What each sync that asked a provider took. Trim it as you like: nothing depends on it.';
+COMMENT ON TABLE chatbot_sync.sync_log IS 'What each sync that cut a text took, and those that failed: kept for chatbot_sync.log_retention. Nothing depends on it.';
+COMMENT ON COLUMN chatbot_sync.sync_log.error_code IS 'SQLSTATE of what went wrong; NULL where all went well.';
 COMMENT ON COLUMN chatbot_sync.sync_log.chunks IS 'Chunks that the source has.';
 COMMENT ON COLUMN chatbot_sync.sync_log.embedded IS 'Of those, how many were embedded; the others kept their vectors.';
 COMMENT ON COLUMN chatbot_sync.sync_log.requests IS 'Requests to the provider, repeated ones counted again.';
 COMMENT ON COLUMN chatbot_sync.sync_log.inputs IS 'Texts in them.';
 COMMENT ON COLUMN chatbot_sync.sync_log.tokens IS 'As the provider counts; 0 where it does not say.';
-COMMENT ON COLUMN chatbot_sync.sync_log.embedding_ms IS 'Milliseconds for embedding.';
+COMMENT ON COLUMN chatbot_sync.sync_log.chunking_ms IS 'Milliseconds for cutting the text and comparing it with what is stored.';
+COMMENT ON COLUMN chatbot_sync.sync_log.embedding_ms IS 'Milliseconds until its last vector was there. Sources of one statement wait together.';
+COMMENT ON COLUMN chatbot_sync.sync_log.storing_ms IS 'Milliseconds for storing it, and what was stored with it.';
 COMMENT ON COLUMN chatbot_sync.sync_log.total_ms IS 'Milliseconds in all.';
+COMMENT ON TABLE chatbot_sync.sync_total IS 'What the rows came to that chatbot_sync.sync_log has no more.';
 
 COMMENT ON TABLE chatbot_sync.session IS 'Conversations with a chatbot.';
 COMMENT ON COLUMN chatbot_sync.session.id IS 'UUID version 8: 64 bits are the chatbot''s id, 58 are random.';
@@ -85,7 +91,7 @@ COMMENT ON FUNCTION chatbot_attach_chatbots IS 'From now on deleting a row of a 
 COMMENT ON FUNCTION chatbot_detach IS 'The rows of a table are no sources any more.';
 COMMENT ON PROCEDURE chatbot_sync_all IS 'Embeds every row of attached tables that is pending or in error, and commits batch by batch.';
 COMMENT ON VIEW chatbot_sync.host_table IS 'The tables that are attached, as their triggers say.';
-COMMENT ON VIEW chatbot_sync.progress IS 'How many sources of each chatbot are synced, pending or failed.';
+COMMENT ON VIEW chatbot_sync.progress IS 'How many sources of each chatbot are synced, pending, in work or failed, how fast it goes, and when it will be done.';
 COMMENT ON SEQUENCE chatbot_sync.host_id IS 'Numbers of host tables.';
 COMMENT ON FUNCTION chatbot_sync.host_changed IS 'Trigger of host tables, made by chatbot_attach().';
 COMMENT ON FUNCTION chatbot_sync.host_status IS 'Trigger of host tables whose rows are told their status.';
@@ -99,6 +105,8 @@ COMMENT ON FUNCTION chatbot_sync.sync_batch IS 'A step of chatbot_sync_all().';
 COMMENT ON FUNCTION chatbot_sync.in_transaction_block IS 'Whether nothing can be committed: BEGIN was said, or a function calls.';
 COMMENT ON FUNCTION chatbot_sync.after_ddl IS 'Follows changes of host tables.';
 COMMENT ON FUNCTION chatbot_sync.after_drop IS 'Follows the end of host tables and of their columns.';
+COMMENT ON FUNCTION chatbot_sync.after_update IS 'Gives roles their level again after ALTER EXTENSION ... UPDATE.';
+COMMENT ON EVENT TRIGGER chatbot_sync_update IS 'Gives roles their level again after ALTER EXTENSION ... UPDATE.';
 COMMENT ON EVENT TRIGGER chatbot_sync_ddl IS 'Follows changes of host tables.';
 COMMENT ON EVENT TRIGGER chatbot_sync_drop IS 'Follows the end of host tables and of their columns.';
 
@@ -122,18 +130,29 @@ COMMENT ON COLUMN chatbot_sync.job.metadata IS 'The metadata, of sources that no
 
 COMMENT ON PROCEDURE chatbot_reembed IS 'Makes the vectors of the model that chatbot_set_model() named, and then lets it answer.';
 COMMENT ON PROCEDURE chatbot_drop_model IS 'Forgets a model that does not answer, and its vectors.';
+COMMENT ON PROCEDURE chatbot_create_index IS 'Makes the indexes that searches of large chatbots use, while others read and write.';
+COMMENT ON FUNCTION chatbot_drop_index IS 'Takes the indexes of a model away.';
+COMMENT ON VIEW chatbot_sync.model_index IS 'The indexes of each model: whether they should be there, and are.';
+COMMENT ON FUNCTION chatbot_sync.index_wanted IS 'The first step of chatbot_create_index().';
+COMMENT ON FUNCTION chatbot_sync.index_build IS 'Makes the indexes of a model in this transaction.';
+COMMENT ON FUNCTION chatbot_sync.index_start IS 'A step of chatbot_create_index().';
+COMMENT ON FUNCTION chatbot_sync.index_step IS 'A step of chatbot_create_index().';
 COMMENT ON FUNCTION chatbot_estimate IS 'What a sync, or a change of the model, would send to the provider: sends nothing.';
 COMMENT ON FUNCTION chatbot_sync.reembed_batch IS 'A step of chatbot_reembed().';
 COMMENT ON FUNCTION chatbot_sync.swap_model IS 'The last step of chatbot_reembed().';
 
 COMMENT ON FUNCTION chatbot_doctor IS 'What is not as it should be with the set-up, and what to do: it asks the provider for one vector.';
+COMMENT ON FUNCTION chatbot_sync.check_workers IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_sources IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_hosts IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_backup IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_verify IS 'What is stored and cannot be right, compared with every row of every host table.';
 COMMENT ON FUNCTION chatbot_repair IS 'Takes away what chatbot_verify() finds, or has it embedded again: how many problems there were.';
 COMMENT ON FUNCTION chatbot_metrics IS 'Figures for monitoring, with Prometheus'' names and units.';
+COMMENT ON FUNCTION chatbot_sync.lacks_worker_process IS 'Whether a worker could not be started, since all of max_worker_processes are in use.';
+COMMENT ON FUNCTION chatbot_sync.rolled_back IS 'What syncs took whose transaction rolled back, since the server started; nothing where the library is not preloaded.';
 COMMENT ON FUNCTION chatbot_sync.is_preloaded IS 'Whether there can be workers.';
 COMMENT ON VIEW chatbot_sync.source_status IS 'Each source with its status, why it is so, and how old its vectors are.';
-COMMENT ON VIEW chatbot_sync.stats IS 'What the syncs in sync_log took, by chatbot and model.';
-
 COMMENT ON FUNCTION chatbot_distribute IS 'Spreads the tables that grow over the nodes of Citus, by chatbot.';
 COMMENT ON FUNCTION chatbot_undistribute IS 'Brings them back to this node.';
 COMMENT ON FUNCTION chatbot_sync.growing_tables IS 'The tables that chatbot_distribute() spreads.';
@@ -146,3 +165,13 @@ COMMENT ON FUNCTION chatbot_sync.grant_on_nodes IS 'What chatbot_grant() does on
 COMMENT ON FUNCTION chatbot_sync.roles_with_level IS 'The roles that have a level.';
 COMMENT ON FUNCTION chatbot_sync.doctor_of_nodes IS 'What chatbot_doctor() says of worker nodes.';
 COMMENT ON FUNCTION chatbot_sync.set_vector_storage IS 'Where vectors are stored, which depends on their length.';
+
+COMMENT ON VIEW chatbot_sync.stats IS 'What the syncs in sync_log took, by chatbot and model, and what waits.';
+COMMENT ON FUNCTION chatbot_sync.purge_log IS 'Takes away rows of sync_log that are older than chatbot_sync.log_retention, some at a time: whether there are more.';
+COMMENT ON FUNCTION chatbot_sync.purge_log_batch IS 'As chatbot_sync.purge_log().';
+
+-- Who watches the server may watch us: figures and states, and no text. Whoever reads pg_stat_activity sees more.
+GRANT USAGE ON SCHEMA chatbot_sync TO pg_monitor;
+GRANT SELECT ON chatbot_sync.source_status, chatbot_sync.progress, chatbot_sync.stats, chatbot_sync.host_table,
+    chatbot_sync.model, chatbot_sync.sync_log, chatbot_sync.sync_total TO pg_monitor;
+GRANT EXECUTE ON FUNCTION chatbot_metrics(), chatbot_doctor() TO pg_monitor;

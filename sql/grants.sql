@@ -15,9 +15,11 @@ AS $$
         ('chatbot_session_close', 2), ('chatbot_attach', 2), ('chatbot_attach_chatbots', 2), ('chatbot_detach', 2),
         ('chatbot_sync_all', 2), ('adopt', 2), ('count_waiting', 2), ('sync_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
         ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
-        ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
+        ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('purge_log', 2),
+        ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
         ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
-        ('reembed_batch', 3), ('swap_model', 3)
+        ('reembed_batch', 3), ('swap_model', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('index_wanted', 3), ('is_distributed', 3),
+        ('index_build', 3), ('index_start', 3), ('index_step', 3)
     ) AS f (name, least) ON f.name = p.proname
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
 $$;
@@ -88,8 +90,8 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', f, role_name);
     END LOOP;
     IF level = 'read' THEN
-        EXECUTE format('GRANT SELECT ON chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.model, chatbot_sync.sync_log,
-            chatbot_sync.host_table, chatbot_sync.progress, chatbot_sync.source_status, chatbot_sync.stats, chatbot_sync.job TO %I', role_name);
+        EXECUTE format('GRANT SELECT ON chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.model, chatbot_sync.sync_log, chatbot_sync.sync_total,
+            chatbot_sync.model_index, chatbot_sync.host_table, chatbot_sync.progress, chatbot_sync.source_status, chatbot_sync.stats, chatbot_sync.job TO %I', role_name);
     ELSE
         -- An application's own backup reads all of it, and its restore writes all of it.
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA chatbot_sync TO %I', role_name);
@@ -97,3 +99,30 @@ BEGIN
     END IF;
 END
 $$;
+
+-- A role keeps its level when an update brings functions that belong to it. Not a part of the update's script: what is
+-- granted there counts as the extension's own, and would be in no dump.
+CREATE FUNCTION chatbot_sync.after_update() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    granted record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_event_trigger_ddl_commands() AS c WHERE c.object_type = 'extension' AND c.object_identity = 'chatbot_sync') THEN
+        RETURN;
+    END IF;
+    FOR granted IN
+        SELECT a.grantee AS role,
+            CASE WHEN bool_or(p.proname = 'chatbot_set_model') THEN 'admin' WHEN bool_or(p.proname = 'chatbot_embed_source') THEN 'app' ELSE 'read' END AS level
+        FROM chatbot_sync.functions_of('admin') AS f
+        JOIN pg_proc AS p ON p.oid = f
+        CROSS JOIN LATERAL aclexplode(p.proacl) AS a
+        WHERE a.grantee <> p.proowner AND a.grantee <> 0
+        GROUP BY a.grantee HAVING bool_or(p.proname = 'chatbot_search')
+    LOOP
+        PERFORM @extschema@.chatbot_grant((SELECT r.rolname FROM pg_roles AS r WHERE r.oid = granted.role), granted.level);
+    END LOOP;
+END
+$$;
+CREATE EVENT TRIGGER chatbot_sync_update ON ddl_command_end WHEN TAG IN ('ALTER EXTENSION')
+    EXECUTE FUNCTION chatbot_sync.after_update();

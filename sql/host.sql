@@ -37,13 +37,6 @@ CREATE VIEW chatbot_sync.host_table AS
     WHERE t.tgfoid = 'chatbot_sync.host_changed'::regproc AND t.tgnargs = 1 AND NOT t.tgisinternal
         AND t.tgname = pg_catalog.format('chatbot_sync_%s_insert', a.told ->> 'host') AND NOT (a.told ->> 'partition')::boolean;
 
-CREATE VIEW chatbot_sync.progress AS
-    SELECT chatbot_id, source_type, count(*) AS sources,
-        count(*) FILTER (WHERE status = 'synced') AS synced,
-        count(*) FILTER (WHERE status = 'pending') AS pending,
-        count(*) FILTER (WHERE status = 'error') AS failed
-    FROM chatbot_sync.source GROUP BY chatbot_id, source_type;
-
 -- As its owner, as adopt() does: what comes before it in the transaction may be on other nodes.
 CREATE FUNCTION chatbot_sync.count_waiting(of_chatbot bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -65,6 +58,7 @@ DECLARE
     whole bigint;
     done bigint := 0;
     failed bigint := 0;
+    more boolean;
 BEGIN
     IF batch IS NULL OR batch OPERATOR(pg_catalog.<) 1 THEN
         RAISE invalid_parameter_value USING
@@ -91,6 +85,13 @@ BEGIN
             RAISE WARNING 'stopped: %', step.stopped USING HINT = 'What is not done is still pending: call it again.';
             EXIT;
         END IF;
+    END LOOP;
+    LOOP
+        more := chatbot_sync.purge_log();
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        EXIT WHEN NOT more;
     END LOOP;
 END
 $$;

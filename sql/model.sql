@@ -8,6 +8,7 @@ DECLARE
     last_chatbot_id bigint;
     last_source_type text;
     last_source_id bigint;
+    to_index int;
 BEGIN
     LOOP
         SELECT * INTO step
@@ -25,6 +26,17 @@ BEGIN
             last_source_type := step.last_source_type;
             last_source_id := step.last_source_id;
             CONTINUE;
+        END IF;
+        IF step.not_whole OPERATOR(pg_catalog.=) 0 THEN
+            -- What the model that answers has, the one that follows has before it answers.
+            SELECT m.id INTO to_index FROM chatbot_sync.model AS m
+            WHERE m.next AND m.dimensions OPERATOR(pg_catalog.<=) 4000
+                AND EXISTS (SELECT FROM chatbot_sync.model AS a WHERE a.active AND a.indexed)
+                AND EXISTS (SELECT FROM chatbot_sync.model_index AS i
+                    WHERE i.model_id OPERATOR(pg_catalog.=) m.id AND NOT i.valid);
+            IF FOUND THEN
+                CALL @extschema@.chatbot_create_index(to_index, NOT chatbot_sync.in_transaction_block());
+            END IF;
         END IF;
         -- Whoever was at work meanwhile left something over: once more from the start.
         IF step.not_whole OPERATOR(pg_catalog.=) 0 AND chatbot_sync.swap_model() THEN
@@ -70,6 +82,7 @@ BEGIN
             MESSAGE = pg_catalog.format('model_id is %s, expected the id of a model', model_id),
             HINT = 'Models and their ids: TABLE chatbot_sync.model;';
     END IF;
+    PERFORM @extschema@.chatbot_drop_index(model_id);
     DELETE FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id;
     UPDATE chatbot_sync.model AS m SET replaced = NULL WHERE m.replaced OPERATOR(pg_catalog.=) model_id;
     LOOP

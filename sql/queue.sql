@@ -6,6 +6,7 @@ AS $$
 DECLARE
     left_over int := max_sources;
     claimed int;
+    more boolean;
 BEGIN
     IF max_sources OPERATOR(pg_catalog.<) 1 THEN
         RAISE invalid_parameter_value USING
@@ -30,5 +31,24 @@ BEGIN
             COMMIT;
         END IF;
     END LOOP;
+    LOOP
+        more := chatbot_sync.purge_log();
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        EXIT WHEN NOT more;
+    END LOOP;
+END
+$$;
+
+-- Takes away old rows of the log, some at a time: whether there are more.
+CREATE FUNCTION chatbot_sync.purge_log() RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN chatbot_sync.purge_log_batch(10000) = 10000;
+EXCEPTION WHEN serialization_failure THEN
+    -- At REPEATABLE READ: somebody else has just done it.
+    RETURN false;
 END
 $$;

@@ -55,6 +55,22 @@ pub enum Error {
         /// Its name there.
         model: String,
     },
+    /// The database's SQL is of a version that this library does not serve any more.
+    #[error("this database has chatbot_sync {sql}, and its library is {library}, which serves it no more")]
+    SqlTooOld {
+        /// The version of the database's SQL.
+        sql: String,
+        /// The library's.
+        library: String,
+    },
+    /// The library is older than the database's SQL.
+    #[error("this database has chatbot_sync {sql}, and the library that this session has loaded is {library}")]
+    LibraryTooOld {
+        /// The version of the database's SQL.
+        sql: String,
+        /// The library's.
+        library: String,
+    },
     /// A provider did not do its part.
     #[error("{0}")]
     Provider(Box<Fault>),
@@ -69,6 +85,12 @@ pub enum Error {
     /// Postgres refused what a worker was to store.
     #[error("the vectors could not be stored: {0}")]
     NotStored(String),
+    /// An index is to be made, and no process may be started.
+    #[error("no background worker could be started")]
+    NoWorker,
+    /// A worker that was to make an index could not.
+    #[error("the index could not be made: {0}")]
+    NotBuilt(String),
     /// A relation whose rows cannot be followed.
     #[error("{relation} is {got}, expected a table")]
     NoTable {

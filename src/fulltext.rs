@@ -16,13 +16,16 @@ const B: f64 = 0.75;
 const TEXT_SHARE: f64 = 0.4;
 
 /// BM25 (Robertson and Zaragoza 2009, with Lucene's idf, which is never negative) of chunks that match, of `all` that there
-/// are.
-pub fn bm25(matching: &[Counts], all: usize) -> Vec<f64> {
+/// are. A word that was not looked up is in this share of all.
+pub fn bm25(matching: &[Counts], shares: &[Option<f64>], all: f64) -> Vec<f64> {
     let Some(first) = matching.first() else { return Vec::new() };
-    let all = all.max(matching.len()) as f64;
+    let all = all.max(matching.len() as f64);
     let idf: Vec<f64> = (0..first.of_words.len())
         .map(|word| {
-            let with = matching.iter().filter(|counts| counts.of_words[word] > 0).count() as f64;
+            let with = match shares.get(word).copied().flatten() {
+                Some(share) => share * all,
+                None => matching.iter().filter(|counts| counts.of_words[word] > 0).count() as f64,
+            };
             (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
         })
         .collect();
@@ -123,15 +126,18 @@ mod tests {
     #[test]
     fn a_rare_word_counts_no_more_than_a_frequent_one() {
         // "the" in all, "voucher" in one.
-        let scores = bm25(&[counts_of(&[3, 0], 100), counts_of(&[1, 1], 100), counts_of(&[5, 0], 100)], 100);
+        let scores = bm25(&[counts_of(&[3, 0], 100), counts_of(&[1, 1], 100), counts_of(&[5, 0], 100)], &[], 100.0);
         assert!(scores[1] > scores[0] && scores[1] > scores[2] && scores[2] > scores[0]);
         // By hand: idf = ln(1 + (100 - 1 + 0.5) / 1.5), of a chunk of mean length and one occurrence.
         let idf = (1.0f64 + 99.5 / 1.5).ln();
-        assert!((bm25(&[counts_of(&[1], 7)], 100)[0] - idf).abs() < 1e-12);
-        assert_eq!(bm25(&[], 100), [0.0; 0]);
+        assert!((bm25(&[counts_of(&[1], 7)], &[], 100.0)[0] - idf).abs() < 1e-12);
+        assert_eq!(bm25(&[], &[], 100.0), [0.0; 0]);
         let (short, long) = (counts_of(&[1], 50), counts_of(&[1], 150));
-        let scores = bm25(&[short, long], 10);
+        let scores = bm25(&[short, long], &[], 10.0);
         assert!(scores[0] > scores[1]);
+        // As if it had been looked up, and found in 40 of 100.
+        let idf = (1.0f64 + 60.5 / 40.5).ln();
+        assert!((bm25(&[counts_of(&[1], 7)], &[Some(0.4)], 100.0)[0] - idf).abs() < 1e-12);
     }
 
     #[test]

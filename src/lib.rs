@@ -11,8 +11,10 @@
 //! - [`host`]: what a table of the application's is to us
 //! - [`provider`]: where embeddings come from
 //! - [`retry`]: how long to wait
+//! - [`scan`]: reading all chunks, or asking an index
 //! - [`session_id`]: ids of sessions
 //! - [`transport`]: one request over HTTP
+//! - [`version`]: which SQL a library serves
 //!
 //! The shell, feature `pg`, is `pg`: what SQL sees of it stands in `pg/api.rs`, what it sends to Postgres in `pg/store/`.
 
@@ -25,8 +27,13 @@ pub mod fulltext;
 pub mod host;
 pub mod provider;
 pub mod retry;
+pub mod scan;
 pub mod session_id;
 pub mod transport;
+pub mod version;
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(feature = "pg")]
 pub mod pg;

@@ -6,24 +6,31 @@ install_extension() {
         die "the extension does not build, or $PG_CONFIG's Postgres may not be written to"
 }
 
-# Sets MANUAL: Debian's package of the PostgreSQL manual, unpacked and not installed. Fails where it is not to be had.
-fetch_manual() {
-    local apt=$DEV/apt options version
-    MANUAL=$DEV/manual
-    [ ! -d "$MANUAL" ] || return 0
-    say "fetching the PostgreSQL manual"
+# Debian's package of a manual, the first of several names that is to be had, unpacked into a folder and not installed.
+# Fails where none is to be had.
+fetch_package() { # FOLDER PACKAGE...
+    local apt=$DEV/apt folder=$1 options package
+    shift
+    [ ! -d "$folder" ] || return 0
+    say "fetching $*"
     command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
     options=(-qq -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=)
     (
         cd "$apt"
         apt-get "${options[@]}" update || exit 1
-        for version in 15 16 17 18; do
-            ! apt-get "${options[@]}" download "postgresql-doc-$version" || exit 0
+        for package in "$@"; do
+            ! apt-get "${options[@]}" download "$package" || exit 0
         done
         exit 1
     ) >/dev/null 2>&1 || return 1
-    dpkg -x "$apt"/postgresql-doc-*.deb "$MANUAL.new" && mv "$MANUAL.new" "$MANUAL" && rm -r "$apt"
+    dpkg -x "$apt"/*.deb "$folder.new" && mv "$folder.new" "$folder" && rm -r "$apt"
+}
+
+# Sets MANUAL, the PostgreSQL manual. Fails where it is not to be had.
+fetch_manual() {
+    MANUAL=$DEV/manual
+    fetch_package "$MANUAL" postgresql-doc-15 postgresql-doc-16 postgresql-doc-17 postgresql-doc-18
 }
 
 # Sets CLUSTER, the folder of the cluster and of its socket. Options are as the server takes them, without blanks: -c name=value.

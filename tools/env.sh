@@ -15,7 +15,7 @@ else
     DEV=${DEV:-/var/tmp/chatbot_sync}
 fi
 DEV=${DEV:-${XDG_CACHE_HOME:-$HOME/.cache}/chatbot_sync}
-export PGRX_HOME=$DEV/pgrx
+export PGRX_HOME
 export PATH=$DEV/cargo/bin:$HOME/.cargo/bin:$PATH
 unset RUST_BACKTRACE # it makes every ERROR of a backend slow
 
@@ -60,7 +60,7 @@ set_up_postgres() {
 }
 
 set_up() {
-    mkdir -p "$DEV" "$PGRX_HOME"
+    mkdir -p "$DEV"
     need cargo rustup
     need cc build-essential
     need python3 python3 python3-pip
@@ -77,6 +77,13 @@ set_up() {
         say "building cargo-pgrx $PGRX_VERSION (a few minutes, once)"
         cargo install -q --locked cargo-pgrx --version "$PGRX_VERSION" --root "$DEV/cargo" || die "cargo-pgrx does not build"
     fi
+    set_up_pgrx
+}
+
+# cargo-pgrx's own folder for the Postgres of PG_CONFIG, one for each major.
+set_up_pgrx() {
+    PGRX_HOME=$DEV/pgrx-$PG_MAJOR
+    mkdir -p "$PGRX_HOME"
     grep -qs "pg$PG_MAJOR = \"$PG_CONFIG\"" "$PGRX_HOME/config.toml" || cargo pgrx init "--pg$PG_MAJOR" "$PG_CONFIG" >/dev/null
 }
 
@@ -119,5 +126,6 @@ exec setpriv --reuid $SERVER_USER --regid $(id -g "$SERVER_USER") --clear-groups
 SUDO
         chmod 755 "$data/bin/sudo"
         PATH=$data/bin:$PATH USER=root cargo pgrx test "pg$PG_MAJOR" "$@" --no-default-features --runas "$SERVER_USER" --pgdata "$data/cluster"
+        rm -rf "$data"
     fi
 }

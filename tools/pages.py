@@ -64,4 +64,5 @@ def main():
     print(count, file=sys.stderr)
 
 
-main()
+if __name__ == "__main__":
+    main()

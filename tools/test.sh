@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# Every test: the pure layer, the linters in both feature sets, and the server tests on a Postgres that has pgvector.
-# The first run builds for about ten minutes; the next take a minute or two, nearly all of it the server tests.
+# Every test: the pure layer, the linters in both feature sets, and the server tests on a Postgres that has pgvector, of
+# each of MAJORS: the one of PG_CONFIG, where that is set; otherwise 16, the embedded one, and 15.
+# The first run builds for about fifteen minutes; the next take some, nearly all of it the server tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
+. tools/postgres.sh
+given=${PG_CONFIG:-}
 set_up
+given_major=${given:+$PG_MAJOR}
+MAJORS=${MAJORS:-${given_major:-16 15}}
 
 say "format"
 cargo fmt --check
@@ -14,5 +19,25 @@ say "clippy, with Postgres $PG_MAJOR"
 cargo clippy -q --no-default-features --features "pg$PG_MAJOR pg_test" --all-targets -- -D warnings
 say "tests of the pure layer"
 cargo test --no-default-features
-say "tests in Postgres $PG_MAJOR"
-server_tests
+
+test_in_postgres() {
+    set_up_pgrx
+    say "tests in $("$PG_CONFIG" --version)"
+    server_tests
+}
+
+tested= missing=
+for major in $MAJORS; do
+    if [ "$major" = "$given_major" ]; then
+        PG_CONFIG=$given PG_MAJOR=$major
+        test_in_postgres
+        tested+=" $major"
+    elif postgres_of "$major"; then
+        test_in_postgres
+        tested+=" $major"
+    else
+        missing+=" $major"
+    fi
+done
+say "tested in Postgres$tested${missing:+; not to be had here, and not tested:$missing}"
+[ -n "$tested" ]

@@ -13,6 +13,8 @@ use crate::retry::backoff;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The wait where a provider asks to wait and does not say how long.
 const UNSAID_WAIT: Duration = Duration::from_secs(1);
+/// More tokens than a request has.
+const MAX_TOKENS: u64 = u32::MAX as u64;
 
 /// Some of the texts, to be asked for together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,7 +179,8 @@ impl Batch {
         let mut usage = Usage { requests: 1, inputs: work.range.len() as u64, tokens: 0 };
         let fault = match outcome {
             Ok(answer) => {
-                usage.tokens = answer.tokens;
+                // What no request can have is nonsense, and sums overflow with it.
+                usage.tokens = answer.tokens.min(MAX_TOKENS);
                 match self.take(&work.range, answer) {
                     Ok(vectors) => return Ok((vectors, usage)),
                     // Only the caller knows who was asked.

@@ -203,3 +203,16 @@ fn the_text_that_is_to_blame_is_not_found() {
         assert!(requests <= 15, "{requests} requests");
     }
 }
+
+/// The caller adds them up and shares them out.
+#[test]
+fn a_provider_that_counts_nonsense_overflows_the_sums() {
+    let now = Instant::now();
+    let mut batch = batch(&[1; 2], limits(1, 100), now);
+    let mut used = Usage::default();
+    for work in [batch.next(now).unwrap(), batch.next(now).unwrap()] {
+        let nonsense = Answer { tokens: u64::MAX, ..answer(&work.range) };
+        used += batch.done(work, Ok(nonsense), now, 0.5).unwrap().1;
+    }
+    assert!(used.tokens.checked_mul(1 << 20).is_some());
+}

@@ -41,8 +41,6 @@ fn is_prefix_sum(text: &str, byte: usize, char: usize) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     #[test]
     fn a_chunk_breaks_a_rule(text in awkward(), params in params()) {
         let Chunks { chunks, truncated } = chunk(&text, &params);

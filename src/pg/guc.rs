@@ -24,6 +24,8 @@ static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(3);
 static RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(64 << 20);
 static MAX_RESULTS_PER_SOURCE: GucSetting<i32> = GucSetting::<i32>::new(0);
+static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
+static EXACT_SEARCH_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static TEXT_SEARCH_CONFIG: Text = Text::new(Some(c"simple"));
 static NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(60);
 static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
@@ -166,6 +168,16 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::UNIT_BYTE,
     );
+    GucRegistry::define_int_guc(
+        c"chatbot_sync.log_retention",
+        c"How long rows of chatbot_sync.sync_log are kept.",
+        c"-1: for ever. 0: none are made.",
+        &LOG_RETENTION,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_MIN,
+    );
     int(
         c"chatbot_sync.max_results_per_source",
         c"Most answers of a search that are chunks of one source.",
@@ -173,6 +185,15 @@ pub fn define() {
         &MAX_RESULTS_PER_SOURCE,
         0,
         1000,
+        plain,
+    );
+    int(
+        c"chatbot_sync.exact_search_limit",
+        c"Chunks of a chatbot up to which a search reads all of them, whatever indexes there are.",
+        c"Beyond it HNSW is faster, where chatbot_create_index() made one.",
+        &EXACT_SEARCH_LIMIT,
+        0,
+        i32::MAX as usize,
         plain,
     );
     GucRegistry::define_string_guc(
@@ -277,6 +298,16 @@ pub fn max_attempts() -> u32 {
 /// Most answers of one source; none: no limit.
 pub fn max_results_per_source() -> Option<usize> {
     usize::try_from(MAX_RESULTS_PER_SOURCE.get()).ok().filter(|&most| most > 0)
+}
+
+/// How long rows of the log are kept; none: for ever.
+pub fn log_retention() -> Option<Duration> {
+    u64::try_from(LOG_RETENTION.get()).ok().map(|minutes| Duration::from_secs(60 * minutes))
+}
+
+/// Chunks up to which all are read.
+pub fn exact_search_limit() -> i32 {
+    EXACT_SEARCH_LIMIT.get()
 }
 
 /// The text search configuration of sources that do not say their language.

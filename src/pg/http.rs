@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::pg_sys;
 
-use super::{guc, throttle};
+use super::{event, guc, throttle};
 use crate::batch::{Batch, Embedded, Expected, Patience, Usage, Work};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
@@ -67,6 +67,8 @@ pub struct Remote {
     pushed: usize,
     most_in_flight: usize,
     flushed: bool,
+    /// Why the provider was not asked for a while, unless it has answered since.
+    throttled: Option<Fault>,
     pool: Pool,
     client: Client,
 }
@@ -102,7 +104,16 @@ impl Remote {
         let http = client.http.clone();
         let pool = Pool::new(Question { http, provider, endpoint, model: model.clone(), input, deadline })?;
         let most_in_flight = guc::max_parallel_requests();
-        Ok(Self { batch, texts: BTreeMap::new(), pushed: 0, most_in_flight, flushed: false, pool, client })
+        Ok(Self {
+            batch,
+            texts: BTreeMap::new(),
+            pushed: 0,
+            most_in_flight,
+            flushed: false,
+            throttled: None,
+            pool,
+            client,
+        })
     }
 
     /// A further text: its number.
@@ -133,7 +144,8 @@ impl Remote {
     pub fn wait(&mut self) -> Result<Vec<Answered>> {
         let mut answered = Vec::new();
         loop {
-            while let Ok((work, outcome)) = self.pool.outcomes.try_recv() {
+            while let Ok((work, outcome, time)) = self.pool.outcomes.try_recv() {
+                self.log(&work, &outcome, time);
                 answered.push(self.take(work, outcome)?);
             }
             self.send()?;
@@ -163,6 +175,11 @@ impl Remote {
     fn take(&mut self, work: Work, outcome: std::result::Result<Answer, Fault>) -> Result<Answered> {
         let range = work.range.clone();
         let throttled = matches!(&outcome, Err(f) if f.kind == FaultKind::Throttled);
+        match &outcome {
+            Ok(_) => self.throttled = None,
+            Err(fault) if throttled => self.throttled = Some(fault.clone()),
+            Err(_) => {}
+        }
         let wait = outcome.as_ref().err().and_then(|f| f.retry_after);
         let done = self.batch.done(work, outcome, Instant::now(), jitter());
         if throttled {
@@ -178,8 +195,23 @@ impl Remote {
         Ok(Answered { range, texts, usage })
     }
 
+    fn log(&self, work: &Work, outcome: &std::result::Result<Answer, Fault>, time: Duration) {
+        event::usual("answered", || {
+            let Question { provider, model, .. } = &*self.pool.question;
+            let (name, model, inputs) = (provider.name(), event::value(&model.name), work.range.len());
+            let how = match outcome {
+                Ok(_) => "ok".to_owned(),
+                Err(Fault { kind, status: Some(status), .. }) => format!("{kind:?} http_status={status}"),
+                Err(fault) => format!("{:?}", fault.kind),
+            };
+            format!("provider={name} model={model} inputs={inputs} ms={} outcome={how}", time.as_millis())
+        });
+    }
+
     /// What is wrong with an answer is found by those who do not know whose it was.
     fn named(&self, fault: Fault) -> Fault {
+        // That there was no time left is because of that.
+        let fault = self.throttled.clone().filter(|_| fault.kind == FaultKind::TimedOut).unwrap_or(fault);
         let Question { provider, model, .. } = &*self.pool.question;
         Fault { provider: provider.name().to_owned(), model: model.name.clone(), ..fault }
     }
@@ -233,7 +265,8 @@ impl Drop for Client {
     }
 }
 
-type Outcome = (Work, std::result::Result<Answer, Fault>);
+/// What became of a request, and how long it took.
+type Outcome = (Work, std::result::Result<Answer, Fault>, Duration);
 type Queue = Mutex<Receiver<(Work, Vec<String>)>>;
 
 /// The threads of one call. They end when it is dropped, or as soon as their request does.
@@ -311,12 +344,13 @@ fn serve(q: &Question, queue: &Queue, answers: &Sender<Outcome>, waker: &PipeWri
         let Ok((work, texts)) = taken else { return };
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let left = q.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let began = Instant::now();
         let asked =
             catch_unwind(AssertUnwindSafe(|| ask(&*q.http, q.provider, &q.endpoint, &q.model, q.input, &texts, left)));
         let outcome = asked.unwrap_or_else(|_| {
             Err(Fault::new(FaultKind::Unreachable, q.provider.name(), &q.model.name, "the HTTP client failed"))
         });
-        if answers.send((work, outcome)).is_err() {
+        if answers.send((work, outcome, began.elapsed())).is_err() {
             return;
         }
         let mut waker = waker;

@@ -4,6 +4,7 @@ mod api;
 mod args;
 #[allow(unsafe_code)]
 mod catalog_types;
+mod event;
 mod guc;
 #[allow(unsafe_code)]
 mod host;
@@ -18,6 +19,7 @@ mod owner;
 mod queue;
 mod reembed;
 mod report;
+mod requests;
 mod search;
 mod session;
 mod steps;
@@ -27,6 +29,8 @@ mod throttle;
 #[allow(unsafe_code)]
 mod vector;
 mod verify;
+#[allow(unsafe_code)]
+mod version;
 mod words;
 #[allow(unsafe_code)]
 mod worker;
@@ -35,6 +39,10 @@ mod worker;
 ::pgrx::extension_sql_file!("../../sql/host.sql", name = "host");
 ::pgrx::extension_sql_file!("../../sql/queue.sql", name = "queue");
 ::pgrx::extension_sql_file!("../../sql/model.sql", name = "model");
+::pgrx::extension_sql_file!("../../sql/index.sql", name = "index");
+::pgrx::extension_sql_file!("../../sql/views.sql", name = "views");
+::pgrx::extension_sql_file!("../../sql/metrics.sql", name = "metrics");
+::pgrx::extension_sql_file!("../../sql/checks.sql", name = "checks");
 ::pgrx::extension_sql_file!("../../sql/dba.sql", name = "dba");
 ::pgrx::extension_sql_file!("../../sql/citus.sql", name = "citus");
 ::pgrx::extension_sql_file!("../../sql/grants.sql", name = "grants");

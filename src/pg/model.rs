@@ -45,8 +45,8 @@ fn built_in() -> Model {
 }
 
 /// Texts on their way to vectors, whoever makes them.
-pub struct Embedder<'a> {
-    model: &'a Model,
+pub struct Embedder {
+    model: Model,
     input: InputType,
     attempts: u32,
     route: Route,
@@ -69,19 +69,19 @@ enum Route {
     },
 }
 
-impl<'a> Embedder<'a> {
+impl Embedder {
     /// Asks nobody yet.
-    pub fn new(model: &'a Model, input: InputType) -> Self {
-        Self { model, input, attempts: guc::max_attempts(), route: Route::None }
+    pub fn new(model: &Model, input: InputType) -> Self {
+        Self { model: model.clone(), input, attempts: guc::max_attempts(), route: Route::None }
     }
 
     /// Asks nobody twice: who asks will come again.
-    pub fn once(model: &'a Model, input: InputType) -> Self {
+    pub fn once(model: &Model, input: InputType) -> Self {
         Self { attempts: 1, ..Self::new(model, input) }
     }
 
     /// Asks nobody at all: what was not made before is refused.
-    pub fn prefetched(model: &'a Model, made: HashMap<String, (Vec<f32>, Usage)>) -> Self {
+    pub fn prefetched(model: &Model, made: HashMap<String, (Vec<f32>, Usage)>) -> Self {
         let route = Route::Prefetched { made, asked: Vec::new(), answered: 0 };
         Self { route, ..Self::new(model, InputType::Document) }
     }
@@ -97,7 +97,7 @@ impl<'a> Embedder<'a> {
                 Route::Local { texts: Vec::new(), embedded: 0 }
             } else {
                 let provider = provider::find(&self.model.provider)?;
-                Route::Remote(Box::new(Remote::new(provider, self.model, self.input, self.attempts)?))
+                Route::Remote(Box::new(Remote::new(provider, &self.model, self.input, self.attempts)?))
             };
         }
         match &mut self.route {

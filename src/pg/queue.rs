@@ -3,20 +3,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::host::{self, State};
 use super::jsonb::Jsonb;
-use super::model::Embedder;
+use super::requests::Requests;
 use super::store::job::{self, Job};
+use super::store::log::{self, Entry};
 use super::store::model::ActiveModel;
 use super::store::source::{self, Failed, SourceKey};
 use super::sync::{self, Failing, Item, Prefetched};
-use super::{guc, model, worker};
+use super::{event, guc, model, worker};
 use crate::batch::Usage;
 use crate::content::{Content, Format};
 use crate::error::{Error, Fault, FaultKind, Nature, Result};
-use crate::provider::InputType;
 use crate::retry::backoff;
 
 /// Sources that are embedded together.
@@ -35,6 +35,7 @@ pub struct Claim {
     lease: i64,
     model: ActiveModel,
     tasks: Vec<Task>,
+    requests: Option<Requests>,
     vectors: HashMap<String, (Vec<f32>, Usage)>,
     elapsed: Duration,
 }
@@ -124,7 +125,8 @@ pub fn claim(most: usize) -> Result<Option<Claim>> {
     let ids: Vec<(i64, i64)> = by_source.values().flatten().map(|job| (job.key.chatbot_id, job.id)).collect();
     job::lease(&ids, lease, guc::sync_timeout() + LEASE)?;
     let tasks = tasks(by_source)?;
-    let mut claim = Claim { lease, model, tasks, vectors: HashMap::new(), elapsed: Duration::ZERO };
+    let (requests, vectors, elapsed) = (None, HashMap::new(), Duration::ZERO);
+    let mut claim = Claim { lease, model, tasks, requests, vectors, elapsed };
     let params = guc::chunk_params(None, None, None)?;
     let mut waiting = Vec::new();
     for task in &mut claim.tasks {
@@ -223,94 +225,32 @@ impl Claim {
         self.tasks.len()
     }
 
-    /// Gets the vectors that are wanted. Needs no transaction.
-    pub fn embed(&mut self) {
-        let began = Instant::now();
-        let mut wanted: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (at, task) in self.tasks.iter().enumerate() {
-            for text in &task.texts {
-                wanted.entry(text).or_default().push(at);
-            }
-        }
-        let mut made: HashMap<String, (Vec<f32>, Usage)> = HashMap::new();
-        let mut failed: HashMap<usize, Error> = HashMap::new();
-        let mut embedder = Embedder::once(&self.model.model, InputType::Document);
-        let mut asked: Vec<&str> = Vec::new();
+    /// Asks for the vectors that are wanted, and waits for none. Needs no transaction.
+    pub fn start(&mut self) {
         // In the order of the sources, so that those of one stand together.
-        let mut order: Vec<&str> = Vec::new();
         let mut seen = HashSet::new();
-        for task in &self.tasks {
-            order.extend(task.texts.iter().map(String::as_str).filter(|text| seen.insert(*text)));
-        }
-        let outcome = (|| -> Result<()> {
-            let mut texts = order.into_iter();
-            let mut more = true;
-            let mut through = 0;
-            while more || through < asked.len() {
-                while more && embedder.wants_more() {
-                    match texts.next() {
-                        Some(text) => {
-                            embedder.push(text)?;
-                            asked.push(text);
-                        }
-                        None => {
-                            more = false;
-                            embedder.flush()?;
-                        }
-                    }
-                }
-                let answered = embedder.wait()?;
-                if answered.is_empty() && !more {
-                    break;
-                }
-                for answer in answered {
-                    through += answer.texts.len();
-                    let inputs = answer.usage.inputs.max(1);
-                    let mut left = answer.usage;
-                    for (number, outcome) in answer.texts {
-                        let text = asked[number];
-                        match outcome {
-                            Ok(vector) => {
-                                let share = Usage {
-                                    requests: left.requests,
-                                    inputs: left.inputs.min(1),
-                                    tokens: (answer.usage.tokens / inputs).min(left.tokens),
-                                };
-                                left = Usage {
-                                    requests: 0,
-                                    inputs: left.inputs - share.inputs,
-                                    tokens: left.tokens - share.tokens,
-                                };
-                                made.insert(text.to_owned(), (vector, share));
-                            }
-                            Err(fault) => {
-                                for &task in &wanted[text] {
-                                    let subject = Some(self.tasks[task].key.to_string());
-                                    failed.entry(task).or_insert_with(|| Fault { subject, ..fault.clone() }.into());
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-            Ok(())
-        })();
-        match outcome {
-            Ok(()) => embedder.done(),
-            // Final for all that have not what they need.
-            Err(error) => {
-                for (at, task) in self.tasks.iter().enumerate() {
-                    if task.texts.iter().any(|text| !made.contains_key(text)) {
-                        failed.entry(at).or_insert_with(|| error.clone());
-                    }
-                }
+        let texts = self.tasks.iter().flat_map(|task| &task.texts).filter(|text| seen.insert(*text)).cloned();
+        self.requests = Some(Requests::start(&self.model.model, texts));
+    }
+
+    /// Waits for the vectors. Needs no transaction.
+    pub fn finish(&mut self) {
+        let made = self.requests.take().map(Requests::finish).unwrap_or_default();
+        for task in &mut self.tasks {
+            for text in &task.texts {
+                let error = match made.refused.get(text) {
+                    Some(fault) => Fault { subject: Some(task.key.to_string()), ..fault.clone() }.into(),
+                    None if made.vectors.contains_key(text) => continue,
+                    // Final for all that have not what they need.
+                    None => match &made.error {
+                        Some(error) => error.clone(),
+                        None => continue,
+                    },
+                };
+                task.failed.get_or_insert(error);
             }
         }
-        for (at, error) in failed {
-            self.tasks[at].failed.get_or_insert(error);
-        }
-        self.vectors = made;
-        self.elapsed = began.elapsed();
+        (self.vectors, self.elapsed) = (made.vectors, made.elapsed);
     }
 
     /// Stores what was made for sources that still are what they were, and ends their jobs.
@@ -373,9 +313,7 @@ impl Claim {
                 }
             }
         }
-        for task in self.tasks.iter_mut().filter(|task| by_key.contains_key(&task.key)) {
-            task.fail()?;
-        }
+        fail(self.tasks.iter_mut().filter(|task| by_key.contains_key(&task.key)), self.model.id)?;
         job::delete(&done)?;
         job::release(&outdated, 0, Some(Duration::ZERO))
     }
@@ -395,9 +333,8 @@ impl Claim {
         self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
         for task in &mut self.tasks {
             task.failed = Some(Error::NotStored(message.to_owned()));
-            task.fail()?;
         }
-        Ok(())
+        fail(self.tasks.iter_mut(), self.model.id)
     }
 
     /// Tells the rows of host tables what became of them; those that somebody else has locked are told later.
@@ -423,10 +360,25 @@ impl Claim {
     }
 }
 
+/// They failed, and it is logged.
+fn fail<'a>(tasks: impl Iterator<Item = &'a mut Task>, model_id: i32) -> Result<()> {
+    let mut failures = event::Failures::default();
+    let mut entries = Vec::new();
+    for task in tasks {
+        if let Some(code) = task.fail(&mut failures)? {
+            entries.push(Entry::failed(task.key, model_id, code));
+        }
+    }
+    log::insert(&entries)?;
+    failures.say();
+    Ok(())
+}
+
 impl Task {
-    /// A fault: again later, or never by itself.
-    fn fail(&mut self) -> Result<()> {
-        let (Some(error), Some(item)) = (&self.failed, &self.item) else { return Ok(()) };
+    /// A fault: again later, or never by itself. Its SQLSTATE.
+    fn fail(&mut self, failures: &mut event::Failures) -> Result<Option<String>> {
+        let (Some(error), Some(item)) = (&self.failed, &self.item) else { return Ok(None) };
+        failures.add(&self.key, error);
         let (nature, asked) = match error {
             Error::Provider(fault) if fault.kind == FaultKind::TimedOut => (Nature::Transient, None),
             Error::Provider(fault) => (fault.kind.nature(), fault.retry_after),
@@ -444,12 +396,15 @@ impl Task {
         };
         let failed = Failed::new(error);
         source::mark_attempt(item, &failed, attempts, wait)?;
+        // The newest has what is wanted.
+        let newest = self.jobs.split_off(self.jobs.len().saturating_sub(1));
+        job::delete(&std::mem::replace(&mut self.jobs, newest))?;
         job::release(&self.jobs, attempts, wait)?;
         self.outcome = Some(match wait {
             Some(_) => State::pending(),
             None => State::failed(failed.message),
         });
-        Ok(())
+        Ok(Some(failed.code))
     }
 }
 
@@ -466,7 +421,8 @@ pub fn step_claim(most: usize) -> Result<usize> {
 /// A step of chatbot_process_queue(): asks the provider.
 pub fn step_embed() {
     if let Some(mut claim) = CLAIMED.take() {
-        claim.embed();
+        claim.start();
+        claim.finish();
         CLAIMED.set(Some(claim));
     }
 }

@@ -1,12 +1,16 @@
 //! Changing the model under its vectors, and what that or a sync would send.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use super::model::{self, Embedder};
+use super::store::log::{self, Entry};
 use super::store::model as models;
 use super::store::reembed::{self as store, Missing};
 use super::store::source::SourceKey;
+use super::worker::rolled_back::Spent;
 use super::{args, guc, host, sync};
+use crate::batch::Usage;
 use crate::error::{Error, Result};
 use crate::provider::{InputType, LOCAL, local};
 
@@ -29,13 +33,46 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Step
     let (Some(active), Some(next)) = (models::active_model()?, models::next_model()?) else { return Ok(None) };
     let keys = store::take(next.id, after, limit)?;
     let missing = store::missing(&keys, active.id, next.id)?;
-    let made = embed(&next.model, missing)?;
+    let began = Instant::now();
+    let mut entries = entries(next.id, &missing);
+    let mut spent = Spent::new(next.id);
+    let (made, usage) = embed(&next.model, missing)?;
+    spent.usage(usage);
+    spent.syncs(entries.len());
+    let embedding = began.elapsed();
     store::store(&keys, active.id, next.id, made)?;
+    share(&mut entries, usage, embedding, began.elapsed());
+    log::insert(&entries)?;
+    spent.ended("00000");
     let taken = i64::try_from(keys.len()).unwrap_or(i64::MAX);
     Ok(Some(Step { taken, last: keys.last().copied(), progress: store::progress(next.id)? }))
 }
 
-fn embed(model: &crate::provider::Model, missing: Vec<Missing>) -> Result<Vec<(Missing, Vec<f32>)>> {
+/// What is to be logged of sources that have chunks without a vector.
+fn entries(model_id: i32, missing: &[Missing]) -> Vec<Entry> {
+    let of_source = missing.chunk_by(|a, b| a.key == b.key);
+    let entry = |chunks: &[Missing]| {
+        let embedded = i32::try_from(chunks.len()).unwrap_or(i32::MAX);
+        Entry { chunks: embedded, embedded, error_code: None, ..Entry::failed(chunks[0].key, model_id, String::new()) }
+    };
+    of_source.map(entry).collect()
+}
+
+/// Each source its share of what they took together; requests are the first one's.
+fn share(entries: &mut [Entry], usage: Usage, embedding: Duration, total: Duration) {
+    let mut shared = Usage::default();
+    for entry in entries {
+        let inputs = u64::try_from(entry.embedded).unwrap_or(0).min(usage.inputs - shared.inputs);
+        let tokens = usage.tokens * (shared.inputs + inputs) / usage.inputs.max(1) - shared.tokens;
+        let more = Usage { requests: usage.requests - shared.requests, inputs, tokens };
+        shared += more;
+        entry.usage = more;
+        (entry.embedding, entry.storing, entry.total) = (embedding, total - embedding, total);
+    }
+}
+
+fn embed(model: &crate::provider::Model, missing: Vec<Missing>) -> Result<(Vec<(Missing, Vec<f32>)>, Usage)> {
+    let mut usage = Usage::default();
     let mut embedder = Embedder::new(model, InputType::Document);
     let mut vectors: HashMap<usize, Vec<f32>> = HashMap::new();
     let mut pushed = 0;
@@ -47,7 +84,9 @@ fn embed(model: &crate::provider::Model, missing: Vec<Missing>) -> Result<Vec<(M
         if pushed == missing.len() {
             embedder.flush()?;
         }
-        for (number, outcome) in embedder.wait()?.into_iter().flat_map(|answered| answered.texts) {
+        let answered = embedder.wait()?;
+        answered.iter().for_each(|answered| usage += answered.usage);
+        for (number, outcome) in answered.into_iter().flat_map(|answered| answered.texts) {
             let vector = outcome.map_err(|fault| crate::error::Fault {
                 subject: Some(format!("chunk {} of {}", missing[number].chunk_id, missing[number].key)),
                 ..fault
@@ -56,7 +95,8 @@ fn embed(model: &crate::provider::Model, missing: Vec<Missing>) -> Result<Vec<(M
         }
     }
     embedder.done();
-    Ok(missing.into_iter().enumerate().filter_map(|(at, chunk)| Some((chunk, vectors.remove(&at)?))).collect())
+    let made = missing.into_iter().enumerate().filter_map(|(at, chunk)| Some((chunk, vectors.remove(&at)?)));
+    Ok((made.collect(), usage))
 }
 
 /// Lets the model that is to follow answer, if it is whole: nobody writes meanwhile. Whether it does.

@@ -62,10 +62,34 @@ fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
             None,
             Some("Install the version that made this database's vectors, then ALTER EXTENSION chatbot_sync UPDATE;"),
         ),
+        Error::SqlTooOld { .. } => (
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            None,
+            Some("A superuser runs: ALTER EXTENSION chatbot_sync UPDATE;"),
+        ),
+        Error::LibraryTooOld { .. } => (
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            None,
+            Some(
+                "Connect again; where the library is preloaded, restart the server. If that is how it is installed, install the later version.",
+            ),
+        ),
         Error::NotStored(_) => (
             PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
             None,
             Some("The server's log has the whole error. When its reason is gone: SELECT chatbot_retry();"),
+        ),
+        Error::NoWorker => (
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
+            None,
+            Some(
+                "Raise max_worker_processes and restart the server; or CALL chatbot_create_index(concurrent => false); and nobody writes vectors meanwhile.",
+            ),
+        ),
+        Error::NotBuilt(_) => (
+            PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
+            None,
+            Some("The server's log has the whole error. When its reason is gone: CALL chatbot_create_index();"),
         ),
         Error::NoTable { .. } => (
             PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use super::jsonb::Jsonb;
+use super::store::index;
 use super::store::model::{ActiveModel, active_model};
 use super::store::search::{self as store, ChunkKey, Filter, Found};
 use super::{args, guc, model};
 use crate::error::{Error, Result};
 use crate::fulltext::{bm25, fused};
 use crate::provider::InputType;
+use crate::scan::{self, Size};
 
 /// How to search.
 pub const MODES: [&str; 3] = ["hybrid", "vector", "text"];
@@ -68,10 +70,11 @@ pub fn search(question: Question) -> Result<Vec<Answer>> {
         Some(_) => i64::from(MAX_RESULTS),
         None => limit,
     };
+    let scope = Scope { filter: &filter, active: &active, size: index::size(chatbot_id, active.id)? };
     let mut answers = match mode {
-        "text" => by_text(&filter, &active, query, wanted)?,
-        "vector" => by_vector(&filter, &active, query, wanted)?,
-        _ => by_both(&filter, &active, query, wanted)?,
+        "text" => by_text(&scope, query, wanted)?,
+        "vector" => by_vector(&scope, query, wanted)?,
+        _ => by_both(&scope, query, wanted)?,
     };
     if let Some(least) = question.min_similarity {
         answers.retain(|answer| answer.found.similarity.is_some_and(|similarity| similarity >= least));
@@ -97,30 +100,55 @@ fn sort(answers: &mut [Answer]) {
     });
 }
 
-fn by_vector(filter: &Filter, active: &ActiveModel, query: &str, limit: i64) -> Result<Vec<Answer>> {
-    let vector = model::embed_one(&active.model, InputType::Query, query)?;
-    let found = store::nearest(filter, active.id, &vector, limit)?;
+/// What is looked through.
+struct Scope<'a> {
+    filter: &'a Filter,
+    active: &'a ActiveModel,
+    /// How large the chatbot is, where its model has indexes and Postgres' statistics name it among the largest.
+    size: Option<Size>,
+}
+
+fn by_vector(scope: &Scope, query: &str, limit: i64) -> Result<Vec<Answer>> {
+    let vector = model::embed_one(&scope.active.model, InputType::Query, query)?;
+    let found = nearest(scope, &vector, limit)?;
     Ok(found.into_iter().map(|found| Answer { score: found.similarity.unwrap_or(0.0), found }).collect())
 }
 
+/// The nearest chunks and perhaps some more, by the index where that pays.
+fn nearest(scope: &Scope, vector: &[f32], limit: i64) -> Result<Vec<Found>> {
+    let candidates = limit.max(LEAST_CANDIDATES);
+    let in_sight = match scope.size {
+        Some(size) => size.in_sight(candidates, guc::exact_search_limit(), index::goes_on()?),
+        None => None,
+    };
+    if let Some(in_sight) = in_sight {
+        let found = store::nearest_by_index(scope.filter, scope.active, vector, candidates, in_sight)?;
+        // Fewer: the filter lets few through, or the chatbot is smaller than it was.
+        if i64::try_from(found.len()).unwrap_or(i64::MAX) >= candidates {
+            return Ok(found);
+        }
+    }
+    store::nearest(scope.filter, scope.active.id, vector, limit)
+}
+
 /// Needs no vector of the query, and asks no provider: it works where none answers.
-fn by_text(filter: &Filter, active: &ActiveModel, query: &str, limit: i64) -> Result<Vec<Answer>> {
-    let scores = text_scores(filter, active, query, limit)?;
+fn by_text(scope: &Scope, query: &str, limit: i64) -> Result<Vec<Answer>> {
+    let scores = text_scores(scope, query, limit, true)?;
     let keys: Vec<ChunkKey> = scores.keys().cloned().collect();
-    let found = store::by_key(filter.chatbot_id, active.id, &keys, None)?;
+    let found = store::by_key(scope.filter.chatbot_id, scope.active.id, &keys, None)?;
     Ok(found.into_iter().map(|found| Answer { score: real(scores[&found.key]), found }).collect())
 }
 
-fn by_both(filter: &Filter, active: &ActiveModel, query: &str, limit: i64) -> Result<Vec<Answer>> {
+fn by_both(scope: &Scope, query: &str, limit: i64) -> Result<Vec<Answer>> {
     let candidates = (limit * CANDIDATES).clamp(LEAST_CANDIDATES, i64::from(MAX_RESULTS));
-    let vector = model::embed_one(&active.model, InputType::Query, query)?;
-    let scores = text_scores(filter, active, query, candidates)?;
+    let vector = model::embed_one(&scope.active.model, InputType::Query, query)?;
+    let scores = text_scores(scope, query, candidates, false)?;
     let best = scores.values().copied().fold(0.0, f64::max);
-    let mut found = store::nearest(filter, active.id, &vector, candidates)?;
+    let mut found = nearest(scope, &vector, candidates)?;
     let near: std::collections::HashSet<ChunkKey> = found.iter().map(|f| f.key.clone()).collect();
     let others: Vec<ChunkKey> = scores.keys().filter(|key| !near.contains(key)).cloned().collect();
     if !others.is_empty() {
-        found.extend(store::by_key(filter.chatbot_id, active.id, &others, Some(&vector))?);
+        found.extend(store::by_key(scope.filter.chatbot_id, scope.active.id, &others, Some(&vector))?);
     }
     let answer = |found: Found| {
         let text = scores.get(&found.key).copied().unwrap_or(0.0);
@@ -135,17 +163,29 @@ fn real(score: f64) -> f32 {
     score as f32
 }
 
-/// The BM25 scores of the chunks with the query's words that have the highest.
-fn text_scores(filter: &Filter, active: &ActiveModel, query: &str, most: i64) -> Result<HashMap<ChunkKey, f64>> {
-    let words = store::query_words(filter.chatbot_id, query)?;
+/// The BM25 scores of the chunks with the query's words that have the highest; in a large chatbot, of those with a rare
+/// one of them. `needed`: there are no other answers.
+fn text_scores(scope: &Scope, query: &str, most: i64, needed: bool) -> Result<HashMap<ChunkKey, f64>> {
+    let &Scope { filter, active, size } = scope;
+    let large = size.filter(|size| size.chunks > f64::from(guc::exact_search_limit()));
+    let words = store::query_words(filter.chatbot_id, query, large.is_some())?;
     if words.is_empty() {
         return Ok(HashMap::new());
     }
-    let (matching, counts): (Vec<_>, Vec<_>) = store::matching(filter, active.id, &words)?
+    let (looked_up, shares, all) = match large {
+        Some(Size { chunks, .. }) => {
+            let shares = index::shares(&words)?;
+            let looked_up = scan::looked_up(&shares, chunks, needed);
+            let shares = shares.iter().zip(&looked_up).map(|(share, up)| (!up).then_some(*share)).collect();
+            (looked_up, shares, chunks)
+        }
+        None => (vec![true; words.len()], Vec::new(), store::count(filter.chatbot_id)?),
+    };
+    let (matching, counts): (Vec<_>, Vec<_>) = store::matching(filter, active.id, &words, &looked_up)?
         .into_iter()
         .map(|matching| ((matching.key, matching.passes), matching.counts))
         .unzip();
-    let scores = bm25(&counts, store::count(filter.chatbot_id)?);
+    let scores = bm25(&counts, &shares, all);
     let mut scored: Vec<(ChunkKey, f64)> = matching
         .into_iter()
         .zip(scores)

@@ -5,7 +5,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::catalog_types::Regclass;
-use super::{args, host, queue, reembed, sync, worker};
+use super::store::log;
+use super::{args, host, queue, reembed, store, sync, version, worker};
+use crate::error::Error;
 
 /// A step of chatbot_process_queue(): takes sources that are due.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_claim(most int) RETURNS int
@@ -36,25 +38,38 @@ fn chatbot_sync_queue_tell() -> Result<(), ErrorReport> {
     Ok(queue::step_tell()?)
 }
 
+/// Takes away old rows of the log: how many.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.purge_log_batch(most int) RETURNS int
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_purge_log_batch(most: Option<i32>) -> Result<i32, ErrorReport> {
+    Ok(log::purge(args::given("most", most)?)?)
+}
+
+/// Between a new library and ALTER EXTENSION ... UPDATE nobody's DDL fails for our sake: statements on tables that are
+/// attached say what is to be done.
+fn unless_outdated(follow: impl FnOnce() -> Result<(), Error>) -> Result<(), ErrorReport> {
+    if version::check().is_err() { Ok(()) } else { Ok(follow()?) }
+}
+
 /// What follows a change of a table; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_altered(relation regclass) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorReport> {
-    Ok(host::altered(args::given("relation", relation)?.0)?)
+    unless_outdated(|| host::altered(args::given("relation", relation)?.0))
 }
 
 /// What follows a trigger of ours that is made by hand; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.triggers_restored(relation regclass) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_triggers_restored(relation: Option<Regclass>) -> Result<(), ErrorReport> {
-    Ok(host::restored(args::given("relation", relation)?.0)?)
+    unless_outdated(|| host::restored(args::given("relation", relation)?.0))
 }
 
 /// What follows when tables are gone; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.tables_dropped(hosts int[]) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_tables_dropped(hosts: Option<Vec<i32>>) -> Result<(), ErrorReport> {
-    Ok(host::dropped(&args::given("hosts", hosts)?)?)
+    unless_outdated(|| host::dropped(&args::given("hosts", hosts)?))
 }
 
 /// Rows of host tables that nobody knows become sources that wait.
@@ -115,6 +130,35 @@ fn chatbot_sync_is_preloaded() -> bool {
     worker::preloaded()
 }
 
+/// Whether a worker could not be started.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.lacks_worker_process() RETURNS boolean
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_lacks_worker_process() -> bool {
+    worker::lacks_process()
+}
+
+/// What syncs took whose transaction rolled back.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.rolled_back()
+RETURNS TABLE (model_id int, error_code text, syncs bigint, requests bigint, inputs bigint, tokens bigint)
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_rolled_back() -> TableIterator<
+    'static,
+    (
+        name!(model_id, i32),
+        name!(error_code, String),
+        name!(syncs, i64),
+        name!(requests, i64),
+        name!(inputs, i64),
+        name!(tokens, i64),
+    ),
+> {
+    let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    TableIterator::new(worker::rolled_back::sums().into_iter().map(move |sum| {
+        let usage = sum.usage;
+        (sum.model_id, sum.sqlstate(), int(sum.syncs), int(usage.requests), int(usage.inputs), int(usage.tokens))
+    }))
+}
+
 /// A step of chatbot_reembed().
 #[pg_extern(
     sql = "CREATE FUNCTION chatbot_sync.reembed_batch(batch int, after_chatbot_id bigint, after_source_type text,
@@ -158,4 +202,25 @@ fn chatbot_sync_reembed_batch(
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_swap_model() -> Result<bool, ErrorReport> {
     Ok(reembed::swap()?)
+}
+
+/// What chatbot_create_index() does where it may keep writers waiting; a part of chatbot_repair().
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_build(model_id int) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_index_build(model_id: Option<i32>) -> Result<(), ErrorReport> {
+    Ok(store::index::build(args::given("model_id", model_id)?)?)
+}
+
+/// A step of chatbot_create_index(): somebody makes them.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_start(model_id int) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_index_start(model_id: Option<i32>) -> Result<(), ErrorReport> {
+    Ok(worker::index::start(args::given("model_id", model_id)?)?)
+}
+
+/// A step of chatbot_create_index(): waits a moment.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_step() RETURNS text
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_index_step() -> Result<Option<String>, ErrorReport> {
+    Ok(worker::index::step()?)
 }

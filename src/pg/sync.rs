@@ -8,10 +8,13 @@ use super::jsonb::Jsonb;
 use super::memory::Scratch;
 use super::model::Embedder;
 use super::store::chunk::{self, NewChunk, Place, StoredChunk};
+use super::store::job;
+use super::store::log::{self, Entry};
 use super::store::model::ActiveModel;
-use super::store::source::{self, Failed, SourceKey, SourceRow, Stored, SyncLog};
+use super::store::source::{self, Failed, SourceKey, SourceRow, Stored};
 use super::words::Configurations;
-use super::{args, guc, http, model};
+use super::worker::rolled_back::Spent;
+use super::{args, event, guc, http, model, report};
 use crate::batch::Usage;
 use crate::chunk::Params;
 use crate::content::{Content, Cut, Format};
@@ -22,6 +25,8 @@ use crate::provider::InputType;
 
 /// Changes when the chunker cuts differently, so that sources are cut anew when they are next embedded.
 const CHUNKER_VERSION: i32 = 1;
+/// Failures that are logged together.
+const LOGGED: usize = 1000;
 
 /// A source as it is to become.
 #[derive(Clone)]
@@ -96,6 +101,8 @@ pub struct Prefetched {
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Synced> {
     let content = Content::new(content.to_owned(), Format::Text, false);
     let item = Item { key, content, metadata, enabled: true, host: None, fresh: false };
+    // What waits is older. Jobs come before sources, as where they are stored: nobody waits for the other.
+    job::delete_content(&key)?;
     let mut outcome = None;
     sync([Ok(item)], Failing::Raise, None, |_, synced| outcome = synced.ok().flatten())?;
     outcome.ok_or_else(|| Error::Internal("a source was not embedded".to_owned()))
@@ -132,34 +139,16 @@ pub fn sync(
         open: VecDeque::new(),
         again: Vec::new(),
         broken: None,
+        failures: Vec::new(),
+        failed: event::Failures::default(),
+        spent: Spent::new(model.id),
         done: &mut done,
     };
-    let mut items = items.into_iter();
-    let mut scratch = Scratch::new();
-    loop {
-        scratch.reset();
-        let mut ready = Vec::new();
-        let mut more = true;
-        while run.broken.is_some() || run.embedder.wants_more() {
-            pgrx::check_for_interrupts!();
-            let Some(item) = run.again.pop().map(Ok).or_else(|| items.next()) else {
-                more = false;
-                break;
-            };
-            if let Some(open) = run.prepare(item?)? {
-                if open.missing == 0 { ready.push(open) } else { run.open.push_back(open) }
-            }
-        }
-        run.store(ready)?;
-        if !more && run.again.is_empty() {
-            if run.open.is_empty() {
-                break;
-            }
-            run.flush();
-        }
-        let ready = run.wait()?;
-        run.store(ready)?;
-    }
+    let outcome = run.all(items.into_iter());
+    run.spent.ended(outcome.as_ref().err().map_or_else(|| "00000".to_owned(), report::sqlstate).as_str());
+    outcome?;
+    log::insert(&run.failures)?;
+    run.failed.say();
     if run.broken.is_none() {
         run.embedder.done();
     }
@@ -171,7 +160,7 @@ struct Run<'a> {
     params: Params,
     words: Configurations,
     failing: Failing,
-    embedder: Embedder<'a>,
+    embedder: Embedder,
     /// What was waited for before.
     elapsed: Duration,
     /// Sources that wait for vectors, in the order of their texts' numbers.
@@ -180,6 +169,11 @@ struct Run<'a> {
     again: Vec<Item>,
     /// Why nobody is asked any more.
     broken: Option<Error>,
+    /// What is to be logged of sources that failed.
+    failures: Vec<Entry>,
+    /// The same in the server's log.
+    failed: event::Failures,
+    spent: Spent,
     done: &'a mut dyn FnMut(SourceKey, std::result::Result<Option<Synced>, &Error>),
 }
 
@@ -204,6 +198,36 @@ struct Open {
 }
 
 impl Run<'_> {
+    /// Every source, one way or the other.
+    fn all(&mut self, mut items: impl Iterator<Item = Result<Item>>) -> Result<()> {
+        let mut scratch = Scratch::new();
+        loop {
+            scratch.reset();
+            let mut ready = Vec::new();
+            let mut more = true;
+            while self.broken.is_some() || self.embedder.wants_more() {
+                pgrx::check_for_interrupts!();
+                let Some(item) = self.again.pop().map(Ok).or_else(|| items.next()) else {
+                    more = false;
+                    break;
+                };
+                if let Some(open) = self.prepare(item?)? {
+                    if open.missing == 0 { ready.push(open) } else { self.open.push_back(open) }
+                }
+            }
+            self.store(ready)?;
+            if !more && self.again.is_empty() {
+                if self.open.is_empty() {
+                    break;
+                }
+                self.flush();
+            }
+            let ready = self.wait()?;
+            self.store(ready)?;
+        }
+        Ok(())
+    }
+
     /// What is to be embedded of a source; none where it is through.
     fn prepare(&mut self, item: Item) -> Result<Option<Open>> {
         let began = Instant::now();
@@ -232,6 +256,7 @@ impl Run<'_> {
             self.tell(key, Ok(None));
             return Ok(None);
         }
+        event::usual("started", || format!("{} model_id={}", event::source(&key), self.model.id));
         let cut = match item.content.cut(&self.params) {
             Ok(cut) => cut,
             Err(error) => return self.fail(item, error).map(|()| None),
@@ -265,6 +290,10 @@ impl Run<'_> {
         }
         let (vectors, missing) = (vec![None; new.len()], new.len());
         let (prepared, embedding) = (Instant::now(), Duration::ZERO);
+        event::usual("chunked", || {
+            let (chunks, to_embed, ms) = (texts.len(), new.len(), (prepared - began).as_millis());
+            format!("{} chunks={chunks} to_embed={to_embed} ms={ms}", event::source(&key))
+        });
         let usage = Usage::default();
         let failed = None;
         Ok(Some(Open {
@@ -321,6 +350,7 @@ impl Run<'_> {
 
     fn take(&mut self, answer: http::Answered) {
         let http::Answered { range, texts, usage } = answer;
+        self.spent.usage(usage);
         let mut counted = Usage::default();
         for open in &mut self.open {
             let (from, to) = (open.first.max(range.start), (open.first + open.new.len()).min(range.end));
@@ -351,6 +381,7 @@ impl Run<'_> {
 
     /// Stores what is through. What another transaction made meanwhile comes again.
     fn store(&mut self, ready: Vec<Open>) -> Result<()> {
+        let began = Instant::now();
         let (failed, ready): (Vec<Open>, Vec<Open>) = ready.into_iter().partition(|open| open.failed.is_some());
         for open in failed {
             if let Some(error) = open.failed {
@@ -382,22 +413,33 @@ impl Run<'_> {
             chunks.extend(open.inserts(at, &self.words)?);
         }
         chunk::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
+        self.spent.syncs(ready.len());
+        let mut entries = Vec::new();
         for open in &ready {
             let (chunks, embedded) = (int(open.cut.len())?, int(open.new.len())?);
-            // The built-in model costs nothing that somebody would want to add up.
-            if open.usage.requests + open.usage.inputs > 0 {
-                let (usage, embedding, total) = (open.usage, open.embedding, self.elapsed + open.began.elapsed());
-                source::insert_log(
-                    &open.item.key,
-                    &SyncLog { model_id: self.model.id, chunks, embedded, usage, embedding, total },
-                )?;
-            }
+            entries.push(Entry {
+                key: open.item.key,
+                model_id: self.model.id,
+                error_code: None,
+                chunks,
+                embedded,
+                usage: open.usage,
+                chunking: open.prepared - open.began,
+                embedding: open.embedding,
+                storing: began.elapsed(),
+                total: self.elapsed + open.began.elapsed(),
+            });
+            event::usual("stored", || {
+                let (source, tokens, ms) =
+                    (event::source(&open.item.key), open.usage.tokens, open.began.elapsed().as_millis());
+                format!("{source} chunks={chunks} embedded={embedded} tokens={tokens} ms={ms}")
+            });
             self.tell(
                 open.item.key,
                 Ok(Some(Synced { chunks, reused: chunks - embedded, truncated: open.cut.truncated.is_some() })),
             );
         }
-        Ok(())
+        log::insert(&entries)
     }
 
     /// The chunks that a source has already: those that no text has go, others move to where their texts are.
@@ -430,11 +472,18 @@ impl Run<'_> {
     }
 
     fn fail(&mut self, item: Item, error: Error) -> Result<()> {
+        self.spent.syncs(1);
         if self.failing == Failing::Raise || !error.is_about_one_source() {
             return Err(error);
         }
         if self.failing == Failing::Mark {
-            source::mark_failed(&item, &Failed::new(&error))?;
+            let failed = Failed::new(&error);
+            source::mark_failed(&item, &failed)?;
+            self.failed.add(&item.key, &error);
+            self.failures.push(Entry::failed(item.key, self.model.id, failed.code));
+            if self.failures.len() >= LOGGED {
+                log::insert(&std::mem::take(&mut self.failures))?;
+            }
         }
         self.tell(item.key, Err(&error));
         Ok(())

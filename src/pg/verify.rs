@@ -1,11 +1,13 @@
 //! What is stored against what should be.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::host;
+use super::memory::Scratch;
 use super::store::model::active_model;
 use super::store::source::SourceKey;
 use super::store::verify as store;
+use super::sync::Item;
 use crate::error::Result;
 
 /// Something that is not as it should be.
@@ -18,7 +20,8 @@ pub struct Problem {
     pub detail: String,
 }
 
-/// Looks at everything: our own tables first, then every row of every host table, a thousand at a time.
+/// Looks at everything: our own tables first, then every row of every host table, some at a time: what it holds in memory is
+/// what it has found.
 pub fn verify() -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
     let active = active_model()?.map_or(0, |active| active.id);
@@ -29,8 +32,12 @@ pub fn verify() -> Result<Vec<Problem>> {
     for (key, detail) in store::wrong_dimensions()? {
         problems.push(Problem { problem: "wrong dimensions", key, detail });
     }
-    let hosts: HashSet<i32> = host::hosts()?.into_iter().collect();
-    for (key, host) in store::of_unknown_hosts(&hosts.iter().copied().collect::<Vec<_>>())? {
+    for (key, jobs) in store::double_jobs()? {
+        let detail = format!("{jobs} jobs of it have failed, expected one");
+        problems.push(Problem { problem: "double job", key, detail });
+    }
+    let hosts = host::hosts()?;
+    for (key, host) in store::of_unknown_hosts(&hosts)? {
         let detail = format!("its table, host {host}, is not attached any more");
         problems.push(Problem { problem: "detached", key, detail });
     }
@@ -41,27 +48,35 @@ pub fn verify() -> Result<Vec<Problem>> {
 }
 
 fn verify_host(host: i32, problems: &mut Vec<Problem>) -> Result<()> {
-    let rows: HashSet<SourceKey> = host::keys(host)?.into_iter().collect();
-    let mut known: HashMap<SourceKey, Option<Vec<u8>>> = store::of_host(host)?;
-    known.retain(|key, _| {
-        let there = rows.contains(key);
-        if !there {
-            problems.push(Problem { problem: "orphan", key: *key, detail: "the table has no such row".to_owned() });
+    // A text may be large.
+    const SLICE: i64 = 200;
+    let mut after = None;
+    loop {
+        pgrx::check_for_interrupts!();
+        let _scratch = Scratch::new();
+        let known = store::of_host(host, after, SLICE)?;
+        let Some((last, _)) = known.last() else { break };
+        after = Some(*last);
+        let ids = known.iter().map(|(key, _)| key.source_id).collect();
+        let rows: HashMap<SourceKey, Item> =
+            host::items_as_seen(host, ids)?.into_iter().map(|item| (item.key, item)).collect();
+        for (key, hash) in known {
+            let (problem, detail) = match rows.get(&key) {
+                None => ("orphan", "the table has no such row"),
+                // None: it waits, or is not to be embedded, and says so.
+                Some(item) if item.enabled && hash.as_deref().is_some_and(|hash| hash != item.content.hash()) => {
+                    ("stale", "the row's text is another than the one that was embedded")
+                }
+                Some(_) => continue,
+            };
+            problems.push(Problem { problem, key, detail: detail.to_owned() });
         }
-        there
-    });
-    for key in rows.iter().filter(|key| !known.contains_key(key)) {
-        problems.push(Problem { problem: "missing", key: *key, detail: "the row is no source".to_owned() });
     }
-    host::each_item_of(host, rows.into_iter().collect(), |item| {
-        // None: it waits, or is not to be embedded, and says so.
-        if let Some(Some(hash)) = known.get(&item.key)
-            && item.enabled
-            && hash != item.content.hash()
-        {
-            let detail = "the row's text is another than the one that was embedded".to_owned();
-            problems.push(Problem { problem: "stale", key: item.key, detail });
-        }
+    host::each_key_as_seen(host, |keys| {
+        let _scratch = Scratch::new();
+        let missing = store::unknown(host, &keys)?.into_iter();
+        let detail = || "the row is no source".to_owned();
+        problems.extend(missing.map(|key| Problem { problem: "missing", key, detail: detail() }));
         Ok(())
     })
 }

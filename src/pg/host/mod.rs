@@ -1,26 +1,32 @@
-//! Host tables: attaching and detaching them, and following what is done to them afterwards.
+//! Host tables: attaching and detaching them.
 
+mod chatbots;
+mod follow;
 mod nested;
 mod pending;
 mod row;
 mod table;
+mod told;
 mod trigger;
 
 use std::cell::Cell;
-use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-pub use pending::{Batch, adopt, adopt_all, each_item, each_item_of, hosts, items, keys, sync_batch, tell};
+pub use chatbots::attach_chatbots;
+pub use follow::{altered, dropped, restored};
+pub use pending::{
+    Batch, adopt, adopt_all, each_item, each_key_as_seen, hosts, items, items_as_seen, sync_batch, tell,
+};
 
 pub use table::State;
 
 use self::row::Attribute;
 use self::table::{Relation, Table};
-use self::trigger::WritingBack;
+use self::told::WritingBack;
 use super::catalog_types::{Name, Regclass};
 use super::owner::{ActingAs, Restriction};
-use super::store::{host as store, hosted, source};
+use super::store::{host as store, host_row, hosted};
 use super::{args, model};
 use crate::error::{Error, Result};
 use crate::host::{Column, Columns, Host, Mode, OnError};
@@ -184,7 +190,7 @@ pub fn attach(told: Attach) -> Result<()> {
     if table.host.columns.written() {
         let _quiet = WritingBack::new();
         let _owner = ActingAs::new(relation.owner, Restriction::Session);
-        store::write_pending(&relation.name, &table.host.columns)?;
+        host_row::write_pending(&relation.name, &table.host.columns)?;
     }
     if waiting > 0 {
         pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
@@ -259,255 +265,6 @@ pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>) -> Re
     for host in hosts {
         store::drop_triggers(host)?;
         if delete { hosted::delete_host(host)? } else { hosted::release_host(host)? }
-    }
-    Ok(())
-}
-
-/// The table whose rows are the chatbots.
-pub struct Chatbots {
-    /// The chatbot's id.
-    id: Attribute,
-    relation: Relation,
-    id_name: String,
-}
-
-impl Chatbots {
-    /// The table of a trigger.
-    ///
-    /// # Safety
-    /// The data is that of a trigger that is running.
-    unsafe fn of(data: &pg_sys::TriggerData) -> Result<Self> {
-        // SAFETY: as promised.
-        let (argument, relation) = unsafe {
-            let trigger = &*data.tg_trigger;
-            let argument = if trigger.tgnargs == 1 { CStr::from_ptr(*trigger.tgargs) } else { c"" };
-            (argument.to_string_lossy().into_owned(), data.tg_relation)
-        };
-        let Column(name, _) = serde_json::from_str(&argument)
-            .map_err(|error| Error::invalid("a trigger's argument", error, "what chatbot_attach_chatbots() makes"))?;
-        // SAFETY: it is open.
-        unsafe { Self::bind(name, relation) }
-    }
-
-    unsafe fn bind(name: String, open: pg_sys::Relation) -> Result<Self> {
-        // SAFETY: it is open, says the caller.
-        let (descriptor, relation) = unsafe { ((*open).rd_att, Relation::of(open)) };
-        let role = "id_column";
-        let missing = || Error::NoColumn { relation: relation.name.clone(), column: name.clone(), role };
-        let id = Attribute::find(descriptor, &name).ok_or_else(missing)?;
-        if !table::INTEGERS.contains(&id.base) {
-            return Err(Error::ColumnType {
-                relation: relation.name,
-                column: name,
-                role,
-                got: store::type_name(id.base)?,
-                expected: "smallint, integer or bigint".to_owned(),
-            });
-        }
-        Ok(Self { id, relation, id_name: name })
-    }
-
-    fn ids(&self) -> Result<Vec<i64>> {
-        let _owner = ActingAs::new(self.relation.owner, Restriction::Maintenance);
-        Ok(store::ids(&self.relation.name, &self.id_name, &self.id_name)?.into_iter().map(|(id, _)| id).collect())
-    }
-}
-
-/// Deleting a row of the table forgets all of that chatbot.
-pub fn attach_chatbots(relation: Option<Regclass>, id_column: Option<Name>) -> Result<()> {
-    let id_column = args::given("id_column", id_column)?;
-    let (opened, relation) = open_own(relation)?;
-    if store::has_chatbots_triggers(relation.oid)? {
-        return Err(Error::Attached { relation: relation.name });
-    }
-    // SAFETY: it is open.
-    let chatbots = unsafe { Chatbots::bind(id_column.0, opened.0)? };
-    drop(opened);
-    let column = Column(chatbots.id_name, chatbots.id.number);
-    let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
-    let _own = OwnDdl::new();
-    store::make_chatbots_triggers(&relation.name, &argument, |_| true)
-}
-
-/// After somebody changed a table: columns that were renamed keep their meaning, those that are gone lose it, and every
-/// partition has our triggers, and nothing else has.
-pub fn altered(oid: pg_sys::Oid) -> Result<()> {
-    if OWN_DDL.get() {
-        return Ok(());
-    }
-    let _own = OwnDdl::new();
-    for (relation, argument) in store::roots_of(oid)? {
-        follow(relation, Host::parse(&argument)?)?;
-    }
-    for (relation, argument) in store::strays()? {
-        leave(relation, Host::parse(&argument)?)?;
-    }
-    if let Some((name, argument)) = store::chatbots_table(oid)? {
-        follow_chatbots(oid, &name, &argument)?;
-    }
-    Ok(())
-}
-
-/// After somebody made triggers of ours, as a restore does, one after the other: their columns may have other numbers.
-pub fn restored(oid: pg_sys::Oid) -> Result<()> {
-    if OWN_DDL.get() {
-        return Ok(());
-    }
-    let _own = OwnDdl::new();
-    let opened = Opened::new(oid, pg_sys::AccessShareLock);
-    // SAFETY: it is open.
-    let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
-    let mut changed = Vec::new();
-    for before in store::arguments(oid)? {
-        let before = Host::parse(&before)?;
-        let mut host = before.clone();
-        number(&mut host.columns, &relation.name, opened.0)?;
-        if host != before {
-            changed.push(host);
-        }
-    }
-    let mut chatbots = store::chatbots_triggers(oid)?;
-    for (_, argument) in &mut chatbots {
-        let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
-        renumber(&mut column, descriptor);
-        *argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
-    }
-    drop(opened);
-    for host in changed {
-        let states = store::trigger_states(host.host)?;
-        store::remake_triggers(oid, &relation.name, host.host, &host.argument()?)?;
-        store::restore_states(states)?;
-    }
-    for (made, argument) in chatbots {
-        store::make_chatbots_triggers(&relation.name, &argument, |name| name == made)?;
-    }
-    Ok(())
-}
-
-fn follow_chatbots(oid: pg_sys::Oid, name: &str, argument: &str) -> Result<()> {
-    let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
-    let before = column.clone();
-    let opened = Opened::new(oid, pg_sys::AccessShareLock);
-    // SAFETY: it is open.
-    let gone = unsafe { !renumber(&mut column, (*opened.0).rd_att) };
-    drop(opened);
-    if gone {
-        pgrx::warning!("{name} is detached: its column {} is gone", before.0);
-        store::drop_chatbots_triggers(oid, name).map(drop)
-    } else if column != before {
-        let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
-        store::make_chatbots_triggers(name, &argument, |_| true)
-    } else {
-        Ok(())
-    }
-}
-
-/// Gives a column the name or the number that it has by now; false where it is gone.
-fn renumber(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
-    let Column(name, number) = column;
-    match (Attribute::find(descriptor, name), Attribute::name(descriptor, *number)) {
-        // Restored, or made anew as another table's partition: names count.
-        (Some(found), _) => *number = found.number,
-        (None, Some(renamed)) => *name = renamed,
-        (None, None) => return false,
-    }
-    true
-}
-
-fn follow(oid: pg_sys::Oid, before: Host) -> Result<()> {
-    let opened = Opened::new(oid, pg_sys::AccessShareLock);
-    // SAFETY: it is open.
-    let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
-    let mut host = before.clone();
-    let mut gone = Vec::new();
-    for (role, column) in host.columns.all_mut() {
-        if !renumber(column, descriptor) {
-            gone.push((role, column.0.clone()));
-        }
-    }
-    if let Some((_, column)) =
-        gone.iter().find(|(role, _)| matches!(*role, "id_column" | "chatbot_column" | "content_column"))
-    {
-        pgrx::warning!(
-            "{} is detached, and what was embedded of it deleted: its column {column} is gone",
-            relation.name
-        );
-        drop(opened);
-        store::drop_triggers(host.host)?;
-        return hosted::delete_host(host.host);
-    }
-    for (role, name) in &gone {
-        pgrx::warning!("column {name} of {} is gone: it was {role} of chatbot_attach()", relation.name);
-        let columns = &mut host.columns;
-        match *role {
-            "metadata_columns" => {
-                columns.metadata.retain(|Column(n, _)| n != name);
-                hosted::drop_metadata(host.host, name)?;
-            }
-            "enabled_column" => {
-                columns.enabled = None;
-                hosted::enable_host(host.host)?;
-            }
-            "status_column" => columns.status = None,
-            "processed_column" => columns.processed = None,
-            _ => columns.error = None,
-        }
-    }
-    for (Column(old, number), Column(new, _)) in before.columns.metadata.iter().flat_map(|old| {
-        host.columns.metadata.iter().filter(|new| new.1 == old.1 && new.0 != old.0).map(move |new| (old, new))
-    }) {
-        pgrx::debug1!("column {number} of {} is {new} now", relation.name);
-        hosted::rename_metadata(host.host, old, new)?;
-    }
-    // SAFETY: it is open.
-    let translated = unsafe { Table::bind(host.clone(), opened.0)? }.translated();
-    if translated != host.translated {
-        host.translated = translated;
-        let pending = hosted::host_pending(host.host)?;
-        pgrx::notice!("{pending} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
-    }
-    drop(opened);
-    if host != before {
-        let states = store::trigger_states(host.host)?;
-        make_triggers(&host, &relation)?;
-        return store::restore_states(states);
-    }
-    for partition in store::tree(oid)? {
-        if !store::has_triggers(partition, host.host)? {
-            make_triggers_of(&host, oid, partition)?;
-            let opened = Opened::new(oid, pg_sys::AccessShareLock);
-            // SAFETY: it is open.
-            let waiting = adopt(&unsafe { Table::bind(host.clone(), opened.0)? })?;
-            if waiting > 0 {
-                pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A partition that is one no more takes its rows with it.
-fn leave(oid: pg_sys::Oid, host: Host) -> Result<()> {
-    let opened = Opened::new(oid, pg_sys::AccessShareLock);
-    // SAFETY: it is open.
-    let table = unsafe { Table::bind(host, opened.0)? };
-    drop(opened);
-    source::delete_many(&trigger::source_keys(&table)?)?;
-    store::drop_triggers_of(oid, table.host.host)
-}
-
-/// After tables were dropped, with triggers of these hosts: their rows are no sources any more.
-pub fn dropped(hosts: &[i32]) -> Result<()> {
-    for &host in hosts {
-        match store::root(host)? {
-            None => hosted::delete_host(host)?,
-            Some((relation, argument)) => {
-                let opened = Opened::new(relation, pg_sys::AccessShareLock);
-                // SAFETY: it is open.
-                let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
-                hosted::keep_only(host, &trigger::source_keys(&table)?)?;
-            }
-        }
     }
     Ok(())
 }

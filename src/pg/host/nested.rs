@@ -8,9 +8,10 @@ use pgrx::pg_sys;
 
 use super::pending;
 use super::table::Table;
-use super::trigger::Told;
+use super::told::Told;
 use crate::error::Result;
 use crate::pg::owner::Restriction;
+use crate::pg::store::host_row::Look;
 use crate::pg::store::source::{self, SourceKey};
 use crate::pg::sync;
 
@@ -60,7 +61,7 @@ pub fn reread(table: &Table, keys: &[SourceKey]) -> Result<()> {
     let mut ids: Vec<i64> = keys.iter().map(|key| key.source_id).collect();
     ids.sort_unstable();
     ids.dedup();
-    let rows = pending::read(table, ids, false)?;
+    let rows = pending::read(table, ids, Look::Now)?;
     let there: HashSet<SourceKey> = rows.iter().flatten().map(|(item, _)| item.key).collect();
     source::delete_many(&keys.iter().filter(|key| !there.contains(key)).copied().collect::<Vec<_>>())?;
     let told = Told::new(table);

@@ -6,14 +6,14 @@ use pgrx::pg_sys;
 
 use super::Opened;
 use super::table::{State, Table};
-use super::trigger::Told;
+use super::told::Told;
 use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::pg::owner::{ActingAs, Restriction};
-use crate::pg::store::hosted;
+use crate::pg::store::host_row::{self, HostRow, Look};
 use crate::pg::store::source::SourceKey;
-use crate::pg::store::{host as store, host::HostRow};
+use crate::pg::store::{host as store, hosted};
 use crate::pg::sync::{self, Failing, Item};
 use crate::pg::{args, report};
 
@@ -39,7 +39,7 @@ pub fn adopt(table: &Table) -> Result<i64> {
     let rows = {
         let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
         let enabled = columns.enabled.as_ref().map(|c| c.0.as_str());
-        store::rows(&table.relation.name, &columns.id.0, &columns.chatbot.0, enabled)?
+        host_row::rows(&table.relation.name, &columns.id.0, &columns.chatbot.0, enabled)?
     };
     // Those that are this table's already are not even locked.
     let known = hosted::keys(table.host.host)?;
@@ -90,7 +90,7 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
 
 fn sync_rows(table: &Table, ids: Vec<i64>, done: &mut Batch) -> Result<()> {
     let told = Told::new(table);
-    let items = read(table, ids, true)?.into_iter().map(|row| {
+    let items = read(table, ids, Look::Lock)?.into_iter().map(|row| {
         let (item, state) = row?;
         told.says(item.key, state);
         Ok(item)
@@ -107,10 +107,10 @@ fn sync_rows(table: &Table, ids: Vec<i64>, done: &mut Batch) -> Result<()> {
 }
 
 /// Rows by their ids, each with what it says of itself. They are read as the table's owner.
-pub fn read(table: &Table, ids: Vec<i64>, lock: bool) -> Result<Vec<Result<(Item, State)>>> {
+pub fn read(table: &Table, ids: Vec<i64>, look: Look) -> Result<Vec<Result<(Item, State)>>> {
     let rows = {
         let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
-        store::rows_by_id(&table.relation.name, &table.host.columns, ids, lock)?
+        host_row::rows_by_id(&table.relation.name, &table.host.columns, ids, look)?
     };
     let item = |row| {
         let HostRow { source_id, chatbot_id, content, metadata, enabled, state } = row;
@@ -135,9 +135,43 @@ fn with_table<R>(host: i32, lock: u32, act: impl FnOnce(&Table) -> Result<R>) ->
 /// What sources of a host table are by now.
 pub fn items(host: i32, ids: Vec<i64>) -> Result<Vec<Item>> {
     let items = with_table(host, pg_sys::AccessShareLock, |table| {
-        read(table, ids, false)?.into_iter().map(|row| row.map(|(item, _)| item)).collect()
+        read(table, ids, Look::Now)?.into_iter().map(|row| row.map(|(item, _)| item)).collect()
     })?;
     Ok(items.unwrap_or_default())
+}
+
+/// What sources of a host table are, as the calling statement sees it.
+pub fn items_as_seen(host: i32, ids: Vec<i64>) -> Result<Vec<Item>> {
+    let items = with_table(host, pg_sys::AccessShareLock, |table| {
+        read(table, ids, Look::AsCaller)?.into_iter().map(|row| row.map(|(item, _)| item)).collect()
+    })?;
+    Ok(items.unwrap_or_default())
+}
+
+/// The sources that a host table's rows are, as the calling statement sees them, some thousands at a time.
+pub fn each_key_as_seen(host: i32, mut act: impl FnMut(Vec<SourceKey>) -> Result<()>) -> Result<()> {
+    const SLICE: i64 = 10_000;
+    with_table(host, pg_sys::AccessShareLock, |table| {
+        let columns = &table.host.columns;
+        let as_owner = || ActingAs::new(table.relation.owner, Restriction::Maintenance);
+        let rows = {
+            let _owner = as_owner();
+            host_row::Ids::new(&table.relation.name, &columns.id.0, &columns.chatbot.0)?
+        };
+        loop {
+            pgrx::check_for_interrupts!();
+            let ids = {
+                let _owner = as_owner();
+                rows.next(SLICE)?
+            };
+            if ids.is_empty() {
+                return Ok(());
+            }
+            let key = |(source_id, chatbot_id)| SourceKey { chatbot_id, source_type: table.source_type, source_id };
+            act(ids.into_iter().map(key).collect())?;
+        }
+    })?;
+    Ok(())
 }
 
 /// Tells rows what became of them, unless they were changed meanwhile: those that somebody else has locked.
@@ -148,12 +182,14 @@ pub fn tell(host: i32, outcomes: &[(&Item, &State)]) -> Result<Vec<SourceKey>> {
         }
         let told = Told::new(table);
         let ids = || outcomes.iter().map(|(item, _)| item.key.source_id).collect();
-        let mut rows: HashMap<SourceKey, (Item, State)> = read(table, ids(), true)?
+        let mut rows: HashMap<SourceKey, (Item, State)> = read(table, ids(), Look::Lock)?
             .into_iter()
             .map(|row| row.map(|(i, s)| (i.key, (i, s))))
             .collect::<Result<_>>()?;
-        let there: HashSet<SourceKey> =
-            read(table, ids(), false)?.into_iter().map(|row| row.map(|(item, _)| item.key)).collect::<Result<_>>()?;
+        let there: HashSet<SourceKey> = read(table, ids(), Look::Now)?
+            .into_iter()
+            .map(|row| row.map(|(item, _)| item.key))
+            .collect::<Result<_>>()?;
         let mut locked = Vec::new();
         for (item, should) in outcomes {
             match rows.remove(&item.key) {
@@ -174,6 +210,7 @@ pub fn tell(host: i32, outcomes: &[(&Item, &State)]) -> Result<Vec<SourceKey>> {
 
 /// Everything that a host table has, or that all have, as it would be embedded.
 pub fn each_item(relation: Option<pg_sys::Oid>, mut act: impl FnMut(Item) -> Result<()>) -> Result<()> {
+    const SLICE: usize = 100;
     let roots = match relation {
         None => store::roots()?,
         Some(oid) => {
@@ -186,24 +223,15 @@ pub fn each_item(relation: Option<pg_sys::Oid>, mut act: impl FnMut(Item) -> Res
     };
     for (_, argument) in roots {
         let host = Host::parse(&argument)?.host;
-        each_item_of(host, keys(host)?, &mut act)?;
+        each_key_as_seen(host, |keys| {
+            keys.chunks(SLICE).try_for_each(|slice| {
+                pgrx::check_for_interrupts!();
+                let ids = slice.iter().map(|key| key.source_id).collect();
+                items_as_seen(host, ids)?.into_iter().try_for_each(&mut act)
+            })
+        })?;
     }
     Ok(())
-}
-
-/// These sources of a host table, as they would be embedded.
-pub fn each_item_of(host: i32, keys: Vec<SourceKey>, mut act: impl FnMut(Item) -> Result<()>) -> Result<()> {
-    const SLICE: usize = 1000;
-    for slice in keys.chunks(SLICE) {
-        pgrx::check_for_interrupts!();
-        items(host, slice.iter().map(|key| key.source_id).collect())?.into_iter().try_for_each(&mut act)?;
-    }
-    Ok(())
-}
-
-/// The sources that a host table's rows are.
-pub fn keys(host: i32) -> Result<Vec<SourceKey>> {
-    Ok(with_table(host, pg_sys::AccessShareLock, super::trigger::source_keys)?.unwrap_or_default())
 }
 
 /// All host tables.

@@ -14,8 +14,8 @@ use crate::host::{Column, Host};
 use crate::pg::args;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::owner::{ActingAs, Restriction};
-use crate::pg::store::host as store;
 use crate::pg::store::source::SourceKey;
+use crate::pg::store::{host as store, host_row};
 use crate::pg::sync::Item;
 
 /// What an id may be.
@@ -262,7 +262,7 @@ impl Table {
         let _owner = ActingAs::new(self.relation.owner, Restriction::Maintenance);
         let shape: Vec<(i16, u32)> = self.metadata.iter().map(|a| (a.number, a.of_type.to_u32())).collect();
         let columns = &self.host.columns.metadata;
-        store::metadata(row.composite(), self.relation.row_type, columns, &shape)
+        host_row::metadata(row.composite(), self.relation.row_type, columns, &shape)
     }
 }
 

@@ -1,46 +1,24 @@
 //! What the triggers of host tables do.
 
-use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::{IntoDatum, pg_sys};
 
+use super::chatbots::Chatbots;
 use super::nested::{self, Depth};
 use super::row::{Attribute, Row, Rows};
 use super::table::{State, Table};
+use super::told::{Told, is_writing_back};
 use crate::error::{Error, Result};
 use crate::host::Mode;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
-use crate::pg::store::{host as store, hosted, job, source};
-use crate::pg::{guc, report, sync, worker};
+use crate::pg::store::{host_row, hosted, job, source};
+use crate::pg::{guc, sync, worker};
 
 /// Keys are deleted so many at a time.
 const SLICE: usize = 10_000;
-
-thread_local! {
-    static WRITING_BACK: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Other triggers may write while rows are told; what those change is seen, but only so deep are rows told of it.
-const DEEPEST: u32 = 3;
-
-/// While this lives, a status that is written asks for nothing: the rows are told what is known already.
-pub struct WritingBack(u32);
-
-impl WritingBack {
-    /// From now on.
-    pub fn new() -> Self {
-        Self(WRITING_BACK.replace(WRITING_BACK.get() + 1))
-    }
-}
-
-impl Drop for WritingBack {
-    fn drop(&mut self) {
-        WRITING_BACK.set(self.0);
-    }
-}
 
 macro_rules! trigger_functions {
     ($($name:ident, $record:ident, $body:path;)*) => {$(
@@ -202,7 +180,7 @@ fn enqueue(
 }
 
 fn asks_again(table: &Table, old: Row, new: Row) -> bool {
-    WRITING_BACK.get() == 0 && table.asks_again(old, new)
+    !is_writing_back() && table.asks_again(old, new)
 }
 
 fn delete(table: &Table, mut rows: Rows, depth: &Depth) -> Result<()> {
@@ -309,69 +287,6 @@ fn upsert(
     nested::reread(table, &again)
 }
 
-/// What rows say of their state, and what they should.
-pub struct Told<'a> {
-    table: &'a Table,
-    shown: RefCell<HashMap<SourceKey, State>>,
-    wrong: RefCell<Vec<(SourceKey, State)>>,
-}
-
-impl<'a> Told<'a> {
-    /// Nothing yet.
-    pub fn new(table: &'a Table) -> Self {
-        Self { table, shown: RefCell::default(), wrong: RefCell::default() }
-    }
-
-    /// What a row says.
-    pub fn shows(&self, key: SourceKey, row: Row) {
-        if self.table.host.columns.written() {
-            self.says(key, self.table.state(row, &State::synced()));
-        }
-    }
-
-    /// What a row says.
-    pub fn says(&self, key: SourceKey, state: State) {
-        if self.table.host.columns.written() {
-            self.shown.borrow_mut().insert(key, state);
-        }
-    }
-
-    /// What it should.
-    pub fn is(&self, key: SourceKey, outcome: std::result::Result<Option<sync::Synced>, &Error>) {
-        self.should_say(
-            key,
-            match outcome {
-                Ok(Some(_)) => State::synced(),
-                Ok(None) => State::pending(),
-                Err(error) => State::failed(report::in_a_line(error)),
-            },
-        );
-    }
-
-    /// What it should.
-    pub fn should_say(&self, key: SourceKey, should: State) {
-        let Some(shown) = self.shown.borrow_mut().remove(&key) else { return };
-        let Table { status, processed, error, .. } = self.table;
-        let differs = status.is_some() && shown.status != should.status
-            || processed.is_some() && shown.processed != should.processed
-            || error.is_some() && shown.error != should.error;
-        if differs {
-            self.wrong.borrow_mut().push((key, should));
-        }
-    }
-
-    /// Corrects the rows.
-    pub fn write_back(self, restriction: Restriction) -> Result<()> {
-        let wrong = self.wrong.into_inner();
-        if wrong.is_empty() || WRITING_BACK.get() >= DEEPEST {
-            return Ok(());
-        }
-        let _quiet = WritingBack::new();
-        let _owner = ActingAs::new(self.table.relation.owner, restriction);
-        store::write_back(&self.table.relation.name, &self.table.host.columns, wrong)
-    }
-}
-
 /// BEFORE a row is written: it says that it is synced, which the trigger after the statement makes true.
 unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let for_what = [(pg_sys::TRIGGER_EVENT_INSERT, true), (pg_sys::TRIGGER_EVENT_UPDATE, true)];
@@ -458,7 +373,7 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
 pub fn source_keys(table: &Table) -> Result<Vec<SourceKey>> {
     let columns = &table.host.columns;
     let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
-    let ids = store::ids(&table.relation.name, &columns.id.0, &columns.chatbot.0)?;
+    let ids = host_row::ids(&table.relation.name, &columns.id.0, &columns.chatbot.0)?;
     Ok(ids
         .into_iter()
         .map(|(source_id, chatbot_id)| SourceKey { chatbot_id, source_type: table.source_type, source_id })
@@ -475,7 +390,7 @@ unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> 
     }
     // SAFETY: the trigger runs, and its transition table lives as long.
     let ids = unsafe {
-        let chatbots = super::Chatbots::of(data)?;
+        let chatbots = Chatbots::of(data)?;
         if operation(data) == pg_sys::TRIGGER_EVENT_DELETE {
             let mut rows = Rows::new(data.tg_oldtable, (*data.tg_relation).rd_att);
             let mut ids = Vec::new();

@@ -181,6 +181,13 @@ pub fn delete_of_sources(keys: &[SourceKey]) -> Result<()> {
     write(&format!("DELETE FROM chatbot_sync.job j USING {THESE_SOURCES}"), &key_columns(keys)).map(drop)
 }
 
+/// The content of a source that waits is overtaken.
+pub fn delete_content(key: &SourceKey) -> Result<()> {
+    let sql = "DELETE FROM chatbot_sync.job
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND host IS NULL";
+    write(sql, &key_args(key)).map(drop)
+}
+
 /// How long it is until the next job is due, nothing where one is already; none where there is no job.
 pub fn next_due() -> Result<Option<Duration>> {
     // NULL where there is none: GREATEST() would make that a 0.

@@ -3,19 +3,26 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CStr;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::{OwnedPreparedStatement, SpiTupleTable};
 use pgrx::{PgOid, Spi, pg_sys};
 
+use super::memory::Scratch;
 use super::vector::VectorType;
+use super::version;
 use crate::error::Result;
 
 pub mod chunk;
 #[allow(unsafe_code)]
 pub mod host;
+#[allow(unsafe_code)]
+pub mod host_row;
 pub mod hosted;
+pub mod index;
 pub mod job;
+pub mod log;
 pub mod model;
 pub mod reembed;
 #[allow(unsafe_code)]
@@ -69,33 +76,40 @@ impl Drop for FreshSnapshot {
     }
 }
 
-/// Plans made while this lives use our indexes, those of foreign keys too. A table that was vacuumed while it was empty
-/// looks as if it stayed so, and a plan that reads it from end to end would be kept for the session that fills it.
-struct IndexPlans(i32);
+/// Settings that hold as long as this lives.
+pub struct Settings(i32);
 
-impl IndexPlans {
+impl Settings {
     #[allow(unsafe_code)]
-    fn new() -> Self {
+    fn new(settings: &[(&CStr, &CStr)]) -> Self {
         // SAFETY: as CREATE INDEX and others set parameters for a while: a level of their own, taken back by the drop, or
         // by Postgres where an error ends the transaction or subtransaction.
         unsafe {
             let level = pg_sys::NewGUCNestLevel();
-            pg_sys::set_config_option(
-                c"enable_seqscan".as_ptr(),
-                c"off".as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
+            for (name, value) in settings {
+                pg_sys::set_config_option(
+                    name.as_ptr(),
+                    value.as_ptr(),
+                    pg_sys::GucContext::PGC_USERSET,
+                    pg_sys::GucSource::PGC_S_SESSION,
+                    pg_sys::GucAction::GUC_ACTION_SAVE,
+                    true,
+                    0,
+                    false,
+                );
+            }
             Self(level)
         }
     }
+
+    /// Plans made meanwhile use our indexes, those of foreign keys too. A table that was vacuumed while it was empty looks
+    /// as if it stayed so, and a plan that reads it from end to end would be kept for the session that fills it.
+    fn index_plans() -> Self {
+        Self::new(&[(c"enable_seqscan", c"off")])
+    }
 }
 
-impl Drop for IndexPlans {
+impl Drop for Settings {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
         if !std::thread::panicking() {
@@ -107,13 +121,15 @@ impl Drop for IndexPlans {
 
 /// Runs a statement with its plan kept and reads the answer.
 fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -> pgrx::spi::Result<R>) -> Result<R> {
+    version::check()?;
     let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>());
     let kept = PLANS.with_borrow(|plans| plans.get(&key).copied());
     let oids: Vec<PgOid> = key.1.iter().map(|&oid| PgOid::from(oid)).collect();
-    let _plans = (mode != Mode::Read).then(IndexPlans::new);
+    let _plans = (mode != Mode::Read).then(Settings::index_plans);
     if mode == Mode::Write {
         refuse_read_only();
         return Ok(Spi::connect_mut(|client| {
+            let _read = Scratch::new();
             let plan = match kept {
                 Some(plan) => plan,
                 None => keep(key, client.prepare_mut(sql, &oids)?.keep()),
@@ -123,6 +139,9 @@ fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -
     }
     let _fresh = (mode == Mode::ReadNow).then(FreshSnapshot::new);
     Ok(Spi::connect(|client| {
+        // Values are unpacked into the parent of the current context: with one of our own below SPI's they go with the
+        // answer, and do not stay until the transaction ends.
+        let _read = Scratch::new();
         let plan = match kept {
             Some(plan) => plan,
             None => keep(key, client.prepare(sql, &oids)?.keep()),
@@ -165,6 +184,12 @@ pub fn look_up_vector_type() -> Result<Option<VectorType>> {
         Some(row) => Ok(Some(VectorType { oid: one(row.get(1))?, schema: one(row.get(2))? })),
         None => Ok(None),
     })
+}
+
+/// The version of the extension in this database; none where it is not there.
+pub fn extension_version() -> Result<Option<String>> {
+    let sql = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'chatbot_sync'";
+    Ok(Spi::connect(|client| client.select(sql, None, &[])?.next().map(|row| one(row.get(1))).transpose())?)
 }
 
 /// Who owns the extension in this database; none where it is not there.

@@ -3,7 +3,8 @@
 use pgrx::datum::DatumWithOid;
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
-use super::{Mode, one, run};
+use super::model::ActiveModel;
+use super::{Mode, Settings, index, one, run};
 use crate::error::Result;
 use crate::fulltext::{Counts, counts};
 use crate::pg::jsonb::Jsonb;
@@ -56,6 +57,11 @@ impl Filter {
 const FILTERED: &str = "($3 IS NULL OR source_type = ANY ($3)) AND ($4 IS NULL OR metadata @> $4)";
 const OF_CHATBOT: &str = "FROM chatbot_sync.embedding WHERE chatbot_id = $1 AND model_id = $2 AND enabled";
 
+/// As [`OF_CHATBOT`], so that a plan that is kept can use the indexes of the model alone.
+fn of_chatbot(model_id: i32) -> String {
+    OF_CHATBOT.replace("$2", &model_id.to_string())
+}
+
 /// The expression for the words of a text.
 pub fn words_of(configuration: &str, text: &str) -> String {
     format!("pg_catalog.to_tsvector({configuration}, pg_catalog.translate({text}, {SEPARATORS}))")
@@ -73,13 +79,36 @@ fn found(row: pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Found> {
 
 /// The chunks nearest to a vector, best first, by an exact scan of the chatbot's.
 pub fn nearest(filter: &Filter, model_id: i32, query: &[f32], limit: i64) -> Result<Vec<Found>> {
+    let distance = format!("embedding OPERATOR({}.<=>) $5", vector_type()?.schema);
+    ordered(filter, model_id, query, limit, OF_CHATBOT, &distance)
+}
+
+/// As [`nearest`], by the model's index, which finds nearly all of them. A filter may leave fewer than there are.
+pub fn nearest_by_index(
+    filter: &Filter,
+    active: &ActiveModel,
+    query: &[f32],
+    limit: i64,
+    in_sight: i32,
+) -> Result<Vec<Found>> {
+    let _settings = index::by_hnsw(in_sight)?;
+    let (schema, dimensions) = (vector_type()?.schema, active.model.dimensions);
+    let distance = format!(
+        "{} OPERATOR({schema}.<=>) {}",
+        index::indexed("embedding", dimensions)?,
+        index::indexed("$5", dimensions)?
+    );
+    ordered(filter, active.id, query, limit, &of_chatbot(active.id), &distance)
+}
+
+fn ordered(filter: &Filter, model_id: i32, query: &[f32], limit: i64, of: &str, distance: &str) -> Result<Vec<Found>> {
     // A text without a known word has the zero vector, which is near to nothing: its distance is NaN, sorted last.
     let sql = format!(
         "SELECT source_type, source_id, chunk_id, chunk_index, content, (1 - distance)::real, metadata
         FROM (
             SELECT source_type, source_id, chunk_id, chunk_index, content, metadata,
                 embedding OPERATOR({}.<=>) $5 AS distance
-            {OF_CHATBOT} AND {FILTERED} ORDER BY distance LIMIT $6
+            {of} AND {FILTERED} ORDER BY {distance} LIMIT $6
         ) AS n
         WHERE distance <> 'NaN' ORDER BY distance, source_type, source_id, chunk_index",
         vector_type()?.schema
@@ -112,10 +141,16 @@ pub fn by_key(chatbot_id: i64, model_id: i32, keys: &[ChunkKey], query: Option<&
     run(&sql, &args, Mode::Read, |rows| rows.map(found).collect())
 }
 
-/// The words of a query, sorted by their bytes, as the configurations see it that the chatbot's sources were read with.
-pub fn query_words(chatbot_id: i64, query: &str) -> Result<Vec<String>> {
-    let sql = "SELECT DISTINCT pg_catalog.unnest(text_search_configs)
-        FROM chatbot_sync.source WHERE chatbot_id = $1 AND enabled";
+/// The words of a query, sorted by their bytes, as the configurations see it that the chatbot's sources were read with; of
+/// a large one, the configurations that Postgres' statistics name.
+pub fn query_words(chatbot_id: i64, query: &str, large: bool) -> Result<Vec<String>> {
+    let sql = if large {
+        "SELECT unnest(most_common_elems::text::text[]) FROM pg_catalog.pg_stats
+            WHERE (schemaname, tablename, attname) = ('chatbot_sync', 'source', 'text_search_configs') AND $1 IS NOT NULL"
+    } else {
+        "SELECT DISTINCT pg_catalog.unnest(text_search_configs)
+            FROM chatbot_sync.source WHERE chatbot_id = $1 AND enabled"
+    };
     let configurations: Vec<String> =
         run(sql, &[chatbot_id.into()], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())?;
     // A statement of its own: sources may be on another node.
@@ -141,15 +176,21 @@ pub struct Matching {
     pub passes: bool,
 }
 
-/// The chatbot's chunks with at least one of the words.
-pub fn matching(filter: &Filter, model_id: i32, words: &[String]) -> Result<Vec<Matching>> {
+/// The chatbot's chunks with at least one of the words that are looked up.
+pub fn matching(filter: &Filter, model_id: i32, words: &[String], looked_up: &[bool]) -> Result<Vec<Matching>> {
+    // Which index is best depends on the words.
+    let _settings = Settings::new(&[(c"plan_cache_mode", c"force_custom_plan")]);
     let sql = format!(
-        "SELECT source_type, source_id, chunk_id, words, COALESCE({FILTERED}, false) {OF_CHATBOT} AND words @@ $5::tsquery"
+        "SELECT source_type, source_id, chunk_id, words, COALESCE({FILTERED}, false) {} AND words @@ $5::tsquery",
+        of_chatbot(model_id)
     );
     let escaped = |word: &String| format!("'{}'", word.replace('\\', "\\\\").replace('\'', "''"));
-    let any = words.iter().map(escaped).collect::<Vec<_>>().join(" | ");
+    let any: Vec<String> = words.iter().zip(looked_up).filter(|(_, up)| **up).map(|(word, _)| escaped(word)).collect();
+    if any.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut args = filter.args(model_id);
-    args.push(any.into());
+    args.push(any.join(" | ").into());
     let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
     run(&sql, &args, Mode::Read, |rows| {
         let rows = rows.map(|row| {
@@ -164,10 +205,10 @@ pub fn matching(filter: &Filter, model_id: i32, words: &[String]) -> Result<Vec<
 }
 
 /// How many chunks a chatbot has.
-pub fn count(chatbot_id: i64) -> Result<usize> {
-    let sql = "SELECT pg_catalog.sum(chunk_count)::bigint FROM chatbot_sync.source WHERE chatbot_id = $1 AND enabled";
-    let count: Option<i64> = run(sql, &[chatbot_id.into()], Mode::Read, |rows| rows.first().get_one())?;
-    Ok(count.and_then(|n| usize::try_from(n).ok()).unwrap_or(0))
+pub fn count(chatbot_id: i64) -> Result<f64> {
+    let sql = "SELECT pg_catalog.sum(chunk_count)::double precision FROM chatbot_sync.source WHERE chatbot_id = $1 AND enabled";
+    let count: Option<f64> = run(sql, &[chatbot_id.into()], Mode::Read, |rows| rows.first().get_one())?;
+    Ok(count.unwrap_or(0.0))
 }
 
 /// The qualified name of a text search configuration; none where there is none of this name.

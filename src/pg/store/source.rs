@@ -6,8 +6,7 @@ use std::time::Duration;
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::{SpiHeapTupleData, SpiTupleTable};
 
-use super::{Mode, chunk, job, one, run, write};
-use crate::batch::Usage;
+use super::{Mode, chunk, job, log, one, run, write};
 use crate::error::{Error, Result};
 use crate::pg::args::SOURCE_TYPES;
 use crate::pg::jsonb::Jsonb;
@@ -391,7 +390,11 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
 
 /// Deletes all of a chatbot: (vectors, sessions).
 pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
-    write("DELETE FROM chatbot_sync.job WHERE chatbot_id = $1", &[chatbot_id.into()])?;
+    // A row that came from another chatbot may still be there as what it was: its job takes that away.
+    write(
+        "DELETE FROM chatbot_sync.job WHERE chatbot_id = $1 AND (from_chatbot_id IS NULL OR from_chatbot_id = $1)",
+        &[chatbot_id.into()],
+    )?;
     // Sources first, and locked, so that a sync that runs meanwhile is waited for and not half deleted.
     write(
         "SELECT FROM chatbot_sync.source WHERE chatbot_id = $1 ORDER BY source_type, source_id FOR UPDATE",
@@ -399,43 +402,7 @@ pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
     )?;
     let embeddings = write("DELETE FROM chatbot_sync.embedding WHERE chatbot_id = $1", &[chatbot_id.into()])?;
     write("DELETE FROM chatbot_sync.source WHERE chatbot_id = $1", &[chatbot_id.into()])?;
-    write("DELETE FROM chatbot_sync.sync_log WHERE chatbot_id = $1", &[chatbot_id.into()])?;
+    log::forget(chatbot_id)?;
     let sessions = write("DELETE FROM chatbot_sync.session WHERE chatbot_id = $1", &[chatbot_id.into()])?;
     Ok((embeddings, sessions))
-}
-
-/// What a sync that asked a provider took.
-pub struct SyncLog {
-    /// With which model.
-    pub model_id: i32,
-    /// Chunks that the source has.
-    pub chunks: i32,
-    /// Of those, how many were embedded.
-    pub embedded: i32,
-    /// What the provider was asked for.
-    pub usage: Usage,
-    /// Time for embedding.
-    pub embedding: Duration,
-    /// Time in all.
-    pub total: Duration,
-}
-
-/// Notes what a sync took.
-pub fn insert_log(key: &SourceKey, log: &SyncLog) -> Result<()> {
-    let sql =
-        "INSERT INTO chatbot_sync.sync_log (chatbot_id, source_type, source_id, model_id, chunks, embedded, requests,
-            inputs, tokens, embedding_ms, total_ms)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let args = key.args_and([
-        log.model_id.into(),
-        log.chunks.into(),
-        log.embedded.into(),
-        count(log.usage.requests).into(),
-        count(log.usage.inputs).into(),
-        count(log.usage.tokens).into(),
-        (log.embedding.as_secs_f64() * 1e3).into(),
-        (log.total.as_secs_f64() * 1e3).into(),
-    ]);
-    write(sql, &args).map(drop)
 }

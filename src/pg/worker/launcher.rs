@@ -57,7 +57,9 @@ pub extern "C-unwind" fn chatbot_sync_launcher(_arg: pg_sys::Datum) {
             database.gone += before - database.workers.len();
         }
         let due = notice(&mut databases);
-        let try_again = match start(&mut databases) {
+        let started = start(&mut databases);
+        SHARED.exclusive().no_process = !started;
+        let try_again = match started {
             true => {
                 complained = false;
                 None

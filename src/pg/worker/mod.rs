@@ -1,18 +1,26 @@
 //! Background workers, where the library is preloaded: a launcher without a database, which a commit wakes, and a worker
 //! for each database that has something to do, which leaves when it is done.
 
+pub mod index;
 mod launcher;
+pub mod rolled_back;
 mod run;
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::lwlock::PgLwLock;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::PgTryBuilder;
 use pgrx::shmem::PGRXSharedMemory;
 use pgrx::{pg_guard, pg_sys};
+
+use crate::error::Error;
+use crate::pg::owner::{ActingAs, Restriction};
 
 /// Databases that can be told apart; with more of them all are looked at.
 const SLOTS: usize = 256;
@@ -40,6 +48,8 @@ struct Shared {
     latch: usize,
     /// There were not enough slots.
     everybody: bool,
+    /// The launcher could not start a worker that somebody waits for.
+    no_process: bool,
     slots: [Slot; SLOTS],
 }
 
@@ -51,6 +61,7 @@ impl Default for Shared {
         Self {
             latch: 0,
             everybody: false,
+            no_process: false,
             slots: [Slot { database: 0, now: false, more: false, due: 0, left: 0 }; SLOTS],
         }
     }
@@ -84,6 +95,7 @@ pub fn init() {
     }
     PRELOADED.store(true, Ordering::Relaxed);
     pgrx::pg_shmem_init!(SHARED);
+    rolled_back::init();
     // Not before recovery has ended: a standby writes nothing.
     BackgroundWorkerBuilder::new("chatbot_sync launcher")
         .set_type("chatbot_sync launcher")
@@ -98,6 +110,11 @@ pub fn init() {
 /// Whether there are workers.
 pub fn preloaded() -> bool {
     PRELOADED.load(Ordering::Relaxed)
+}
+
+/// Whether a worker could not be started, since all of max_worker_processes are in use.
+pub fn lacks_process() -> bool {
+    preloaded() && SHARED.share().no_process
 }
 
 fn database() -> u32 {
@@ -160,6 +177,11 @@ pub fn wake_at_commit() {
 
 /// Terminates as a backend does, at the next check for interrupts.
 fn handle_signals() {
+    // What the macro of that name has been since.
+    #[cfg(not(feature = "pg18"))]
+    use pg_sys::pqsignal;
+    #[cfg(feature = "pg18")]
+    use pg_sys::pqsignal_be as pqsignal;
     // Called by the kernel: not through the guards that pgrx puts around Postgres' functions.
     unsafe extern "C-unwind" {
         fn die(signal: i32);
@@ -168,10 +190,83 @@ fn handle_signals() {
     }
     // SAFETY: the handlers are Postgres' own.
     unsafe {
-        pg_sys::pqsignal(libc::SIGTERM, Some(die));
-        pg_sys::pqsignal(libc::SIGHUP, Some(reload));
+        pqsignal(libc::SIGTERM, Some(die));
+        pqsignal(libc::SIGHUP, Some(reload));
         pg_sys::BackgroundWorkerUnblockSignals();
     }
+}
+
+/// What a worker begins with: signals, and the database and role that it was told.
+fn connect(argument: pg_sys::Datum) {
+    handle_signals();
+    let argument = argument.value() as u64;
+    let (role, database) = ((argument >> 32) as u32, argument as u32);
+    // SAFETY: once in this process.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role.into(), 0);
+        for (name, value) in [
+            // Whatever the role or the database have for their sessions.
+            (c"default_transaction_isolation", c"read committed"),
+            (c"default_transaction_read_only", c"off"),
+            (c"search_path", c"pg_catalog, pg_temp"),
+            (c"lock_timeout", c"0"),
+            // Statements of milliseconds.
+            (c"jit", c"off"),
+            (c"idle_in_transaction_session_timeout", c"0"),
+        ] {
+            let (context, source) = (pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
+            pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), context, source);
+        }
+    }
+}
+
+/// Runs something in a transaction of its own, as a role: what it answers, or the error, which is in the log.
+fn transaction<T>(role: Option<pg_sys::Oid>, act: impl FnOnce() -> Result<T, Error>) -> Result<T, String> {
+    guarded(|| {
+        // SAFETY: no transaction is open.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
+        let acting = role.map(|role| ActingAs::new(role, Restriction::Session));
+        let outcome = act();
+        drop(acting);
+        // SAFETY: the transaction that was started above, with its snapshot on top.
+        unsafe {
+            match &outcome {
+                Ok(_) => {
+                    pg_sys::PopActiveSnapshot();
+                    pg_sys::CommitTransactionCommand();
+                    pg_sys::pgstat_report_stat(false);
+                }
+                Err(error) => {
+                    pgrx::warning!("chatbot_sync: {error}");
+                    pg_sys::AbortCurrentTransaction();
+                }
+            }
+        }
+        outcome.map_err(|error| error.to_string())
+    })
+}
+
+/// What does something in transactions of its own, or the error that ended them, which is in the log.
+fn guarded<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    PgTryBuilder::new(AssertUnwindSafe(act))
+        .catch_others(|caught| {
+            let message = match &caught {
+                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.message().to_owned(),
+                CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
+            };
+            pgrx::warning!("chatbot_sync: {message}");
+            // SAFETY: the error ended the transaction; what it held is given back.
+            unsafe {
+                pg_sys::AbortCurrentTransaction();
+                pg_sys::FlushErrorState();
+            }
+            Err(message)
+        })
+        .execute()
 }
 
 /// What the process does, for pg_stat_activity.

@@ -1,48 +1,28 @@
 //! A worker: drains the queue of its database and leaves.
 
 use std::ffi::CString;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::prelude::PgTryBuilder;
 
-use super::{handle_signals, report, tell_due, tell_now};
-use crate::error::Error;
-use crate::pg::owner::{ActingAs, Restriction};
+use super::{connect, report, tell_due, tell_now, transaction};
 use crate::pg::queue::{self, Claim};
 use crate::pg::{http, store};
 
 /// Somebody who copies or drops the database has so long before it is looked at again.
 const STEP_ASIDE: Duration = Duration::from_secs(5);
+/// A worker has two halves of a batch at a time: one is stored, the other on its way.
+const HALF: usize = queue::BATCH / 2;
 /// What is due and was not to be had, since somebody has it locked, is looked at again after it.
 const LOCKED: Duration = Duration::from_secs(1);
+/// Rows of the log that are taken away together.
+const PURGED: i32 = 10_000;
 
 #[doc(hidden)]
 #[unsafe(no_mangle)]
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn chatbot_sync_worker(argument: pg_sys::Datum) {
-    handle_signals();
-    let argument = argument.value() as u64;
-    let (role, database) = ((argument >> 32) as u32, argument as u32);
-    // SAFETY: once in this process.
-    unsafe {
-        pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role.into(), 0);
-        for (name, value) in [
-            // Whatever the role or the database have for their sessions.
-            (c"default_transaction_isolation", c"read committed"),
-            (c"default_transaction_read_only", c"off"),
-            (c"search_path", c"pg_catalog, pg_temp"),
-            (c"lock_timeout", c"0"),
-            // Statements of milliseconds.
-            (c"jit", c"off"),
-            (c"idle_in_transaction_session_timeout", c"0"),
-        ] {
-            let (context, source) = (pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
-            pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), context, source);
-        }
-    }
+    connect(argument);
     let Ok(Some(owner)) = transaction(None, store::extension_owner) else { return tell_due(None) };
     http::set_aside(Some(must_step_aside));
     drain(owner);
@@ -54,83 +34,61 @@ fn drain(owner: pg_sys::Oid) {
     if transaction(Some(owner), store::job::release_dead).is_err() {
         return;
     }
+    // A batch is cut while the one before is asked for, and asked for while that one is stored.
+    let mut asked: Option<Claim> = None;
     loop {
         pgrx::check_for_interrupts!();
         if must_step_aside() {
-            return tell_due(Some(STEP_ASIDE));
+            return step_aside(owner, asked);
         }
         report(Some(c"looking for sources that are due"));
-        let mut claim = match transaction(Some(owner), || queue::claim(usize::MAX)) {
-            Ok(Some(claim)) => claim,
-            Ok(None) => break,
+        let next = match transaction(Some(owner), || queue::claim(HALF)) {
+            Ok(next) => next,
             // Said in the log; somebody comes again soon.
-            Err(_) => return,
+            Err(_) if asked.is_none() => return,
+            Err(_) => None,
         };
-        if claim.is_full() {
+        if next.as_ref().is_some_and(Claim::is_full) {
             tell_now(true);
         }
-        let activity = CString::new(format!("embedding {} sources", claim.len())).unwrap_or_default();
-        report(Some(&activity));
-        claim.embed();
+        let finished = asked.take().map(|mut claim| {
+            let activity = CString::new(format!("embedding {} sources", claim.len())).unwrap_or_default();
+            report(Some(&activity));
+            claim.finish();
+            claim
+        });
         if http::stepped_aside() {
-            let _ = transaction(Some(owner), || claim.release());
-            return tell_due(Some(STEP_ASIDE));
+            return step_aside(owner, finished.into_iter().chain(next));
         }
-        report(Some(c"storing vectors"));
-        match transaction(Some(owner), || claim.store()) {
-            Ok(()) => drop(transaction(Some(owner), || claim.tell())),
-            // What cannot be stored must not come first for ever.
-            Err(message) => drop(transaction(Some(owner), || claim.give_up(&message))),
+        asked = next;
+        if let Some(claim) = &mut asked {
+            claim.start();
+        }
+        if let Some(mut claim) = finished {
+            report(Some(c"storing vectors"));
+            match transaction(Some(owner), || claim.store()) {
+                Ok(()) => drop(transaction(Some(owner), || claim.tell())),
+                // What cannot be stored must not come first for ever.
+                Err(message) => drop(transaction(Some(owner), || claim.give_up(&message))),
+            }
+        } else if asked.is_none() {
+            break;
         }
         report(None);
     }
+    report(Some(c"purging the log"));
+    while !must_step_aside() && matches!(transaction(Some(owner), || store::log::purge(PURGED)), Ok(PURGED)) {}
     if let Ok(due) = transaction(Some(owner), store::job::next_due) {
         tell_due(due.map(|due| if due.is_zero() { LOCKED } else { due }));
     }
 }
 
-/// Runs something in a transaction of its own, as a role: what it answers, or the error, which is in the log.
-fn transaction<T>(role: Option<pg_sys::Oid>, act: impl FnOnce() -> Result<T, Error>) -> Result<T, String> {
-    PgTryBuilder::new(AssertUnwindSafe(|| {
-        // SAFETY: no transaction is open.
-        unsafe {
-            pg_sys::SetCurrentStatementStartTimestamp();
-            pg_sys::StartTransactionCommand();
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        }
-        let acting = role.map(|role| ActingAs::new(role, Restriction::Session));
-        let outcome = act();
-        drop(acting);
-        // SAFETY: the transaction that was started above, with its snapshot on top.
-        unsafe {
-            match &outcome {
-                Ok(_) => {
-                    pg_sys::PopActiveSnapshot();
-                    pg_sys::CommitTransactionCommand();
-                    pg_sys::pgstat_report_stat(false);
-                }
-                Err(error) => {
-                    pgrx::warning!("chatbot_sync: {error}");
-                    pg_sys::AbortCurrentTransaction();
-                }
-            }
-        }
-        outcome.map_err(|error| error.to_string())
-    }))
-    .catch_others(|caught| {
-        let message = match &caught {
-            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.message().to_owned(),
-            CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
-        };
-        pgrx::warning!("chatbot_sync: {message}");
-        // SAFETY: the error ended the transaction; what it held is given back.
-        unsafe {
-            pg_sys::AbortCurrentTransaction();
-            pg_sys::FlushErrorState();
-        }
-        Err(message)
-    })
-    .execute()
+/// Somebody needs the database: leaves what was claimed to whoever comes afterwards.
+fn step_aside(owner: pg_sys::Oid, claims: impl IntoIterator<Item = Claim>) {
+    for claim in claims {
+        let _ = transaction(Some(owner), || claim.release());
+    }
+    tell_due(Some(STEP_ASIDE));
 }
 
 /// Whether somebody wants to copy or drop the database, who waits for all its sessions to leave.
@@ -159,6 +117,6 @@ fn must_step_aside() -> bool {
 impl Claim {
     /// Whether there may be more for others.
     fn is_full(&self) -> bool {
-        self.len() >= queue::BATCH
+        self.len() >= HALF
     }
 }

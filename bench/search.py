@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+"""Whether searches find it, and how fast: figures for the README of this folder.
+
+    pip install 'psycopg[binary]' numpy rank_bm25 snowballstemmer
+    python3 bench/search.py quality "host=/run/postgresql user=postgres dbname=mydb" PAGES.csv FAQ.csv
+    python3 bench/search.py speed "host=/run/postgresql user=postgres dbname=mydb" [CHUNKS/CHATBOTS...]
+
+The database has a release build of the extension, its settings at their defaults, and a table page (tools/pages.py makes
+one). Everything that chatbot_sync has stored in it is DELETED, before and after. PAGES.csv and FAQ.csv: id, title, text;
+a question is a title, and its answer is the text.
+"""
+import csv, functools, pathlib, re, statistics, struct, subprocess, sys, time
+import numpy, psycopg
+
+ANSWERS = 10
+# Of a set with more, every so manieth.
+QUESTIONS = 150
+WEIGHTS = [n / 10 for n in range(11)]
+
+
+def connect(connection):
+    db = psycopg.connect(connection, autocommit=True)
+    db.execute("LOAD 'chatbot_sync'")
+    db.execute("SET jit = off")
+    return db
+
+
+def clean(db):
+    for chatbot, in db.execute("SELECT DISTINCT chatbot_id FROM chatbot_sync.source").fetchall():
+        db.execute("SELECT chatbot_cleanup(%s)", [chatbot])
+    if db.execute("SELECT EXISTS (SELECT FROM chatbot_sync.model)").fetchone()[0]:
+        db.execute("SELECT chatbot_drop_index()")
+    db.execute("TRUNCATE chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.sync_log")
+
+
+# Quality
+
+def questions_of(path):
+    """(id, title as a question, text without its title), as far as both say something and the title is nobody else's."""
+    csv.field_size_limit(1 << 30)
+    rows = []
+    for number, title, text in csv.reader(open(path, newline="")):
+        question = re.sub(r"^((Chapter|Appendix|Part) )?[0-9A-Z]+(\.[0-9]+)*\.\s+", "", title)
+        text = text.replace(title, "", 1).strip()
+        rows.append((int(number), question, text if len(text) > 100 else ""))
+    titles = [row[1] for row in rows]
+    return [row for row in rows if row[2]], [row for row in rows if row[2] and titles.count(row[1]) == 1 and " " in row[1]]
+
+
+def scores(ranks):
+    """MRR@10 and recall@5 of ranks from 0, None where it was not found."""
+    return statistics.mean(0 if r is None else 1 / (r + 1) for r in ranks), statistics.mean(r is not None and r < 5 for r in ranks)
+
+
+def rank(sources, right):
+    """The place of a source among the first ten different ones."""
+    seen = list(dict.fromkeys(sources))[:ANSWERS]
+    return seen.index(right) if right in seen else None
+
+
+def say(name, ranks):
+    mrr, recall = scores(ranks)
+    print(f"{name:<58}{mrr:9.3f}{recall:9.3f}", flush=True)
+
+
+def quality(connection, *paths):
+    from rank_bm25 import BM25Okapi
+    from snowballstemmer import stemmer
+    db, stem = connect(connection), functools.cache(stemmer("english").stemWord)
+    shared = subprocess.run([db.execute("SELECT setting FROM pg_config WHERE name = 'BINDIR'").fetchone()[0] + "/pg_config", "--sharedir"],
+                            capture_output=True, text=True, check=True).stdout.strip()
+    stop = set((pathlib.Path(shared) / "tsearch_data/english.stop").read_text().split())
+
+    def words(text):
+        return [stem(word) for word in re.findall(r"\w+", text.lower()) if word not in stop]
+
+    for path in paths:
+        texts, questions = questions_of(path)
+        questions = questions[::-(-len(questions) // QUESTIONS)]
+        clean(db)
+        db.execute("SET chatbot_sync.text_search_config = 'english'; SET chatbot_sync.max_chunks = 1000")
+        with db.cursor() as cursor:
+            cursor.executemany("SELECT chatbot_embed_source(1, 'document', %s, %s)", [(number, text) for number, _, text in texts])
+        chunks = db.execute("SELECT source_id, chunk_index, content, embedding::real[] FROM chatbot_sync.embedding").fetchall()
+        place = {(source, at): n for n, (source, at, _, _) in enumerate(chunks)}
+        vectors = numpy.array([vector for *_, vector in chunks], dtype=numpy.float32)
+        sources = [source for source, *_ in chunks]
+        print(f"\n{path}: {len(questions)} questions, {len(texts)} texts, {len(chunks)} chunks\n{'':<58}{'MRR@10':>9}{'R@5':>9}")
+        found = {mode: [] for mode in ("text", "vector", "hybrid", "ts_rank", "bm25", "by index")}
+        fused = {weight: [] for weight in WEIGHTS}
+        bm25 = BM25Okapi([words(text) for _, _, text, _ in chunks])
+        for right, question, _ in questions:
+            for mode in ("text", "vector", "hybrid"):
+                # Enough for ten different sources.
+                sql = "SELECT source_id FROM chatbot_search(1, %s, 200, mode => %s)"
+                found[mode].append(rank([s for s, in db.execute(sql, [question, mode])], right))
+            sql = """SELECT source_id FROM chatbot_sync.embedding, CAST(replace(plainto_tsquery('english', %s)::text, '&', '|') AS tsquery) AS q
+                WHERE words @@ q ORDER BY ts_rank(words, q) DESC LIMIT 200"""
+            found["ts_rank"].append(rank([s for s, in db.execute(sql, [question])], right))
+            best = numpy.argsort(-bm25.get_scores(words(question)))[:200]
+            found["bm25"].append(rank([sources[n] for n in best], right))
+            # The fusion, with other weights than the extension's.
+            query = numpy.array(db.execute("SELECT chatbot_embed(%s, 'query')::real[]", [question]).fetchone()[0], dtype=numpy.float32)
+            text = numpy.zeros(len(chunks))
+            for source, at, score in db.execute("SELECT source_id, chunk_index, score FROM chatbot_search(1, %s, 1000, mode => 'text')", [question]):
+                text[place[source, at]] = score
+            text /= max(text.max(), 1e-9)
+            similarity = vectors @ query
+            for weight in WEIGHTS:
+                best = numpy.argsort(-((1 - weight) * similarity + weight * text))[:200]
+                fused[weight].append(rank([sources[n] for n in best], right))
+        # As if the chatbot were large.
+        db.execute("CALL chatbot_create_index()")
+        db.execute("SET chatbot_sync.exact_search_limit = 100")
+        for right, question, _ in questions:
+            found["by index"].append(rank([s for s, in db.execute("SELECT source_id FROM chatbot_search(1, %s, 200)", [question])], right))
+        db.execute("RESET chatbot_sync.exact_search_limit")
+        for name, mode in (("words (mode text)", "text"), ("meaning (mode vector)", "vector"), ("both (mode hybrid)", "hybrid"),
+                           ("both, by indexes", "by index"), ("Postgres' ts_rank", "ts_rank"), ("rank_bm25, stemmed, stop words out", "bm25")):
+            say(name, found[mode])
+        for weight in WEIGHTS:
+            say(f"{1 - weight:.1f} x similarity + {weight:.1f} x words", fused[weight])
+    clean(db)
+
+
+# Speed
+
+class Speed:
+    def __init__(self, connection):
+        self.db = connect(connection)
+        clean(self.db)
+        self.random = numpy.random.default_rng(1)
+        self.db.execute("SET chatbot_sync.max_chunks = 1000; SET chatbot_sync.text_search_config = 'english'")
+        self.db.execute("SELECT chatbot_embed_source(1, 'document', id, content) FROM page").fetchall()
+        self.db.execute("CREATE TEMP TABLE real_chunk AS SELECT row_number() OVER () - 1 AS n, content, words, embedding FROM chatbot_sync.embedding")
+        vectors = self.db.execute("SELECT embedding::real[] FROM real_chunk ORDER BY n").fetchall()
+        self.vectors = numpy.array([v for v, in vectors], dtype=numpy.float32)
+        self.vectors = self.vectors[numpy.linalg.norm(self.vectors, axis=1) > 0.5]
+        self.titles = [t for t, in self.db.execute("SELECT title FROM page WHERE title LIKE '% %' ORDER BY hashint8(id) LIMIT 50")]
+        self.model = self.db.execute("SELECT id FROM chatbot_sync.model WHERE active").fetchone()[0]
+
+    def generated(self, count):
+        """Vectors between two of the manual's, with noise: clusters as real ones have them."""
+        one, other = (self.vectors[self.random.integers(len(self.vectors), size=count)] for _ in range(2))
+        share = self.random.uniform(0.5, 1, (count, 1)).astype(numpy.float32)
+        made = share * one + (1 - share) * other + self.random.normal(0, 0.3 / 16, one.shape).astype(numpy.float32)
+        return made / numpy.linalg.norm(made, axis=1, keepdims=True)
+
+    def load(self, chunks, chatbots):
+        """Chunks of chatbots 1 to so many, ten a source."""
+        db = self.db
+        clean(db)
+        db.execute("CREATE TEMP TABLE made (n int, v vector)")
+        with db.cursor() as cursor, cursor.copy("COPY made FROM STDIN (FORMAT BINARY)") as copy:
+            copy.write(b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0))
+            for start in range(0, chunks, 10_000):
+                part = self.generated(min(10_000, chunks - start)).astype(">f4")
+                length = part.shape[1]
+                copy.write(b"".join(struct.pack("!hiiihh", 2, 4, start + i, 4 + 4 * length, length, 0) + v.tobytes() for i, v in enumerate(part)))
+            copy.write(struct.pack("!h", -1))
+        each = chunks // chatbots
+        db.execute(f"""INSERT INTO chatbot_sync.source (chatbot_id, source_type, source_id, status, chunk_count, model_id, text_search_configs)
+            SELECT n / {each} + 1, 'document', n / 10, 'synced', count(*), {self.model}, '{{pg_catalog.english}}' FROM made GROUP BY 1, 3""")
+        db.execute(f"""INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, chunk_id, chunk_index,
+                start_offset, end_offset, embedding, words, content)
+            SELECT m.n / {each} + 1, 'document', m.n / 10, {self.model}, m.n % 10, m.n % 10, 0, 1, m.v, r.words, r.content
+            FROM made m JOIN real_chunk r ON r.n = (m.n::bigint * 7919) % (SELECT count(*) FROM real_chunk) ORDER BY m.n""")
+        db.execute("DROP TABLE made")
+        db.execute("VACUUM ANALYZE chatbot_sync.source, chatbot_sync.embedding")
+
+    def asked(self, sql, chatbots):
+        """Milliseconds and answers of a search for each title; each in one of the chatbots."""
+        times, answers = [], []
+        for n, title in enumerate(self.titles):
+            args = {"query": title, "chatbot": n * 7919 % chatbots + 1, "vector": self.queries[n]}
+            start = time.perf_counter()
+            rows = self.db.execute(sql, args, prepare=True).fetchall()
+            times.append((time.perf_counter() - start) * 1000)
+            answers.append([row[0] for row in rows])
+        return times, answers
+
+    def row(self, name, sql, chatbots, right=None):
+        self.asked(sql, chatbots)
+        times, answers = self.asked(sql, chatbots)
+        recall = right and statistics.mean(len(set(a) & set(b)) / max(1, len(b)) for a, b in zip(answers, right))
+        print(f"  {name:<56}{statistics.median(times):9.2f}{statistics.quantiles(times, n=20)[-1]:9.2f}{f'{recall:9.3f}' if right else ''}", flush=True)
+        return answers
+
+    def run(self, sizes):
+        vector = "SELECT source_id * 10 + chunk_index FROM chatbot_search(%(chatbot)s, %(query)s, 10, mode => 'vector')"
+        bare = f"""SELECT source_id * 10 + chunk_index FROM (SELECT source_id, chunk_index, content, metadata FROM chatbot_sync.embedding
+            WHERE chatbot_id = %(chatbot)s AND model_id = {self.model} ORDER BY {{}} <=> %(vector)s LIMIT 10) AS s"""
+        cast = f"embedding::vector({self.vectors.shape[1]})"
+        self.queries = [v for v, in (self.db.execute("SELECT chatbot_embed(%s, 'query')::text", [t]).fetchone() for t in self.titles)]
+        cast_queries = bare.replace("%(vector)s", "%(vector)s::vector")
+        for size in sizes:
+            chunks, chatbots = map(int, size.split("/"))
+            self.load(chunks, chatbots)
+            print(f"{chunks} chunks, {chatbots} chatbots{'':<33}{'p50 ms':>9}{'p95 ms':>9}{'recall':>9}")
+            right = self.row("bare pgvector, exact", cast_queries.format("embedding"), chatbots)
+            self.row("chatbot_search(), vector, no index", vector, chatbots, right)
+            self.row("chatbot_search(), text, no index", vector.replace("'vector'", "'text'"), chatbots)
+            self.row("chatbot_search(), hybrid, no index", vector.replace("'vector'", "'hybrid'"), chatbots)
+            self.db.execute("SET maintenance_work_mem = '2GB'")
+            start = time.perf_counter()
+            self.db.execute("CALL chatbot_create_index()")
+            print(f"  chatbot_create_index(): {time.perf_counter() - start:.0f} s")
+            self.db.execute("SET enable_sort = off; SET hnsw.ef_search = 200; SET hnsw.iterative_scan = relaxed_order")
+            self.row("bare pgvector, HNSW, ef_search 200", cast_queries.format(cast), chatbots, right)
+            self.db.execute("RESET enable_sort")
+            self.row("chatbot_search(), vector", vector, chatbots, right)
+            self.row("chatbot_search(), text", vector.replace("'vector'", "'text'"), chatbots)
+            self.row("chatbot_search(), hybrid", vector.replace("'vector'", "'hybrid'"), chatbots)
+        clean(self.db)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["quality", connection, *paths] if paths:
+            quality(connection, *paths)
+        case ["speed", connection, *sizes]:
+            Speed(connection).run(sizes or ["10000/1", "100000/1", "100000/10", "100000/100", "100000/10000"])
+        case _:
+            sys.exit(__doc__)

@@ -1,0 +1,46 @@
+"""What happens to the database when the module comes and goes."""
+
+import psycopg2
+
+from odoo.exceptions import UserError
+from odoo.tools import SQL
+
+
+def pre_init_hook(env):
+    """Makes sure that the extension is there and that Odoo's role may use it, or says what to run."""
+    role, database = env.cr.connection.info.user, env.cr.dbname
+    advice = env._(
+        "As a superuser of Postgres, in the database %(database)s:\n"
+        "CREATE EXTENSION IF NOT EXISTS chatbot_sync CASCADE;\n"
+        "SELECT chatbot_grant('%(role)s');",
+        database=database, role=role,
+    )
+    try:
+        with env.cr.savepoint():
+            env.cr.execute("CREATE EXTENSION IF NOT EXISTS chatbot_sync CASCADE", log_exceptions=False)
+    except psycopg2.Error as error:
+        raise UserError(env._(
+            "The Postgres extension chatbot_sync cannot be created: %(reason)s.\n\n%(advice)s",
+            reason=error.diag.message_primary, advice=advice,
+        )) from error
+    # What the level "app" gives. Whoever created the extension has it anyway.
+    [[granted]] = env.execute_query(SQL("""
+        SELECT COALESCE(bool_and(has_function_privilege(p.oid, 'EXECUTE')), FALSE)
+          FROM pg_extension e
+          JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+          JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+         WHERE e.extname = 'chatbot_sync' AND p.proname IN ('chatbot_attach', 'chatbot_search', 'chatbot_doctor')
+    """))
+    if not granted:
+        raise UserError(env._("The role %(role)s may not use the extension chatbot_sync.\n\n%(advice)s", role=role, advice=advice))
+
+
+def post_init_hook(env):
+    """From now on the rows of our tables are sources."""
+    env['chatbot.extension']._attach('sync')
+
+
+def uninstall_hook(env):
+    """Nothing of ours stays."""
+    if env['chatbot.extension']._is_installed():
+        env['chatbot.extension']._detach()

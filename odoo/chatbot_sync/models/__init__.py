@@ -1,0 +1,6 @@
+from . import chatbot_extension
+from . import chatbot_source_mixin
+from . import chatbot_chatbot
+from . import chatbot_document
+from . import chatbot_link
+from . import res_config_settings

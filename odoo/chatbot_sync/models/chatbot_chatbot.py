@@ -1,0 +1,136 @@
+"""A chatbot: a tenant of the extension, and what it knows."""
+
+from collections import defaultdict
+
+from odoo import api, fields, models
+from odoo.fields import Domain
+from odoo.tools import SQL
+
+
+class ChatbotChatbot(models.Model):
+    _name = 'chatbot.chatbot'
+    _description = "Chatbot"
+    _order = 'name, id'
+
+    name = fields.Char(required=True)
+    description = fields.Text()
+    active = fields.Boolean(default=True)
+    color = fields.Integer()
+    company_id = fields.Many2one(
+        'res.company', index=True, default=lambda self: self.env.company, help="Everybody sees it where there is none.",
+    )
+    lang = fields.Selection(
+        selection='_selection_lang', string="Language", default=lambda self: self.env.user.lang or 'en_US',
+        help="What its documents and links are written in: words are searched as this language inflects them.",
+    )
+    document_ids = fields.One2many('chatbot.document', 'chatbot_id')
+    link_ids = fields.One2many('chatbot.link', 'chatbot_id')
+    document_count = fields.Integer(compute='_compute_counts')
+    link_count = fields.Integer(compute='_compute_counts')
+    synced_count = fields.Integer(compute='_compute_counts')
+    pending_count = fields.Integer(compute='_compute_counts')
+    error_count = fields.Integer(compute='_compute_counts')
+    progress = fields.Float(compute='_compute_counts', help="How many of a hundred documents and links are synced.")
+    sync_requested = fields.Boolean(string="Syncing", readonly=True, copy=False)
+
+    @api.model
+    def _selection_lang(self):
+        return self.env['res.lang'].get_installed()
+
+    @api.depends('document_ids.status', 'link_ids.status')
+    def _compute_counts(self):
+        counted = defaultdict(int)
+        for model in ('chatbot.document', 'chatbot.link'):
+            chatbots = Domain('chatbot_id', 'in', self.ids)
+            for chatbot, status, count in self.env[model]._read_group(
+                chatbots, ['chatbot_id', 'vector_sync_status'], ['__count'],
+            ):
+                counted[chatbot.id, model] += count
+                counted[chatbot.id, status] += count
+            # What could not be read is an error, whatever became of the text that it had before.
+            for chatbot, status, count in self.env[model]._read_group(
+                chatbots & Domain('read_error', '!=', False), ['chatbot_id', 'vector_sync_status'], ['__count'],
+            ):
+                counted[chatbot.id, status] -= count
+                counted[chatbot.id, 'error'] += count
+        for chatbot in self:
+            chatbot.document_count = counted[chatbot.id, 'chatbot.document']
+            chatbot.link_count = counted[chatbot.id, 'chatbot.link']
+            chatbot.synced_count = counted[chatbot.id, 'synced']
+            chatbot.pending_count = counted[chatbot.id, 'pending']
+            chatbot.error_count = counted[chatbot.id, 'error']
+            total = chatbot.document_count + chatbot.link_count
+            chatbot.progress = 100 * chatbot.synced_count / total if total else 0
+
+    def unlink(self):
+        # Postgres would delete them too, but would leave their files.
+        whole = self.with_context(active_test=False)
+        whole.document_ids.unlink()
+        whole.link_ids.unlink()
+        return super().unlink()
+
+    @api.readonly
+    def search_passages(self, question, max_results=5):
+        """The passages of this chatbot that answer a question best.
+
+        :return: a list of dicts: ``source_type``, ``source_id``, ``chunk_index``, ``content``, ``similarity`` (cosine, ``None``
+            where only words were searched), ``score`` (what they are sorted by), ``metadata``
+        """
+        self.ensure_one()
+        self.check_access('read')
+        self.env.flush_all()
+        return self.env['chatbot.extension']._query(SQL(
+            "SELECT * FROM chatbot_search(%s, %s, max_results => %s)", self.id, question, max_results,
+        ))
+
+    def action_open_documents(self):
+        return self._open('chatbot_sync.chatbot_document_action')
+
+    def action_open_links(self):
+        return self._open('chatbot_sync.chatbot_link_action')
+
+    def action_open_errors(self):
+        """Opens what failed: documents, or links where all documents are well."""
+        failed = self.env['chatbot.document'].search_count([('chatbot_id', '=', self.id), ('status', '=', 'error')], limit=1)
+        action = 'chatbot_document_action' if failed else 'chatbot_link_action'
+        return self._open(f'chatbot_sync.{action}', search_default_error=1)
+
+    def _open(self, action, **context):
+        self.ensure_one()
+        return {
+            **self.env['ir.actions.act_window']._for_xml_id(action),
+            'domain': [('chatbot_id', '=', self.id)],
+            'context': {'default_chatbot_id': self.id, **context},
+        }
+
+    def action_ask(self):
+        self.ensure_one()
+        return {
+            'type': 'ir.actions.act_window',
+            'name': self.env._("Ask %s", self.name),
+            'res_model': 'chatbot.ask',
+            'view_mode': 'form',
+            'target': 'new',
+            'context': {'default_chatbot_id': self.id},
+        }
+
+    def action_sync_all(self):
+        """Has all that waits or failed embedded, and links fetched, in the background: see ``progress``."""
+        self.check_access('write')
+        self.sync_requested = True
+        self.env.ref('chatbot_sync.ir_cron_sync_all').sudo()._trigger()
+        failed = self.env['chatbot.link'].search([('chatbot_id', 'in', self.ids), ('read_error', '!=', False)])
+        failed.checked_at = False
+        self.env['chatbot.link']._fetch_soon()
+        return self.env['chatbot.source.mixin']._notify('info', self.env._("What waits or failed is being embedded."))
+
+    @api.model
+    def _cron_sync_all(self):
+        """Embeds what waits or failed of the chatbots that asked for it. What is done stays done if it is stopped."""
+        chatbots = self.search([('sync_requested', '=', True)])
+        self.env['ir.cron']._commit_progress(remaining=len(chatbots))
+        for chatbot in chatbots:
+            self.env['chatbot.extension']._call(SQL("CALL chatbot_sync_all(%s)", chatbot.id))
+            chatbot.sync_requested = False
+            if not self.env['ir.cron']._commit_progress(1):
+                break

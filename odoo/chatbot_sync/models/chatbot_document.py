@@ -1,0 +1,72 @@
+"""A document: a text that is written here, or read from a file."""
+
+import base64
+import binascii
+
+from odoo import api, fields, models
+
+from ..tools.extract import Unreadable, extract, sniff
+
+
+class ChatbotDocument(models.Model):
+    _name = 'chatbot.document'
+    _inherit = 'chatbot.source.mixin'
+    _description = "Chatbot Document"
+    _order = 'name, id'
+    _source_type = 'document'
+
+    name = fields.Char(required=True)
+    file = fields.Binary(attachment=True, copy=False)
+    file_name = fields.Char(copy=False)
+    file_type = fields.Char(readonly=True, copy=False, help="What the file is, as its own bytes say.")
+    file_size = fields.Integer(string="File Size (bytes)", readonly=True, copy=False)
+    uploaded_at = fields.Datetime(readonly=True, copy=False)
+
+    @api.onchange('file_name')
+    def _onchange_file_name(self):
+        self.name = self.name or self.file_name
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        return super().create([{'name': vals.get('file_name'), **self._with_text(vals)} for vals in vals_list])
+
+    def write(self, vals):
+        return super().write(self._with_text(vals))
+
+    @api.model
+    def _with_text(self, vals):
+        """Adds to values with a file what the file says, or why it cannot be read."""
+        if 'file' not in vals:
+            # A text that somebody writes takes the place of a file that cannot be read.
+            return {'read_error': False, **vals} if 'content' in vals else vals
+        if not vals['file']:
+            return {**vals, 'file_name': False, 'file_type': False, 'file_size': False, 'uploaded_at': False, 'read_error': False}
+        try:
+            data = base64.b64decode(vals['file'])
+        except binascii.Error:
+            data = b''
+        file_name = vals.get('file_name') or vals.get('name')
+        read = {'file_size': len(data), 'file_type': False, 'uploaded_at': fields.Datetime.now()}
+        limit = self._limit('max_file_mb')
+        if len(data) > limit * 1024**2:
+            read |= {'file': False, 'content': False, 'read_error': self.env._(
+                "The file is not kept: it has %(size)s MB, and %(limit)s MB is the limit.",
+                size=round(len(data) / 1024**2, 1), limit=limit,
+            )}
+        else:
+            read |= self._read(data, file_name)
+        return {**vals, **read}
+
+    @api.model
+    def _read(self, data, file_name):
+        """What a file says, as values."""
+        kind = False
+        try:
+            kind = sniff(data, file_name)
+            return {'file_type': kind, 'content': extract(data, file_name, kind), 'read_error': False}
+        except Unreadable as error:
+            return {'file_type': kind, 'content': False, 'read_error': self.env._(error.message)}
+
+    def _read_again(self):
+        for document in self.filtered('file'):
+            document.file = document.with_context(bin_size=False).file

@@ -1,0 +1,141 @@
+"""A link: a web page whose text is fetched, and fetched again."""
+
+import logging
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from odoo import api, fields, models
+from odoo.exceptions import ValidationError
+from odoo.fields import Domain
+from odoo.service.model import PG_CONCURRENCY_EXCEPTIONS_TO_RETRY
+from odoo.tools import str2bool
+
+from ..tools.extract import Unreadable, extract, page_text
+from ..tools.fetch import Unfetchable, fetch
+
+_logger = logging.getLogger(__name__)
+
+
+class ChatbotLink(models.Model):
+    _name = 'chatbot.link'
+    _inherit = 'chatbot.source.mixin'
+    _description = "Chatbot Link"
+    _order = 'title, url, id'
+    _rec_names_search = ['title', 'url']
+    _source_type = 'link'
+
+    url = fields.Char(string="Address", required=True)
+    title = fields.Char(help="The page's own, unless you give one.")
+    scraped_at = fields.Datetime(string="Fetched On", readonly=True, copy=False, help="Since when its text is known to be this.")
+    checked_at = fields.Datetime(readonly=True, copy=False, index=True, help="When it was last tried to fetch it.")
+    etag = fields.Char(readonly=True, copy=False)
+    last_modified = fields.Char(readonly=True, copy=False)
+
+    @api.depends('title', 'url')
+    def _compute_display_name(self):
+        for link in self:
+            link.display_name = link.title or link.url
+
+    @api.constrains('url')
+    def _check_url(self):
+        for link in self:
+            if urlsplit(link.url).scheme.lower() not in ('http', 'https'):
+                raise ValidationError(self.env._("Only addresses that begin with http:// or https:// are fetched."))
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        now = fields.Datetime.now()
+        # Whoever brings a text along has fetched it.
+        links = super().create([
+            {'scraped_at': now, 'checked_at': now, **vals} if vals.get('content') else vals for vals in vals_list
+        ])
+        links._fetch_soon()
+        return links
+
+    def write(self, vals):
+        if 'url' in vals:
+            vals = {'etag': False, 'last_modified': False, 'checked_at': False, **vals}
+        result = super().write(vals)
+        if 'url' in vals:
+            self._fetch_soon()
+        return result
+
+    @api.model
+    def _fetch_soon(self):
+        """Has links fetched that never were, right after this transaction."""
+        if self.search_count([('checked_at', '=', False)], limit=1):
+            self.env.ref('chatbot_sync.ir_cron_fetch').sudo()._trigger()
+
+    def action_fetch(self):
+        """Fetches pages now, and tells how that went."""
+        self.check_access('write')
+        for link in self:
+            link._take(link._fetch())
+        failed = self.filtered('read_error')
+        if failed:
+            return self._notify('warning', "\n".join(f"{link.display_name}: {link.read_error}" for link in failed[:5]))
+        return self._notify('success', self.env._("%s fetched.", len(self)))
+
+    def _read_again(self):
+        for link in self:
+            link._take(link._fetch())
+
+    def _fetch(self):
+        """The values that fetching the page gives. Nothing is written yet."""
+        self.ensure_one()
+        parameters = self.env['ir.config_parameter'].sudo()
+        now = fields.Datetime.now()
+        known = bool(self.content)
+        try:
+            page = fetch(
+                self.url,
+                timeout=self._limit('fetch_timeout'),
+                max_bytes=self._limit('max_page_mb') * 1024**2,
+                allow_private=str2bool(parameters.get_param('chatbot_sync.allow_private_addresses'), False),
+                etag=known and self.etag,
+                last_modified=known and self.last_modified,
+            )
+            values = {'checked_at': now, 'scraped_at': now, 'read_error': False}
+            if page.content is not None:
+                values |= {'etag': page.etag, 'last_modified': page.last_modified, **self._read(page)}
+            return values
+        except (Unfetchable, Unreadable) as error:
+            # What it said when it could be fetched is better than nothing.
+            return {'checked_at': now, 'read_error': self.env._(error.message)}
+
+    def _read(self, page):
+        if page.mimetype in ('text/html', 'application/xhtml+xml'):
+            title, text = page_text(page.content, page.url, page.charset)
+        else:
+            title, text = None, extract(page.content, urlsplit(page.url).path.rpartition('/')[2])
+        return {'content': text, 'title': self.title or title}
+
+    def _take(self, values):
+        # A text that is the same is not written, so that nobody looks at it again.
+        if 'content' in values and values['content'] == self.content:
+            values = {name: value for name, value in values.items() if name != 'content'}
+        self.write(values)
+
+    @api.model
+    def _cron_fetch(self):
+        """Fetches links that never were, and those whose last time is long ago."""
+        due = Domain('checked_at', '=', False)
+        if days := self._limit('rescrape_days'):
+            due |= Domain('checked_at', '<', fields.Datetime.now() - timedelta(days=days))
+        links = self.search(due & Domain('chatbot_id.active', '=', True), order='checked_at NULLS FIRST, id')
+        progress = self.env['ir.cron']._commit_progress
+        progress(remaining=len(links))
+        for link in links:
+            values = link._fetch()
+            # A page takes its time. What others did meanwhile is to be seen, and conflicts with nothing.
+            progress()
+            try:
+                if link.exists():
+                    link._take(values)
+                left = progress(1)
+            except PG_CONCURRENCY_EXCEPTIONS_TO_RETRY:
+                _logger.info("%s is written by somebody else: it is fetched again later", link)
+                self.env.cr.rollback()
+                continue
+            if not left:
+                break

@@ -1,0 +1,97 @@
+import psycopg2
+
+from odoo.exceptions import UserError
+from odoo.tests import Form, tagged
+from odoo.tools import SQL, mute_logger
+
+from ..hooks import post_init_hook, pre_init_hook, uninstall_hook
+from .common import TOO_LONG, ChatbotCase
+
+
+@tagged('post_install', '-at_install')
+class TestExtension(ChatbotCase):
+    def fail(self, code):
+        self.extension._query(SQL(
+            "DO %s", f"BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}', DETAIL = 'because', HINT = 'do this'; END",
+        ))
+
+    def test_what_is_to_be_tried_again_is_swallowed(self):
+        for code in ('40001', '40P01', '55P03', '25006', '57014', '23505'):
+            with self.subTest(code), self.assertRaises(psycopg2.Error) as caught:
+                self.fail(code)
+            self.assertEqual(caught.exception.pgcode, code)
+
+    def test_what_a_provider_says_is_a_traceback(self):
+        for code in ('28000', '53000', '58030', 'HV000', 'F0000', '0A000'):
+            with self.subTest(code), self.assertRaisesRegex(UserError, "(?s)no.*because.*do this"):
+                self.fail(code)
+
+    def test_a_text_is_logged(self):
+        with self.assertNoLogs('odoo.sql_db', 'ERROR'), self.assertRaises(UserError):
+            self.chatbot.search_passages("secret", max_results=0)
+
+    def test_a_mode_is_not_kept(self):
+        settings = self.env['res.config.settings'].create({'chatbot_mode': 'async'})
+        settings.set_values()
+        self.assertEqual(self.extension._mode(), 'async')
+        self.assertEqual(self.env['res.config.settings'].create({}).chatbot_mode, 'async')
+        # What was embedded is still there.
+        self.assertTrue(self.found("When are refunds paid?"))
+        later = self.document("Later", "Parcels leave the same day.")
+        self.assertEqual(later.status, 'pending')
+        self.assertNotIn(later.content, self.found("parcels"))
+        self.env.cr.execute("CALL chatbot_process_queue()")
+        later.invalidate_recordset()
+        self.assertEqual(later.status, 'synced')
+        self.assertIn(later.content, self.found("parcels"))
+
+    def test_a_retry_of_what_a_worker_failed_does_nothing(self):
+        self.extension._attach('async')
+        failed = self.document(TOO_LONG, "A text.")
+        self.env.cr.execute("CALL chatbot_process_queue()")
+        failed.invalidate_recordset()
+        self.assertEqual(failed.status, 'error')
+        self.assertIn("metadata", failed.status_reason)
+        failed.action_retry()
+        self.assertEqual(failed.status, 'pending')
+        self.env.cr.execute("CALL chatbot_process_queue()")
+        failed.invalidate_recordset()
+        self.assertEqual(failed.status, 'error')
+
+    def test_settings_do_not_say_what_is_wrong(self):
+        self.document(TOO_LONG, "A text.")
+        with Form(self.env['res.config.settings']) as form:
+            self.assertIn('text-bg-danger', form.chatbot_doctor)
+            self.assertIn('sources in error', form.chatbot_doctor)
+
+    def test_rows_from_before_are_not_synced(self):
+        for table in ('chatbot_document', 'chatbot_link', 'chatbot_chatbot'):
+            self.env.cr.execute("SELECT chatbot_detach(%s::regclass)", [table])
+        document = self.document("Before", "Vouchers are valid for three years.")
+        self.assertEqual((document.status, self.extension._mode()), ('pending', False))
+        post_init_hook(self.env)
+        self.patch(type(self.extension), '_call', lambda self, procedure: self.env.cr.execute(procedure))
+        self.patch(self.env.cr, 'commit', lambda: None)
+        self.chatbot.action_sync_all()
+        self.assertTrue(self.chatbot.sync_requested)
+        self.env['chatbot.chatbot']._cron_sync_all()
+        self.env.invalidate_all()
+        self.assertFalse(self.chatbot.sync_requested)
+        self.assertEqual(document.status, 'synced')
+        self.assertEqual(self.chatbot.progress, 100)
+
+    def test_an_uninstalled_module_leaves_something(self):
+        chatbot_id = self.chatbot.id
+        uninstall_hook(self.env)
+        self.assertFalse(self.extension._mode())
+        self.env.cr.execute("SELECT count(*) FROM chatbot_sync.source WHERE chatbot_id = %s", [chatbot_id])
+        self.assertEqual(self.env.cr.fetchone(), (0,))
+        post_init_hook(self.env)
+        self.assertEqual(self.extension._mode(), 'sync')
+
+    @mute_logger('odoo.sql_db')
+    def test_nobody_says_what_to_run(self):
+        pre_init_hook(self.env)  # it is all there
+        with self.assertRaisesRegex(UserError, r"(?s)may not use.*CREATE EXTENSION.*chatbot_grant\('"):
+            self.patch(type(self.env), 'execute_query', lambda self, query: [[False]])
+            pre_init_hook(self.env)

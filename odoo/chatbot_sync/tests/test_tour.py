@@ -1,0 +1,7 @@
+from odoo.tests import HttpCase, tagged
+
+
+@tagged('post_install', '-at_install')
+class TestTour(HttpCase):
+    def test_a_person_gets_no_answer(self):
+        self.start_tour('/odoo', 'chatbot_sync_tour', login='admin')

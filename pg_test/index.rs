@@ -1,0 +1,304 @@
+//! Indexes for large chatbots: when they are used, and how they are made, kept and lost.
+
+use postgres::Client;
+
+use super::harness::{Db, column, embed, failure, one, set, until};
+use super::mock::Mock;
+use super::server::Server;
+
+const CREATE: &str = "CALL chatbot_create_index()";
+const VALID: &str = "SELECT count(*) = 2 FROM chatbot_sync.model_index WHERE valid AND model_id = 1";
+const SCANS: &str = "SELECT pg_stat_get_xact_numscans('chatbot_sync.embedding_hnsw_1'::regclass),
+    pg_stat_get_xact_numscans('chatbot_sync.embedding_pkey'::regclass)";
+/// A session finds a chatbot of more than a hundred chunks large.
+const LIMIT: &str = "SET chatbot_sync.exact_search_limit = 100";
+const ILL: &str =
+    "SELECT concat_ws(' ', status, detail, hint) FROM chatbot_doctor() WHERE check_name = 'indexes' AND status <> 'ok'";
+
+/// Chatbot 1 has 400 chunks, chatbot 2 has 20.
+fn chatbots() -> Db {
+    let db = Db::new();
+    db.session("app")
+        .batch_execute(
+            "SELECT chatbot_embed_source(c, 'document', i, format('Text %s of chatbot %s tells about %s and the number %s.',
+                i, c, (ARRAY['ships', 'horses', 'the moon', 'bread', 'music', 'winter', 'money'])[i % 7 + 1], i * i),
+                jsonb_build_object('odd', i % 2 = 1, 'place', i))
+            FROM (SELECT 1 AS c, generate_series(1, 400) AS i UNION ALL SELECT 2, generate_series(1, 20)) AS s",
+        )
+        .unwrap();
+    db
+}
+
+/// The same with indexes, and a session of a role that only reads.
+fn indexed() -> (Db, Client) {
+    let db = chatbots();
+    db.session("boss").batch_execute(CREATE).unwrap();
+    let mut reader = db.session("reader");
+    reader.batch_execute(LIMIT).unwrap();
+    (db, reader)
+}
+
+/// How often a search scanned the index for vectors, and the primary key.
+fn scans(reader: &mut Client, search: &str) -> (i64, i64) {
+    let mut tx = reader.build_transaction().read_only(true).start().unwrap();
+    // Counts of transactions before may be among them.
+    let before = tx.query_one(SCANS, &[]).unwrap();
+    tx.query(search, &[]).unwrap();
+    let after = tx.query_one(SCANS, &[]).unwrap();
+    let more = |at: usize| after.get::<_, i64>(at) - before.get::<_, i64>(at);
+    (more(0), more(1))
+}
+
+fn found(client: &mut Client, rest: &str) -> Vec<i64> {
+    column(client, &format!("SELECT source_id FROM chatbot_search({rest})"))
+}
+
+#[test]
+fn a_small_chatbot_is_searched_by_index_or_a_large_one_is_not() {
+    let (_db, mut reader) = indexed();
+    for mode in ["vector", "hybrid"] {
+        let search = |chatbot: i32| format!("SELECT chatbot_search({chatbot}, 'How cold is it?', mode => '{mode}')");
+        assert_eq!(scans(&mut reader, &search(1)).0, 1, "{mode}");
+        let (index, key) = scans(&mut reader, &search(2));
+        assert!(index == 0 && key > 0, "{mode} {index} {key}");
+    }
+    reader.batch_execute("SET chatbot_sync.exact_search_limit = 400").unwrap();
+    assert_eq!(scans(&mut reader, "SELECT chatbot_search(1, 'How cold is it?')").0, 0);
+}
+
+#[test]
+fn a_search_by_index_leaves_settings_behind() {
+    let (_db, mut reader) = indexed();
+    reader.batch_execute("SET hnsw.ef_search = 77").unwrap();
+    assert_eq!(scans(&mut reader, "SELECT chatbot_search(1, 'How cold is it?')").0, 1);
+    let settings = "SELECT concat_ws(' ', current_setting('hnsw.ef_search'), current_setting('hnsw.iterative_scan'),
+        current_setting('enable_sort'), current_setting('plan_cache_mode'))";
+    assert_eq!(one::<String>(&mut reader, settings), "77 off on auto");
+    // In a session that has not loaded pgvector yet, too.
+    reader.batch_execute("RESET ALL").unwrap();
+    assert_eq!(one::<String>(&mut reader, settings), "40 off on auto");
+}
+
+#[test]
+fn an_index_finds_less_than_all() {
+    let (db, mut reader) = indexed();
+    let mut exact = db.session("reader");
+    for query in ["ships at sea", "How cold is it?", "a song", "baking", "number 144", "horses", "earth", "coins"] {
+        for rest in [
+            format!("1, '{query}', 10, mode => 'vector'"),
+            format!("1, '{query}', 10"),
+            format!("1, '{query}', 10, mode => 'text'"),
+            format!("1, '{query}', 300"),
+            format!("1, '{query}', 10, metadata_filter => '{{\"odd\": true}}'"),
+            format!("1, '{query}', 10, metadata_filter => '{{\"place\": 77}}'"),
+            format!("1, '{query}', 10, source_types => '{{link}}'"),
+        ] {
+            assert_eq!(found(&mut reader, &rest), found(&mut exact, &rest), "{rest}");
+        }
+    }
+    assert_eq!(found(&mut reader, "1, '\u{1f389}'"), [0i64; 0]);
+    // Smaller than Postgres' statistics say.
+    db.session("app")
+        .batch_execute("SELECT chatbot_delete_source(1, 'document', i) FROM generate_series(4, 400) i")
+        .unwrap();
+    assert_eq!(found(&mut reader, "1, 'ships at sea'").len(), 3);
+}
+
+#[test]
+fn a_rare_word_is_not_found_among_many() {
+    let (db, mut reader) = indexed();
+    for mode in ["hybrid", "text"] {
+        assert_eq!(found(&mut reader, &format!("1, 'the text that tells about 19321', 3, mode => '{mode}'"))[0], 139);
+    }
+    db.session("app").batch_execute(&embed(1000, "Fehler E-4711: Gerät neu starten.")).unwrap();
+    assert_eq!(found(&mut reader, "1, 'E-4711', 3")[0], 1000);
+    // In all of them.
+    assert_eq!(found(&mut reader, "1, 'text tells about', 500, mode => 'text'").len(), 400);
+}
+
+#[test]
+fn writers_wait_while_an_index_is_made_or_two_make_it() {
+    let db = chatbots();
+    let mut app = db.session("app");
+    app.batch_execute("BEGIN; SELECT chatbot_embed_source(1, 'document', 500, 'Not committed yet.')").unwrap();
+    let making: Vec<_> = (0..2)
+        .map(|_| {
+            let (mut boss, told) = db.listening("boss");
+            std::thread::spawn(move || {
+                boss.batch_execute(CREATE).unwrap();
+                told.lock().unwrap().join(", ")
+            })
+        })
+        .collect();
+    let mut admin = db.other();
+    until(
+        &mut admin,
+        "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase ~ 'waiting for writers')",
+    );
+    let mut other = db.session("app");
+    other.batch_execute("SET lock_timeout = '60s'").unwrap();
+    other.batch_execute(&embed(501, "Written while the index is made.")).unwrap();
+    assert_eq!(column::<String>(&mut other, ILL), [""; 0]);
+    app.batch_execute("COMMIT").unwrap();
+    let told: String = making.into_iter().map(|call| call.join().unwrap()).collect();
+    assert!(told.contains("waiting for writers"), "{told}");
+    assert!(one::<bool>(&mut admin, VALID));
+    let mut reader = db.session("reader");
+    reader.batch_execute(LIMIT).unwrap();
+    assert_eq!(found(&mut reader, "1, 'Written while the index is made.', 1, mode => 'vector'"), [501]);
+    assert_eq!(found(&mut reader, "1, 'Not committed yet.', 1, mode => 'vector'"), [500]);
+}
+
+#[test]
+fn a_cancel_leaves_a_worker_or_an_index_that_is_never_made() {
+    let db = chatbots();
+    let mut app = db.session("app");
+    app.batch_execute("BEGIN; SELECT chatbot_embed_source(1, 'document', 500, 'Not committed yet.')").unwrap();
+    let mut boss = db.session("boss");
+    let pid: i32 = one(&mut boss, "SELECT pg_backend_pid()");
+    let call = std::thread::spawn(move || (failure(&mut boss, CREATE).code, boss));
+    let mut admin = db.other();
+    until(
+        &mut admin,
+        "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase ~ 'waiting for writers')",
+    );
+    admin.batch_execute(&format!("SELECT pg_cancel_backend({pid})")).unwrap();
+    let (code, mut boss) = call.join().unwrap();
+    assert_eq!(code, "57014");
+    app.batch_execute("COMMIT").unwrap();
+    until(
+        &mut admin,
+        "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chatbot_sync index' AND datname = current_database())",
+    );
+    let ill = column::<String>(&mut app, ILL);
+    assert!(ill.len() == 1 && ill[0].ends_with("CALL chatbot_create_index(1);"), "{ill:?}");
+    boss.batch_execute(CREATE).unwrap();
+    assert!(one::<bool>(&mut admin, VALID));
+}
+
+#[test]
+fn an_index_is_not_made_again_after_a_restore() {
+    let (mut db, _) = indexed();
+    let (mut app, mut boss) = (db.session("app"), db.session("boss"));
+    assert_eq!(column::<String>(&mut app, ILL), [""; 0]);
+    db.admin.batch_execute("DROP INDEX chatbot_sync.embedding_hnsw_1, chatbot_sync.embedding_words_1").unwrap();
+    let ill = "error embedding_words_1 is missing, embedding_hnsw_1 is missing CALL chatbot_create_index(1);";
+    assert_eq!(column::<String>(&mut app, ILL), [ill]);
+    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 1);
+    assert!(one::<bool>(&mut db.admin, VALID));
+    // What CREATE INDEX CONCURRENTLY leaves where it fails.
+    db.admin
+        .batch_execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'chatbot_sync.embedding_hnsw_1'::regclass",
+        )
+        .unwrap();
+    let ill = "error embedding_hnsw_1 is invalid CALL chatbot_create_index(1);";
+    assert_eq!(column::<String>(&mut app, ILL), [ill]);
+    boss.batch_execute(CREATE).unwrap();
+    assert!(one::<bool>(&mut db.admin, VALID));
+    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
+}
+
+#[test]
+fn a_reason_is_not_told() {
+    let mut db = chatbots();
+    let (mut app, mut boss) = (db.session("app"), db.session("boss"));
+    db.admin.batch_execute("UPDATE chatbot_sync.embedding SET embedding = '[1,2,3]' WHERE source_id = 300").unwrap();
+    let refused = failure(&mut boss, CREATE);
+    assert_eq!(
+        (refused.code.as_str(), refused.message.as_str()),
+        ("58000", "the index could not be made: expected 256 dimensions, not 3")
+    );
+    assert!(column::<String>(&mut app, ILL)[0].contains("embedding_hnsw_1 is invalid: expected 256 dimensions, not 3"));
+    app.batch_execute("SELECT chatbot_delete_source(1, 'document', 300)").unwrap();
+    boss.batch_execute(CREATE).unwrap();
+    assert_eq!(column::<String>(&mut app, ILL), [""; 0]);
+}
+
+#[test]
+fn a_bad_wish_is_granted() {
+    let db = Db::new();
+    let mut boss = db.session("boss");
+    assert_eq!(failure(&mut boss, CREATE).code, "22023");
+    db.session("app").batch_execute(&embed(1, "A text.")).unwrap();
+    assert_eq!(failure(&mut boss, "CALL chatbot_create_index(99)").code, "22023");
+    assert_eq!(failure(&mut boss, "SELECT chatbot_drop_index(99)").code, "22023");
+    assert_eq!(failure(&mut boss, "CALL chatbot_create_index(concurrent => NULL)").code, "22004");
+    boss.batch_execute("BEGIN").unwrap();
+    assert_eq!(failure(&mut boss, CREATE).code, "25001");
+    boss.batch_execute("ROLLBACK; BEGIN; CALL chatbot_create_index(concurrent => false); COMMIT").unwrap();
+    assert!(one::<bool>(&mut boss, VALID));
+    // Once more, and back.
+    boss.batch_execute("CALL chatbot_create_index(1)").unwrap();
+    boss.batch_execute("SELECT chatbot_drop_index(), chatbot_drop_index(1)").unwrap();
+    assert!(one::<bool>(&mut boss, "SELECT bool_and(NOT present AND NOT wanted) FROM chatbot_sync.model_index"));
+}
+
+#[test]
+fn an_index_that_would_pay_is_not_advised() {
+    let db = chatbots();
+    let mut app = db.session("app");
+    assert_eq!(column::<String>(&mut app, ILL), [""; 0]);
+    app.batch_execute("SET chatbot_sync.exact_search_limit = 99").unwrap();
+    let advice = "warning a search of chatbot 1 reads all its 400 chunks CALL chatbot_create_index();";
+    assert_eq!(column::<String>(&mut app, ILL), [advice]);
+    db.session("boss").batch_execute(CREATE).unwrap();
+    assert_eq!(column::<String>(&mut app, ILL), [""; 0]);
+    let mut admin = db.other();
+    admin.batch_execute("DELETE FROM pg_statistic WHERE starelid = 'chatbot_sync.embedding'::regclass; UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'").unwrap();
+    let ill = column::<String>(&mut app, ILL);
+    assert!(
+        ill.len() == 2
+            && ill[0].contains("0.7.4")
+            && ill[1].ends_with("ANALYZE chatbot_sync.embedding, chatbot_sync.source;"),
+        "{ill:?}"
+    );
+}
+
+#[test]
+fn a_model_that_follows_has_no_index_or_one_that_goes_leaves_its_own() {
+    let (mut db, mock) = (indexed().0, Mock::new());
+    set(&mut db, "openai_compatible_url", &mock.url);
+    let (mut boss, mut reader) = (db.session("boss"), db.session("reader"));
+    reader.batch_execute(LIMIT).unwrap();
+    // More than an index of vector takes: halves.
+    let halves = r#"SELECT chatbot_set_model('openai_compatible', 'mock', 2100, options => '{"dimensions_field": "dimensions"}')"#;
+    boss.batch_execute(halves).unwrap();
+    boss.batch_execute("CALL chatbot_reembed()").unwrap();
+    let valid = "SELECT count(*) FROM chatbot_sync.model_index WHERE valid AND model_id = (SELECT id FROM chatbot_sync.model WHERE active)";
+    assert_eq!(one::<String>(&mut boss, "SELECT provider FROM chatbot_sync.model WHERE active"), "openai_compatible");
+    assert_eq!(one::<i64>(&mut boss, valid), 2);
+    let mut tx = reader.transaction().unwrap();
+    assert_eq!(tx.query("SELECT chatbot_search(1, 'winter', 10, mode => 'vector')", &[]).unwrap().len(), 10);
+    let used = "SELECT pg_stat_get_xact_numscans(format('chatbot_sync.embedding_hnsw_%s', id)::regclass) FROM chatbot_sync.model WHERE active";
+    assert_eq!(tx.query_one(used, &[]).unwrap().get::<_, i64>(0), 1);
+    drop(tx);
+    boss.batch_execute("CALL chatbot_drop_model(1)").unwrap();
+    assert_eq!(one::<i64>(&mut boss, "SELECT count(*) FROM pg_class WHERE relname LIKE 'embedding\\_%\\_1'"), 0);
+    assert_eq!(one::<i64>(&mut boss, valid), 2);
+}
+
+#[test]
+fn a_standby_or_a_server_without_room_for_workers_fails_otherwise() {
+    let mut server = Server::preloaded(&["max_worker_processes=1", "max_logical_replication_workers=0"]);
+    server
+        .db
+        .session("app")
+        .batch_execute("SELECT chatbot_embed_source(1, 'document', i, 'Text ' || i) FROM generate_series(1, 200) AS i")
+        .unwrap();
+    let mut boss = server.db.session("boss");
+    until(
+        &mut server.db.admin,
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chatbot_sync launcher')",
+    );
+    let refused = failure(&mut boss, CREATE);
+    assert!(refused.code == "53000" && refused.hint.contains("concurrent => false"), "{refused:?}");
+    boss.batch_execute("CALL chatbot_create_index(concurrent => false)").unwrap();
+    let standby = server.standby();
+    let lsn: String = one(&mut server.db.admin, "SELECT pg_current_wal_lsn()::text");
+    let mut reader = standby.db.session("reader");
+    until(&mut reader, &format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"));
+    reader.batch_execute(LIMIT).unwrap();
+    assert_eq!(scans(&mut reader, "SELECT chatbot_search(1, 'Text 7')").0, 1);
+    assert_eq!(found(&mut reader, "1, 'Text 7', 1"), [7]);
+}

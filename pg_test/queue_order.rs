@@ -1,0 +1,36 @@
+//! What overtakes something that waits in the queue.
+
+use super::harness::{application, column, one};
+
+#[test]
+fn a_text_that_waits_is_stored_over_a_later_one() {
+    let (_db, _mock, mut app) = application();
+    app.batch_execute(
+        "SELECT chatbot_enqueue_source(1, 'document', 1, 'Old.'); SELECT chatbot_embed_source(1, 'document', 1, 'New.');
+         SELECT chatbot_embed_source(1, 'document', 2, 'Old.'); SELECT chatbot_enqueue_source(1, 'document', 2, 'New.')",
+    )
+    .unwrap();
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["New."; 2]);
+    assert_eq!(column::<String>(&mut app, "SELECT status FROM chatbot_sync.source"), ["synced"; 2]);
+}
+
+#[test]
+fn a_row_that_was_moved_and_went_with_its_chatbot_stays_where_it_was() {
+    let (mut db, _mock, mut app) = application();
+    app.batch_execute(
+        "CREATE TABLE chatbots (id bigint PRIMARY KEY); INSERT INTO chatbots VALUES (1), (2);
+         CREATE TABLE links (id bigint PRIMARY KEY, chatbot_id bigint REFERENCES chatbots ON DELETE CASCADE, content text);
+         SELECT chatbot_attach('links', 'link', mode => 'async'); SELECT chatbot_attach_chatbots('chatbots');
+         INSERT INTO links VALUES (1, 1, 'One.'), (2, 1, 'Two.')",
+    )
+    .unwrap();
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    app.batch_execute("UPDATE links SET chatbot_id = 2 WHERE id = 1").unwrap();
+    app.batch_execute("DELETE FROM chatbots WHERE id = 2").unwrap();
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    let sources = "SELECT concat_ws(' ', chatbot_id, source_id) FROM chatbot_sync.source";
+    assert_eq!(column::<String>(&mut app, sources), ["1 2"]);
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 0);
+    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_verify()"), 0);
+}

@@ -1,0 +1,133 @@
+//! ALTER EXTENSION chatbot_sync UPDATE: what it leaves otherwise than a new installation, and versions that do not go
+//! together.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use postgres::Client;
+
+use super::harness::{Db, column, failure, one};
+use crate::version::OWN;
+
+/// Every object of the extension and all that is said of it, a line each. Only sizes and oids are left out.
+const OBJECTS: &str = "
+    WITH member AS (SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+            AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'chatbot_sync' WHERE d.deptype = 'e'),
+        relation AS (SELECT c.* FROM member m JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid)
+    SELECT concat_ws(' ', 'member', pg_describe_object(classid, objid, 0), obj_description(objid, classid::regclass::name)) FROM member
+    UNION ALL SELECT concat_ws(' ', 'function', pg_get_functiondef(p.oid), (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(proacl) AS a)) FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid
+    UNION ALL SELECT concat_ws(' ', 'relation', oid::regclass, relkind, relpersistence, (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(relacl) AS a), reloptions::text, relreplident) FROM relation
+    UNION ALL SELECT concat_ws(' ', 'column', r.oid::regclass, rank() OVER (PARTITION BY r.oid ORDER BY attnum), attname, format_type(atttypid, atttypmod),
+            attnotnull, attidentity, attgenerated, attstorage, attcompression, (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(attacl) AS a), pg_get_expr(d.adbin, d.adrelid), col_description(r.oid, attnum))
+        FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND attnum > 0 AND NOT attisdropped
+        LEFT JOIN pg_attrdef d ON d.adrelid = r.oid AND d.adnum = a.attnum WHERE r.relkind IN ('r', 'v')
+    UNION ALL SELECT concat_ws(' ', 'constraint', conname, conrelid::regclass, pg_get_constraintdef(c.oid), convalidated) FROM pg_constraint c JOIN relation r ON r.oid = c.conrelid
+    UNION ALL SELECT concat_ws(' ', 'index', pg_get_indexdef(indexrelid), indisvalid) FROM pg_index i JOIN relation r ON r.oid = i.indrelid
+    UNION ALL SELECT concat_ws(' ', 'view', oid::regclass, pg_get_viewdef(oid)) FROM relation WHERE relkind = 'v'
+    UNION ALL SELECT concat_ws(' ', 'sequence', seqrelid::regclass, format_type(seqtypid, NULL), seqstart, seqincrement, seqmax, seqmin, seqcache, seqcycle)
+        FROM pg_sequence JOIN relation r ON r.oid = seqrelid
+    UNION ALL SELECT concat_ws(' ', 'trigger', pg_get_triggerdef(t.oid)) FROM pg_trigger t JOIN relation r ON r.oid = t.tgrelid WHERE NOT tgisinternal
+    UNION ALL SELECT concat_ws(' ', 'event trigger', evtname, evtevent, evtfoid::regprocedure, evtenabled, evttags::text)
+        FROM member m JOIN pg_event_trigger t ON m.classid = 'pg_event_trigger'::regclass AND t.oid = m.objid
+    UNION ALL SELECT concat_ws(' ', 'schema', nspname, (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(nspacl) AS a)) FROM pg_namespace WHERE nspname = 'chatbot_sync'
+    UNION ALL SELECT concat_ws(' ', 'dumped', c::regclass, condition) FROM pg_extension, unnest(extconfig, extcondition) AS u (c, condition) WHERE extname = 'chatbot_sync'
+    UNION ALL SELECT concat_ws(' ', 'at first', pg_describe_object(i.classoid, i.objoid, i.objsubid), initprivs::text) FROM pg_init_privs i
+        JOIN member m ON m.classid = i.classoid AND m.objid = i.objoid
+    UNION ALL SELECT concat_ws(' ', 'extension', extversion, extrelocatable, extnamespace::regnamespace) FROM pg_extension WHERE extname = 'chatbot_sync'
+    ORDER BY 1";
+
+/// A script in the server's folder of extensions, for as long as it lives.
+struct Script(PathBuf);
+
+impl Script {
+    fn new(folder: &Path, versions: &str, sql: &str) -> Self {
+        let path = folder.join(format!("chatbot_sync--{versions}.sql"));
+        fs::write(&path, sql).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+fn folder_of_scripts() -> PathBuf {
+    let share: String =
+        one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'SHAREDIR'");
+    Path::new(&share).join("extension")
+}
+
+fn create(version: &str) -> Db {
+    let mut db = Db::without_extension();
+    db.admin.batch_execute("CREATE EXTENSION vector").unwrap();
+    db.admin.batch_execute(&format!("CREATE EXTENSION chatbot_sync VERSION '{version}'")).unwrap();
+    db
+}
+
+fn grant(admin: &mut Client) {
+    let sql =
+        "SELECT chatbot_grant('app'); SELECT chatbot_grant('reader', 'read'); SELECT chatbot_grant('boss', 'admin');
+        GRANT CREATE ON SCHEMA public TO app";
+    admin.batch_execute(sql).unwrap();
+}
+
+/// What two databases differ in.
+fn differences(one: &mut Client, other: &mut Client) -> Vec<String> {
+    let (one, other) = (column::<String>(one, OBJECTS), column::<String>(other, OBJECTS));
+    assert!(one.len() > 200, "{}", one.len());
+    let only = |a: &[String], b: &[String], sign| {
+        a.iter().filter(|line| !b.contains(line)).map(|line| format!("{sign} {line}")).collect::<Vec<_>>()
+    };
+    [only(&one, &other, '-'), only(&other, &one, '+')].concat()
+}
+
+#[test]
+fn an_older_library_works_on_newer_sql() {
+    let folder = folder_of_scripts();
+    let newer = "CREATE OR REPLACE FUNCTION chatbot_sync.is_newer() RETURNS int LANGUAGE sql AS 'SELECT 1'";
+    let _script = Script::new(&folder, &format!("{OWN}--99.0.0"), newer);
+    let mut db = create(OWN);
+    grant(&mut db.admin);
+    let mut app = db.session("app");
+    let embed = "SELECT chatbot_embed_source(1, 'document', 1, 'A text.')";
+    app.batch_execute(embed).unwrap();
+    db.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE TO '99.0.0'").unwrap();
+    // A session that has the library from before, and one that loads it now.
+    for mut session in [app, db.session("app")] {
+        for call in [embed, "SELECT chatbot_search(1, 'text')", "CALL chatbot_process_queue()"] {
+            let refused = failure(&mut session, call);
+            assert_eq!(refused.code, "55000", "{call}: {refused:?}");
+            assert!(refused.message.contains("99.0.0") && refused.hint.contains("restart the server"), "{refused:?}");
+        }
+    }
+    db.admin.batch_execute("DROP EXTENSION chatbot_sync; CREATE EXTENSION chatbot_sync").unwrap();
+    db.admin.batch_execute(embed).unwrap();
+}
+
+/// `make release-schema` keeps the SQL of each release beside the scripts that update it.
+#[test]
+fn a_released_version_cannot_be_updated() {
+    let folder = folder_of_scripts();
+    let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql");
+    // "## 0.1.0 (unreleased)"
+    let headings = include_str!("../CHANGELOG.md").lines().filter_map(|line| line.strip_prefix("## "));
+    let released = headings.filter(|heading| !heading.contains("unreleased"));
+    let versions: Vec<&str> = released.filter_map(|heading| heading.split(' ').next()).collect();
+    for version in versions {
+        let released = fs::read_to_string(sql.join(format!("chatbot_sync--{version}.sql"))).expect(version);
+        // What is released stays as it is: the version that is being made has another number.
+        let name = if version == OWN { "0.0.2" } else { version };
+        let _script = Script::new(&folder, name, &released);
+        let (mut fresh, mut updated) = (create(OWN), create(name));
+        grant(&mut updated.admin);
+        grant(&mut fresh.admin);
+        if version != OWN {
+            updated.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE").unwrap();
+        }
+        let differences = differences(&mut fresh.admin, &mut updated.admin);
+        let differences = differences.iter().filter(|line| version != OWN || !line[2..].starts_with("extension "));
+        assert_eq!(differences.collect::<Vec<_>>(), [""; 0], "{version}");
+    }
+}

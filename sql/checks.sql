@@ -1,0 +1,168 @@
+-- Checks of chatbot_doctor(): each answers rows as it does.
+
+CREATE FUNCTION chatbot_sync.check_workers() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    waits boolean := EXISTS (SELECT FROM chatbot_sync.host_table AS h WHERE h.mode = 'async') OR EXISTS (SELECT FROM chatbot_sync.job);
+    listed text := current_setting('chatbot_sync.databases', true);
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RETURN QUERY SELECT 'workers', 'ok', 'a standby: it answers searches, and workers start when it is promoted', NULL::text;
+    ELSIF NOT chatbot_sync.is_preloaded() THEN
+        RETURN QUERY SELECT 'workers', CASE WHEN waits THEN 'warning' ELSE 'ok' END,
+            'the library is not preloaded: there are no workers, and syncs whose transaction rolls back are not counted',
+            'Preload it (ALTER SYSTEM SET shared_preload_libraries = ''chatbot_sync''; and restart), or CALL chatbot_process_queue(); again and again.';
+    ELSIF NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'chatbot_sync launcher') THEN
+        RETURN QUERY SELECT 'workers', 'error', format('the launcher does not run: all of max_worker_processes (%s) were in use when the server started',
+            current_setting('max_worker_processes')),
+            format('ALTER SYSTEM SET max_worker_processes = %s; and restart the server.', current_setting('max_worker_processes')::int + 8);
+    ELSIF chatbot_sync.lacks_worker_process() THEN
+        RETURN QUERY SELECT 'workers', 'error', format('no worker can be started: all of max_worker_processes (%s) are in use', current_setting('max_worker_processes')),
+            format('ALTER SYSTEM SET max_worker_processes = %s; and restart the server. Until then: CALL chatbot_process_queue();',
+                current_setting('max_worker_processes')::int + 8);
+    ELSIF waits AND listed <> '' AND current_database() <> ALL (regexp_split_to_array(trim(listed), '\s*,\s*')) THEN
+        RETURN QUERY SELECT 'workers', 'error', 'this database has no workers: chatbot_sync.databases does not name it',
+            format('ALTER SYSTEM SET chatbot_sync.databases = %L; SELECT pg_reload_conf();', listed || ', ' || current_database());
+    ELSE
+        RETURN QUERY SELECT 'workers', 'ok', format('preloaded; %s at work', (SELECT count(*) FROM pg_stat_activity AS a
+            WHERE a.backend_type = 'chatbot_sync worker')), NULL::text;
+    END IF;
+END
+$$;
+
+-- What searches do not find though it is synced, and what is slow.
+CREATE FUNCTION chatbot_sync.check_sources() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    active int := COALESCE((SELECT m.id FROM chatbot_sync.model AS m WHERE m.active), 0);
+    found bigint;
+    blank bigint;
+    disabled bigint;
+    said text;
+    l record;
+    kept interval := current_setting('chatbot_sync.log_retention')::interval;
+BEGIN
+    SELECT count(*) FILTER (WHERE s.enabled AND s.status = 'synced' AND s.chunk_count = 0), count(*) FILTER (WHERE NOT s.enabled)
+    INTO blank, disabled FROM chatbot_sync.source AS s;
+    RETURN QUERY SELECT 'sources not found', 'ok', format('%s have no text, %s are not enabled: no search finds them', blank, disabled),
+        CASE WHEN blank + disabled > 0 THEN 'SELECT * FROM chatbot_sync.source WHERE status = ''synced'' AND chunk_count = 0 OR NOT enabled;' END;
+    -- Whole with the model that answers, by what is written down, or by what is there.
+    SELECT count(*), min(format('%s %s of chatbot %s', s.source_type, s.source_id, s.chatbot_id)) INTO found, said
+    FROM chatbot_sync.source AS s
+    WHERE s.status = 'synced' AND s.chunk_count > 0 AND s.model_id IS DISTINCT FROM active AND s.next_model_id IS DISTINCT FROM active
+        AND NOT EXISTS (SELECT FROM chatbot_sync.embedding AS e WHERE e.model_id = active
+            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id));
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'other models', 'error', format('%s sources have vectors of a model that does not answer, as %s: no search finds them', found, said),
+            'SELECT chatbot_repair(); and CALL chatbot_sync_all();';
+    END IF;
+    SELECT count(*) AS syncs, count(*) FILTER (WHERE s.error_code = '58030') AS late,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY s.total_ms) AS whole,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY s.chunking_ms) AS chunking,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY s.embedding_ms) AS embedding,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY s.storing_ms) AS storing
+    INTO l FROM chatbot_sync.sync_log AS s WHERE s.logged_at > statement_timestamp() - interval '1 hour';
+    RETURN QUERY SELECT 'speed', CASE WHEN l.late > 0 OR l.whole > 10000 THEN 'warning' ELSE 'ok' END,
+        CASE WHEN l.syncs = 0 THEN 'no sync in the last hour' ELSE format(
+            '95 of 100 syncs of the last hour took less than %s ms (chunking %s, embedding %s, storing %s); %s of %s did not end within chatbot_sync.sync_timeout',
+            round(l.whole), round(l.chunking), round(l.embedding), round(l.storing), l.late, l.syncs) END,
+        CASE WHEN l.late > 0 OR l.whole > 10000 THEN CASE
+            WHEN l.late > 0 OR l.embedding >= l.storing THEN 'The provider is slow: attach with mode => ''async'', so that nobody waits, or choose another with chatbot_set_model().'
+            ELSE 'Storing is slow: VACUUM ANALYZE chatbot_sync.embedding; and is the disk slow, or somebody in the way? SELECT * FROM pg_stat_activity WHERE wait_event_type = ''Lock'';'
+        END END;
+    IF EXISTS (SELECT FROM pg_stat_user_tables AS t WHERE t.relid = 'chatbot_sync.embedding'::regclass
+        AND t.n_dead_tup > 10000 AND t.n_dead_tup > t.n_live_tup) THEN
+        RETURN QUERY SELECT 'bloat', 'warning', 'most rows of chatbot_sync.embedding are dead: searches read them all the same',
+            'VACUUM ANALYZE chatbot_sync.embedding; and is autovacuum on?';
+    END IF;
+    IF kept >= interval '0' AND EXISTS (SELECT FROM chatbot_sync.sync_log AS s WHERE s.logged_at < statement_timestamp() - kept - interval '1 day') THEN
+        RETURN QUERY SELECT 'log', 'warning', 'chatbot_sync.sync_log has rows that are older than chatbot_sync.log_retention: nobody takes them away',
+            'CALL chatbot_process_queue(); each day, from pg_cron or Odoo''s cron, where there are no workers.';
+    END IF;
+END
+$$;
+
+-- Host tables and sources that do not belong together, as after a restore, and deletions that nobody hears of.
+CREATE FUNCTION chatbot_sync.check_hosts() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    h record;
+    found bigint;
+    said bigint;
+    lost boolean;
+    -- Not joined: sources may be on other nodes, catalogs are here.
+    attached int[] := ARRAY(SELECT t.host FROM chatbot_sync.host_table AS t);
+    known int[] := ARRAY(SELECT s.host FROM chatbot_sync.source AS s WHERE s.host IS NOT NULL GROUP BY s.host);
+BEGIN
+    FOR h IN
+        SELECT s.host, count(*) AS sources, min(s.source_type) AS source_type FROM chatbot_sync.source AS s
+        WHERE s.host IS NOT NULL AND s.host <> ALL (attached) GROUP BY s.host
+    LOOP
+        RETURN QUERY SELECT 'detached sources', 'error',
+            format('the table of %s sources (%s, host %s) has no triggers of ours: restored without the extension, or they were dropped', h.sources, h.source_type, h.host),
+            format('SELECT chatbot_attach(''the table'', %L); or, if there is none any more, SELECT chatbot_repair();', h.source_type);
+    END LOOP;
+    FOR h IN
+        SELECT t.relation, t.chatbot_column FROM chatbot_sync.host_table AS t
+        WHERE t.host <> ALL (known)
+            AND NOT EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host)
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
+        IF lost THEN
+            RETURN QUERY SELECT 'lost sources', 'error', format('%s has rows, and none of them is a source: restored without the tables of the extension', h.relation),
+                'CALL chatbot_sync_all();';
+        END IF;
+    END LOOP;
+    -- Tables of chatbots. Integers only: no operator of anybody's runs here.
+    IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc) THEN
+        RETURN QUERY SELECT 'deleted chatbots', 'ok', 'no table of chatbots is attached: what is deleted there is not heard of',
+            'SELECT chatbot_attach_chatbots(''the table''); or SELECT chatbot_cleanup(id); for each chatbot that goes.';
+    END IF;
+    FOR h IN
+        SELECT t.tgrelid::regclass AS relation, a.attname, count(*) AS triggers
+        FROM pg_trigger AS t
+        CROSS JOIN LATERAL (SELECT (convert_from(substring(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()))::jsonb AS told) AS g
+        JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attname = g.told ->> 0 AND NOT a.attisdropped
+        WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc AND NOT t.tgisinternal AND t.tgnargs = 1
+            AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+        GROUP BY t.tgrelid, a.attname
+    LOOP
+        IF h.triggers < 2 THEN
+            RETURN QUERY SELECT 'triggers', 'error', format('%s, a table of chatbots, has %s of its 2 triggers', h.relation, h.triggers),
+                format('SELECT chatbot_detach(%L); SELECT chatbot_attach_chatbots(%L, %L);', h.relation, h.relation, h.attname);
+        END IF;
+        EXECUTE format('SELECT count(*), min(s.chatbot_id) FROM (SELECT chatbot_id FROM chatbot_sync.source UNION SELECT chatbot_id FROM chatbot_sync.session) AS s
+            LEFT JOIN (SELECT c.%2$I AS id FROM %1$s AS c) AS c ON c.id = s.chatbot_id WHERE c.id IS NULL', h.relation, h.attname) INTO found, said;
+        IF found > 0 THEN
+            RETURN QUERY SELECT 'deleted chatbots', 'warning', format('%s chatbots that %s does not have still have sources or sessions', found, h.relation),
+                format('SELECT chatbot_cleanup(%s); and so for each.', said);
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- Whoever makes a backup as the database's or a table's owner has to be able to read everything of ours.
+CREATE FUNCTION chatbot_sync.check_backup() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH owner AS (
+        SELECT d.datdba AS role FROM pg_database AS d WHERE d.datname = current_database()
+        UNION
+        SELECT c.relowner FROM chatbot_sync.host_table AS h JOIN pg_class AS c ON c.oid = h.relation
+    ), unread AS (
+        SELECT o.role::regrole AS role, min(c.oid::regclass::text) AS relation
+        FROM owner AS o JOIN pg_class AS c ON c.relnamespace = 'chatbot_sync'::regnamespace AND c.relkind IN ('r', 'S')
+        WHERE NOT has_schema_privilege(o.role, 'chatbot_sync', 'USAGE') OR NOT CASE c.relkind
+            WHEN 'S' THEN has_sequence_privilege(o.role, c.oid, 'SELECT') ELSE has_table_privilege(o.role, c.oid, 'SELECT') END
+        GROUP BY o.role
+    )
+    SELECT 'backup', 'warning', format('a pg_dump that %s makes fails: it may not read %s', u.role, u.relation),
+        format('SELECT chatbot_grant(%L);', r.rolname)
+    FROM unread AS u JOIN pg_roles AS r ON r.oid = u.role
+    UNION ALL
+    SELECT 'backup', 'ok', 'the owners of the database and of host tables may read all that a pg_dump has to', NULL
+    WHERE NOT EXISTS (SELECT FROM unread)
+$$;

@@ -1,0 +1,80 @@
+-- What is going on, as views.
+
+CREATE VIEW chatbot_sync.source_status AS
+    SELECT s.chatbot_id, s.source_type, s.source_id,
+        CASE WHEN s.status = 'synced' AND j.chatbot_id IS NOT NULL THEN 'pending' ELSE s.status END AS status,
+        COALESCE(s.error, CASE WHEN s.truncated THEN 'the text goes on after its last chunk: chatbot_sync.max_chunks' END) AS reason,
+        s.error_code, s.attempts, s.next_attempt_at, s.chunk_count, s.enabled, s.synced_at,
+        now() - s.synced_at AS age
+    FROM chatbot_sync.source s
+    LEFT JOIN (SELECT DISTINCT chatbot_id, source_type, source_id FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
+        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+    UNION ALL
+    -- Queued at REPEATABLE READ, and nobody has looked at it yet.
+    SELECT j.chatbot_id, j.source_type, j.source_id, 'pending', NULL, NULL, 0,
+        NULL::timestamptz, 0, true, NULL::timestamptz, NULL::interval
+    FROM (SELECT DISTINCT chatbot_id, source_type, source_id FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
+    LEFT JOIN chatbot_sync.source s
+        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+    WHERE s.chatbot_id IS NULL;
+
+CREATE VIEW chatbot_sync.progress AS
+    SELECT s.chatbot_id, s.source_type, s.sources, s.synced, s.pending, s.in_work, s.failed,
+        round(COALESCE(l.per_second, 0)::numeric, 2)::float8 AS per_second,
+        CASE WHEN s.pending + s.in_work > 0 AND l.per_second > 0
+            THEN date_trunc('second', statement_timestamp() + make_interval(secs => (s.pending + s.in_work) / l.per_second))
+        END AS estimated_end
+    FROM (
+        SELECT chatbot_id, source_type, count(*) AS sources,
+            count(*) FILTER (WHERE leased IS NULL AND status = 'synced') AS synced,
+            count(*) FILTER (WHERE leased IS FALSE OR leased IS NULL AND status = 'pending') AS pending,
+            count(*) FILTER (WHERE leased) AS in_work,
+            count(*) FILTER (WHERE leased IS NULL AND status = 'error') AS failed
+        FROM (SELECT chatbot_id, source_type, source_id, status FROM chatbot_sync.source) AS s
+        FULL JOIN (SELECT chatbot_id, source_type, source_id, bool_or(leased_by IS NOT NULL) AS leased
+            FROM chatbot_sync.job WHERE due_at < 'infinity' GROUP BY chatbot_id, source_type, source_id) AS j
+            USING (chatbot_id, source_type, source_id)
+        GROUP BY chatbot_id, source_type
+    ) AS s
+    -- In the last minute, or as much of it as there was something.
+    LEFT JOIN (
+        SELECT chatbot_id, source_type,
+            count(*) / greatest(1, extract(epoch FROM statement_timestamp() - min(logged_at)))::float8 AS per_second
+        FROM chatbot_sync.sync_log
+        WHERE logged_at > statement_timestamp() - interval '1 minute' AND error_code IS NULL
+            AND model_id = (SELECT id FROM chatbot_sync.model WHERE active)
+        GROUP BY chatbot_id, source_type
+    ) AS l USING (chatbot_id, source_type);
+
+CREATE VIEW chatbot_sync.stats AS
+    SELECT l.chatbot_id, m.provider, m.model,
+        count(*) FILTER (WHERE went_well) AS syncs,
+        count(*) FILTER (WHERE NOT went_well) AS failed,
+        round(count(*) FILTER (WHERE went_well)::numeric / nullif(count(went_well), 0), 4)::float8 AS success_rate,
+        COALESCE(sum(l.embedded), 0)::bigint AS embedded, COALESCE(sum(l.chunks - l.embedded), 0)::bigint AS reused,
+        COALESCE(sum(l.requests), 0)::bigint AS requests, COALESCE(sum(l.inputs), 0)::bigint AS inputs,
+        COALESCE(sum(l.tokens), 0)::bigint AS tokens,
+        avg(l.total_ms) FILTER (WHERE went_well) AS mean_ms,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY l.total_ms) FILTER (WHERE went_well) AS p95_ms,
+        avg(l.chunking_ms) FILTER (WHERE went_well) AS mean_chunking_ms,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY l.chunking_ms) FILTER (WHERE went_well) AS p95_chunking_ms,
+        avg(l.embedding_ms) FILTER (WHERE went_well) AS mean_embedding_ms,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY l.embedding_ms) FILTER (WHERE went_well) AS p95_embedding_ms,
+        avg(l.storing_ms) FILTER (WHERE went_well) AS mean_storing_ms,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY l.storing_ms) FILTER (WHERE went_well) AS p95_storing_ms,
+        (SELECT jsonb_object_agg(e.error_code, e.times) FROM (SELECT c.error_code, count(*) AS times
+            FROM unnest(array_agg(l.error_code) FILTER (WHERE NOT went_well)) AS c (error_code) GROUP BY c.error_code) AS e
+        ) AS errors,
+        max(l.logged_at) FILTER (WHERE went_well) AS last_sync,
+        count(pending_since) AS pending, min(pending_since) AS oldest_pending
+    FROM (
+        SELECT chatbot_id, model_id, error_code, error_code IS NULL AS went_well, chunks, embedded, requests, inputs, tokens,
+            chunking_ms, embedding_ms, storing_ms, total_ms, logged_at, NULL::timestamptz AS pending_since
+        FROM chatbot_sync.sync_log
+        UNION ALL
+        SELECT chatbot_id, (SELECT id FROM chatbot_sync.model WHERE active), NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+            NULL, NULL, NULL, NULL, NULL, min(created_at)
+        FROM chatbot_sync.job WHERE due_at < 'infinity' GROUP BY chatbot_id, source_type, source_id
+    ) AS l
+    LEFT JOIN chatbot_sync.model m ON m.id = l.model_id
+    GROUP BY l.chatbot_id, m.provider, m.model;

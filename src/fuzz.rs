@@ -1,0 +1,194 @@
+//! What is read from outside, fed with anything: no text and no answer of a provider brings anything down.
+//!
+//! `PROPTEST_CASES` says how many cases; `make fuzz` takes many. Seeds that failed are kept in `proptest-regressions/`.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::batch::{Batch, Expected, Patience, Usage};
+use crate::chunk::{Params, chunk};
+use crate::content::{Content, Format};
+use crate::diff::diff;
+use crate::error::{Fault, FaultKind};
+use crate::fulltext;
+use crate::provider::{self, Limits, local, refused};
+
+/// Text with what a tokenizer or a parser of HTML stumbles over.
+fn text() -> impl Strategy<Value = String> {
+    let unit = prop_oneof![
+        3 => "[a-zA-Z]{1,12}[ .,!?'-]?",
+        1 => "[a-z0-9]{90,110}",
+        1 => "[\0-\u{1f}\u{7f}-\u{a0}\u{fffd}\u{feff}]{1,4}",
+        1 => "[\u{300}-\u{36f}\u{483}-\u{489}]{1,20}",
+        1 => "[\u{4e00}-\u{4e20}\u{3400}-\u{3410}\u{20000}-\u{20010}\u{f900}-\u{f910}]{1,8}",
+        1 => "[\u{130}\u{df}\u{1e9e}\u{3a3}\u{fb00}-\u{fb06}\u{ac00}-\u{ac20}\u{1100}-\u{1120}]{1,8}",
+        1 => "[\u{2000}-\u{206f}\u{3000}-\u{303f}\u{e0000}-\u{e007f}]{1,8}",
+        1 => "</?[a-z!-]{0,8}[ a-z=\"']{0,12}/?>?",
+        1 => "&#?[x0-9a-zA-Z]{0,9};?",
+        1 => "<(script|style|textarea|title|table|p|br|!--)>?",
+        1 => any::<char>().prop_map(String::from),
+        1 => "\\PC{0,20}",
+    ];
+    prop::collection::vec(unit, 0..40).prop_map(|units| units.concat())
+}
+
+/// Answers as the APIs have them, for two texts and vectors of two numbers.
+fn answers() -> Vec<Value> {
+    vec![
+        json!({"object": "list", "data": [{"embedding": [0.5, -1], "index": 1}, {"embedding": "AAAAPwAAgL8=", "index": 0}],
+            "usage": {"prompt_tokens": 8, "total_tokens": 8}}),
+        json!({"model": "m", "embeddings": [[0.5, -1], [2, 0]], "prompt_eval_count": 5}),
+        json!({"id": "x", "embeddings": {"float": [[0.5, -1], [2, 0]]}, "meta": {"billed_units": {"input_tokens": 2.0}}}),
+        json!({"embeddings": [{"values": [0.5, -1]}, {"values": [2, 0]}], "usageMetadata": {"promptTokenCount": 10}}),
+        json!({"error": {"message": "no", "type": "insufficient_quota", "code": 1, "details": [{"retryDelay": "8.5s"}]}}),
+    ]
+}
+
+/// What may stand in the place of any value.
+fn odd() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        prop::sample::select(vec![1e39, -1e39, 1e308, 1e-320, 18446744073709551615.0]).prop_map(Value::from),
+        text().prop_map(Value::from),
+        "[A-Za-z0-9+/]{0,24}={0,2}".prop_map(Value::from),
+        "-?[0-9.e+-]{0,20}s?".prop_map(Value::from),
+        prop::collection::vec(any::<f32>(), 0..4).prop_map(Value::from),
+        Just(json!({})),
+        Just(json!([[[]]])),
+    ]
+}
+
+/// Puts `odd` in the place of the value that is `at` in the order of reading.
+fn replace(value: &mut Value, at: &mut usize, odd: &Value) {
+    if *at == 0 {
+        *value = odd.clone();
+    }
+    *at = at.wrapping_sub(1);
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, at, odd)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| replace(field, at, odd)),
+        _ => {}
+    }
+}
+
+/// A provider's answer: anything, or a good one with odd values, with bytes changed, or cut off.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let good = (prop::sample::select(answers()), prop::collection::vec((0usize..24, odd()), 0..3)).prop_map(
+        |(mut answer, changes)| {
+            changes.into_iter().for_each(|(mut at, odd)| replace(&mut answer, &mut at, &odd));
+            answer.to_string().into_bytes()
+        },
+    );
+    let broken = (good, prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), any::<bool>())
+        .prop_map(|(mut body, bytes, cut)| {
+            let first = bytes.first().map(|(at, _)| at.index(body.len()));
+            let length = body.len();
+            bytes.iter().skip(1).for_each(|(at, byte)| body[at.index(length)] = *byte);
+            if let (true, Some(at)) = (cut, first) {
+                body.truncate(at);
+            }
+            body
+        });
+    prop_oneof![9 => broken, 1 => prop::collection::vec(any::<u8>(), 0..200)]
+}
+
+proptest! {
+    #[test]
+    fn an_answer_brings_a_decoder_down_or_a_wrong_one_passes(
+        body in body(), dimensions in 0usize..4, unit in any::<bool>(), normalise in any::<bool>()
+    ) {
+        for provider in provider::all() {
+            let now = Instant::now();
+            let patience = Patience { max_attempts: 2, deadline: now + Duration::from_secs(9) };
+            let mut batch = Batch::new(Limits { inputs: 2, bytes: 99 }, Expected { dimensions, unit, normalise }, patience);
+            batch.push(1, now);
+            batch.push(1, now);
+            let work = batch.next(now).unwrap();
+            let outcome = provider.decode(&body).map_err(|m| Fault::new(FaultKind::BadAnswer, "", "", m));
+            let Ok((vectors, usage)) = batch.done(work, outcome, now, 0.5) else { continue };
+            // As a statement that sends a million requests adds them up, and shares them out.
+            let mut all = Usage::default();
+            all += usage;
+            all.tokens = all.tokens.checked_mul(1 << 20).unwrap().checked_mul(1 << 10).unwrap();
+            i64::try_from(all.tokens).unwrap();
+            let mut numbers: Vec<usize> = vectors.iter().map(|(number, _)| *number).collect();
+            numbers.sort_unstable();
+            prop_assert!(numbers.is_empty() || numbers == [0, 1]);
+            for vector in vectors.into_iter().filter_map(|(_, vector)| vector.ok()) {
+                prop_assert!(!vector.is_empty() && (dimensions == 0 || vector.len() == dimensions));
+                prop_assert!(vector.iter().all(|x| x.is_finite()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_brings_its_reader_down(status in any::<u16>(), retry_after in prop::option::of("\\PC{0,30}|-?[0-9.e]{0,25}"), body in body()) {
+        let (_, _, wait) = refused(status, retry_after.as_deref(), &body);
+        let _later = wait.map(|wait| Instant::now() + wait);
+    }
+
+    #[test]
+    fn a_text_brings_the_built_in_model_down(text in text()) {
+        let vector = local::embed(&text);
+        prop_assert_eq!(vector.len(), local::DIMENSIONS);
+        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+        prop_assert!(length == 0.0 || (length - 1.0).abs() < 1e-4, "{}", length);
+        prop_assert!(local::tokens(&text) <= local::MAX_TOKENS);
+        // Words are apart: what comes before a text does not change its pieces.
+        prop_assert_eq!(local::tokens(&format!("a {text}")), (local::tokens(&text) + 1).min(local::MAX_TOKENS));
+    }
+
+    #[test]
+    fn content_loses_its_place(text in text(), html in any::<bool>(), translated in any::<bool>(), size in 1usize..80) {
+        let format = if html { Format::Html } else { Format::Text };
+        let value = if translated { json!({"en_US": text, "x": null, "de": 1}).to_string() } else { text };
+        let params = Params { size, overlap: size / 2, max_chunks: 50 };
+        let content = Content::new(value, format, translated);
+        if let Ok(cut) = content.cut(&params) {
+            prop_assert_eq!(cut.texts().len(), cut.len());
+            for (start, end) in cut.places() {
+                prop_assert!(start < end);
+            }
+        }
+    }
+
+    #[test]
+    fn jsonb_that_is_no_translation_brings_its_reader_down(odd in odd(), lang in "[a-z_A-Z]{0,5}") {
+        for value in [odd.to_string(), json!({lang: odd}).to_string()] {
+            let _any = Content::new(value, Format::Html, true).cut(&Params::default());
+        }
+    }
+
+    #[test]
+    fn an_edit_keeps_what_is_another_text(before in text(), after in text(), size in 1usize..60) {
+        let params = Params { size, overlap: size / 4, max_chunks: 100 };
+        let texts = |text: &str| -> Vec<String> {
+            chunk(text, &params).chunks.iter().map(|c| text[c.start..c.end].to_owned()).collect()
+        };
+        let (old, new) = (texts(&before), texts(&after));
+        let old: Vec<&str> = old.iter().map(String::as_str).collect();
+        let new: Vec<&str> = new.iter().map(String::as_str).collect();
+        let diff = diff(&old, &new);
+        prop_assert_eq!(diff.kept.len(), new.len());
+        for (text, kept) in new.iter().zip(&diff.kept) {
+            prop_assert!(kept.is_none_or(|at| old[at] == *text));
+        }
+        // Each old chunk once: kept by one new one, or dropped.
+        let mut used: Vec<usize> = diff.kept.iter().flatten().chain(&diff.dropped).copied().collect();
+        used.sort_unstable();
+        prop_assert_eq!(used, (0..old.len()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_tsvector_brings_its_reader_down(bytes in prop::collection::vec(any::<u8>(), 0..64), size in 0u32..6) {
+        let words: [&[u8]; 2] = [b"a", b"b"];
+        let _any = fulltext::counts(&bytes, &words);
+        let _sized = fulltext::counts(&[&size.to_le_bytes()[..], &bytes].concat(), &words);
+    }
+}

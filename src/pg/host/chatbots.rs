@@ -1,0 +1,102 @@
+//! The table whose rows are the chatbots: a deleted row takes all of its chatbot along.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use super::follow::renumber;
+use super::row::Attribute;
+use super::table::{INTEGERS, Relation};
+use super::{Opened, OwnDdl, open_own};
+use crate::error::{Error, Result};
+use crate::host::Column;
+use crate::pg::args;
+use crate::pg::catalog_types::{Name, Regclass};
+use crate::pg::owner::{ActingAs, Restriction};
+use crate::pg::store::{host as store, host_row};
+
+/// The table whose rows are the chatbots.
+pub struct Chatbots {
+    /// The chatbot's id.
+    pub id: Attribute,
+    relation: Relation,
+    id_name: String,
+}
+
+impl Chatbots {
+    /// The table of a trigger.
+    ///
+    /// # Safety
+    /// The data is that of a trigger that is running.
+    pub unsafe fn of(data: &pg_sys::TriggerData) -> Result<Self> {
+        // SAFETY: as promised.
+        let (argument, relation) = unsafe {
+            let trigger = &*data.tg_trigger;
+            let argument = if trigger.tgnargs == 1 { CStr::from_ptr(*trigger.tgargs) } else { c"" };
+            (argument.to_string_lossy().into_owned(), data.tg_relation)
+        };
+        let Column(name, _) = serde_json::from_str(&argument)
+            .map_err(|error| Error::invalid("a trigger's argument", error, "what chatbot_attach_chatbots() makes"))?;
+        // SAFETY: it is open.
+        unsafe { Self::bind(name, relation) }
+    }
+
+    unsafe fn bind(name: String, open: pg_sys::Relation) -> Result<Self> {
+        // SAFETY: it is open, says the caller.
+        let (descriptor, relation) = unsafe { ((*open).rd_att, Relation::of(open)) };
+        let role = "id_column";
+        let missing = || Error::NoColumn { relation: relation.name.clone(), column: name.clone(), role };
+        let id = Attribute::find(descriptor, &name).ok_or_else(missing)?;
+        if !INTEGERS.contains(&id.base) {
+            return Err(Error::ColumnType {
+                relation: relation.name,
+                column: name,
+                role,
+                got: store::type_name(id.base)?,
+                expected: "smallint, integer or bigint".to_owned(),
+            });
+        }
+        Ok(Self { id, relation, id_name: name })
+    }
+
+    /// All of them.
+    pub fn ids(&self) -> Result<Vec<i64>> {
+        let _owner = ActingAs::new(self.relation.owner, Restriction::Maintenance);
+        Ok(host_row::ids(&self.relation.name, &self.id_name, &self.id_name)?.into_iter().map(|(id, _)| id).collect())
+    }
+}
+
+/// Deleting a row of the table forgets all of that chatbot.
+pub fn attach_chatbots(relation: Option<Regclass>, id_column: Option<Name>) -> Result<()> {
+    let id_column = args::given("id_column", id_column)?;
+    let (opened, relation) = open_own(relation)?;
+    if store::has_chatbots_triggers(relation.oid)? {
+        return Err(Error::Attached { relation: relation.name });
+    }
+    // SAFETY: it is open.
+    let chatbots = unsafe { Chatbots::bind(id_column.0, opened.0)? };
+    drop(opened);
+    let column = Column(chatbots.id_name, chatbots.id.number);
+    let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
+    let _own = OwnDdl::new();
+    store::make_chatbots_triggers(&relation.name, &argument, |_| true)
+}
+
+/// Its column may have another name or number by now, or be gone.
+pub fn follow_chatbots(oid: pg_sys::Oid, name: &str, argument: &str) -> Result<()> {
+    let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
+    let before = column.clone();
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let gone = unsafe { !renumber(&mut column, (*opened.0).rd_att) };
+    drop(opened);
+    if gone {
+        pgrx::warning!("{name} is detached: its column {} is gone", before.0);
+        store::drop_chatbots_triggers(oid, name).map(drop)
+    } else if column != before {
+        let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
+        store::make_chatbots_triggers(name, &argument, |_| true)
+    } else {
+        Ok(())
+    }
+}

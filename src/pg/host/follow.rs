@@ -1,0 +1,177 @@
+//! What is done to host tables after they were attached: renamed, altered, restored, dropped.
+
+use pgrx::pg_sys;
+
+use super::chatbots::follow_chatbots;
+use super::pending::adopt;
+use super::row::Attribute;
+use super::table::{Relation, Table};
+use super::{OWN_DDL, Opened, OwnDdl, make_triggers, make_triggers_of, number, trigger};
+use crate::error::{Error, Result};
+use crate::host::{Column, Host};
+use crate::pg::store::{host as store, hosted, source};
+
+/// After somebody changed a table: columns that were renamed keep their meaning, those that are gone lose it, and every
+/// partition has our triggers, and nothing else has.
+pub fn altered(oid: pg_sys::Oid) -> Result<()> {
+    if OWN_DDL.get() {
+        return Ok(());
+    }
+    let _own = OwnDdl::new();
+    for (relation, argument) in store::roots_of(oid)? {
+        follow(relation, Host::parse(&argument)?)?;
+    }
+    for (relation, argument) in store::strays()? {
+        leave(relation, Host::parse(&argument)?)?;
+    }
+    if let Some((name, argument)) = store::chatbots_table(oid)? {
+        follow_chatbots(oid, &name, &argument)?;
+    }
+    Ok(())
+}
+
+/// After somebody made triggers of ours, as a restore does, one after the other: their columns may have other numbers.
+pub fn restored(oid: pg_sys::Oid) -> Result<()> {
+    if OWN_DDL.get() {
+        return Ok(());
+    }
+    let _own = OwnDdl::new();
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
+    let mut changed = Vec::new();
+    for before in store::arguments(oid)? {
+        let before = Host::parse(&before)?;
+        let mut host = before.clone();
+        number(&mut host.columns, &relation.name, opened.0)?;
+        if host != before {
+            changed.push(host);
+        }
+    }
+    let mut chatbots = store::chatbots_triggers(oid)?;
+    for (_, argument) in &mut chatbots {
+        let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
+        renumber(&mut column, descriptor);
+        *argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
+    }
+    drop(opened);
+    for host in changed {
+        let states = store::trigger_states(host.host)?;
+        store::remake_triggers(oid, &relation.name, host.host, &host.argument()?)?;
+        store::restore_states(states)?;
+    }
+    for (made, argument) in chatbots {
+        store::make_chatbots_triggers(&relation.name, &argument, |name| name == made)?;
+    }
+    Ok(())
+}
+
+/// Gives a column the name or the number that it has by now; false where it is gone.
+pub fn renumber(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
+    let Column(name, number) = column;
+    match (Attribute::find(descriptor, name), Attribute::name(descriptor, *number)) {
+        // Restored, or made anew as another table's partition: names count.
+        (Some(found), _) => *number = found.number,
+        (None, Some(renamed)) => *name = renamed,
+        (None, None) => return false,
+    }
+    true
+}
+
+fn follow(oid: pg_sys::Oid, before: Host) -> Result<()> {
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
+    let mut host = before.clone();
+    let mut gone = Vec::new();
+    for (role, column) in host.columns.all_mut() {
+        if !renumber(column, descriptor) {
+            gone.push((role, column.0.clone()));
+        }
+    }
+    if let Some((_, column)) =
+        gone.iter().find(|(role, _)| matches!(*role, "id_column" | "chatbot_column" | "content_column"))
+    {
+        pgrx::warning!(
+            "{} is detached, and what was embedded of it deleted: its column {column} is gone",
+            relation.name
+        );
+        drop(opened);
+        store::drop_triggers(host.host)?;
+        return hosted::delete_host(host.host);
+    }
+    for (role, name) in &gone {
+        pgrx::warning!("column {name} of {} is gone: it was {role} of chatbot_attach()", relation.name);
+        let columns = &mut host.columns;
+        match *role {
+            "metadata_columns" => {
+                columns.metadata.retain(|Column(n, _)| n != name);
+                hosted::drop_metadata(host.host, name)?;
+            }
+            "enabled_column" => {
+                columns.enabled = None;
+                hosted::enable_host(host.host)?;
+            }
+            "status_column" => columns.status = None,
+            "processed_column" => columns.processed = None,
+            _ => columns.error = None,
+        }
+    }
+    for (Column(old, number), Column(new, _)) in before.columns.metadata.iter().flat_map(|old| {
+        host.columns.metadata.iter().filter(|new| new.1 == old.1 && new.0 != old.0).map(move |new| (old, new))
+    }) {
+        pgrx::debug1!("column {number} of {} is {new} now", relation.name);
+        hosted::rename_metadata(host.host, old, new)?;
+    }
+    // SAFETY: it is open.
+    let translated = unsafe { Table::bind(host.clone(), opened.0)? }.translated();
+    if translated != host.translated {
+        host.translated = translated;
+        let pending = hosted::host_pending(host.host)?;
+        pgrx::notice!("{pending} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
+    }
+    drop(opened);
+    if host != before {
+        let states = store::trigger_states(host.host)?;
+        make_triggers(&host, &relation)?;
+        return store::restore_states(states);
+    }
+    for partition in store::tree(oid)? {
+        if !store::has_triggers(partition, host.host)? {
+            make_triggers_of(&host, oid, partition)?;
+            let opened = Opened::new(oid, pg_sys::AccessShareLock);
+            // SAFETY: it is open.
+            let waiting = adopt(&unsafe { Table::bind(host.clone(), opened.0)? })?;
+            if waiting > 0 {
+                pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A partition that is one no more takes its rows with it.
+fn leave(oid: pg_sys::Oid, host: Host) -> Result<()> {
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let table = unsafe { Table::bind(host, opened.0)? };
+    drop(opened);
+    source::delete_many(&trigger::source_keys(&table)?)?;
+    store::drop_triggers_of(oid, table.host.host)
+}
+
+/// After tables were dropped, with triggers of these hosts: their rows are no sources any more.
+pub fn dropped(hosts: &[i32]) -> Result<()> {
+    for &host in hosts {
+        match store::root(host)? {
+            None => hosted::delete_host(host)?,
+            Some((relation, argument)) => {
+                let opened = Opened::new(relation, pg_sys::AccessShareLock);
+                // SAFETY: it is open.
+                let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
+                hosted::keep_only(host, &trigger::source_keys(&table)?)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! The rows of host tables.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::{Spi, pg_sys};
+
+use super::host::{execute, literal, quoted};
+use super::source::SourceKey;
+use super::{Mode, one, run, write};
+use crate::error::Result;
+use crate::host::{Column, Columns};
+use crate::pg::host::State;
+use crate::pg::jsonb::Jsonb;
+
+/// All (id, chatbot) of a table whose rows belong to one.
+pub fn ids(relation: &str, id: &str, chatbot: &str) -> Result<Vec<(i64, i64)>> {
+    Ok(rows(relation, id, chatbot, None)?.into_iter().map(|(id, chatbot, _)| (id, chatbot)).collect())
+}
+
+/// All (id, chatbot, whether searches find it) of a table whose rows belong to a chatbot.
+pub fn rows(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -> Result<Vec<(i64, i64, bool)>> {
+    let enabled = enabled.map_or("true".to_owned(), |column| format!("COALESCE({}, false)", quoted(column)));
+    let sql = format!(
+        "SELECT {}::bigint, {chatbot}::bigint, {enabled} FROM {relation} WHERE {chatbot} IS NOT NULL",
+        quoted(id),
+        chatbot = quoted(chatbot)
+    );
+    run(&sql, &[], Mode::ReadNow, |rows| {
+        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?))).collect()
+    })
+}
+
+/// All (id, chatbot) of a table whose rows belong to a chatbot, as the calling statement sees them, some at a time.
+pub struct Ids {
+    cursor: String,
+}
+
+impl Ids {
+    /// At the first.
+    pub fn new(relation: &str, id: &str, chatbot: &str) -> Result<Self> {
+        let (id, chatbot) = (quoted(id), quoted(chatbot));
+        let sql = format!("SELECT {id}::bigint, {chatbot}::bigint FROM {relation} WHERE {chatbot} IS NOT NULL");
+        let cursor = Spi::connect(|client| client.open_cursor(sql.as_str(), &[]).detach_into_name());
+        Ok(Self { cursor })
+    }
+
+    /// The next ones, none where there are no more.
+    pub fn next(&self, most: i64) -> Result<Vec<(i64, i64)>> {
+        Ok(Spi::connect(|client| -> pgrx::spi::Result<Vec<(i64, i64)>> {
+            let mut cursor = client.find_cursor(&self.cursor)?;
+            let rows = cursor.fetch(most)?.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect();
+            // Kept for the next call, unless there is none.
+            if matches!(&rows, Ok(ids) if Vec::is_empty(ids)) {
+                drop(cursor)
+            } else {
+                drop(cursor.detach_into_name())
+            }
+            rows
+        })?)
+    }
+}
+
+/// How rows are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Locked, but for those that others have locked.
+    Lock,
+    /// As they are by now.
+    Now,
+    /// As the calling statement sees them.
+    AsCaller,
+}
+
+/// A row as SQL reads it.
+pub struct HostRow {
+    /// Its id.
+    pub source_id: i64,
+    /// The tenant's.
+    pub chatbot_id: i64,
+    /// The text.
+    pub content: Option<String>,
+    /// From the columns that go into it.
+    pub metadata: Jsonb,
+    /// Whether searches find it.
+    pub enabled: bool,
+    /// What it says of its own state.
+    pub state: State,
+}
+
+fn object(of: &str, columns: &[Column]) -> String {
+    let pairs: Vec<String> =
+        columns.iter().map(|Column(name, _)| format!("{}, {of}.{}", literal(name), quoted(name))).collect();
+    format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
+}
+
+/// Rows of a table; with `lock` they are locked until the transaction ends, and those that others have locked left out.
+pub fn rows_by_id(relation: &str, columns: &Columns, ids: Vec<i64>, look: Look) -> Result<Vec<HostRow>> {
+    let maybe = |column: &Option<Column>, otherwise: &str| {
+        column.as_ref().map_or(otherwise.to_owned(), |Column(name, _)| format!("t.{}", quoted(name)))
+    };
+    let sql = format!(
+        "SELECT t.{id}::bigint, t.{chatbot}::bigint, t.{content}::text, {metadata}, COALESCE({enabled}, false),
+            {status}::text, {processed}, {error}::text
+        FROM {relation} AS t WHERE t.{id} = ANY ($1) AND t.{chatbot} IS NOT NULL {lock}",
+        lock = if look == Look::Lock { "FOR NO KEY UPDATE SKIP LOCKED" } else { "" },
+        id = quoted(&columns.id.0),
+        chatbot = quoted(&columns.chatbot.0),
+        content = quoted(&columns.content.0),
+        metadata = object("t", &columns.metadata),
+        enabled = maybe(&columns.enabled, "true"),
+        status = maybe(&columns.status, "NULL"),
+        processed = maybe(&columns.processed, "NULL::boolean"),
+        error = maybe(&columns.error, "NULL"),
+    );
+    let mode = match look {
+        Look::Lock => Mode::Write,
+        Look::Now => Mode::ReadNow,
+        Look::AsCaller => Mode::Read,
+    };
+    run(&sql, &[ids.into()], mode, |rows| {
+        rows.map(|row| {
+            Ok(HostRow {
+                source_id: one(row.get(1))?,
+                chatbot_id: one(row.get(2))?,
+                content: row.get(3)?,
+                metadata: one(row.get(4))?,
+                enabled: one(row.get(5))?,
+                state: State { status: row.get(6)?, processed: row.get(7)?, error: row.get(8)? },
+            })
+        })
+        .collect()
+    })
+}
+
+/// The metadata of a row that is given as a composite value of this type, in which its columns have these numbers and
+/// types.
+pub fn metadata(row: pg_sys::Datum, row_type: pg_sys::Oid, columns: &[Column], shape: &[(i16, u32)]) -> Result<Jsonb> {
+    // A kept plan of a composite value does not notice that its type changes: another shape is another statement.
+    // SAFETY: the value is of this type, says the caller, and lives as long as the call.
+    let row = unsafe { DatumWithOid::new(Composite(row), row_type) };
+    run(&format!("SELECT {} /* {shape:?} */", object("($1)", columns)), &[row], Mode::Read, |rows| {
+        one(rows.first().get_one())
+    })
+}
+
+/// A value that is a Datum already.
+struct Composite(pg_sys::Datum);
+
+impl pgrx::IntoDatum for Composite {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(self.0)
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::RECORDOID
+    }
+}
+
+/// Tells rows what became of them. Texts that are too long for their column are cut.
+pub fn write_back(relation: &str, columns: &Columns, told: Vec<(SourceKey, State)>) -> Result<()> {
+    let types = |Column(name, _): &Column| {
+        let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
+            WHERE attrelid = $1::pg_catalog.regclass AND attname = $2";
+        run(sql, &[relation.into(), name.as_str().into()], Mode::ReadNow, |rows| one::<String>(rows.first().get_one()))
+    };
+    let mut sets = Vec::new();
+    for (column, value) in [(&columns.status, "status"), (&columns.processed, "processed"), (&columns.error, "error")] {
+        if let Some(column) = column {
+            sets.push(format!("{} = w.{value}::{}", quoted(&column.0), types(column)?));
+        }
+    }
+    let sql = format!(
+        "UPDATE {relation} AS t SET {}
+        FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::text[])
+            AS w (id, chatbot, status, processed, error)
+        WHERE t.{} = w.id AND t.{} = w.chatbot",
+        sets.join(", "),
+        quoted(&columns.id.0),
+        quoted(&columns.chatbot.0)
+    );
+    let (keys, states): (Vec<SourceKey>, Vec<State>) = told.into_iter().unzip();
+    let ids: Vec<i64> = keys.iter().map(|key| key.source_id).collect();
+    let chatbots: Vec<i64> = keys.iter().map(|key| key.chatbot_id).collect();
+    let statuses: Vec<Option<String>> = states.iter().map(|s| s.status.clone()).collect();
+    let processed: Vec<Option<bool>> = states.iter().map(|s| s.processed).collect();
+    let errors: Vec<Option<String>> = states.into_iter().map(|s| s.error).collect();
+    write(&sql, &[ids.into(), chatbots.into(), statuses.into(), processed.into(), errors.into()]).map(drop)
+}
+
+/// Tells all rows that belong to a chatbot that they wait.
+pub fn write_pending(relation: &str, columns: &Columns) -> Result<()> {
+    let pairs = [(&columns.status, "'pending'"), (&columns.processed, "false"), (&columns.error, "NULL")];
+    let pairs: Vec<(String, &str)> =
+        pairs.into_iter().filter_map(|(column, value)| Some((quoted(&column.as_ref()?.0), value))).collect();
+    let join = |between: &str, sign: &str| {
+        pairs.iter().map(|(column, value)| format!("{column} {sign} {value}")).collect::<Vec<_>>().join(between)
+    };
+    execute(&format!(
+        "UPDATE {relation} SET {} WHERE {} IS NOT NULL AND ({})",
+        join(", ", "="),
+        quoted(&columns.chatbot.0),
+        join(" OR ", "IS DISTINCT FROM")
+    ))
+}

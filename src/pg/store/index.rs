@@ -1,0 +1,158 @@
+//! The indexes of a model's chunks: making them, and what they and Postgres' statistics say of a chatbot's size.
+
+use std::cell::Cell;
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+
+use super::{Mode, Settings, one, run, write};
+use crate::error::{Error, Result};
+use crate::pg::vector::vector_type;
+use crate::scan::Size;
+
+/// pgvector's limit for an index of `vector`; beyond it `halfvec` takes as many again.
+const MOST_DIMENSIONS: usize = 2000;
+
+/// How vectors of a length are written where an index has them.
+pub fn indexed(what: &str, dimensions: usize) -> Result<String> {
+    let schema = vector_type()?.schema;
+    Ok(format!("({what}::{schema}.{}({dimensions}))", if dimensions > MOST_DIMENSIONS { "halfvec" } else { "vector" }))
+}
+
+/// What it takes that a model has its indexes, statement by statement; nothing where it has them. The last one looks how
+/// large chatbots are.
+pub fn statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
+    let sql = "SELECT i.kind, i.name, i.present, m.dimensions
+        FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
+        WHERE i.model_id = $1 AND NOT i.valid ORDER BY i.kind DESC";
+    let missing: Vec<(String, String, bool, i32)> = run(sql, &[model_id.into()], Mode::ReadNow, |rows| {
+        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?, one(row.get(4))?))).collect()
+    })?;
+    let how = if concurrently { "CONCURRENTLY " } else { "" };
+    let mut statements = Vec::new();
+    for (kind, name, present, dimensions) in missing {
+        if present {
+            // What was left of an attempt that failed.
+            statements.push(format!("DROP INDEX {how}chatbot_sync.{name}"));
+        }
+        let dimensions = usize::try_from(dimensions).unwrap_or(0);
+        let kind = if kind == "hnsw" {
+            let class = if dimensions > MOST_DIMENSIONS { "halfvec_cosine_ops" } else { "vector_cosine_ops" };
+            format!(
+                "hnsw ({} {}.{class}) WITH (ef_construction = 128)",
+                indexed("embedding", dimensions)?,
+                vector_type()?.schema
+            )
+        } else {
+            "gin (words)".to_owned()
+        };
+        statements.push(format!(
+            "CREATE INDEX {how}{name} ON chatbot_sync.embedding USING {kind} WHERE model_id OPERATOR(pg_catalog.=) {model_id}"
+        ));
+    }
+    if !statements.is_empty() {
+        statements.push("ANALYZE chatbot_sync.embedding, chatbot_sync.source".to_owned());
+    }
+    Ok(statements)
+}
+
+/// Makes the indexes of a model in this transaction; whoever writes vectors waits until it ends.
+pub fn build(model_id: i32) -> Result<()> {
+    statements(model_id, false)?.iter().try_for_each(|sql| super::host::execute(sql))
+}
+
+/// Whose the table is, with whose rights its indexes are made.
+pub fn table_owner() -> Result<pg_sys::Oid> {
+    let sql = "SELECT relowner FROM pg_catalog.pg_class WHERE oid = 'chatbot_sync.embedding'::pg_catalog.regclass";
+    run(sql, &[], Mode::Read, |rows| one(rows.first().get_one()))
+}
+
+/// One process makes indexes at a time, until it ends: whether this is the one.
+pub fn only_maker() -> Result<bool> {
+    let sql = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('chatbot_sync index', 0))";
+    run(sql, &[], Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// Why a model's indexes could not be made.
+pub fn failed(model_id: i32, message: &str) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.model SET index_error = $2 WHERE id = $1";
+    write(sql, &[model_id.into(), message.into()]).map(drop)
+}
+
+/// What a process does to the table, as Postgres says it.
+pub fn progress() -> Result<String> {
+    let sql = "SELECT phase FROM pg_catalog.pg_stat_progress_create_index
+        WHERE datname = pg_catalog.current_database() AND relid = 'chatbot_sync.embedding'::pg_catalog.regclass";
+    let phase: Option<String> =
+        run(sql, &[], Mode::Read, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())?;
+    Ok(phase.unwrap_or_else(|| "waiting".to_owned()))
+}
+
+/// Why a model has not all its indexes; none where it has.
+pub fn lacking(model_id: i32) -> Result<Option<String>> {
+    let sql = "SELECT m.index_error FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
+        WHERE m.id = $1 AND NOT i.valid";
+    let reason: Option<Option<String>> =
+        run(sql, &[model_id.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| row.get(1)).transpose())?;
+    Ok(reason.map(|reason| reason.unwrap_or_else(|| "its worker was ended".to_owned())))
+}
+
+/// How large a chatbot is, as far as it is among those that Postgres' statistics name: the largest are. None where the
+/// model has no index, or the chatbot is not named.
+pub fn size(chatbot_id: i64, model_id: i32) -> Result<Option<Size>> {
+    let sql = "SELECT c.reltuples::double precision, CASE WHEN i.indisvalid THEN (
+            SELECT m.share FROM pg_catalog.pg_stats s
+            CROSS JOIN LATERAL unnest(s.most_common_vals::text::bigint[], s.most_common_freqs) AS m (value, share)
+            WHERE (s.schemaname, s.tablename, s.attname) = ('chatbot_sync', 'embedding', 'chatbot_id') AND m.value = $1
+        )::double precision END
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
+        WHERE c.relname = $2 AND i.indrelid = 'chatbot_sync.embedding'::pg_catalog.regclass";
+    let args = [chatbot_id.into(), format!("embedding_hnsw_{model_id}").into()];
+    run(sql, &args, Mode::Read, |mut rows| match rows.next() {
+        Some(row) => {
+            let (of_all, share): (f64, Option<f64>) = (one(row.get(1))?, row.get(2)?);
+            Ok(share.map(|share| Size { chunks: (share * of_all).round(), of_all }))
+        }
+        None => Ok(None),
+    })
+}
+
+/// In which share of all chunks words are, as Postgres' statistics say; of the rare ones these know only how frequent they
+/// are at most.
+pub fn shares(words: &[String]) -> Result<Vec<f64>> {
+    let sql = "SELECT COALESCE(m.share, s.least, 0)::double precision
+        FROM unnest($1::text[]) WITH ORDINALITY AS w (word, place)
+        LEFT JOIN (SELECT most_common_elems::text::text[] AS words, most_common_elem_freqs AS shares,
+                most_common_elem_freqs[pg_catalog.cardinality(most_common_elem_freqs) - 1] AS least
+            FROM pg_catalog.pg_stats
+            WHERE (schemaname, tablename, attname) = ('chatbot_sync', 'embedding', 'words')) AS s ON true
+        LEFT JOIN LATERAL (SELECT u.share FROM unnest(s.words, s.shares) AS u (word, share)
+            WHERE u.word = w.word LIMIT 1) AS m ON true
+        ORDER BY w.place";
+    run(sql, &[words.to_vec().into()], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())
+}
+
+/// Whether HNSW goes on where a filter left too few: pgvector has it since 0.8.
+pub fn goes_on() -> Result<bool> {
+    thread_local!(static GOES_ON: Cell<Option<bool>> = const { Cell::new(None) });
+    if let Some(known) = GOES_ON.get() {
+        return Ok(known);
+    }
+    // Its settings are there when it is loaded.
+    let load = format!("SELECT '[1]'::{}.vector IS NULL", vector_type()?.schema);
+    run(&load, &[], Mode::Read, |rows| one::<bool>(rows.first().get_one()))?;
+    let sql = "SELECT pg_catalog.current_setting('hnsw.iterative_scan', true) IS NOT NULL";
+    let known = run(sql, &[], Mode::Read, |rows| one(rows.first().get_one()))?;
+    GOES_ON.set(Some(known));
+    Ok(known)
+}
+
+/// As long as this lives, HNSW is what orders by distance, and keeps so many in sight.
+pub fn by_hnsw(in_sight: i32) -> Result<Settings> {
+    let in_sight = CString::new(in_sight.to_string()).map_err(|error| Error::Internal(error.to_string()))?;
+    let mut settings: Vec<(&CStr, &CStr)> = vec![(c"enable_sort", c"off"), (c"hnsw.ef_search", &in_sight)];
+    if goes_on()? {
+        settings.push((c"hnsw.iterative_scan", c"relaxed_order"));
+    }
+    Ok(Settings::new(&settings))
+}

@@ -1,0 +1,135 @@
+//! What syncs took: a row each, until it is old.
+
+use std::time::Duration;
+
+use super::source::SourceKey;
+use super::{Mode, one, run, write};
+use crate::batch::Usage;
+use crate::error::Result;
+use crate::pg::guc;
+
+/// What a sync took.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Of which source.
+    pub key: SourceKey,
+    /// With which model.
+    pub model_id: i32,
+    /// SQLSTATE of what went wrong.
+    pub error_code: Option<String>,
+    /// Chunks that the source has.
+    pub chunks: i32,
+    /// Of those, how many were embedded.
+    pub embedded: i32,
+    /// What the provider was asked for.
+    pub usage: Usage,
+    /// Time for cutting the text and comparing it with what is stored.
+    pub chunking: Duration,
+    /// Time until its last vector was there.
+    pub embedding: Duration,
+    /// Time for storing it, and what was stored with it.
+    pub storing: Duration,
+    /// Time in all.
+    pub total: Duration,
+}
+
+impl Entry {
+    /// One that failed.
+    pub fn failed(key: SourceKey, model_id: i32, error_code: String) -> Self {
+        let (usage, zero) = (Usage::default(), Duration::ZERO);
+        let error_code = Some(error_code);
+        Self {
+            key,
+            model_id,
+            error_code,
+            chunks: 0,
+            embedded: 0,
+            usage,
+            chunking: zero,
+            embedding: zero,
+            storing: zero,
+            total: zero,
+        }
+    }
+}
+
+/// Adds rows, unless none are wanted.
+pub fn insert(entries: &[Entry]) -> Result<()> {
+    if entries.is_empty() || guc::log_retention() == Some(Duration::ZERO) {
+        return Ok(());
+    }
+    fn all<T>(entries: &[Entry], of: impl Fn(&Entry) -> T) -> Vec<T> {
+        entries.iter().map(of).collect()
+    }
+    let sql = "INSERT INTO chatbot_sync.sync_log (chatbot_id, source_type, source_id, model_id, error_code, chunks,
+            embedded, requests, inputs, tokens, chunking_ms, embedding_ms, storing_ms, total_ms)
+        SELECT n.* FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::int[], $7::int[],
+            $8::bigint[], $9::bigint[], $10::bigint[], $11::float8[], $12::float8[], $13::float8[], $14::float8[]) AS n";
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let args = [
+        all(entries, |e| e.key.chatbot_id).into(),
+        all(entries, |e| e.key.source_type.to_owned()).into(),
+        all(entries, |e| e.key.source_id).into(),
+        all(entries, |e| e.model_id).into(),
+        all(entries, |e| e.error_code.clone()).into(),
+        all(entries, |e| e.chunks).into(),
+        all(entries, |e| e.embedded).into(),
+        all(entries, |e| count(e.usage.requests)).into(),
+        all(entries, |e| count(e.usage.inputs)).into(),
+        all(entries, |e| count(e.usage.tokens)).into(),
+        all(entries, |e| millis(e.chunking)).into(),
+        all(entries, |e| millis(e.embedding)).into(),
+        all(entries, |e| millis(e.storing)).into(),
+        all(entries, |e| millis(e.total)).into(),
+    ];
+    write(sql, &args).map(drop)
+}
+
+/// Moves rows of sync_log, as `gone`, to sync_total.
+const ADD_UP: &str =
+    "INSERT INTO chatbot_sync.sync_total (model_id, error_code, syncs, chunks, embedded, requests, inputs,
+        tokens, chunking_ms, embedding_ms, storing_ms)
+    SELECT model_id, error_code, count(*), sum(chunks), sum(embedded), sum(requests), sum(inputs), sum(tokens),
+        sum(chunking_ms), sum(embedding_ms), sum(storing_ms)
+    FROM gone GROUP BY model_id, error_code";
+
+/// Forgets a chatbot's rows, and keeps what they came to.
+pub fn forget(chatbot_id: i64) -> Result<()> {
+    let sql = format!("WITH gone AS (DELETE FROM chatbot_sync.sync_log WHERE chatbot_id = $1 RETURNING *) {ADD_UP}");
+    write(&sql, &[chatbot_id.into()]).map(drop)
+}
+
+/// Takes away rows that are older than they are to be kept, at most so many, and keeps what they came to: how many. Rows
+/// that somebody else has locked are passed over.
+pub fn purge(most: i32) -> Result<i32> {
+    let Some(retention) = guc::log_retention() else { return Ok(0) };
+    let sql = format!(
+        "WITH old AS (SELECT chatbot_id, id FROM chatbot_sync.sync_log
+                WHERE logged_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1)
+                ORDER BY logged_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+            gone AS (DELETE FROM chatbot_sync.sync_log l USING old
+                WHERE (l.chatbot_id, l.id) = (old.chatbot_id, old.id) RETURNING l.*),
+            added AS ({ADD_UP})
+        SELECT count(*)::int FROM gone"
+    );
+    let gone: i32 =
+        run(&sql, &[retention.as_secs_f64().into(), most.into()], Mode::Write, |rows| one(rows.first().get_one()))?;
+    if gone > 0 {
+        put_together()?;
+    }
+    Ok(gone)
+}
+
+/// One row of sync_total a model and error, once there are many.
+fn put_together() -> Result<()> {
+    let sql = "WITH many AS (SELECT id FROM chatbot_sync.sync_total
+                WHERE (SELECT count(*) FROM chatbot_sync.sync_total) > 1000 FOR UPDATE SKIP LOCKED),
+            gone AS (DELETE FROM chatbot_sync.sync_total t USING many WHERE t.id = many.id RETURNING t.*)
+        INSERT INTO chatbot_sync.sync_total (model_id, error_code, syncs, chunks, embedded, requests, inputs, tokens,
+            chunking_ms, embedding_ms, storing_ms)
+        SELECT model_id, error_code, sum(syncs), sum(chunks), sum(embedded), sum(requests), sum(inputs), sum(tokens),
+            sum(chunking_ms), sum(embedding_ms), sum(storing_ms)
+        FROM gone GROUP BY model_id, error_code";
+    write(sql, &[]).map(drop)
+}

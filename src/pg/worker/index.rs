@@ -1,0 +1,157 @@
+//! A worker that makes the indexes of a model, since CREATE INDEX CONCURRENTLY runs in no function, and who waits for it.
+//! It needs no preloading.
+
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::time::Duration;
+
+use pgrx::bgworkers::{
+    BackgroundWorker, BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime, DynamicBackgroundWorker,
+};
+use pgrx::{PgMemoryContexts, pg_sys};
+
+use super::{connect, database, guarded, report, transaction};
+use crate::error::{Error, Result};
+use crate::pg::store::index as store;
+
+/// So long a step waits at most: CREATE INDEX CONCURRENTLY waits for the transaction that it is in.
+const STEP: Duration = Duration::from_millis(100);
+
+/// A model whose indexes are made, and who makes them; none when that one has ended.
+struct Making {
+    model_id: i32,
+    worker: Option<DynamicBackgroundWorker>,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            // Who waited was cancelled, or asks for something else.
+            worker.terminate();
+        }
+    }
+}
+
+thread_local! {
+    // What a call has begun that was cancelled between two steps goes on, and ends by itself.
+    static MAKING: RefCell<Option<Making>> = const { RefCell::new(None) };
+}
+
+/// Starts a worker, which has this session's memory for it and as many helpers.
+pub fn start(model_id: i32) -> Result<()> {
+    let argument = (u64::from(store::table_owner()?.to_u32()) << 32) | u64::from(database());
+    // SAFETY: numbers of this process.
+    let (pid, memory, helpers) =
+        unsafe { (pg_sys::MyProcPid, pg_sys::maintenance_work_mem, pg_sys::max_parallel_maintenance_workers) };
+    let builder = BackgroundWorkerBuilder::new("chatbot_sync index")
+        .set_type("chatbot_sync index")
+        .set_library("chatbot_sync")
+        .set_function("chatbot_sync_index_worker")
+        .set_argument(Some(pg_sys::Datum::from(argument)))
+        .set_extra(&format!("{model_id} {memory} {helpers}"))
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(None)
+        .set_notify_pid(pid)
+        .enable_spi_access();
+    // What is known of it outlives the transaction.
+    // SAFETY: nothing else is made there.
+    let worker = unsafe { PgMemoryContexts::TopMemoryContext.switch_to(|_| builder.load_dynamic()) };
+    let worker = worker.map_err(|_| Error::NoWorker)?;
+    MAKING.set(Some(Making { model_id, worker: Some(worker) }));
+    Ok(())
+}
+
+/// Waits a moment: what the worker does. None when the model has its indexes; an error when it has not and nobody is at
+/// work any more. A cancel ends the worker.
+pub fn step() -> Result<Option<String>> {
+    let Some(mut making) = MAKING.take() else { return Err(Error::Internal("no index is made".to_owned())) };
+    let Some(worker) = &making.worker else {
+        return store::lacking(making.model_id)?.map_or(Ok(None), |reason| Err(Error::NotBuilt(reason)));
+    };
+    let ended = matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped | BackgroundWorkerStatus::PostmasterDied));
+    if ended {
+        // What it did is seen by the transactions that come.
+        making.worker = None;
+    } else {
+        wait(STEP);
+    }
+    let doing = store::progress()?;
+    MAKING.set(Some(making));
+    Ok(Some(doing))
+}
+
+fn wait(time: Duration) {
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    let milliseconds = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    // SAFETY: this process' own latch.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, events.cast_signed(), milliseconds, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
+}
+
+#[doc(hidden)]
+#[unsafe(no_mangle)]
+#[pgrx::pg_guard]
+pub extern "C-unwind" fn chatbot_sync_index_worker(argument: pg_sys::Datum) {
+    connect(argument);
+    let mut told = BackgroundWorker::get_extra().split(' ');
+    let model_id = told.next().and_then(|id| id.parse().ok()).unwrap_or(0);
+    for (name, value) in [c"maintenance_work_mem", c"max_parallel_maintenance_workers"].into_iter().zip(told) {
+        let value = CString::new(value).unwrap_or_default();
+        let (context, source) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucSource::PGC_S_SESSION);
+        // SAFETY: values that the same settings have in another session.
+        unsafe { pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), context, source) };
+    }
+    // Another one may be at work, perhaps on the same.
+    loop {
+        match transaction(None, store::only_maker) {
+            Ok(true) => break,
+            Ok(false) => wait(STEP),
+            Err(_) => return,
+        }
+    }
+    let made = transaction(None, || store::statements(model_id, true))
+        .and_then(|statements| statements.iter().try_for_each(|sql| utility(sql)));
+    if let Err(message) = made {
+        drop(transaction(None, || store::failed(model_id, &message)));
+    }
+}
+
+/// Runs a statement as if a client had sent it: as one that commits in between.
+fn utility(sql: &str) -> Result<(), String> {
+    let text = CString::new(sql).unwrap_or_default();
+    report(Some(&text));
+    guarded(|| {
+        // SAFETY: as Postgres runs what a client sends: a transaction, and a portal, which has the snapshot. What is made of
+        // the statement outlives the transactions that it is done in: the process ends soon after.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            PgMemoryContexts::TopMemoryContext.switch_to(|_| {
+                let parsed = pg_sys::pg_parse_query(text.as_ptr());
+                let raw = (*(*parsed).elements).ptr_value.cast::<pg_sys::RawStmt>();
+                let mut planned = pgrx::PgBox::<pg_sys::PlannedStmt>::alloc_node(pg_sys::NodeTag::T_PlannedStmt);
+                planned.commandType = pg_sys::CmdType::CMD_UTILITY;
+                planned.canSetTag = true;
+                planned.utilityStmt = (*raw).stmt;
+                let tag = pg_sys::CreateCommandTag((*raw).stmt);
+                let statements = pg_sys::lappend(std::ptr::null_mut(), planned.into_pg().cast());
+                let portal = pg_sys::CreateNewPortal();
+                let none = std::ptr::null_mut();
+                pg_sys::PortalDefineQuery(portal, std::ptr::null(), text.as_ptr(), tag, statements, none);
+                pg_sys::PortalStart(portal, std::ptr::null_mut(), 0, std::ptr::null_mut());
+                let nobody = pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone);
+                let (all, tag) = (std::ffi::c_long::MAX, std::ptr::null_mut());
+                #[cfg(not(feature = "pg18"))]
+                pg_sys::PortalRun(portal, all, true, true, nobody, nobody, tag);
+                #[cfg(feature = "pg18")]
+                pg_sys::PortalRun(portal, all, true, nobody, nobody, tag);
+                pg_sys::PortalDrop(portal, false);
+            });
+            pg_sys::CommitTransactionCommand();
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,81 @@
+//! Whether a search reads every chunk of a chatbot or asks an index: exact where that is quick, and where an index, which
+//! is that of all chatbots, would have to pass over too many chunks of others.
+
+/// What an index has looked at when it answers at the price that the limit was measured with.
+const LOOKED_AT: f64 = 500.0;
+/// What HNSW keeps in sight at least, for a recall of 0.98 and more: see bench/README.md.
+const IN_SIGHT: f64 = 200.0;
+/// pgvector's limit.
+const MOST_IN_SIGHT: f64 = 1000.0;
+/// Chunks with some words that are looked at in a large chatbot; words that are in more only count where others are, too.
+const MATCHING: f64 = 5_000.0;
+
+/// How large a chatbot is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Size {
+    /// Its chunks.
+    pub chunks: f64,
+    /// Those of all chatbots, which the index has.
+    pub of_all: f64,
+}
+
+impl Size {
+    /// How many chunks HNSW has to keep in sight (`hnsw.ef_search`) to find the nearest; none where reading all chunks is
+    /// better. Reading all is, up to `limit` chunks, and up to more of them the further apart they are in the index.
+    /// An index that does not go on when too few were the chatbot's has to find all at once.
+    pub fn in_sight(self, candidates: i64, limit: i32, goes_on: bool) -> Option<i32> {
+        let passed = candidates as f64 * self.of_all.max(self.chunks) / self.chunks;
+        let pays = self.chunks > f64::from(limit) * (passed / LOOKED_AT).max(1.0);
+        let needed = if goes_on { candidates as f64 } else { 2.0 * passed };
+        #[allow(clippy::cast_possible_truncation)]
+        (pays && needed <= MOST_IN_SIGHT).then_some(needed.max(IN_SIGHT) as i32)
+    }
+}
+
+/// Of words that are in these shares of all chunks: which are looked up, so that not too many of a chatbot's chunks match.
+/// The rarest is, unless it is in very many and there are other answers.
+pub fn looked_up(shares: &[f64], chunks: f64, needed: bool) -> Vec<bool> {
+    let mut rarest_first: Vec<usize> = (0..shares.len()).collect();
+    rarest_first.sort_by(|&a, &b| shares[a].total_cmp(&shares[b]));
+    let mut matching = 0.0;
+    let mut chosen = vec![false; shares.len()];
+    for (rank, word) in rarest_first.into_iter().enumerate() {
+        matching += shares[word] * chunks;
+        chosen[word] = matching <= MATCHING || rank == 0 && (needed || matching <= 10.0 * MATCHING);
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_or_scattered_chatbot_is_searched_by_index_or_a_large_one_is_not() {
+        let size = |chunks, of_all| Size { chunks, of_all };
+        let by_index = |chunks, of_all, candidates| size(chunks, of_all).in_sight(candidates, 5_000, true).is_some();
+        assert!(!by_index(5_000.0, 5_000.0, 50) && by_index(5_001.0, 5_001.0, 50));
+        // A tenth of all: 50 candidates take 500. A hundredth: 5,000, ten times as many.
+        assert!(by_index(10_000.0, 100_000.0, 50) && !by_index(10_000.0, 1_000_000.0, 50));
+        assert!(by_index(100_000.0, 1_000_000.0, 50));
+        assert!(!by_index(100.0, 1_000_000.0, 50) && !by_index(0.0, 0.0, 50));
+        // More candidates than HNSW gives.
+        assert!(!by_index(1e6, 1e6, 1001));
+        // Statistics may be older than the index.
+        assert!(by_index(10_000.0, 0.0, 50));
+        assert_eq!(size(1e6, 1e6).in_sight(50, 5_000, true), Some(200));
+        assert_eq!(size(1e6, 1e6).in_sight(700, 5_000, true), Some(700));
+        assert_eq!(size(1e6, 2e6).in_sight(150, 5_000, false), Some(600));
+        assert_eq!(size(1e6, 1e7).in_sight(150, 5_000, false), None);
+    }
+
+    #[test]
+    fn a_frequent_word_is_looked_up_or_a_rare_one_is_not() {
+        assert_eq!(looked_up(&[0.9, 0.001, 0.02, 0.03], 100_000.0, true), [false, true, true, false]);
+        assert_eq!(looked_up(&[0.9, 0.4], 100_000.0, false), [false, true]);
+        assert_eq!(looked_up(&[0.9, 0.8], 100_000.0, false), [false, false]);
+        assert_eq!(looked_up(&[0.9, 0.8], 100_000.0, true), [false, true]);
+        assert_eq!(looked_up(&[0.9, 0.8], 100.0, false), [true, true]);
+        assert_eq!(looked_up(&[], 100.0, true), [false; 0]);
+    }
+}

@@ -1,0 +1,58 @@
+//! Which versions of the extension's SQL a library serves. A package brings a new library at once, to every session that
+//! loads it; the SQL of a database stays until somebody says ALTER EXTENSION ... UPDATE there.
+
+use crate::error::{Error, Result};
+
+/// This library's.
+pub const OWN: &str = env!("CARGO_PKG_VERSION");
+
+/// The oldest one whose SQL it serves. A release that changes what its functions take or find raises it, and says so in
+/// the changelog.
+pub const OLDEST: &str = "0.1.0";
+
+/// Fails where a database has another version's SQL than this library serves.
+pub fn check(sql: &str) -> Result<()> {
+    check_against(sql, OLDEST, OWN)
+}
+
+fn check_against(sql: &str, oldest: &str, own: &str) -> Result<()> {
+    if number(sql) < number(oldest) {
+        return Err(Error::SqlTooOld { sql: sql.to_owned(), library: own.to_owned() });
+    }
+    if number(sql) > number(own) {
+        return Err(Error::LibraryTooOld { sql: sql.to_owned(), library: own.to_owned() });
+    }
+    Ok(())
+}
+
+/// Major, minor, patch. What is no number is larger than all: nobody knows what it is.
+fn number(version: &str) -> Vec<u64> {
+    version.split('.').map(|part| part.parse().unwrap_or(u64::MAX)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_does_not_fit_passes() {
+        let fits = |sql| check_against(sql, "0.9.0", "0.10.2");
+        for sql in ["0.9.0", "0.9.11", "0.10.0", "0.10.2"] {
+            assert_eq!(fits(sql), Ok(()), "{sql}");
+        }
+        for sql in ["0.8.9", "0.1.0", "0.2.30"] {
+            assert!(matches!(fits(sql), Err(Error::SqlTooOld { .. })), "{sql}");
+        }
+        for sql in ["0.10.3", "0.11.0", "1.0.0", "0.10.x"] {
+            assert!(matches!(fits(sql), Err(Error::LibraryTooOld { .. })), "{sql}");
+        }
+        assert_eq!(check(OWN), Ok(()));
+        assert_eq!(check(OLDEST), Ok(()));
+    }
+
+    #[test]
+    fn another_version_is_packed() {
+        let meta: serde_json::Value = serde_json::from_str(include_str!("../META.json")).unwrap();
+        assert_eq!([&meta["version"], &meta["provides"]["chatbot_sync"]["version"]], [OWN, OWN]);
+    }
+}

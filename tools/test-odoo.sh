@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# The addon of odoo/ in a real Odoo 19, with a role that is no superuser: Odoo's own tests of it, then the whole flow over
+# HTTP against a mock provider (odoo/test_flow.py). Odoo comes from Debian's package, unpacked and not installed.
+# The first run takes about ten minutes, most of them for building the extension; the next about four.
+# Where there is a Chromium, a tour is clicked through in it. TEST_TAGS and FLOW (names of tests) choose what is run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/env.sh
+. tools/cluster.sh
+set_up
+
+ODOO=$DEV/odoo
+SITE=$ODOO/deb/usr/lib/python3/dist-packages
+
+set_up_odoo() {
+    ! cmp -s odoo/requirements.txt "$ODOO/requirements.txt" || return 0
+    mkdir -p "$ODOO"
+    if [ ! -d "$ODOO/deb" ]; then
+        say "fetching Odoo 19"
+        fetch_odoo || die "Odoo 19 is not to be had: it needs a Debian package mirror that has sid, and dpkg"
+    fi
+    say "Odoo's Python environment"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "Odoo 19 needs Python 3.10 or later"
+    python3 -c 'import ensurepip' 2>/dev/null || need ensurepip python3-venv
+    python3 -m venv "$ODOO/venv"
+    "$ODOO/venv/bin/pip" install -q --disable-pip-version-check -r odoo/requirements.txt
+    cp odoo/requirements.txt "$ODOO"
+}
+
+# The mirror is the one that this machine uses, the release is sid: Odoo 19 is in no other.
+fetch_odoo() {
+    local apt=$ODOO/apt uri options package
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+    uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
+    [ -n "$uri" ] || return 1
+    mkdir -p "$apt"/{sources,lists/partial,cache/archives/partial}
+    printf 'Types: deb\nURIs: %s\nSuites: sid\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+        "$uri" >"$apt/sources/sid.sources"
+    options=(-qq -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$apt/sources" -o "Dir::State::Lists=$apt/lists"
+        -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=)
+    (
+        cd "$apt"
+        apt-get "${options[@]}" update && apt-get "${options[@]}" download odoo-19 libjs-jquery libjs-jquery-form libjs-underscore
+    ) || return 1
+    rm -rf "$ODOO/unpacked"
+    mkdir "$ODOO/unpacked"
+    for package in "$apt"/*.deb; do
+        dpkg-deb --fsys-tarfile "$package" | tar -x -C "$ODOO/unpacked" --exclude='*/i18n/*'
+    done
+    mv "$ODOO/unpacked" "$ODOO/deb"
+    rm -r "$apt"
+}
+
+odoo() { # COMMAND ARGUMENT...
+    PYTHONPATH=$SITE HOME=$ODOO PGHOST='' "$ODOO/venv/bin/python" -m odoo "$1" \
+        --addons-path "$SITE/odoo/addons,$PWD/odoo" --data-dir "$CLUSTER/filestore" --pg_path "$("$PG_CONFIG" --bindir)" \
+        --db_host "$CLUSTER" --db_port 5432 --db_user odoo --db_password odoo --db-template template_chatbot \
+        --without-demo=True --http-interface 127.0.0.1 "${@:2}"
+}
+
+as_superuser() { # DATABASE STATEMENT...
+    local database=$1
+    shift
+    printf '%s\n' "$@" | "$("$PG_CONFIG" --bindir)/psql" -X -q -v ON_ERROR_STOP=1 -h "$CLUSTER" -U postgres -d "$database" >/dev/null
+}
+
+set_up_odoo
+install_extension
+start_cluster -c shared_preload_libraries=chatbot_sync -c fsync=off
+mkdir "$CLUSTER/filestore"
+as_superuser postgres "CREATE ROLE odoo LOGIN CREATEDB PASSWORD 'odoo';" "CREATE DATABASE template_chatbot TEMPLATE template0 IS_TEMPLATE true;"
+
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+said=$CLUSTER/odoo.log
+
+say "Odoo 19: without the extension, the module says what to run"
+if odoo server -d flow -i base,chatbot_sync --stop-after-init --no-http --logfile "$said" >/dev/null 2>&1 || ! grep -q "may not use\|cannot be created" "$said"; then
+    tail -20 "$said"
+    die "the module installs without the extension, or does not say why it does not"
+fi
+# What it says is what is run.
+for database in flow template_chatbot; do
+    mapfile -t statements < <(grep -E "^(CREATE EXTENSION|SELECT chatbot_grant)" "$said" | sort -u)
+    as_superuser "$database" "${statements[@]}" 2>/dev/null
+done
+
+say "Odoo 19: installing the module, and its tests"
+odoo server -d flow -i chatbot_sync --stop-after-init --http-port "$port" --test-tags "${TEST_TAGS:-/chatbot_sync}" \
+    --logfile "$said" --screenshots "$ODOO" >/dev/null 2>&1 || { grep -vE " INFO | werkzeug" "$said" | tail -80; die "the tests of the module fail"; }
+grep -E "tests in|failed, |skipped" "$said" | sed -E 's/^.* INFO [^ ]+ [^ ]+ /      /'
+
+say "Odoo 19: the whole flow, over HTTP"
+odoo server -d flow --db-filter '^flow' --http-port "$port" --max-cron-threads 1 --logfile "$CLUSTER/server.log" >/dev/null 2>&1 &
+server=$!
+trap 'kill $server 2>/dev/null || true; wait $server 2>/dev/null || true; stop_cluster' EXIT
+ODOO_URL=http://127.0.0.1:$port PGHOST=$CLUSTER PGUSER=postgres "$ODOO/venv/bin/python" odoo/test_flow.py -v ${FLOW:-} || {
+    grep -vE " INFO " "$CLUSTER/server.log" | tail -60
+    die "the flow fails"
+}
