@@ -1,6 +1,7 @@
 # make demo     the main job on an embedded Postgres and a real manual: a tour in about a minute, after the first build
 # make test     every test, on Postgres 16 and 15
 # make check-all  the same on every major from 14 to 18 that can be had: 15, 16, 17 and 18 on Debian
+# make test-citus  those of pg_test/citus.rs, which need a Postgres with Citus: make test-citus PG_CONFIG=/path/to/pg_config
 # make test-odoo  the Odoo addon, in a real Odoo 19
 # make fuzz     the property tests with many more cases: make fuzz PROPTEST_CASES=100000
 # make soak     clients, faults, kills and a crash for three minutes, and then everything is compared: make soak DURATION=600
@@ -13,8 +14,8 @@
 
 SHELL := bash
 
-.PHONY: demo test check-all test-odoo fuzz soak bench bench-search package release-schema install clean-all
-demo test check-all test-odoo fuzz soak bench bench-search package release-schema install:
+.PHONY: demo test check-all test-citus test-odoo fuzz soak bench bench-search package release-schema install clean-all
+demo test check-all test-citus test-odoo fuzz soak bench bench-search package release-schema install:
 	@tools/$@.sh
 
 clean-all:

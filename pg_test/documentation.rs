@@ -82,7 +82,8 @@ fn an_sqlstate_is_not_in_the_readme_or_is_another() {
     let used = include_str!("../src/pg/report.rs").split("PgSqlErrorCode::ERRCODE_").skip(1);
     let mut used: Vec<String> =
         used.map(|s| s.split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap().to_lowercase()).collect();
-    let raised = concat!(include_str!("../sql/model.sql"), include_str!("../sql/index.sql"));
+    let raised =
+        concat!(include_str!("../sql/model.sql"), include_str!("../sql/index.sql"), include_str!("../sql/citus.sql"));
     let raised = raised.split("RAISE ").skip(1).filter_map(|s| s.split(" USING").next());
     used.extend(raised.filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_')).map(str::to_owned));
     used.sort();

@@ -10,6 +10,8 @@ mod arguments;
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod citus;
+#[cfg(test)]
 mod dba;
 #[cfg(test)]
 mod doctor;

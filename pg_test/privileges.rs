@@ -3,7 +3,7 @@
 use super::harness::{Db, column, failure, one};
 
 /// A call of every function. Some fail for everybody, with an error about what they are given.
-const CALLS: [(&str, &str); 29] = [
+const CALLS: [(&str, &str); 31] = [
     ("read", "chatbot_chunk('A text.')"),
     ("read", "chatbot_embed('A text.')"),
     ("read", "chatbot_search(1, 'A text.')"),
@@ -33,6 +33,8 @@ const CALLS: [(&str, &str); 29] = [
     ("admin", "chatbot_set_model('local', 'minilm-static-256')"),
     ("owner", "chatbot_grant('stranger')"),
     ("owner", "chatbot_revoke('app')"),
+    ("owner", "chatbot_distribute()"),
+    ("owner", "chatbot_undistribute()"),
 ];
 
 #[test]

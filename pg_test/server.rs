@@ -27,6 +27,18 @@ impl Server {
 
     /// Has these variables in its environment, and these settings.
     pub fn with(environment: &[(&str, &str)], settings: &[&str]) -> Self {
+        Self::at(environment, settings, 5432, EXTENSION)
+    }
+
+    /// Has Citus preloaded, and listens on loopback too, on this port. What its database has is said.
+    pub fn with_citus(libraries: &str, port: u16, has: &str) -> Self {
+        // Each database that Citus is in has a process of it, and each statement may have a connection a shard.
+        let preload = format!("shared_preload_libraries={libraries}");
+        let settings = [&preload, "listen_addresses=127.0.0.1", "citus.node_conninfo=sslmode=disable"];
+        Self::at(&[], &settings, port, has)
+    }
+
+    fn at(environment: &[(&str, &str)], settings: &[&str], port: u16, has: &str) -> Self {
         // The shared server goes first: with it the extension is installed.
         let bin: String =
             one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
@@ -35,7 +47,7 @@ impl Server {
         let initdb = format!("{bin}/initdb");
         succeeded(run(&[&initdb, "-D", &data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]));
         let pg_ctl = format!("{bin}/pg_ctl");
-        let place = format!("-c listen_addresses= -c port=5432 -c unix_socket_directories={folder}");
+        let place = format!("-c listen_addresses= -c port={port} -c unix_socket_directories={folder}");
         let settings: String = settings.iter().map(|setting| format!(" -c '{setting}'")).collect();
         let options = format!("{place} -c fsync=off -c 'log_line_prefix=%p %e '{settings}");
         let log = format!("{folder}/log");
@@ -45,10 +57,10 @@ impl Server {
         start.extend([&pg_ctl, "start", "-D", &data, "-w", "-l", &log, "-o", &options]);
         succeeded(run(&start));
         let mut place = postgres::Config::new();
-        place.host_path(&folder).user("postgres");
+        place.host_path(&folder).port(port).user("postgres");
         let mut db = Db::at(place.clone(), "postgres");
         db.admin.batch_execute(ROLES).unwrap();
-        db.admin.batch_execute(EXTENSION).unwrap();
+        db.admin.batch_execute(has).unwrap();
         Self { folder, pg_ctl, options, place, db }
     }
 

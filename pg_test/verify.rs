@@ -23,6 +23,13 @@ fn attached(db: &mut Db) -> Client {
 }
 
 #[test]
+fn a_source_of_no_table_is_a_problem_where_no_table_is_attached() {
+    let mut db = Db::new();
+    db.session("app").batch_execute("SELECT chatbot_embed_source(1, 'document', 1, 'Mine.')").unwrap();
+    assert_eq!(column::<String>(&mut db.admin, PROBLEMS), [""; 0]);
+}
+
+#[test]
 fn a_problem_is_not_found_or_not_repaired() {
     let mut db = Db::new();
     let mut app = attached(&mut db);

@@ -36,7 +36,7 @@ CREATE FUNCTION chatbot_sync.check_sources() RETURNS TABLE (check_name text, sta
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    active int := (SELECT m.id FROM chatbot_sync.model AS m WHERE m.active);
+    active int := COALESCE((SELECT m.id FROM chatbot_sync.model AS m WHERE m.active), 0);
     found bigint;
     blank bigint;
     disabled bigint;
@@ -93,10 +93,13 @@ DECLARE
     found bigint;
     said bigint;
     lost boolean;
+    -- Not joined: sources may be on other nodes, catalogs are here.
+    attached int[] := ARRAY(SELECT t.host FROM chatbot_sync.host_table AS t);
+    known int[] := ARRAY(SELECT s.host FROM chatbot_sync.source AS s WHERE s.host IS NOT NULL GROUP BY s.host);
 BEGIN
     FOR h IN
         SELECT s.host, count(*) AS sources, min(s.source_type) AS source_type FROM chatbot_sync.source AS s
-        WHERE s.host IS NOT NULL AND NOT EXISTS (SELECT FROM chatbot_sync.host_table AS t WHERE t.host = s.host) GROUP BY s.host
+        WHERE s.host IS NOT NULL AND s.host <> ALL (attached) GROUP BY s.host
     LOOP
         RETURN QUERY SELECT 'detached sources', 'error',
             format('the table of %s sources (%s, host %s) has no triggers of ours: restored without the extension, or they were dropped', h.sources, h.source_type, h.host),
@@ -104,7 +107,7 @@ BEGIN
     END LOOP;
     FOR h IN
         SELECT t.relation, t.chatbot_column FROM chatbot_sync.host_table AS t
-        WHERE NOT EXISTS (SELECT FROM chatbot_sync.source AS s WHERE s.host = t.host)
+        WHERE t.host <> ALL (known)
             AND NOT EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host)
     LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
@@ -132,7 +135,7 @@ BEGIN
                 format('SELECT chatbot_detach(%L); SELECT chatbot_attach_chatbots(%L, %L);', h.relation, h.relation, h.attname);
         END IF;
         EXECUTE format('SELECT count(*), min(s.chatbot_id) FROM (SELECT chatbot_id FROM chatbot_sync.source UNION SELECT chatbot_id FROM chatbot_sync.session) AS s
-            WHERE NOT EXISTS (SELECT FROM %s AS c WHERE c.%I = s.chatbot_id)', h.relation, h.attname) INTO found, said;
+            LEFT JOIN (SELECT c.%2$I AS id FROM %1$s AS c) AS c ON c.id = s.chatbot_id WHERE c.id IS NULL', h.relation, h.attname) INTO found, said;
         IF found > 0 THEN
             RETURN QUERY SELECT 'deleted chatbots', 'warning', format('%s chatbots that %s does not have still have sources or sessions', found, h.relation),
                 format('SELECT chatbot_cleanup(%s); and so for each.', said);

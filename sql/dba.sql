@@ -10,6 +10,7 @@ DECLARE
     found bigint;
     said text;
     began timestamptz;
+    down boolean := false;
 BEGIN
     -- pgvector
     SELECT e.extversion INTO version_of_vector FROM pg_extension AS e WHERE e.extname = 'vector';
@@ -30,6 +31,14 @@ BEGIN
         GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL, version = PG_EXCEPTION_HINT;
         RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
     END;
+    -- Nodes of Citus. What follows would ask one that is down.
+    FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
+        RETURN NEXT;
+        down := down OR check_name = 'node down';
+    END LOOP;
+    IF down THEN
+        RETURN;
+    END IF;
     RETURN QUERY SELECT * FROM chatbot_sync.check_workers();
     -- The queue
     SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.due_at <= clock_timestamp() - interval '10 minutes';
@@ -48,8 +57,10 @@ BEGIN
     RETURN QUERY SELECT 'sources in error', CASE WHEN found > 0 THEN 'error' ELSE 'ok' END,
         CASE WHEN found > 0 THEN format('%s, as %s', found, said) ELSE 'none' END,
         CASE WHEN found > 0 THEN 'When the reason is gone: SELECT chatbot_retry(); and CALL chatbot_process_queue();' END;
-    SELECT count(*) INTO found FROM chatbot_sync.source AS s WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL
-        AND NOT EXISTS (SELECT FROM chatbot_sync.job AS j WHERE (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id));
+    SELECT count(*) INTO found FROM chatbot_sync.source AS s
+    LEFT JOIN (SELECT DISTINCT q.chatbot_id, q.source_type, q.source_id FROM chatbot_sync.job AS q) AS j
+        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+    WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL AND j.chatbot_id IS NULL;
     RETURN QUERY SELECT 'sources that wait', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
         format('%s without a job', found), CASE WHEN found > 0 THEN 'CALL chatbot_sync_all();' END;
     SELECT count(*) INTO found FROM chatbot_sync.source AS s WHERE s.truncated;
@@ -87,7 +98,7 @@ BEGIN
             'CALL chatbot_reembed();';
     END IF;
     SELECT count(*) INTO found FROM chatbot_sync.model AS m WHERE NOT m.active AND NOT m.next
-        AND EXISTS (SELECT FROM chatbot_sync.embedding AS e WHERE e.model_id = m.id);
+        AND m.id IN (SELECT DISTINCT e.model_id FROM chatbot_sync.embedding AS e);
     IF found > 0 THEN
         RETURN QUERY SELECT 'models', 'ok', format('%s models keep vectors that no search uses', found),
             'If you do not go back: CALL chatbot_drop_model(id); the ids: TABLE chatbot_sync.model;';
@@ -112,7 +123,7 @@ BEGIN
             RETURN QUERY SELECT 'indexes', 'warning', 'Postgres does not know which chatbots are large, and so uses no index',
                 'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
         END IF;
-    ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
+    ELSIF NOT chatbot_sync.is_distributed() AND NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
         -- As src/scan.rs decides, with four times the limit: an index makes each write slower.
         RETURN QUERY SELECT 'indexes', 'warning', format('a search of chatbot %s reads all its %s chunks', s.chatbot_id, s.chunks), 'CALL chatbot_create_index();'
         FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all
@@ -160,7 +171,7 @@ BEGIN
             UPDATE chatbot_sync.source AS s SET content_hash = NULL,
                 status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
                 error_code = CASE WHEN s.host IS NULL THEN '55000' END,
-                error = CASE WHEN s.host IS NULL THEN format('%s: %s. Embed it again.', p.problem, p.detail) END
+                error = CASE WHEN s.host IS NULL THEN p.problem || ': ' || p.detail || '. Embed it again.' END
             WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
             IF p.problem <> 'stale' THEN
                 DELETE FROM chatbot_sync.embedding AS e

@@ -153,6 +153,19 @@ COMMENT ON FUNCTION chatbot_sync.lacks_worker_process IS 'Whether a worker could
 COMMENT ON FUNCTION chatbot_sync.rolled_back IS 'What syncs took whose transaction rolled back, since the server started; nothing where the library is not preloaded.';
 COMMENT ON FUNCTION chatbot_sync.is_preloaded IS 'Whether there can be workers.';
 COMMENT ON VIEW chatbot_sync.source_status IS 'Each source with its status, why it is so, and how old its vectors are.';
+COMMENT ON FUNCTION chatbot_distribute IS 'Spreads the tables that grow over the nodes of Citus, by chatbot.';
+COMMENT ON FUNCTION chatbot_undistribute IS 'Brings them back to this node.';
+COMMENT ON FUNCTION chatbot_sync.growing_tables IS 'The tables that chatbot_distribute() spreads.';
+COMMENT ON FUNCTION chatbot_sync.is_distributed IS 'Whether Citus has our tables.';
+COMMENT ON FUNCTION chatbot_sync.must_have_citus IS 'Fails where there is no Citus that would do.';
+COMMENT ON FUNCTION chatbot_sync.run_on_nodes IS 'Runs a statement on each worker node.';
+COMMENT ON FUNCTION chatbot_sync.act_as_owner IS 'Lets functions write as triggers do, as the owner, or not any more.';
+COMMENT ON FUNCTION chatbot_sync.count_waiting IS 'A step of chatbot_sync_all().';
+COMMENT ON FUNCTION chatbot_sync.grant_on_nodes IS 'What chatbot_grant() does on worker nodes.';
+COMMENT ON FUNCTION chatbot_sync.roles_with_level IS 'The roles that have a level.';
+COMMENT ON FUNCTION chatbot_sync.doctor_of_nodes IS 'What chatbot_doctor() says of worker nodes.';
+COMMENT ON FUNCTION chatbot_sync.set_vector_storage IS 'Where vectors are stored, which depends on their length.';
+
 COMMENT ON VIEW chatbot_sync.stats IS 'What the syncs in sync_log took, by chatbot and model, and what waits.';
 COMMENT ON FUNCTION chatbot_sync.purge_log IS 'Takes away rows of sync_log that are older than chatbot_sync.log_retention, some at a time: whether there are more.';
 COMMENT ON FUNCTION chatbot_sync.purge_log_batch IS 'As chatbot_sync.purge_log().';

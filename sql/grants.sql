@@ -13,12 +13,12 @@ AS $$
         ('chatbot_embed_source', 2), ('chatbot_delete_source', 2), ('chatbot_cleanup', 2),
         ('chatbot_session_open', 2), ('chatbot_session_add_message', 2), ('chatbot_session_messages', 2),
         ('chatbot_session_close', 2), ('chatbot_attach', 2), ('chatbot_attach_chatbots', 2), ('chatbot_detach', 2),
-        ('chatbot_sync_all', 2), ('adopt', 2), ('sync_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
+        ('chatbot_sync_all', 2), ('adopt', 2), ('count_waiting', 2), ('sync_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
         ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
         ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('purge_log', 2),
         ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
         ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
-        ('reembed_batch', 3), ('swap_model', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('index_wanted', 3),
+        ('reembed_batch', 3), ('swap_model', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('index_wanted', 3), ('is_distributed', 3),
         ('index_build', 3), ('index_start', 3), ('index_step', 3)
     ) AS f (name, least) ON f.name = p.proname
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
@@ -58,6 +58,7 @@ BEGIN
     FOR s IN SELECT chatbot_sync.schemas_of_functions() LOOP
         EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM %I', s, role_name);
     END LOOP;
+    PERFORM chatbot_sync.grant_on_nodes(role_name, 'REVOKE USAGE ON SCHEMA %I FROM %I');
 END
 $$;
 
@@ -84,6 +85,7 @@ BEGIN
     FOR s IN SELECT chatbot_sync.schemas_of_functions() LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', s, role_name);
     END LOOP;
+    PERFORM chatbot_sync.grant_on_nodes(role_name);
     FOR f IN SELECT chatbot_sync.functions_of(level) LOOP
         EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', f, role_name);
     END LOOP;

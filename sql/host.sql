@@ -37,6 +37,16 @@ CREATE VIEW chatbot_sync.host_table AS
     WHERE t.tgfoid = 'chatbot_sync.host_changed'::regproc AND t.tgnargs = 1 AND NOT t.tgisinternal
         AND t.tgname = pg_catalog.format('chatbot_sync_%s_insert', a.told ->> 'host') AND NOT (a.told ->> 'partition')::boolean;
 
+-- As its owner, as adopt() does: what comes before it in the transaction may be on other nodes.
+CREATE FUNCTION chatbot_sync.count_waiting(of_chatbot bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN count(*) FROM chatbot_sync.source AS s
+    WHERE s.status <> 'synced' AND s.enabled AND s.host IS NOT NULL AND (of_chatbot IS NULL OR s.chatbot_id = of_chatbot);
+END
+$$;
+
 CREATE PROCEDURE chatbot_sync_all(chatbot_id bigint DEFAULT NULL, batch int DEFAULT 100)
 LANGUAGE plpgsql
 AS $$
@@ -56,9 +66,7 @@ BEGIN
             HINT = 'As many sources are committed together.';
     END IF;
     PERFORM chatbot_sync.adopt();
-    SELECT pg_catalog.count(*) INTO whole FROM chatbot_sync.source AS s
-    WHERE s.status OPERATOR(pg_catalog.<>) 'synced' AND s.enabled AND s.host IS NOT NULL
-        AND (chatbot_sync_all.chatbot_id IS NULL OR s.chatbot_id OPERATOR(pg_catalog.=) chatbot_sync_all.chatbot_id);
+    whole := chatbot_sync.count_waiting(chatbot_id);
     LOOP
         SELECT * INTO step
         FROM chatbot_sync.sync_batch(chatbot_id, batch, last_chatbot_id, last_source_type, last_source_id) AS s;

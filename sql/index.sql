@@ -17,6 +17,11 @@ AS $$
 DECLARE
     m record;
 BEGIN
+    IF chatbot_sync.is_distributed() THEN
+        RAISE feature_not_supported USING
+            MESSAGE = 'Citus has the vectors: a search reads all of a chatbot''s, on its node',
+            HINT = 'Indexes are made where all is on one node: SELECT chatbot_undistribute(); first.';
+    END IF;
     SELECT * INTO m FROM chatbot_sync.model AS x WHERE x.id = model_id OR model_id IS NULL AND x.active;
     IF NOT FOUND THEN
         RAISE invalid_parameter_value USING

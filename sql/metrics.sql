@@ -25,9 +25,9 @@ AS $$
     SELECT 'chatbot_sync_workers', '{}', count(*), 'gauge', 'Workers of this database that are at work.'
     FROM pg_stat_activity AS a WHERE a.backend_type = 'chatbot_sync worker' AND a.datname = current_database()
     UNION ALL
-    SELECT 'chatbot_sync_sources', jsonb_build_object('status', s.status), count(x.status), 'gauge', 'Sources by their status.'
+    SELECT 'chatbot_sync_sources', jsonb_build_object('status', s.status), COALESCE(x.sources, 0), 'gauge', 'Sources by their status.'
     FROM (VALUES ('synced'), ('pending'), ('error')) AS s (status)
-    LEFT JOIN chatbot_sync.source AS x ON x.status = s.status GROUP BY s.status
+    LEFT JOIN (SELECT status, count(*) AS sources FROM chatbot_sync.source GROUP BY status) AS x ON x.status = s.status
     UNION ALL
     SELECT m.name, '{}', m.value, 'gauge', m.help
     FROM (SELECT COALESCE(sum(s.chunk_count), 0) AS chunks, count(*) FILTER (WHERE s.truncated) AS truncated

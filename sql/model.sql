@@ -86,8 +86,11 @@ BEGIN
     DELETE FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id;
     UPDATE chatbot_sync.model AS m SET replaced = NULL WHERE m.replaced OPERATOR(pg_catalog.=) model_id;
     LOOP
-        DELETE FROM chatbot_sync.embedding AS e WHERE e.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(
-            SELECT f.ctid FROM chatbot_sync.embedding AS f WHERE f.model_id OPERATOR(pg_catalog.=) chatbot_drop_model.model_id LIMIT batch));
+        DELETE FROM chatbot_sync.embedding AS e
+        USING (SELECT f.chatbot_id, f.source_type, f.source_id, f.chunk_id FROM chatbot_sync.embedding AS f
+            WHERE f.model_id OPERATOR(pg_catalog.=) chatbot_drop_model.model_id LIMIT batch) AS g
+        WHERE (e.chatbot_id, e.source_type, e.source_id, e.chunk_id) OPERATOR(pg_catalog.=) (g.chatbot_id, g.source_type, g.source_id, g.chunk_id)
+            AND e.model_id OPERATOR(pg_catalog.=) chatbot_drop_model.model_id;
         GET DIAGNOSTICS gone = ROW_COUNT;
         IF NOT chatbot_sync.in_transaction_block() THEN
             COMMIT;

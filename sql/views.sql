@@ -2,21 +2,21 @@
 
 CREATE VIEW chatbot_sync.source_status AS
     SELECT s.chatbot_id, s.source_type, s.source_id,
-        CASE WHEN s.status = 'synced' AND j.jobs > 0 THEN 'pending' ELSE s.status END AS status,
+        CASE WHEN s.status = 'synced' AND j.chatbot_id IS NOT NULL THEN 'pending' ELSE s.status END AS status,
         COALESCE(s.error, CASE WHEN s.truncated THEN 'the text goes on after its last chunk: chatbot_sync.max_chunks' END) AS reason,
         s.error_code, s.attempts, s.next_attempt_at, s.chunk_count, s.enabled, s.synced_at,
         now() - s.synced_at AS age
     FROM chatbot_sync.source s
-    LEFT JOIN LATERAL (SELECT count(*) AS jobs FROM chatbot_sync.job j
-        WHERE (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
-            AND j.due_at < 'infinity') AS j ON true
+    LEFT JOIN (SELECT DISTINCT chatbot_id, source_type, source_id FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
+        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
     UNION ALL
     -- Queued at REPEATABLE READ, and nobody has looked at it yet.
-    SELECT DISTINCT ON (chatbot_id, source_type, source_id) chatbot_id, source_type, source_id, 'pending', NULL, NULL, 0,
+    SELECT j.chatbot_id, j.source_type, j.source_id, 'pending', NULL, NULL, 0,
         NULL::timestamptz, 0, true, NULL::timestamptz, NULL::interval
-    FROM chatbot_sync.job j
-    WHERE due_at < 'infinity' AND NOT EXISTS (SELECT FROM chatbot_sync.source s
-        WHERE (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id));
+    FROM (SELECT DISTINCT chatbot_id, source_type, source_id FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
+    LEFT JOIN chatbot_sync.source s
+        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+    WHERE s.chatbot_id IS NULL;
 
 CREATE VIEW chatbot_sync.progress AS
     SELECT s.chatbot_id, s.source_type, s.sources, s.synced, s.pending, s.in_work, s.failed,

@@ -31,6 +31,11 @@ fill_cluster
 "$DEV/venv/bin/python" -c 'import model2vec, psycopg' 2>/dev/null || "$DEV/venv/bin/pip" install -q model2vec 'psycopg[binary]'
 "$DEV/venv/bin/python" bench/store.py "host=$CLUSTER user=postgres dbname=postgres"
 
+say "scale: what a chunk takes, many of them, chatbots on shards"
+"$DEV/venv/bin/python" bench/sizes.py "host=$CLUSTER user=postgres dbname=postgres"
+python3 bench/scale.py
+python3 bench/shards.py
+
 say "providers: against a bare client"
 cargo run -q --release --manifest-path bench/http/Cargo.toml -- "host=$CLUSTER user=postgres dbname=postgres"
 

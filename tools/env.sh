@@ -106,3 +106,26 @@ as_server_user() {
 server_folder() { # FOLDER
     [ -z "$SERVER_USER" ] || chown "$SERVER_USER" "$1"
 }
+
+# The tests that need a server: all, or those whose names contain a word.
+server_tests() { # [NAME]
+    if [ -z "$SERVER_USER" ]; then
+        unprivileged cargo pgrx test "pg$PG_MAJOR" "$@" --no-default-features
+    else
+        # pgrx calls "sudo -u USER COMMAND..." for what the server's user does, and "sudo COMMAND..." for what root does.
+        data=$(mktemp -d /tmp/chatbot_sync.XXXXXX)
+        trap 'rm -rf "$data"' EXIT
+        mkdir "$data/bin" "$data/cluster"
+        server_folder "$data/cluster"
+        chmod 755 "$data"
+        cat >"$data/bin/sudo" <<SUDO
+#!/bin/sh
+[ "\$1" = -u ] || exec "\$@"
+shift 2
+exec setpriv --reuid $SERVER_USER --regid $(id -g "$SERVER_USER") --clear-groups env HOME=/ "\$@"
+SUDO
+        chmod 755 "$data/bin/sudo"
+        PATH=$data/bin:$PATH USER=root cargo pgrx test "pg$PG_MAJOR" "$@" --no-default-features --runas "$SERVER_USER" --pgdata "$data/cluster"
+        rm -rf "$data"
+    fi
+}

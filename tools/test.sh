@@ -23,25 +23,7 @@ cargo test --no-default-features
 test_in_postgres() {
     set_up_pgrx
     say "tests in $("$PG_CONFIG" --version)"
-    if [ -z "$SERVER_USER" ]; then
-        unprivileged cargo pgrx test "pg$PG_MAJOR" --no-default-features
-        return
-    fi
-    # pgrx calls "sudo -u USER COMMAND..." for what the server's user does, and "sudo COMMAND..." for what root does.
-    data=$(mktemp -d /tmp/chatbot_sync.XXXXXX)
-    trap 'rm -rf "$data"' EXIT
-    mkdir "$data/bin" "$data/cluster"
-    server_folder "$data/cluster"
-    chmod 755 "$data"
-    cat >"$data/bin/sudo" <<SUDO
-#!/bin/sh
-[ "\$1" = -u ] || exec "\$@"
-shift 2
-exec setpriv --reuid $SERVER_USER --regid $(id -g "$SERVER_USER") --clear-groups env HOME=/ "\$@"
-SUDO
-    chmod 755 "$data/bin/sudo"
-    PATH=$data/bin:$PATH USER=root cargo pgrx test "pg$PG_MAJOR" --no-default-features --runas "$SERVER_USER" --pgdata "$data/cluster"
-    rm -rf "$data"
+    server_tests
 }
 
 tested= missing=

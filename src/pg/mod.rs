@@ -44,6 +44,7 @@ mod worker;
 ::pgrx::extension_sql_file!("../../sql/metrics.sql", name = "metrics");
 ::pgrx::extension_sql_file!("../../sql/checks.sql", name = "checks");
 ::pgrx::extension_sql_file!("../../sql/dba.sql", name = "dba");
+::pgrx::extension_sql_file!("../../sql/citus.sql", name = "citus");
 ::pgrx::extension_sql_file!("../../sql/grants.sql", name = "grants");
 ::pgrx::extension_sql_file!("../../sql/final.sql", name = "final", finalize);
 

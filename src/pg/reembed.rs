@@ -131,7 +131,7 @@ pub fn estimate(relation: Option<super::catalog_types::Regclass>) -> Result<Esti
     if let (None, Some(active), Some(next)) = (relation, models::active_model()?, models::next_model()?) {
         let mut after = None;
         loop {
-            let keys = store::not_whole(next.id, after)?;
+            let keys = store::not_whole(next.id, after, 1000)?;
             let Some(last) = keys.last().copied() else { return Ok(estimate) };
             after = Some(last);
             estimate.sources += i64::try_from(keys.len()).unwrap_or(0);

@@ -41,10 +41,15 @@ pub fn adopt(table: &Table) -> Result<i64> {
         let enabled = columns.enabled.as_ref().map(|c| c.0.as_str());
         host_row::rows(&table.relation.name, &columns.id.0, &columns.chatbot.0, enabled)?
     };
-    for row in &rows {
-        args::source(Some(row.1), Some(table.source_type), Some(row.0))?;
+    // Those that are this table's already are not even locked.
+    let known = hosted::keys(table.host.host)?;
+    let mut new = Vec::new();
+    for row in rows {
+        if !known.contains(&args::source(Some(row.1), Some(table.source_type), Some(row.0))?) {
+            new.push(row);
+        }
     }
-    rows.chunks(SLICE).map(|rows| hosted::insert_all_pending(table.source_type, table.host.host, rows)).sum()
+    new.chunks(SLICE).map(|rows| hosted::insert_all_pending(table.source_type, table.host.host, rows)).sum()
 }
 
 /// The same for every host table.

@@ -1,5 +1,7 @@
 //! The chunks of sources, with their vectors and words.
 
+use std::collections::BTreeMap;
+
 use super::search::{spaced, words_of};
 use super::source::SourceKey;
 use super::{Mode, one, run, write};
@@ -58,7 +60,7 @@ pub struct NewChunk<'a> {
 /// Writes metadata and whether searches find it to the chunks of a source.
 pub fn update_chunks_standing(item: &Item) -> Result<()> {
     let sql = "UPDATE chatbot_sync.embedding SET enabled = $5,
-            metadata = CASE WHEN lang IS NULL THEN $4 ELSE $4 || pg_catalog.jsonb_build_object('lang', lang) END
+            metadata = CASE WHEN lang IS NULL THEN $4 ELSE $4 || pg_catalog.jsonb_object(ARRAY['lang', lang]) END
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     write(sql, &item.key.args_and([item.metadata.clone().into(), item.enabled.into()])).map(drop)
 }
@@ -108,15 +110,19 @@ pub fn move_chunks(key: &SourceKey, model_id: i32, moves: &[(i32, Place)]) -> Re
 
 /// Reads the words of chunks, as (chunk, configuration), another way.
 pub fn read_words(key: &SourceKey, model_id: i32, chunks: Vec<(i32, String)>) -> Result<()> {
+    // The configuration is an argument: Citus takes only IMMUTABLE functions of columns in an UPDATE.
     let sql = format!(
-        "UPDATE chatbot_sync.embedding e SET words = {}
-        FROM unnest($5::int[], $6::text[]) AS n (chunk_id, configuration)
-        WHERE e.chatbot_id = $1 AND e.source_type = $2 AND e.source_id = $3 AND e.model_id = $4
-            AND e.chunk_id = n.chunk_id",
-        words_of("n.configuration::pg_catalog.regconfig", "e.content")
+        "UPDATE chatbot_sync.embedding SET words = {}
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4 AND chunk_id = ANY ($5)",
+        words_of("$6::pg_catalog.regconfig", "content")
     );
-    let (ids, configurations): (Vec<i32>, Vec<String>) = chunks.into_iter().unzip();
-    write(&sql, &key.args_and([model_id.into(), ids.into(), configurations.into()])).map(drop)
+    let mut by_configuration: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+    for (id, configuration) in chunks {
+        by_configuration.entry(configuration).or_default().push(id);
+    }
+    by_configuration.into_iter().try_for_each(|(configuration, ids)| {
+        write(&sql, &key.args_and([model_id.into(), ids.into(), configuration.into()])).map(drop)
+    })
 }
 
 /// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and it keeps to privileges.

@@ -9,16 +9,14 @@ use super::{Mode, one, run, write};
 use crate::error::Result;
 
 /// Sources of a host table that wait, a row each of (id, chatbot, whether searches find it): how many are new, or are
-/// this table's now. Those that are this table's already are not even locked.
+/// this table's now.
 pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<i64> {
     let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
         SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
         FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
-        WHERE NOT EXISTS (SELECT FROM chatbot_sync.source k WHERE k.host = $2
-            AND (k.chatbot_id, k.source_type, k.source_id) = (n.chatbot_id, $1, n.source_id))
         ON CONFLICT (chatbot_id, source_type, source_id)
-            DO UPDATE SET host = $2, status = 'pending', enabled = EXCLUDED.enabled
-        WHERE s.host IS DISTINCT FROM $2";
+            DO UPDATE SET host = EXCLUDED.host, status = 'pending', enabled = EXCLUDED.enabled
+        WHERE s.host IS DISTINCT FROM EXCLUDED.host";
     let standing = "UPDATE chatbot_sync.embedding e SET enabled = s.enabled FROM chatbot_sync.source s
         WHERE s.host = $1 AND e.enabled <> s.enabled
             AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
@@ -80,12 +78,16 @@ pub fn release_host(host: i32) -> Result<()> {
     write("UPDATE chatbot_sync.source SET host = NULL WHERE host = $1", &[host.into()]).map(drop)
 }
 
-/// Deletes the sources of a host table that are not among these.
-pub fn keep_only(host: i32, keys: &[SourceKey]) -> Result<()> {
-    let keep: HashSet<&SourceKey> = keys.iter().collect();
+/// The keys of all sources of a host table.
+pub fn keys(host: i32) -> Result<HashSet<SourceKey>> {
     let sql = "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host = $1";
-    let all = run(sql, &[host.into()], Mode::ReadNow, keys_of)?;
-    delete_many(&all.into_iter().filter(|key| !keep.contains(key)).collect::<Vec<_>>())
+    run(sql, &[host.into()], Mode::ReadNow, keys_of)
+}
+
+/// Deletes the sources of a host table that are not among these.
+pub fn keep_only(host: i32, keep: &[SourceKey]) -> Result<()> {
+    let keep: HashSet<&SourceKey> = keep.iter().collect();
+    delete_many(&keys(host)?.into_iter().filter(|key| !keep.contains(key)).collect::<Vec<_>>())
 }
 
 /// All sources of a host table are to be embedded again: how many.
@@ -109,7 +111,7 @@ pub fn drop_metadata(host: i32, name: &str) -> Result<()> {
 
 /// Gives a name in the metadata of a host table's sources another.
 pub fn rename_metadata(host: i32, old: &str, new: &str) -> Result<()> {
-    let changed = "metadata - $2 || pg_catalog.jsonb_build_object($3::text, metadata -> $2)";
+    let changed = "pg_catalog.jsonb_set(metadata - $2, ARRAY[$3], metadata -> $2)";
     change_metadata(changed, &[host.into(), old.into(), new.into()])
 }
 

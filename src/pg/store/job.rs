@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pgrx::datum::DatumWithOid;
 
-use super::source::{SourceKey, key, key_columns};
+use super::source::{SourceKey, key, key_columns, mark_retried};
 use super::{Mode, one, run, write};
 use crate::error::Result;
 use crate::pg::jsonb::Jsonb;
@@ -110,8 +110,7 @@ pub fn of_sources(keys: &[SourceKey]) -> Result<Vec<Job>> {
     let columns: Vec<String> = COLUMNS.split(", ").map(|c| format!("j.{}", c.trim())).collect();
     let sql = format!(
         "SELECT {} FROM chatbot_sync.job j,
-            unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
-        WHERE (j.chatbot_id, j.source_type, j.source_id) = (k.chatbot_id, k.source_type, k.source_id)
+            {THESE_SOURCES}
             AND (j.due_at <= pg_catalog.clock_timestamp() OR j.due_at = 'infinity')
         ORDER BY j.id FOR UPDATE OF j SKIP LOCKED",
         columns.join(", ")
@@ -174,11 +173,12 @@ pub fn release_dead() -> Result<()> {
     write(sql, &[]).map(drop)
 }
 
+const THESE_SOURCES: &str = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
+    WHERE (j.chatbot_id, j.source_type, j.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
+
 /// Jobs of sources that are no more.
 pub fn delete_of_sources(keys: &[SourceKey]) -> Result<()> {
-    let sql = "DELETE FROM chatbot_sync.job j USING unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
-        WHERE (j.chatbot_id, j.source_type, j.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
-    write(sql, &key_columns(keys)).map(drop)
+    write(&format!("DELETE FROM chatbot_sync.job j USING {THESE_SOURCES}"), &key_columns(keys)).map(drop)
 }
 
 /// The content of a source that waits is overtaken.
@@ -199,31 +199,29 @@ pub fn next_due() -> Result<Option<Duration>> {
 
 /// Sources that failed for good wait again: how many. One whose text nobody has any more can only be embedded anew.
 pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Option<i64>) -> Result<i64> {
-    let these = "status = 'error' AND ($1 IS NULL OR chatbot_id = $1) AND ($2 IS NULL OR source_type = $2)
-        AND ($3 IS NULL OR source_id = $3)";
-    let args = || -> [DatumWithOid; 3] { [chatbot_id.into(), source_type.map(str::to_owned).into(), source_id.into()] };
+    let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source WHERE status = 'error'
+        AND ($1 IS NULL OR chatbot_id = $1) AND ($2 IS NULL OR source_type = $2) AND ($3 IS NULL OR source_id = $3)";
+    let args = [chatbot_id.into(), source_type.map(str::to_owned).into(), source_id.into()];
+    let failed: Vec<(SourceKey, Option<i32>)> =
+        run(sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())?;
+    if failed.is_empty() {
+        return Ok(0);
+    }
+    let (keys, hosts): (Vec<SourceKey>, Vec<Option<i32>>) = failed.into_iter().unzip();
     let sql = format!(
-        "UPDATE chatbot_sync.job j SET due_at = pg_catalog.clock_timestamp(), attempts = 0
-        FROM chatbot_sync.source s WHERE {} AND j.due_at = 'infinity'
-            AND (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)",
-        these
-            .replace("chatbot_id =", "s.chatbot_id =")
-            .replace("source_type =", "s.source_type =")
-            .replace("source_id =", "s.source_id =")
+        "UPDATE chatbot_sync.job j SET due_at = pg_catalog.clock_timestamp(), attempts = 0 FROM {THESE_SOURCES}
+            AND j.due_at = 'infinity'"
     );
-    write(&sql, &args())?;
-    let sql = format!(
-        "INSERT INTO chatbot_sync.job (chatbot_id, source_type, source_id, host)
-        SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source s
-        WHERE {these} AND host IS NOT NULL AND NOT EXISTS (SELECT FROM chatbot_sync.job j
-            WHERE (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id))"
-    );
-    write(&sql, &args())?;
-    let sql = format!(
-        "UPDATE chatbot_sync.source s SET status = 'pending', attempts = 0, next_attempt_at = NULL, error = NULL,
-            error_code = NULL
-        WHERE {these} AND EXISTS (SELECT FROM chatbot_sync.job j
-            WHERE (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id))"
-    );
-    write(&sql, &args())
+    write(&sql, &key_columns(&keys))?;
+    let sql = "INSERT INTO chatbot_sync.job (chatbot_id, source_type, source_id, host)
+        SELECT chatbot_id, source_type, source_id, host FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::int[])
+            AS k (chatbot_id, source_type, source_id, host)
+        WHERE host IS NOT NULL AND NOT EXISTS (SELECT FROM chatbot_sync.job j
+            WHERE (j.chatbot_id, j.source_type, j.source_id) = (k.chatbot_id, k.source_type, k.source_id))";
+    let args: Vec<DatumWithOid> = key_columns(&keys).into_iter().chain([hosts.into()]).collect();
+    write(sql, &args)?;
+    let sql = format!("SELECT DISTINCT k.* FROM chatbot_sync.job j, {THESE_SOURCES}");
+    let waiting: Vec<SourceKey> =
+        run(&sql, &key_columns(&keys), Mode::Write, |rows| rows.map(|row| key(&row)).collect())?;
+    mark_retried(&waiting)
 }

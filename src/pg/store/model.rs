@@ -106,25 +106,19 @@ pub fn next_model() -> Result<Option<ActiveModel>> {
 
 /// Whether there are vectors at all.
 pub fn any_vectors() -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT FROM chatbot_sync.source WHERE chunk_count > 0)";
+    let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.source WHERE chunk_count > 0)";
     run(sql, &[], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
 /// Whether a model has a vector for every chunk, since it was the active one right before this one, and nothing was
 /// changed since.
 pub fn still_whole(id: i32, active: i32) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT FROM chatbot_sync.model WHERE id = $2 AND replaced = $1)
-        AND NOT EXISTS (SELECT FROM chatbot_sync.source WHERE next_model_id IS NULL OR next_model_id NOT IN ($1, $2))";
+    let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.model WHERE id = $2 AND replaced = $1)
+        AND NOT EXISTS (SELECT 1 FROM chatbot_sync.source WHERE next_model_id IS NULL OR next_model_id NOT IN ($1, $2))";
     run(sql, &[id.into(), active.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
 /// Vectors in the row itself, or beside it where they would not fit into a page. Takes a lock only where that changes.
 pub fn set_vector_storage(in_line: bool) -> Result<()> {
-    let sql = "SELECT attstorage = 'p' FROM pg_catalog.pg_attribute
-        WHERE attrelid = 'chatbot_sync.embedding'::pg_catalog.regclass AND attname = 'embedding'";
-    if run(sql, &[], Mode::Write, |rows| one::<bool>(rows.first().get_one()))? == in_line {
-        return Ok(());
-    }
-    let storage = if in_line { "PLAIN" } else { "EXTERNAL" };
-    write(&format!("ALTER TABLE chatbot_sync.embedding ALTER COLUMN embedding SET STORAGE {storage}"), &[]).map(drop)
+    write("SELECT chatbot_sync.set_vector_storage($1)", &[in_line.into()]).map(drop)
 }

@@ -1,6 +1,8 @@
 //! The vectors of a model that is to take over, beside those of the one that answers.
 
-use super::source::{SourceKey, key, key_columns};
+use pgrx::datum::DatumWithOid;
+
+use super::source::{SourceKey, by_chatbot, key, key_columns, of_chatbot};
 use super::{Mode, one, run, write};
 use crate::error::Result;
 use crate::pg::vector::Vector;
@@ -16,7 +18,8 @@ pub struct Missing {
 }
 
 const THESE: &str = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)";
-const OF_THESE: &str = "(e.chatbot_id, e.source_type, e.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
+const OF_THESE: &str = "(e.chatbot_id, e.source_type, e.source_id) = (k.chatbot_id, k.source_type, k.source_id)
+    AND e.chatbot_id = $4";
 /// The same chunk, `o`, of the other model.
 const SAME: &str =
     "(o.chatbot_id, o.source_type, o.source_id, o.chunk_id) = (e.chatbot_id, e.source_type, e.source_id, e.chunk_id)
@@ -24,97 +27,113 @@ const SAME: &str =
 
 /// Sources that are not whole with a model, in the order of their keys, each taken until the transaction ends: those that
 /// somebody else has taken are passed over.
-pub fn take(model_id: i32, after: Option<SourceKey>, limit: i32) -> Result<Vec<SourceKey>> {
-    let sql = "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source s
-        WHERE next_model_id IS DISTINCT FROM $1
-            AND ($2 IS NULL OR (chatbot_id, source_type, source_id) > ($2, $3, $4))
-            AND pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(
-                pg_catalog.concat_ws(' ', 'chatbot_sync', chatbot_id, source_type, source_id), 0))
-        ORDER BY chatbot_id, source_type, source_id LIMIT $5";
-    let args = [
-        model_id.into(),
-        after.map(|k| k.chatbot_id).into(),
-        after.map(|k| k.source_type).into(),
-        after.map(|k| k.source_id).into(),
-        limit.into(),
-    ];
-    run(sql, &args, Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())
+pub fn take(model_id: i32, mut after: Option<SourceKey>, limit: i32) -> Result<Vec<SourceKey>> {
+    // Apart from the look for sources, which may be on other nodes: what is locked there is not locked here.
+    let sql = format!(
+        "SELECT chatbot_id, source_type, source_id FROM {THESE} WHERE pg_catalog.pg_try_advisory_xact_lock(
+            pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', 'chatbot_sync', chatbot_id, source_type, source_id), 0))
+        ORDER BY 1, 2, 3"
+    );
+    loop {
+        let found = not_whole(model_id, after, limit)?;
+        let taken: Vec<SourceKey> =
+            run(&sql, &key_columns(&found), Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())?;
+        if !taken.is_empty() || found.is_empty() {
+            return Ok(taken);
+        }
+        after = found.last().copied();
+    }
 }
 
 /// Chunks of sources that the model which answers has, and the other has not.
 pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<Missing>> {
     let sql = format!(
         "SELECT e.chatbot_id, e.source_type, e.source_id, e.chunk_id, e.content
-        FROM {THESE} JOIN chatbot_sync.embedding e ON {OF_THESE} AND e.model_id = $4
-        WHERE NOT EXISTS (SELECT FROM chatbot_sync.embedding o WHERE {SAME} AND o.model_id = $5)
+        FROM {THESE} JOIN chatbot_sync.embedding e ON {OF_THESE} AND e.model_id = $5
+        WHERE NOT EXISTS (SELECT FROM chatbot_sync.embedding o WHERE {SAME} AND o.model_id = $6)
         ORDER BY 1, 2, 3, 4"
     );
-    let [chatbots, types, sources] = key_columns(keys);
-    run(&sql, &[chatbots, types, sources, active.into(), model_id.into()], Mode::ReadNow, |rows| {
-        rows.map(|row| Ok(Missing { key: key(&row)?, chunk_id: one(row.get(4))?, content: one(row.get(5))? })).collect()
-    })
+    let mut missing = Vec::new();
+    for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
+        run(&sql, &args(chatbot_id, &keys, active, model_id), Mode::ReadNow, |rows| {
+            for row in rows {
+                missing.push(Missing { key: key(&row)?, chunk_id: one(row.get(4))?, content: one(row.get(5))? });
+            }
+            Ok(())
+        })?;
+    }
+    Ok(missing)
+}
+
+/// Keys of a chatbot, and the two models.
+fn args(chatbot_id: i64, keys: &[SourceKey], active: i32, model_id: i32) -> Vec<DatumWithOid<'static>> {
+    of_chatbot(chatbot_id, keys).into_iter().chain([active.into(), model_id.into()]).collect()
 }
 
 /// Gives sources the vectors that were missing, as far as their chunks still are what was embedded, and takes away what
 /// the other model has too much.
 pub fn store(keys: &[SourceKey], active: i32, model_id: i32, made: Vec<(Missing, Vec<f32>)>) -> Result<()> {
+    let mut made = by_chatbot(made, |(chunk, _)| chunk.key.chatbot_id);
+    for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
+        store_of_chatbot(chatbot_id, &keys, active, model_id, &made.remove(&chatbot_id).unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+fn store_of_chatbot(
+    chatbot_id: i64,
+    keys: &[SourceKey],
+    active: i32,
+    model_id: i32,
+    made: &[(Missing, Vec<f32>)],
+) -> Result<()> {
     // Whoever embeds them now comes before or after.
     let lock = format!("SELECT FROM chatbot_sync.source e, {THESE} WHERE {OF_THESE} FOR UPDATE OF e");
-    write(&lock, &key_columns(keys))?;
+    write(&lock, &of_chatbot(chatbot_id, keys))?;
+    let args = |keys: &[SourceKey]| args(chatbot_id, keys, active, model_id);
     let sql = format!(
         "DELETE FROM chatbot_sync.embedding o USING {THESE}
-        WHERE (o.chatbot_id, o.source_type, o.source_id) = (k.chatbot_id, k.source_type, k.source_id) AND o.model_id = $5
-            AND NOT EXISTS (SELECT FROM chatbot_sync.embedding e WHERE {SAME} AND e.model_id = $4)"
+        WHERE (o.chatbot_id, o.source_type, o.source_id) = (k.chatbot_id, k.source_type, k.source_id)
+            AND o.chatbot_id = $4 AND o.model_id = $6
+            AND NOT EXISTS (SELECT FROM chatbot_sync.embedding e WHERE {SAME} AND e.model_id = $5)"
     );
-    let args = |keys: &[SourceKey]| {
-        let [chatbots, types, sources] = key_columns(keys);
-        [chatbots, types, sources, active.into(), model_id.into()]
-    };
     write(&sql, &args(keys))?;
     let copy = "chatbot_id, source_type, source_id, chunk_id, chunk_index, start_offset, end_offset, enabled, lang,
         metadata, content, words";
     let sql = format!(
         "INSERT INTO chatbot_sync.embedding ({copy}, model_id, embedding)
-        SELECT {}, $5, n.embedding
-        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $6::int[], $7::text[], $8)
+        SELECT {}, $6, n.embedding
+        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $7::int[], $8::text[], $9)
             AS n (chatbot_id, source_type, source_id, chunk_id, content, embedding)
         JOIN chatbot_sync.embedding e
             ON (e.chatbot_id, e.source_type, e.source_id, e.chunk_id) = (n.chatbot_id, n.source_type, n.source_id, n.chunk_id)
-                AND e.model_id = $4 AND e.content = n.content
+                AND e.chatbot_id = $4 AND e.model_id = $5 AND e.content = n.content
         ON CONFLICT DO NOTHING",
         copy.split(',').map(|column| format!("e.{}", column.trim())).collect::<Vec<_>>().join(", ")
     );
     for slice in made.chunks(100) {
-        let keys: Vec<SourceKey> = slice.iter().map(|(chunk, _)| chunk.key).collect();
-        let [chatbots, types, sources, active, model_id] = args(&keys);
-        write(
-            &sql,
-            &[
-                chatbots,
-                types,
-                sources,
-                active,
-                model_id,
-                slice.iter().map(|(chunk, _)| chunk.chunk_id).collect::<Vec<_>>().into(),
-                slice.iter().map(|(chunk, _)| chunk.content.clone()).collect::<Vec<_>>().into(),
-                slice.iter().map(|(_, vector)| Vector(vector.clone())).collect::<Vec<_>>().into(),
-            ],
-        )?;
+        let mut args = args(&slice.iter().map(|(chunk, _)| chunk.key).collect::<Vec<_>>());
+        args.extend([
+            slice.iter().map(|(chunk, _)| chunk.chunk_id).collect::<Vec<_>>().into(),
+            slice.iter().map(|(chunk, _)| chunk.content.clone()).collect::<Vec<_>>().into(),
+            slice.iter().map(|(_, vector)| Vector(vector.clone())).collect::<Vec<_>>().into(),
+        ]);
+        write(&sql, &args)?;
     }
     // What moved without being embedded moves here too.
     let sql = format!(
         "UPDATE chatbot_sync.embedding o SET chunk_index = e.chunk_index, start_offset = e.start_offset,
             end_offset = e.end_offset, enabled = e.enabled, metadata = e.metadata, words = e.words
         FROM {THESE}, chatbot_sync.embedding e
-        WHERE {OF_THESE} AND {SAME} AND e.model_id = $4 AND o.model_id = $5
+        WHERE {OF_THESE} AND {SAME} AND e.model_id = $5 AND o.model_id = $6
             AND (o.chunk_index, o.start_offset, o.end_offset) <> (e.chunk_index, e.start_offset, e.end_offset)"
     );
     write(&sql, &args(keys))?;
     let sql = format!(
-        "UPDATE chatbot_sync.source e SET next_model_id = $5 FROM {THESE} WHERE {OF_THESE} AND NOT EXISTS (
-            SELECT FROM chatbot_sync.embedding a WHERE a.model_id = $4
+        "UPDATE chatbot_sync.source e SET next_model_id = $6 FROM {THESE} WHERE {OF_THESE} AND NOT EXISTS (
+            SELECT FROM chatbot_sync.embedding a WHERE a.model_id = $5
                 AND (a.chatbot_id, a.source_type, a.source_id) = (e.chatbot_id, e.source_type, e.source_id)
-                AND NOT EXISTS (SELECT FROM chatbot_sync.embedding o WHERE o.model_id = $5
+                AND NOT EXISTS (SELECT FROM chatbot_sync.embedding o WHERE o.model_id = $6
                     AND (o.chatbot_id, o.source_type, o.source_id, o.chunk_id, o.content)
                         = (a.chatbot_id, a.source_type, a.source_id, a.chunk_id, a.content)))"
     );
@@ -135,24 +154,30 @@ pub fn stop_writers() -> Result<()> {
     super::host::execute("LOCK TABLE chatbot_sync.source IN SHARE ROW EXCLUSIVE MODE")
 }
 
-/// Sources that are not whole with a model, a thousand at a time.
-pub fn not_whole(model_id: i32, after: Option<SourceKey>) -> Result<Vec<SourceKey>> {
+/// Sources that are not whole with a model, in the order of their keys.
+pub fn not_whole(model_id: i32, after: Option<SourceKey>, limit: i32) -> Result<Vec<SourceKey>> {
     let sql = "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source
         WHERE next_model_id IS DISTINCT FROM $1
             AND ($2 IS NULL OR (chatbot_id, source_type, source_id) > ($2, $3, $4))
-        ORDER BY chatbot_id, source_type, source_id LIMIT 1000";
+        ORDER BY chatbot_id, source_type, source_id LIMIT $5";
     let args = [
         model_id.into(),
         after.map(|k| k.chatbot_id).into(),
         after.map(|k| k.source_type).into(),
         after.map(|k| k.source_id).into(),
+        limit.into(),
     ];
     run(sql, &args, Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())
 }
 
 /// How many chunks sources have.
 pub fn chunks_of(keys: &[SourceKey], model_id: i32) -> Result<i64> {
-    let sql = format!("SELECT count(*) FROM {THESE} JOIN chatbot_sync.embedding e ON {OF_THESE} AND e.model_id = $4");
-    let [chatbots, types, sources] = key_columns(keys);
-    run(&sql, &[chatbots, types, sources, model_id.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+    let sql = format!("SELECT count(*) FROM {THESE} JOIN chatbot_sync.embedding e ON {OF_THESE} AND e.model_id = $5");
+    by_chatbot(keys.iter().copied(), |key| key.chatbot_id)
+        .into_iter()
+        .map(|(chatbot_id, keys)| {
+            let args: Vec<_> = of_chatbot(chatbot_id, &keys).into_iter().chain([model_id.into()]).collect();
+            run(&sql, &args, Mode::ReadNow, |rows| one::<i64>(rows.first().get_one()))
+        })
+        .sum()
 }

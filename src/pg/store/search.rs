@@ -144,20 +144,22 @@ pub fn by_key(chatbot_id: i64, model_id: i32, keys: &[ChunkKey], query: Option<&
 /// The words of a query, sorted by their bytes, as the configurations see it that the chatbot's sources were read with; of
 /// a large one, the configurations that Postgres' statistics name.
 pub fn query_words(chatbot_id: i64, query: &str, large: bool) -> Result<Vec<String>> {
-    let configurations = if large {
-        "SELECT unnest(most_common_elems::text::text[]) AS name FROM pg_catalog.pg_stats
+    let sql = if large {
+        "SELECT unnest(most_common_elems::text::text[]) FROM pg_catalog.pg_stats
             WHERE (schemaname, tablename, attname) = ('chatbot_sync', 'source', 'text_search_configs') AND $1 IS NOT NULL"
     } else {
-        "SELECT DISTINCT pg_catalog.unnest(text_search_configs) AS name
+        "SELECT DISTINCT pg_catalog.unnest(text_search_configs)
             FROM chatbot_sync.source WHERE chatbot_id = $1 AND enabled"
     };
+    let configurations: Vec<String> =
+        run(sql, &[chatbot_id.into()], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())?;
+    // A statement of its own: sources may be on another node.
     let sql = format!(
-        "SELECT DISTINCT u.lexeme FROM ({configurations}) AS s
-        JOIN pg_catalog.pg_ts_config c ON s.name = c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname)
-        CROSS JOIN LATERAL pg_catalog.unnest({}) AS u LIMIT $3",
+        "SELECT DISTINCT u.lexeme FROM pg_catalog.pg_ts_config c CROSS JOIN LATERAL pg_catalog.unnest({}) AS u
+        WHERE c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname) = ANY ($1) LIMIT $3",
         words_of("c.oid", "$2")
     );
-    let args = [chatbot_id.into(), query.into(), MOST_WORDS.into()];
+    let args = [configurations.into(), query.into(), MOST_WORDS.into()];
     let mut words: Vec<String> = run(&sql, &args, Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())?;
     words.sort_unstable();
     Ok(words)

@@ -1,6 +1,6 @@
 //! Sources and their chunks.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use pgrx::datum::DatumWithOid;
@@ -134,7 +134,7 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
 
 /// Whether there is such a source.
 pub fn exists(key: &SourceKey) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT FROM chatbot_sync.source
+    let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.source
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3)";
     run(sql, &key.args(), Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
@@ -194,11 +194,31 @@ pub fn key(row: &SpiHeapTupleData) -> pgrx::spi::Result<SourceKey> {
     Ok(SourceKey { chatbot_id: one(row.get(1))?, source_type, source_id: one(row.get(3))? })
 }
 
+/// A group for each chatbot. A statement that names one chatbot is one task where the tables are distributed.
+pub fn by_chatbot<T>(all: impl IntoIterator<Item = T>, chatbot_id: impl Fn(&T) -> i64) -> BTreeMap<i64, Vec<T>> {
+    let mut groups: BTreeMap<i64, Vec<T>> = BTreeMap::new();
+    for one in all {
+        groups.entry(chatbot_id(&one)).or_default().push(one);
+    }
+    groups
+}
+
+/// Runs a statement for the keys of each chatbot: an array for each of the key's columns, and then the chatbot.
+fn write_by_chatbot(sql: &str, keys: &[SourceKey]) -> Result<i64> {
+    by_chatbot(keys.iter().copied(), |key| key.chatbot_id)
+        .into_iter()
+        .map(|(chatbot_id, keys)| write(sql, &of_chatbot(chatbot_id, &keys)))
+        .sum()
+}
+
+/// The keys of a chatbot, a column each, and then the chatbot.
+pub fn of_chatbot(chatbot_id: i64, keys: &[SourceKey]) -> [DatumWithOid<'static>; 4] {
+    let [chatbots, types, sources] = key_columns(keys);
+    [chatbots, types, sources, chatbot_id.into()]
+}
+
 /// Writes what a sync has made of sources.
 pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
-    if sources.is_empty() {
-        return Ok(());
-    }
     let sql = format!(
         "UPDATE chatbot_sync.source s SET content_hash = n.content_hash,
             chunking = pg_catalog.string_to_array(n.chunking, ',')::int[], model_id = $1, chunk_count = n.chunk_count,
@@ -207,9 +227,14 @@ pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
             synced_at = pg_catalog.now(), error = NULL, error_code = NULL, attempts = 0, next_attempt_at = NULL,
             next_model_id = NULL
         FROM {UNNEST} AS n ({COLUMNS})
-        WHERE (s.chatbot_id, s.source_type, s.source_id) = (n.chatbot_id, n.source_type, n.source_id)"
+        WHERE (s.chatbot_id, s.source_type, s.source_id) = (n.chatbot_id, n.source_type, n.source_id)
+            AND s.chatbot_id = $13"
     );
-    write(&sql, &columns(model_id, sources)).map(drop)
+    by_chatbot(sources.iter().copied(), |s| s.item.key.chatbot_id).into_iter().try_for_each(|(chatbot_id, sources)| {
+        let mut args = columns(model_id, &sources);
+        args.push(chatbot_id.into());
+        write(&sql, &args).map(drop)
+    })
 }
 
 /// Writes all about a source but its content, to its chunks too.
@@ -277,8 +302,18 @@ pub fn mark_pending(keys: &[SourceKey]) -> Result<()> {
     let sql = "UPDATE chatbot_sync.source s SET status = 'pending'
         FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
-            AND s.status = 'synced'";
-    write(sql, &key_columns(keys)).map(drop)
+            AND s.chatbot_id = $4 AND s.status = 'synced'";
+    write_by_chatbot(sql, keys).map(drop)
+}
+
+/// Says of sources in error that they wait again: how many.
+pub fn mark_retried(keys: &[SourceKey]) -> Result<i64> {
+    let sql = "UPDATE chatbot_sync.source s SET status = 'pending', attempts = 0, next_attempt_at = NULL, error = NULL,
+            error_code = NULL
+        FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
+        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
+            AND s.chatbot_id = $4 AND s.status = 'error'";
+    write_by_chatbot(sql, keys)
 }
 
 /// The keys, a column each.
@@ -307,14 +342,12 @@ pub fn delete(key: &SourceKey) -> Result<Option<i64>> {
 
 /// Deletes sources and their vectors.
 pub fn delete_many(keys: &[SourceKey]) -> Result<()> {
-    if keys.is_empty() {
-        return Ok(());
-    }
     let these = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
-        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
-    write(&format!("SELECT FROM chatbot_sync.source s, {these} FOR UPDATE OF s"), &key_columns(keys))?;
-    write(&format!("DELETE FROM chatbot_sync.embedding s USING {these}"), &key_columns(keys))?;
-    write(&format!("DELETE FROM chatbot_sync.source s USING {these}"), &key_columns(keys)).map(drop)
+        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
+            AND s.chatbot_id = $4";
+    write_by_chatbot(&format!("SELECT FROM chatbot_sync.source s, {these} FOR UPDATE OF s"), keys)?;
+    write_by_chatbot(&format!("DELETE FROM chatbot_sync.embedding s USING {these}"), keys)?;
+    write_by_chatbot(&format!("DELETE FROM chatbot_sync.source s USING {these}"), keys).map(drop)
 }
 
 /// Gives sources other keys, and their vectors with them.
@@ -341,21 +374,16 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
         let sql = format!(
             "INSERT INTO chatbot_sync.{table} (chatbot_id, source_type, source_id, {columns})
             SELECT to_chatbot_id, to_source_type, to_source_id, {columns} FROM chatbot_sync.{table} s,
-                unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[])
+                unnest($1::bigint[], $2::text[], $3::bigint[], $5::bigint[], $6::text[], $7::bigint[])
                 AS m (from_chatbot_id, from_source_type, from_source_id, to_chatbot_id, to_source_type, to_source_id)
-            WHERE (chatbot_id, source_type, source_id) = (from_chatbot_id, from_source_type, from_source_id)"
+            WHERE (chatbot_id, source_type, source_id) = (from_chatbot_id, from_source_type, from_source_id)
+                AND chatbot_id = $4"
         );
-        write(
-            &sql,
-            &[
-                moves.iter().map(|m| m.0.chatbot_id).collect::<Vec<_>>().into(),
-                moves.iter().map(|m| m.0.source_type.to_owned()).collect::<Vec<_>>().into(),
-                moves.iter().map(|m| m.0.source_id).collect::<Vec<_>>().into(),
-                moves.iter().map(|m| m.1.chatbot_id).collect::<Vec<_>>().into(),
-                moves.iter().map(|m| m.1.source_type.to_owned()).collect::<Vec<_>>().into(),
-                moves.iter().map(|m| m.1.source_id).collect::<Vec<_>>().into(),
-            ],
-        )?;
+        for (chatbot_id, moves) in by_chatbot(moves, |(from, _)| from.chatbot_id) {
+            let (from, to): (Vec<SourceKey>, Vec<SourceKey>) = moves.into_iter().copied().unzip();
+            let args = of_chatbot(chatbot_id, &from).into_iter().chain(key_columns(&to)).collect::<Vec<_>>();
+            write(&sql, &args)?;
+        }
     }
     delete_many(&moves.iter().map(|(from, _)| *from).collect::<Vec<_>>())
 }

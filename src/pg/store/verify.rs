@@ -1,5 +1,7 @@
 //! Rows of ours that cannot be right.
 
+use std::collections::HashSet;
+
 use super::source::{SourceKey, key, key_columns};
 use super::{Mode, one, run};
 use crate::error::Result;
@@ -54,11 +56,8 @@ pub fn of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
 /// Sources of a host table, in the order of their keys, each with the hash of what was embedded: none where it says that
 /// it waits or failed, or has a job.
 pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<(SourceKey, Option<Vec<u8>>)>> {
-    let sql = "SELECT chatbot_id, source_type, source_id, CASE WHEN status = 'synced' AND NOT EXISTS (
-            SELECT FROM chatbot_sync.job j
-            WHERE (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id))
-        THEN content_hash END
-        FROM chatbot_sync.source s
+    let sql = "SELECT chatbot_id, source_type, source_id, CASE WHEN status = 'synced' THEN content_hash END
+        FROM chatbot_sync.source
         WHERE host = $1 AND ($2 IS NULL OR (chatbot_id, source_type, source_id) > ($2, $3, $4))
         ORDER BY chatbot_id, source_type, source_id LIMIT $5";
     let args = [
@@ -68,19 +67,34 @@ pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<(S
         after.map(|k| k.source_id).into(),
         limit.into(),
     ];
-    run(sql, &args, Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())
+    let mut sources: Vec<(SourceKey, Option<Vec<u8>>)> =
+        run(sql, &args, Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())?;
+    // A statement of its own: sources may be on other nodes, jobs are here.
+    let keys: Vec<SourceKey> = sources.iter().map(|(key, _)| *key).collect();
+    let jobs = there("job", None, &keys)?;
+    for (_, hash) in sources.iter_mut().filter(|(key, _)| jobs.contains(key)) {
+        *hash = None;
+    }
+    Ok(sources)
+}
+
+/// Those of the keys that a table has, with a host table or with any.
+fn there(table: &str, host: Option<i32>, keys: &[SourceKey]) -> Result<HashSet<SourceKey>> {
+    let sql = format!(
+        "SELECT t.chatbot_id, t.source_type, t.source_id FROM chatbot_sync.{table} t,
+            unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
+        WHERE (t.chatbot_id, t.source_type, t.source_id) = (k.chatbot_id, k.source_type, k.source_id)
+            AND ($4 IS NULL OR t.host = $4)"
+    );
+    let [chatbots, types, sources] = key_columns(keys);
+    run(&sql, &[chatbots, types, sources, host.into()], Mode::Read, |rows| rows.map(|row| key(&row)).collect())
 }
 
 /// Those of the keys that no source of a host table has, and that no job will make one.
 pub fn unknown(host: i32, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
-    let sql = "SELECT k.chatbot_id, k.source_type, k.source_id
-        FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
-        WHERE NOT EXISTS (SELECT FROM chatbot_sync.source s WHERE s.host = $4
-                AND (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id))
-            AND NOT EXISTS (SELECT FROM chatbot_sync.job j WHERE j.host = $4
-                AND (j.chatbot_id, j.source_type, j.source_id) = (k.chatbot_id, k.source_type, k.source_id))";
-    let [chatbots, types, sources] = key_columns(keys);
-    run(sql, &[chatbots, types, sources, host.into()], Mode::Read, |rows| rows.map(|row| key(&row)).collect())
+    let sources = there("source", Some(host), keys)?;
+    let jobs = there("job", Some(host), keys)?;
+    Ok(keys.iter().copied().filter(|key| !sources.contains(key) && !jobs.contains(key)).collect())
 }
 
 /// Sources with several jobs that only chatbot_retry() helps, of which the newest is right: how many.

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""What distribution costs a small statement: the same calls on one node and on the nodes of Citus, medians of one run.
+
+    python3 bench/nodes.py "host=127.0.0.1 port=5432 user=postgres dbname=mydb" [SHARDS]
+
+The first argument is a libpq connection string, a superuser's, to a coordinator that has nodes and the extension, and
+whose tables are not distributed. Everything that it has about chatbots 1 to 40 is DELETED. The model is the built-in one.
+"""
+import statistics, sys
+import psycopg
+from common import timed
+
+SHARDS = int(sys.argv[2]) if len(sys.argv) > 2 else 32
+CHATBOTS = range(1, 41)
+TIMES = 100
+TEXT = "Sentence {0} of chatbot {1} says something about parcels, refunds and number {2}. "
+
+
+def document(chatbot, number, sentences):
+    return "".join(TEXT.format(i, chatbot, i * number) for i in range(sentences))
+
+
+def median(db, sql, args):
+    return statistics.median(timed(lambda: db.execute(sql, a, prepare=True).fetchall()) for a in args) * 1000
+
+
+def calls(db):
+    ids = [(CHATBOTS[k % len(CHATBOTS)], 1000 + k) for k in range(TIMES)]
+    embed = "SELECT status FROM chatbot_embed_source(%s, 'document', %s, %s)"
+    found = {
+        "a new source of 1 chunk": median(db, embed, [(c, n, document(c, n, 5)) for c, n in ids]),
+        "the same again": median(db, embed, [(c, n, document(c, n, 5)) for c, n in ids]),
+        "another text": median(db, embed, [(c, n, document(c, n + 1, 5)) for c, n in ids]),
+        "a new source of 50 chunks": median(db, embed, [(c, n + TIMES, document(c, n, 600)) for c, n in ids[:20]]),
+        "a search": median(db, "SELECT * FROM chatbot_search(%s, %s)", [(c, f"refund number {n}") for c, n in ids]),
+        "a source deleted": median(db, "SELECT * FROM chatbot_delete_source(%s, 'document', %s)", ids),
+    }
+    median(db, "SELECT * FROM chatbot_delete_source(%s, 'document', %s)", [(c, n + TIMES) for c, n in ids])
+    return found
+
+
+def main():
+    db = psycopg.connect(sys.argv[1], autocommit=True)
+    db.execute("SET client_min_messages = warning")
+    clean = lambda: [db.execute("SELECT chatbot_cleanup(%s)", [c]) for c in CHATBOTS]
+    clean()
+    fill = "SELECT chatbot_embed_source(%s, 'document', d, %s || d) FROM generate_series(1, 20) AS d"
+    for chatbot in CHATBOTS:
+        db.execute(fill, (chatbot, document(chatbot, 7, 60)))
+    calls(db)
+    alone = calls(db)
+    chunks = db.execute("SELECT count(*) FROM chatbot_sync.embedding").fetchone()[0]
+    there = timed(lambda: db.execute("SELECT chatbot_distribute(%s)", [SHARDS]))
+    calls(db)
+    spread = calls(db)
+    back = timed(lambda: db.execute("SELECT chatbot_undistribute()"))
+    print(f"{chunks} chunks, {SHARDS} shards: chatbot_distribute() {there:.1f} s, chatbot_undistribute() {back:.1f} s")
+    print(f"{'':<28}{'one node':>10}{'nodes':>10}{'ratio':>8}")
+    for name in alone:
+        print(f"{name:<28}{alone[name]:>8.2f}ms{spread[name]:>8.2f}ms{spread[name] / alone[name]:>8.1f}")
+    clean()
+
+
+main()

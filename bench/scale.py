@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""What many chunks take, worked out from what one takes: no server is asked.
+
+    python3 bench/scale.py
+
+Bytes are those that bench/sizes.py printed; the rate of the built-in model is bench/store.py's. A provider is given as many
+requests at a time as chatbot_sync.max_parallel_requests says, a hundred texts each, and does nothing else for others.
+"""
+BYTES = {256: (3475 + 63, 1369), 768: (7907 + 63, 4098), 1536: (9036 + 63, 8194)}  # dimensions: row and key, HNSW
+LOCAL = 10_900                       # chunks a second, built-in model, one session
+REQUEST, TEXTS, PARALLEL = 0.3, 100, 4
+TOKENS, A_MINUTE = 250, 5_000_000    # of a chunk; a provider's limit
+
+
+def size(n):
+    return f"{n / 1e12:.1f} TB" if n >= 1e12 else f"{n / 1e9:.0f} GB" if n >= 1e10 else f"{n / 1e9:.1f} GB"
+
+
+def time(s):
+    return f"{s / 86400:.1f} days" if s > 2 * 86400 else f"{s / 3600:.1f} h" if s > 7200 else f"{s / 60:.0f} min"
+
+
+def main():
+    chunks = (10**6, 10**7, 10**8, 10**10)
+    print("chunks".ljust(44) + "".join(f"{n:>16,}" for n in chunks))
+    line = lambda name, of: print(name.ljust(44) + "".join(f"{of(n):>16}" for n in chunks))
+    for dimensions, (row, hnsw) in BYTES.items():
+        line(f"{dimensions} dimensions: rows and keys", lambda n: size(n * row))
+        line(f"{dimensions} dimensions: HNSW, to be kept in memory", lambda n: size(n * hnsw))
+        line(f"{dimensions} dimensions: nodes of 256 GB, 70 % HNSW", lambda n: str(max(1, -(-n * hnsw // int(256e9 * 0.7)))))
+    line("embedded by the built-in model, one session", lambda n: time(n / LOCAL))
+    line("by a provider, one session, 300 ms a request", lambda n: time(n * REQUEST / TEXTS / PARALLEL))
+    line("by a provider that allows 5 million tokens/min", lambda n: time(n * TOKENS / A_MINUTE * 60))
+
+
+main()

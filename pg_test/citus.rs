@@ -1,0 +1,387 @@
+//! Past one machine: a coordinator and two worker nodes of Citus. Where the tests' Postgres has no Citus these tests are
+//! skipped, and say so; CHATBOT_SYNC_CITUS=required makes that a failure.
+
+use std::io::Write;
+use std::net::TcpListener;
+
+use postgres::Client;
+
+use super::harness::{ATTACH, DOCUMENTS, Db, EXTENSION, Failure, column, failure, one, prose, remote, until, use_mock};
+use super::mock::{Fault, Mock};
+use super::server::Server;
+
+/// A coordinator with the extension, Citus and two nodes; none without Citus.
+struct Cluster {
+    coordinator: Server,
+    nodes: [Server; 2],
+    ports: [u16; 3],
+}
+
+impl Cluster {
+    /// Its worker nodes have nothing but Citus.
+    fn start(test: &str, libraries: &str) -> Option<Self> {
+        let there = "SELECT count(*) = 1 FROM pg_available_extensions WHERE name = 'citus'";
+        if !one::<bool>(&mut Db::without_extension().admin, there) {
+            assert_ne!(std::env::var("CHATBOT_SYNC_CITUS").as_deref(), Ok("required"), "the Postgres has no Citus");
+            // Not println!(): what a test prints that goes well is not shown.
+            writeln!(std::io::stderr(), "{test} is skipped: the tests' Postgres has no Citus").unwrap();
+            return None;
+        }
+        let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap()).map(|l| l.local_addr().unwrap().port());
+        let coordinator = Server::with_citus(libraries, ports[0], EXTENSION);
+        let node = |port| Server::with_citus("citus", port, "CREATE EXTENSION citus");
+        Some(Self { coordinator, nodes: [node(ports[1]), node(ports[2])], ports })
+    }
+
+    fn admin(&mut self) -> &mut Client {
+        &mut self.coordinator.db.admin
+    }
+
+    /// As a DBA does it.
+    fn add_nodes(&mut self) {
+        let [coordinator, one, two] = self.ports;
+        self.admin()
+            .batch_execute(&format!(
+                "CREATE EXTENSION citus; SELECT citus_set_coordinator_host('127.0.0.1', {coordinator});
+                SELECT citus_add_node('127.0.0.1', {one}), citus_add_node('127.0.0.1', {two})"
+            ))
+            .unwrap();
+    }
+
+    fn distribute(&mut self) {
+        self.add_nodes();
+        self.admin().batch_execute("SELECT chatbot_distribute(8)").unwrap();
+    }
+}
+
+/// All that is stored and can be compared between databases.
+fn state(client: &mut Client) -> Vec<String> {
+    column(
+        client,
+        "SELECT s::text FROM (SELECT chatbot_id, source_type, source_id, status, error_code, attempts,
+            chunk_count, content_hash, model_id, next_model_id, host, enabled, metadata, text_search_configs
+            FROM chatbot_sync.source) AS s
+        UNION ALL SELECT e::text FROM (SELECT * FROM chatbot_sync.embedding) AS e
+        UNION ALL SELECT c::text FROM (SELECT chatbot_id, metadata, closed_at IS NULL FROM chatbot_sync.session) AS c
+        UNION ALL SELECT m::text FROM (SELECT chatbot_id, id, role, content FROM chatbot_sync.message) AS m
+        UNION ALL SELECT d::text FROM documents AS d
+        UNION ALL SELECT j::text FROM (SELECT chatbot_id, source_id, host, priority, attempts FROM chatbot_sync.job) AS j
+        ORDER BY 1",
+    )
+}
+
+/// What an application does, and the one who runs it.
+const DOES: [&str; 40] = [
+    ATTACH,
+    "CALL chatbot_sync_all(batch => 3)",
+    "INSERT INTO documents (chatbot_id, title, content) SELECT 1 + i % 3, 'Title ' || i, 'Document ' || i || ' says this.'
+        FROM generate_series(1, 30) AS i",
+    "UPDATE documents SET content = content || ' And more.' WHERE id % 2 = 0",
+    "UPDATE documents SET title = 'Other' WHERE id % 3 = 0",
+    "UPDATE documents SET active = false WHERE id % 4 = 0",
+    "UPDATE documents SET active = true WHERE id % 8 = 0",
+    "UPDATE documents SET chatbot_id = 1 + chatbot_id % 3 WHERE id % 5 = 0",
+    "UPDATE documents SET id = CASE id WHEN 6 THEN 7 ELSE 6 END + 1000 WHERE id IN (6, 7)",
+    "DELETE FROM documents WHERE id % 11 = 0",
+    "BEGIN; INSERT INTO documents (chatbot_id, content) VALUES (1, 'Never.'); DELETE FROM documents WHERE id = 1; ROLLBACK",
+    "ALTER TABLE documents RENAME title TO heading",
+    "UPDATE documents SET status = 'pending' WHERE id % 13 = 0",
+    "DELETE FROM chatbots WHERE id = 3",
+    "SELECT chatbot_embed_source(7, 'link', i, $t$PROSE$t$ || i, '{\"lang\": \"en\"}') FROM generate_series(1, 4) AS i",
+    "SELECT chatbot_embed_source(7, 'link', 1, 'New first sentence. ' || $t$PROSE$t$, '{\"lang\": \"en\"}')",
+    "SELECT chatbot_embed_source(7, 'link', 2, $t$PROSE$t$ || 2, '{\"lang\": \"de\", \"a\": 1}')",
+    "SELECT chatbot_embed_source(7, 'link', 3, $t$PROSE$t$ || 3, '{\"lang\": \"en\", \"a\": 2}')",
+    "SELECT chatbot_embed_source(7, 'link', 5, '')",
+    "SELECT chatbot_delete_source(7, 'link', 4), chatbot_delete_source(7, 'link', 400)",
+    "CREATE TABLE chats AS SELECT chatbot_session_open(i) AS id FROM generate_series(7, 9) AS i",
+    "SELECT chatbot_session_add_message(id, 'user', 'Hello.') FROM chats",
+    "SELECT chatbot_session_close(id) FROM chats LIMIT 1",
+    "SELECT chatbot_cleanup(8)",
+    "SELECT chatbot_enqueue_source(7, 'document', 50, 'From the queue.', priority => 3)",
+    "CALL chatbot_process_queue()",
+    "SELECT chatbot_detach('documents'); SELECT chatbot_attach('documents', 'document', metadata_columns => '{heading}',
+        enabled_column => 'active', status_column => 'status', mode => 'async')",
+    "CALL chatbot_process_queue()",
+    "INSERT INTO documents (chatbot_id, content) VALUES (1, 'Later.'), (2, 'Later, too.')",
+    "UPDATE documents SET content = 'Changed later ' || id WHERE id % 3 = 0",
+    "UPDATE documents SET chatbot_id = 1 + chatbot_id % 2 WHERE id % 7 = 0",
+    "DELETE FROM documents WHERE id = 9",
+    "CALL chatbot_process_queue(2); CALL chatbot_process_queue()",
+    "ALTER TABLE documents DISABLE TRIGGER USER; DELETE FROM documents WHERE id = 2;
+        UPDATE documents SET content = 'Unseen.' WHERE id = 4; ALTER TABLE documents ENABLE TRIGGER USER;
+        UPDATE chatbot_sync.embedding SET embedding = '[1,2,3]' WHERE chatbot_id = 7 AND source_id = 1;
+        DELETE FROM chatbot_sync.embedding WHERE chatbot_id = 7 AND source_id = 2",
+    "SELECT chatbot_repair()",
+    "CALL chatbot_sync_all(); CALL chatbot_process_queue()",
+    "ALTER TABLE documents DROP heading",
+    "SELECT * FROM chatbot_search(1, 'document'); SELECT * FROM chatbot_estimate(); SELECT * FROM chatbot_estimate('documents')",
+    "TABLE chatbot_sync.progress; TABLE chatbot_sync.source_status; TABLE chatbot_sync.stats; SELECT chatbot_metrics();
+        SELECT chatbot_doctor()",
+    "TRUNCATE documents",
+];
+
+fn prepare(db: &mut Db) {
+    db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
+    db.session("app").batch_execute(DOCUMENTS).unwrap();
+    let early = "INSERT INTO documents (chatbot_id, title, content) SELECT 1 + i % 3, 'Early', 'Early document ' || i
+        FROM generate_series(1, 7) AS i; SELECT chatbot_embed_source(4, 'document', 1, 'From before.')";
+    db.session("app").batch_execute(early).unwrap();
+}
+
+#[test]
+fn a_distributed_database_differs_from_a_plain_one() {
+    let Some(mut cluster) = Cluster::start("a_distributed_database_differs_from_a_plain_one", "citus") else {
+        return;
+    };
+    let (mut plain, _mock) = remote();
+    let mock = Mock::new();
+    use_mock(&mut cluster.coordinator.db, &mock);
+    // A step of the queue's is a step of the test's.
+    cluster
+        .admin()
+        .batch_execute("ALTER SYSTEM SET chatbot_sync.workers_per_database = 0; SELECT pg_reload_conf()")
+        .ok();
+    prepare(&mut plain);
+    prepare(&mut cluster.coordinator.db);
+    cluster.distribute();
+    let spread = "SELECT count(*) = 32 AND count(DISTINCT nodeport) = 2 FROM pg_dist_shard_placement";
+    assert!(one::<bool>(cluster.admin(), spread));
+    assert_eq!(one::<i64>(cluster.admin(), "SELECT pg_relation_size('chatbot_sync.embedding')"), 0);
+    let text = prose(60);
+    for sql in DOES {
+        let sql = sql.replace("PROSE", &text);
+        for db in [&mut plain, &mut cluster.coordinator.db] {
+            let role = if sql.contains("repair") { "boss" } else { "app" };
+            // One by one: a procedure commits.
+            for statement in if sql.starts_with("CALL") { sql.split(';').collect() } else { vec![sql.as_str()] } {
+                db.session(role).batch_execute(statement).unwrap_or_else(|error| panic!("{statement:.200}: {error:?}"));
+            }
+        }
+        let (plain, spread) = (state(&mut plain.admin), state(cluster.admin()));
+        for (plain, spread) in plain.iter().zip(&spread) {
+            assert_eq!(plain, spread, "after {sql:.200}");
+        }
+        assert_eq!(plain.len(), spread.len(), "after {sql:.200}");
+    }
+    let answers = "SELECT source_id || ' ' || chunk_index || ' ' || score || ' ' || similarity
+        FROM chatbot_search(7, 'the number 37', 20, metadata_filter => '{\"lang\": \"en\"}')";
+    let found = column::<String>(&mut plain.admin, answers);
+    assert!(found.len() > 3);
+    assert_eq!(found, column::<String>(cluster.admin(), answers));
+    let before = state(cluster.admin());
+    cluster.admin().batch_execute("SELECT chatbot_undistribute()").unwrap();
+    assert_eq!(before, state(cluster.admin()));
+    assert_eq!(found, column::<String>(cluster.admin(), answers));
+    for node in &mut cluster.nodes {
+        let left = "SELECT count(*) FROM pg_dist_partition";
+        assert_eq!(one::<i64>(&mut node.db.admin, left), 0);
+    }
+    cluster.admin().batch_execute("SELECT chatbot_distribute()").unwrap();
+    assert_eq!(before, state(cluster.admin()));
+}
+
+#[test]
+fn a_fault_or_another_model_goes_otherwise_where_it_is_distributed() {
+    let name = "a_fault_or_another_model_goes_otherwise_where_it_is_distributed";
+    let Some(mut cluster) = Cluster::start(name, "citus") else { return };
+    let mock = Mock::new();
+    use_mock(&mut cluster.coordinator.db, &mock);
+    prepare(&mut cluster.coordinator.db);
+    cluster.coordinator.db.session("boss").batch_execute("CALL chatbot_create_index(concurrent => false)").unwrap();
+    cluster.distribute();
+    let wanted = "SELECT count(*) FROM chatbot_sync.model_index WHERE wanted OR present";
+    assert_eq!(one::<i64>(cluster.admin(), wanted), 0);
+    let mut app = cluster.coordinator.db.session("app");
+    let mut boss = cluster.coordinator.db.session("boss");
+    app.batch_execute(ATTACH).unwrap();
+    mock.state().always = Some(Fault::Status(401, "", "{}"));
+    app.batch_execute("CALL chatbot_sync_all()").unwrap();
+    app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (2, 'Refused.')").unwrap();
+    app.batch_execute("SELECT chatbot_enqueue_source(9, 'link', 1, 'Refused, too.')").unwrap();
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    let failed = "SELECT count(*) FROM chatbot_sync.source WHERE status = 'error' AND error_code = '28000'";
+    assert!(one::<i64>(&mut app, failed) >= 2);
+    mock.state().always = None;
+    assert!(one::<i64>(&mut app, "SELECT chatbot_retry()") >= 2);
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    app.batch_execute("CALL chatbot_sync_all()").unwrap();
+    let bad = "SELECT count(*) FROM chatbot_sync.source WHERE status <> 'synced'";
+    assert_eq!(one::<i64>(&mut app, bad), 0);
+    assert_eq!(failure(&mut boss, "CALL chatbot_create_index(concurrent => false)").code, "0A000");
+    // Another model, of vectors that do not fit into a page, and back.
+    let old = one::<i32>(&mut app, "SELECT id FROM chatbot_sync.model WHERE active");
+    let storage = "SELECT string_agg(DISTINCT result, '') FROM run_command_on_shards('chatbot_sync.embedding',
+        $$SELECT attstorage FROM pg_attribute WHERE attrelid = '%s'::regclass AND attname = 'embedding'$$)";
+    assert_eq!(one::<String>(cluster.admin(), storage), "p");
+    boss.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
+    app.batch_execute("SELECT chatbot_estimate()").unwrap();
+    app.batch_execute("UPDATE documents SET content = 'Not the same.' WHERE id = 1").unwrap();
+    boss.batch_execute("CALL chatbot_reembed(2)").unwrap();
+    let models = "SELECT count(*) FROM chatbot_sync.embedding e JOIN chatbot_sync.model m ON m.id = e.model_id
+        WHERE m.active AND vector_dims(e.embedding) = 256";
+    assert_eq!(
+        one::<i64>(cluster.admin(), models),
+        one::<i64>(&mut app, "SELECT sum(chunk_count) FROM chatbot_sync.source")
+    );
+    boss.batch_execute(&format!("CALL chatbot_drop_model({old}, 3)")).unwrap();
+    assert_eq!(one::<i64>(&mut app, "SELECT count(DISTINCT model_id) FROM chatbot_sync.embedding"), 1);
+    boss.batch_execute("SELECT chatbot_set_model('openai_compatible', 'wide', 3000)").unwrap();
+    assert_eq!(one::<String>(cluster.admin(), storage), "e");
+    assert_eq!(column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), [""; 0]);
+}
+
+/// The shards of one table that a statement asked, each as often as it did.
+fn shards_asked(client: &mut Client, told: &std::sync::Mutex<Vec<String>>, sql: &str, table: &str) -> Vec<String> {
+    let name = format!("{table}_1");
+    told.lock().unwrap().clear();
+    client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let told = told.lock().unwrap();
+    let mut shards: Vec<String> = told
+        .iter()
+        .filter(|line| line.contains("issuing"))
+        .flat_map(|line| line.split(&name).skip(1))
+        .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect())
+        .collect();
+    shards.sort_unstable();
+    shards.dedup();
+    shards
+}
+
+#[test]
+fn a_statement_about_one_chatbot_asks_several_shards() {
+    let Some(mut cluster) = Cluster::start("a_statement_about_one_chatbot_asks_several_shards", "citus") else {
+        return;
+    };
+    let mock = Mock::new();
+    use_mock(&mut cluster.coordinator.db, &mock);
+    prepare(&mut cluster.coordinator.db);
+    cluster.distribute();
+    let (mut app, told) = cluster.coordinator.db.listening("app");
+    app.batch_execute(ATTACH).unwrap();
+    app.batch_execute("SET citus.log_remote_commands = on").unwrap();
+    let session: String = one(&mut app, "SELECT chatbot_session_open(1)::text");
+    let text = prose(60);
+    let of_one = [
+        format!("SELECT chatbot_embed_source(1, 'document', 500, $t${text}$t$)"),
+        format!("SELECT chatbot_embed_source(1, 'document', 500, 'Before. ' || $t${text}$t$, '{{\"a\": 1}}')"),
+        format!("SELECT chatbot_embed_source(1, 'document', 500, 'Before. ' || $t${text}$t$, '{{\"lang\": \"fr\"}}')"),
+        "SELECT chatbot_search(1, 'number 37')".to_owned(),
+        "SELECT chatbot_search(1, 'number 37', mode => 'vector', source_types => '{document}')".to_owned(),
+        "SELECT chatbot_search(1, 'number 37', mode => 'text', metadata_filter => '{\"a\": 1}')".to_owned(),
+        "INSERT INTO documents (chatbot_id, content) SELECT 1, 'Row ' || i FROM generate_series(1, 5) AS i".to_owned(),
+        "UPDATE documents SET content = content || '!' WHERE content LIKE 'Row%'".to_owned(),
+        "UPDATE documents SET title = 'T' WHERE content LIKE 'Row%'".to_owned(),
+        "UPDATE documents SET active = false WHERE content LIKE 'Row%'".to_owned(),
+        "UPDATE documents SET id = id + 10000 WHERE content LIKE 'Row%'".to_owned(),
+        "DELETE FROM documents WHERE content LIKE 'Row%'".to_owned(),
+        "SELECT chatbot_delete_source(1, 'document', 500)".to_owned(),
+        "SELECT chatbot_enqueue_source(1, 'document', 501, 'Queued.')".to_owned(),
+        "CALL chatbot_process_queue()".to_owned(),
+        "CALL chatbot_sync_all(1)".to_owned(),
+        "SELECT chatbot_retry(1)".to_owned(),
+        format!("SELECT chatbot_session_add_message('{session}', 'user', 'Hello.')"),
+        format!("SELECT chatbot_session_messages('{session}')"),
+        format!("SELECT chatbot_session_close('{session}')"),
+        "SELECT chatbot_cleanup(1)".to_owned(),
+    ];
+    // chatbot_sync_all() looks at every host table first.
+    app.batch_execute("CALL chatbot_sync_all()").unwrap();
+    let mut asked = 0;
+    for sql in &of_one {
+        for table in ["source", "embedding", "session", "message"] {
+            if sql.starts_with("CALL chatbot_sync_all") && table == "source" {
+                continue;
+            }
+            let shards = shards_asked(&mut app, &told, sql, table);
+            assert!(shards.len() <= 1, "{sql:.100}: {table} {shards:?}");
+            asked += shards.len();
+        }
+    }
+    assert!(asked > 10, "{asked}");
+    let plan = column::<String>(
+        cluster.admin(),
+        "EXPLAIN SELECT content FROM chatbot_sync.embedding WHERE chatbot_id = 1 ORDER BY embedding <=> '[1,0,0,0,0,0,0,0]' LIMIT 5",
+    );
+    assert!(plan.iter().any(|line| line.trim() == "Task Count: 1"), "{plan:?}");
+}
+
+#[test]
+fn a_row_commits_without_its_vectors_or_a_worker_stays_away() {
+    let name = "a_row_commits_without_its_vectors_or_a_worker_stays_away";
+    let Some(mut cluster) = Cluster::start(name, "citus,chatbot_sync") else { return };
+    prepare(&mut cluster.coordinator.db);
+    cluster.distribute();
+    let mut app = cluster.coordinator.db.session("app");
+    app.batch_execute("SELECT chatbot_attach('documents', 'document', status_column => 'status', mode => 'async')")
+        .unwrap();
+    app.batch_execute("UPDATE documents SET content = content || ' More.'").unwrap();
+    until(&mut app, "SELECT count(*) = 7 FROM documents WHERE status = 'synced'");
+    app.batch_execute("SELECT chatbot_detach('documents')").unwrap();
+    app.batch_execute(ATTACH).unwrap();
+    app.batch_execute("CALL chatbot_sync_all()").unwrap();
+    // What triggers have written is there at once, though they are the owner's.
+    app.batch_execute("BEGIN; INSERT INTO documents (chatbot_id, content) VALUES (1, 'Fresh news.')").unwrap();
+    let seen = "SELECT count(*) FROM chatbot_search(1, 'fresh news', 20) WHERE content = 'Fresh news.'";
+    assert_eq!(one::<i64>(&mut app, seen), 1);
+    app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_embed_source(1, 'link', 5, 'A link.')").unwrap();
+    app.batch_execute("SELECT chatbot_delete_source(1, 'link', 5); ROLLBACK").unwrap();
+    assert_eq!(one::<i64>(&mut app, seen), 0);
+    // A source on each node, of which one goes.
+    let on_node = format!(
+        "SELECT c::int FROM generate_series(1, 100) AS c WHERE {} = (SELECT nodeport FROM pg_dist_shard_placement
+            WHERE shardid = get_shard_id_for_distribution_column('chatbot_sync.source', c)) LIMIT 1",
+        cluster.ports[1]
+    );
+    let chatbot: i32 = one(cluster.admin(), &on_node);
+    cluster.admin().batch_execute(&format!("INSERT INTO chatbots SELECT {chatbot} WHERE {chatbot} > 3")).unwrap();
+    let rows: i64 = one(&mut app, "SELECT count(*) FROM documents");
+    cluster.nodes[0].stop("immediate");
+    let insert = format!("INSERT INTO documents (chatbot_id, content) VALUES ({chatbot}, 'Lost?')");
+    let Failure { message, .. } = failure(&mut app, &insert);
+    assert!(message.contains("connection"), "{message}");
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM documents"), rows);
+    let down = "SELECT check_name || ' ' || status FROM chatbot_doctor() WHERE check_name LIKE 'node%' ORDER BY 1";
+    assert_eq!(column::<String>(&mut app, down), ["node down error", "nodes ok"]);
+}
+
+#[test]
+fn a_node_that_cannot_serve_a_role_is_not_told() {
+    let Some(mut cluster) = Cluster::start("a_node_that_cannot_serve_a_role_is_not_told", "citus") else { return };
+    let nodes =
+        "SELECT status || ' ' || coalesce(hint, '') FROM chatbot_doctor() WHERE check_name = 'nodes' ORDER BY 1";
+    assert_eq!(column::<String>(cluster.admin(), nodes), [""; 0]);
+    cluster.distribute();
+    assert_eq!(column::<String>(cluster.admin(), nodes), ["ok ", "ok "]);
+    // A level that is given or taken later is given or taken there too.
+    cluster.admin().batch_execute("SELECT chatbot_revoke('app')").unwrap();
+    let rights = "SELECT has_schema_privilege('app', 'chatbot_sync', 'USAGE')";
+    assert!(!one::<bool>(&mut cluster.nodes[0].db.admin, rights));
+    cluster.admin().batch_execute("SELECT chatbot_grant('app')").unwrap();
+    assert!(one::<bool>(&mut cluster.nodes[0].db.admin, rights));
+    cluster.nodes[1]
+        .db
+        .admin
+        .batch_execute("SET citus.enable_ddl_propagation = off; REVOKE USAGE ON SCHEMA chatbot_sync FROM app")
+        .unwrap();
+    let told = column::<String>(cluster.admin(), nodes);
+    assert_eq!(told.len(), 2);
+    assert!(told[0].starts_with("error ") && told[0].contains("chatbot_grant") && told[1] == "ok ", "{told:?}");
+}
+
+#[test]
+fn it_is_distributed_where_it_cannot_be() {
+    let mut db = Db::new();
+    for call in ["chatbot_distribute()", "chatbot_undistribute()"] {
+        let refused = failure(&mut db.admin, &format!("SELECT {call}"));
+        assert_eq!((refused.code.as_str(), refused.message.as_str()), ("55000", "this database has no Citus"));
+        assert!(refused.hint.contains("CREATE EXTENSION citus"));
+    }
+    assert_eq!(failure(&mut db.admin, "SELECT chatbot_distribute(0)").code, "22023");
+    let Some(mut cluster) = Cluster::start("it_is_distributed_where_it_cannot_be", "citus") else { return };
+    cluster.add_nodes();
+    assert_eq!(failure(cluster.admin(), "SELECT chatbot_undistribute()").code, "55000");
+    cluster.admin().batch_execute("SELECT chatbot_distribute(4)").unwrap();
+    assert_eq!(failure(cluster.admin(), "SELECT chatbot_distribute(8)").code, "55000");
+    let refused = failure(&mut cluster.nodes[0].db.admin, "SELECT chatbot_distribute()");
+    assert_eq!((refused.code.as_str(), refused.message.as_str()), ("55000", "this node is no coordinator"));
+}

@@ -1,0 +1,262 @@
+-- Past one machine: Citus spreads the tables that grow over nodes, by chatbot. What the application has, the queue, the log
+-- and the models stay where they are; they are small, or are read and written here only.
+
+-- Parents before their children.
+CREATE FUNCTION chatbot_sync.growing_tables() RETURNS SETOF name
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$ VALUES ('source'::name), ('embedding'), ('session'), ('message') $$;
+
+CREATE FUNCTION chatbot_sync.is_distributed() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NULL THEN
+        RETURN false;
+    END IF;
+    RETURN EXISTS (SELECT FROM pg_dist_partition AS p WHERE p.logicalrelid = 'chatbot_sync.embedding'::regclass);
+END
+$$;
+
+-- Each node runs it in a transaction of its own: for what may be done twice.
+CREATE FUNCTION chatbot_sync.run_on_nodes(command text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    node record;
+BEGIN
+    FOR node IN SELECT * FROM run_command_on_workers(command) AS n WHERE NOT n.success LOOP
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('node %s:%s failed: %s', node.nodename, node.nodeport, node.result),
+            DETAIL = command, HINT = 'Worker nodes need the libraries of pgvector and of chatbot_sync, and the roles that use them. Roles made in this transaction are not there yet.';
+    END LOOP;
+END
+$$;
+
+-- Citus passes on what is granted on its tables, but not on an extension's schemas.
+CREATE FUNCTION chatbot_sync.grant_on_nodes(role_name name, statement text DEFAULT 'GRANT USAGE ON SCHEMA %I TO %I') RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF chatbot_sync.is_distributed() THEN
+        PERFORM chatbot_sync.run_on_nodes(format(statement, s, role_name))
+        FROM (SELECT 'chatbot_sync'::name UNION ALL SELECT chatbot_sync.schemas_of_functions()) AS n (s);
+    END IF;
+END
+$$;
+
+-- Roles that chatbot_grant() gave a level.
+CREATE FUNCTION chatbot_sync.roles_with_level() RETURNS SETOF name
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.rolname FROM pg_namespace AS n CROSS JOIN aclexplode(n.nspacl) AS a JOIN pg_roles AS r ON r.oid = a.grantee
+    WHERE n.nspname = 'chatbot_sync' AND a.privilege_type = 'USAGE' AND r.oid <> n.nspowner
+$$;
+
+-- What each worker node has to have: our library and pgvector's, in the versions that are here, and the same roles.
+CREATE FUNCTION chatbot_sync.doctor_of_nodes() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    roles name[] := ARRAY(SELECT chatbot_sync.roles_with_level());
+    versions text := (SELECT string_agg(format('%s %s', e.extname, e.extversion), ', ' ORDER BY e.extname)
+        FROM pg_extension AS e WHERE e.extname IN ('vector', 'chatbot_sync'));
+    node record;
+    said text;
+BEGIN
+    IF NOT chatbot_sync.is_distributed() THEN
+        RETURN;
+    END IF;
+    -- is_preloaded() is ours: it loads the library.
+    FOR node IN SELECT * FROM run_command_on_workers(format($sql$
+        SELECT concat_ws('; ', (SELECT string_agg(format('%%s %%s', e.extname, e.extversion), ', ' ORDER BY e.extname)
+                FROM pg_extension AS e WHERE e.extname IN ('vector', 'chatbot_sync') AND chatbot_sync.is_preloaded() IS NOT NULL),
+            'without rights: ' || (SELECT string_agg(r, ', ') FROM unnest(%L::name[]) AS r
+                LEFT JOIN pg_roles AS p ON p.rolname = r
+                WHERE p.oid IS NULL OR NOT has_schema_privilege(p.oid, 'chatbot_sync', 'USAGE')))
+        $sql$, roles))
+    LOOP
+        check_name := CASE WHEN node.success THEN 'nodes' ELSE 'node down' END;
+        status := CASE WHEN node.success AND node.result = versions THEN 'ok' ELSE 'error' END;
+        detail := format('%s:%s: %s', node.nodename, node.nodeport, node.result);
+        hint := CASE WHEN NOT node.success THEN 'Nothing about the chatbots that it has works before it does.' WHEN status <> 'ok' THEN format('It should have %s: install both there and ALTER EXTENSION ... UPDATE; for a role, SELECT chatbot_grant(''role''); again.', versions) END;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION chatbot_sync.must_have_citus() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    version text := (SELECT e.extversion FROM pg_extension AS e WHERE e.extname = 'citus');
+BEGIN
+    IF version IS NULL THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'this database has no Citus',
+            HINT = 'Preload it on each node (shared_preload_libraries = ''citus, chatbot_sync''), CREATE EXTENSION citus; and then SELECT citus_set_coordinator_host() and citus_add_node().';
+    ELSIF string_to_array(split_part(version, '-', 1), '.')::int[] < ARRAY[14, 0] THEN
+        RAISE feature_not_supported USING
+            MESSAGE = format('Citus is version %s, expected 14.0 or later', version), HINT = 'ALTER EXTENSION citus UPDATE;';
+    ELSIF NOT citus_is_coordinator() THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'this node is no coordinator', HINT = 'Call it where the application''s tables are, after SELECT citus_set_coordinator_host(...);';
+    END IF;
+END
+$$;
+
+-- Citus has a connection for each role, and refuses to let one look at what another has just written in the same
+-- transaction. Triggers write as the owner: so do the functions that the transaction may call next.
+CREATE FUNCTION chatbot_sync.act_as_owner(yes boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT g FROM chatbot_sync.functions_of('app') AS g JOIN pg_proc AS p ON p.oid = g
+        WHERE p.proname IN ('chatbot_search', 'chatbot_embed_source', 'chatbot_delete_source', 'chatbot_cleanup', 'chatbot_retry',
+            'chatbot_enqueue_source', 'chatbot_session_open', 'chatbot_session_add_message', 'chatbot_session_messages', 'chatbot_session_close')
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s %s', f, CASE WHEN yes THEN 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp'
+            ELSE 'SECURITY INVOKER RESET search_path' END);
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION chatbot_distribute(shard_count int DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    said text := current_setting('client_min_messages');
+    t name;
+    moved bigint;
+    e record;
+BEGIN
+    IF shard_count NOT BETWEEN 1 AND 64000 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('shard_count is %s, expected 1 to 64000, or NULL', shard_count),
+            HINT = 'NULL: what citus.shard_count says. It cannot be changed without chatbot_undistribute().';
+    END IF;
+    PERFORM chatbot_sync.must_have_citus();
+    IF chatbot_sync.is_distributed() THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'the tables are distributed already', HINT = 'For another number of shards, SELECT chatbot_undistribute(); first.';
+    END IF;
+    -- Searches choose an index by statistics that the nodes have.
+    FOR e IN SELECT m.id FROM chatbot_sync.model AS m WHERE m.indexed LOOP
+        PERFORM @extschema@.chatbot_drop_index(e.id);
+        RAISE NOTICE 'model %: its indexes are dropped, since searches would not use them', e.id;
+    END LOOP;
+    -- Before the tables, so that it can be seen from elsewhere. Citus makes extensions that it finds needed, but in this
+    -- transaction.
+    FOR e IN SELECT x.extname, x.extversion, n.nspname FROM pg_extension AS x JOIN pg_namespace AS n ON n.oid = x.extnamespace
+        WHERE x.extname IN ('vector', 'chatbot_sync') ORDER BY x.extname DESC
+    LOOP
+        PERFORM chatbot_sync.run_on_nodes(format('DO $do$ BEGIN SET LOCAL citus.enable_ddl_propagation TO off;
+            CREATE SCHEMA IF NOT EXISTS %1$I; CREATE EXTENSION IF NOT EXISTS %2$I SCHEMA %1$I VERSION %3$L; END $do$',
+            e.nspname, e.extname, e.extversion));
+    END LOOP;
+    -- The rows of a child find their parents only if no two sessions of Citus write them.
+    PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
+    FOR t IN SELECT chatbot_sync.growing_tables() LOOP
+        EXECUTE format('LOCK TABLE chatbot_sync.%I IN ACCESS EXCLUSIVE MODE', t);
+    END LOOP;
+    FOR t IN SELECT chatbot_sync.growing_tables() LOOP
+        EXECUTE format('SELECT count(*) FROM chatbot_sync.%I', t) INTO moved;
+        RAISE NOTICE 'chatbot_sync.%: % rows', t, moved;
+        -- It says a lot, and what is to be done next, which is done here.
+        PERFORM set_config('client_min_messages', 'warning', true);
+        IF t = 'source' THEN
+            PERFORM create_distributed_table('chatbot_sync.source', 'chatbot_id', colocate_with => 'none',
+                shard_count => COALESCE(shard_count, current_setting('citus.shard_count')::int));
+        ELSE
+            PERFORM create_distributed_table(format('chatbot_sync.%I', t)::regclass, 'chatbot_id', colocate_with => 'chatbot_sync.source');
+        END IF;
+        PERFORM set_config('client_min_messages', said, true);
+    END LOOP;
+    PERFORM set_config('client_min_messages', 'warning', true);
+    PERFORM truncate_local_data_after_distributing_table('chatbot_sync.source'),
+        truncate_local_data_after_distributing_table('chatbot_sync.session');
+    PERFORM set_config('client_min_messages', said, true);
+    PERFORM chatbot_sync.grant_on_nodes(r) FROM chatbot_sync.roles_with_level() AS r;
+    PERFORM chatbot_sync.act_as_owner(true);
+    -- With several connections to a node, a row that one has locked is waited for by another, for ever: the rows of a source
+    -- and of its chunks are in several statements.
+    EXECUTE format('ALTER DATABASE %I SET citus.max_adaptive_executor_pool_size = 1', current_database());
+    RAISE NOTICE 'sessions that are open should connect anew: citus.max_adaptive_executor_pool_size is 1 from now on';
+    RAISE NOTICE 'distributed over % shards on % nodes',
+        (SELECT count(*) FROM pg_dist_shard AS s WHERE s.logicalrelid = 'chatbot_sync.source'::regclass),
+        (SELECT count(DISTINCT p.groupid) FROM pg_dist_shard AS s JOIN pg_dist_placement AS p USING (shardid)
+            WHERE s.logicalrelid = 'chatbot_sync.source'::regclass);
+END
+$$;
+
+CREATE FUNCTION chatbot_undistribute() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t name;
+    relation regclass;
+    moved bigint;
+BEGIN
+    PERFORM chatbot_sync.must_have_citus();
+    IF NOT chatbot_sync.is_distributed() THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'the tables are not distributed', HINT = 'Nothing is to be done.';
+    END IF;
+    PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
+    FOR t IN SELECT chatbot_sync.growing_tables() LOOP
+        EXECUTE format('LOCK TABLE chatbot_sync.%I IN ACCESS EXCLUSIVE MODE', t);
+    END LOOP;
+    -- undistribute_table() takes no table of an extension. The rows are put aside, the shards dropped as Citus drops those of
+    -- a table that is dropped, and the rows come back.
+    FOR t IN SELECT chatbot_sync.growing_tables() LOOP
+        EXECUTE format('CREATE TEMP TABLE chatbot_sync_%1$s ON COMMIT DROP AS TABLE chatbot_sync.%1$I', t);
+    END LOOP;
+    FOR t IN SELECT n FROM chatbot_sync.growing_tables() WITH ORDINALITY AS g (n, place) ORDER BY place DESC LOOP
+        relation := format('chatbot_sync.%I', t)::regclass;
+        PERFORM master_remove_distributed_table_metadata_from_workers(relation, 'chatbot_sync', t);
+        PERFORM citus_drop_all_shards(relation, 'chatbot_sync', t);
+        PERFORM master_remove_partition_metadata(relation, 'chatbot_sync', t);
+    END LOOP;
+    FOR t IN SELECT chatbot_sync.growing_tables() LOOP
+        EXECUTE format('INSERT INTO chatbot_sync.%1$I SELECT * FROM pg_temp.chatbot_sync_%1$s', t);
+        GET DIAGNOSTICS moved = ROW_COUNT;
+        RAISE NOTICE 'chatbot_sync.%: % rows', t, moved;
+    END LOOP;
+    PERFORM chatbot_sync.act_as_owner(false);
+    EXECUTE format('ALTER DATABASE %I RESET citus.max_adaptive_executor_pool_size', current_database());
+END
+$$;
+
+-- Vectors in the row itself, or beside it where they would not fit into a page. Takes a lock only where that changes.
+CREATE FUNCTION chatbot_sync.set_vector_storage(in_line boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    change text := format('ALTER COLUMN embedding SET STORAGE %s', CASE WHEN in_line THEN 'PLAIN' ELSE 'EXTERNAL' END);
+    failed text;
+    propagates text;
+BEGIN
+    IF in_line = (SELECT a.attstorage = 'p' FROM pg_attribute AS a
+        WHERE a.attrelid = 'chatbot_sync.embedding'::regclass AND a.attname = 'embedding')
+    THEN
+        RETURN;
+    END IF;
+    IF chatbot_sync.is_distributed() THEN
+        -- Citus does not pass it on. A shard that this transaction has written to cannot be waited for.
+        SELECT s.result INTO failed FROM run_command_on_shards('chatbot_sync.embedding',
+            format('DO $do$ BEGIN SET LOCAL lock_timeout = ''10s''; ALTER TABLE %%s %s; END $do$', change)) AS s
+        WHERE NOT s.success LIMIT 1;
+        IF failed IS NOT NULL THEN
+            RAISE object_in_use USING MESSAGE = format('a shard could not be altered: %s', failed),
+                HINT = 'Do it in a transaction of its own, while nobody embeds.';
+        END IF;
+        propagates := current_setting('citus.enable_ddl_propagation');
+        PERFORM set_config('citus.enable_ddl_propagation', 'off', true);
+    END IF;
+    EXECUTE 'ALTER TABLE chatbot_sync.embedding ' || change;
+    IF propagates IS NOT NULL THEN
+        PERFORM set_config('citus.enable_ddl_propagation', propagates, true);
+    END IF;
+END
+$$;
