@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 
 use postgres::Client;
 
-use super::harness::{Db, column, documents, drift, failure, one, wait_for_lock};
+use super::harness::{Db, application, column, documents, drift, failure, one, wait_for_lock};
 use super::mock::Mock;
 
 const ROWS: &str = "INSERT INTO documents (chatbot_id, title, content) SELECT 1 + i % 2, 'T' || i, 'Text number ' || i FROM generate_series(1, 20) i";
@@ -153,6 +153,59 @@ fn the_first_rows_of_a_database_conflict() {
         first.batch_execute("COMMIT").unwrap();
         assert_eq!(drift(&mut first), [""; 0]);
         assert_eq!(one::<i64>(&mut first, "SELECT count(*) FROM chatbot_sync.source"), 2);
+    }
+}
+
+/// Somebody else does something after a transaction has begun, which then writes to a table without status columns.
+fn overtaken(level: &str, mode: &str, by: &str, then: &str) -> (Db, Mock, Client) {
+    let (db, mock, mut app) = application();
+    app.batch_execute(&format!(
+        "CREATE TABLE chatbots (id bigint PRIMARY KEY); INSERT INTO chatbots VALUES (1), (2);
+         CREATE TABLE documents (id bigint PRIMARY KEY, chatbot_id bigint, title text, content text, active bool DEFAULT true,
+             status text DEFAULT 'synced', processed bool DEFAULT true, error text);
+         INSERT INTO documents SELECT i, 1 + i % 2, 'T' || i, 'Text number ' || i FROM generate_series(1, 4) i;
+         SELECT chatbot_attach('documents', 'document', metadata_columns => '{{title}}', mode => '{mode}');
+         SELECT chatbot_attach_chatbots('chatbots')"
+    ))
+    .unwrap();
+    let mut other = db.session("app");
+    app.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM documents")).unwrap();
+    other.batch_execute(by).unwrap();
+    app.batch_execute(then).unwrap_or_else(|error| panic!("{level}, {mode}, {by}, {then}: {error:?}"));
+    app.batch_execute("COMMIT; CALL chatbot_process_queue()").unwrap();
+    (db, mock, app)
+}
+
+#[test]
+fn what_we_did_of_ourselves_conflicts_with_an_editor() {
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        for then in [
+            "UPDATE documents SET content = 'Edited.'",
+            "UPDATE documents SET title = 'Edited.'",
+            "UPDATE documents SET chatbot_id = 2 WHERE id = 2; DELETE FROM documents WHERE id = 3",
+        ] {
+            let (_db, _mock, mut app) = overtaken(level, "sync", "CALL chatbot_sync_all()", then);
+            app.batch_execute("CALL chatbot_sync_all()").unwrap();
+            assert_eq!(drift(&mut app), [""; 0], "{level}, {then}");
+        }
+        let delete = "DELETE FROM chatbots WHERE id = 2; DELETE FROM documents WHERE chatbot_id = 2";
+        let queue =
+            "SELECT chatbot_retry(); CALL chatbot_sync_all(); UPDATE documents SET title = title || '!' WHERE id = 2;
+            CALL chatbot_process_queue()";
+        let (_db, _mock, mut app) = overtaken(level, "async", queue, delete);
+        assert_eq!(drift(&mut app), [""; 0], "{level}, {delete}");
+    }
+}
+
+#[test]
+fn a_key_that_was_freed_meanwhile_conflicts() {
+    let again = "INSERT INTO documents (id, chatbot_id, content) VALUES (1, 2, 'Again.')";
+    for mode in ["sync", "async"] {
+        let by = "CALL chatbot_sync_all(); DELETE FROM documents WHERE id = 1; CALL chatbot_process_queue()";
+        for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+            let (_db, _mock, mut app) = overtaken(level, mode, by, again);
+            assert_eq!(drift(&mut app), [""; 0], "{level}, {mode}");
+        }
     }
 }
 

@@ -350,6 +350,16 @@ fn editors_at_repeatable_read_conflict_with_the_queue() {
 }
 
 #[test]
+fn a_row_of_repeatable_read_is_no_source_before_its_turn() {
+    let (_db, _mock, mut app) = queued();
+    app.batch_execute(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'); COMMIT",
+    )
+    .unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 pending 0 0"]);
+}
+
+#[test]
 fn two_drains_do_the_same_work() {
     let (db, mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT i % 5, 'Text ' || i FROM generate_series(5, 604) AS i WHERE i % 5 > 0").unwrap();

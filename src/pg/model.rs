@@ -29,7 +29,7 @@ pub fn for_writing() -> Result<ActiveModel> {
 
 /// The active model, or the built-in one where there is none yet: a reader makes no row.
 pub fn for_reading() -> Result<Model> {
-    Ok(store::active_model()?.map_or_else(built_in, |active| active.model))
+    Ok(store::active_model_as_seen()?.map_or_else(built_in, |active| active.model))
 }
 
 fn built_in() -> Model {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::jsonb::Jsonb;
 use super::store::index;
-use super::store::model::{ActiveModel, active_model};
+use super::store::model::{ActiveModel, active_model_as_seen};
 use super::store::search::{self as store, ChunkKey, Filter, Found};
 use super::{args, guc, model};
 use crate::error::{Error, Result};
@@ -61,7 +61,7 @@ pub fn search(question: Question) -> Result<Vec<Answer>> {
         return Err(Error::invalid("min_similarity", least, "-1 to 1"));
     }
     let mode = args::word("mode", question.mode, &MODES)?;
-    let Some(active) = active_model()? else {
+    let Some(active) = active_model_as_seen()? else {
         return Ok(Vec::new());
     };
     let filter = Filter { chatbot_id, source_types, metadata: question.metadata_filter };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::jsonb::Jsonb;
 use super::memory::Scratch;
 use super::model::Embedder;
+use super::store::Settings;
 use super::store::chunk::{self, StoredChunk};
 use super::store::job;
 use super::store::log::{self, Entry};
@@ -385,6 +386,7 @@ impl Run<'_> {
         let stored = stored.collect::<Result<Vec<Stored>>>()?;
         let new: Vec<&Stored> =
             stored.iter().zip(&ready).filter(|(_, open)| open.row.is_none()).map(|(s, _)| s).collect();
+        let unchecked = source::deleted_meanwhile(&new)?.then(Settings::unchecked);
         let made = source::insert(self.model.id, &new)?;
         let changed = stored.iter().zip(&ready).filter(|(_, open)| open.row.is_some()).map(|(s, _)| s);
         source::update(self.model.id, &changed.collect::<Vec<_>>())?;
@@ -398,6 +400,7 @@ impl Run<'_> {
             chunks.extend(open.inserts(at, &self.words)?);
         }
         chunk::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
+        drop(unchecked);
         self.spent.syncs(ready.len());
         let mut entries = Vec::new();
         for open in &ready {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::host;
 use super::memory::Scratch;
-use super::store::model::active_model;
+use super::store::model::active_model_as_seen;
 use super::store::source::SourceKey;
 use super::store::verify as store;
 use super::sync::Item;
@@ -24,7 +24,7 @@ pub struct Problem {
 /// what it has found.
 pub fn verify() -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
-    let active = active_model()?.map_or(0, |active| active.id);
+    let active = active_model_as_seen()?.map_or(0, |active| active.id);
     for (key, found, other) in store::incomplete(active)? {
         let problem = if other { "wrong model" } else { "incomplete" };
         problems.push(Problem { problem, key, detail: found });

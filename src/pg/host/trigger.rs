@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::host::Mode;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
-use crate::pg::store::{host_row, hosted, job, source};
-use crate::pg::{guc, sync, worker};
+use crate::pg::store::{Newest, host_row, hosted, job, source};
+use crate::pg::{sync, worker};
 
 /// Keys are deleted so many at a time.
 const SLICE: usize = 10_000;
@@ -84,6 +84,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         (pg_sys::TRIGGER_EVENT_DELETE, old),
     ];
     fires(data, pg_sys::TRIGGER_EVENT_AFTER, &for_what)?;
+    let _newest = Newest::new();
     // SAFETY: the trigger runs, and its transition tables live as long, with rows of the relation's descriptor.
     let (table, rows) = unsafe {
         let descriptor = (*data.tg_relation).rd_att;
@@ -150,9 +151,6 @@ fn enqueue(
     fresh: bool,
     mut from: HashMap<SourceKey, SourceKey>,
 ) -> Result<()> {
-    // Nobody else makes a new row's source, unless its key was in use before: a conflict at a higher level. There the
-    // worker says that it waits.
-    let fresh = fresh && !guc::sees_only_its_snapshot();
     let mut changed: Vec<(SourceKey, Option<SourceKey>)> = Vec::new();
     let mut pending = Vec::new();
     let mut at = 0;
@@ -357,6 +355,7 @@ unsafe fn with_state(
 /// BEFORE a table is emptied.
 unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     fires(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
+    let _newest = Newest::new();
     // SAFETY: the trigger runs.
     let table = unsafe { Table::of(data)? };
     if !table.host.partition {
@@ -388,6 +387,7 @@ unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> 
     } else {
         fires(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     }
+    let _newest = Newest::new();
     // SAFETY: the trigger runs, and its transition table lives as long.
     let ids = unsafe {
         let chatbots = Chatbots::of(data)?;

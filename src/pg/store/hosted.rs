@@ -27,7 +27,8 @@ pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)
     Ok(new)
 }
 
-/// Sources that are new and wait. Those that are there already are not touched.
+/// Sources that are new and wait. Those that are there already are not touched: a key that was in use before may be somebody
+/// else's to delete by now.
 pub fn insert_all_waiting(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
@@ -35,6 +36,8 @@ pub fn insert_all_waiting(source_type: &str, host: i32, rows: &[(i64, i64, bool)
     let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
         SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
         FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
+        WHERE NOT EXISTS (SELECT FROM chatbot_sync.source t
+            WHERE (t.chatbot_id, t.source_type, t.source_id) = (n.chatbot_id, $1, n.source_id))
         ON CONFLICT DO NOTHING";
     write(sql, &row_args(source_type, host, rows)).map(drop)
 }

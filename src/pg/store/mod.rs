@@ -1,15 +1,11 @@
 //! Every statement that is sent to Postgres, a file a subject, with its plan kept. All names are qualified: no search_path
 //! matters here.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::CStr;
 
 use pgrx::datum::DatumWithOid;
-use pgrx::spi::{OwnedPreparedStatement, SpiTupleTable};
-use pgrx::{PgOid, Spi, pg_sys};
+use pgrx::{Spi, pg_sys};
 
-use super::memory::Scratch;
 use super::vector::VectorType;
 use super::version;
 use crate::error::Result;
@@ -29,52 +25,14 @@ pub mod reembed;
 pub mod search;
 pub mod session;
 pub mod source;
+#[allow(unsafe_code)]
+mod spi;
 pub mod verify;
 
+pub use spi::Newest;
+use spi::{Mode, Rows};
+
 type Args<'a> = [DatumWithOid<'a>];
-type Plan = &'static OwnedPreparedStatement;
-/// A statement and the types of its arguments.
-type PlanKey = (String, Vec<pg_sys::Oid>);
-
-thread_local! {
-    // Plans live as long as the backend. Dropping one at exit would call into a Postgres that is already gone.
-    static PLANS: RefCell<HashMap<PlanKey, Plan>> = RefCell::new(HashMap::new());
-}
-
-/// What a statement sees and may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    /// What the calling statement sees: for functions that are STABLE.
-    Read,
-    /// At READ COMMITTED what is committed by now. Makes no transaction id, so that a transaction in which nothing
-    /// changes has nothing to flush.
-    ReadNow,
-    /// As [`Self::ReadNow`], and may write and lock.
-    Write,
-}
-
-/// A snapshot on top of the calling statement's, for as long as this lives.
-struct FreshSnapshot;
-
-impl FreshSnapshot {
-    #[allow(unsafe_code)]
-    fn new() -> Self {
-        // SAFETY: within a transaction, as every function of ours is; an error before the drop ends the transaction or
-        // subtransaction, which takes the snapshot off the stack.
-        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-        Self
-    }
-}
-
-impl Drop for FreshSnapshot {
-    #[allow(unsafe_code)]
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: the snapshot that new() pushed is on top: what ran meanwhile took its own off.
-            unsafe { pg_sys::PopActiveSnapshot() };
-        }
-    }
-}
 
 /// Settings that hold as long as this lives.
 pub struct Settings(i32);
@@ -90,7 +48,7 @@ impl Settings {
                 pg_sys::set_config_option(
                     name.as_ptr(),
                     value.as_ptr(),
-                    pg_sys::GucContext::PGC_USERSET,
+                    pg_sys::GucContext::PGC_SUSET,
                     pg_sys::GucSource::PGC_S_SESSION,
                     pg_sys::GucAction::GUC_ACTION_SAVE,
                     true,
@@ -107,6 +65,11 @@ impl Settings {
     fn index_plans() -> Self {
         Self::new(&[(c"enable_seqscan", c"off")])
     }
+
+    /// Foreign keys are not checked.
+    pub fn unchecked() -> Self {
+        Self::new(&[(c"session_replication_role", c"replica")])
+    }
 }
 
 impl Drop for Settings {
@@ -120,34 +83,13 @@ impl Drop for Settings {
 }
 
 /// Runs a statement with its plan kept and reads the answer.
-fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -> pgrx::spi::Result<R>) -> Result<R> {
+fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(Rows) -> pgrx::spi::Result<R>) -> Result<R> {
     version::check()?;
-    let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>());
-    let kept = PLANS.with_borrow(|plans| plans.get(&key).copied());
-    let oids: Vec<PgOid> = key.1.iter().map(|&oid| PgOid::from(oid)).collect();
-    let _plans = (mode != Mode::Read).then(Settings::index_plans);
     if mode == Mode::Write {
         refuse_read_only();
-        return Ok(Spi::connect_mut(|client| {
-            let _read = Scratch::new();
-            let plan = match kept {
-                Some(plan) => plan,
-                None => keep(key, client.prepare_mut(sql, &oids)?.keep()),
-            };
-            read(client.update(plan, None, args)?)
-        })?);
     }
-    let _fresh = (mode == Mode::ReadNow).then(FreshSnapshot::new);
-    Ok(Spi::connect(|client| {
-        // Values are unpacked into the parent of the current context: with one of our own below SPI's they go with the
-        // answer, and do not stay until the transaction ends.
-        let _read = Scratch::new();
-        let plan = match kept {
-            Some(plan) => plan,
-            None => keep(key, client.prepare(sql, &oids)?.keep()),
-        };
-        read(client.select(plan, None, args)?)
-    })?)
+    let _plans = (mode != Mode::Read).then(Settings::index_plans);
+    Ok(spi::execute(sql, args, mode, read)?)
 }
 
 /// On a standby and in a READ ONLY transaction: the error that every statement gets which writes.
@@ -155,12 +97,6 @@ fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -
 fn refuse_read_only() {
     // SAFETY: raises an error or does nothing.
     unsafe { pg_sys::PreventCommandIfReadOnly(c"a write of chatbot_sync".as_ptr()) };
-}
-
-fn keep(key: PlanKey, plan: OwnedPreparedStatement) -> Plan {
-    let plan: Plan = Box::leak(Box::new(plan));
-    PLANS.with_borrow_mut(|plans| plans.insert(key, plan));
-    plan
 }
 
 /// Runs a statement and answers how many rows it wrote.

@@ -19,15 +19,20 @@ pub struct ActiveModel {
 
 /// The model that new vectors are made with; none as long as nothing was embedded and no model was set.
 pub fn active_model() -> Result<Option<ActiveModel>> {
-    read_model("active")
+    read_model("active", Mode::ReadNow)
 }
 
-fn read_model(which: &str) -> Result<Option<ActiveModel>> {
+/// The same, as the calling statement sees it.
+pub fn active_model_as_seen() -> Result<Option<ActiveModel>> {
+    read_model("active", Mode::Read)
+}
+
+fn read_model(which: &str, mode: Mode) -> Result<Option<ActiveModel>> {
     let sql = format!(
         "SELECT id, provider, model, dimensions, shortened, document_prefix, query_prefix, options::text
         FROM chatbot_sync.model WHERE {which}"
     );
-    let found = run(&sql, &[], Mode::Read, |mut rows| match rows.next() {
+    let found = run(&sql, &[], mode, |mut rows| match rows.next() {
         Some(row) => {
             let model = Model {
                 provider: one(row.get(2))?,
@@ -101,7 +106,7 @@ pub fn set_next(id: Option<i32>) -> Result<()> {
 
 /// The model that is to follow.
 pub fn next_model() -> Result<Option<ActiveModel>> {
-    read_model("next")
+    read_model("next", Mode::ReadNow)
 }
 
 /// Whether there are vectors at all.

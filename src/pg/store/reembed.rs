@@ -88,7 +88,7 @@ fn store_of_chatbot(
     made: &[(Missing, Vec<f32>)],
 ) -> Result<()> {
     // Whoever embeds them now comes before or after.
-    let lock = format!("SELECT FROM chatbot_sync.source e, {THESE} WHERE {OF_THESE} FOR UPDATE OF e");
+    let lock = format!("SELECT FROM chatbot_sync.source e, {THESE} WHERE {OF_THESE} FOR NO KEY UPDATE OF e");
     write(&lock, &of_chatbot(chatbot_id, keys))?;
     let args = |keys: &[SourceKey]| args(chatbot_id, keys, active, model_id);
     let sql = format!(

@@ -24,7 +24,7 @@ pub fn lock_session(chatbot_id: i64, id: Uuid) -> Result<Option<bool>> {
 /// Whether there is such a session.
 pub fn has_session(chatbot_id: i64, id: Uuid) -> Result<bool> {
     let sql = "SELECT FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2";
-    run(sql, &[chatbot_id.into(), id.into()], Mode::Read, |rows| Ok(!rows.is_empty()))
+    run(sql, &[chatbot_id.into(), id.into()], Mode::Read, |rows| Ok(rows.len() > 0))
 }
 
 /// Closes a session. False where it is not open.

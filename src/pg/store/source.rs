@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use pgrx::datum::DatumWithOid;
-use pgrx::spi::{SpiHeapTupleData, SpiTupleTable};
+use pgrx::spi::SpiHeapTupleData;
 
-use super::{Mode, chunk, job, log, one, run, write};
+use super::{Mode, Rows, chunk, job, log, one, run, write};
 use crate::error::{Error, Result};
 use crate::pg::args::SOURCE_TYPES;
 use crate::pg::jsonb::Jsonb;
-use crate::pg::report;
 use crate::pg::sync::{Item, Synced};
+use crate::pg::{guc, report};
 
 /// Which source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,7 +114,8 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
         "SELECT content_hash, chunking, model_id, status = 'synced', chunk_count, truncated, metadata = $4, enabled, host,
             text_search_configs
         FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    let (sql, mode) = if lock { (format!("{READ} FOR UPDATE"), Mode::Write) } else { (READ.to_owned(), Mode::ReadNow) };
+    let (sql, mode) =
+        if lock { (format!("{READ} FOR NO KEY UPDATE"), Mode::Write) } else { (READ.to_owned(), Mode::ReadNow) };
     run(&sql, &key.args_and([metadata.clone().into()]), mode, |mut rows| match rows.next() {
         Some(row) => Ok(Some(SourceRow {
             content_hash: row.get(1)?,
@@ -182,8 +183,27 @@ pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> 
     run(&sql, &columns(model_id, sources), Mode::Write, keys_of)
 }
 
+/// Whether somebody else has deleted one of these since the transaction's snapshot, at REPEATABLE READ or SERIALIZABLE. Who
+/// makes it anew has a foreign key's check find the old row, too, which would be a conflict: the row that counts is there,
+/// and locked, as its maker knows.
+pub fn deleted_meanwhile(sources: &[&Stored]) -> Result<bool> {
+    if !guc::sees_only_its_snapshot() {
+        return Ok(false);
+    }
+    let sql = "SELECT FROM chatbot_sync.source s,
+            unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
+        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
+            AND s.chatbot_id = $4 LIMIT 1";
+    for (chatbot_id, keys) in by_chatbot(sources.iter().map(|s| s.item.key), |key| key.chatbot_id) {
+        if run(sql, &of_chatbot(chatbot_id, &keys), Mode::Read, |rows| Ok(rows.len()))? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The keys in the first three columns of rows.
-pub fn keys_of(rows: SpiTupleTable) -> pgrx::spi::Result<HashSet<SourceKey>> {
+pub fn keys_of(rows: Rows) -> pgrx::spi::Result<HashSet<SourceKey>> {
     rows.map(|row| key(&row)).collect()
 }
 
