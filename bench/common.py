@@ -25,11 +25,11 @@ def ratios(these, those):
 
 
 class Provider:
-    """A process with the mock provider and the bare client, which ends with this one."""
+    """A process with the mock provider and the bare client, which ends with this one; port 0: any that is free."""
 
-    def __init__(self):
+    def __init__(self, port=0):
         manifest = ROOT / "bench/http/Cargo.toml"
-        command = ["cargo", "run", "-q", "--release", "--manifest-path", manifest, "--", "provider"]
+        command = ["cargo", "run", "-q", "--release", "--manifest-path", manifest, "--", "provider", str(port)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
         assert self.url, "no provider"

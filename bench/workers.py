@@ -2,19 +2,22 @@
 """The queue and its workers: how fast a backlog goes, how soon one edit is found, and what a killed worker costs.
 
     pip install 'psycopg[binary]'
-    python3 bench/workers.py "host=/run/postgresql user=postgres dbname=mydb" [ROUNDS [KILLS]]
+    python3 bench/workers.py "host=/run/postgresql user=postgres dbname=mydb" [ROUNDS [KILLS [PORT SERVICE]]]
 
 The first argument is a libpq connection string, a superuser's, to the only database of a throw-away server that preloads
 a release build of the extension, with its settings at their defaults, and that has a table page (id bigint, title text,
 content text) with a thousand pages or more. It has to be on this machine: processes of it are KILLED, and all vectors of
-that database are DELETED.
+that database are DELETED. SERVICE is the address of a service of the kind that the extension replaces, which asks the
+provider at PORT of this machine: it is sent the same documents, a call each.
 """
-import os, random, signal, statistics, sys, time
+import http.client, json, os, random, signal, statistics, sys, time, urllib.parse
 import psycopg
 from common import Provider, documents, forget_provider, heading, missing_and_extra, ratios, row, timed, use_provider
 
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
 KILLS = int(sys.argv[3]) if len(sys.argv) > 3 else 100
+PORT = int(sys.argv[4]) if len(sys.argv) > 4 else 0
+SERVICE = urllib.parse.urlsplit(sys.argv[5]).netloc if len(sys.argv) > 5 else None
 EDITS = 20 * ROUNDS
 CHATBOTS = 10
 TABLES = "note", "note_sync", "backlog", "at_once"
@@ -24,7 +27,7 @@ class Bench:
     def __init__(self, connection):
         self.connection = connection
         self.connect()
-        self.provider = Provider()
+        self.provider = Provider(PORT)
         self.provider.latency(0)
         use_provider(self.db, self.provider)
         self.documents = documents(self.db)
@@ -111,6 +114,16 @@ class Bench:
         self.wait_for(self.is_told)
         return seconds
 
+    def by_service(self):
+        """The same documents, as an application sends them to the service: one call after the other."""
+        connection = http.client.HTTPConnection(SERVICE)
+        for id, content, _ in self.documents:
+            body = json.dumps({"chatbot_id": id % CHATBOTS + 1, "content": content})
+            headers = {"Content-Type": "application/json", "X-Odoo-API-Key": os.environ.get("SERVICE_KEY", "")}
+            connection.request("POST", f"/api/internal/document/{id}/embed", body, headers)
+            answer = connection.getresponse()
+            assert answer.read() and answer.status == 200, answer.status
+
     def at_once(self):
         """The same documents, in mode sync."""
         self.clean()
@@ -123,11 +136,13 @@ class Bench:
         self.table("at_once", "sync")
         self.provider.latency(latency)
         ways = ("CALL chatbot_process_queue()", 0, 4), ("1 worker", 1, 4), ("2 workers", 2, 8)
-        ours, limits, at_once = {name: [] for name, *_ in ways}, {4: [], 8: []}, []
+        ours, limits, at_once, service = {name: [] for name, *_ in ways}, {4: [], 8: []}, [], []
         for at in range(ROUNDS):
             for parallel, times in limits.items():
                 times.append(self.provider.push([self.chunks], parallel=parallel))
             at_once.append(self.at_once())
+            if SERVICE:
+                service.append(timed(self.by_service))
             for name, workers, _ in ways:
                 # A name that no database has keeps the workers away.
                 self.set(workers_per_database=max(workers, 1), databases="" if workers else "nobody")
@@ -146,6 +161,8 @@ class Bench:
             row(name, ours[name], "s")
             row(f"{name} / provider alone, {parallel} at a time", ratios(ours[name], limits[parallel]))
             row(f"{name} / mode sync", ratios(ours[name], at_once))
+        for name, *_ in ways if SERVICE else ():
+            row(f"service / {name}", ratios(service, ours[name]))
         row("1 worker / 2 workers", ratios(ours["1 worker"], ours["2 workers"]))
         self.set(workers_per_database=2, databases="")
         self.clean()

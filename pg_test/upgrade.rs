@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use postgres::Client;
 
-use super::harness::{ATTACH, DOCUMENTS, Db, column, failure, one};
+use super::harness::{ATTACH, DOCUMENTS, Db, column, failure, one, until, use_mock};
+use super::mock::Mock;
+use super::server::Server;
 use crate::version::OWN;
 
 /// Every object of the extension and all that is said of it, a line each. Only sizes and oids are left out.
@@ -35,6 +37,9 @@ const OBJECTS: &str = "
         JOIN member m ON m.classid = i.classoid AND m.objid = i.objoid
     UNION ALL SELECT concat_ws(' ', 'extension', extversion, extrelocatable, extnamespace::regnamespace) FROM pg_extension WHERE extname = 'chatbot_sync'
     ORDER BY 1";
+
+/// Every update changes a function.
+const CHANGED: &str = "CREATE OR REPLACE FUNCTION chatbot_sync.version_of_sql() RETURNS int LANGUAGE sql AS 'SELECT 1'";
 
 /// A script in the server's folder of extensions, for as long as it lives.
 struct Script(PathBuf);
@@ -153,8 +158,7 @@ fn an_update_leaves_something_otherwise_than_a_new_installation() {
 #[test]
 fn an_older_library_works_on_newer_sql() {
     let folder = folder_of_scripts();
-    let newer = "CREATE OR REPLACE FUNCTION chatbot_sync.is_newer() RETURNS int LANGUAGE sql AS 'SELECT 1'";
-    let _script = Script::new(&folder, &format!("{OWN}--99.0.0"), newer);
+    let _script = Script::new(&folder, &format!("{OWN}--99.0.0"), CHANGED);
     let mut db = create(OWN);
     grant(&mut db.admin);
     let mut app = db.session("app");
@@ -171,6 +175,43 @@ fn an_older_library_works_on_newer_sql() {
     }
     db.admin.batch_execute("DROP EXTENSION chatbot_sync; CREATE EXTENSION chatbot_sync").unwrap();
     db.admin.batch_execute(embed).unwrap();
+}
+
+#[test]
+fn what_waits_is_lost_or_stored_by_a_worker_whose_library_is_another_version() {
+    let folder = folder_of_scripts();
+    let _scripts = [
+        Script::new(&folder, &format!("{OWN}--98.0.0"), &CHANGED.replace("1", "98")),
+        Script::new(&folder, &format!("98.0.0--{OWN}"), &CHANGED),
+    ];
+    let (mut server, mock) = (Server::preloaded(&["chatbot_sync.naptime=1s"]), Mock::new());
+    use_mock(&mut server.db, &mock);
+    grant(&mut server.db.admin);
+    let mut app = server.db.session("app");
+    app.batch_execute(
+        "CREATE TABLE docs (id bigserial PRIMARY KEY, chatbot_id bigint, content text);
+         SELECT chatbot_attach('docs', 'document', mode => 'async')",
+    )
+    .unwrap();
+    mock.state().held = true;
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT 1, 'Text ' || i FROM generate_series(1, 5) AS i")
+        .unwrap();
+    mock.wait(|state| state.in_flight > 0);
+    server.db.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE TO '98.0.0'").unwrap();
+    mock.release();
+    let refused = "98.0.0";
+    while !server.log().contains(refused) {}
+    let jobs = "SELECT count(*) FROM chatbot_sync.job";
+    assert_eq!(one::<i64>(&mut server.db.admin, jobs), 5);
+    // New workers neither, and their launcher stays.
+    server.restart("fast");
+    let times = server.log().matches(refused).count();
+    while server.log().matches(refused).count() < times + 2 {}
+    assert_eq!(one::<i64>(&mut server.db.admin, jobs), 5);
+    assert_eq!(one::<i64>(&mut server.db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
+    server.db.admin.batch_execute(&format!("ALTER EXTENSION chatbot_sync UPDATE TO '{OWN}'")).unwrap();
+    until(&mut server.db.admin, &format!("SELECT ({jobs}) = 0"));
+    assert_eq!(one::<i64>(&mut server.db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 5);
 }
 
 /// `make release-schema` keeps the SQL of each release beside the scripts that update it.

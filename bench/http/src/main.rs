@@ -171,11 +171,11 @@ fn page_by_page(client: &mut Client, mock: &Provider, latency: Duration, service
 }
 
 fn main() {
-    let connection = std::env::args().nth(1).expect("usage: bench-http CONNECTION [PORT SERVICE] | provider");
-    if connection == "provider" {
-        return provider::obey();
-    }
+    let connection = std::env::args().nth(1).expect("usage: bench-http CONNECTION [PORT SERVICE] | provider [PORT]");
     let port = std::env::args().nth(2).map_or(0, |port| port.parse().expect("a port"));
+    if connection == "provider" {
+        return provider::obey(port);
+    }
     let mut client = Client::connect(&connection, NoTls).expect("a connection");
     let mock = Provider::start(port);
     client

@@ -141,8 +141,8 @@ fn push(agent: &ureq::Agent, url: &str, chunks: &[String], batch: usize, paralle
 }
 
 /// The process of its own.
-pub fn obey() {
-    let provider = Provider::start(0);
+pub fn obey(port: u16) {
+    let provider = Provider::start(port);
     println!("{}", provider.url);
     for line in std::io::stdin().lines() {
         let line: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
