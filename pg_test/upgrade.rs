@@ -182,7 +182,7 @@ fn what_waits_is_lost_or_stored_by_a_worker_whose_library_is_another_version() {
     let folder = folder_of_scripts();
     let _scripts = [
         Script::new(&folder, &format!("{OWN}--98.0.0"), &CHANGED.replace("1", "98")),
-        Script::new(&folder, &format!("98.0.0--{OWN}"), &CHANGED),
+        Script::new(&folder, &format!("98.0.0--{OWN}"), CHANGED),
     ];
     let (mut server, mock) = (Server::preloaded(&["chatbot_sync.naptime=1s"]), Mock::new());
     use_mock(&mut server.db, &mock);
