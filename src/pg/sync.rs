@@ -1,9 +1,10 @@
 //! Sources in the caller's transaction: texts in, vectors stored. Many at a time: their new texts share requests, and what
 //! is through is stored while other requests are on their way.
 
+mod item;
 mod open;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::jsonb::Jsonb;
@@ -21,87 +22,17 @@ use super::{args, event, guc, http, model, report};
 use crate::batch::Usage;
 use crate::chunk::Params;
 use crate::content::{Content, Format};
-use crate::diff::{Diff, diff};
+use crate::diff::diff;
 use crate::error::{Error, Fault, Result};
-use crate::host::OnError;
 use crate::provider::InputType;
 
+pub use item::{Failing, Item, Prefetched, Synced, needed};
+use item::{chunking, unchanged};
 use open::Open;
 pub use open::int;
 
-/// Changes when the chunker cuts differently, so that sources are cut anew when they are next embedded.
-const CHUNKER_VERSION: i32 = 1;
 /// Failures that are logged together.
 const LOGGED: usize = 1000;
-
-/// A source as it is to become.
-#[derive(Clone)]
-pub struct Item {
-    /// Which.
-    pub key: SourceKey,
-    /// What is to be found.
-    pub content: Content,
-    /// For its chunks too.
-    pub metadata: Jsonb,
-    /// Whether searches find it. Nothing is embedded as long as they do not.
-    pub enabled: bool,
-    /// The host table that it comes from.
-    pub host: Option<i32>,
-    /// Nobody can have made this source before, so that it need not be looked for first.
-    pub fresh: bool,
-}
-
-impl Item {
-    /// Whether nothing was changed meanwhile.
-    pub fn same(&self, other: &Self) -> bool {
-        self.key == other.key
-            && self.content.hash() == other.content.hash()
-            && self.metadata == other.metadata
-            && self.enabled == other.enabled
-    }
-}
-
-/// What became of a source.
-#[derive(Debug, Clone, Copy)]
-pub struct Synced {
-    /// Chunks that it has.
-    pub chunks: i32,
-    /// Of those, how many kept their vectors.
-    pub reused: i32,
-    /// Whether its end was cut off.
-    pub truncated: bool,
-}
-
-/// What to do with a source that fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failing {
-    /// Give up altogether.
-    Raise,
-    /// It says so, and keeps the vectors that it has.
-    Mark,
-    /// Who asked is told, and nothing is written.
-    Leave,
-}
-
-impl From<OnError> for Failing {
-    fn from(on_error: OnError) -> Self {
-        match on_error {
-            OnError::Raise => Self::Raise,
-            OnError::Mark => Self::Mark,
-        }
-    }
-}
-
-/// Vectors that were made before.
-#[derive(Default)]
-pub struct Prefetched {
-    /// With which model.
-    pub model_id: i32,
-    /// By text, with what each took.
-    pub vectors: HashMap<String, (Vec<f32>, Usage)>,
-    /// How long that took.
-    pub elapsed: Duration,
-}
 
 /// Makes the stored chunks of one source those of `content`, embedding only texts that are new.
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Synced> {
@@ -459,31 +390,4 @@ impl Run<'_> {
     fn chunking(&self, item: &Item) -> Vec<i32> {
         chunking(&self.params, item)
     }
-}
-
-/// Whether the stored vectors are what they would become.
-fn unchanged(row: &SourceRow, item: &Item, model_id: i32, params: &Params) -> bool {
-    row.content_hash.as_deref() == Some(item.content.hash())
-        && row.model_id == Some(model_id)
-        && row.chunking.as_ref() == Some(&chunking(params, item))
-}
-
-fn chunking(params: &Params, item: &Item) -> Vec<i32> {
-    let Params { size, overlap, max_chunks } = *params;
-    let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-    vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks), item.content.reading()]
-}
-
-/// The texts that would have to be embedded for a source as it is now.
-pub fn needed(item: &Item, model_id: i32, params: &Params) -> Result<Vec<String>> {
-    let row = source::read(&item.key, &item.metadata, false)?;
-    if !item.enabled || row.as_ref().is_some_and(|row| unchanged(row, item, model_id, params)) {
-        return Ok(Vec::new());
-    }
-    let cut = item.content.cut(params)?;
-    let old = if row.is_some() { chunk::chunks(&item.key, model_id)? } else { Vec::new() };
-    let texts = cut.texts();
-    let Diff { kept, .. } = diff(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
-    let new = texts.iter().zip(kept).filter(|(_, kept)| kept.is_none());
-    Ok(new.map(|((_, text), _)| (*text).to_owned()).collect())
 }
