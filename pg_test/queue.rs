@@ -360,6 +360,39 @@ fn a_row_of_repeatable_read_is_no_source_before_its_turn() {
 }
 
 #[test]
+fn an_edited_source_says_that_it_is_synced() {
+    let (db, _mock, mut app) = queued();
+    app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (1, 'Second.'), (1, 'Third.')")
+        .unwrap();
+    app.batch_execute("SELECT chatbot_enqueue_source(2, 'link', 1, 'Fourth.')").unwrap();
+    for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+        app.batch_execute("CALL chatbot_process_queue()").unwrap();
+        // Somebody else has stored meanwhile, has one of them locked, and neither waits nor is waited for.
+        let (mut editor, mut other) = (db.session("app"), db.session("app"));
+        editor.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM docs")).unwrap();
+        other.batch_execute("UPDATE docs SET title = 'Other' WHERE id = 1; CALL chatbot_process_queue()").unwrap();
+        other.batch_execute("BEGIN; SELECT FROM chatbot_sync.source WHERE source_id = 2 FOR UPDATE").unwrap();
+        editor
+            .batch_execute(&format!(
+                "SET LOCAL lock_timeout = '5s'; UPDATE docs SET content = 'Edited at {level}.' WHERE id IN (2, 3);
+                 SAVEPOINT a; UPDATE docs SET title = 'Undone' WHERE id = 1; ROLLBACK TO a;
+                 SELECT chatbot_enqueue_source(2, 'link', 1, 'Fourth at {level}.')"
+            ))
+            .unwrap();
+        let statuses = "SELECT chatbot_id || ' ' || source_id || ' ' || status FROM chatbot_sync.source ORDER BY 1";
+        assert_eq!(column::<String>(&mut app, statuses), ["1 1 synced", "1 2 synced", "1 3 synced", "2 1 synced"]);
+        editor.batch_execute("COMMIT").unwrap();
+        assert_eq!(column::<String>(&mut app, statuses), ["1 1 synced", "1 2 synced", "1 3 pending", "2 1 pending"]);
+        other.batch_execute("COMMIT").unwrap();
+        app.batch_execute("BEGIN; UPDATE docs SET content = 'Undone' WHERE id = 1; ROLLBACK").unwrap();
+        app.batch_execute("CALL chatbot_process_queue()").unwrap();
+        assert_eq!(column::<String>(&mut app, statuses), ["1 1 synced", "1 2 synced", "1 3 synced", "2 1 synced"]);
+    }
+    app.batch_execute("BEGIN; DELETE FROM docs WHERE id = 1; UPDATE docs SET id = 12 WHERE id = 2; COMMIT").unwrap();
+    assert_eq!(column::<String>(&mut app, SOURCES)[0], "1 1 pending 1 1");
+}
+
+#[test]
 fn two_drains_do_the_same_work() {
     let (db, mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT i % 5, 'Text ' || i FROM generate_series(5, 604) AS i WHERE i % 5 > 0").unwrap();

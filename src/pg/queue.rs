@@ -2,6 +2,8 @@
 //! source still is what was embedded. Whoever is killed in between loses nothing: what was claimed comes back.
 
 mod claimed;
+#[allow(unsafe_code)]
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,6 +20,7 @@ use crate::error::{Error, Result};
 
 pub use claimed::Claim;
 use claimed::Task;
+pub use waiting::say_at_commit;
 
 /// Sources that are embedded together.
 pub const BATCH: usize = 100;
@@ -37,6 +40,7 @@ thread_local! {
 pub fn enqueue(key: SourceKey, content: &str, metadata: Jsonb, priority: i32) -> Result<i64> {
     let id = job::insert_content(&key, content, &metadata, priority)?;
     worker::wake_at_commit();
+    say_at_commit([key]);
     // A row that another transaction makes meanwhile would be a conflict at a higher level: the worker makes it then.
     if !guc::sees_only_its_snapshot() {
         let content = Content::new(String::new(), Format::Text, false);

@@ -15,7 +15,7 @@ use crate::host::Mode;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
 use crate::pg::store::{Newest, host_row, hosted, job, source};
-use crate::pg::{sync, worker};
+use crate::pg::{queue, sync, worker};
 
 /// Keys are deleted so many at a time.
 const SLICE: usize = 10_000;
@@ -105,6 +105,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
             let changes = Changes::between(&table, rows(data.tg_oldtable), rows(data.tg_newtable))?;
             if later {
                 let gone: Vec<_> = changes.gone.iter().map(|&key| (key, None)).collect();
+                queue::say_at_commit(changes.gone.iter().copied());
                 insert_jobs(&table, &gone)?;
                 let from = changes.moved.into_iter().map(|(from, to)| (to, from)).collect();
                 let mut wanted = changes.upserts.into_iter().peekable();
@@ -168,6 +169,9 @@ fn enqueue(
         if changed.len() >= SLICE || row.is_none() {
             if fresh {
                 hosted::insert_all_waiting(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
+            }
+            if !fresh {
+                queue::say_at_commit(changed.iter().map(|(key, _)| *key));
             }
             insert_jobs(table, &std::mem::take(&mut changed))?;
         }

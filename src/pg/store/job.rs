@@ -176,6 +176,24 @@ pub fn release_dead() -> Result<()> {
 const THESE_SOURCES: &str = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
     WHERE (j.chatbot_id, j.source_type, j.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
 
+/// Those of the sources that have a job, and that nobody has locked, wait. Not with Citus, which ends its transactions on other
+/// nodes before ours is through.
+pub fn mark_waiting(keys: &[SourceKey]) -> Result<()> {
+    let sql = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NULL";
+    if !run(sql, &[], Mode::ReadNow, |rows| one::<bool>(rows.first().get_one()))? {
+        return Ok(());
+    }
+    let sql = format!(
+        "UPDATE chatbot_sync.source s SET status = 'pending' FROM (
+            SELECT j.chatbot_id, j.source_type, j.source_id FROM chatbot_sync.source j, {THESE_SOURCES}
+                AND j.status = 'synced' AND EXISTS (SELECT FROM chatbot_sync.job q WHERE q.due_at < 'infinity'
+                    AND (q.chatbot_id, q.source_type, q.source_id) = (j.chatbot_id, j.source_type, j.source_id))
+                FOR NO KEY UPDATE OF j SKIP LOCKED) AS w
+        WHERE (s.chatbot_id, s.source_type, s.source_id) = (w.chatbot_id, w.source_type, w.source_id)"
+    );
+    write(&sql, &key_columns(keys)).map(drop)
+}
+
 /// Jobs of sources that are no more.
 pub fn delete_of_sources(keys: &[SourceKey]) -> Result<()> {
     write(&format!("DELETE FROM chatbot_sync.job j USING {THESE_SOURCES}"), &key_columns(keys)).map(drop)

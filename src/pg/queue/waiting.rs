@@ -1,0 +1,82 @@
+//! Sources say that they wait as soon as what changed them is committed. That is the last thing before the commit, and done
+//! to those that nobody has locked: it waits for nobody, and nobody waits for it. What it passes over says so when a worker
+//! takes it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::ffi::c_void;
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::{PgSqlErrorCode, PgTryBuilder};
+
+use crate::error::Result;
+use crate::pg::owner::{ActingAs, Restriction};
+use crate::pg::store::source::SourceKey;
+use crate::pg::store::{Newest, extension_owner, job};
+
+/// Sources that are told together.
+const SLICE: usize = 10_000;
+
+thread_local! {
+    static WAITING: RefCell<BTreeSet<SourceKey>> = const { RefCell::new(BTreeSet::new()) };
+    static WATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Those of the sources that have a job when this transaction commits wait.
+pub fn say_at_commit(keys: impl IntoIterator<Item = SourceKey>) {
+    WAITING.with_borrow_mut(|waiting| waiting.extend(keys));
+    if !WATCHING.replace(true) {
+        // SAFETY: a function of this library, which is never unloaded.
+        unsafe { pg_sys::RegisterXactCallback(Some(ending), std::ptr::null_mut()) };
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn ending(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    let keys = WAITING.take();
+    let last = matches!(event, pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE);
+    if last && !keys.is_empty() {
+        say(keys.into_iter().collect());
+    }
+}
+
+/// In a subtransaction: whatever keeps it from being said is no reason to undo what the user did.
+fn say(keys: Vec<SourceKey>) {
+    // SAFETY: as blocks with an EXCEPTION of deferred triggers, which run at the same time; what was current before is again.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        let said = PgTryBuilder::new(AssertUnwindSafe(|| mark(&keys).map_err(|_| None)))
+            .catch_others(|caught| Err(Some(caught)))
+            .execute();
+        pg_sys::CurrentMemoryContext = context;
+        match said {
+            Ok(()) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(caught) => {
+                pg_sys::FlushErrorState();
+                pg_sys::RollbackAndReleaseCurrentSubTransaction();
+                if let Some(caught) = caught.filter(is_an_interrupt) {
+                    caught.rethrow()
+                }
+            }
+        }
+        pg_sys::CurrentMemoryContext = context;
+        pg_sys::CurrentResourceOwner = owner;
+    }
+}
+
+fn mark(keys: &[SourceKey]) -> Result<()> {
+    let Some(owner) = extension_owner()? else { return Ok(()) };
+    let (_newest, _owner) = (Newest::new(), ActingAs::new(owner, Restriction::Session));
+    keys.chunks(SLICE).try_for_each(job::mark_waiting)
+}
+
+fn is_an_interrupt(caught: &CaughtError) -> bool {
+    let code = match caught {
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.sql_error_code(),
+        CaughtError::RustPanic { ereport, .. } => ereport.sql_error_code(),
+    };
+    matches!(code, PgSqlErrorCode::ERRCODE_QUERY_CANCELED | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN)
+}
