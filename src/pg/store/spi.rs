@@ -108,7 +108,6 @@ pub fn execute<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnc
 }
 
 fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
-    let _read = Scratch::new();
     let plan = plan(sql, args)?;
     let null = |arg: &DatumWithOid| if arg.datum().is_some() { b' ' } else { b'n' }.cast_signed();
     let mut values: Vec<pg_sys::Datum> =
@@ -129,6 +128,9 @@ fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(
         let count = table.map_or(pg_sys::SPI_processed, |table| table.numvals);
         Rows { table, count: usize::try_from(count).unwrap_or(usize::MAX), next: 0 }
     };
+    // Values are unpacked into the parent of the current context: with one of our own below SPI's they go with the answer,
+    // and do not stay until the transaction ends. SPI's is current again after each statement.
+    let _read = Scratch::new();
     read(rows)
 }
 
