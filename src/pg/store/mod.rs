@@ -129,24 +129,26 @@ fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(SpiTupleTable) -
     if mode == Mode::Write {
         refuse_read_only();
         return Ok(Spi::connect_mut(|client| {
-            let _read = Scratch::new();
             let plan = match kept {
                 Some(plan) => plan,
                 None => keep(key, client.prepare_mut(sql, &oids)?.keep()),
             };
-            read(client.update(plan, None, args)?)
+            let rows = client.update(plan, None, args)?;
+            let _read = Scratch::new();
+            read(rows)
         })?);
     }
     let _fresh = (mode == Mode::ReadNow).then(FreshSnapshot::new);
     Ok(Spi::connect(|client| {
-        // Values are unpacked into the parent of the current context: with one of our own below SPI's they go with the
-        // answer, and do not stay until the transaction ends.
-        let _read = Scratch::new();
         let plan = match kept {
             Some(plan) => plan,
             None => keep(key, client.prepare(sql, &oids)?.keep()),
         };
-        read(client.select(plan, None, args)?)
+        let rows = client.select(plan, None, args)?;
+        // Values are unpacked into the parent of the current context: with one of our own below SPI's they go with the
+        // answer, and do not stay until the transaction ends. SPI's is current again after each statement.
+        let _read = Scratch::new();
+        read(rows)
     })?)
 }
 
