@@ -139,7 +139,7 @@ fn a_table_is_attached_twice() {
     assert_eq!(failure(&mut app, "SELECT chatbot_attach('documents', 'link')").code, "42710");
     assert_eq!(failure(&mut app, "SELECT chatbot_attach_chatbots('chatbots')").code, "42710");
     app.batch_execute(
-        "CREATE TABLE parts (id int, chatbot_id int, content text, PRIMARY KEY (id, chatbot_id)) PARTITION BY LIST (chatbot_id);
+        "CREATE TABLE parts (id int NOT NULL, chatbot_id int, content text, PRIMARY KEY (id, chatbot_id)) PARTITION BY LIST (chatbot_id);
          CREATE TABLE part_1 PARTITION OF parts FOR VALUES IN (1); CREATE TABLE part_2 PARTITION OF parts FOR VALUES IN (2)",
     )
     .unwrap();
@@ -322,4 +322,25 @@ fn sources_that_were_there_before_are_embedded_again() {
     assert_eq!(drift(&mut app), [""; 0]);
     assert_eq!(mock.texts().split_off(3), ["Four.", "Five.", "Four."]);
     assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source WHERE host IS NULL"), [0; 0]);
+}
+
+#[test]
+fn attaching_a_table_tells_what_nobody_asked() {
+    let (db, _mock, mut app) = application();
+    app.batch_execute("CREATE TABLE chatbots (id int PRIMARY KEY); CREATE TABLE docs (id int PRIMARY KEY, chatbot_id int, content text, state text)").unwrap();
+    app.batch_execute(
+        "CREATE TABLE parts (id int NOT NULL, chatbot_id int, content text) PARTITION BY LIST (chatbot_id)",
+    )
+    .unwrap();
+    let (mut app, told) = db.listening("app");
+    app.batch_execute("SELECT chatbot_attach('docs', 'document'); SELECT chatbot_attach('parts', 'link')").unwrap();
+    app.batch_execute("CREATE TABLE part PARTITION OF parts DEFAULT; SELECT chatbot_attach_chatbots('chatbots')")
+        .unwrap();
+    app.batch_execute("SELECT chatbot_detach('docs'), chatbot_detach('parts'), chatbot_detach('chatbots')").unwrap();
+    app.batch_execute(
+        "SELECT chatbot_attach('docs', 'document', status_column => 'state'); ALTER TABLE docs DROP state",
+    )
+    .unwrap();
+    let dropped = "WARNING: column state of public.docs is gone: it was status_column of chatbot_attach()";
+    assert_eq!(*told.lock().unwrap(), [dropped]);
 }

@@ -34,3 +34,30 @@ fn a_row_that_was_moved_and_went_with_its_chatbot_stays_where_it_was() {
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 0);
     assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_verify()"), 0);
 }
+
+#[test]
+fn a_row_that_was_moved_and_deleted_by_hand_stays_where_it_was() {
+    let (_db, mock, mut app) = application();
+    app.batch_execute(
+        "CREATE TABLE links (id bigint PRIMARY KEY, chatbot_id bigint, content text);
+         SELECT chatbot_attach('links', 'link', mode => 'async'); INSERT INTO links VALUES (1, 1, 'One.'), (2, 1, 'Two.')",
+    )
+    .unwrap();
+    app.batch_execute("CALL chatbot_process_queue(); UPDATE links SET chatbot_id = 2 WHERE id = 1").unwrap();
+    let deleted = "SELECT status FROM chatbot_delete_source(2, 'link', 1)";
+    assert_eq!(one::<String>(&mut app, deleted), "not_found");
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    let sources = "SELECT concat_ws(' ', chatbot_id, source_id) FROM chatbot_sync.source";
+    assert_eq!(column::<String>(&mut app, sources), ["1 2"]);
+    // Twice, and another row is there now where it was.
+    app.batch_execute(
+        "UPDATE links SET chatbot_id = 3 WHERE id = 2; UPDATE links SET chatbot_id = 4 WHERE id = 2;
+         UPDATE links SET id = 3 WHERE id = 2; INSERT INTO links VALUES (2, 1, 'Another.');
+         SELECT chatbot_delete_source(4, 'link', 3); CALL chatbot_process_queue()",
+    )
+    .unwrap();
+    assert_eq!(column::<String>(&mut app, sources), ["1 2"]);
+    assert_eq!(column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Another."]);
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 0);
+    assert_eq!(mock.texts(), ["One.", "Two.", "Another."]);
+}

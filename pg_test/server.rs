@@ -147,8 +147,8 @@ fn run(command: &[&str]) -> Output {
     let user = std::env::var("CARGO_PGRX_TEST_RUNAS").ok();
     let sudo = user.as_deref().map_or(Vec::new(), |user| vec!["sudo", "-u", user]);
     let command = [&sudo, command].concat();
-    // That user may not be allowed to be here.
-    Command::new(command[0]).args(&command[1..]).current_dir("/").output().unwrap()
+    // That user may not be allowed to be here, and libpq would take what is not said from the environment.
+    Command::new(command[0]).args(&command[1..]).current_dir("/").env_remove("PGPORT").output().unwrap()
 }
 
 fn succeeded(output: Output) -> String {

@@ -95,6 +95,11 @@ fn differences(one: &mut Client, other: &mut Client) -> Vec<String> {
     [only(&one, &other, '-'), only(&other, &one, '+')].concat()
 }
 
+/// All that is said, a check a line.
+fn doctor(client: &mut Client) -> Vec<String> {
+    column(client, "SELECT check_name || ': ' || concat_ws(': ', status, detail, hint) FROM chatbot_doctor()")
+}
+
 #[test]
 fn an_update_leaves_something_otherwise_than_a_new_installation() {
     let folder = folder_of_scripts();
@@ -142,8 +147,11 @@ fn an_update_leaves_something_otherwise_than_a_new_installation() {
         ("55000", "A superuser runs: ALTER EXTENSION chatbot_sync UPDATE;")
     );
     assert!(refused.message.contains("0.0.1") && refused.message.contains(OWN), "{refused:?}");
+    let said = doctor(&mut app);
+    assert_eq!(said, [format!("version: error: {}: {}", refused.message, refused.hint)]);
     updated.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE").unwrap();
     let found = differences(&mut fresh.admin, &mut updated.admin);
+    assert!(doctor(&mut app).contains(&format!("version: ok: {OWN}, the library and the SQL of this database")));
     // The one column was added last.
     let found: Vec<&String> = found.iter().filter(|line| !line[2..].starts_with("column chatbot_sync.job")).collect();
     assert_eq!(found, [""; 0]);
@@ -171,6 +179,7 @@ fn an_older_library_works_on_newer_sql() {
             let refused = failure(&mut session, call);
             assert_eq!(refused.code, "55000", "{call}: {refused:?}");
             assert!(refused.message.contains("99.0.0") && refused.hint.contains("restart the server"), "{refused:?}");
+            assert_eq!(doctor(&mut session), [format!("version: error: {}: {}", refused.message, refused.hint)]);
         }
     }
     db.admin.batch_execute("DROP EXTENSION chatbot_sync; CREATE EXTENSION chatbot_sync").unwrap();

@@ -204,3 +204,21 @@ fn a_source_that_waits_or_fails_is_called_a_problem() {
     // It writes nothing.
     boss.batch_execute("BEGIN READ ONLY; SELECT chatbot_verify(); COMMIT").unwrap();
 }
+
+#[test]
+fn what_was_read_stays_in_memory_until_the_transaction_ends() {
+    let (mut db, _mock, mut app) = documents();
+    let insert =
+        "INSERT INTO documents (chatbot_id, content) SELECT 1, 'Text number ' || i FROM generate_series(1, 2000) AS i";
+    app.batch_execute(insert).unwrap();
+    let kept = "SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts WHERE name = 'TopTransactionContext'";
+    let verify = "SELECT count(*) FROM chatbot_verify()";
+    // What a session makes once is made.
+    assert_eq!(one::<i64>(&mut db.admin, verify), 0);
+    db.admin.batch_execute("BEGIN").unwrap();
+    let before = one::<i64>(&mut db.admin, kept);
+    assert_eq!(one::<i64>(&mut db.admin, verify), 0);
+    let after = one::<i64>(&mut db.admin, kept);
+    db.admin.batch_execute("COMMIT").unwrap();
+    assert!(after - before < 20_000, "{before} bytes before, {after} after");
+}

@@ -12,6 +12,12 @@ DECLARE
     began timestamptz;
     down boolean := false;
 BEGIN
+    -- Where the library and the SQL do not go together, nothing else is to be asked.
+    SELECT * INTO check_name, status, detail, hint FROM chatbot_sync.check_version() AS v;
+    RETURN NEXT;
+    IF status = 'error' THEN
+        RETURN;
+    END IF;
     -- pgvector
     SELECT e.extversion INTO version_of_vector FROM pg_extension AS e WHERE e.extname = 'vector';
     version := version_of_vector;

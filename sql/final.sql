@@ -142,6 +142,7 @@ COMMENT ON FUNCTION chatbot_sync.reembed_batch IS 'A step of chatbot_reembed().'
 COMMENT ON FUNCTION chatbot_sync.swap_model IS 'The last step of chatbot_reembed().';
 
 COMMENT ON FUNCTION chatbot_doctor IS 'What is not as it should be with the set-up, and what to do: it asks the provider for one vector.';
+COMMENT ON FUNCTION chatbot_sync.check_version IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_sync.check_workers IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_sync.check_sources IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_sync.check_hosts IS 'Checks of chatbot_doctor().';

@@ -25,6 +25,31 @@ fn check_against(sql: &str, oldest: &str, own: &str) -> Result<()> {
     Ok(())
 }
 
+/// How a database's SQL, which this library serves, stands beside it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing is to be done.
+    Same,
+    /// The SQL was not updated.
+    SqlOlder,
+    /// This version is installed, and the server or the session still has the library from before.
+    LibraryOlder(String),
+}
+
+/// `installed` is what the files say that CREATE EXTENSION would take.
+#[must_use]
+pub fn stands(sql: &str, installed: Option<&str>) -> Beside {
+    beside(sql, installed, OWN)
+}
+
+fn beside(sql: &str, installed: Option<&str>, own: &str) -> Beside {
+    match installed {
+        Some(installed) if number(installed) > number(own) => Beside::LibraryOlder(installed.to_owned()),
+        _ if number(sql) < number(own) => Beside::SqlOlder,
+        _ => Beside::Same,
+    }
+}
+
 /// Major, minor, patch. What is no number is larger than all: nobody knows what it is.
 fn number(version: &str) -> Vec<u64> {
     version.split('.').map(|part| part.parse().unwrap_or(u64::MAX)).collect()
@@ -48,6 +73,17 @@ mod tests {
         }
         assert_eq!(check(OWN), Ok(()));
         assert_eq!(check(OLDEST), Ok(()));
+    }
+
+    #[test]
+    fn an_update_that_was_forgotten_is_not_seen() {
+        let beside = |sql, installed| beside(sql, installed, "0.10.2");
+        assert_eq!(beside("0.10.2", Some("0.10.2")), Beside::Same);
+        // The files are gone, or are those from before.
+        assert_eq!((beside("0.10.2", None), beside("0.10.2", Some("0.9.0"))), (Beside::Same, Beside::Same));
+        assert_eq!(beside("0.9.0", Some("0.10.2")), Beside::SqlOlder);
+        assert_eq!(beside("0.10.2", Some("0.10.10")), Beside::LibraryOlder("0.10.10".to_owned()));
+        assert_eq!(beside("0.9.0", Some("1.0.0")), Beside::LibraryOlder("1.0.0".to_owned()));
     }
 
     #[test]

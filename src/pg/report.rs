@@ -34,6 +34,11 @@ pub fn in_a_line(error: &Error) -> String {
     }
 }
 
+/// What to do about it.
+pub fn hint(error: &Error) -> Option<String> {
+    parts(error).2.map(str::to_owned)
+}
+
 /// Code, detail and hint.
 fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
     match error {

@@ -123,6 +123,21 @@ fn chatbot_sync_in_transaction_block() -> bool {
     unsafe { pg_sys::IsTransactionBlock() || !pg_sys::SPI_inside_nonatomic_context() }
 }
 
+/// Whether the library and the SQL of this database go together.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.check_version()
+RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_check_version() -> Result<
+    TableIterator<
+        'static,
+        (name!(check_name, String), name!(status, String), name!(detail, String), name!(hint, Option<String>)),
+    >,
+    ErrorReport,
+> {
+    let (status, detail, hint) = version::look()?;
+    Ok(TableIterator::once(("version".to_owned(), status.to_owned(), detail, hint)))
+}
+
 /// Whether there can be workers.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.is_preloaded() RETURNS boolean
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]

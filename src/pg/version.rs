@@ -5,9 +5,9 @@ use std::cell::Cell;
 
 use pgrx::pg_sys;
 
-use super::store;
-use crate::error::Result;
-use crate::version;
+use super::{report, store};
+use crate::error::{Error, Result};
+use crate::version::{self, Beside, OWN};
 
 thread_local! {
     static FITS: Cell<bool> = const { Cell::new(false) };
@@ -25,6 +25,32 @@ pub fn check() -> Result<()> {
         FITS.set(true);
     }
     Ok(())
+}
+
+/// What chatbot_doctor() says of it: status, detail, hint. It asks nothing of ours, and so works where nothing else does.
+pub fn look() -> Result<(&'static str, String, Option<String>)> {
+    let Some(sql) = store::extension_version()? else {
+        return Err(Error::Internal("the extension is not in this database".to_owned()));
+    };
+    if let Err(error) = version::check(&sql) {
+        return Ok(("error", error.to_string(), report::hint(&error)));
+    }
+    Ok(match version::stands(&sql, store::installed_version()?.as_deref()) {
+        Beside::Same => ("ok", format!("{OWN}, the library and the SQL of this database"), None),
+        Beside::SqlOlder => (
+            "warning",
+            format!("the SQL of this database is of version {sql}, and the library of {OWN}: it lacks what is new"),
+            report::hint(&Error::SqlTooOld { sql, library: OWN.to_owned() }),
+        ),
+        Beside::LibraryOlder(installed) => (
+            "warning",
+            format!("version {installed} is installed, and this session still has the library of {OWN}"),
+            Some(
+                "Connect again; where the library is preloaded, restart the server. Then ALTER EXTENSION chatbot_sync UPDATE;"
+                    .to_owned(),
+            ),
+        ),
+    })
 }
 
 fn watch() {

@@ -248,7 +248,7 @@ fn make_triggers_of(host: &Host, root: pg_sys::Oid, oid: pg_sys::Oid) -> Result<
     let leaf = relation.kind == pg_sys::RELKIND_RELATION;
     let argument = host.argument()?;
     drop(opened);
-    store::make_triggers(&relation.name, host.host, &argument, leaf && host.columns.written())
+    store::make_triggers(oid, &relation.name, host.host, &argument, leaf && host.columns.written())
 }
 
 /// Rows of a table are no sources any more.

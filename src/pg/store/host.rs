@@ -148,23 +148,27 @@ pub fn has_triggers(oid: pg_sys::Oid, host: i32) -> Result<bool> {
 }
 
 /// Makes the triggers of one relation, or makes them anew.
-pub fn make_triggers(relation: &str, host: i32, argument: &str, status: bool) -> Result<()> {
+pub fn make_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str, status: bool) -> Result<()> {
+    let there = names(oid, host)?;
     for (name, definition) in definitions(relation, host, argument) {
         // Triggers fire in the order of their names: this one sees what others made of the row.
-        if name.starts_with("zz_") && !status {
-            execute(&format!("DROP TRIGGER IF EXISTS {name} ON {relation}"))?;
-        } else {
+        if status || !name.starts_with("zz_") {
             execute(&definition)?;
+        } else if there.contains(&name) {
+            execute(&format!("DROP TRIGGER {name} ON {relation}"))?;
         }
     }
     Ok(())
 }
 
+fn names(oid: pg_sys::Oid, host: i32) -> Result<Vec<String>> {
+    let sql = format!("SELECT name::text FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2");
+    run(&sql, &[oid.into(), host.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+}
+
 /// Makes those triggers of one relation anew that it has.
 pub fn remake_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str) -> Result<()> {
-    let sql = format!("SELECT name::text FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2");
-    let there: Vec<String> =
-        run(&sql, &[oid.into(), host.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())?;
+    let there = names(oid, host)?;
     definitions(relation, host, argument)
         .into_iter()
         .filter(|(name, _)| there.contains(name))

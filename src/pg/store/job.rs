@@ -8,6 +8,7 @@ use super::source::{SourceKey, key, key_columns, mark_retried};
 use super::{Mode, one, run, write};
 use crate::error::Result;
 use crate::pg::jsonb::Jsonb;
+use crate::pg::worker;
 
 /// A job as it is claimed.
 #[derive(Debug, Clone)]
@@ -194,9 +195,26 @@ pub fn mark_waiting(keys: &[SourceKey]) -> Result<()> {
     write(&sql, &key_columns(keys)).map(drop)
 }
 
-/// Jobs of sources that are no more.
-pub fn delete_of_sources(keys: &[SourceKey]) -> Result<()> {
-    write(&format!("DELETE FROM chatbot_sync.job j USING {THESE_SOURCES}"), &key_columns(keys)).map(drop)
+/// A source is no more. What it was before it was moved, which a job was to take away, gets a job of its own.
+pub fn delete_of_source(key: &SourceKey) -> Result<()> {
+    let sql = "DELETE FROM chatbot_sync.job WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3
+        RETURNING host, from_chatbot_id, from_source_id";
+    let before = run(sql, &key_args(key), Mode::Write, |rows| {
+        let mut before = Vec::new();
+        for row in rows {
+            let (host, chatbot, source): (Option<i32>, Option<i64>, Option<i64>) =
+                (row.get(1)?, row.get(2)?, row.get(3)?);
+            if let (Some(host), Some(chatbot_id), Some(source_id)) = (host, chatbot, source) {
+                before.push((host, SourceKey { chatbot_id, source_id, ..*key }));
+            }
+        }
+        Ok(before)
+    })?;
+    for (host, from) in before {
+        worker::wake_at_commit();
+        insert_changed(host, 1, &[(from, None)])?;
+    }
+    Ok(())
 }
 
 /// The content of a source that waits is overtaken.

@@ -128,6 +128,12 @@ pub fn extension_version() -> Result<Option<String>> {
     Ok(Spi::connect(|client| client.select(sql, None, &[])?.next().map(|row| one(row.get(1))).transpose())?)
 }
 
+/// The version that CREATE EXTENSION would make now; none where its files are gone.
+pub fn installed_version() -> Result<Option<String>> {
+    let sql = "SELECT default_version::text FROM pg_catalog.pg_available_extensions() WHERE name = 'chatbot_sync'";
+    Ok(Spi::connect(|client| client.select(sql, None, &[])?.next().map(|row| row.get(1)).transpose())?.flatten())
+}
+
 /// Who owns the extension in this database; none where it is not there.
 pub fn extension_owner() -> Result<Option<pg_sys::Oid>> {
     let sql = "SELECT extowner FROM pg_catalog.pg_extension WHERE extname = 'chatbot_sync'";

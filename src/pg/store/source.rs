@@ -347,7 +347,7 @@ pub fn key_columns(keys: &[SourceKey]) -> [DatumWithOid<'static>; 3] {
 
 /// Deletes a source and its vectors: how many vectors; none where there is no such source.
 pub fn delete(key: &SourceKey) -> Result<Option<i64>> {
-    job::delete_of_sources(&[*key])?;
+    job::delete_of_source(key)?;
     let sql = "SELECT FROM chatbot_sync.source
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 FOR UPDATE";
     if write(sql, &key.args())? == 0 {
