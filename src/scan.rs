@@ -7,8 +7,12 @@ const LOOKED_AT: f64 = 500.0;
 const IN_SIGHT: f64 = 200.0;
 /// pgvector's limit.
 const MOST_IN_SIGHT: f64 = 1000.0;
-/// Chunks with some words that are looked at in a large chatbot; words that are in more only count where others are, too.
-const MATCHING: f64 = 5_000.0;
+/// Chunks with some words that are looked at in a large chatbot; words that are in more only count where others are, too, or
+/// where a chunk is near. Without those more are needed to find as much: see bench/README.md.
+const MATCHING: f64 = 1_000.0;
+const MATCHING_ALONE: f64 = 2_500.0;
+/// As many with the rarest word are looked at, though it is in more.
+const MATCHING_RAREST: f64 = 5_000.0;
 
 /// How large a chatbot is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,15 +37,16 @@ impl Size {
 }
 
 /// Of words that are in these shares of all chunks: which are looked up, so that not too many of a chatbot's chunks match.
-/// The rarest is, unless it is in very many and there are other answers.
-pub fn looked_up(shares: &[f64], chunks: f64, needed: bool) -> Vec<bool> {
+/// The rarest is, unless it is in very many and there are near chunks; alone: there are none.
+pub fn looked_up(shares: &[f64], chunks: f64, alone: bool) -> Vec<bool> {
     let mut rarest_first: Vec<usize> = (0..shares.len()).collect();
     rarest_first.sort_by(|&a, &b| shares[a].total_cmp(&shares[b]));
+    let most = if alone { MATCHING_ALONE } else { MATCHING };
     let mut matching = 0.0;
     let mut chosen = vec![false; shares.len()];
     for (rank, word) in rarest_first.into_iter().enumerate() {
         matching += shares[word] * chunks;
-        chosen[word] = matching <= MATCHING || rank == 0 && (needed || matching <= 10.0 * MATCHING);
+        chosen[word] = matching <= most || rank == 0 && (alone || matching <= MATCHING_RAREST);
     }
     chosen
 }
@@ -71,10 +76,11 @@ mod tests {
 
     #[test]
     fn a_frequent_word_is_looked_up_or_a_rare_one_is_not() {
-        assert_eq!(looked_up(&[0.9, 0.001, 0.02, 0.03], 100_000.0, true), [false, true, true, false]);
-        assert_eq!(looked_up(&[0.9, 0.4], 100_000.0, false), [false, true]);
-        assert_eq!(looked_up(&[0.9, 0.8], 100_000.0, false), [false, false]);
-        assert_eq!(looked_up(&[0.9, 0.8], 100_000.0, true), [false, true]);
+        assert_eq!(looked_up(&[0.9, 0.001, 0.01, 0.03], 100_000.0, true), [false, true, true, false]);
+        assert_eq!(looked_up(&[0.9, 0.001, 0.01, 0.03], 100_000.0, false), [false, true, false, false]);
+        assert_eq!(looked_up(&[0.9, 0.04], 100_000.0, false), [false, true]);
+        assert_eq!(looked_up(&[0.9, 0.06], 100_000.0, false), [false, false]);
+        assert_eq!(looked_up(&[0.9, 0.06], 100_000.0, true), [false, true]);
         assert_eq!(looked_up(&[0.9, 0.8], 100.0, false), [true, true]);
         assert_eq!(looked_up(&[], 100.0, true), [false; 0]);
     }
