@@ -26,13 +26,14 @@ pub struct Size {
 impl Size {
     /// How many chunks HNSW has to keep in sight (`hnsw.ef_search`) to find the nearest; none where reading all chunks is
     /// better. Reading all is, up to `limit` chunks, and up to more of them the further apart they are in the index.
-    /// An index that does not go on when too few were the chatbot's has to find all at once.
+    /// Twice as many as it passes over to find so many candidates: going on when too few were the chatbot's finds so many,
+    /// but not the nearest. An index that does not go on has to find all at once.
     pub fn in_sight(self, candidates: i64, limit: i32, goes_on: bool) -> Option<i32> {
         let passed = candidates as f64 * self.of_all.max(self.chunks) / self.chunks;
         let pays = self.chunks > f64::from(limit) * (passed / LOOKED_AT).max(1.0);
         let needed = if goes_on { candidates as f64 } else { 2.0 * passed };
         #[allow(clippy::cast_possible_truncation)]
-        (pays && needed <= MOST_IN_SIGHT).then_some(needed.max(IN_SIGHT) as i32)
+        (pays && needed <= MOST_IN_SIGHT).then(|| (2.0 * passed).clamp(IN_SIGHT, MOST_IN_SIGHT) as i32)
     }
 }
 
@@ -69,7 +70,11 @@ mod tests {
         // Statistics may be older than the index.
         assert!(by_index(10_000.0, 0.0, 50));
         assert_eq!(size(1e6, 1e6).in_sight(50, 5_000, true), Some(200));
-        assert_eq!(size(1e6, 1e6).in_sight(700, 5_000, true), Some(700));
+        assert_eq!(size(1e6, 1e6).in_sight(400, 5_000, true), Some(800));
+        assert_eq!(size(1e5, 1e6).in_sight(50, 5_000, true), Some(1000));
+        // It goes on from there, or does not.
+        assert_eq!(size(5e4, 1e6).in_sight(50, 5_000, true), Some(1000));
+        assert_eq!(size(5e4, 1e6).in_sight(50, 5_000, false), None);
         assert_eq!(size(1e6, 2e6).in_sight(150, 5_000, false), Some(600));
         assert_eq!(size(1e6, 1e7).in_sight(150, 5_000, false), None);
     }
