@@ -147,7 +147,7 @@ class Speed:
         return made / numpy.linalg.norm(made, axis=1, keepdims=True)
 
     def load(self, chunks, chatbots):
-        """Chunks of chatbots 1 to so many, ten a source."""
+        """Chunks of chatbots 1 to so many, ten a source; "mixed": of chatbots of unequal size. Answers who is searched."""
         db = self.db
         clean(db)
         db.execute("CREATE TEMP TABLE made (n int, v vector)")
@@ -158,60 +158,89 @@ class Speed:
                 length = part.shape[1]
                 copy.write(b"".join(struct.pack("!hiiihh", 2, 4, start + i, 4 + 4 * length, length, 0) + v.tobytes() for i, v in enumerate(part)))
             copy.write(struct.pack("!h", -1))
-        each = chunks // chatbots
+        if chatbots == "mixed":
+            part = f"n::bigint * 10000 / {chunks}"
+            chatbot = f"CASE WHEN {part} < 7900 THEN 1 WHEN {part} < 8900 THEN 2 WHEN {part} < 9900 THEN ({part} - 8900) / 100 + 3 ELSE {part} - 9900 + 13 END"
+            groups = {"79 % of the chunks": [1], "10 %": [2], "1 %": range(3, 13), "0.01 %": range(13, 113)}
+        else:
+            chatbot = f"n / {chunks // int(chatbots)} + 1"
+            groups = {f"{chatbots} chatbots": range(1, int(chatbots) + 1)}
         db.execute(f"""INSERT INTO chatbot_sync.source (chatbot_id, source_type, source_id, status, chunk_count, model_id, text_search_configs)
-            SELECT n / {each} + 1, 'document', n / 10, 'synced', count(*), {self.model}, '{{pg_catalog.english}}' FROM made GROUP BY 1, 3""")
+            SELECT {chatbot}, 'document', n / 10, 'synced', count(*), {self.model}, '{{pg_catalog.english}}' FROM made GROUP BY 1, 3""")
         db.execute(f"""INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, chunk_id, chunk_index,
                 start_offset, end_offset, embedding, words, content)
-            SELECT m.n / {each} + 1, 'document', m.n / 10, {self.model}, m.n % 10, m.n % 10, 0, 1, m.v, r.words, r.content
-            FROM made m JOIN real_chunk r ON r.n = (m.n::bigint * 7919) % (SELECT count(*) FROM real_chunk) ORDER BY m.n""")
+            SELECT {chatbot}, 'document', n / 10, {self.model}, n % 10, n % 10, 0, 1, m.v, r.words, r.content
+            FROM made m JOIN (SELECT n AS nth, words, content FROM real_chunk) r ON r.nth = (m.n::bigint * 7919) % (SELECT count(*) FROM real_chunk) ORDER BY m.n""")
         db.execute("DROP TABLE made")
         db.execute("VACUUM ANALYZE chatbot_sync.source, chatbot_sync.embedding")
+        return groups
 
     def asked(self, sql, chatbots):
         """Milliseconds and answers of a search for each title; each in one of the chatbots."""
         times, answers = [], []
         for n, title in enumerate(self.titles):
-            args = {"query": title, "chatbot": n * 7919 % chatbots + 1, "vector": self.queries[n]}
+            args = {"query": title, "chatbot": chatbots[n * 7919 % len(chatbots)], "vector": self.queries[n]}
             start = time.perf_counter()
             rows = self.db.execute(sql, args, prepare=True).fetchall()
             times.append((time.perf_counter() - start) * 1000)
             answers.append([row[0] for row in rows])
         return times, answers
 
-    def row(self, name, sql, chatbots, right=None):
+    def row(self, name, sql, chatbots, right=None, bare=None):
+        """Prints a line; answers what was found, and how long the half of them took."""
         self.asked(sql, chatbots)
         times, answers = self.asked(sql, chatbots)
         recall = right and statistics.mean(len(set(a) & set(b)) / max(1, len(b)) for a, b in zip(answers, right))
-        print(f"  {name:<56}{statistics.median(times):9.2f}{statistics.quantiles(times, n=20)[-1]:9.2f}{f'{recall:9.3f}' if right else ''}", flush=True)
-        return answers
+        half = statistics.median(times)
+        print(f"  {name:<56}{half:9.2f}{statistics.quantiles(times, n=20)[-1]:9.2f}{f'{recall:9.3f}' if right else ' ' * 9}{f'{half / bare:9.2f}' if bare else ''}", flush=True)
+        return answers, half
 
     def run(self, sizes):
-        vector = "SELECT source_id * 10 + chunk_index FROM chatbot_search(%(chatbot)s, %(query)s, 10, mode => 'vector')"
-        bare = f"""SELECT source_id * 10 + chunk_index FROM (SELECT source_id, chunk_index, content, metadata FROM chatbot_sync.embedding
-            WHERE chatbot_id = %(chatbot)s AND model_id = {self.model} ORDER BY {{}} <=> %(vector)s LIMIT 10) AS s"""
-        cast = f"embedding::vector({self.vectors.shape[1]})"
-        self.queries = [v for v, in (self.db.execute("SELECT chatbot_embed(%s, 'query')::text", [t]).fetchone() for t in self.titles)]
-        cast_queries = bare.replace("%(vector)s", "%(vector)s::vector")
         for size in sizes:
-            chunks, chatbots = map(int, size.split("/"))
-            self.load(chunks, chatbots)
-            print(f"{chunks} chunks, {chatbots} chatbots{'':<33}{'p50 ms':>9}{'p95 ms':>9}{'recall':>9}")
-            right = self.row("bare pgvector, exact", cast_queries.format("embedding"), chatbots)
-            self.row("chatbot_search(), vector, no index", vector, chatbots, right)
-            self.row("chatbot_search(), text, no index", vector.replace("'vector'", "'text'"), chatbots)
-            self.row("chatbot_search(), hybrid, no index", vector.replace("'vector'", "'hybrid'"), chatbots)
+            chunks, chatbots = size.split("/")
+            groups = self.load(int(chunks), chatbots)
+            print(f"{chunks} chunks")
+            self.queries = [v for v, in (self.db.execute("SELECT chatbot_embed(%s, 'query')::text", [t]).fetchone() for t in self.titles)]
+            right = {name: self.without_index(name, ids) for name, ids in groups.items()}
             self.db.execute("SET maintenance_work_mem = '2GB'")
             start = time.perf_counter()
             self.db.execute("CALL chatbot_create_index()")
             print(f"  chatbot_create_index(): {time.perf_counter() - start:.0f} s")
-            self.db.execute("SET enable_sort = off; SET hnsw.ef_search = 200; SET hnsw.iterative_scan = relaxed_order")
-            self.row("bare pgvector, HNSW, ef_search 200", cast_queries.format(cast), chatbots, right)
-            self.db.execute("RESET enable_sort")
-            self.row("chatbot_search(), vector", vector, chatbots, right)
-            self.row("chatbot_search(), text", vector.replace("'vector'", "'text'"), chatbots)
-            self.row("chatbot_search(), hybrid", vector.replace("'vector'", "'hybrid'"), chatbots)
+            for name, ids in groups.items():
+                self.with_index(name, ids, right[name])
         clean(self.db)
+
+    def said(self, group):
+        print(f"{group:<58}{'p50 ms':>9}{'p95 ms':>9}{'recall':>9}{'÷ bare':>9}")
+
+    def statement(self, distance):
+        """As fast as pgvector is: the texts are fetched of those that are nearest, which a sort of all of them would copy."""
+        return f"""SELECT e.source_id * 10 + e.chunk_index, e.source_type, e.content, e.metadata, n.distance
+            FROM (SELECT ctid AS place, {distance} AS distance FROM chatbot_sync.embedding
+                WHERE chatbot_id = %(chatbot)s AND model_id = {self.model} ORDER BY {distance} LIMIT 10) AS n
+            JOIN chatbot_sync.embedding e ON e.ctid = n.place ORDER BY n.distance"""
+
+    OURS = "SELECT source_id * 10 + chunk_index, source_type, content, metadata, similarity FROM chatbot_search(%(chatbot)s, %(query)s, 10, mode => '{}')"
+
+    def without_index(self, name, chatbots):
+        self.said(f"{name}, no index")
+        self.row("the query's vector alone", "SELECT chatbot_embed(%(query)s, 'query') IS NULL", chatbots)
+        # All columns in one sort, as one writes it first.
+        simple = self.statement("embedding <=> %(vector)s::vector").replace("SELECT ctid AS place,", "SELECT ctid AS place, content, metadata,")
+        self.row("bare pgvector, texts in the sort", simple.replace("e.content, e.metadata", "n.content, n.metadata"), chatbots)
+        right, bare = self.row("bare pgvector", self.statement("embedding <=> %(vector)s::vector"), chatbots)
+        for mode in ("vector", "text", "hybrid"):
+            self.row(f"chatbot_search(), {mode}", self.OURS.format(mode), chatbots, right if mode == "vector" else None, bare)
+        return right
+
+    def with_index(self, name, chatbots, right):
+        self.said(f"{name}, with indexes")
+        self.db.execute("SET enable_sort = off; SET hnsw.ef_search = 200; SET hnsw.iterative_scan = relaxed_order")
+        length = self.vectors.shape[1]
+        _, bare = self.row("bare pgvector, HNSW, ef_search 200", self.statement(f"embedding::vector({length}) <=> %(vector)s::vector({length})"), chatbots, right)
+        self.db.execute("RESET enable_sort")
+        for mode in ("vector", "text", "hybrid"):
+            self.row(f"chatbot_search(), {mode}", self.OURS.format(mode), chatbots, right if mode == "vector" else None, bare)
 
 
 if __name__ == "__main__":
@@ -219,6 +248,6 @@ if __name__ == "__main__":
         case ["quality", connection, *paths] if paths:
             quality(connection, *paths)
         case ["speed", connection, *sizes]:
-            Speed(connection).run(sizes or ["10000/1", "100000/1", "100000/10", "100000/100", "100000/10000"])
+            Speed(connection).run(sizes or ["10000/1", "10000/100", "100000/1", "100000/mixed"])
         case _:
             sys.exit(__doc__)

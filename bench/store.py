@@ -145,6 +145,33 @@ class Bench:
         again = [b / a for a, b in zip(long_new, long_same)]
         row("unchanged / first sync, 100-chunk source", again, target="target < 0.05")
 
+    def spread(self):
+        """Rows of one chatbot in one statement, and of many: those are written by a statement for each chatbot."""
+        self.db.execute("SET synchronous_commit = off")
+        self.db.execute("DROP TABLE IF EXISTS spread")
+        self.db.execute("CREATE TABLE spread (id bigserial PRIMARY KEY, chatbot_id bigint, content text)")
+        self.db.execute("SELECT chatbot_attach('spread', 'link')")
+        insert = "INSERT INTO spread (chatbot_id, content) SELECT %s + n %% %s, %s || n FROM generate_series(1, 50) AS n"
+        text = self.one("SELECT content FROM chatbot_chunk((SELECT content FROM page LIMIT 1)) LIMIT 1")
+        works = {
+            "INSERT": lambda first, chatbots: self.db.execute(insert, [first, chatbots, text], prepare=True),
+            "UPDATE": lambda first, chatbots: self.db.execute("UPDATE spread SET content = content || 'x' WHERE chatbot_id >= %s AND chatbot_id < %s", [first, first + chatbots], prepare=True),
+            "DELETE": lambda first, chatbots: self.db.execute("DELETE FROM spread WHERE chatbot_id >= %s AND chatbot_id < %s", [first, first + chatbots], prepare=True),
+        }
+        times = {(name, chatbots): [] for name in works for chatbots in (1, 50)}
+        try:
+            for _ in range(LATENCY_ROUNDS):
+                for name, work in works.items():
+                    for first, chatbots in ((100, 1), (200, 50)):
+                        times[name, chatbots].append(timed(work, first, chatbots) * 1000)
+        finally:
+            self.db.execute("SELECT chatbot_detach('spread', true)")
+            self.db.execute("DROP TABLE spread")
+        print(f"\n50 rows of 1 chunk in one statement, {LATENCY_ROUNDS} rounds, nobody waits for the disk")
+        for name in works:
+            row(f"{name}, 1 chatbot", times[name, 1], "ms")
+            row(f"{name}, 50 chatbots / 1 chatbot", [b / a for a, b in zip(times[name, 1], times[name, 50])])
+
     def run(self):
         heading()
         try:
@@ -152,6 +179,7 @@ class Bench:
             self.throughput()
             self.clean()
             self.latency()
+            self.spread()
         finally:
             self.clean()
 

@@ -304,3 +304,22 @@ fn a_standby_or_a_server_without_room_for_workers_fails_otherwise() {
     assert_eq!(scans(&mut reader, "SELECT chatbot_search(1, 'Text 7')").0, 1);
     assert_eq!(found(&mut reader, "1, 'Text 7', 1"), [7]);
 }
+
+#[test]
+fn a_word_of_a_near_chunk_does_not_count_since_it_is_frequent() {
+    let (db, mut reader) = indexed();
+    db.session("app")
+        .batch_execute(
+            "SELECT chatbot_embed_source(3, 'document', i, format('Winter of the year %s%s', i, CASE i WHEN 7 THEN ': Quux.' ELSE '.' END))
+            FROM generate_series(1, 2000) AS i",
+        )
+        .unwrap();
+    db.other().batch_execute("ANALYZE chatbot_sync.embedding").unwrap();
+    // More chunks have the one word than are looked up.
+    let worth = "SELECT source_id, (score - 0.6 * similarity)::real FROM chatbot_search(3, 'Quux winter', 20)";
+    let answers = reader.query(worth, &[]).unwrap();
+    assert_eq!((answers[0].get::<_, i64>(0), answers.len()), (7, 20));
+    for answer in answers {
+        assert!(answer.get::<_, f32>(1) > 1e-6, "{answer:?}");
+    }
+}

@@ -1,5 +1,7 @@
 //! The full-text half of a search: BM25 over word counts, and its fusion with similarities.
 
+use std::cmp::Ordering;
+
 /// Of a chunk: how often each word of the query is in it, and how many words it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
@@ -48,7 +50,7 @@ pub fn fused(similarity: f64, bm25: f64, best: f64) -> f64 {
     (1.0 - TEXT_SHARE) * similarity + TEXT_SHARE * text
 }
 
-/// The counts of sorted words in a `tsvector` as Postgres has it in memory, after its length word: the number of lexemes,
+/// The counts of words in a `tsvector` as Postgres has it in memory, after its length word: the number of lexemes,
 /// an entry of four bytes for each (from the lowest bit: 1 whether it has positions, 11 length, 20 place), then their
 /// bytes, each followed by its positions (two bytes how many, two bytes each, at even places). None where it is not so.
 pub fn counts(vector: &[u8], words: &[&[u8]]) -> Option<Counts> {
@@ -69,10 +71,22 @@ pub fn counts(vector: &[u8], words: &[&[u8]]) -> Option<Counts> {
     };
     let mut counts = Counts { of_words: vec![0; words.len()], length: 0 };
     for at in 0..size {
-        let (lexeme, count) = entry(at)?;
-        counts.length += count;
-        if let Ok(word) = words.binary_search(&lexeme) {
-            counts.of_words[word] = count;
+        counts.length += entry(at)?.1;
+    }
+    // Lexemes are sorted by their bytes.
+    for (count, word) in counts.of_words.iter_mut().zip(words) {
+        let (mut from, mut to) = (0, size);
+        while from < to {
+            let middle = usize::midpoint(from, to);
+            let (lexeme, found) = entry(middle)?;
+            match lexeme.cmp(word) {
+                Ordering::Less => from = middle + 1,
+                Ordering::Greater => to = middle,
+                Ordering::Equal => {
+                    *count = found;
+                    break;
+                }
+            }
         }
     }
     Some(counts)

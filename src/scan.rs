@@ -7,8 +7,12 @@ const LOOKED_AT: f64 = 500.0;
 const IN_SIGHT: f64 = 200.0;
 /// pgvector's limit.
 const MOST_IN_SIGHT: f64 = 1000.0;
-/// Chunks with some words that are looked at in a large chatbot; words that are in more only count where others are, too.
-const MATCHING: f64 = 5_000.0;
+/// Chunks with some words that are looked at in a large chatbot; words that are in more only count where others are, too, or
+/// where a chunk is near. Without those more are needed to find as much: see bench/README.md.
+const MATCHING: f64 = 1_000.0;
+const MATCHING_ALONE: f64 = 2_500.0;
+/// As many with the rarest word are looked at, though it is in more.
+const MATCHING_RAREST: f64 = 5_000.0;
 
 /// How large a chatbot is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,26 +26,28 @@ pub struct Size {
 impl Size {
     /// How many chunks HNSW has to keep in sight (`hnsw.ef_search`) to find the nearest; none where reading all chunks is
     /// better. Reading all is, up to `limit` chunks, and up to more of them the further apart they are in the index.
-    /// An index that does not go on when too few were the chatbot's has to find all at once.
+    /// Twice as many as it passes over to find so many candidates: going on when too few were the chatbot's finds so many,
+    /// but not the nearest. An index that does not go on has to find all at once.
     pub fn in_sight(self, candidates: i64, limit: i32, goes_on: bool) -> Option<i32> {
         let passed = candidates as f64 * self.of_all.max(self.chunks) / self.chunks;
         let pays = self.chunks > f64::from(limit) * (passed / LOOKED_AT).max(1.0);
         let needed = if goes_on { candidates as f64 } else { 2.0 * passed };
         #[allow(clippy::cast_possible_truncation)]
-        (pays && needed <= MOST_IN_SIGHT).then_some(needed.max(IN_SIGHT) as i32)
+        (pays && needed <= MOST_IN_SIGHT).then(|| (2.0 * passed).clamp(IN_SIGHT, MOST_IN_SIGHT) as i32)
     }
 }
 
 /// Of words that are in these shares of all chunks: which are looked up, so that not too many of a chatbot's chunks match.
-/// The rarest is, unless it is in very many and there are other answers.
-pub fn looked_up(shares: &[f64], chunks: f64, needed: bool) -> Vec<bool> {
+/// The rarest is, unless it is in very many and there are near chunks; alone: there are none.
+pub fn looked_up(shares: &[f64], chunks: f64, alone: bool) -> Vec<bool> {
     let mut rarest_first: Vec<usize> = (0..shares.len()).collect();
     rarest_first.sort_by(|&a, &b| shares[a].total_cmp(&shares[b]));
+    let most = if alone { MATCHING_ALONE } else { MATCHING };
     let mut matching = 0.0;
     let mut chosen = vec![false; shares.len()];
     for (rank, word) in rarest_first.into_iter().enumerate() {
         matching += shares[word] * chunks;
-        chosen[word] = matching <= MATCHING || rank == 0 && (needed || matching <= 10.0 * MATCHING);
+        chosen[word] = matching <= most || rank == 0 && (alone || matching <= MATCHING_RAREST);
     }
     chosen
 }
@@ -64,17 +70,22 @@ mod tests {
         // Statistics may be older than the index.
         assert!(by_index(10_000.0, 0.0, 50));
         assert_eq!(size(1e6, 1e6).in_sight(50, 5_000, true), Some(200));
-        assert_eq!(size(1e6, 1e6).in_sight(700, 5_000, true), Some(700));
+        assert_eq!(size(1e6, 1e6).in_sight(400, 5_000, true), Some(800));
+        assert_eq!(size(1e5, 1e6).in_sight(50, 5_000, true), Some(1000));
+        // It goes on from there, or does not.
+        assert_eq!(size(5e4, 1e6).in_sight(50, 5_000, true), Some(1000));
+        assert_eq!(size(5e4, 1e6).in_sight(50, 5_000, false), None);
         assert_eq!(size(1e6, 2e6).in_sight(150, 5_000, false), Some(600));
         assert_eq!(size(1e6, 1e7).in_sight(150, 5_000, false), None);
     }
 
     #[test]
     fn a_frequent_word_is_looked_up_or_a_rare_one_is_not() {
-        assert_eq!(looked_up(&[0.9, 0.001, 0.02, 0.03], 100_000.0, true), [false, true, true, false]);
-        assert_eq!(looked_up(&[0.9, 0.4], 100_000.0, false), [false, true]);
-        assert_eq!(looked_up(&[0.9, 0.8], 100_000.0, false), [false, false]);
-        assert_eq!(looked_up(&[0.9, 0.8], 100_000.0, true), [false, true]);
+        assert_eq!(looked_up(&[0.9, 0.001, 0.01, 0.03], 100_000.0, true), [false, true, true, false]);
+        assert_eq!(looked_up(&[0.9, 0.001, 0.01, 0.03], 100_000.0, false), [false, true, false, false]);
+        assert_eq!(looked_up(&[0.9, 0.04], 100_000.0, false), [false, true]);
+        assert_eq!(looked_up(&[0.9, 0.06], 100_000.0, false), [false, false]);
+        assert_eq!(looked_up(&[0.9, 0.06], 100_000.0, true), [false, true]);
         assert_eq!(looked_up(&[0.9, 0.8], 100.0, false), [true, true]);
         assert_eq!(looked_up(&[], 100.0, true), [false; 0]);
     }

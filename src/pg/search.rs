@@ -1,6 +1,6 @@
 //! A question in words to the chunks that answer it: near in meaning, with the same words, or both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::jsonb::Jsonb;
 use super::store::index;
@@ -114,7 +114,7 @@ fn by_vector(scope: &Scope, query: &str, limit: i64) -> Result<Vec<Answer>> {
     Ok(found.into_iter().map(|found| Answer { score: found.similarity.unwrap_or(0.0), found }).collect())
 }
 
-/// The nearest chunks and perhaps some more, by the index where that pays.
+/// The nearest chunks, by the index where that pays.
 fn nearest(scope: &Scope, vector: &[f32], limit: i64) -> Result<Vec<Found>> {
     let candidates = limit.max(LEAST_CANDIDATES);
     let in_sight = match scope.size {
@@ -122,9 +122,8 @@ fn nearest(scope: &Scope, vector: &[f32], limit: i64) -> Result<Vec<Found>> {
         None => None,
     };
     if let Some(in_sight) = in_sight {
-        let found = store::nearest_by_index(scope.filter, scope.active, vector, candidates, in_sight)?;
-        // Fewer: the filter lets few through, or the chatbot is smaller than it was.
-        if i64::try_from(found.len()).unwrap_or(i64::MAX) >= candidates {
+        // None: the filter lets few through, or the chatbot is smaller than it was.
+        if let Some(found) = store::nearest_by_index(scope.filter, scope.active, vector, limit, candidates, in_sight)? {
             return Ok(found);
         }
     }
@@ -133,7 +132,7 @@ fn nearest(scope: &Scope, vector: &[f32], limit: i64) -> Result<Vec<Found>> {
 
 /// Needs no vector of the query, and asks no provider: it works where none answers.
 fn by_text(scope: &Scope, query: &str, limit: i64) -> Result<Vec<Answer>> {
-    let scores = text_scores(scope, query, limit, true)?;
+    let scores = text_scores(scope, query, limit, None)?;
     let keys: Vec<ChunkKey> = scores.keys().cloned().collect();
     let found = store::by_key(scope.filter.chatbot_id, scope.active.id, &keys, None)?;
     Ok(found.into_iter().map(|found| Answer { score: real(scores[&found.key]), found }).collect())
@@ -142,10 +141,10 @@ fn by_text(scope: &Scope, query: &str, limit: i64) -> Result<Vec<Answer>> {
 fn by_both(scope: &Scope, query: &str, limit: i64) -> Result<Vec<Answer>> {
     let candidates = (limit * CANDIDATES).clamp(LEAST_CANDIDATES, i64::from(MAX_RESULTS));
     let vector = model::embed_one(&scope.active.model, InputType::Query, query)?;
-    let scores = text_scores(scope, query, candidates, false)?;
-    let best = scores.values().copied().fold(0.0, f64::max);
     let mut found = nearest(scope, &vector, candidates)?;
-    let near: std::collections::HashSet<ChunkKey> = found.iter().map(|f| f.key.clone()).collect();
+    let near: HashSet<ChunkKey> = found.iter().map(|f| f.key.clone()).collect();
+    let scores = text_scores(scope, query, candidates, Some(&near))?;
+    let best = scores.values().copied().fold(0.0, f64::max);
     let others: Vec<ChunkKey> = scores.keys().filter(|key| !near.contains(key)).cloned().collect();
     if !others.is_empty() {
         found.extend(store::by_key(scope.filter.chatbot_id, scope.active.id, &others, Some(&vector))?);
@@ -164,8 +163,13 @@ fn real(score: f64) -> f32 {
 }
 
 /// The BM25 scores of the chunks with the query's words that have the highest; in a large chatbot, of those with a rare
-/// one of them. `needed`: there are no other answers.
-fn text_scores(scope: &Scope, query: &str, most: i64, needed: bool) -> Result<HashMap<ChunkKey, f64>> {
+/// one of them; and those of the chunks that are near. None: there are no other answers.
+fn text_scores(
+    scope: &Scope,
+    query: &str,
+    most: i64,
+    near: Option<&HashSet<ChunkKey>>,
+) -> Result<HashMap<ChunkKey, f64>> {
     let &Scope { filter, active, size } = scope;
     let large = size.filter(|size| size.chunks > f64::from(guc::exact_search_limit()));
     let words = store::query_words(filter.chatbot_id, query, large.is_some())?;
@@ -175,16 +179,21 @@ fn text_scores(scope: &Scope, query: &str, most: i64, needed: bool) -> Result<Ha
     let (looked_up, shares, all) = match large {
         Some(Size { chunks, .. }) => {
             let shares = index::shares(&words)?;
-            let looked_up = scan::looked_up(&shares, chunks, needed);
+            let looked_up = scan::looked_up(&shares, chunks, near.is_none());
             let shares = shares.iter().zip(&looked_up).map(|(share, up)| (!up).then_some(*share)).collect();
             (looked_up, shares, chunks)
         }
         None => (vec![true; words.len()], Vec::new(), store::count(filter.chatbot_id)?),
     };
-    let (matching, counts): (Vec<_>, Vec<_>) = store::matching(filter, active.id, &words, &looked_up)?
-        .into_iter()
-        .map(|matching| ((matching.key, matching.passes), matching.counts))
-        .unzip();
+    let mut matching = store::matching(filter, active.id, &words, &looked_up)?;
+    if let Some(near) = near.filter(|_| looked_up.contains(&false)) {
+        // They may have the words that are in too many to be looked up.
+        let matched: HashSet<&ChunkKey> = matching.iter().map(|m| &m.key).collect();
+        let others: Vec<ChunkKey> = near.iter().filter(|key| !matched.contains(key)).cloned().collect();
+        matching.extend(store::matching_of(filter.chatbot_id, active.id, &words, &others)?);
+    }
+    let (matching, counts): (Vec<_>, Vec<_>) =
+        matching.into_iter().map(|matching| ((matching.key, matching.passes), matching.counts)).unzip();
     let scores = bm25(&counts, &shares, all);
     let mut scored: Vec<(ChunkKey, f64)> = matching
         .into_iter()
@@ -192,8 +201,12 @@ fn text_scores(scope: &Scope, query: &str, most: i64, needed: bool) -> Result<Ha
         .filter(|((_, passes), _)| *passes)
         .map(|((key, _), score)| (key, score))
         .collect();
-    scored.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    scored.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    if most < scored.len() {
+        scored.select_nth_unstable_by(most, |a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let others = scored.split_off(most);
+        scored.extend(others.into_iter().filter(|(key, _)| near.is_some_and(|near| near.contains(key))));
+    }
     Ok(scored.into_iter().collect())
 }
 

@@ -48,13 +48,22 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// What is not asked for is not in the statement: it would be looked at for every chunk.
+    fn condition(&self) -> &'static str {
+        match (&self.source_types, &self.metadata) {
+            (None, None) => "true",
+            (Some(_), None) => "source_type = ANY ($3)",
+            (None, Some(_)) => "metadata @> $4",
+            (Some(_), Some(_)) => "source_type = ANY ($3) AND metadata @> $4",
+        }
+    }
+
     fn args(&self, model_id: i32) -> Vec<DatumWithOid<'static>> {
         let Self { chatbot_id, source_types, metadata } = self;
         vec![(*chatbot_id).into(), model_id.into(), source_types.clone().into(), metadata.clone().into()]
     }
 }
 
-const FILTERED: &str = "($3 IS NULL OR source_type = ANY ($3)) AND ($4 IS NULL OR metadata @> $4)";
 const OF_CHATBOT: &str = "FROM chatbot_sync.embedding WHERE chatbot_id = $1 AND model_id = $2 AND enabled";
 
 /// As [`OF_CHATBOT`], so that a plan that is kept can use the indexes of the model alone.
@@ -80,17 +89,19 @@ fn found(row: pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Found> {
 /// The chunks nearest to a vector, best first, by an exact scan of the chatbot's.
 pub fn nearest(filter: &Filter, model_id: i32, query: &[f32], limit: i64) -> Result<Vec<Found>> {
     let distance = format!("embedding OPERATOR({}.<=>) $5", vector_type()?.schema);
-    ordered(filter, model_id, query, limit, OF_CHATBOT, &distance)
+    Ok(ordered(filter, model_id, query, (limit, limit), OF_CHATBOT, &distance)?.0)
 }
 
-/// As [`nearest`], by the model's index, which finds nearly all of them. A filter may leave fewer than there are.
+/// As [`nearest`], of so many candidates that the model's index finds; none where it finds fewer, since a filter may leave
+/// fewer than there are.
 pub fn nearest_by_index(
     filter: &Filter,
     active: &ActiveModel,
     query: &[f32],
     limit: i64,
+    candidates: i64,
     in_sight: i32,
-) -> Result<Vec<Found>> {
+) -> Result<Option<Vec<Found>>> {
     let _settings = index::by_hnsw(in_sight)?;
     let (schema, dimensions) = (vector_type()?.schema, active.model.dimensions);
     let distance = format!(
@@ -98,24 +109,62 @@ pub fn nearest_by_index(
         index::indexed("embedding", dimensions)?,
         index::indexed("$5", dimensions)?
     );
-    ordered(filter, active.id, query, limit, &of_chatbot(active.id), &distance)
+    let (found, near) = ordered(filter, active.id, query, (limit, candidates), &of_chatbot(active.id), &distance)?;
+    Ok((near >= candidates).then_some(found))
 }
 
-fn ordered(filter: &Filter, model_id: i32, query: &[f32], limit: i64, of: &str, distance: &str) -> Result<Vec<Found>> {
+/// So many of the candidates that are nearest, and how many candidates there were.
+fn ordered(
+    filter: &Filter,
+    model_id: i32,
+    query: &[f32],
+    (limit, candidates): (i64, i64),
+    of: &str,
+    distance: &str,
+) -> Result<(Vec<Found>, i64)> {
+    // Texts are fetched last: a sort copies what it is given, and of most chunks it needs the distance alone.
     // A text without a known word has the zero vector, which is near to nothing: its distance is NaN, sorted last.
     let sql = format!(
-        "SELECT source_type, source_id, chunk_id, chunk_index, content, (1 - distance)::real, metadata
+        "SELECT e.source_type, e.source_id, e.chunk_id, e.chunk_index, e.content, (1 - n.distance)::real, e.metadata, n.near
         FROM (
-            SELECT source_type, source_id, chunk_id, chunk_index, content, metadata,
-                embedding OPERATOR({}.<=>) $5 AS distance
-            {of} AND {FILTERED} ORDER BY {distance} LIMIT $6
+            SELECT place, distance, pg_catalog.count(*) OVER () AS near
+            FROM (
+                SELECT ctid AS place, embedding OPERATOR({}.<=>) $5 AS distance
+                {of} AND {} ORDER BY {distance} LIMIT $6
+            ) AS c
+            ORDER BY distance LIMIT $7
         ) AS n
-        WHERE distance <> 'NaN' ORDER BY distance, source_type, source_id, chunk_index",
-        vector_type()?.schema
+        JOIN chatbot_sync.embedding e ON e.ctid = n.place AND e.chatbot_id = $1
+        WHERE n.distance <> 'NaN' ORDER BY n.distance, e.source_type, e.source_id, e.chunk_id",
+        vector_type()?.schema,
+        filter.condition()
     );
     let mut args = filter.args(model_id);
-    args.extend([Vector(query.to_vec()).into(), limit.into()]);
-    run(&sql, &args, Mode::Read, |rows| rows.map(found).collect())
+    args.extend([Vector(query.to_vec()).into(), candidates.into(), limit.into()]);
+    run(&sql, &args, Mode::Read, |rows| {
+        let mut near = 0;
+        let all = rows.map(|row| {
+            near = one(row.get(8))?;
+            found(row)
+        });
+        let all = all.collect::<pgrx::spi::Result<_>>()?;
+        Ok((all, near))
+    })
+}
+
+const BY_KEY: &str =
+    "FROM chatbot_sync.embedding e, unnest($3::text[], $4::bigint[], $5::int[]) AS k (source_type, source_id, chunk_id)
+    WHERE e.chatbot_id = $1 AND e.model_id = $2
+        AND (e.source_type, e.source_id, e.chunk_id) = (k.source_type, k.source_id, k.chunk_id)";
+
+fn key_args(chatbot_id: i64, model_id: i32, keys: &[ChunkKey]) -> Vec<DatumWithOid<'static>> {
+    vec![
+        chatbot_id.into(),
+        model_id.into(),
+        keys.iter().map(|k| k.0.clone()).collect::<Vec<_>>().into(),
+        keys.iter().map(|k| k.1).collect::<Vec<_>>().into(),
+        keys.iter().map(|k| k.2).collect::<Vec<_>>().into(),
+    ]
 }
 
 /// Chunks by their keys, with their similarity to a vector where there is one.
@@ -125,18 +174,9 @@ pub fn by_key(chatbot_id: i64, model_id: i32, keys: &[ChunkKey], query: Option<&
         None => "NULL::real".to_owned(),
     };
     let sql = format!(
-        "SELECT e.source_type, e.source_id, e.chunk_id, e.chunk_index, e.content, {similarity}, e.metadata
-        FROM chatbot_sync.embedding e, unnest($3::text[], $4::bigint[], $5::int[]) AS k (source_type, source_id, chunk_id)
-        WHERE e.chatbot_id = $1 AND e.model_id = $2
-            AND (e.source_type, e.source_id, e.chunk_id) = (k.source_type, k.source_id, k.chunk_id)"
+        "SELECT e.source_type, e.source_id, e.chunk_id, e.chunk_index, e.content, {similarity}, e.metadata {BY_KEY}"
     );
-    let mut args: Vec<DatumWithOid> = vec![
-        chatbot_id.into(),
-        model_id.into(),
-        keys.iter().map(|k| k.0.clone()).collect::<Vec<_>>().into(),
-        keys.iter().map(|k| k.1).collect::<Vec<_>>().into(),
-        keys.iter().map(|k| k.2).collect::<Vec<_>>().into(),
-    ];
+    let mut args = key_args(chatbot_id, model_id, keys);
     args.extend(query.map(|query| Vector(query.to_vec()).into()));
     run(&sql, &args, Mode::Read, |rows| rows.map(found).collect())
 }
@@ -181,7 +221,8 @@ pub fn matching(filter: &Filter, model_id: i32, words: &[String], looked_up: &[b
     // Which index is best depends on the words.
     let _settings = Settings::new(&[(c"plan_cache_mode", c"force_custom_plan")]);
     let sql = format!(
-        "SELECT source_type, source_id, chunk_id, words, COALESCE({FILTERED}, false) {} AND words @@ $5::tsquery",
+        "SELECT source_type, source_id, chunk_id, words, COALESCE({}, false) {} AND words @@ $5::tsquery",
+        filter.condition(),
         of_chatbot(model_id)
     );
     let escaped = |word: &String| format!("'{}'", word.replace('\\', "\\\\").replace('\'', "''"));
@@ -191,8 +232,18 @@ pub fn matching(filter: &Filter, model_id: i32, words: &[String], looked_up: &[b
     }
     let mut args = filter.args(model_id);
     args.push(any.join(" | ").into());
+    counted(&sql, &args, words)
+}
+
+/// Chunks by their keys, which all pass the filter.
+pub fn matching_of(chatbot_id: i64, model_id: i32, words: &[String], keys: &[ChunkKey]) -> Result<Vec<Matching>> {
+    let sql = format!("SELECT e.source_type, e.source_id, e.chunk_id, e.words, true {BY_KEY}");
+    counted(&sql, &key_args(chatbot_id, model_id, keys), words)
+}
+
+fn counted(sql: &str, args: &[DatumWithOid], words: &[String]) -> Result<Vec<Matching>> {
     let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
-    run(&sql, &args, Mode::Read, |rows| {
+    run(sql, args, Mode::Read, |rows| {
         let rows = rows.map(|row| {
             let key = (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?);
             let TsVector(vector) = one(row.get(4))?;
