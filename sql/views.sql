@@ -10,7 +10,7 @@ CREATE VIEW chatbot_sync.source_status AS
     LEFT JOIN (SELECT DISTINCT chatbot_id, source_type, source_id FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
         ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
     UNION ALL
-    -- Queued at REPEATABLE READ, and nobody has looked at it yet.
+    -- Queued by chatbot_enqueue_source() at REPEATABLE READ, and nobody has looked at it yet.
     SELECT j.chatbot_id, j.source_type, j.source_id, 'pending', NULL, NULL, 0,
         NULL::timestamptz, 0, true, NULL::timestamptz, NULL::interval
     FROM (SELECT DISTINCT chatbot_id, source_type, source_id FROM chatbot_sync.job WHERE due_at < 'infinity') AS j

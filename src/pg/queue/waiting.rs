@@ -48,17 +48,28 @@ fn say(keys: Vec<SourceKey>) {
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        let said = PgTryBuilder::new(AssertUnwindSafe(|| mark(&keys).map_err(|_| None)))
-            .catch_others(|caught| Err(Some(caught)))
-            .execute();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let said = PgTryBuilder::new(AssertUnwindSafe(|| {
+            mark(&keys).map_err(|error| {
+                pgrx::debug1!("sources that wait do not say so yet: {error}");
+                None
+            })
+        }))
+        .catch_others(|caught| Err(Some(caught)))
+        .execute();
         pg_sys::CurrentMemoryContext = context;
         match said {
-            Ok(()) => pg_sys::ReleaseCurrentSubTransaction(),
+            Ok(()) => {
+                pg_sys::PopActiveSnapshot();
+                pg_sys::ReleaseCurrentSubTransaction();
+            }
             Err(caught) => {
                 pg_sys::FlushErrorState();
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();
-                if let Some(caught) = caught.filter(is_an_interrupt) {
-                    caught.rethrow()
+                match caught {
+                    Some(caught) if is_an_interrupt(&caught) => caught.rethrow(),
+                    Some(caught) => pgrx::debug1!("sources that wait do not say so yet: {caught:?}"),
+                    None => {}
                 }
             }
         }
