@@ -198,6 +198,29 @@ fn what_we_did_of_ourselves_conflicts_with_an_editor() {
 }
 
 #[test]
+fn what_is_being_stored_conflicts_with_an_editor() {
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        for then in [
+            "UPDATE documents SET content = 'Edited.'",
+            "DELETE FROM documents WHERE id = 1",
+            "DELETE FROM chatbots WHERE id = 2; DELETE FROM documents WHERE chatbot_id = 2",
+        ] {
+            let (mut db, _mock, mut app) = overtaken(level, "sync", "CALL chatbot_sync_all()", "SELECT 1");
+            app.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM documents")).unwrap();
+            // As a worker does, or chatbot_reembed().
+            let store = "BEGIN; UPDATE chatbot_sync.source SET synced_at = now() WHERE source_id IN (1, 2)";
+            db.admin.batch_execute(store).unwrap();
+            let call = blocked(&db, app, then);
+            db.admin.batch_execute("COMMIT").unwrap();
+            let (code, mut app) = call.join().unwrap();
+            assert_eq!(code, None, "{level}, {then}");
+            app.batch_execute("COMMIT").unwrap();
+            assert_eq!(drift(&mut app), [""; 0], "{level}, {then}");
+        }
+    }
+}
+
+#[test]
 fn a_key_that_was_freed_meanwhile_conflicts() {
     let again = "INSERT INTO documents (id, chatbot_id, content) VALUES (1, 2, 'Again.')";
     for mode in ["sync", "async"] {

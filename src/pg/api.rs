@@ -71,7 +71,7 @@ fn chatbot_delete_source(
     ErrorReport,
 > {
     let key = args::source(chatbot_id, source_type, source_id)?;
-    let deleted = store::source::delete(&key)?;
+    let deleted = store::leaving::delete(&key)?;
     let status = if deleted.is_some() { "success" } else { "not_found" };
     Ok(TableIterator::once((
         status.to_owned(),
@@ -93,7 +93,7 @@ fn chatbot_cleanup(
     ErrorReport,
 > {
     let chatbot_id = args::id("chatbot_id", chatbot_id)?;
-    let (embeddings, sessions) = store::source::cleanup(chatbot_id)?;
+    let (embeddings, sessions) = store::leaving::cleanup(chatbot_id)?;
     Ok(TableIterator::once(("success".to_owned(), chatbot_id, embeddings, sessions)))
 }
 

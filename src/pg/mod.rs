@@ -24,6 +24,8 @@ mod search;
 mod session;
 mod steps;
 mod store;
+#[allow(unsafe_code)]
+mod subtransaction;
 mod sync;
 mod throttle;
 #[allow(unsafe_code)]

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::host;
 use super::jsonb::Jsonb;
 use super::store::job::{self, Job};
+use super::store::leaving;
 use super::store::source::{self, SourceKey};
 use super::sync::{self, Item};
 use super::{guc, model, worker};
@@ -181,9 +182,9 @@ fn relocate(moves: Vec<(i32, SourceKey, SourceKey)>, tasks: &[Task]) -> Result<(
         }
     }
     if !moved.is_empty() {
-        source::relocate(&moved)?;
+        leaving::relocate(&moved)?;
     }
-    source::delete_many(&gone)
+    leaving::delete_many(&gone)
 }
 
 /// A number that no other lease has.

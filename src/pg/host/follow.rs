@@ -9,7 +9,7 @@ use super::table::{Relation, Table};
 use super::{OWN_DDL, Opened, OwnDdl, make_triggers, make_triggers_of, number, trigger};
 use crate::error::{Error, Result};
 use crate::host::{Column, Host};
-use crate::pg::store::{host as store, hosted, source};
+use crate::pg::store::{host as store, hosted, leaving};
 
 /// After somebody changed a table: columns that were renamed keep their meaning, those that are gone lose it, and every
 /// partition has our triggers, and nothing else has.
@@ -156,7 +156,7 @@ fn leave(oid: pg_sys::Oid, host: Host) -> Result<()> {
     // SAFETY: it is open.
     let table = unsafe { Table::bind(host, opened.0)? };
     drop(opened);
-    source::delete_many(&trigger::source_keys(&table)?)?;
+    leaving::delete_many(&trigger::source_keys(&table)?)?;
     store::drop_triggers_of(oid, table.host.host)
 }
 

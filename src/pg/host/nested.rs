@@ -12,7 +12,8 @@ use super::told::Told;
 use crate::error::Result;
 use crate::pg::owner::Restriction;
 use crate::pg::store::host_row::Look;
-use crate::pg::store::source::{self, SourceKey};
+use crate::pg::store::leaving;
+use crate::pg::store::source::SourceKey;
 use crate::pg::sync;
 
 thread_local! {
@@ -63,7 +64,7 @@ pub fn reread(table: &Table, keys: &[SourceKey]) -> Result<()> {
     ids.dedup();
     let rows = pending::read(table, ids, Look::Now)?;
     let there: HashSet<SourceKey> = rows.iter().flatten().map(|(item, _)| item.key).collect();
-    source::delete_many(&keys.iter().filter(|key| !there.contains(key)).copied().collect::<Vec<_>>())?;
+    leaving::delete_many(&keys.iter().filter(|key| !there.contains(key)).copied().collect::<Vec<_>>())?;
     let told = Told::new(table);
     let items = rows.into_iter().map(|row| {
         let (item, state) = row?;

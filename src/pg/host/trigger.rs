@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::host::Mode;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
-use crate::pg::store::{Newest, host_row, hosted, job, source};
+use crate::pg::store::{Newest, host_row, hosted, job, leaving};
 use crate::pg::{queue, sync, worker};
 
 /// Keys are deleted so many at a time.
@@ -118,8 +118,8 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
             let (later, gone): (Vec<_>, Vec<_>) = changes.gone.into_iter().partition(|key| depth.is_changed(key));
             again.extend(later);
             depth.changes(moved.iter().flat_map(|(from, to)| [*from, *to]).chain(gone.iter().copied()));
-            source::relocate(&moved)?;
-            source::delete_many(&gone)?;
+            leaving::relocate(&moved)?;
+            leaving::delete_many(&gone)?;
             if !changes.upserts.is_empty() {
                 let mut wanted = changes.upserts.into_iter().peekable();
                 upsert(&table, rows(data.tg_newtable), |at| wanted.next_if_eq(&at).is_some(), false, &depth)?;
@@ -194,7 +194,7 @@ fn delete(table: &Table, mut rows: Rows, depth: &Depth) -> Result<()> {
             if depth.is_changed(&key) { again.push(key) } else { keys.push(key) }
         }
         if keys.len() >= SLICE || row.is_none() {
-            source::delete_many(&keys)?;
+            leaving::delete_many(&keys)?;
             depth.changes(keys.drain(..));
         }
         if row.is_none() {
@@ -367,7 +367,7 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         return NOTHING;
     }
     for keys in source_keys(&table)?.chunks(SLICE) {
-        source::delete_many(keys)?;
+        leaving::delete_many(keys)?;
     }
     NOTHING
 }
@@ -406,6 +406,6 @@ unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> 
             chatbots.ids()?
         }
     };
-    ids.into_iter().try_for_each(|id| source::cleanup(id).map(drop))?;
+    ids.into_iter().try_for_each(|id| leaving::cleanup(id).map(drop))?;
     NOTHING
 }

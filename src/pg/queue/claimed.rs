@@ -7,10 +7,10 @@ use crate::batch::Usage;
 use crate::error::{Error, Fault, FaultKind, Nature, Result};
 use crate::pg::host::{self, State};
 use crate::pg::requests::Requests;
-use crate::pg::store::job;
 use crate::pg::store::log::{self, Entry};
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::source::{self, Failed, SourceKey};
+use crate::pg::store::{job, leaving};
 use crate::pg::sync::{self, Failing, Item, Prefetched};
 use crate::pg::{event, guc, http};
 use crate::retry::backoff;
@@ -116,7 +116,7 @@ impl Claim {
                 _ => outdated.extend(&task.jobs),
             }
         }
-        source::delete_many(&gone)?;
+        leaving::delete_many(&gone)?;
         let prefetched =
             Prefetched { model_id: self.model.id, vectors: std::mem::take(&mut self.vectors), elapsed: self.elapsed };
         let mut outcomes = Vec::new();

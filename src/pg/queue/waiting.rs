@@ -5,16 +5,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::c_void;
-use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::prelude::{PgSqlErrorCode, PgTryBuilder};
 
 use crate::error::Result;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
 use crate::pg::store::{Newest, extension_owner, job};
+use crate::pg::subtransaction;
 
 /// Sources that are told together.
 const SLICE: usize = 10_000;
@@ -38,56 +36,25 @@ unsafe extern "C-unwind" fn ending(event: pg_sys::XactEvent::Type, _arg: *mut c_
     let keys = WAITING.take();
     let last = matches!(event, pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE);
     if last && !keys.is_empty() {
-        say(keys.into_iter().collect());
+        say(&keys.into_iter().collect::<Vec<_>>());
     }
 }
 
 /// In a subtransaction: whatever keeps it from being said is no reason to undo what the user did.
-fn say(keys: Vec<SourceKey>) {
-    // SAFETY: as blocks with an EXCEPTION of deferred triggers, which run at the same time; what was current before is again.
-    unsafe {
-        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
-        pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        let said = PgTryBuilder::new(AssertUnwindSafe(|| {
-            mark(&keys).map_err(|error| {
-                pgrx::debug1!("sources that wait do not say so yet: {error}");
-                None
-            })
-        }))
-        .catch_others(|caught| Err(Some(caught)))
-        .execute();
-        pg_sys::CurrentMemoryContext = context;
-        match said {
-            Ok(()) => {
-                pg_sys::PopActiveSnapshot();
-                pg_sys::ReleaseCurrentSubTransaction();
-            }
-            Err(caught) => {
-                pg_sys::FlushErrorState();
-                pg_sys::RollbackAndReleaseCurrentSubTransaction();
-                match caught {
-                    Some(caught) if is_an_interrupt(&caught) => caught.rethrow(),
-                    Some(caught) => pgrx::debug1!("sources that wait do not say so yet: {caught:?}"),
-                    None => {}
-                }
-            }
-        }
-        pg_sys::CurrentMemoryContext = context;
-        pg_sys::CurrentResourceOwner = owner;
+fn say(keys: &[SourceKey]) {
+    // SAFETY: a snapshot of this transaction's, which nobody has any more at its end; taken off unless an error has done so.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    match subtransaction::within(|| mark(keys)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => pgrx::debug1!("sources that wait do not say so yet: {error}"),
+        Err(caught) => pgrx::debug1!("sources that wait do not say so yet: {caught:?}"),
     }
+    // SAFETY: as above.
+    unsafe { pg_sys::PopActiveSnapshot() };
 }
 
 fn mark(keys: &[SourceKey]) -> Result<()> {
     let Some(owner) = extension_owner()? else { return Ok(()) };
     let (_newest, _owner) = (Newest::new(), ActingAs::new(owner, Restriction::Session));
     keys.chunks(SLICE).try_for_each(job::mark_waiting)
-}
-
-fn is_an_interrupt(caught: &CaughtError) -> bool {
-    let code = match caught {
-        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.sql_error_code(),
-        CaughtError::RustPanic { ereport, .. } => ereport.sql_error_code(),
-    };
-    matches!(code, PgSqlErrorCode::ERRCODE_QUERY_CANCELED | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN)
 }

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use pgrx::datum::DatumWithOid;
 
-use super::source::{SourceKey, delete_many, key, keys_of};
+use super::leaving::delete_many;
+use super::source::{SourceKey, key, keys_of};
 use super::{Mode, one, run, write};
 use crate::error::Result;
 

@@ -6,6 +6,7 @@ use std::ffi::CStr;
 use pgrx::datum::DatumWithOid;
 use pgrx::{Spi, pg_sys};
 
+use super::subtransaction;
 use super::vector::VectorType;
 use super::version;
 use crate::error::Result;
@@ -18,6 +19,7 @@ pub mod host_row;
 pub mod hosted;
 pub mod index;
 pub mod job;
+pub mod leaving;
 pub mod log;
 pub mod model;
 pub mod reembed;
@@ -30,7 +32,7 @@ mod spi;
 pub mod verify;
 
 pub use spi::Newest;
-use spi::{Mode, Rows};
+use spi::{Mode, Rows, overtakes};
 
 type Args<'a> = [DatumWithOid<'a>];
 
@@ -90,6 +92,21 @@ fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(Rows) -> pgrx::s
     }
     let _plans = (mode != Mode::Read).then(Settings::index_plans);
     Ok(spi::execute(sql, args, mode, read)?)
+}
+
+/// Locks what others may have locked. Who waits for one that then has written would meet a conflict at a higher level: it begins
+/// again where statements may overtake.
+fn outlast<R>(mut lock: impl FnMut() -> Result<R>) -> Result<R> {
+    if !overtakes() {
+        return lock();
+    }
+    loop {
+        match subtransaction::within(&mut lock) {
+            Ok(locked) => return locked,
+            Err(caught) if subtransaction::is_a_conflict(&caught) => {}
+            Err(caught) => caught.rethrow(),
+        }
+    }
 }
 
 /// On a standby and in a READ ONLY transaction: the error that every statement gets which writes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::SpiHeapTupleData;
 
-use super::{Mode, Rows, chunk, job, log, one, run, write};
+use super::{Mode, Rows, chunk, one, outlast, overtakes, run, write};
 use crate::error::{Error, Result};
 use crate::pg::args::SOURCE_TYPES;
 use crate::pg::jsonb::Jsonb;
@@ -114,9 +114,22 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
         "SELECT content_hash, chunking, model_id, status = 'synced', chunk_count, truncated, metadata = $4, enabled, host,
             text_search_configs
         FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    let (sql, mode) =
-        if lock { (format!("{READ} FOR NO KEY UPDATE"), Mode::Write) } else { (READ.to_owned(), Mode::ReadNow) };
-    run(&sql, &key.args_and([metadata.clone().into()]), mode, |mut rows| match rows.next() {
+    let looked_at = |sql: &str, mode| run(sql, &key.args_and([metadata.clone().into()]), mode, source_row);
+    if !lock {
+        return looked_at(READ, Mode::ReadNow);
+    }
+    let lock = format!("{READ} FOR NO KEY UPDATE");
+    if overtakes() {
+        // Nearly always nobody has it, and no subtransaction is needed.
+        if let Some(row) = looked_at(&format!("{lock} SKIP LOCKED"), Mode::Write)? {
+            return Ok(Some(row));
+        }
+    }
+    outlast(|| looked_at(&lock, Mode::Write))
+}
+
+fn source_row(mut rows: Rows) -> pgrx::spi::Result<Option<SourceRow>> {
+    match rows.next() {
         Some(row) => Ok(Some(SourceRow {
             content_hash: row.get(1)?,
             chunking: row.get(2)?,
@@ -130,7 +143,7 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
             configurations: one(row.get(10))?,
         })),
         None => Ok(None),
-    })
+    }
 }
 
 /// Whether there is such a source.
@@ -224,7 +237,7 @@ pub fn by_chatbot<T>(all: impl IntoIterator<Item = T>, chatbot_id: impl Fn(&T) -
 }
 
 /// Runs a statement for the keys of each chatbot: an array for each of the key's columns, and then the chatbot.
-fn write_by_chatbot(sql: &str, keys: &[SourceKey]) -> Result<i64> {
+pub fn write_by_chatbot(sql: &str, keys: &[SourceKey]) -> Result<i64> {
     by_chatbot(keys.iter().copied(), |key| key.chatbot_id)
         .into_iter()
         .map(|(chatbot_id, keys)| write(sql, &of_chatbot(chatbot_id, &keys)))
@@ -343,86 +356,4 @@ pub fn key_columns(keys: &[SourceKey]) -> [DatumWithOid<'static>; 3] {
         keys.iter().map(|k| k.source_type.to_owned()).collect::<Vec<_>>().into(),
         keys.iter().map(|k| k.source_id).collect::<Vec<_>>().into(),
     ]
-}
-
-/// Deletes a source and its vectors: how many vectors; none where there is no such source.
-pub fn delete(key: &SourceKey) -> Result<Option<i64>> {
-    job::delete_of_source(key)?;
-    let sql = "SELECT FROM chatbot_sync.source
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 FOR UPDATE";
-    if write(sql, &key.args())? == 0 {
-        return Ok(None);
-    }
-    let sql = "DELETE FROM chatbot_sync.embedding WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    let deleted = write(sql, &key.args())?;
-    let sql = "DELETE FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    write(sql, &key.args())?;
-    Ok(Some(deleted))
-}
-
-/// Deletes sources and their vectors.
-pub fn delete_many(keys: &[SourceKey]) -> Result<()> {
-    let these = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
-        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
-            AND s.chatbot_id = $4";
-    write_by_chatbot(&format!("SELECT FROM chatbot_sync.source s, {these} FOR UPDATE OF s"), keys)?;
-    write_by_chatbot(&format!("DELETE FROM chatbot_sync.embedding s USING {these}"), keys)?;
-    write_by_chatbot(&format!("DELETE FROM chatbot_sync.source s USING {these}"), keys).map(drop)
-}
-
-/// Gives sources other keys, and their vectors with them.
-pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
-    if moves.is_empty() {
-        return Ok(());
-    }
-    let from: HashSet<SourceKey> = moves.iter().map(|(from, _)| *from).collect();
-    // What another source is still to leave is left first.
-    if moves.iter().any(|(_, to)| from.contains(to)) {
-        let aside = |key: SourceKey| SourceKey { chatbot_id: -key.chatbot_id, ..key };
-        let there: Vec<_> = moves.iter().map(|&(from, _)| (from, aside(from))).collect();
-        relocate(&there)?;
-        let back: Vec<_> = moves.iter().map(|&(from, to)| (aside(from), to)).collect();
-        return relocate(&back);
-    }
-    // Nobody's: left over from before.
-    delete_many(&moves.iter().map(|(_, to)| *to).collect::<Vec<_>>())?;
-    const SOURCE: &str = "host, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
-        content_hash, chunking, model_id, enabled, metadata, text_search_configs, next_model_id, synced_at";
-    const EMBEDDING: &str =
-        "model_id, chunk_id, chunk_index, start_offset, end_offset, enabled, lang, metadata, content, embedding, words";
-    for (table, columns) in [("source", SOURCE), ("embedding", EMBEDDING)] {
-        let sql = format!(
-            "INSERT INTO chatbot_sync.{table} (chatbot_id, source_type, source_id, {columns})
-            SELECT to_chatbot_id, to_source_type, to_source_id, {columns} FROM chatbot_sync.{table} s,
-                unnest($1::bigint[], $2::text[], $3::bigint[], $5::bigint[], $6::text[], $7::bigint[])
-                AS m (from_chatbot_id, from_source_type, from_source_id, to_chatbot_id, to_source_type, to_source_id)
-            WHERE (chatbot_id, source_type, source_id) = (from_chatbot_id, from_source_type, from_source_id)
-                AND chatbot_id = $4"
-        );
-        for (chatbot_id, moves) in by_chatbot(moves, |(from, _)| from.chatbot_id) {
-            let (from, to): (Vec<SourceKey>, Vec<SourceKey>) = moves.into_iter().copied().unzip();
-            let args = of_chatbot(chatbot_id, &from).into_iter().chain(key_columns(&to)).collect::<Vec<_>>();
-            write(&sql, &args)?;
-        }
-    }
-    delete_many(&moves.iter().map(|(from, _)| *from).collect::<Vec<_>>())
-}
-
-/// Deletes all of a chatbot: (vectors, sessions).
-pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
-    // A row that came from another chatbot may still be there as what it was: its job takes that away.
-    write(
-        "DELETE FROM chatbot_sync.job WHERE chatbot_id = $1 AND (from_chatbot_id IS NULL OR from_chatbot_id = $1)",
-        &[chatbot_id.into()],
-    )?;
-    // Sources first, and locked, so that a sync that runs meanwhile is waited for and not half deleted.
-    write(
-        "SELECT FROM chatbot_sync.source WHERE chatbot_id = $1 ORDER BY source_type, source_id FOR UPDATE",
-        &[chatbot_id.into()],
-    )?;
-    let embeddings = write("DELETE FROM chatbot_sync.embedding WHERE chatbot_id = $1", &[chatbot_id.into()])?;
-    write("DELETE FROM chatbot_sync.source WHERE chatbot_id = $1", &[chatbot_id.into()])?;
-    log::forget(chatbot_id)?;
-    let sessions = write("DELETE FROM chatbot_sync.session WHERE chatbot_id = $1", &[chatbot_id.into()])?;
-    Ok((embeddings, sessions))
 }

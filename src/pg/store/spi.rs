@@ -44,6 +44,11 @@ impl Newest {
     }
 }
 
+/// Whether statements see what is committed by now, whatever the transaction's snapshot is.
+pub fn overtakes() -> bool {
+    NEWEST.get() && guc::sees_only_its_snapshot()
+}
+
 impl Drop for Newest {
     fn drop(&mut self) {
         NEWEST.set(self.0);
@@ -117,7 +122,7 @@ fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(
     let rows = unsafe {
         pg_sys::SPI_tuptable = std::ptr::null_mut();
         let (values, nulls) = (values.as_mut_ptr(), nulls.as_ptr());
-        let status = if mode != Mode::Read && NEWEST.get() && guc::sees_only_its_snapshot() {
+        let status = if mode != Mode::Read && overtakes() {
             let (newest, none) = (pg_sys::GetLatestSnapshot(), std::ptr::null_mut());
             pg_sys::SPI_execute_snapshot(plan, values, nulls, newest, none, false, true, 0)
         } else {
