@@ -189,8 +189,8 @@ fn a_fault_or_another_model_goes_otherwise_where_it_is_distributed() {
     prepare(&mut cluster.coordinator.db);
     cluster.coordinator.db.session("boss").batch_execute("CALL chatbot_create_index(concurrent => false)").unwrap();
     cluster.distribute();
-    let wanted = "SELECT count(*) FROM chatbot_sync.model_index WHERE wanted OR present";
-    assert_eq!(one::<i64>(cluster.admin(), wanted), 0);
+    let valid = "SELECT count(*) FROM chatbot_sync.model_index WHERE wanted AND valid";
+    assert_eq!(one::<i64>(cluster.admin(), valid), 2);
     let mut app = cluster.coordinator.db.session("app");
     let mut boss = cluster.coordinator.db.session("boss");
     app.batch_execute(ATTACH).unwrap();
@@ -207,7 +207,6 @@ fn a_fault_or_another_model_goes_otherwise_where_it_is_distributed() {
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     let bad = "SELECT count(*) FROM chatbot_sync.source WHERE status <> 'synced'";
     assert_eq!(one::<i64>(&mut app, bad), 0);
-    assert_eq!(failure(&mut boss, "CALL chatbot_create_index(concurrent => false)").code, "0A000");
     // Another model, of vectors that do not fit into a page, and back.
     let old = one::<i32>(&mut app, "SELECT id FROM chatbot_sync.model WHERE active");
     let storage = "SELECT string_agg(DISTINCT result, '') FROM run_command_on_shards('chatbot_sync.embedding',
@@ -223,11 +222,111 @@ fn a_fault_or_another_model_goes_otherwise_where_it_is_distributed() {
         one::<i64>(cluster.admin(), models),
         one::<i64>(&mut app, "SELECT sum(chunk_count) FROM chatbot_sync.source")
     );
+    assert_eq!(one::<i64>(cluster.admin(), &format!("{valid} AND model_id <> {old}")), 2);
     boss.batch_execute(&format!("CALL chatbot_drop_model({old}, 3)")).unwrap();
+    assert_eq!(shards_indexed(&mut cluster), 8);
     assert_eq!(one::<i64>(&mut app, "SELECT count(DISTINCT model_id) FROM chatbot_sync.embedding"), 1);
     boss.batch_execute("SELECT chatbot_set_model('openai_compatible', 'wide', 3000)").unwrap();
     assert_eq!(one::<String>(cluster.admin(), storage), "e");
     assert_eq!(column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), [""; 0]);
+}
+
+/// How many shards have a valid HNSW index.
+fn shards_indexed(cluster: &mut Cluster) -> i64 {
+    let valid = "SELECT count(*) FROM run_command_on_shards('chatbot_sync.embedding', $$SELECT true FROM pg_index i JOIN pg_class c
+        ON c.oid = i.indexrelid WHERE i.indrelid = '%s'::regclass AND i.indisvalid AND c.relname LIKE 'embedding\\_hnsw\\_%%'$$)
+        WHERE result = 't'";
+    one(cluster.admin(), valid)
+}
+
+#[test]
+fn a_node_searches_a_large_chatbot_otherwise_than_this_one() {
+    let name = "a_node_searches_a_large_chatbot_otherwise_than_this_one";
+    let Some(mut cluster) = Cluster::start(name, "citus") else { return };
+    let db = &mut cluster.coordinator.db;
+    db.session("app")
+        .batch_execute(
+            "SELECT chatbot_embed_source(c, 'document', i, format('Text %s of chatbot %s tells about %s and the number %s.',
+                i, c, (ARRAY['ships', 'horses', 'the moon', 'bread', 'music', 'winter', 'money'])[i % 7 + 1], i * i),
+                jsonb_build_object('odd', i % 2 = 1, 'exact', 0.12345678901234567890123))
+            FROM (SELECT 1 AS c, generate_series(1, 400) AS i UNION ALL SELECT 2, generate_series(1, 20)) AS s",
+        )
+        .unwrap();
+    let searches: Vec<String> = ["ships at sea", "How cold is it?", "number 144", "horses"]
+        .iter()
+        .flat_map(|query| {
+            [
+                format!("1, '{query}', 10, mode => 'vector'"),
+                format!("1, '{query}', 10"),
+                format!("1, '{query}', 10, mode => 'text'"),
+                format!("1, '{query}', 300"),
+                format!("1, '{query}', 10, min_similarity => 0.3"),
+                format!(
+                    "1, '{query}', 10, metadata_filter => '{{\"odd\": true, \"exact\": 0.12345678901234567890123}}'"
+                ),
+                format!("1, '{query}', 10, metadata_filter => '{{\"exact\": 0.12345678901234567890124}}'"),
+                format!("1, '{query}', 10, source_types => '{{link}}'"),
+                format!("2, '{query}', 10"),
+                format!("3, '{query}', 10"),
+            ]
+        })
+        .map(|rest| format!("SELECT s::text FROM chatbot_search({rest}) AS s"))
+        .collect();
+    let answers = |client: &mut Client| searches.iter().map(|sql| column::<String>(client, sql)).collect::<Vec<_>>();
+    let right = answers(&mut cluster.coordinator.db.session("reader"));
+    cluster.distribute();
+    let mut reader = cluster.coordinator.db.session("reader");
+    assert_eq!(answers(&mut reader), right);
+    let advice = "SELECT concat_ws(' ', status, detail, hint) FROM chatbot_doctor() WHERE check_name = 'indexes' AND status <> 'ok'";
+    let mut boss = cluster.coordinator.db.session("boss");
+    boss.batch_execute("SET chatbot_sync.exact_search_limit = 99").unwrap();
+    assert_eq!(
+        column::<String>(&mut boss, advice),
+        ["warning a search of chatbot 1 reads all its 400 chunks CALL chatbot_create_index();"]
+    );
+    boss.batch_execute("CALL chatbot_create_index()").unwrap();
+    assert_eq!(shards_indexed(&mut cluster), 8);
+    assert_eq!(column::<String>(&mut boss, advice), [""; 0]);
+    let sizes = "SELECT count(*) FROM chatbot_sync.model_index WHERE valid AND chunks IS NULL AND bytes IS NULL";
+    assert_eq!(one::<i64>(&mut reader, sizes), 2);
+    // The node's index is used, for the large chatbot alone, and finds as much.
+    let mut scans = || {
+        let sql = "SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_all_indexes WHERE indexrelname LIKE 'embedding\\_hnsw\\_%'";
+        let shown = "SET citus.override_table_visibility = off";
+        let of = |node: &mut Server| {
+            node.db.admin.batch_execute(shown).unwrap();
+            one::<i64>(&mut node.db.admin, sql)
+        };
+        cluster.nodes.iter_mut().map(of).sum::<i64>()
+    };
+    // Sessions of nodes say what they did when they end.
+    let mut by_index = |limit: i32, sql: &str| {
+        let before = scans();
+        let mut reader = cluster.coordinator.db.session("reader");
+        reader.batch_execute(&format!("SET chatbot_sync.exact_search_limit = {limit}; {sql}")).unwrap();
+        drop(reader);
+        until(&mut cluster.coordinator.db.admin, "SELECT pg_sleep(0.2) IS NOT NULL");
+        scans() - before
+    };
+    assert!(by_index(100, "SELECT chatbot_search(1, 'How cold is it?')") > 0);
+    assert_eq!(by_index(100, "SELECT chatbot_search(2, 'How cold is it?')"), 0);
+    assert_eq!(by_index(400, "SELECT chatbot_search(1, 'How cold is it?')"), 0);
+    reader.batch_execute("SET chatbot_sync.exact_search_limit = 100").unwrap();
+    assert_eq!(answers(&mut reader), right);
+    // At REPEATABLE READ and READ ONLY, in the transaction that has written.
+    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").unwrap();
+    assert_eq!(answers(&mut reader), right);
+    reader.batch_execute("COMMIT").unwrap();
+    // One question, one statement.
+    let (mut app, told) = cluster.coordinator.db.listening("app");
+    app.batch_execute("SELECT chatbot_search(1, 'number 144'); SET citus.log_remote_commands = on").unwrap();
+    told.lock().unwrap().clear();
+    app.batch_execute("SELECT chatbot_search(1, 'number 144')").unwrap();
+    let issued: Vec<String> = told.lock().unwrap().iter().filter(|line| line.contains("issuing")).cloned().collect();
+    assert!(issued.len() == 1 && issued[0].contains("search_in"), "{issued:?}");
+    assert_eq!(failure(&mut app, "SELECT chatbot_sync.search_in(1, 1, '{}', NULL, NULL)").code, "42501");
+    boss.batch_execute("SELECT chatbot_drop_index()").unwrap();
+    assert_eq!(shards_indexed(&mut cluster), 0);
 }
 
 /// The shards of one table that a statement asked, each as often as it did.

@@ -1,6 +1,6 @@
 //! Questions to chunks.
 
-use super::harness::{Db, column, one};
+use super::harness::{Db, column, failure, one};
 
 fn shop(db: &Db) -> postgres::Client {
     let mut app = db.session("app");
@@ -190,4 +190,34 @@ fn a_filter_lets_a_word_through() {
     assert_eq!(answers(&mut app, "refunds", ", min_similarity => 0.3"), [1]);
     // A word of another chatbot is none of this one's.
     assert_eq!(answers(&mut app, "year", ", mode => 'text'"), [0i64; 0]);
+}
+
+/// What Citus has a node do with its shards does the same with the tables themselves.
+#[test]
+fn tables_that_are_named_are_searched_otherwise_or_may_be_any() {
+    let mut db = Db::new();
+    db.session("app")
+        .batch_execute("SELECT chatbot_embed_source(1, 'document', i, 'Text ' || i) FROM generate_series(1, 20) AS i")
+        .unwrap();
+    let search = |embedding: &str, mode: &str, dimensions: i32| {
+        format!(
+            r#"SELECT s::text FROM chatbot_sync.search_in('{embedding}'::regclass, 'chatbot_sync.source'::regclass,
+                '{{"filter": {{"chatbot_id": 1, "source_types": ["document"]}}, "model_id": 1, "dimensions": {dimensions}, "query": "Text 7",
+                "limit": 5, "min_similarity": 0.1, "mode": "{mode}", "exact_limit": 5000, "most_per_source": 1}}',
+                NULL, chatbot_embed('Text 7', 'query')::real[]) AS s"#
+        )
+    };
+    db.admin.batch_execute("SET chatbot_sync.max_results_per_source = 1").unwrap();
+    for mode in ["Vector", "Hybrid"] {
+        let here = format!(
+            "SELECT s::text FROM chatbot_search(1, 'Text 7', 5, '{{document}}', NULL, 0.1, lower('{mode}')) AS s"
+        );
+        let here = column::<String>(&mut db.admin, &here);
+        assert_eq!(here.len(), 5);
+        assert_eq!(column::<String>(&mut db.admin, &search("chatbot_sync.embedding", mode, 256)), here, "{mode}");
+    }
+    for table in ["pg_class", "chatbot_sync.source", "chatbot_sync.embedding_pkey"] {
+        assert_eq!(failure(&mut db.admin, &search(table, "Vector", 256)).code, "XX000", "{table}");
+    }
+    assert_eq!(failure(&mut db.session("boss"), &search("chatbot_sync.embedding", "Vector", 256)).code, "42501");
 }

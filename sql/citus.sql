@@ -6,17 +6,6 @@ CREATE FUNCTION chatbot_sync.growing_tables() RETURNS SETOF name
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES ('source'::name), ('embedding'), ('session'), ('message') $$;
 
-CREATE FUNCTION chatbot_sync.is_distributed() RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF to_regclass('pg_catalog.pg_dist_partition') IS NULL THEN
-        RETURN false;
-    END IF;
-    RETURN EXISTS (SELECT FROM pg_dist_partition AS p WHERE p.logicalrelid = 'chatbot_sync.embedding'::regclass);
-END
-$$;
-
 -- Each node runs it in a transaction of its own: for what may be done twice.
 CREATE FUNCTION chatbot_sync.run_on_nodes(command text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -29,6 +18,27 @@ BEGIN
             MESSAGE = format('node %s:%s failed: %s', node.nodename, node.nodeport, node.result),
             DETAIL = command, HINT = 'Worker nodes need the libraries of pgvector and of chatbot_sync, and the roles that use them. Roles made in this transaction are not there yet.';
     END LOOP;
+END
+$$;
+
+-- What a query of one text says of a table, or of each of its shards. %s is its name.
+CREATE FUNCTION chatbot_sync.in_each_shard(relation regclass, query text) RETURNS text[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    failed text;
+    said text[];
+BEGIN
+    IF NOT chatbot_sync.is_distributed() THEN
+        EXECUTE format('SELECT ARRAY(' || query || ')', relation) INTO said;
+        RETURN said;
+    END IF;
+    SELECT array_agg(s.result) FILTER (WHERE s.success AND s.result <> ''), min(s.result) FILTER (WHERE NOT s.success) INTO said, failed
+    FROM run_command_on_shards(relation, query) AS s;
+    IF failed IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('a shard of %s failed: %s', relation, failed), DETAIL = query;
+    END IF;
+    RETURN COALESCE(said, '{}');
 END
 $$;
 
@@ -122,6 +132,31 @@ BEGIN
 END
 $$;
 
+-- Rows that move go into an index one by one; it is made in a fraction of the time when they are there.
+CREATE FUNCTION chatbot_sync.put_indexes_aside() RETURNS int[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    indexed int[] := ARRAY(SELECT m.id FROM chatbot_sync.model AS m WHERE m.indexed);
+BEGIN
+    PERFORM @extschema@.chatbot_drop_index(i) FROM unnest(indexed) AS i;
+    RETURN indexed;
+END
+$$;
+
+CREATE FUNCTION chatbot_sync.bring_indexes_back(indexed int[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    i int;
+BEGIN
+    FOREACH i IN ARRAY indexed LOOP
+        RAISE NOTICE 'model %: making its indexes', i;
+        CALL @extschema@.chatbot_create_index(i, concurrent => false);
+    END LOOP;
+END
+$$;
+
 CREATE FUNCTION chatbot_distribute(shard_count int DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -130,6 +165,7 @@ DECLARE
     t name;
     moved bigint;
     e record;
+    indexed int[];
 BEGIN
     IF shard_count NOT BETWEEN 1 AND 64000 THEN
         RAISE invalid_parameter_value USING
@@ -141,11 +177,7 @@ BEGIN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = 'the tables are distributed already', HINT = 'For another number of shards, SELECT chatbot_undistribute(); first.';
     END IF;
-    -- Searches choose an index by statistics that the nodes have.
-    FOR e IN SELECT m.id FROM chatbot_sync.model AS m WHERE m.indexed LOOP
-        PERFORM @extschema@.chatbot_drop_index(e.id);
-        RAISE NOTICE 'model %: its indexes are dropped, since searches would not use them', e.id;
-    END LOOP;
+    indexed := chatbot_sync.put_indexes_aside();
     -- Before the tables, so that it can be seen from elsewhere. Citus makes extensions that it finds needed, but in this
     -- transaction.
     FOR e IN SELECT x.extname, x.extversion, n.nspname FROM pg_extension AS x JOIN pg_namespace AS n ON n.oid = x.extnamespace
@@ -183,6 +215,7 @@ BEGIN
     -- and of its chunks are in several statements.
     EXECUTE format('ALTER DATABASE %I SET citus.max_adaptive_executor_pool_size = 1', current_database());
     RAISE NOTICE 'sessions that are open should connect anew: citus.max_adaptive_executor_pool_size is 1 from now on';
+    PERFORM chatbot_sync.bring_indexes_back(indexed);
     RAISE NOTICE 'distributed over % shards on % nodes',
         (SELECT count(*) FROM pg_dist_shard AS s WHERE s.logicalrelid = 'chatbot_sync.source'::regclass),
         (SELECT count(DISTINCT p.groupid) FROM pg_dist_shard AS s JOIN pg_dist_placement AS p USING (shardid)
@@ -197,6 +230,7 @@ DECLARE
     t name;
     relation regclass;
     moved bigint;
+    indexed int[];
 BEGIN
     PERFORM chatbot_sync.must_have_citus();
     IF NOT chatbot_sync.is_distributed() THEN
@@ -207,6 +241,7 @@ BEGIN
     FOR t IN SELECT chatbot_sync.growing_tables() LOOP
         EXECUTE format('LOCK TABLE chatbot_sync.%I IN ACCESS EXCLUSIVE MODE', t);
     END LOOP;
+    indexed := chatbot_sync.put_indexes_aside();
     -- undistribute_table() takes no table of an extension. The rows are put aside, the shards dropped as Citus drops those of
     -- a table that is dropped, and the rows come back.
     FOR t IN SELECT chatbot_sync.growing_tables() LOOP
@@ -224,6 +259,7 @@ BEGIN
         RAISE NOTICE 'chatbot_sync.%: % rows', t, moved;
     END LOOP;
     PERFORM chatbot_sync.act_as_owner(false);
+    PERFORM chatbot_sync.bring_indexes_back(indexed);
     EXECUTE format('ALTER DATABASE %I RESET citus.max_adaptive_executor_pool_size', current_database());
 END
 $$;

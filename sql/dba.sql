@@ -114,7 +114,7 @@ BEGIN
         SELECT x.id, x.index_error, string_agg(format('%s is %s', i.name, CASE WHEN i.present THEN 'invalid' ELSE 'missing' END), ', ') AS lacking
         FROM chatbot_sync.model AS x JOIN chatbot_sync.model_index AS i ON i.model_id = x.id AND i.wanted AND NOT i.valid GROUP BY x.id
     LOOP
-        IF EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database() AND p.relid = 'chatbot_sync.embedding'::regclass) THEN
+        IF EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'chatbot_sync index') THEN
             RETURN QUERY SELECT 'indexes', 'ok', 'an index is being made', NULL::text;
         ELSE
             RETURN QUERY SELECT 'indexes', 'error', concat_ws(': ', lacks.lacking, lacks.index_error), format('CALL chatbot_create_index(%s);', lacks.id);
@@ -125,17 +125,19 @@ BEGIN
             RETURN QUERY SELECT 'indexes', 'warning', format('pgvector %s does not go on where a filter leaves too few: then all is read', version_of_vector),
                 'Install pgvector 0.8 or later, then ALTER EXTENSION vector UPDATE;';
         END IF;
-        IF NOT EXISTS (SELECT FROM pg_stats AS s WHERE (s.schemaname, s.tablename, s.attname) = ('chatbot_sync', 'embedding', 'chatbot_id')) THEN
+        IF 'true' = ANY (chatbot_sync.in_each_shard('chatbot_sync.embedding', 'SELECT (c.reltuples <> 0 AND NOT EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid))::text FROM pg_class AS c WHERE c.oid = ''%s''::regclass')) THEN
             RETURN QUERY SELECT 'indexes', 'warning', 'Postgres does not know which chatbots are large, and so uses no index',
                 'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
         END IF;
-    ELSIF NOT chatbot_sync.is_distributed() AND NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
+    ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
         -- As src/scan.rs decides, with four times the limit: an index makes each write slower.
-        RETURN QUERY SELECT 'indexes', 'warning', format('a search of chatbot %s reads all its %s chunks', s.chatbot_id, s.chunks), 'CALL chatbot_create_index();'
-        FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all
-            FROM chatbot_sync.source AS x GROUP BY x.chatbot_id) AS s
-        WHERE s.chunks > 4 * current_setting('chatbot_sync.exact_search_limit')::numeric * greatest(1, 50 * s.of_all / nullif(s.chunks, 0) / 500)
-        ORDER BY s.chunks DESC LIMIT 1;
+        RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
+        FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
+            SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
+            FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all FROM %s AS x GROUP BY x.chatbot_id) AS s
+            WHERE s.chunks > greatest(1, 50 * s.of_all / nullif(s.chunks, 0) / 500) * 4 * $sql$ || current_setting('chatbot_sync.exact_search_limit') || '
+            ORDER BY s.chunks DESC LIMIT 1')) AS a
+        LIMIT 1;
     END IF;
     -- Keys that a session may see
     SELECT count(*) INTO found FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%';

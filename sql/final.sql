@@ -158,6 +158,11 @@ COMMENT ON FUNCTION chatbot_distribute IS 'Spreads the tables that grow over the
 COMMENT ON FUNCTION chatbot_undistribute IS 'Brings them back to this node.';
 COMMENT ON FUNCTION chatbot_sync.growing_tables IS 'The tables that chatbot_distribute() spreads.';
 COMMENT ON FUNCTION chatbot_sync.is_distributed IS 'Whether Citus has our tables.';
+COMMENT ON FUNCTION chatbot_sync.drop_vectors IS 'A step of chatbot_drop_model().';
+COMMENT ON FUNCTION chatbot_sync.in_each_shard IS 'What a query says of a table, or of each of its shards.';
+COMMENT ON FUNCTION chatbot_sync.put_indexes_aside IS 'Drops the indexes of models while rows move: which models had some.';
+COMMENT ON FUNCTION chatbot_sync.bring_indexes_back IS 'Makes them again.';
+COMMENT ON FUNCTION chatbot_sync.search_in IS 'What chatbot_search() asks of the node that has the chatbot, where Citus has the tables.';
 COMMENT ON FUNCTION chatbot_sync.must_have_citus IS 'Fails where there is no Citus that would do.';
 COMMENT ON FUNCTION chatbot_sync.run_on_nodes IS 'Runs a statement on each worker node.';
 COMMENT ON FUNCTION chatbot_sync.act_as_owner IS 'Lets functions write as triggers do, as the owner, or not any more.';

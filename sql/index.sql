@@ -1,10 +1,22 @@
 -- Indexes for the chunks of a model, beside the key that finds those of a small chatbot.
 
+CREATE FUNCTION chatbot_sync.is_distributed() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NULL THEN
+        RETURN false;
+    END IF;
+    RETURN EXISTS (SELECT FROM pg_dist_partition AS p WHERE p.logicalrelid = 'chatbot_sync.embedding'::regclass);
+END
+$$;
+
 -- Which model should have them is in chatbot_sync.model: a dump has no index that was added to an extension's table.
 CREATE VIEW chatbot_sync.model_index AS
     SELECT m.id AS model_id, k.kind, k.name, m.indexed AS wanted,
         i.indexrelid IS NOT NULL AS present, COALESCE(i.indisvalid, false) AS valid,
-        CASE WHEN i.indisvalid THEN c.reltuples END AS chunks, pg_catalog.pg_relation_size(i.indexrelid) AS bytes
+        CASE WHEN i.indisvalid AND NOT chatbot_sync.is_distributed() THEN c.reltuples END AS chunks,
+        CASE WHEN NOT chatbot_sync.is_distributed() THEN pg_catalog.pg_relation_size(i.indexrelid) END AS bytes
     FROM chatbot_sync.model m
     CROSS JOIN LATERAL (SELECT v.kind, pg_catalog.format('embedding_%s_%s', v.kind, m.id) AS name
         FROM (VALUES ('words'), ('hnsw')) AS v (kind)) AS k
@@ -17,11 +29,6 @@ AS $$
 DECLARE
     m record;
 BEGIN
-    IF chatbot_sync.is_distributed() THEN
-        RAISE feature_not_supported USING
-            MESSAGE = 'Citus has the vectors: a search reads all of a chatbot''s, on its node',
-            HINT = 'Indexes are made where all is on one node: SELECT chatbot_undistribute(); first.';
-    END IF;
     SELECT * INTO m FROM chatbot_sync.model AS x WHERE x.id = model_id OR model_id IS NULL AND x.active;
     IF NOT FOUND THEN
         RAISE invalid_parameter_value USING

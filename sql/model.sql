@@ -59,6 +59,27 @@ BEGIN
 END
 $$;
 
+-- As the owner, who has dropped the index: Citus lets no two roles at a table in one transaction. Of a model that is there
+-- nothing is deleted.
+CREATE FUNCTION chatbot_sync.drop_vectors(model_id int, batch int) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    gone bigint;
+BEGIN
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.id = model_id) THEN
+        RETURN 0;
+    END IF;
+    DELETE FROM chatbot_sync.embedding AS e
+    USING (SELECT f.chatbot_id, f.source_type, f.source_id, f.chunk_id FROM chatbot_sync.embedding AS f
+        WHERE f.model_id = drop_vectors.model_id LIMIT batch) AS g
+    WHERE (e.chatbot_id, e.source_type, e.source_id, e.chunk_id) = (g.chatbot_id, g.source_type, g.source_id, g.chunk_id)
+        AND e.model_id = drop_vectors.model_id;
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+END
+$$;
+
 CREATE PROCEDURE chatbot_drop_model(model_id int, batch int DEFAULT 10000)
 LANGUAGE plpgsql
 AS $$
@@ -86,12 +107,7 @@ BEGIN
     DELETE FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id;
     UPDATE chatbot_sync.model AS m SET replaced = NULL WHERE m.replaced OPERATOR(pg_catalog.=) model_id;
     LOOP
-        DELETE FROM chatbot_sync.embedding AS e
-        USING (SELECT f.chatbot_id, f.source_type, f.source_id, f.chunk_id FROM chatbot_sync.embedding AS f
-            WHERE f.model_id OPERATOR(pg_catalog.=) chatbot_drop_model.model_id LIMIT batch) AS g
-        WHERE (e.chatbot_id, e.source_type, e.source_id, e.chunk_id) OPERATOR(pg_catalog.=) (g.chatbot_id, g.source_type, g.source_id, g.chunk_id)
-            AND e.model_id OPERATOR(pg_catalog.=) chatbot_drop_model.model_id;
-        GET DIAGNOSTICS gone = ROW_COUNT;
+        gone := chatbot_sync.drop_vectors(model_id, batch);
         IF NOT chatbot_sync.in_transaction_block() THEN
             COMMIT;
         END IF;

@@ -285,11 +285,7 @@ fn chatbot_search(
 > {
     let question =
         search::Question { chatbot_id, query, max_results, source_types, metadata_filter, min_similarity, mode };
-    let row = |search::Answer { found: f, score }| {
-        let (source_type, source_id, _) = f.key;
-        (source_type, source_id, f.chunk_index, f.content, f.similarity, score, f.metadata)
-    };
-    Ok(TableIterator::new(search::search(question)?.into_iter().map(row)))
+    Ok(TableIterator::new(search::search(question)?.into_iter().map(search::Answer::into_row)))
 }
 
 #[pg_extern]

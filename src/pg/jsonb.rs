@@ -50,6 +50,12 @@ impl Jsonb {
     }
 }
 
+impl From<serde_json::Value> for Jsonb {
+    fn from(value: serde_json::Value) -> Self {
+        Self(value.to_string())
+    }
+}
+
 impl From<&serde_json::Map<String, serde_json::Value>> for Jsonb {
     fn from(object: &serde_json::Map<String, serde_json::Value>) -> Self {
         Self(serde_json::Value::Object(object.clone()).to_string())

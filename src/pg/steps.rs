@@ -5,8 +5,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::catalog_types::Regclass;
+use super::jsonb::Jsonb;
 use super::store::log;
-use super::{args, host, queue, reembed, store, sync, version, worker};
+use super::{args, host, queue, reembed, search, store, sync, version, worker};
 use crate::error::Error;
 
 /// A step of chatbot_process_queue(): takes sources that are due.
@@ -238,4 +239,36 @@ fn chatbot_sync_index_start(model_id: Option<i32>) -> Result<(), ErrorReport> {
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_index_step() -> Result<Option<String>, ErrorReport> {
     Ok(worker::index::step()?)
+}
+
+/// What chatbot_search() asks of the node that has the chatbot, where Citus has the tables.
+#[pg_extern(sql = "
+CREATE FUNCTION chatbot_sync.search_in(embedding oid, source oid, question jsonb, metadata_filter jsonb, vector real[])
+RETURNS TABLE (source_type text, source_id bigint, chunk_index int, content text, similarity real, score real, metadata jsonb)
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_search_in(
+    embedding: Option<pg_sys::Oid>,
+    source: Option<pg_sys::Oid>,
+    question: Option<Jsonb>,
+    metadata_filter: Option<Jsonb>,
+    vector: Option<Vec<f32>>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(source_type, String),
+            name!(source_id, i64),
+            name!(chunk_index, i32),
+            name!(content, String),
+            name!(similarity, Option<f32>),
+            name!(score, f32),
+            name!(metadata, Jsonb),
+        ),
+    >,
+    ErrorReport,
+> {
+    let shards = (args::given("embedding", embedding)?, args::given("source", source)?);
+    let question = args::given("question", question)?;
+    let answers = search::on_this_node(shards, &question, metadata_filter, vector)?;
+    Ok(TableIterator::new(answers.into_iter().map(search::Answer::into_row)))
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use pgrx::datum::DatumWithOid;
 
 use super::leaving::delete_many;
-use super::source::{SourceKey, key, keys_of};
+use super::source::{SourceKey, by_chatbot, key, keys_of};
 use super::{Mode, one, run, write};
 use crate::error::Result;
 
@@ -31,16 +31,22 @@ pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)
 /// Sources that are new and wait. Those that are there already are not touched: a key that was in use before may be somebody
 /// else's to delete by now.
 pub fn insert_all_waiting(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
+    let known =
+        "SELECT source_id FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = ANY ($3)";
+    let insert = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
         SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
         FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
-        WHERE NOT EXISTS (SELECT FROM chatbot_sync.source t
-            WHERE (t.chatbot_id, t.source_type, t.source_id) = (n.chatbot_id, $1, n.source_id))
         ON CONFLICT DO NOTHING";
-    write(sql, &row_args(source_type, host, rows)).map(drop)
+    for (chatbot_id, mut rows) in by_chatbot(rows.iter().copied(), |row| row.1) {
+        let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
+        let args = [chatbot_id.into(), source_type.to_owned().into(), ids.into()];
+        let known: HashSet<i64> = run(known, &args, Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())?;
+        rows.retain(|row| !known.contains(&row.0));
+        if !rows.is_empty() {
+            write(insert, &row_args(source_type, host, &rows))?;
+        }
+    }
+    Ok(())
 }
 
 fn row_args(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> [DatumWithOid<'static>; 5] {

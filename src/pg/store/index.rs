@@ -1,4 +1,4 @@
-//! The indexes of a model's chunks: making them, and what they and Postgres' statistics say of a chatbot's size.
+//! The indexes of a model's chunks: making them, and searching by them.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -8,7 +8,6 @@ use pgrx::pg_sys;
 use super::{Mode, Settings, one, run, write};
 use crate::error::{Error, Result};
 use crate::pg::vector::vector_type;
-use crate::scan::Size;
 
 /// pgvector's limit for an index of `vector`; beyond it `halfvec` takes as many again.
 const MOST_DIMENSIONS: usize = 2000;
@@ -79,13 +78,13 @@ pub fn failed(model_id: i32, message: &str) -> Result<()> {
     write(sql, &[model_id.into(), message.into()]).map(drop)
 }
 
-/// What a process does to the table, as Postgres says it.
+/// What a process does to the table, as Postgres says it; nodes say it themselves.
 pub fn progress() -> Result<String> {
-    let sql = "SELECT phase FROM pg_catalog.pg_stat_progress_create_index
-        WHERE datname = pg_catalog.current_database() AND relid = 'chatbot_sync.embedding'::pg_catalog.regclass";
-    let phase: Option<String> =
-        run(sql, &[], Mode::Read, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())?;
-    Ok(phase.unwrap_or_else(|| "waiting".to_owned()))
+    let sql = "SELECT COALESCE(
+        (SELECT phase FROM pg_catalog.pg_stat_progress_create_index
+            WHERE datname = pg_catalog.current_database() AND relid = 'chatbot_sync.embedding'::pg_catalog.regclass LIMIT 1),
+        CASE WHEN chatbot_sync.is_distributed() THEN 'waiting for nodes' ELSE 'waiting' END)";
+    run(sql, &[], Mode::Read, |rows| one(rows.first().get_one()))
 }
 
 /// Why a model has not all its indexes; none where it has.
@@ -95,39 +94,6 @@ pub fn lacking(model_id: i32) -> Result<Option<String>> {
     let reason: Option<Option<String>> =
         run(sql, &[model_id.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| row.get(1)).transpose())?;
     Ok(reason.map(|reason| reason.unwrap_or_else(|| "its worker was ended".to_owned())))
-}
-
-/// How large a chatbot is, as far as it is among those that Postgres' statistics name: the largest are. None where the
-/// model has no index, or the chatbot is not named.
-pub fn size(chatbot_id: i64, model_id: i32) -> Result<Option<Size>> {
-    let sql = "SELECT c.reltuples::double precision, CASE WHEN i.indisvalid THEN (
-            SELECT m.share FROM pg_catalog.pg_stats s
-            CROSS JOIN LATERAL unnest(s.most_common_vals::text::bigint[], s.most_common_freqs) AS m (value, share)
-            WHERE (s.schemaname, s.tablename, s.attname) = ('chatbot_sync', 'embedding', 'chatbot_id') AND m.value = $1
-        )::double precision END
-        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
-        WHERE c.relname = $2 AND i.indrelid = 'chatbot_sync.embedding'::pg_catalog.regclass";
-    let args = [chatbot_id.into(), format!("embedding_hnsw_{model_id}").into()];
-    run(sql, &args, Mode::Read, |mut rows| match rows.next() {
-        Some(row) => {
-            let (of_all, share): (f64, Option<f64>) = (one(row.get(1))?, row.get(2)?);
-            Ok(share.map(|share| Size { chunks: (share * of_all).round(), of_all }))
-        }
-        None => Ok(None),
-    })
-}
-
-/// In which share of all chunks words are, as Postgres' statistics say; of the rare ones these know only how frequent they
-/// are at most.
-pub fn shares(words: &[String]) -> Result<Vec<f64>> {
-    let sql = "SELECT COALESCE(s.shares[pg_catalog.array_position(s.words, w.word)], s.least, 0)::double precision
-        FROM unnest($1::text[]) WITH ORDINALITY AS w (word, place)
-        LEFT JOIN (SELECT most_common_elems::text::text[] AS words, most_common_elem_freqs AS shares,
-                most_common_elem_freqs[pg_catalog.cardinality(most_common_elem_freqs) - 1] AS least
-            FROM pg_catalog.pg_stats
-            WHERE (schemaname, tablename, attname) = ('chatbot_sync', 'embedding', 'words') OFFSET 0) AS s ON true
-        ORDER BY w.place";
-    run(sql, &[words.to_vec().into()], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())
 }
 
 /// Whether HNSW goes on where a filter left too few: pgvector has it since 0.8.
@@ -148,9 +114,14 @@ pub fn goes_on() -> Result<bool> {
 /// As long as this lives, HNSW is what orders by distance, and keeps so many in sight.
 pub fn by_hnsw(in_sight: i32) -> Result<Settings> {
     let in_sight = CString::new(in_sight.to_string()).map_err(|error| Error::Internal(error.to_string()))?;
-    // A plan that sorts anyway, a few candidates, looks so dear without enable_sort that it would be compiled.
-    let mut settings: Vec<(&CStr, &CStr)> =
-        vec![(c"enable_sort", c"off"), (c"jit", c"off"), (c"hnsw.ef_search", &in_sight)];
+    // A plan that sorts anyway, a few candidates, looks so dear without enable_sort that it would be compiled. There is one
+    // plan for every chatbot and vector: to make it each time took a tenth of a search.
+    let mut settings: Vec<(&CStr, &CStr)> = vec![
+        (c"enable_sort", c"off"),
+        (c"jit", c"off"),
+        (c"plan_cache_mode", c"force_generic_plan"),
+        (c"hnsw.ef_search", &in_sight),
+    ];
     if goes_on()? {
         settings.push((c"hnsw.iterative_scan", c"relaxed_order"));
     }

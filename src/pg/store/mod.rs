@@ -29,6 +29,10 @@ pub mod session;
 pub mod source;
 #[allow(unsafe_code)]
 mod spi;
+#[allow(unsafe_code)]
+pub mod statistics;
+#[allow(unsafe_code)]
+pub mod tables;
 pub mod verify;
 
 pub use spi::Newest;

@@ -2,9 +2,10 @@
 
 use pgrx::datum::DatumWithOid;
 use pgrx::{FromDatum, IntoDatum, pg_sys};
+use serde::{Deserialize, Serialize};
 
-use super::model::ActiveModel;
-use super::{Mode, Settings, index, one, run};
+use super::tables::Tables;
+use super::{Mode, Settings, index, one, run, statistics};
 use crate::error::Result;
 use crate::fulltext::{Counts, counts};
 use crate::pg::jsonb::Jsonb;
@@ -38,12 +39,14 @@ pub struct Found {
 }
 
 /// What a search is restricted to.
+#[derive(Serialize, Deserialize)]
 pub struct Filter {
     /// The tenant.
     pub chatbot_id: i64,
     /// None: all.
     pub source_types: Option<Vec<String>>,
-    /// What a source's metadata has to contain.
+    /// What a source's metadata has to contain. Its numbers are Postgres', and more than JSON's here.
+    #[serde(skip)]
     pub metadata: Option<Jsonb>,
 }
 
@@ -57,18 +60,54 @@ impl Filter {
             (Some(_), Some(_)) => "source_type = ANY ($3) AND metadata @> $4",
         }
     }
-
-    fn args(&self, model_id: i32) -> Vec<DatumWithOid<'static>> {
-        let Self { chatbot_id, source_types, metadata } = self;
-        vec![(*chatbot_id).into(), model_id.into(), source_types.clone().into(), metadata.clone().into()]
-    }
 }
 
-const OF_CHATBOT: &str = "FROM chatbot_sync.embedding WHERE chatbot_id = $1 AND model_id = $2 AND enabled";
+/// What is looked through: one model's chunks in these tables, as far as the filter lets them.
+pub struct Scope<'a> {
+    /// Where they are.
+    pub tables: &'a Tables,
+    /// Whose, and which of them.
+    pub filter: &'a Filter,
+    /// The model of their vectors.
+    pub model_id: i32,
+    /// The length of its vectors.
+    pub dimensions: usize,
+}
 
-/// As [`OF_CHATBOT`], so that a plan that is kept can use the indexes of the model alone.
-fn of_chatbot(model_id: i32) -> String {
-    OF_CHATBOT.replace("$2", &model_id.to_string())
+impl Scope<'_> {
+    /// The chatbot's chunks. `$2` is the model.
+    fn of_chatbot(&self) -> String {
+        format!("FROM {} WHERE chatbot_id = $1 AND model_id = $2 AND enabled", self.tables.embedding)
+    }
+
+    /// The same, so that a plan that is kept can use the indexes of the model alone.
+    fn of_chatbot_by_index(&self) -> String {
+        self.of_chatbot().replace("$2", &self.model_id.to_string())
+    }
+
+    fn by_key(&self) -> String {
+        format!(
+            "FROM {} e, unnest($3::text[], $4::bigint[], $5::int[]) AS k (source_type, source_id, chunk_id)
+            WHERE e.chatbot_id = $1 AND e.model_id = $2
+                AND (e.source_type, e.source_id, e.chunk_id) = (k.source_type, k.source_id, k.chunk_id)",
+            self.tables.embedding
+        )
+    }
+
+    fn args(&self) -> Vec<DatumWithOid<'static>> {
+        let Filter { chatbot_id, source_types, metadata } = self.filter;
+        vec![(*chatbot_id).into(), self.model_id.into(), source_types.clone().into(), metadata.clone().into()]
+    }
+
+    fn key_args(&self, keys: &[ChunkKey]) -> Vec<DatumWithOid<'static>> {
+        vec![
+            self.filter.chatbot_id.into(),
+            self.model_id.into(),
+            keys.iter().map(|k| k.0.clone()).collect::<Vec<_>>().into(),
+            keys.iter().map(|k| k.1).collect::<Vec<_>>().into(),
+            keys.iter().map(|k| k.2).collect::<Vec<_>>().into(),
+        ]
+    }
 }
 
 /// The expression for the words of a text.
@@ -76,7 +115,7 @@ pub fn words_of(configuration: &str, text: &str) -> String {
     format!("pg_catalog.to_tsvector({configuration}, pg_catalog.translate({text}, {SEPARATORS}))")
 }
 
-fn found(row: pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Found> {
+fn found(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Found> {
     Ok(Found {
         key: (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?),
         chunk_index: one(row.get(4))?,
@@ -87,36 +126,34 @@ fn found(row: pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Found> {
 }
 
 /// The chunks nearest to a vector, best first, by an exact scan of the chatbot's.
-pub fn nearest(filter: &Filter, model_id: i32, query: &[f32], limit: i64) -> Result<Vec<Found>> {
+pub fn nearest(scope: &Scope, query: &[f32], limit: i64) -> Result<Vec<Found>> {
     let distance = format!("embedding OPERATOR({}.<=>) $5", vector_type()?.schema);
-    Ok(ordered(filter, model_id, query, (limit, limit), OF_CHATBOT, &distance)?.0)
+    Ok(ordered(scope, query, (limit, limit), &scope.of_chatbot(), &distance)?.0)
 }
 
 /// As [`nearest`], of so many candidates that the model's index finds; none where it finds fewer, since a filter may leave
 /// fewer than there are.
 pub fn nearest_by_index(
-    filter: &Filter,
-    active: &ActiveModel,
+    scope: &Scope,
     query: &[f32],
     limit: i64,
     candidates: i64,
     in_sight: i32,
 ) -> Result<Option<Vec<Found>>> {
     let _settings = index::by_hnsw(in_sight)?;
-    let (schema, dimensions) = (vector_type()?.schema, active.model.dimensions);
+    let (schema, dimensions) = (vector_type()?.schema, scope.dimensions);
     let distance = format!(
         "{} OPERATOR({schema}.<=>) {}",
         index::indexed("embedding", dimensions)?,
         index::indexed("$5", dimensions)?
     );
-    let (found, near) = ordered(filter, active.id, query, (limit, candidates), &of_chatbot(active.id), &distance)?;
+    let (found, near) = ordered(scope, query, (limit, candidates), &scope.of_chatbot_by_index(), &distance)?;
     Ok((near >= candidates).then_some(found))
 }
 
 /// So many of the candidates that are nearest, and how many candidates there were.
 fn ordered(
-    filter: &Filter,
-    model_id: i32,
+    scope: &Scope,
     query: &[f32],
     (limit, candidates): (i64, i64),
     of: &str,
@@ -134,66 +171,53 @@ fn ordered(
             ) AS c
             ORDER BY distance LIMIT $7
         ) AS n
-        JOIN chatbot_sync.embedding e ON e.ctid = n.place AND e.chatbot_id = $1
+        JOIN {} e ON e.ctid = n.place AND e.chatbot_id = $1
         WHERE n.distance <> 'NaN' ORDER BY n.distance, e.source_type, e.source_id, e.chunk_id",
         vector_type()?.schema,
-        filter.condition()
+        scope.filter.condition(),
+        scope.tables.embedding,
     );
-    let mut args = filter.args(model_id);
+    let mut args = scope.args();
     args.extend([Vector(query.to_vec()).into(), candidates.into(), limit.into()]);
     run(&sql, &args, Mode::Read, |rows| {
         let mut near = 0;
         let all = rows.map(|row| {
             near = one(row.get(8))?;
-            found(row)
+            found(&row)
         });
         let all = all.collect::<pgrx::spi::Result<_>>()?;
         Ok((all, near))
     })
 }
 
-const BY_KEY: &str =
-    "FROM chatbot_sync.embedding e, unnest($3::text[], $4::bigint[], $5::int[]) AS k (source_type, source_id, chunk_id)
-    WHERE e.chatbot_id = $1 AND e.model_id = $2
-        AND (e.source_type, e.source_id, e.chunk_id) = (k.source_type, k.source_id, k.chunk_id)";
-
-fn key_args(chatbot_id: i64, model_id: i32, keys: &[ChunkKey]) -> Vec<DatumWithOid<'static>> {
-    vec![
-        chatbot_id.into(),
-        model_id.into(),
-        keys.iter().map(|k| k.0.clone()).collect::<Vec<_>>().into(),
-        keys.iter().map(|k| k.1).collect::<Vec<_>>().into(),
-        keys.iter().map(|k| k.2).collect::<Vec<_>>().into(),
-    ]
-}
-
 /// Chunks by their keys, with their similarity to a vector where there is one.
-pub fn by_key(chatbot_id: i64, model_id: i32, keys: &[ChunkKey], query: Option<&[f32]>) -> Result<Vec<Found>> {
+pub fn by_key(scope: &Scope, keys: &[ChunkKey], query: Option<&[f32]>) -> Result<Vec<Found>> {
     let similarity = match query {
         Some(_) => format!("NULLIF(1 - (embedding OPERATOR({}.<=>) $6), 'NaN')::real", vector_type()?.schema),
         None => "NULL::real".to_owned(),
     };
     let sql = format!(
-        "SELECT e.source_type, e.source_id, e.chunk_id, e.chunk_index, e.content, {similarity}, e.metadata {BY_KEY}"
+        "SELECT e.source_type, e.source_id, e.chunk_id, e.chunk_index, e.content, {similarity}, e.metadata {}",
+        scope.by_key()
     );
-    let mut args = key_args(chatbot_id, model_id, keys);
+    let mut args = scope.key_args(keys);
     args.extend(query.map(|query| Vector(query.to_vec()).into()));
-    run(&sql, &args, Mode::Read, |rows| rows.map(found).collect())
+    run(&sql, &args, Mode::Read, |rows| rows.map(|row| found(&row)).collect())
 }
 
 /// The words of a query, sorted by their bytes, as the configurations see it that the chatbot's sources were read with; of
 /// a large one, the configurations that Postgres' statistics name.
-pub fn query_words(chatbot_id: i64, query: &str, large: bool) -> Result<Vec<String>> {
-    let sql = if large {
-        "SELECT unnest(most_common_elems::text::text[]) FROM pg_catalog.pg_stats
-            WHERE (schemaname, tablename, attname) = ('chatbot_sync', 'source', 'text_search_configs') AND $1 IS NOT NULL"
+pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<String>> {
+    let configurations = if large {
+        statistics::elements(&scope.tables.source, c"text_search_configs")
     } else {
-        "SELECT DISTINCT pg_catalog.unnest(text_search_configs)
-            FROM chatbot_sync.source WHERE chatbot_id = $1 AND enabled"
+        let sql = format!(
+            "SELECT DISTINCT pg_catalog.unnest(text_search_configs) FROM {} WHERE chatbot_id = $1 AND enabled",
+            scope.tables.source
+        );
+        let chatbot_id = [scope.filter.chatbot_id.into()];
+        run(&sql, &chatbot_id, Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect::<Result<Vec<String>, _>>())?
     };
-    let configurations: Vec<String> =
-        run(sql, &[chatbot_id.into()], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())?;
-    // A statement of its own: sources may be on another node.
     let sql = format!(
         "SELECT DISTINCT u.lexeme FROM pg_catalog.pg_ts_config c CROSS JOIN LATERAL pg_catalog.unnest({}) AS u
         WHERE c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname) = ANY ($1) LIMIT $3",
@@ -217,28 +241,28 @@ pub struct Matching {
 }
 
 /// The chatbot's chunks with at least one of the words that are looked up.
-pub fn matching(filter: &Filter, model_id: i32, words: &[String], looked_up: &[bool]) -> Result<Vec<Matching>> {
+pub fn matching(scope: &Scope, words: &[String], looked_up: &[bool]) -> Result<Vec<Matching>> {
     // Which index is best depends on the words.
     let _settings = Settings::new(&[(c"plan_cache_mode", c"force_custom_plan")]);
     let sql = format!(
         "SELECT source_type, source_id, chunk_id, words, COALESCE({}, false) {} AND words @@ $5::tsquery",
-        filter.condition(),
-        of_chatbot(model_id)
+        scope.filter.condition(),
+        scope.of_chatbot_by_index()
     );
     let escaped = |word: &String| format!("'{}'", word.replace('\\', "\\\\").replace('\'', "''"));
     let any: Vec<String> = words.iter().zip(looked_up).filter(|(_, up)| **up).map(|(word, _)| escaped(word)).collect();
     if any.is_empty() {
         return Ok(Vec::new());
     }
-    let mut args = filter.args(model_id);
+    let mut args = scope.args();
     args.push(any.join(" | ").into());
     counted(&sql, &args, words)
 }
 
 /// Chunks by their keys, which all pass the filter.
-pub fn matching_of(chatbot_id: i64, model_id: i32, words: &[String], keys: &[ChunkKey]) -> Result<Vec<Matching>> {
-    let sql = format!("SELECT e.source_type, e.source_id, e.chunk_id, e.words, true {BY_KEY}");
-    counted(&sql, &key_args(chatbot_id, model_id, keys), words)
+pub fn matching_of(scope: &Scope, words: &[String], keys: &[ChunkKey]) -> Result<Vec<Matching>> {
+    let sql = format!("SELECT e.source_type, e.source_id, e.chunk_id, e.words, true {}", scope.by_key());
+    counted(&sql, &scope.key_args(keys), words)
 }
 
 fn counted(sql: &str, args: &[DatumWithOid], words: &[String]) -> Result<Vec<Matching>> {
@@ -255,10 +279,25 @@ fn counted(sql: &str, args: &[DatumWithOid], words: &[String]) -> Result<Vec<Mat
     })
 }
 
+/// The answers of the node that has the chatbot's shards, best first, each with its score: one statement, which Citus sends
+/// there. The key of a chunk is not among what it says.
+pub fn on_node(filter: &Filter, question: Jsonb, vector: Option<Vec<f32>>) -> Result<Vec<(Found, f32)>> {
+    let sql =
+        "SELECT a.source_type, a.source_id, a.chunk_index, a.chunk_index, a.content, a.similarity, a.metadata, a.score
+        FROM (SELECT tableoid AS shard FROM chatbot_sync.embedding WHERE chatbot_id = $1 LIMIT 1) AS e,
+            (SELECT tableoid AS shard FROM chatbot_sync.source WHERE chatbot_id = $1 LIMIT 1) AS s,
+            LATERAL chatbot_sync.search_in(e.shard, s.shard, $2, $3, $4) AS a";
+    let args = [filter.chatbot_id.into(), question.into(), filter.metadata.clone().into(), vector.into()];
+    run(sql, &args, Mode::Read, |rows| rows.map(|row| Ok((found(&row)?, one(row.get(8))?))).collect())
+}
+
 /// How many chunks a chatbot has.
-pub fn count(chatbot_id: i64) -> Result<f64> {
-    let sql = "SELECT pg_catalog.sum(chunk_count)::double precision FROM chatbot_sync.source WHERE chatbot_id = $1 AND enabled";
-    let count: Option<f64> = run(sql, &[chatbot_id.into()], Mode::Read, |rows| rows.first().get_one())?;
+pub fn count(scope: &Scope) -> Result<f64> {
+    let sql = format!(
+        "SELECT pg_catalog.sum(chunk_count)::double precision FROM {} WHERE chatbot_id = $1 AND enabled",
+        scope.tables.source
+    );
+    let count: Option<f64> = run(&sql, &[scope.filter.chatbot_id.into()], Mode::Read, |rows| rows.first().get_one())?;
     Ok(count.unwrap_or(0.0))
 }
 

@@ -1,0 +1,131 @@
+//! The chunks that answer a question, in tables of this node.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Answer, Asked, Mode};
+use crate::error::Result;
+use crate::fulltext::{bm25, fused};
+use crate::pg::store::search::{self as store, ChunkKey, Found, Scope};
+use crate::pg::store::tables::Tables;
+use crate::pg::store::{index, statistics};
+use crate::scan::{self, Size};
+
+/// Of each half as many are looked at for each answer, and at least so many: what is second in both may be the best.
+const CANDIDATES: i64 = 3;
+const LEAST_CANDIDATES: i64 = 50;
+
+/// A question, and where it is answered.
+struct Search<'a> {
+    asked: &'a Asked,
+    scope: Scope<'a>,
+    /// How large the chatbot is, where its model has indexes and Postgres' statistics name it among the largest.
+    size: Option<Size>,
+}
+
+/// The best ones, as many as may be answers; in no order.
+pub fn find(asked: &Asked, tables: &Tables, most: i64) -> Result<Vec<Answer>> {
+    let size = statistics::size(tables, asked.filter.chatbot_id, asked.model_id)?;
+    let scope = Scope { tables, filter: &asked.filter, model_id: asked.model_id, dimensions: asked.dimensions };
+    let search = Search { asked, scope, size };
+    match (asked.mode, &asked.vector) {
+        (Mode::Vector, Some(vector)) => search.by_vector(vector, most),
+        (Mode::Hybrid, Some(vector)) => search.by_both(vector, most),
+        (_, _) => search.by_text(most),
+    }
+}
+
+impl Search<'_> {
+    fn by_vector(&self, vector: &[f32], limit: i64) -> Result<Vec<Answer>> {
+        let found = self.nearest(vector, limit)?;
+        Ok(found.into_iter().map(|found| Answer { score: found.similarity.unwrap_or(0.0), found }).collect())
+    }
+
+    /// The nearest chunks, by the index where that pays.
+    fn nearest(&self, vector: &[f32], limit: i64) -> Result<Vec<Found>> {
+        let candidates = limit.max(LEAST_CANDIDATES);
+        let in_sight = match self.size {
+            Some(size) => size.in_sight(candidates, self.asked.exact_limit, index::goes_on()?),
+            None => None,
+        };
+        if let Some(in_sight) = in_sight {
+            // None: the filter lets few through, or the chatbot is smaller than it was.
+            if let Some(found) = store::nearest_by_index(&self.scope, vector, limit, candidates, in_sight)? {
+                return Ok(found);
+            }
+        }
+        store::nearest(&self.scope, vector, limit)
+    }
+
+    /// Needs no vector of the query, and asks no provider: it works where none answers.
+    fn by_text(&self, limit: i64) -> Result<Vec<Answer>> {
+        let scores = self.text_scores(limit, None)?;
+        let keys: Vec<ChunkKey> = scores.keys().cloned().collect();
+        let found = store::by_key(&self.scope, &keys, None)?;
+        Ok(found.into_iter().map(|found| Answer { score: real(scores[&found.key]), found }).collect())
+    }
+
+    fn by_both(&self, vector: &[f32], limit: i64) -> Result<Vec<Answer>> {
+        let candidates = (limit * CANDIDATES).clamp(LEAST_CANDIDATES, i64::from(super::MAX_RESULTS));
+        let mut found = self.nearest(vector, candidates)?;
+        let near: HashSet<ChunkKey> = found.iter().map(|f| f.key.clone()).collect();
+        let scores = self.text_scores(candidates, Some(&near))?;
+        let best = scores.values().copied().fold(0.0, f64::max);
+        let others: Vec<ChunkKey> = scores.keys().filter(|key| !near.contains(key)).cloned().collect();
+        if !others.is_empty() {
+            found.extend(store::by_key(&self.scope, &others, Some(vector))?);
+        }
+        let answer = |found: Found| {
+            let text = scores.get(&found.key).copied().unwrap_or(0.0);
+            Answer { score: real(fused(f64::from(found.similarity.unwrap_or(0.0)), text, best)), found }
+        };
+        Ok(found.into_iter().map(answer).collect())
+    }
+
+    /// The BM25 scores of the chunks with the query's words that have the highest; in a large chatbot, of those with a rare
+    /// one of them; and those of the chunks that are near. None: there are no other answers.
+    fn text_scores(&self, most: i64, near: Option<&HashSet<ChunkKey>>) -> Result<HashMap<ChunkKey, f64>> {
+        let large = self.size.filter(|size| size.chunks > f64::from(self.asked.exact_limit));
+        let words = store::query_words(&self.scope, &self.asked.query, large.is_some())?;
+        if words.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let (looked_up, shares, all) = match large {
+            Some(Size { chunks, .. }) => {
+                let shares = statistics::shares(self.scope.tables, &words);
+                let looked_up = scan::looked_up(&shares, chunks, near.is_none());
+                let shares = shares.iter().zip(&looked_up).map(|(share, up)| (!up).then_some(*share)).collect();
+                (looked_up, shares, chunks)
+            }
+            None => (vec![true; words.len()], Vec::new(), store::count(&self.scope)?),
+        };
+        let mut matching = store::matching(&self.scope, &words, &looked_up)?;
+        if let Some(near) = near.filter(|_| looked_up.contains(&false)) {
+            // They may have the words that are in too many to be looked up.
+            let matched: HashSet<&ChunkKey> = matching.iter().map(|m| &m.key).collect();
+            let others: Vec<ChunkKey> = near.iter().filter(|key| !matched.contains(key)).cloned().collect();
+            matching.extend(store::matching_of(&self.scope, &words, &others)?);
+        }
+        let (matching, counts): (Vec<_>, Vec<_>) =
+            matching.into_iter().map(|matching| ((matching.key, matching.passes), matching.counts)).unzip();
+        let scores = bm25(&counts, &shares, all);
+        let mut scored: Vec<(ChunkKey, f64)> = matching
+            .into_iter()
+            .zip(scores)
+            .filter(|((_, passes), _)| *passes)
+            .map(|((key, _), score)| (key, score))
+            .collect();
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        if most < scored.len() {
+            scored.select_nth_unstable_by(most, |a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            let others = scored.split_off(most);
+            scored.extend(others.into_iter().filter(|(key, _)| near.is_some_and(|near| near.contains(key))));
+        }
+        Ok(scored.into_iter().collect())
+    }
+}
+
+// SQL's real is what a score is.
+#[allow(clippy::cast_possible_truncation)]
+fn real(score: f64) -> f32 {
+    score as f32
+}

@@ -1,0 +1,114 @@
+//! What Postgres' statistics and its catalog say of the tables that a search reads: as the planner reads them, from the
+//! catalog's cache.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+
+use super::tables::{Table, Tables, schema};
+use crate::error::{Error, Result};
+use crate::scan::Size;
+
+/// How large a chatbot is, as far as it is among those that the statistics name: the largest are. None where the model has
+/// no index, or the chatbot is not named.
+pub fn size(tables: &Tables, chatbot_id: i64, model_id: i32) -> Result<Option<Size>> {
+    let index = tables.embedding.index(&format!("embedding_hnsw_{model_id}"));
+    let Some(of_all) = chunks_indexed(&tables.embedding, &index)? else { return Ok(None) };
+    let share = most_common(tables.embedding.id, c"chatbot_id", pg_sys::STATISTIC_KIND_MCV, |values, shares| {
+        let at = values.iter().position(|value| value.value().cast_signed() as i64 == chatbot_id)?;
+        shares.get(at).map(|share| f64::from(*share))
+    });
+    Ok(share.flatten().map(|share| Size { chunks: (share * of_all).round(), of_all }))
+}
+
+/// In which share of all chunks words are; of the rare ones the statistics know only how frequent they are at most.
+pub fn shares(tables: &Tables, words: &[String]) -> Vec<f64> {
+    let (known, least) = elements_and_least(tables.embedding.id, c"words", |word| words.iter().any(|w| w == word));
+    words.iter().map(|word| known.get(word).copied().unwrap_or(least)).collect()
+}
+
+/// The most common elements of a column of texts.
+pub fn elements(table: &Table, column: &CStr) -> Vec<String> {
+    elements_and_least(table.id, column, |_| true).0.into_keys().collect()
+}
+
+/// Those that are asked for with their shares, and the share that all others have at most.
+fn elements_and_least(table: pg_sys::Oid, column: &CStr, wanted: impl Fn(&str) -> bool) -> (HashMap<String, f64>, f64) {
+    let read = |values: &[pg_sys::Datum], shares: &[f32]| {
+        let text = |value: &pg_sys::Datum| {
+            // SAFETY: an element of this kind of statistics is a text, in a copy of the statistics.
+            unsafe {
+                let text = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
+                let bytes = std::slice::from_raw_parts(pgrx::vardata_any(text).cast(), pgrx::varsize_any_exhdr(text));
+                std::str::from_utf8(bytes).ok()
+            }
+        };
+        let named = values.iter().map(text).zip(shares).filter_map(|(text, share)| Some((text?, f64::from(*share))));
+        let known = named.filter(|(text, _)| wanted(text)).map(|(text, share)| (text.to_owned(), share)).collect();
+        // After those of the elements come the lowest of them and others.
+        (known, shares.get(values.len()).copied().map_or(0.0, f64::from))
+    };
+    most_common(table, column, pg_sys::STATISTIC_KIND_MCELEM, read).unwrap_or_default()
+}
+
+/// The most common values or elements of a column, with their shares.
+fn most_common<R>(
+    table: pg_sys::Oid,
+    column: &CStr,
+    kind: u32,
+    read: impl FnOnce(&[pg_sys::Datum], &[f32]) -> R,
+) -> Option<R> {
+    // SAFETY: a look-up in the catalog's cache, released below; the slot's arrays are as long as it says, and are freed
+    // when they were read.
+    unsafe {
+        let column = pg_sys::get_attnum(table, column.as_ptr());
+        let cache = pg_sys::SysCacheIdentifier::STATRELATTINH.cast_signed();
+        let row = pg_sys::SearchSysCache3(cache, table.into(), column.into(), false.into());
+        if row.is_null() {
+            return None;
+        }
+        let mut slot = pg_sys::AttStatsSlot::default();
+        let both = (pg_sys::ATTSTATSSLOT_VALUES | pg_sys::ATTSTATSSLOT_NUMBERS).cast_signed();
+        let found = pg_sys::get_attstatsslot(&raw mut slot, row, kind.cast_signed(), pg_sys::InvalidOid, both);
+        pg_sys::ReleaseSysCache(row);
+        let answer = found.then(|| read(of_length(slot.values, slot.nvalues), of_length(slot.numbers, slot.nnumbers)));
+        pg_sys::free_attstatsslot(&raw mut slot);
+        answer
+    }
+}
+
+/// An array of C's, that may be none.
+unsafe fn of_length<'a, T>(start: *const T, length: i32) -> &'a [T] {
+    match usize::try_from(length) {
+        // SAFETY: as long as it says, as the caller promises.
+        Ok(length) if !start.is_null() => unsafe { std::slice::from_raw_parts(start, length) },
+        _ => &[],
+    }
+}
+
+/// How many chunks a valid index of a table has; none where there is no such index.
+fn chunks_indexed(table: &Table, name: &str) -> Result<Option<f64>> {
+    let name = CString::new(name).map_err(|error| Error::Internal(error.to_string()))?;
+    // SAFETY: look-ups in the catalog's cache, released when they were read.
+    unsafe {
+        let index = pg_sys::get_relname_relid(name.as_ptr(), schema()?);
+        let row = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::INDEXRELID.cast_signed(), index.into());
+        if row.is_null() {
+            return Ok(None);
+        }
+        let of = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_index>(row);
+        let serves = (*of).indisvalid && (*of).indrelid == table.id;
+        pg_sys::ReleaseSysCache(row);
+        if !serves {
+            return Ok(None);
+        }
+        let row = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID.cast_signed(), index.into());
+        if row.is_null() {
+            return Ok(None);
+        }
+        let chunks = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(row)).reltuples;
+        pg_sys::ReleaseSysCache(row);
+        Ok(Some(f64::from(chunks)))
+    }
+}
