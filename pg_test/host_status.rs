@@ -280,6 +280,30 @@ fn what_a_trigger_writes_while_rows_are_told_is_lost() {
 }
 
 #[test]
+fn a_trigger_that_waits_for_the_commit_keeps_rows_from_being_told() {
+    let (mut db, _mock, mut app) = documents();
+    app.batch_execute(
+        "CREATE TABLE fired (who text);
+         CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO public.fired VALUES (current_user); RETURN NULL;
+         END $$;
+         CREATE CONSTRAINT TRIGGER fired AFTER UPDATE ON documents DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fired();",
+    )
+    .unwrap();
+    let late =
+        "ALTER TABLE documents DISABLE TRIGGER USER; INSERT INTO documents (chatbot_id, content) VALUES (1, 'Late.');
+        ALTER TABLE documents ENABLE TRIGGER USER";
+    app.batch_execute(late).unwrap();
+    app.batch_execute("CALL chatbot_sync_all()").unwrap();
+    assert_eq!(told(&mut app), ["1 synced t -"]);
+    assert!(one::<i64>(&mut app, "SELECT count(*) FROM fired WHERE who = 'app'") > 0);
+    // With a superuser's rights it would run as the superuser, later.
+    app.batch_execute(late).unwrap();
+    assert_eq!(failure(&mut db.admin, "CALL chatbot_sync_all()").code, "42501");
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM fired WHERE who <> 'app'"), 0);
+}
+
+#[test]
 fn a_reason_is_too_long_for_its_column() {
     let (_db, mock, mut app) = application();
     mock.state().poison = Some("poison");

@@ -14,7 +14,7 @@ pub struct ActingAs {
 pub enum Restriction {
     /// What a statement of the session's own may.
     Session,
-    /// As in maintenance: nothing that would run later with the session's rights.
+    /// As in maintenance: nothing that would run later with the session's rights, where those are not the role's.
     Maintenance,
 }
 
@@ -28,6 +28,8 @@ impl ActingAs {
             pg_sys::GetUserIdAndSecContext(&raw mut user, &raw mut context);
             let more = match restriction {
                 Restriction::Session => pg_sys::SECURITY_LOCAL_USERID_CHANGE,
+                // What runs later runs with its own rights.
+                Restriction::Maintenance if role == pg_sys::GetOuterUserId() => pg_sys::SECURITY_LOCAL_USERID_CHANGE,
                 Restriction::Maintenance => {
                     pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION
                 }

@@ -13,8 +13,8 @@ use crate::pg::guc;
 use crate::pg::memory::Scratch;
 
 type Result<T> = pgrx::spi::Result<T>;
-/// A statement and the types of its arguments.
-type PlanKey = (String, Vec<pg_sys::Oid>);
+/// A statement, the types of its arguments, and whether it only reads.
+type PlanKey = (String, Vec<pg_sys::Oid>, bool);
 
 thread_local! {
     static PLANS: RefCell<HashMap<PlanKey, pg_sys::SPIPlanPtr>> = RefCell::default();
@@ -113,7 +113,7 @@ pub fn execute<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnc
 }
 
 fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
-    let plan = plan(sql, args)?;
+    let plan = plan(sql, args, mode)?;
     let null = |arg: &DatumWithOid| if arg.datum().is_some() { b' ' } else { b'n' }.cast_signed();
     let mut values: Vec<pg_sys::Datum> =
         args.iter().map(|arg| arg.datum().map_or(pg_sys::Datum::null(), |datum| datum.sans_lifetime())).collect();
@@ -139,18 +139,21 @@ fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(
     read(rows)
 }
 
-fn plan(sql: &str, args: &[DatumWithOid]) -> Result<pg_sys::SPIPlanPtr> {
-    let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>());
+fn plan(sql: &str, args: &[DatumWithOid], mode: Mode) -> Result<pg_sys::SPIPlanPtr> {
+    let reads = mode == Mode::Read;
+    let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>(), reads);
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(&key).copied()) {
         return Ok(plan);
     }
     let text = CString::new(sql).map_err(|_| Error::SpiError(SpiErrorCodes::Argument))?;
     let count = i32::try_from(args.len()).unwrap_or(i32::MAX);
     let mut types = key.1.clone();
+    // As for a statement that a client sends: reading all chunks of a large chatbot is work for several.
+    let options = if reads { pg_sys::CURSOR_OPT_PARALLEL_OK } else { 0 }.cast_signed();
     // SAFETY: the text and as many types, which SPI copies; a plan that is kept is never freed: at exit that would call
     // into a Postgres that is already gone.
     let plan = unsafe {
-        let plan = pg_sys::SPI_prepare(text.as_ptr(), count, types.as_mut_ptr());
+        let plan = pg_sys::SPI_prepare_cursor(text.as_ptr(), count, types.as_mut_ptr(), options);
         if plan.is_null() {
             return Err(Spi::check_status(pg_sys::SPI_result)
                 .err()
