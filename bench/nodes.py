@@ -56,6 +56,7 @@ def main():
     db.execute("SELECT chatbot_embed_source(%s, 'document', d, %s || d) FROM generate_series(1, %s) AS d", (LARGE, document(LARGE, 3, 300), SOURCES))
     large = db.execute("SELECT sum(chunk_count) FROM chatbot_sync.source WHERE chatbot_id = %s", [LARGE]).fetchone()[0]
     db.execute("CALL chatbot_create_index()")
+    db.execute("ANALYZE chatbot_sync.embedding, chatbot_sync.source")
     calls(db, large)
     alone = calls(db, large)
     chunks = db.execute("SELECT count(*) FROM chatbot_sync.embedding").fetchone()[0]

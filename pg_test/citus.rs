@@ -444,6 +444,42 @@ fn a_row_commits_without_its_vectors_or_a_worker_stays_away() {
 }
 
 #[test]
+fn at_repeatable_read_writers_of_other_rows_conflict_on_nodes() {
+    let name = "at_repeatable_read_writers_of_other_rows_conflict_on_nodes";
+    let Some(mut cluster) = Cluster::start(name, "citus") else { return };
+    prepare(&mut cluster.coordinator.db);
+    cluster.distribute();
+    let db = &cluster.coordinator.db;
+    let (mut app, mut other) = (db.session("app"), db.session("app"));
+    app.batch_execute(ATTACH).unwrap();
+    app.batch_execute("CALL chatbot_sync_all()").unwrap();
+    let mine = "UPDATE documents SET content = 'Mine.' WHERE id = 3";
+    let cases = [
+        ("UPDATE documents SET content = 'Theirs.' WHERE id = 6", mine),
+        ("CALL chatbot_sync_all()", mine),
+        ("SELECT chatbot_embed_source(1, 'document', 3, 'Theirs.')", mine),
+        (
+            "DELETE FROM documents WHERE id = 3",
+            "INSERT INTO documents (id, chatbot_id, content) VALUES (3, 1, 'Mine.')",
+        ),
+        ("INSERT INTO documents (chatbot_id, content) VALUES (1, 'New.')", mine),
+        ("SELECT chatbot_embed_source(1, 'link', 9, 'Theirs.')", "SELECT chatbot_embed_source(1, 'link', 9, 'Mine.')"),
+        ("SELECT chatbot_cleanup(1)", mine),
+    ];
+    for (nth, (theirs, mine)) in cases.into_iter().enumerate() {
+        let text = format!("Mine {nth}.");
+        let mine = &mine.replace("Mine.", &text);
+        app.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM documents").unwrap();
+        other.batch_execute(theirs).unwrap_or_else(|error| panic!("{theirs}: {error:?}"));
+        app.batch_execute(mine).unwrap_or_else(|error| panic!("{mine} after {theirs}: {error:?}"));
+        app.batch_execute("COMMIT").unwrap_or_else(|error| panic!("{mine} after {theirs}: {error:?}"));
+        let found =
+            format!("SELECT EXISTS (SELECT FROM chatbot_sync.embedding WHERE chatbot_id = 1 AND content = '{text}')");
+        assert!(one::<bool>(&mut app, &found), "{mine} after {theirs}");
+    }
+}
+
+#[test]
 fn a_node_that_cannot_serve_a_role_is_not_told() {
     let Some(mut cluster) = Cluster::start("a_node_that_cannot_serve_a_role_is_not_told", "citus") else { return };
     let nodes =
