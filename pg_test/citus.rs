@@ -1,58 +1,10 @@
-//! Past one machine: a coordinator and two worker nodes of Citus. Where the tests' Postgres has no Citus these tests are
-//! skipped, and say so; CHATBOT_SYNC_CITUS=required makes that a failure.
-
-use std::io::Write;
-use std::net::TcpListener;
+//! Past one machine: what is distributed, and what it takes.
 
 use postgres::Client;
 
-use super::harness::{ATTACH, DOCUMENTS, Db, EXTENSION, Failure, column, failure, one, prose, remote, until, use_mock};
+use super::citus_cluster::{Cluster, prepare, shards_indexed};
+use super::harness::{ATTACH, Db, Failure, column, failure, one, prose, remote, until, use_mock};
 use super::mock::{Fault, Mock};
-use super::server::Server;
-
-/// A coordinator with the extension, Citus and two nodes; none without Citus.
-struct Cluster {
-    coordinator: Server,
-    nodes: [Server; 2],
-    ports: [u16; 3],
-}
-
-impl Cluster {
-    /// Its worker nodes have nothing but Citus.
-    fn start(test: &str, libraries: &str) -> Option<Self> {
-        let there = "SELECT count(*) = 1 FROM pg_available_extensions WHERE name = 'citus'";
-        if !one::<bool>(&mut Db::without_extension().admin, there) {
-            assert_ne!(std::env::var("CHATBOT_SYNC_CITUS").as_deref(), Ok("required"), "the Postgres has no Citus");
-            // Not println!(): what a test prints that goes well is not shown.
-            writeln!(std::io::stderr(), "{test} is skipped: the tests' Postgres has no Citus").unwrap();
-            return None;
-        }
-        let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap()).map(|l| l.local_addr().unwrap().port());
-        let coordinator = Server::with_citus(libraries, ports[0], EXTENSION);
-        let node = |port| Server::with_citus("citus", port, "CREATE EXTENSION citus");
-        Some(Self { coordinator, nodes: [node(ports[1]), node(ports[2])], ports })
-    }
-
-    fn admin(&mut self) -> &mut Client {
-        &mut self.coordinator.db.admin
-    }
-
-    /// As a DBA does it.
-    fn add_nodes(&mut self) {
-        let [coordinator, one, two] = self.ports;
-        self.admin()
-            .batch_execute(&format!(
-                "CREATE EXTENSION citus; SELECT citus_set_coordinator_host('127.0.0.1', {coordinator});
-                SELECT citus_add_node('127.0.0.1', {one}), citus_add_node('127.0.0.1', {two})"
-            ))
-            .unwrap();
-    }
-
-    fn distribute(&mut self) {
-        self.add_nodes();
-        self.admin().batch_execute("SELECT chatbot_distribute(8)").unwrap();
-    }
-}
 
 /// All that is stored and can be compared between databases.
 fn state(client: &mut Client) -> Vec<String> {
@@ -119,14 +71,6 @@ const DOES: [&str; 40] = [
         SELECT chatbot_doctor()",
     "TRUNCATE documents",
 ];
-
-fn prepare(db: &mut Db) {
-    db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
-    db.session("app").batch_execute(DOCUMENTS).unwrap();
-    let early = "INSERT INTO documents (chatbot_id, title, content) SELECT 1 + i % 3, 'Early', 'Early document ' || i
-        FROM generate_series(1, 7) AS i; SELECT chatbot_embed_source(4, 'document', 1, 'From before.')";
-    db.session("app").batch_execute(early).unwrap();
-}
 
 #[test]
 fn a_distributed_database_differs_from_a_plain_one() {
@@ -231,179 +175,6 @@ fn a_fault_or_another_model_goes_otherwise_where_it_is_distributed() {
     assert_eq!(column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), [""; 0]);
 }
 
-/// How many shards have a valid HNSW index.
-fn shards_indexed(cluster: &mut Cluster) -> i64 {
-    let valid = "SELECT count(*) FROM run_command_on_shards('chatbot_sync.embedding', $$SELECT true FROM pg_index i JOIN pg_class c
-        ON c.oid = i.indexrelid WHERE i.indrelid = '%s'::regclass AND i.indisvalid AND c.relname LIKE 'embedding\\_hnsw\\_%%'$$)
-        WHERE result = 't'";
-    one(cluster.admin(), valid)
-}
-
-#[test]
-fn a_node_searches_a_large_chatbot_otherwise_than_this_one() {
-    let name = "a_node_searches_a_large_chatbot_otherwise_than_this_one";
-    let Some(mut cluster) = Cluster::start(name, "citus") else { return };
-    let db = &mut cluster.coordinator.db;
-    db.session("app")
-        .batch_execute(
-            "SELECT chatbot_embed_source(c, 'document', i, format('Text %s of chatbot %s tells about %s and the number %s.',
-                i, c, (ARRAY['ships', 'horses', 'the moon', 'bread', 'music', 'winter', 'money'])[i % 7 + 1], i * i),
-                jsonb_build_object('odd', i % 2 = 1, 'exact', 0.12345678901234567890123))
-            FROM (SELECT 1 AS c, generate_series(1, 400) AS i UNION ALL SELECT 2, generate_series(1, 20)) AS s",
-        )
-        .unwrap();
-    let searches: Vec<String> = ["ships at sea", "How cold is it?", "number 144", "horses"]
-        .iter()
-        .flat_map(|query| {
-            [
-                format!("1, '{query}', 10, mode => 'vector'"),
-                format!("1, '{query}', 10"),
-                format!("1, '{query}', 10, mode => 'text'"),
-                format!("1, '{query}', 300"),
-                format!("1, '{query}', 10, min_similarity => 0.3"),
-                format!(
-                    "1, '{query}', 10, metadata_filter => '{{\"odd\": true, \"exact\": 0.12345678901234567890123}}'"
-                ),
-                format!("1, '{query}', 10, metadata_filter => '{{\"exact\": 0.12345678901234567890124}}'"),
-                format!("1, '{query}', 10, source_types => '{{link}}'"),
-                format!("2, '{query}', 10"),
-                format!("3, '{query}', 10"),
-            ]
-        })
-        .map(|rest| format!("SELECT s::text FROM chatbot_search({rest}) AS s"))
-        .collect();
-    let answers = |client: &mut Client| searches.iter().map(|sql| column::<String>(client, sql)).collect::<Vec<_>>();
-    let right = answers(&mut cluster.coordinator.db.session("reader"));
-    cluster.distribute();
-    let mut reader = cluster.coordinator.db.session("reader");
-    assert_eq!(answers(&mut reader), right);
-    let advice = "SELECT concat_ws(' ', status, detail, hint) FROM chatbot_doctor() WHERE check_name = 'indexes' AND status <> 'ok'";
-    let mut boss = cluster.coordinator.db.session("boss");
-    boss.batch_execute("SET chatbot_sync.exact_search_limit = 99").unwrap();
-    assert_eq!(
-        column::<String>(&mut boss, advice),
-        ["warning a search of chatbot 1 reads all its 400 chunks CALL chatbot_create_index();"]
-    );
-    boss.batch_execute("CALL chatbot_create_index()").unwrap();
-    assert_eq!(shards_indexed(&mut cluster), 8);
-    assert_eq!(column::<String>(&mut boss, advice), [""; 0]);
-    let sizes = "SELECT count(*) FROM chatbot_sync.model_index WHERE valid AND chunks IS NULL AND bytes IS NULL";
-    assert_eq!(one::<i64>(&mut reader, sizes), 2);
-    // The node's index is used, for the large chatbot alone, and finds as much.
-    let mut scans = || {
-        let sql = "SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_all_indexes WHERE indexrelname LIKE 'embedding\\_hnsw\\_%'";
-        let shown = "SET citus.override_table_visibility = off";
-        let of = |node: &mut Server| {
-            node.db.admin.batch_execute(shown).unwrap();
-            one::<i64>(&mut node.db.admin, sql)
-        };
-        cluster.nodes.iter_mut().map(of).sum::<i64>()
-    };
-    // Sessions of nodes say what they did when they end.
-    let mut by_index = |limit: i32, sql: &str| {
-        let before = scans();
-        let mut reader = cluster.coordinator.db.session("reader");
-        reader.batch_execute(&format!("SET chatbot_sync.exact_search_limit = {limit}; {sql}")).unwrap();
-        drop(reader);
-        until(&mut cluster.coordinator.db.admin, "SELECT pg_sleep(0.2) IS NOT NULL");
-        scans() - before
-    };
-    assert!(by_index(100, "SELECT chatbot_search(1, 'How cold is it?')") > 0);
-    assert_eq!(by_index(100, "SELECT chatbot_search(2, 'How cold is it?')"), 0);
-    assert_eq!(by_index(400, "SELECT chatbot_search(1, 'How cold is it?')"), 0);
-    reader.batch_execute("SET chatbot_sync.exact_search_limit = 100").unwrap();
-    assert_eq!(answers(&mut reader), right);
-    // At REPEATABLE READ and READ ONLY, in the transaction that has written.
-    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").unwrap();
-    assert_eq!(answers(&mut reader), right);
-    reader.batch_execute("COMMIT").unwrap();
-    // One question, one statement.
-    let (mut app, told) = cluster.coordinator.db.listening("app");
-    app.batch_execute("SELECT chatbot_search(1, 'number 144'); SET citus.log_remote_commands = on").unwrap();
-    told.lock().unwrap().clear();
-    app.batch_execute("SELECT chatbot_search(1, 'number 144')").unwrap();
-    let issued: Vec<String> = told.lock().unwrap().iter().filter(|line| line.contains("issuing")).cloned().collect();
-    assert!(issued.len() == 1 && issued[0].contains("search_in"), "{issued:?}");
-    assert_eq!(failure(&mut app, "SELECT chatbot_sync.search_in(1, 1, '{}', NULL, NULL)").code, "42501");
-    boss.batch_execute("SELECT chatbot_drop_index()").unwrap();
-    assert_eq!(shards_indexed(&mut cluster), 0);
-}
-
-/// The shards of one table that a statement asked, each as often as it did.
-fn shards_asked(client: &mut Client, told: &std::sync::Mutex<Vec<String>>, sql: &str, table: &str) -> Vec<String> {
-    let name = format!("{table}_1");
-    told.lock().unwrap().clear();
-    client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    let told = told.lock().unwrap();
-    let mut shards: Vec<String> = told
-        .iter()
-        .filter(|line| line.contains("issuing"))
-        .flat_map(|line| line.split(&name).skip(1))
-        .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect())
-        .collect();
-    shards.sort_unstable();
-    shards.dedup();
-    shards
-}
-
-#[test]
-fn a_statement_about_one_chatbot_asks_several_shards() {
-    let Some(mut cluster) = Cluster::start("a_statement_about_one_chatbot_asks_several_shards", "citus") else {
-        return;
-    };
-    let mock = Mock::new();
-    use_mock(&mut cluster.coordinator.db, &mock);
-    prepare(&mut cluster.coordinator.db);
-    cluster.distribute();
-    let (mut app, told) = cluster.coordinator.db.listening("app");
-    app.batch_execute(ATTACH).unwrap();
-    app.batch_execute("SET citus.log_remote_commands = on").unwrap();
-    let session: String = one(&mut app, "SELECT chatbot_session_open(1)::text");
-    let text = prose(60);
-    let of_one = [
-        format!("SELECT chatbot_embed_source(1, 'document', 500, $t${text}$t$)"),
-        format!("SELECT chatbot_embed_source(1, 'document', 500, 'Before. ' || $t${text}$t$, '{{\"a\": 1}}')"),
-        format!("SELECT chatbot_embed_source(1, 'document', 500, 'Before. ' || $t${text}$t$, '{{\"lang\": \"fr\"}}')"),
-        "SELECT chatbot_search(1, 'number 37')".to_owned(),
-        "SELECT chatbot_search(1, 'number 37', mode => 'vector', source_types => '{document}')".to_owned(),
-        "SELECT chatbot_search(1, 'number 37', mode => 'text', metadata_filter => '{\"a\": 1}')".to_owned(),
-        "INSERT INTO documents (chatbot_id, content) SELECT 1, 'Row ' || i FROM generate_series(1, 5) AS i".to_owned(),
-        "UPDATE documents SET content = content || '!' WHERE content LIKE 'Row%'".to_owned(),
-        "UPDATE documents SET title = 'T' WHERE content LIKE 'Row%'".to_owned(),
-        "UPDATE documents SET active = false WHERE content LIKE 'Row%'".to_owned(),
-        "UPDATE documents SET id = id + 10000 WHERE content LIKE 'Row%'".to_owned(),
-        "DELETE FROM documents WHERE content LIKE 'Row%'".to_owned(),
-        "SELECT chatbot_delete_source(1, 'document', 500)".to_owned(),
-        "SELECT chatbot_enqueue_source(1, 'document', 501, 'Queued.')".to_owned(),
-        "CALL chatbot_process_queue()".to_owned(),
-        "CALL chatbot_sync_all(1)".to_owned(),
-        "SELECT chatbot_retry(1)".to_owned(),
-        format!("SELECT chatbot_session_add_message('{session}', 'user', 'Hello.')"),
-        format!("SELECT chatbot_session_messages('{session}')"),
-        format!("SELECT chatbot_session_close('{session}')"),
-        "SELECT chatbot_cleanup(1)".to_owned(),
-    ];
-    // chatbot_sync_all() looks at every host table first.
-    app.batch_execute("CALL chatbot_sync_all()").unwrap();
-    let mut asked = 0;
-    for sql in &of_one {
-        for table in ["source", "embedding", "session", "message"] {
-            if sql.starts_with("CALL chatbot_sync_all") && table == "source" {
-                continue;
-            }
-            let shards = shards_asked(&mut app, &told, sql, table);
-            assert!(shards.len() <= 1, "{sql:.100}: {table} {shards:?}");
-            asked += shards.len();
-        }
-    }
-    assert!(asked > 10, "{asked}");
-    let plan = column::<String>(
-        cluster.admin(),
-        "EXPLAIN SELECT content FROM chatbot_sync.embedding WHERE chatbot_id = 1 ORDER BY embedding <=> '[1,0,0,0,0,0,0,0]' LIMIT 5",
-    );
-    assert!(plan.iter().any(|line| line.trim() == "Task Count: 1"), "{plan:?}");
-}
-
 #[test]
 fn a_row_commits_without_its_vectors_or_a_worker_stays_away() {
     let name = "a_row_commits_without_its_vectors_or_a_worker_stays_away";
@@ -441,42 +212,6 @@ fn a_row_commits_without_its_vectors_or_a_worker_stays_away() {
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM documents"), rows);
     let down = "SELECT check_name || ' ' || status FROM chatbot_doctor() WHERE check_name LIKE 'node%' ORDER BY 1";
     assert_eq!(column::<String>(&mut app, down), ["node down error", "nodes ok"]);
-}
-
-#[test]
-fn at_repeatable_read_writers_of_other_rows_conflict_on_nodes() {
-    let name = "at_repeatable_read_writers_of_other_rows_conflict_on_nodes";
-    let Some(mut cluster) = Cluster::start(name, "citus") else { return };
-    prepare(&mut cluster.coordinator.db);
-    cluster.distribute();
-    let db = &cluster.coordinator.db;
-    let (mut app, mut other) = (db.session("app"), db.session("app"));
-    app.batch_execute(ATTACH).unwrap();
-    app.batch_execute("CALL chatbot_sync_all()").unwrap();
-    let mine = "UPDATE documents SET content = 'Mine.' WHERE id = 3";
-    let cases = [
-        ("UPDATE documents SET content = 'Theirs.' WHERE id = 6", mine),
-        ("CALL chatbot_sync_all()", mine),
-        ("SELECT chatbot_embed_source(1, 'document', 3, 'Theirs.')", mine),
-        (
-            "DELETE FROM documents WHERE id = 3",
-            "INSERT INTO documents (id, chatbot_id, content) VALUES (3, 1, 'Mine.')",
-        ),
-        ("INSERT INTO documents (chatbot_id, content) VALUES (1, 'New.')", mine),
-        ("SELECT chatbot_embed_source(1, 'link', 9, 'Theirs.')", "SELECT chatbot_embed_source(1, 'link', 9, 'Mine.')"),
-        ("SELECT chatbot_cleanup(1)", mine),
-    ];
-    for (nth, (theirs, mine)) in cases.into_iter().enumerate() {
-        let text = format!("Mine {nth}.");
-        let mine = &mine.replace("Mine.", &text);
-        app.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM documents").unwrap();
-        other.batch_execute(theirs).unwrap_or_else(|error| panic!("{theirs}: {error:?}"));
-        app.batch_execute(mine).unwrap_or_else(|error| panic!("{mine} after {theirs}: {error:?}"));
-        app.batch_execute("COMMIT").unwrap_or_else(|error| panic!("{mine} after {theirs}: {error:?}"));
-        let found =
-            format!("SELECT EXISTS (SELECT FROM chatbot_sync.embedding WHERE chatbot_id = 1 AND content = '{text}')");
-        assert!(one::<bool>(&mut app, &found), "{mine} after {theirs}");
-    }
 }
 
 #[test]

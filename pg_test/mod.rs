@@ -12,6 +12,10 @@ mod backup;
 #[cfg(test)]
 mod citus;
 #[cfg(test)]
+mod citus_cluster;
+#[cfg(test)]
+mod citus_search;
+#[cfg(test)]
 mod dba;
 #[cfg(test)]
 mod doctor;

@@ -1,0 +1,76 @@
+//! A coordinator and two worker nodes of Citus. Where the tests' Postgres has no Citus the tests of it are skipped, and say so;
+//! CHATBOT_SYNC_CITUS=required makes that a failure.
+
+use std::io::Write;
+use std::net::TcpListener;
+
+use postgres::Client;
+
+use super::harness::{DOCUMENTS, Db, EXTENSION, one};
+use super::server::Server;
+
+/// A coordinator with the extension, Citus and two nodes; none without Citus.
+pub struct Cluster {
+    /// Where applications connect.
+    pub coordinator: Server,
+    /// The others.
+    pub nodes: [Server; 2],
+    /// The coordinator's first.
+    pub ports: [u16; 3],
+}
+
+impl Cluster {
+    /// Its worker nodes have nothing but Citus.
+    pub fn start(test: &str, libraries: &str) -> Option<Self> {
+        let there = "SELECT count(*) = 1 FROM pg_available_extensions WHERE name = 'citus'";
+        if !one::<bool>(&mut Db::without_extension().admin, there) {
+            assert_ne!(std::env::var("CHATBOT_SYNC_CITUS").as_deref(), Ok("required"), "the Postgres has no Citus");
+            // Not println!(): what a test prints that goes well is not shown.
+            writeln!(std::io::stderr(), "{test} is skipped: the tests' Postgres has no Citus").unwrap();
+            return None;
+        }
+        let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap()).map(|l| l.local_addr().unwrap().port());
+        let coordinator = Server::with_citus(libraries, ports[0], EXTENSION);
+        let node = |port| Server::with_citus("citus", port, "CREATE EXTENSION citus");
+        Some(Self { coordinator, nodes: [node(ports[1]), node(ports[2])], ports })
+    }
+
+    /// A superuser of the coordinator's.
+    pub fn admin(&mut self) -> &mut Client {
+        &mut self.coordinator.db.admin
+    }
+
+    /// As a DBA does it.
+    pub fn add_nodes(&mut self) {
+        let [coordinator, one, two] = self.ports;
+        self.admin()
+            .batch_execute(&format!(
+                "CREATE EXTENSION citus; SELECT citus_set_coordinator_host('127.0.0.1', {coordinator});
+                SELECT citus_add_node('127.0.0.1', {one}), citus_add_node('127.0.0.1', {two})"
+            ))
+            .unwrap();
+    }
+
+    /// With eight shards of each table.
+    pub fn distribute(&mut self) {
+        self.add_nodes();
+        self.admin().batch_execute("SELECT chatbot_distribute(8)").unwrap();
+    }
+}
+
+/// An application's tables, with rows and a source from before they are attached.
+pub fn prepare(db: &mut Db) {
+    db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
+    db.session("app").batch_execute(DOCUMENTS).unwrap();
+    let early = "INSERT INTO documents (chatbot_id, title, content) SELECT 1 + i % 3, 'Early', 'Early document ' || i
+        FROM generate_series(1, 7) AS i; SELECT chatbot_embed_source(4, 'document', 1, 'From before.')";
+    db.session("app").batch_execute(early).unwrap();
+}
+
+/// How many shards have a valid HNSW index.
+pub fn shards_indexed(cluster: &mut Cluster) -> i64 {
+    let valid = "SELECT count(*) FROM run_command_on_shards('chatbot_sync.embedding', $$SELECT true FROM pg_index i JOIN pg_class c
+        ON c.oid = i.indexrelid WHERE i.indrelid = '%s'::regclass AND i.indisvalid AND c.relname LIKE 'embedding\\_hnsw\\_%%'$$)
+        WHERE result = 't'";
+    one(cluster.admin(), valid)
+}
