@@ -74,6 +74,7 @@ fn a_search_by_index_leaves_settings_behind() {
     let settings = "SELECT concat_ws(' ', current_setting('hnsw.ef_search'), current_setting('hnsw.iterative_scan'),
         current_setting('enable_sort'), current_setting('plan_cache_mode'))";
     assert_eq!(one::<String>(&mut reader, settings), "77 off on auto");
+    assert!(one::<bool>(&mut reader, VALID));
     // In a session that has not loaded pgvector yet, too.
     reader.batch_execute("RESET ALL").unwrap();
     assert_eq!(one::<String>(&mut reader, settings), "40 off on auto");

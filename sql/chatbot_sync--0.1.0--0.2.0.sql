@@ -18,7 +18,8 @@ BEGIN
     SELECT array_agg(s.result) FILTER (WHERE s.success AND s.result <> ''), min(s.result) FILTER (WHERE NOT s.success) INTO said, failed
     FROM run_command_on_shards(relation, query) AS s;
     IF failed IS NOT NULL THEN
-        RAISE object_not_in_prerequisite_state USING MESSAGE = format('a shard of %s failed: %s', relation, failed), DETAIL = query;
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('a shard of %s failed: %s', relation, failed), DETAIL = query,
+            HINT = 'Each node needs the versions that are here: SELECT * FROM chatbot_doctor() WHERE check_name LIKE ''node%'';';
     END IF;
     RETURN COALESCE(said, '{}');
 END
@@ -364,7 +365,10 @@ BEGIN
         SELECT x.id, x.index_error, string_agg(format('%s is %s', i.name, CASE WHEN i.present THEN 'invalid' ELSE 'missing' END), ', ') AS lacking
         FROM chatbot_sync.model AS x JOIN chatbot_sync.model_index AS i ON i.model_id = x.id AND i.wanted AND NOT i.valid GROUP BY x.id
     LOOP
-        IF EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'chatbot_sync index') THEN
+        -- Where there are nodes, it is they that say how far they are.
+        IF EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database() AND p.relid = 'chatbot_sync.embedding'::regclass)
+            OR EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'chatbot_sync index')
+        THEN
             RETURN QUERY SELECT 'indexes', 'ok', 'an index is being made', NULL::text;
         ELSE
             RETURN QUERY SELECT 'indexes', 'error', concat_ws(': ', lacks.lacking, lacks.index_error), format('CALL chatbot_create_index(%s);', lacks.id);

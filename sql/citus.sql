@@ -36,7 +36,8 @@ BEGIN
     SELECT array_agg(s.result) FILTER (WHERE s.success AND s.result <> ''), min(s.result) FILTER (WHERE NOT s.success) INTO said, failed
     FROM run_command_on_shards(relation, query) AS s;
     IF failed IS NOT NULL THEN
-        RAISE object_not_in_prerequisite_state USING MESSAGE = format('a shard of %s failed: %s', relation, failed), DETAIL = query;
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('a shard of %s failed: %s', relation, failed), DETAIL = query,
+            HINT = 'Each node needs the versions that are here: SELECT * FROM chatbot_doctor() WHERE check_name LIKE ''node%'';';
     END IF;
     RETURN COALESCE(said, '{}');
 END
