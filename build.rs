@@ -7,14 +7,14 @@ use std::{env, fs};
 
 use serde_json::Value;
 
-#[path = "src/provider/local/hash.rs"]
+#[path = "src/embedding/local/hash.rs"]
 mod hash;
 
-const DATA: &str = "src/provider/local/data";
+const DATA: &str = "src/embedding/local/data";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=src/provider/local/hash.rs");
+    println!("cargo::rerun-if-changed=src/embedding/local/hash.rs");
     println!("cargo::rerun-if-changed={DATA}");
     let out = env::var("OUT_DIR")?;
 

@@ -21,7 +21,7 @@ TABLES = "source", "embedding"
 
 def load_model():
     """The built-in model as model2vec reads it, and proof that it is that model, weights and all."""
-    model = StaticModel.from_pretrained(ROOT / "src/provider/local/data")
+    model = StaticModel.from_pretrained(ROOT / "src/embedding/local/data")
     cases = json.loads((ROOT / "tests/data/local_expected.json").read_text())
     got = model.encode([case["text"] for case in cases])
     far = numpy.abs(got - numpy.array([case["vector"] for case in cases])).max()

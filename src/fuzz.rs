@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, Expected, Patience, Usage};
-use crate::chunk::{Params, chunk};
-use crate::content::{Content, Format};
-use crate::diff::diff;
+use crate::embedding::batch::{Batch, Expected, Patience, Usage};
+use crate::embedding::local;
+use crate::embedding::provider::{self, Limits, refused};
 use crate::error::{Fault, FaultKind};
-use crate::fulltext;
-use crate::provider::{self, Limits, local, refused};
+use crate::search::bm25;
+use crate::sync::diff::diff;
+use crate::text::chunk::{Params, chunk};
+use crate::text::content::{Content, Format};
 
 /// Text with what a tokenizer or a parser of HTML stumbles over.
 fn text() -> impl Strategy<Value = String> {
@@ -188,7 +189,7 @@ proptest! {
     #[test]
     fn a_tsvector_brings_its_reader_down(bytes in prop::collection::vec(any::<u8>(), 0..64), size in 0u32..6) {
         let words: [&[u8]; 2] = [b"a", b"b"];
-        let _any = fulltext::counts(&bytes, &words);
-        let _sized = fulltext::counts(&[&size.to_le_bytes()[..], &bytes].concat(), &words);
+        let _any = bm25::counts(&bytes, &words);
+        let _sized = bm25::counts(&[&size.to_le_bytes()[..], &bytes].concat(), &words);
     }
 }

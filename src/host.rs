@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::Format;
 use crate::error::{Error, Result};
+use crate::text::content::Format;
 
 /// How a host table is kept in step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,34 +2,24 @@
 //! chunks, gets an embedding for each and stores them in the transaction of the row itself.
 //!
 //! The pure layer knows no Postgres, builds with `--no-default-features` and is tested with plain `cargo test`:
-//! - [`batch`]: texts to requests to vectors, in order, checked
-//! - [`chunk`]: text in, ranges out
-//! - [`content`]: what an application stores, and the texts in it
-//! - [`diff`]: old chunks and new chunks in, keep or embed or drop out
 //! - [`error`]: what can go wrong
-//! - [`fulltext`]: BM25, and its fusion with similarities
-//! - [`host`]: what a table of the application's is to us
-//! - [`provider`]: where embeddings come from
-//! - [`retry`]: how long to wait
-//! - [`scan`]: reading all chunks, or asking an index
+//! - [`host`]: what `chatbot_attach()` was told about a table
+//! - [`text`]: what an application stores, the texts in it, and their chunks
+//! - [`embedding`]: texts to requests to vectors: batches, retries, providers, HTTP, the built-in model
+//! - [`search`]: which way a search goes, BM25, and its fusion with similarities
+//! - [`sync`]: which stored chunks are kept, and which texts are embedded
 //! - [`session_id`]: ids of sessions
-//! - [`transport`]: one request over HTTP
 //! - [`version`]: which SQL a library serves
 //!
 //! The shell, feature `pg`, is `pg`: what SQL sees of it stands in `pg/api.rs`, what it sends to Postgres in `pg/store/`.
 
-pub mod batch;
-pub mod chunk;
-pub mod content;
-pub mod diff;
+pub mod embedding;
 pub mod error;
-pub mod fulltext;
 pub mod host;
-pub mod provider;
-pub mod retry;
-pub mod scan;
+pub mod search;
 pub mod session_id;
-pub mod transport;
+pub mod sync;
+pub mod text;
 pub mod version;
 
 #[cfg(test)]

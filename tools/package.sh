@@ -32,14 +32,16 @@ install -m 644 "$built$("$PG_CONFIG" --pkglibdir)/chatbot_sync.so" "$lib/"
 strip --strip-unneeded "$lib/chatbot_sync.so"
 install -m 644 "$built$("$PG_CONFIG" --sharedir)"/extension/chatbot_sync* "$share/"
 install -m 644 README.md "$doc/"
+install -d "$doc/docs"
+install -m 644 docs/*.md "$doc/docs/"
 gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
 {
     printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: MIT\n'
     sed 's/^$/./; s/^/ /' LICENSE
-    printf '\nFiles: src/provider/local/data/*\nLicense: Apache-2.0\n'
-    sed 's/^$/./; s/^/ /' src/provider/local/data/NOTICE
+    printf '\nFiles: src/embedding/local/data/*\nLicense: Apache-2.0\n'
+    sed 's/^$/./; s/^/ /' src/embedding/local/data/NOTICE
 } >"$doc/copyright"
-chmod 644 "$doc"/*
+find "$doc" -type f -exec chmod 644 {} +
 # What the library asks of the C library at least.
 glibc=$(objdump -T "$lib/chatbot_sync.so" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
 cat >"$root/DEBIAN/control" <<CONTROL
@@ -68,7 +70,7 @@ rm -rf "$stage"
 mkdir -p "$stage/lib" "$stage/share/extension"
 cp "$lib"/* "$stage/lib/"
 cp "$share"/* "$stage/share/extension/"
-cp README.md CHANGELOG.md LICENSE src/provider/local/data/NOTICE "$stage/"
+cp -r README.md CHANGELOG.md LICENSE docs src/embedding/local/data/NOTICE "$stage/"
 cat >"$stage/INSTALL" <<'TEXT'
 As the owner of the server's folders, with its pg_config:
 

@@ -10,9 +10,9 @@ use super::catalog_types::{Name, Regclass};
 use super::jsonb::Jsonb;
 use super::vector::Vector;
 use super::{args, guc, host, model, queue, reembed, search, session, store, sync, verify};
-use crate::chunk::chunk;
+use crate::embedding::provider::InputType;
 use crate::error::Error;
-use crate::provider::InputType;
+use crate::text::chunk::chunk;
 
 #[pg_extern]
 fn chatbot_embed_source(

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 
-use crate::chunk::{MAX_CHUNK_SIZE, MAX_CHUNKS, Params};
+use crate::embedding::provider::{Endpoint, Provider, Secret, check_url};
+use crate::embedding::transport::HttpConfig;
 use crate::error::{Error, Result};
-use crate::provider::{Endpoint, Provider, Secret, check_url};
-use crate::transport::HttpConfig;
+use crate::text::chunk::{MAX_CHUNK_SIZE, MAX_CHUNKS, Params};
 
 type Text = GucSetting<Option<CString>>;
 

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant, SystemTime};
 use pgrx::pg_sys;
 
 use super::{event, guc, throttle};
-use crate::batch::{Batch, Embedded, Expected, Patience, Usage, Work};
+use crate::embedding::batch::{Batch, Embedded, Expected, Patience, Usage, Work};
+use crate::embedding::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
+use crate::embedding::transport::{Http, ask};
 use crate::error::{Error, Fault, FaultKind, Result};
-use crate::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
-use crate::transport::{Http, ask};
 
 /// Requests that are handed to each thread: as long as it takes to store what has arrived, none is without work.
 const AHEAD: usize = 4;

@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 use super::http::{Answered, Remote};
 use super::store::model::{self as store, ActiveModel};
 use super::{args, guc};
-use crate::batch::Usage;
+use crate::embedding::batch::Usage;
+use crate::embedding::local;
+use crate::embedding::provider::{self, InputType, LOCAL, Model};
 use crate::error::{Error, Fault, FaultKind, Result};
-use crate::provider::{self, InputType, LOCAL, Model, local};
 
 /// What a text is embedded as.
 pub const INPUT_TYPES: [&str; 2] = ["document", "query"];

@@ -16,8 +16,8 @@ use super::store::leaving;
 use super::store::source::{self, SourceKey};
 use super::sync::{self, Item};
 use super::{guc, model, worker};
-use crate::content::{Content, Format};
 use crate::error::{Error, Result};
+use crate::text::content::{Content, Format};
 
 pub use claimed::Claim;
 use claimed::Task;

@@ -10,9 +10,10 @@ use super::store::reembed::{self as store, Missing};
 use super::store::source::SourceKey;
 use super::worker::rolled_back::Spent;
 use super::{args, guc, host, sync};
-use crate::batch::Usage;
+use crate::embedding::batch::Usage;
+use crate::embedding::local;
+use crate::embedding::provider::{InputType, LOCAL};
 use crate::error::{Error, Result};
-use crate::provider::{InputType, LOCAL, local};
 
 /// What became of some sources.
 pub struct Step {
@@ -71,7 +72,10 @@ fn share(entries: &mut [Entry], usage: Usage, embedding: Duration, total: Durati
     }
 }
 
-fn embed(model: &crate::provider::Model, missing: Vec<Missing>) -> Result<(Vec<(Missing, Vec<f32>)>, Usage)> {
+fn embed(
+    model: &crate::embedding::provider::Model,
+    missing: Vec<Missing>,
+) -> Result<(Vec<(Missing, Vec<f32>)>, Usage)> {
     let mut usage = Usage::default();
     let mut embedder = Embedder::new(model, InputType::Document);
     let mut vectors: HashMap<usize, Vec<f32>> = HashMap::new();

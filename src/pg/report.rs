@@ -1,4 +1,4 @@
-//! Error kinds to what a DBA sees. The only such table; README.md has it in words, and a test compares the two.
+//! Error kinds to what a DBA sees. The only such table; docs/reference.md has it in words, and a test compares the two.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, function_name};

@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::model::Embedder;
-use crate::batch::Usage;
+use crate::embedding::batch::Usage;
+use crate::embedding::provider::{InputType, Model};
 use crate::error::{Error, Fault, Result};
-use crate::provider::{InputType, Model};
 
 /// What became of texts.
 #[derive(Default)]

@@ -10,8 +10,8 @@ use super::store::model::active_model_as_seen;
 use super::store::search::{self as store, Filter, Found};
 use super::store::tables::{self, Tables};
 use super::{args, guc, model};
+use crate::embedding::provider::InputType;
 use crate::error::{Error, Result};
-use crate::provider::InputType;
 
 mod find;
 

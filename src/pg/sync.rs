@@ -19,12 +19,12 @@ use super::store::source::{self, Failed, SourceKey, SourceRow, Stored};
 use super::words::Configurations;
 use super::worker::rolled_back::Spent;
 use super::{args, event, guc, http, model, report};
-use crate::batch::Usage;
-use crate::chunk::Params;
-use crate::content::{Content, Format};
-use crate::diff::diff;
+use crate::embedding::batch::Usage;
+use crate::embedding::provider::InputType;
 use crate::error::{Error, Fault, Result};
-use crate::provider::InputType;
+use crate::sync::diff::diff;
+use crate::text::chunk::Params;
+use crate::text::content::{Content, Format};
 
 pub use item::{Failing, Item, Prefetched, Synced, needed};
 use item::{chunking, unchanged};

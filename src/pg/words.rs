@@ -9,7 +9,7 @@ use super::store::search;
 use super::store::source::SourceRow;
 use super::sync::Item;
 use crate::error::{Error, Result};
-use crate::fulltext;
+use crate::search::bm25;
 
 /// Text search configurations by language, looked up once each.
 pub struct Configurations {
@@ -44,7 +44,7 @@ impl Configurations {
         }
         let found = match search::configuration(&lang)? {
             Some(found) => Some(found),
-            None => fulltext::configuration(&lang).map(search::configuration).transpose()?.flatten(),
+            None => bm25::configuration(&lang).map(search::configuration).transpose()?.flatten(),
         };
         self.known.borrow_mut().insert(lang, found.clone());
         Ok(found.unwrap_or_else(|| self.default.clone()))

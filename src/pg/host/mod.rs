@@ -136,9 +136,10 @@ pub fn attach(told: Attach) -> Result<()> {
         "async" => Mode::Async,
         _ => Mode::Sync,
     };
-    let content_format = match args::word("content_format", told.content_format, &crate::content::Format::NAMES)? {
-        "html" => crate::content::Format::Html,
-        _ => crate::content::Format::Text,
+    let content_format = match args::word("content_format", told.content_format, &crate::text::content::Format::NAMES)?
+    {
+        "html" => crate::text::content::Format::Html,
+        _ => crate::text::content::Format::Text,
     };
     let column = |Name(name)| Column(name, 0);
     let named = |role, name| args::given(role, name).map(column);

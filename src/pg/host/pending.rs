@@ -7,7 +7,6 @@ use pgrx::pg_sys;
 use super::Opened;
 use super::table::{State, Table};
 use super::told::Told;
-use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::pg::owner::{ActingAs, Restriction};
@@ -16,6 +15,7 @@ use crate::pg::store::source::SourceKey;
 use crate::pg::store::{host as store, hosted};
 use crate::pg::sync::{self, Failing, Item};
 use crate::pg::{args, report};
+use crate::text::content::Content;
 
 /// What became of some sources.
 #[derive(Debug, Default)]

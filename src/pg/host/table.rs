@@ -8,7 +8,6 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::row::{Attribute, Row};
-use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::host::{Column, Host};
 use crate::pg::args;
@@ -17,6 +16,7 @@ use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
 use crate::pg::store::{host as store, host_row};
 use crate::pg::sync::Item;
+use crate::text::content::Content;
 
 /// What an id may be.
 pub const INTEGERS: &[pg_sys::Oid] = &[pg_sys::INT2OID, pg_sys::INT4OID, pg_sys::INT8OID];

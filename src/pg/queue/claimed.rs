@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use crate::batch::Usage;
+use crate::embedding::batch::Usage;
+use crate::embedding::retry::backoff;
 use crate::error::{Error, Fault, FaultKind, Nature, Result};
 use crate::pg::host::{self, State};
 use crate::pg::requests::Requests;
@@ -13,7 +14,6 @@ use crate::pg::store::source::{self, Failed, SourceKey};
 use crate::pg::store::{job, leaving};
 use crate::pg::sync::{self, Failing, Item, Prefetched};
 use crate::pg::{event, guc, http};
-use crate::retry::backoff;
 
 /// Where a provider asks to wait and does not say how long.
 const UNSAID_WAIT: Duration = Duration::from_secs(5);

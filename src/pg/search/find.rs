@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Answer, Asked, Mode};
 use crate::error::Result;
-use crate::fulltext::{bm25, fused};
 use crate::pg::store::search::{self as store, ChunkKey, Found, Scope};
 use crate::pg::store::tables::Tables;
 use crate::pg::store::{index, statistics};
-use crate::scan::{self, Size};
+use crate::search::bm25::{bm25, fused};
+use crate::search::plan::{self, Size};
 
 /// Of each half as many are looked at for each answer, and at least so many: what is second in both may be the best.
 const CANDIDATES: i64 = 3;
@@ -92,7 +92,7 @@ impl Search<'_> {
         let (looked_up, shares, all) = match large {
             Some(Size { chunks, .. }) => {
                 let shares = statistics::shares(self.scope.tables, &words);
-                let looked_up = scan::looked_up(&shares, chunks, near.is_none());
+                let looked_up = plan::looked_up(&shares, chunks, near.is_none());
                 let shares = shares.iter().zip(&looked_up).map(|(share, up)| (!up).then_some(*share)).collect();
                 (looked_up, shares, chunks)
             }

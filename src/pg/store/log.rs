@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::source::SourceKey;
 use super::{Mode, one, run, write};
-use crate::batch::Usage;
+use crate::embedding::batch::Usage;
 use crate::error::Result;
 use crate::pg::guc;
 

@@ -4,9 +4,9 @@ use pgrx::datum::DatumWithOid;
 use serde_json::Map;
 
 use super::{Mode, one, run, write};
+use crate::embedding::provider::Model;
 use crate::error::{Error, Result};
 use crate::pg::jsonb::Jsonb;
-use crate::provider::Model;
 
 /// The model that new vectors are made with.
 #[derive(Debug, Clone)]

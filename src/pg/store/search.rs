@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::tables::Tables;
 use super::{Mode, Settings, index, one, run, statistics};
 use crate::error::Result;
-use crate::fulltext::{Counts, counts};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::vector::{Vector, vector_type};
+use crate::search::bm25::{Counts, counts};
 
 /// Words are separated by white space and by these: what is written E-4711 is found as 4711 too.
 const SEPARATORS: &str = "'-_/\\.:@#', '        '";

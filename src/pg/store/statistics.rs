@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 
 use super::tables::{Table, Tables, schema};
 use crate::error::{Error, Result};
-use crate::scan::Size;
+use crate::search::plan::Size;
 
 /// How large a chatbot is, as far as it is among those that the statistics name: the largest are. None where the model has
 /// no index, or the chatbot is not named.

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::batch::Usage;
-use crate::chunk::Params;
-use crate::content::Content;
-use crate::diff::{Diff, diff};
+use crate::embedding::batch::Usage;
 use crate::error::Result;
 use crate::host::OnError;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::store::chunk::{self, StoredChunk};
 use crate::pg::store::source::{self, SourceKey, SourceRow};
+use crate::sync::diff::{Diff, diff};
+use crate::text::chunk::Params;
+use crate::text::content::Content;
 
 /// Changes when the chunker cuts differently, so that sources are cut anew when they are next embedded.
 const CHUNKER_VERSION: i32 = 1;

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::Item;
-use crate::batch::Usage;
-use crate::content::Cut;
-use crate::diff::Diff;
+use crate::embedding::batch::Usage;
 use crate::error::{Error, Result};
 use crate::pg::store::chunk::{self, NewChunk, Place, StoredChunk};
 use crate::pg::store::source::SourceRow;
 use crate::pg::words::Configurations;
+use crate::sync::diff::Diff;
+use crate::text::content::Cut;
 
 /// A source whose chunks are known.
 pub struct Open {

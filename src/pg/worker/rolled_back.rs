@@ -8,7 +8,7 @@ use pgrx::lwlock::PgLwLock;
 use pgrx::shmem::PGRXSharedMemory;
 use pgrx::{pg_guard, pg_sys};
 
-use crate::batch::Usage;
+use crate::embedding::batch::Usage;
 
 /// Databases, models and errors that can be told apart. What comes after them is not counted.
 const PLACES: usize = 1024;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::chunk::{Chunk, Params, chunk};
 use crate::error::{Error, Result};
+use crate::text::chunk::{Chunk, Params, chunk};
 
 /// How content is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

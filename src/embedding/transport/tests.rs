@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use serde_json::Map;
 
 use super::*;
-use crate::provider::{Secret, find};
+use crate::embedding::provider::{Secret, find};
 
 /// Answers always the same, and keeps what it was asked.
 struct Memory {

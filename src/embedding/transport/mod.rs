@@ -10,8 +10,8 @@ use ureq::http::StatusCode;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 
+use crate::embedding::provider::{Answer, Endpoint, InputType, Model, Provider, Request, refused};
 use crate::error::{Error, Fault, FaultKind, Result};
-use crate::provider::{Answer, Endpoint, InputType, Model, Provider, Request, refused};
 
 use names::Names;
 

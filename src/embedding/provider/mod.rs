@@ -1,11 +1,10 @@
 //! Where embeddings come from. A provider is two pure functions, encode a request and decode an answer, and what its
-//! documentation says about it; it knows neither sockets nor Postgres. [`local`] needs no request at all.
+//! documentation says about it; it knows neither sockets nor Postgres. [`super::local`] needs no request at all.
 
 mod answer;
 mod azure;
 mod cohere;
 mod gemini;
-pub mod local;
 mod ollama;
 mod openai;
 mod refusal;

@@ -5,9 +5,9 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use crate::embedding::provider::{Answer, Limits};
+use crate::embedding::retry::backoff;
 use crate::error::{Fault, FaultKind, Nature};
-use crate::provider::{Answer, Limits};
-use crate::retry::backoff;
 
 /// The wait before the second attempt; the caller's transaction is open meanwhile.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
