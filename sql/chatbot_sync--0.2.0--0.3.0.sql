@@ -1,0 +1,2 @@
+-- What ALTER EXTENSION chatbot_sync UPDATE changes in a database of 0.2.0. It rewrites no table. The result is compared
+-- with a new installation, object by object (pg_test/upgrade.rs).
