@@ -1,21 +1,30 @@
-# make demo     the main job on an embedded Postgres and a real manual: a tour in about a minute, after the first build
-# make test     every test, on Postgres 16 and 15
-# make check-all  the same on every major from 14 to 18 that can be had: 15, 16, 17 and 18 on Debian
-# make test-citus  those of pg_test/citus.rs, which need a Postgres with Citus: make test-citus PG_CONFIG=/path/to/pg_config
-# make test-odoo  the Odoo addon, in a real Odoo 19
-# make fuzz     the property tests with many more cases: make fuzz PROPTEST_CASES=100000
-# make soak     clients, faults, kills and a crash for three minutes, and then everything is compared: make soak DURATION=600
-# make bench    the figures of bench/README.md
-# make bench-search   how well and how fast it searches, in the same place
-# make package  a .deb and a tarball in target/packages: make package PG_CONFIG=/usr/bin/pg_config, or MAJOR=17 for Debian's
-# make release-schema  keeps the SQL of a release, for updates from it
-# make install  into the Postgres of PG_CONFIG (its owner's rights are needed): make install PG_CONFIG=/usr/bin/pg_config
-# Everything that is fetched goes to DEV, by default ~/.cache/chatbot_sync; `make clean-all` removes it.
+# Targets with a line each: `make` alone prints them. What is fetched goes to DEV, by default ~/.cache/chatbot_sync.
 
 SHELL := bash
+TOOLS := demo test check-all test-citus test-odoo fuzz soak bench bench-search package release-schema install
 
-.PHONY: demo test check-all test-citus test-odoo fuzz soak bench bench-search package release-schema install clean-all
-demo test check-all test-citus test-odoo fuzz soak bench bench-search package release-schema install:
+.PHONY: help clean-all $(TOOLS)
+
+help:
+	@echo 'try it'
+	@echo '  make demo            the main job on an embedded Postgres and a real manual: a minute, after the first build'
+	@echo '  make install         into the Postgres of PG_CONFIG: make install PG_CONFIG=/usr/bin/pg_config'
+	@echo '  make package         a .deb and a tarball in target/packages: PG_CONFIG=..., or MAJOR=17 for the one of Debian'
+	@echo 'test it'
+	@echo '  make test            format, linters, every test, on Postgres 16 and 15; FILTER=queue: only tests with that in their path'
+	@echo '  make check-all       the same on every major from 14 to 18 that can be had'
+	@echo '  make test-odoo       the Odoo module, in a real Odoo 19'
+	@echo '  make test-citus      three nodes of a Postgres that has Citus: PG_CONFIG=...'
+	@echo '  make fuzz            property tests with many cases: PROPTEST_CASES=100000'
+	@echo '  make soak            clients, faults, kills and a crash, then everything is compared: DURATION=600'
+	@echo 'measure it'
+	@echo '  make bench           the figures of bench/README.md, as ratios within one run'
+	@echo '  make bench-search    how well and how fast searches find'
+	@echo 'release it'
+	@echo '  make release-schema  keeps the SQL of a release, for updates from it'
+	@echo '  make clean-all       removes what was fetched and built'
+
+$(TOOLS):
 	@tools/$@.sh
 
 clean-all:

@@ -3,7 +3,7 @@
 use super::harness::{Db, everything, failure};
 
 #[test]
-fn bad_input_is_taken_or_changes_something() {
+fn bad_input_is_refused_and_changes_nothing() {
     let db = Db::new();
     let mut app = db.session("app");
     app.batch_execute("SELECT chatbot_embed_source(1, 'document', 1, 'A text.')").unwrap();
@@ -67,7 +67,7 @@ fn bad_input_is_taken_or_changes_something() {
 }
 
 #[test]
-fn an_overlap_as_large_as_a_chunk_is_taken_from_the_settings() {
+fn settings_with_an_overlap_as_large_as_a_chunk_are_refused() {
     let db = Db::new();
     let mut app = db.session("app");
     app.batch_execute("SET chatbot_sync.chunk_size = 100").unwrap();

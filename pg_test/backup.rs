@@ -140,7 +140,7 @@ fn restore(server: &Server, role: &str, file: &str, database: &str, options: &[&
 }
 
 #[test]
-fn a_superusers_restore_loses_something() {
+fn a_superusers_restore_is_whole() {
     let (mut server, _mock) = shop();
     for role in ["app", "postgres"] {
         for format in ["plain", "custom", "directory"] {
@@ -163,7 +163,7 @@ fn a_superusers_restore_loses_something() {
 }
 
 #[test]
-fn an_applications_restore_loses_something() {
+fn an_applications_restore_is_whole() {
     let (mut server, _mock) = shop();
     for format in ["plain", "custom", "directory"] {
         let file = dump(&server, "app", format, &["--no-owner"]);
@@ -180,7 +180,7 @@ fn an_applications_restore_loses_something() {
 }
 
 #[test]
-fn an_applications_restore_is_called_a_failure_though_its_template_has_no_comments() {
+fn a_custom_format_restore_succeeds_without_comments_on_extensions() {
     let (mut server, _mock) = shop();
     for database in ["with_extension", "shop"] {
         let quiet = "COMMENT ON EXTENSION vector IS NULL; COMMENT ON EXTENSION chatbot_sync IS NULL; SELECT chatbot_revoke('boss')";
@@ -195,7 +195,7 @@ fn an_applications_restore_is_called_a_failure_though_its_template_has_no_commen
 }
 
 #[test]
-fn a_key_is_in_a_dump() {
+fn no_key_is_in_a_dump() {
     let (server, mock) = shop();
     let mut session = server.db.in_database("shop").admin;
     let file = server.file("key");

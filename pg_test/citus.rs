@@ -73,8 +73,8 @@ const DOES: [&str; 40] = [
 ];
 
 #[test]
-fn a_distributed_database_differs_from_a_plain_one() {
-    let Some(mut cluster) = Cluster::start("a_distributed_database_differs_from_a_plain_one", "citus") else {
+fn a_distributed_database_answers_as_a_plain_one() {
+    let Some(mut cluster) = Cluster::start("a_distributed_database_answers_as_a_plain_one", "citus") else {
         return;
     };
     let (mut plain, _mock) = remote();
@@ -125,8 +125,8 @@ fn a_distributed_database_differs_from_a_plain_one() {
 }
 
 #[test]
-fn a_fault_or_another_model_goes_otherwise_where_it_is_distributed() {
-    let name = "a_fault_or_another_model_goes_otherwise_where_it_is_distributed";
+fn faults_and_model_changes_work_on_distributed_tables() {
+    let name = "faults_and_model_changes_work_on_distributed_tables";
     let Some(mut cluster) = Cluster::start(name, "citus") else { return };
     let mock = Mock::new();
     use_mock(&mut cluster.coordinator.db, &mock);
@@ -176,8 +176,8 @@ fn a_fault_or_another_model_goes_otherwise_where_it_is_distributed() {
 }
 
 #[test]
-fn a_row_commits_without_its_vectors_or_a_worker_stays_away() {
-    let name = "a_row_commits_without_its_vectors_or_a_worker_stays_away";
+fn rows_and_vectors_commit_together_on_nodes_and_workers_follow() {
+    let name = "rows_and_vectors_commit_together_on_nodes_and_workers_follow";
     let Some(mut cluster) = Cluster::start(name, "citus,chatbot_sync") else { return };
     prepare(&mut cluster.coordinator.db);
     cluster.distribute();
@@ -215,8 +215,8 @@ fn a_row_commits_without_its_vectors_or_a_worker_stays_away() {
 }
 
 #[test]
-fn a_node_that_cannot_serve_a_role_is_not_told() {
-    let Some(mut cluster) = Cluster::start("a_node_that_cannot_serve_a_role_is_not_told", "citus") else { return };
+fn the_doctor_names_a_node_that_cannot_serve_a_role() {
+    let Some(mut cluster) = Cluster::start("the_doctor_names_a_node_that_cannot_serve_a_role", "citus") else { return };
     let nodes =
         "SELECT status || ' ' || coalesce(hint, '') FROM chatbot_doctor() WHERE check_name = 'nodes' ORDER BY 1";
     assert_eq!(column::<String>(cluster.admin(), nodes), [""; 0]);
@@ -239,7 +239,7 @@ fn a_node_that_cannot_serve_a_role_is_not_told() {
 }
 
 #[test]
-fn it_is_distributed_where_it_cannot_be() {
+fn distributing_is_refused_where_it_cannot_work() {
     let mut db = Db::new();
     for call in ["chatbot_distribute()", "chatbot_undistribute()"] {
         let refused = failure(&mut db.admin, &format!("SELECT {call}"));
@@ -247,7 +247,7 @@ fn it_is_distributed_where_it_cannot_be() {
         assert!(refused.hint.contains("CREATE EXTENSION citus"));
     }
     assert_eq!(failure(&mut db.admin, "SELECT chatbot_distribute(0)").code, "22023");
-    let Some(mut cluster) = Cluster::start("it_is_distributed_where_it_cannot_be", "citus") else { return };
+    let Some(mut cluster) = Cluster::start("distributing_is_refused_where_it_cannot_work", "citus") else { return };
     cluster.add_nodes();
     assert_eq!(failure(cluster.admin(), "SELECT chatbot_undistribute()").code, "55000");
     cluster.admin().batch_execute("SELECT chatbot_distribute(4)").unwrap();

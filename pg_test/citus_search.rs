@@ -8,8 +8,8 @@ use super::mock::Mock;
 use super::server::Server;
 
 #[test]
-fn a_node_searches_a_large_chatbot_otherwise_than_this_one() {
-    let name = "a_node_searches_a_large_chatbot_otherwise_than_this_one";
+fn a_node_searches_a_large_chatbot_as_one_machine_does() {
+    let name = "a_node_searches_a_large_chatbot_as_one_machine_does";
     let Some(mut cluster) = Cluster::start(name, "citus") else { return };
     let db = &mut cluster.coordinator.db;
     db.session("app")
@@ -120,8 +120,8 @@ fn shards_asked(client: &mut Client, told: &std::sync::Mutex<Vec<String>>, sql: 
 }
 
 #[test]
-fn a_statement_about_one_chatbot_asks_several_shards() {
-    let Some(mut cluster) = Cluster::start("a_statement_about_one_chatbot_asks_several_shards", "citus") else {
+fn a_statement_about_one_chatbot_asks_one_shard() {
+    let Some(mut cluster) = Cluster::start("a_statement_about_one_chatbot_asks_one_shard", "citus") else {
         return;
     };
     let mock = Mock::new();
@@ -178,8 +178,8 @@ fn a_statement_about_one_chatbot_asks_several_shards() {
 }
 
 #[test]
-fn at_repeatable_read_writers_of_other_rows_conflict_on_nodes() {
-    let name = "at_repeatable_read_writers_of_other_rows_conflict_on_nodes";
+fn writers_of_different_rows_do_not_conflict_on_nodes_at_repeatable_read() {
+    let name = "writers_of_different_rows_do_not_conflict_on_nodes_at_repeatable_read";
     let Some(mut cluster) = Cluster::start(name, "citus") else { return };
     prepare(&mut cluster.coordinator.db);
     cluster.distribute();

@@ -23,7 +23,7 @@ fn script() -> String {
 }
 
 #[test]
-fn a_statement_of_a_dbas_day_fails() {
+fn every_statement_of_a_dbas_day_runs() {
     let mock = Mock::new();
     let mut server = Server::preloaded(&["chatbot_sync.sync_timeout=3s"]);
     let bin: String = one(&mut server.db.admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");

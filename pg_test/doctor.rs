@@ -26,7 +26,7 @@ fn is_well(client: &mut Client) {
 }
 
 #[test]
-fn a_provider_is_called_well() {
+fn the_doctor_says_what_is_wrong_with_a_provider() {
     let (mut db, mock) = remote();
     let mut app = db.session("app");
     is_well(&mut app);
@@ -50,7 +50,7 @@ fn a_provider_is_called_well() {
 }
 
 #[test]
-fn what_waits_for_ever_or_is_slow_is_not_said() {
+fn the_doctor_says_what_waits_for_ever_or_is_slow() {
     let (mut db, _mock, mut app) = documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'A text.')").unwrap();
     is_well(&mut app);
@@ -80,7 +80,7 @@ fn what_waits_for_ever_or_is_slow_is_not_said() {
 }
 
 #[test]
-fn what_no_search_finds_is_not_said() {
+fn the_doctor_says_what_no_search_finds() {
     let (mut db, _mock, mut app) = documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'A text.'), (1, ' ')").unwrap();
     app.batch_execute("INSERT INTO documents (chatbot_id, content, active) VALUES (2, 'Archived.', false)").unwrap();
@@ -105,7 +105,7 @@ fn what_no_search_finds_is_not_said() {
 }
 
 #[test]
-fn a_deletion_that_is_not_heard_of_is_not_said() {
+fn the_doctor_says_which_deletions_are_not_seen() {
     let (_db, _mock, mut app) = documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'A text.')").unwrap();
     is_well(&mut app);
@@ -150,7 +150,7 @@ fn a_deletion_that_is_not_heard_of_is_not_said() {
 }
 
 #[test]
-fn a_restore_that_lost_something_is_not_said() {
+fn the_doctor_says_what_a_restore_lost() {
     let (mut db, _mock, mut app) = documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'A text.')").unwrap();
     // Our tables came, the table's triggers did not.
@@ -176,7 +176,7 @@ fn a_restore_that_lost_something_is_not_said() {
 }
 
 #[test]
-fn a_backup_that_would_fail_is_not_said() {
+fn the_doctor_says_that_a_backup_would_fail() {
     let (mut db, _mock, mut app) = application();
     app.batch_execute(
         "CREATE TABLE docs (id int PRIMARY KEY, chatbot_id int, content text); SELECT chatbot_attach('docs', 'document')",
@@ -199,7 +199,7 @@ fn a_backup_that_would_fail_is_not_said() {
 }
 
 #[test]
-fn workers_that_cannot_work_are_not_said() {
+fn the_doctor_says_why_workers_cannot_work() {
     let mut server = Server::preloaded(&["max_worker_processes=2", "chatbot_sync.databases=elsewhere, postgres"]);
     let mock = Mock::new();
     use_mock(&mut server.db, &mock);

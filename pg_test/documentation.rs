@@ -105,7 +105,7 @@ fn every_sqlstate_is_in_the_reference() {
 }
 
 #[test]
-fn an_object_has_no_comment() {
+fn every_object_has_a_comment() {
     let mut db = Db::new();
     let silent = "SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend d
         JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'chatbot_sync' AND d.deptype = 'e'

@@ -40,7 +40,7 @@ const FAULTS: [(Fault, &str, &str); 29] = [
 ];
 
 #[test]
-fn a_fault_changes_vectors_or_spoils_the_session() {
+fn a_fault_leaves_vectors_and_session_whole() {
     let (mut db, mock) = remote();
     set(&mut db, "max_response_bytes", "100kB");
     let base64 =
@@ -76,7 +76,7 @@ fn forget_throttling(admin: &mut postgres::Client) {
 }
 
 #[test]
-fn one_failed_request_is_final() {
+fn a_failed_request_is_sent_again() {
     let (db, mock) = remote();
     let mut app = db.session("app");
     for fault in [Fault::Status(500, "", ""), Fault::Close, Fault::Count, Fault::TwoOfOne, Fault::Cut] {
@@ -88,7 +88,7 @@ fn one_failed_request_is_final() {
 }
 
 #[test]
-fn a_throttled_request_is_not_sent_again_or_at_once() {
+fn a_throttled_request_is_sent_again_after_the_wait() {
     let (db, mock) = remote();
     let (mut app, mut other) = (db.session("app"), db.session("app"));
     app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
@@ -105,7 +105,7 @@ fn a_throttled_request_is_not_sent_again_or_at_once() {
 }
 
 #[test]
-fn a_provider_that_throttles_is_said_to_be_silent() {
+fn throttling_until_the_timeout_is_reported_as_throttling() {
     let (mut db, mock) = remote();
     set(&mut db, "sync_timeout", "500ms");
     let mut app = db.session("app");
@@ -115,7 +115,7 @@ fn a_provider_that_throttles_is_said_to_be_silent() {
 }
 
 #[test]
-fn a_date_to_wait_until_is_misread() {
+fn retry_after_as_a_date_is_honoured() {
     let (db, mock) = remote();
     let mut app = db.session("app");
     mock.state().faults.push_back(Fault::Status(429, "retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n", ""));
@@ -127,7 +127,7 @@ fn a_date_to_wait_until_is_misread() {
 }
 
 #[test]
-fn a_wait_beyond_all_time_is_a_defect() {
+fn an_endless_retry_after_ends_with_the_timeout() {
     let (mut db, mock) = remote();
     let mut app = db.session("app");
     for fault in [
@@ -145,7 +145,7 @@ fn a_wait_beyond_all_time_is_a_defect() {
 }
 
 #[test]
-fn a_refused_chunk_is_not_named() {
+fn the_refused_chunk_is_named() {
     let (db, mock) = remote();
     let mut app = db.session("app");
     let text = prose(200).replace("Sentence 100 ", "Sentence 100 poison ");
@@ -168,7 +168,7 @@ fn a_refused_chunk_is_not_named() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_waited_for() {
+fn a_missing_server_fails_at_once() {
     let (mut db, _mock) = remote();
     set(&mut db, "openai_compatible_url", "http://127.0.0.1:1/v1");
     let mut app = db.session("app");

@@ -17,7 +17,7 @@ fn value(client: &mut Client, name: &str, label: &str) -> f64 {
 }
 
 #[test]
-fn a_sync_is_not_logged_or_its_stages_are_wrong() {
+fn a_sync_is_logged_with_its_stages() {
     let db = Db::new();
     let mut app = db.session("app");
     app.batch_execute(&embed(1, &prose(40))).unwrap();
@@ -42,7 +42,7 @@ fn a_sync_is_not_logged_or_its_stages_are_wrong() {
 }
 
 #[test]
-fn a_failure_is_not_logged_or_counted() {
+fn a_failure_is_logged_and_counted() {
     let (_db, mock, mut app) = documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'First.')").unwrap();
     mock.state().always = Some(REFUSED);
@@ -56,7 +56,7 @@ fn a_failure_is_not_logged_or_counted() {
 }
 
 #[test]
-fn old_rows_stay_or_a_counter_goes_back() {
+fn old_log_rows_go_and_counters_never_go_back() {
     let (mut db, _mock) = remote();
     let mut app = db.session("app");
     for id in 1..=5 {
@@ -94,7 +94,7 @@ fn old_rows_stay_or_a_counter_goes_back() {
 }
 
 #[test]
-fn a_worker_leaves_old_rows() {
+fn a_worker_deletes_old_log_rows() {
     let server = Server::preloaded(&["chatbot_sync.naptime=1s"]);
     let mut app = server.db.session("app");
     app.batch_execute(&embed(1, "A text.")).unwrap();
@@ -105,7 +105,7 @@ fn a_worker_leaves_old_rows() {
 }
 
 #[test]
-fn what_waits_is_not_shown_or_no_end_is_foreseen() {
+fn progress_shows_what_waits_and_estimates_the_end() {
     let (_db, mock, mut app) = application();
     app.batch_execute(
         "CREATE TABLE docs (id bigserial PRIMARY KEY, chatbot_id bigint, content text);
@@ -134,7 +134,7 @@ fn what_waits_is_not_shown_or_no_end_is_foreseen() {
 }
 
 #[test]
-fn what_a_rollback_took_is_not_counted() {
+fn usage_of_rolled_back_syncs_is_counted() {
     let (mut server, mock) = (Server::preloaded(&["chatbot_sync.naptime=1h"]), Mock::new());
     use_mock(&mut server.db, &mock);
     let mut app = server.db.session("app");
@@ -180,7 +180,7 @@ fn what_a_rollback_took_is_not_counted() {
 }
 
 #[test]
-fn a_line_of_the_log_is_missing_or_says_too_much() {
+fn log_lines_say_what_happened_without_texts_and_keys() {
     const TEXT: &str = "Confidential words";
     let settings = ["log_min_messages=debug1", "log_min_error_statement=panic", "chatbot_sync.naptime=1h"];
     let (mut server, mock) = (Server::preloaded(&settings), Mock::new());
@@ -229,7 +229,7 @@ fn a_line_of_the_log_is_missing_or_says_too_much() {
 }
 
 #[test]
-fn who_watches_sees_too_little_or_too_much() {
+fn monitoring_roles_see_figures_and_no_texts() {
     let mut db = Db::new();
     db.admin.batch_execute(&embed(1, "A text.")).unwrap();
     db.admin.batch_execute("GRANT pg_monitor TO stranger").unwrap();
@@ -247,7 +247,7 @@ fn who_watches_sees_too_little_or_too_much() {
 }
 
 #[test]
-fn what_a_change_of_the_model_took_is_not_logged() {
+fn reembedding_is_logged() {
     let (mut db, _mock) = remote();
     let mut app = db.session("app");
     app.batch_execute(&embed(1, &prose(30))).unwrap();

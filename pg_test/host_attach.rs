@@ -18,7 +18,7 @@ fn is_bare(client: &mut Client) {
 }
 
 #[test]
-fn what_cannot_be_attached_is_attached_or_half_of_it() {
+fn attach_refuses_what_cannot_be_attached_and_leaves_nothing() {
     let (mut db, _mock, mut app) = application();
     app.batch_execute(TABLE).unwrap();
     app.batch_execute(
@@ -134,7 +134,7 @@ fn what_cannot_be_attached_is_attached_or_half_of_it() {
 }
 
 #[test]
-fn a_table_is_attached_twice() {
+fn attaching_twice_is_refused() {
     let (_db, _mock, mut app) = documents();
     assert_eq!(failure(&mut app, "SELECT chatbot_attach('documents', 'link')").code, "42710");
     assert_eq!(failure(&mut app, "SELECT chatbot_attach_chatbots('chatbots')").code, "42710");
@@ -153,7 +153,7 @@ fn a_table_is_attached_twice() {
 }
 
 #[test]
-fn a_name_or_a_search_path_gets_in_the_way() {
+fn any_name_and_search_path_can_be_attached() {
     let (mut db, mock, mut app) = application();
     db.admin.batch_execute("CREATE SCHEMA \"We ird\" AUTHORIZATION app; CREATE SCHEMA evil AUTHORIZATION app").unwrap();
     app.batch_execute(
@@ -218,7 +218,7 @@ fn a_name_or_a_search_path_gets_in_the_way() {
 }
 
 #[test]
-fn a_type_of_id_or_content_is_misread() {
+fn every_type_of_id_and_content_is_read() {
     let (_db, mock, mut app) = application();
     app.batch_execute("CREATE DOMAIN words AS varchar(99); CREATE DOMAIN nr AS bigint NOT NULL").unwrap();
     for (id, chatbot, content) in [
@@ -241,7 +241,7 @@ fn a_type_of_id_or_content_is_misread() {
 }
 
 #[test]
-fn a_translation_is_mixed_up_or_embedded_again() {
+fn each_translation_is_embedded_once_under_its_language() {
     let (_db, mock, mut app) = application();
     app.batch_execute(
         "CREATE TABLE t (id int PRIMARY KEY, chatbot_id int, name jsonb, body jsonb, status text);
@@ -279,7 +279,7 @@ fn a_translation_is_mixed_up_or_embedded_again() {
 }
 
 #[test]
-fn tags_of_html_are_embedded() {
+fn the_text_of_html_is_embedded_without_tags() {
     let (_db, mock, mut app) = application();
     app.batch_execute(
         "CREATE TABLE t (id int PRIMARY KEY, chatbot_id int, content text); SELECT chatbot_attach('t', 'document', content_format => 'html');
@@ -295,7 +295,7 @@ fn tags_of_html_are_embedded() {
 }
 
 #[test]
-fn sources_that_were_there_before_are_embedded_again() {
+fn sources_that_exist_keep_their_vectors_on_attach() {
     let (_db, mock, mut app) = application();
     app.batch_execute(super::harness::DOCUMENTS).unwrap();
     app.batch_execute(
@@ -325,7 +325,7 @@ fn sources_that_were_there_before_are_embedded_again() {
 }
 
 #[test]
-fn attaching_a_table_tells_what_nobody_asked() {
+fn attaching_warns_only_of_what_is_lost() {
     let (db, _mock, mut app) = application();
     app.batch_execute("CREATE TABLE chatbots (id int PRIMARY KEY); CREATE TABLE docs (id int PRIMARY KEY, chatbot_id int, content text, state text)").unwrap();
     app.batch_execute(

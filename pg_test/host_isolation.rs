@@ -68,7 +68,7 @@ const APART: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn different_rows_conflict_at_repeatable_read() {
+fn different_rows_do_not_conflict_at_repeatable_read() {
     for (first, second) in APART {
         assert_eq!(told("REPEATABLE READ", first, second, false), (None, vec![]), "{first}; {second}");
         assert_eq!(told("REPEATABLE READ", second, first, false), (None, vec![]), "{second}; {first}");
@@ -85,7 +85,7 @@ fn different_rows_conflict_at_repeatable_read() {
 }
 
 #[test]
-fn the_same_row_is_stored_as_nobody_wrote_it() {
+fn the_same_row_is_stored_as_one_session_wrote_it() {
     let edit = "UPDATE documents SET content = 'Edited.' WHERE id = 1";
     for (first, second) in [
         (edit, "UPDATE documents SET content = 'Another edit.' WHERE id = 1"),
@@ -108,7 +108,7 @@ fn the_same_row_is_stored_as_nobody_wrote_it() {
 }
 
 #[test]
-fn a_chatbot_goes_while_its_document_is_edited() {
+fn deleting_a_chatbot_wins_over_a_concurrent_edit() {
     // At READ COMMITTED the second statement sees what the first one did.
     let edit = "UPDATE documents SET content = 'Edited.' WHERE id = 1";
     let delete = "DELETE FROM chatbots WHERE id = 2";
@@ -133,7 +133,7 @@ fn a_chatbot_goes_while_its_document_is_edited() {
 }
 
 #[test]
-fn the_first_rows_of_a_database_conflict() {
+fn the_first_rows_of_a_database_do_not_conflict() {
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
         let db = Db::new();
         db.other().batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
@@ -177,7 +177,7 @@ fn overtaken(level: &str, mode: &str, by: &str, then: &str) -> (Db, Mock, Client
 }
 
 #[test]
-fn what_we_did_of_ourselves_conflicts_with_an_editor() {
+fn background_writes_do_not_conflict_with_an_editor() {
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
         for then in [
             "UPDATE documents SET content = 'Edited.'",
@@ -198,7 +198,7 @@ fn what_we_did_of_ourselves_conflicts_with_an_editor() {
 }
 
 #[test]
-fn what_is_being_stored_conflicts_with_an_editor() {
+fn an_editor_waits_out_what_is_being_stored() {
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
         for then in [
             "UPDATE documents SET content = 'Edited.'",
@@ -221,7 +221,7 @@ fn what_is_being_stored_conflicts_with_an_editor() {
 }
 
 #[test]
-fn a_key_that_was_freed_meanwhile_conflicts() {
+fn a_freed_key_can_be_used_again() {
     let again = "INSERT INTO documents (id, chatbot_id, content) VALUES (1, 2, 'Again.')";
     for mode in ["sync", "async"] {
         let by = "CALL chatbot_sync_all(); DELETE FROM documents WHERE id = 1; CALL chatbot_process_queue()";
@@ -233,7 +233,7 @@ fn a_key_that_was_freed_meanwhile_conflicts() {
 }
 
 #[test]
-fn serializable_stores_what_no_order_of_transactions_would() {
+fn serializable_stores_what_some_serial_order_would() {
     // Both look at all documents, and each changes one: only one may.
     let (_db, _mock, mut first, mut second) = both("SERIALIZABLE");
     first.batch_execute("UPDATE documents SET content = 'One.' WHERE id = 1").unwrap();
@@ -244,7 +244,7 @@ fn serializable_stores_what_no_order_of_transactions_would() {
 }
 
 #[test]
-fn serializable_fails_where_the_table_alone_would_not() {
+fn serializable_fails_only_where_the_table_itself_would() {
     let (db, _mock, mut first) = documents();
     let mut second = db.session("app");
     let rows = "INSERT INTO documents (chatbot_id, content) SELECT 1 + i % 2, 'Text number ' || i FROM generate_series(1, 2000) i; ANALYZE documents";

@@ -22,7 +22,7 @@ fn left(client: &mut Client) -> i64 {
 }
 
 #[test]
-fn a_renamed_table_or_column_is_lost() {
+fn renamed_tables_and_columns_are_followed() {
     let (db, mock, mut app) = documents();
     app.batch_execute(ROWS).unwrap();
     // Sessions that have written before, and keep what they know.
@@ -66,7 +66,7 @@ fn a_renamed_table_or_column_is_lost() {
 }
 
 #[test]
-fn a_renamed_schema_is_lost() {
+fn a_renamed_schema_is_followed() {
     let (mut db, mock, mut app) = application();
     db.admin.batch_execute("CREATE SCHEMA one AUTHORIZATION app").unwrap();
     app.batch_execute(
@@ -89,7 +89,7 @@ fn a_renamed_schema_is_lost() {
 }
 
 #[test]
-fn a_dropped_column_leaves_something_or_stops_statements() {
+fn a_dropped_column_leaves_nothing_and_statements_go_on() {
     for how in ["", " CASCADE"] {
         let (db, _mock, mut app) = documents();
         let (mut listener, told) = db.listening("app");
@@ -130,7 +130,7 @@ fn a_dropped_column_leaves_something_or_stops_statements() {
 }
 
 #[test]
-fn a_column_that_goes_with_its_type_is_not_noticed() {
+fn a_column_dropped_with_its_type_is_noticed() {
     let (_db, _mock, mut app) = application();
     app.batch_execute(
         "CREATE DOMAIN words AS text; CREATE DOMAIN tenant AS int; CREATE TYPE mood AS ENUM ('good');
@@ -150,7 +150,7 @@ fn a_column_that_goes_with_its_type_is_not_noticed() {
 }
 
 #[test]
-fn a_column_of_another_type_is_misread_or_refused_too_late() {
+fn a_changed_column_type_is_read_or_refused_at_once() {
     let (db, mock, mut app) = documents();
     let (mut listener, told) = db.listening("app");
     app.batch_execute(ROWS).unwrap();
@@ -207,7 +207,7 @@ fn a_column_of_another_type_is_misread_or_refused_too_late() {
 }
 
 #[test]
-fn a_trigger_that_was_switched_off_comes_back_on() {
+fn a_disabled_trigger_stays_disabled() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(ROWS).unwrap();
     app.batch_execute("ALTER TABLE documents DISABLE TRIGGER USER; ALTER TABLE documents RENAME content TO body; ALTER TABLE documents RENAME body TO content")
@@ -220,7 +220,7 @@ fn a_trigger_that_was_switched_off_comes_back_on() {
 }
 
 #[test]
-fn the_end_of_tables_leaves_something() {
+fn dropped_tables_leave_nothing() {
     for (before, end) in [
         ("", "DROP TABLE documents"),
         ("", "DROP TABLE documents, chatbots"),
@@ -242,7 +242,7 @@ fn the_end_of_tables_leaves_something() {
 }
 
 #[test]
-fn the_end_of_chatbots_leaves_something() {
+fn a_dropped_chatbots_table_leaves_nothing() {
     for end in [
         "DELETE FROM chatbots",
         "TRUNCATE chatbots CASCADE",
@@ -266,7 +266,7 @@ fn the_end_of_chatbots_leaves_something() {
 }
 
 #[test]
-fn the_end_of_the_extension_leaves_triggers() {
+fn drop_extension_removes_all_triggers() {
     let (mut db, _mock, mut app) = documents();
     app.batch_execute(ROWS).unwrap();
     assert_eq!(failure(&mut db.admin, "DROP EXTENSION chatbot_sync").code, "2BP01");
@@ -279,7 +279,7 @@ fn the_end_of_the_extension_leaves_triggers() {
 }
 
 #[test]
-fn detaching_forgets_or_keeps_too_much() {
+fn detach_keeps_or_deletes_embeddings_as_asked() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(ROWS).unwrap();
     app.batch_execute("SELECT chatbot_detach('documents')").unwrap();
@@ -302,7 +302,7 @@ fn detaching_forgets_or_keeps_too_much() {
 }
 
 #[test]
-fn a_restored_table_loses_its_columns() {
+fn a_restored_table_keeps_its_columns() {
     let (mut db, _mock, mut app) = documents();
     app.batch_execute(ROWS).unwrap();
     let triggers = column::<String>(

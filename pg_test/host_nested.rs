@@ -3,7 +3,7 @@
 use super::harness::{column, documents, drift};
 
 #[test]
-fn a_row_that_another_trigger_changes_is_embedded_as_it_was() {
+fn a_row_changed_by_a_nested_trigger_is_embedded_as_it_ends() {
     let (_db, _mock, mut app) = documents();
     app.batch_execute(
         "CREATE FUNCTION more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -25,7 +25,7 @@ fn a_row_that_another_trigger_changes_is_embedded_as_it_was() {
 }
 
 #[test]
-fn a_row_that_another_trigger_deletes_or_moves_comes_back() {
+fn a_row_deleted_or_moved_by_a_nested_trigger_stays_so() {
     let (_db, _mock, mut app) = documents();
     app.batch_execute(
         "CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

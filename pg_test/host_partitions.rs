@@ -39,7 +39,7 @@ fn triggers(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
-fn a_row_in_a_partition_is_not_seen() {
+fn rows_in_partitions_are_embedded() {
     let (_db, mock, mut app) = partitioned();
     assert_eq!(drift(&mut app), [""; 0]);
     assert_eq!(triggers(&mut app), ["asia 5", "documents 4", "eu 5", "other 5", "rest 4", "us 5"]);
@@ -72,7 +72,7 @@ fn a_row_in_a_partition_is_not_seen() {
 }
 
 #[test]
-fn a_row_that_moves_between_partitions_costs_vectors() {
+fn moving_between_partitions_costs_no_embedding() {
     let (_db, mock, mut app) = partitioned();
     let asked = mock.asked();
     for update in [
@@ -95,7 +95,7 @@ fn a_row_that_moves_between_partitions_costs_vectors() {
 }
 
 #[test]
-fn a_row_that_a_partition_turns_away_is_found() {
+fn a_row_that_a_partition_rejects_is_not_found() {
     let (_db, _mock, mut app) = partitioned();
     app.batch_execute(
         "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id % 2 = 0 THEN RETURN NULL; END IF; RETURN NEW; END';
@@ -109,7 +109,7 @@ fn a_row_that_a_partition_turns_away_is_found() {
 }
 
 #[test]
-fn a_partition_that_comes_or_goes_is_not_noticed() {
+fn attached_and_detached_partitions_are_followed() {
     let (mut db, mock, mut app) = partitioned();
     let (mut listener, told) = db.listening("app");
     app.batch_execute(
@@ -152,7 +152,7 @@ fn a_partition_that_comes_or_goes_is_not_noticed() {
 }
 
 #[test]
-fn a_restored_partition_has_its_triggers_twice() {
+fn a_restored_partition_has_its_triggers_once() {
     let (_db, _mock, mut app) = partitioned();
     let made = column::<String>(
         &mut app,

@@ -3,7 +3,7 @@
 use super::harness::{application, column, documents, failure, one};
 
 #[test]
-fn a_users_cast_runs_as_superuser() {
+fn a_users_cast_never_runs_as_superuser() {
     let (mut db, _mock, mut app) = application();
     app.batch_execute(
         "CREATE TYPE mood AS ENUM ('good', 'bad');
@@ -24,7 +24,7 @@ fn a_users_cast_runs_as_superuser() {
 }
 
 #[test]
-fn a_change_of_a_table_runs_code_as_superuser() {
+fn ddl_on_a_host_table_runs_no_code_as_superuser() {
     let (mut db, _mock, mut app) = application();
     app.batch_execute(
         "CREATE FUNCTION visible() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
@@ -47,7 +47,7 @@ fn a_change_of_a_table_runs_code_as_superuser() {
 }
 
 #[test]
-fn a_trigger_made_by_hand_breaks_the_server() {
+fn a_trigger_made_by_hand_is_refused() {
     let (_db, _mock, mut app) = documents();
     app.batch_execute("CREATE TABLE t (LIKE documents INCLUDING ALL)").unwrap();
     let argument: String = one(
@@ -85,7 +85,7 @@ fn a_trigger_made_by_hand_breaks_the_server() {
 }
 
 #[test]
-fn a_trigger_of_somebody_else_breaks_attaching() {
+fn other_triggers_do_not_disturb_attaching() {
     let (_db, _mock, mut app) = application();
     app.batch_execute(
         "CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';

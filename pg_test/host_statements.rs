@@ -27,7 +27,7 @@ const THREE: &str = "INSERT INTO documents (chatbot_id, title, content) VALUES
     (1, 'A', 'First text.'), (1, 'B', 'Second text.'), (2, 'C', 'Third text.')";
 
 #[test]
-fn what_odoo_sends_leaves_vectors_behind() {
+fn odoos_statements_keep_vectors_in_step() {
     let (_db, mock, mut app) = documents();
     let rows: Vec<String> = (1..=100)
         .map(|i| format!("({}, 'T{i}', 'Text number {i}.', NULL, 'pending', NULL, now(), 2)", i % 2 + 1))
@@ -67,7 +67,7 @@ fn what_odoo_sends_leaves_vectors_behind() {
 }
 
 #[test]
-fn rows_of_one_statement_are_requested_one_by_one() {
+fn rows_of_one_statement_share_requests() {
     let (_db, mock, mut app) = documents();
     let insert =
         "INSERT INTO documents (chatbot_id, content) SELECT 1, 'Text number ' || i FROM generate_series(1, 50) i";
@@ -80,7 +80,7 @@ fn rows_of_one_statement_are_requested_one_by_one() {
 }
 
 #[test]
-fn a_statement_of_more_than_work_mem_ends_the_server() {
+fn a_statement_larger_than_work_mem_is_embedded() {
     let (_db, _mock, mut app) = documents();
     // Then transition tables are files.
     app.batch_execute(
@@ -98,7 +98,7 @@ fn a_statement_of_more_than_work_mem_ends_the_server() {
 }
 
 #[test]
-fn an_insert_of_another_kind_is_not_seen() {
+fn every_kind_of_insert_is_seen() {
     let (_db, mock, mut app) = documents();
     odoo(&mut app, "INSERT INTO documents (chatbot_id, content) SELECT 1, 'No row' WHERE false");
     app.batch_execute("UPDATE documents SET content = 'none'; DELETE FROM documents").unwrap();
@@ -136,7 +136,7 @@ fn an_insert_of_another_kind_is_not_seen() {
 }
 
 #[test]
-fn merge_is_not_seen() {
+fn merge_is_seen() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(THREE).unwrap();
     odoo(
@@ -154,7 +154,7 @@ fn merge_is_not_seen() {
 }
 
 #[test]
-fn a_cascade_or_truncate_leaves_orphans() {
+fn cascades_and_truncate_leave_no_orphans() {
     let (_db, _mock, mut app) = documents();
     app.batch_execute(THREE).unwrap();
     app.batch_execute("SELECT chatbot_session_open(1), chatbot_session_open(3)").unwrap();
@@ -171,7 +171,7 @@ fn a_cascade_or_truncate_leaves_orphans() {
 }
 
 #[test]
-fn a_chatbots_new_id_does_not_reach_its_sources() {
+fn a_renumbered_chatbot_takes_its_sources_along() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(
         "ALTER TABLE documents DROP CONSTRAINT documents_chatbot_id_fkey;
@@ -189,7 +189,7 @@ fn a_chatbots_new_id_does_not_reach_its_sources() {
 }
 
 #[test]
-fn a_rollback_leaves_vectors_or_takes_them() {
+fn a_rollback_restores_vectors_exactly() {
     let (_db, _mock, mut app) = documents();
     app.batch_execute(THREE).unwrap();
     let before = everything(&mut app);
@@ -209,7 +209,7 @@ fn a_rollback_leaves_vectors_or_takes_them() {
 }
 
 #[test]
-fn an_edit_sends_what_did_not_change() {
+fn an_edit_sends_only_changed_chunks() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(THREE).unwrap();
     let paragraphs =
@@ -223,7 +223,7 @@ fn an_edit_sends_what_did_not_change() {
 }
 
 #[test]
-fn a_change_of_other_columns_is_embedded() {
+fn changes_of_other_columns_embed_nothing() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(THREE).unwrap();
     let (before, requests) = (vectors(&mut app), mock.state().requests.len());
@@ -250,7 +250,7 @@ fn a_change_of_other_columns_is_embedded() {
 }
 
 #[test]
-fn an_update_that_changes_nothing_writes() {
+fn an_update_that_changes_nothing_writes_nothing() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(THREE).unwrap();
     app.batch_execute(
@@ -272,7 +272,7 @@ fn an_update_that_changes_nothing_writes() {
 }
 
 #[test]
-fn a_change_of_keys_costs_vectors_or_mixes_them_up() {
+fn changed_keys_take_their_vectors_along() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(
         "ALTER TABLE documents DROP CONSTRAINT documents_pkey, ADD PRIMARY KEY (id) DEFERRABLE INITIALLY IMMEDIATE",
@@ -305,7 +305,7 @@ fn a_change_of_keys_costs_vectors_or_mixes_them_up() {
 }
 
 #[test]
-fn a_row_without_a_chatbot_is_found_or_lost() {
+fn a_row_without_a_chatbot_is_no_source_until_it_has_one() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(THREE).unwrap();
     odoo(&mut app, "UPDATE documents SET chatbot_id = NULL WHERE id = 1");
@@ -325,7 +325,7 @@ fn a_row_without_a_chatbot_is_found_or_lost() {
 }
 
 #[test]
-fn two_rows_that_share_an_id_share_vectors() {
+fn one_id_under_two_chatbots_is_two_sources() {
     let (_db, mock, mut app) = documents();
     app.batch_execute("ALTER TABLE documents DROP CONSTRAINT documents_pkey, ADD PRIMARY KEY (chatbot_id, id)")
         .unwrap();
@@ -337,7 +337,7 @@ fn two_rows_that_share_an_id_share_vectors() {
 }
 
 #[test]
-fn a_statement_that_waits_for_another_embeds_what_it_did_not_see() {
+fn a_statement_that_waited_embeds_the_row_as_it_is_then() {
     let (db, _mock, mut app) = documents();
     app.batch_execute(THREE).unwrap();
     let (mut second, mut watcher) = (db.session("app"), db.other());

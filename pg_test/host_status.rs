@@ -28,7 +28,7 @@ const COUNTED: &str = "CREATE TABLE fired (what text, id int);
     CREATE TRIGGER a_fired AFTER INSERT OR UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION fired();";
 
 #[test]
-fn a_row_that_goes_well_is_written_twice() {
+fn a_row_that_goes_well_is_written_once() {
     let (_db, _mock, mut app) = documents();
     app.batch_execute(COUNTED).unwrap();
     app.batch_execute(
@@ -48,7 +48,7 @@ fn a_row_that_goes_well_is_written_twice() {
 }
 
 #[test]
-fn returning_does_not_say_the_state() {
+fn returning_says_the_state() {
     let (_db, _mock, mut app) = documents();
     let sql = "INSERT INTO documents (chatbot_id, content, active) VALUES (1, 'One.', true), (1, 'Two.', false), (NULL, 'Three.', true)
         RETURNING concat(status, ' ', processed)";
@@ -66,7 +66,7 @@ fn returning_does_not_say_the_state() {
 }
 
 #[test]
-fn content_that_a_trigger_changes_is_embedded_as_it_was() {
+fn content_changed_by_a_before_trigger_is_embedded_as_stored() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(
         "CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -85,7 +85,7 @@ fn content_that_a_trigger_changes_is_embedded_as_it_was() {
 }
 
 #[test]
-fn a_refused_text_takes_its_row_or_others_with_it() {
+fn a_refused_text_marks_its_row_and_no_other() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(
         "INSERT INTO documents (chatbot_id, title, content) VALUES (1, 'T', 'Old one.'), (1, 'T', 'Old two.')",
@@ -132,7 +132,7 @@ fn a_refused_text_takes_its_row_or_others_with_it() {
 }
 
 #[test]
-fn a_chunk_stays_hidden_after_a_failure() {
+fn chunks_are_visible_again_after_a_failure() {
     let (_db, mock, mut app) = documents();
     let paragraphs: Vec<String> =
         (0..9).map(|i| format!("{}\n\n", format!("Paragraph {i} of these. ").repeat(30))).collect();
@@ -151,7 +151,7 @@ fn a_chunk_stays_hidden_after_a_failure() {
 }
 
 #[test]
-fn a_provider_that_is_down_loses_rows() {
+fn a_provider_that_is_down_loses_no_rows() {
     let (mut db, mock, mut app) = documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Old one.')").unwrap();
     set(&mut db, "max_attempts", "1");
@@ -181,7 +181,7 @@ fn raising() -> (Db, Mock, Client) {
 }
 
 #[test]
-fn a_failure_that_should_raise_does_not() {
+fn on_error_raise_fails_the_statement() {
     let (_db, mock, mut app) = raising();
     let rows = |client: &mut Client| {
         format!("{} {:?}", everything(client), column::<String>(client, "SELECT d::text || xmin FROM documents d"))
@@ -206,7 +206,7 @@ fn a_failure_that_should_raise_does_not() {
 }
 
 #[test]
-fn a_cancel_is_marked_as_a_failure() {
+fn a_cancel_is_no_failure_of_the_row() {
     for (db, mock, mut app) in [documents(), raising()] {
         app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Old.')").unwrap();
         let before = everything(&mut app);
@@ -235,7 +235,7 @@ fn a_cancel_is_marked_as_a_failure() {
 }
 
 #[test]
-fn rows_are_told_with_somebody_elses_rights() {
+fn status_columns_are_written_as_the_tables_owner() {
     let (mut db, mock, mut app) = documents();
     app.batch_execute(
         "CREATE TABLE seen (who text, path text);
@@ -262,7 +262,7 @@ fn rows_are_told_with_somebody_elses_rights() {
 }
 
 #[test]
-fn what_a_trigger_writes_while_rows_are_told_is_lost() {
+fn writes_of_triggers_during_status_writeback_are_kept() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(
         "CREATE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -280,7 +280,7 @@ fn what_a_trigger_writes_while_rows_are_told_is_lost() {
 }
 
 #[test]
-fn a_trigger_that_waits_for_the_commit_keeps_rows_from_being_told() {
+fn deferred_triggers_do_not_prevent_status_writeback() {
     let (mut db, _mock, mut app) = documents();
     app.batch_execute(
         "CREATE TABLE fired (who text);
@@ -304,7 +304,7 @@ fn a_trigger_that_waits_for_the_commit_keeps_rows_from_being_told() {
 }
 
 #[test]
-fn a_reason_is_too_long_for_its_column() {
+fn a_long_reason_is_cut_to_its_column() {
     let (_db, mock, mut app) = application();
     mock.state().poison = Some("poison");
     for (status, error) in [("varchar(7)", "varchar(20)"), ("text", "text"), ("short", "short")] {

@@ -30,7 +30,7 @@ fn count(client: &mut Client, status: &str) -> i64 {
 }
 
 #[test]
-fn attaching_embeds_or_says_nothing() {
+fn attaching_leaves_rows_pending_and_says_so() {
     let (_db, mock, mut app, told) = waiting(7);
     assert_eq!(taken(&told), ["NOTICE: 7 rows of public.documents are pending: CALL chatbot_sync_all();"]);
     assert_eq!((mock.asked(), count(&mut app, "pending")), ((0, 0), 7));
@@ -46,7 +46,7 @@ fn attaching_embeds_or_says_nothing() {
 }
 
 #[test]
-fn bad_arguments_are_taken() {
+fn bad_arguments_are_refused() {
     let (_db, _mock, mut app) = documents();
     for (call, code) in [("NULL, NULL", "22023"), ("NULL, 0", "22023"), ("NULL, -1", "22023")] {
         let failed = failure(&mut app, &format!("CALL chatbot_sync_all({call})"));
@@ -55,7 +55,7 @@ fn bad_arguments_are_taken() {
 }
 
 #[test]
-fn progress_is_not_committed() {
+fn progress_is_committed_batch_by_batch() {
     let (db, mock, mut app, _) = waiting(9);
     let mut watcher = db.session("app");
     // The third batch hangs.
@@ -83,7 +83,7 @@ fn progress_is_not_committed() {
 }
 
 #[test]
-fn two_calls_embed_the_same_rows() {
+fn two_calls_share_the_rows() {
     let (db, mock, mut app, _) = waiting(40);
     let mut second = db.session("app");
     for client in [&mut app, &mut second] {
@@ -102,7 +102,7 @@ fn two_calls_embed_the_same_rows() {
 }
 
 #[test]
-fn a_call_within_a_transaction_commits_or_fails() {
+fn a_call_within_a_transaction_works_and_commits_nothing() {
     let (db, mock, mut app, told) = waiting(5);
     taken(&told);
     let mut watcher = db.session("app");
@@ -118,7 +118,7 @@ fn a_call_within_a_transaction_commits_or_fails() {
 }
 
 #[test]
-fn a_call_in_a_function_fails() {
+fn a_call_in_a_function_works() {
     let (_db, _mock, mut app, _) = waiting(3);
     app.batch_execute(
         "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS 'BEGIN CALL chatbot_sync_all(batch => 2); END'; SELECT f()",
@@ -128,7 +128,7 @@ fn a_call_in_a_function_fails() {
 }
 
 #[test]
-fn a_row_that_fails_stops_others_or_is_tried_again_and_again() {
+fn a_row_that_fails_is_tried_once_and_stops_no_other() {
     let (_db, mock, mut app, told) = waiting(6);
     taken(&told);
     app.batch_execute(
@@ -151,7 +151,7 @@ fn a_row_that_fails_stops_others_or_is_tried_again_and_again() {
 }
 
 #[test]
-fn a_provider_that_is_down_is_asked_for_every_row() {
+fn a_provider_that_is_down_ends_the_call() {
     let (mut db, mock, _app, _) = waiting(8);
     set(&mut db, "max_attempts", "1");
     let (mut app, told) = db.listening("app");
@@ -171,7 +171,7 @@ fn a_provider_that_is_down_is_asked_for_every_row() {
 }
 
 #[test]
-fn rows_that_nobody_saw_come_are_left_out() {
+fn rows_written_without_triggers_are_embedded() {
     let (_db, mock, mut app) = documents();
     app.batch_execute(
         "ALTER TABLE documents DISABLE TRIGGER USER;
@@ -186,7 +186,7 @@ fn rows_that_nobody_saw_come_are_left_out() {
 }
 
 #[test]
-fn a_row_that_is_being_edited_is_waited_for_or_embedded_as_it_was() {
+fn a_row_being_edited_is_left_to_its_editor() {
     let (db, mock, mut app, _) = waiting(4);
     let mut editor = db.session("app");
     editor.batch_execute("BEGIN; UPDATE documents SET content = 'Edited.' WHERE id = 2").unwrap();

@@ -4,7 +4,7 @@ use super::harness::{column, embed, one, prose, remote};
 use super::mock::{Fault, vector};
 
 #[test]
-fn vectors_are_those_of_other_texts() {
+fn each_text_gets_its_own_vector() {
     let (db, mock) = remote();
     let mut app = db.session("app");
     app.batch_execute("SET chatbot_sync.batch_size = 3; SET chatbot_sync.max_parallel_requests = 5").unwrap();
@@ -19,7 +19,7 @@ fn vectors_are_those_of_other_texts() {
 }
 
 #[test]
-fn a_vector_in_base64_is_stored_otherwise() {
+fn base64_vectors_are_stored_exactly() {
     let (mut db, mock) = remote();
     let base64 =
         r#"SELECT chatbot_set_model('openai_compatible', 'mock', 8, options => '{"encoding_format": "base64"}')"#;
@@ -36,7 +36,7 @@ fn a_vector_in_base64_is_stored_otherwise() {
 }
 
 #[test]
-fn a_compressed_answer_is_not_asked_for_or_not_understood() {
+fn compressed_answers_are_requested_and_understood() {
     let (db, mock) = remote();
     let mut app = db.session("app");
     mock.state().faults.push_back(Fault::Gzip);
@@ -49,7 +49,7 @@ fn a_compressed_answer_is_not_asked_for_or_not_understood() {
 }
 
 #[test]
-fn requests_are_sent_one_at_a_time() {
+fn requests_are_sent_in_parallel() {
     let (db, mock) = remote();
     let mut app = db.session("app");
     // The server answers none of them before it has sixteen.
@@ -60,7 +60,7 @@ fn requests_are_sent_one_at_a_time() {
 }
 
 #[test]
-fn a_connection_is_not_kept() {
+fn connections_are_kept() {
     let (db, mock) = remote();
     let mut app = db.session("app");
     let before = mock.state().connections;
@@ -73,7 +73,7 @@ fn a_connection_is_not_kept() {
 }
 
 #[test]
-fn a_query_is_embedded_as_a_document() {
+fn queries_are_embedded_as_queries() {
     let (mut db, mock) = remote();
     let sql = "SELECT chatbot_set_model('openai_compatible', 'mock', 8, 'passage: ', 'query: ')";
     db.admin.batch_execute(sql).unwrap();
@@ -88,7 +88,7 @@ fn a_query_is_embedded_as_a_document() {
 }
 
 #[test]
-fn what_was_used_is_not_counted() {
+fn usage_is_counted() {
     let (db, mock) = remote();
     let mut app = db.session("app");
     mock.state().faults.push_back(Fault::Status(500, "", ""));

@@ -54,7 +54,7 @@ fn found(client: &mut Client, rest: &str) -> Vec<i64> {
 }
 
 #[test]
-fn a_small_chatbot_is_searched_by_index_or_a_large_one_is_not() {
+fn small_chatbots_are_searched_exactly_and_large_ones_by_index() {
     let (_db, mut reader) = indexed();
     for mode in ["vector", "hybrid"] {
         let search = |chatbot: i32| format!("SELECT chatbot_search({chatbot}, 'How cold is it?', mode => '{mode}')");
@@ -67,7 +67,7 @@ fn a_small_chatbot_is_searched_by_index_or_a_large_one_is_not() {
 }
 
 #[test]
-fn a_search_by_index_leaves_settings_behind() {
+fn an_index_search_leaves_no_settings_behind() {
     let (_db, mut reader) = indexed();
     reader.batch_execute("SET hnsw.ef_search = 77").unwrap();
     assert_eq!(scans(&mut reader, "SELECT chatbot_search(1, 'How cold is it?')").0, 1);
@@ -81,7 +81,7 @@ fn a_search_by_index_leaves_settings_behind() {
 }
 
 #[test]
-fn an_index_finds_less_than_all() {
+fn an_index_search_finds_what_an_exact_one_finds() {
     let (db, mut reader) = indexed();
     let mut exact = db.session("reader");
     for query in ["ships at sea", "How cold is it?", "a song", "baking", "number 144", "horses", "earth", "coins"] {
@@ -106,7 +106,7 @@ fn an_index_finds_less_than_all() {
 }
 
 #[test]
-fn a_rare_word_is_not_found_among_many() {
+fn a_rare_word_is_found_among_many() {
     let (db, mut reader) = indexed();
     for mode in ["hybrid", "text"] {
         assert_eq!(found(&mut reader, &format!("1, 'the text that tells about 19321', 3, mode => '{mode}'"))[0], 139);
@@ -118,7 +118,7 @@ fn a_rare_word_is_not_found_among_many() {
 }
 
 #[test]
-fn writers_wait_while_an_index_is_made_or_two_make_it() {
+fn an_index_is_built_once_and_writers_go_on() {
     let db = chatbots();
     let mut app = db.session("app");
     app.batch_execute("BEGIN; SELECT chatbot_embed_source(1, 'document', 500, 'Not committed yet.')").unwrap();
@@ -153,7 +153,7 @@ fn writers_wait_while_an_index_is_made_or_two_make_it() {
 }
 
 #[test]
-fn a_cancel_leaves_a_worker_or_an_index_that_is_never_made() {
+fn a_cancelled_index_build_can_be_repeated() {
     let db = chatbots();
     let mut app = db.session("app");
     app.batch_execute("BEGIN; SELECT chatbot_embed_source(1, 'document', 500, 'Not committed yet.')").unwrap();
@@ -180,7 +180,7 @@ fn a_cancel_leaves_a_worker_or_an_index_that_is_never_made() {
 }
 
 #[test]
-fn an_index_is_not_made_again_after_a_restore() {
+fn repair_builds_indexes_after_a_restore() {
     let (mut db, _) = indexed();
     let (mut app, mut boss) = (db.session("app"), db.session("boss"));
     assert_eq!(column::<String>(&mut app, ILL), [""; 0]);
@@ -203,7 +203,7 @@ fn an_index_is_not_made_again_after_a_restore() {
 }
 
 #[test]
-fn a_reason_is_not_told() {
+fn a_failed_index_build_reports_its_reason() {
     let mut db = chatbots();
     let (mut app, mut boss) = (db.session("app"), db.session("boss"));
     db.admin.batch_execute("UPDATE chatbot_sync.embedding SET embedding = '[1,2,3]' WHERE source_id = 300").unwrap();
@@ -219,7 +219,7 @@ fn a_reason_is_not_told() {
 }
 
 #[test]
-fn a_bad_wish_is_granted() {
+fn bad_index_requests_are_refused() {
     let db = Db::new();
     let mut boss = db.session("boss");
     assert_eq!(failure(&mut boss, CREATE).code, "22023");
@@ -238,7 +238,7 @@ fn a_bad_wish_is_granted() {
 }
 
 #[test]
-fn an_index_that_would_pay_is_not_advised() {
+fn the_doctor_advises_an_index_that_pays() {
     let db = chatbots();
     let mut app = db.session("app");
     assert_eq!(column::<String>(&mut app, ILL), [""; 0]);
@@ -259,7 +259,7 @@ fn an_index_that_would_pay_is_not_advised() {
 }
 
 #[test]
-fn a_model_that_follows_has_no_index_or_one_that_goes_leaves_its_own() {
+fn models_get_and_lose_their_own_indexes() {
     let (mut db, mock) = (indexed().0, Mock::new());
     set(&mut db, "openai_compatible_url", &mock.url);
     let (mut boss, mut reader) = (db.session("boss"), db.session("reader"));
@@ -282,7 +282,7 @@ fn a_model_that_follows_has_no_index_or_one_that_goes_leaves_its_own() {
 }
 
 #[test]
-fn a_standby_or_a_server_without_room_for_workers_fails_otherwise() {
+fn index_builds_fail_clearly_on_standbys_and_without_workers() {
     let mut server = Server::preloaded(&["max_worker_processes=1", "max_logical_replication_workers=0"]);
     server
         .db
@@ -307,7 +307,7 @@ fn a_standby_or_a_server_without_room_for_workers_fails_otherwise() {
 }
 
 #[test]
-fn a_word_of_a_near_chunk_does_not_count_since_it_is_frequent() {
+fn a_frequent_word_of_a_near_chunk_counts() {
     let (db, mut reader) = indexed();
     db.session("app")
         .batch_execute(

@@ -41,20 +41,20 @@ fn interrupt(requests: usize, fault: Fault, how: &str) -> String {
 }
 
 #[test]
-fn a_cancel_waits_for_the_provider() {
+fn cancel_ends_the_wait_for_the_provider() {
     for (requests, fault) in [(1, Fault::Hang), (16, Fault::Hang), (4, Fault::Drip)] {
         assert_eq!(interrupt(requests, fault, "SELECT pg_cancel_backend(PID)"), "57014 true");
     }
 }
 
 #[test]
-fn a_terminated_session_waits_for_the_provider() {
+fn terminate_ends_the_wait_for_the_provider() {
     assert_eq!(interrupt(1, Fault::Hang, "SELECT pg_terminate_backend(PID)"), "57P01 false");
     assert_eq!(interrupt(16, Fault::Hang, "SELECT pg_terminate_backend(PID)"), "57P01 false");
 }
 
 #[test]
-fn a_fast_shutdown_waits_for_the_provider() {
+fn fast_shutdown_ends_the_wait_for_the_provider() {
     let mut server = Server::start(&[]);
     let mock = Mock::new();
     use_mock(&mut server.db, &mock);
@@ -77,7 +77,7 @@ fn a_fast_shutdown_waits_for_the_provider() {
 }
 
 #[test]
-fn a_statement_timeout_waits_for_the_provider_or_leaves_threads() {
+fn statement_timeout_ends_the_wait_and_leaves_no_threads() {
     let (mut db, mock) = remote();
     mock.state().always = Some(Fault::Hang);
     let mut app = db.session("app");
@@ -97,7 +97,7 @@ fn a_statement_timeout_waits_for_the_provider_or_leaves_threads() {
 }
 
 #[test]
-fn a_client_that_left_keeps_its_backend_waiting() {
+fn a_lost_client_ends_the_wait() {
     let (db, mock) = remote();
     mock.state().always = Some(Fault::Hang);
     let mut app = db.session("app");
@@ -133,7 +133,7 @@ fn shut_socket(port: u16) {
 }
 
 #[test]
-fn a_server_that_never_accepts_cannot_be_left() {
+fn a_connect_that_hangs_can_be_cancelled() {
     let (mut db, _mock) = remote();
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     set(&mut db, "openai_compatible_url", &format!("http://{}/v1", deaf.local_addr().unwrap()));

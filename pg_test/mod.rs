@@ -1,4 +1,4 @@
-//! Tests that need a server, one file a subject, named after what fails.
+//! Tests that need a server: one file a subject, each test named after the promise that it holds.
 //!
 //! Each test has a database of its own, with the extension in it, and talks to it as applications do: as several
 //! sessions, as several roles, with commits. Nothing here waits for a time.

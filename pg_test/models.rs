@@ -31,7 +31,7 @@ fn texts(answers: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn a_search_finds_less_or_another_models_vectors() {
+fn a_search_is_whole_while_the_model_changes() {
     let (_db, mock, mut app, mut boss) = with_vectors();
     let before = column::<String>(&mut app, ANSWERS);
     assert!(before.len() >= 12 && before.iter().all(|answer| answer.starts_with("256 ")));
@@ -53,7 +53,7 @@ fn a_search_finds_less_or_another_models_vectors() {
 }
 
 #[test]
-fn what_was_written_meanwhile_is_lost() {
+fn writes_during_reembed_are_kept() {
     let (db, mock, mut app, mut boss) = with_vectors();
     boss.batch_execute(NEXT).unwrap();
     mock.state().held = true;
@@ -85,7 +85,7 @@ fn what_was_written_meanwhile_is_lost() {
 }
 
 #[test]
-fn a_cancel_loses_what_was_made_or_two_make_the_same() {
+fn a_cancelled_reembed_resumes_and_two_share_the_work() {
     let (db, mock, mut app, mut boss) = with_vectors();
     boss.batch_execute(NEXT).unwrap();
     boss.batch_execute("CALL chatbot_reembed(1)").err();
@@ -116,7 +116,7 @@ fn a_cancel_loses_what_was_made_or_two_make_the_same() {
 }
 
 #[test]
-fn a_model_that_answers_is_dropped_or_another_stays() {
+fn only_a_model_that_does_not_answer_can_be_dropped() {
     let (_db, _mock, mut app, mut boss) = with_vectors();
     boss.batch_execute(NEXT).unwrap();
     boss.batch_execute("CALL chatbot_reembed()").unwrap();
@@ -139,7 +139,7 @@ fn a_model_that_answers_is_dropped_or_another_stays() {
 }
 
 #[test]
-fn an_estimate_is_wrong_or_sends_something() {
+fn an_estimate_is_right_and_sends_nothing() {
     let (mut db, mock) = remote();
     db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
     let mut app = db.session("app");

@@ -64,7 +64,7 @@ fn of_server(client: &mut Client) -> Vec<Metric> {
 }
 
 #[test]
-fn the_exporter_lacks_a_metric_or_has_one_that_is_not_there() {
+fn the_exporter_has_exactly_the_metrics() {
     // With everything that there can be: a sync, a failure, and a rollback.
     let (mut server, mock) = (Server::preloaded(&[]), Mock::new());
     use_mock(&mut server.db, &mock);
@@ -97,7 +97,7 @@ fn the_exporter_lacks_a_metric_or_has_one_that_is_not_there() {
 }
 
 #[test]
-fn the_dashboard_shows_what_is_not_there() {
+fn the_dashboard_shows_existing_metrics() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let metrics = metrics();
     let mut used = BTreeSet::new();
@@ -127,7 +127,7 @@ fn the_dashboard_shows_what_is_not_there() {
 }
 
 #[test]
-fn a_metric_has_another_name_than_prometheus_wants() {
+fn metric_names_follow_prometheus() {
     let (_db, mock, mut app) = documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'A text.')").unwrap();
     mock.state().always = Some(Fault::Status(401, "", "{}"));

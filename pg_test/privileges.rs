@@ -38,7 +38,7 @@ const CALLS: [(&str, &str); 31] = [
 ];
 
 #[test]
-fn a_role_may_do_more_or_less_than_its_level() {
+fn a_role_may_do_exactly_what_its_level_says() {
     let db = Db::new();
     for (role, levels) in
         [("stranger", &[][..]), ("reader", &["read"]), ("app", &["read", "app"]), ("boss", &["read", "app", "admin"])]
@@ -67,7 +67,7 @@ fn a_role_may_do_more_or_less_than_its_level() {
 }
 
 #[test]
-fn a_function_is_in_no_test_or_is_publics() {
+fn every_function_has_a_level_and_none_is_public() {
     let mut db = Db::new();
     let functions = column::<String>(
         &mut db.admin,
@@ -83,7 +83,7 @@ fn a_function_is_in_no_test_or_is_publics() {
 }
 
 #[test]
-fn a_stranger_reads_or_writes_a_table() {
+fn a_role_without_a_level_reads_and_writes_nothing() {
     let mut db = Db::new();
     let tables = column::<String>(
         &mut db.admin,
@@ -101,7 +101,7 @@ fn a_stranger_reads_or_writes_a_table() {
 }
 
 #[test]
-fn an_applications_backup_cannot_read_something() {
+fn level_app_reads_all_that_a_backup_needs() {
     let mut db = Db::new();
     let missing = "SELECT count(*) FROM pg_class WHERE relnamespace = 'chatbot_sync'::regnamespace
         AND (relkind IN ('r', 'v') AND NOT has_table_privilege('app', oid, 'SELECT, INSERT, UPDATE, DELETE')
@@ -114,7 +114,7 @@ fn an_applications_backup_cannot_read_something() {
 }
 
 #[test]
-fn a_grant_adds_to_the_level_before_or_revoke_leaves_something() {
+fn grant_replaces_the_level_and_revoke_removes_it() {
     let mut db = Db::new();
     db.admin.batch_execute("SELECT chatbot_grant('app', 'read')").unwrap();
     let mut app = db.session("app");
@@ -128,7 +128,7 @@ fn a_grant_adds_to_the_level_before_or_revoke_leaves_something() {
 }
 
 #[test]
-fn a_bad_grant_is_taken() {
+fn bad_grants_are_refused() {
     let mut db = Db::new();
     for (call, code) in [
         ("chatbot_grant(NULL)", "22004"),

@@ -3,7 +3,7 @@
 use super::harness::{Db, column, one};
 
 #[test]
-fn the_built_in_model_answers_otherwise_through_sql() {
+fn the_built_in_model_answers_the_same_through_sql() {
     let db = Db::new();
     let mut reader = db.session("reader");
     let cases: serde_json::Value = serde_json::from_str(include_str!("../tests/data/local_expected.json")).unwrap();
@@ -19,7 +19,7 @@ fn the_built_in_model_answers_otherwise_through_sql() {
 }
 
 #[test]
-fn the_first_source_makes_no_model_or_more_than_one() {
+fn the_first_source_creates_one_model() {
     let db = Db::new();
     let mut app = db.session("app");
     let models = "SELECT provider || ' ' || dimensions FROM chatbot_sync.model WHERE active";
@@ -38,7 +38,7 @@ fn the_first_source_makes_no_model_or_more_than_one() {
 }
 
 #[test]
-fn embedding_cannot_be_cancelled() {
+fn embedding_can_be_cancelled() {
     let db = Db::new();
     let mut app = db.session("app");
     // Two hundred megabytes: more than a minute's work without a cancel.

@@ -70,7 +70,7 @@ fn tunnel(mut client: &TcpStream, provider: Option<&str>, heads: &Mutex<Vec<Stri
 }
 
 #[test]
-fn the_proxy_is_gone_around() {
+fn requests_go_through_the_proxy() {
     let (mut db, mock) = remote();
     let proxy = Proxy::to(&mock);
     set(&mut db, "proxy", &format!("http://{}", proxy.address));
@@ -87,7 +87,7 @@ fn the_proxy_is_gone_around() {
 }
 
 #[test]
-fn the_environments_proxy_is_used() {
+fn the_environments_proxy_is_ignored() {
     let mock = Mock::new();
     let proxy = Proxy::to(&mock);
     let url = format!("http://{}", proxy.address);
@@ -99,7 +99,7 @@ fn the_environments_proxy_is_used() {
 }
 
 #[test]
-fn the_environments_exceptions_are_made() {
+fn the_environments_proxy_exceptions_are_ignored() {
     let mock = Mock::new();
     let proxy = Proxy::to(&mock);
     let mut server = Server::start(&[("NO_PROXY", "*"), ("no_proxy", "*")]);
@@ -110,7 +110,7 @@ fn the_environments_exceptions_are_made() {
 }
 
 #[test]
-fn the_proxys_password_does_not_arrive_or_is_seen() {
+fn the_proxys_password_arrives_and_is_never_shown() {
     let (mut db, mock) = remote();
     let proxy = Proxy::that_refuses();
     set(&mut db, "proxy", &format!("http://user:opensesame@{}", proxy.address));
@@ -132,7 +132,7 @@ fn the_proxys_password_does_not_arrive_or_is_seen() {
 }
 
 #[test]
-fn a_proxy_that_hangs_cannot_be_left() {
+fn a_proxy_that_hangs_can_be_cancelled() {
     let (mut db, _mock) = remote();
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
     set(&mut db, "proxy", &format!("http://{}", deaf.local_addr().unwrap()));

@@ -32,7 +32,7 @@ const JOBS: &str = "SELECT count(*) FROM chatbot_sync.job";
 const STATUS: &str = "SELECT concat_ws(' ', id, status, note) FROM docs ORDER BY id";
 
 #[test]
-fn a_row_is_not_embedded_after_its_commit() {
+fn a_row_is_embedded_after_its_commit() {
     let (_db, mock, mut app) = queued();
     app.batch_execute(
         "INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (2, 'Second.'), (NULL, 'Not here.')",
@@ -56,7 +56,7 @@ fn a_row_is_not_embedded_after_its_commit() {
 }
 
 #[test]
-fn what_needs_no_vector_asks_the_provider() {
+fn changes_without_new_text_ask_no_provider() {
     let (_db, mock, mut app) = queued();
     app.batch_execute(
         "INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (1, 'Second.'); CALL chatbot_process_queue()",
@@ -87,7 +87,7 @@ fn what_needs_no_vector_asks_the_provider() {
 }
 
 #[test]
-fn many_small_sources_are_a_request_each() {
+fn many_small_sources_share_requests() {
     let (_db, mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT 1 + i % 7, 'Text number ' || i FROM generate_series(1, 150) AS i").unwrap();
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
@@ -99,7 +99,7 @@ fn many_small_sources_are_a_request_each() {
 }
 
 #[test]
-fn a_chatbot_with_much_to_do_keeps_others_waiting() {
+fn a_busy_chatbot_does_not_keep_others_waiting() {
     let (_db, mock, mut app) = queued();
     app.batch_execute(
         "INSERT INTO docs (chatbot_id, content) SELECT 1, 'Bulk ' || i FROM generate_series(1, 300) AS i",
@@ -133,7 +133,7 @@ fn meanwhile(db: &Db, mock: &Mock, act: impl FnOnce()) {
 }
 
 #[test]
-fn a_source_that_was_deleted_meanwhile_comes_back() {
+fn delete_during_embed_leaves_no_vectors() {
     let (db, mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (1, 'Second.')").unwrap();
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 7, 'Third.')").unwrap();
@@ -147,7 +147,7 @@ fn a_source_that_was_deleted_meanwhile_comes_back() {
 }
 
 #[test]
-fn a_chatbot_that_was_deleted_meanwhile_comes_back() {
+fn chatbot_deleted_during_embed_leaves_no_vectors() {
     let (db, mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (2, 'Second.')").unwrap();
     meanwhile(&db, &mock, || {
@@ -157,7 +157,7 @@ fn a_chatbot_that_was_deleted_meanwhile_comes_back() {
 }
 
 #[test]
-fn an_older_text_wins() {
+fn newest_text_wins() {
     let (db, mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'Old.')").unwrap();
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 7, 'Older.')").unwrap();
@@ -173,7 +173,7 @@ fn an_older_text_wins() {
 }
 
 #[test]
-fn a_moved_source_is_stored_in_its_old_place() {
+fn a_moved_source_is_stored_in_its_new_place() {
     let (db, mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')").unwrap();
     meanwhile(&db, &mock, || app.batch_execute("UPDATE docs SET chatbot_id = 2").unwrap());
@@ -182,7 +182,7 @@ fn a_moved_source_is_stored_in_its_old_place() {
 }
 
 #[test]
-fn a_queued_text_is_embedded_twice_or_an_old_one_wins() {
+fn queued_texts_collapse_to_the_newest() {
     let (_db, mock, mut app) = queued();
     for text in ["One.", "Two.", "Three."] {
         app.batch_execute(&format!("SELECT chatbot_enqueue_source(1, 'document', 1, '{text}')")).unwrap();
@@ -200,7 +200,7 @@ fn a_queued_text_is_embedded_twice_or_an_old_one_wins() {
 }
 
 #[test]
-fn attempts_never_end_or_are_forgotten() {
+fn attempts_are_counted_and_end() {
     let (mut db, mock, mut app) = queued();
     set(&mut db, "retry_delay", "1h");
     let mut app2 = db.session("app");
@@ -234,7 +234,7 @@ fn attempts_never_end_or_are_forgotten() {
 }
 
 #[test]
-fn a_poisoned_text_spoils_others() {
+fn a_poisoned_text_spoils_no_others() {
     let (_db, mock, mut app) = queued();
     mock.state().poison = Some("poison");
     app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT 1, CASE i WHEN 5 THEN 'poison' ELSE 'Text ' || i END FROM generate_series(1, 9) AS i").unwrap();
@@ -253,7 +253,7 @@ fn a_poisoned_text_spoils_others() {
 }
 
 #[test]
-fn a_wait_that_is_asked_for_is_an_attempt() {
+fn throttling_is_no_attempt() {
     let (mut db, mock, mut app) = queued();
     app.batch_execute(
         "SET chatbot_sync.sync_timeout = '1s'; INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')",
@@ -273,7 +273,7 @@ fn a_wait_that_is_asked_for_is_an_attempt() {
 }
 
 #[test]
-fn what_a_session_took_with_it_is_lost() {
+fn jobs_of_a_lost_session_are_released() {
     let (mut db, mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT 1, 'Text ' || i FROM generate_series(1, 30) AS i")
         .unwrap();
@@ -298,7 +298,7 @@ fn what_a_session_took_with_it_is_lost() {
 }
 
 #[test]
-fn a_cancel_loses_what_was_claimed() {
+fn a_cancel_releases_what_was_claimed() {
     let (_db, mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')").unwrap();
     mock.state().always = Some(Fault::Hang);
@@ -310,7 +310,7 @@ fn a_cancel_loses_what_was_claimed() {
 }
 
 #[test]
-fn editors_at_repeatable_read_conflict_with_the_queue() {
+fn editors_at_repeatable_read_do_not_conflict_with_the_queue() {
     let (mut db, _mock, mut app) = queued();
     // Rows that are told nothing: then nobody but their editors writes to them.
     app.batch_execute("CREATE TABLE plain (id bigint PRIMARY KEY, chatbot_id bigint, content text); SELECT chatbot_attach('plain', 'link', mode => 'async')").unwrap();
@@ -350,7 +350,7 @@ fn editors_at_repeatable_read_conflict_with_the_queue() {
 }
 
 #[test]
-fn a_row_of_repeatable_read_is_no_source_before_its_turn() {
+fn a_row_of_repeatable_read_is_a_source_at_once() {
     let (_db, _mock, mut app) = queued();
     app.batch_execute(
         "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'); COMMIT",
@@ -360,7 +360,7 @@ fn a_row_of_repeatable_read_is_no_source_before_its_turn() {
 }
 
 #[test]
-fn an_edited_source_says_that_it_is_synced() {
+fn an_edited_source_says_pending() {
     let (db, _mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (1, 'Second.'), (1, 'Third.')")
         .unwrap();
@@ -394,7 +394,7 @@ fn an_edited_source_says_that_it_is_synced() {
 }
 
 #[test]
-fn two_drains_do_the_same_work() {
+fn two_drains_share_the_work() {
     let (db, mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT i % 5, 'Text ' || i FROM generate_series(5, 604) AS i WHERE i % 5 > 0").unwrap();
     let drains: Vec<_> = (0..3)
@@ -412,7 +412,7 @@ fn two_drains_do_the_same_work() {
 }
 
 #[test]
-fn a_row_that_somebody_has_locked_is_never_told() {
+fn a_locked_row_gets_its_status_later() {
     let (db, mock, mut app) = queued();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')").unwrap();
     let mut other = db.session("app");
@@ -425,7 +425,7 @@ fn a_row_that_somebody_has_locked_is_never_told() {
 }
 
 #[test]
-fn a_drain_within_a_transaction_commits_it() {
+fn a_drain_within_a_transaction_commits_nothing() {
     let (_db, _mock, mut app) = queued();
     app.batch_execute(
         "BEGIN; INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'); CALL chatbot_process_queue()",
@@ -438,7 +438,7 @@ fn a_drain_within_a_transaction_commits_it() {
 }
 
 #[test]
-fn a_long_document_is_queued_whole() {
+fn a_long_document_is_embedded_whole_by_the_queue() {
     let (_db, mock, mut app) = queued();
     app.execute("INSERT INTO docs (chatbot_id, content) VALUES (1, $1)", &[&prose(600)]).unwrap();
     app.batch_execute("CALL chatbot_process_queue()").unwrap();

@@ -3,7 +3,7 @@
 use super::harness::{application, column, one};
 
 #[test]
-fn a_text_that_waits_is_stored_over_a_later_one() {
+fn a_waiting_text_never_overwrites_a_later_one() {
     let (_db, _mock, mut app) = application();
     app.batch_execute(
         "SELECT chatbot_enqueue_source(1, 'document', 1, 'Old.'); SELECT chatbot_embed_source(1, 'document', 1, 'New.');
@@ -16,7 +16,7 @@ fn a_text_that_waits_is_stored_over_a_later_one() {
 }
 
 #[test]
-fn a_row_that_was_moved_and_went_with_its_chatbot_stays_where_it_was() {
+fn a_row_moved_and_deleted_with_its_chatbot_leaves_nothing() {
     let (mut db, _mock, mut app) = application();
     app.batch_execute(
         "CREATE TABLE chatbots (id bigint PRIMARY KEY); INSERT INTO chatbots VALUES (1), (2);
@@ -36,7 +36,7 @@ fn a_row_that_was_moved_and_went_with_its_chatbot_stays_where_it_was() {
 }
 
 #[test]
-fn a_row_that_was_moved_and_deleted_by_hand_stays_where_it_was() {
+fn a_row_moved_and_deleted_by_hand_leaves_nothing() {
     let (_db, mock, mut app) = application();
     app.batch_execute(
         "CREATE TABLE links (id bigint PRIMARY KEY, chatbot_id bigint, content text);

@@ -43,7 +43,7 @@ fn follow(from: &mut Server, to: &mut Server, tables: &str) {
 }
 
 #[test]
-fn a_subscriber_of_our_tables_does_not_find_what_its_publisher_finds_or_embeds_itself() {
+fn a_subscriber_of_our_tables_finds_the_same_and_embeds_nothing() {
     let [(mut publisher, _mock), (mut subscriber, idle)] = two();
     let tables = "chatbots, documents, chatbot_sync.model, chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.session, chatbot_sync.message";
     follow(&mut publisher, &mut subscriber, tables);
@@ -70,7 +70,7 @@ fn a_subscriber_of_our_tables_does_not_find_what_its_publisher_finds_or_embeds_i
 }
 
 #[test]
-fn a_subscriber_of_the_hosts_tables_alone_cannot_be_repaired() {
+fn a_subscriber_of_host_tables_alone_can_be_repaired() {
     let [(mut publisher, _theirs), (mut subscriber, mock)] = two();
     subscriber.db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
     subscriber.db.admin.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Its own.')").unwrap();

@@ -19,7 +19,7 @@ fn shop(db: &Db) -> postgres::Client {
 }
 
 #[test]
-fn the_nearest_chunk_is_not_the_first() {
+fn the_nearest_chunk_comes_first() {
     let db = Db::new();
     let mut app = shop(&db);
     let sql = "SELECT source_id FROM chatbot_search(1, 'How do I get my money back?')";
@@ -33,7 +33,7 @@ fn the_nearest_chunk_is_not_the_first() {
 }
 
 #[test]
-fn similarity_is_not_the_cosine() {
+fn similarity_is_the_cosine() {
     let db = Db::new();
     let mut app = shop(&db);
     let sql = "SELECT max(abs(s.similarity - (1 - (e.embedding <=> chatbot_embed('parcel', 'query')))))
@@ -43,7 +43,7 @@ fn similarity_is_not_the_cosine() {
 }
 
 #[test]
-fn another_chatbots_chunk_is_found() {
+fn only_the_chatbots_own_chunks_are_found() {
     let db = Db::new();
     let mut app = shop(&db);
     let sql = "SELECT content FROM chatbot_search(2, 'refunds')";
@@ -52,7 +52,7 @@ fn another_chatbots_chunk_is_found() {
 }
 
 #[test]
-fn a_filter_lets_something_through() {
+fn filters_exclude_what_does_not_match() {
     let db = Db::new();
     let mut app = shop(&db);
     let ids = |app: &mut postgres::Client, rest: &str| {
@@ -67,7 +67,7 @@ fn a_filter_lets_something_through() {
 }
 
 #[test]
-fn a_text_without_a_known_word_is_near_to_something() {
+fn a_text_without_a_known_word_is_near_to_nothing() {
     let db = Db::new();
     let mut app = shop(&db);
     app.batch_execute("SELECT chatbot_embed_source(1, 'document', 9, '\u{1f389}')").unwrap();
@@ -77,7 +77,7 @@ fn a_text_without_a_known_word_is_near_to_something() {
 }
 
 #[test]
-fn a_search_writes() {
+fn a_search_writes_nothing() {
     let db = Db::new();
     shop(&db);
     let mut reader = db.session("reader");
@@ -90,7 +90,7 @@ fn a_search_writes() {
 }
 
 #[test]
-fn an_empty_database_has_answers_or_errors() {
+fn an_empty_database_answers_nothing_without_error() {
     let db = Db::new();
     let mut reader = db.session("reader");
     assert_eq!(one::<i64>(&mut reader, "SELECT count(*) FROM chatbot_search(1, 'refunds')"), 0);
@@ -102,7 +102,7 @@ fn answers(client: &mut postgres::Client, query: &str, rest: &str) -> Vec<i64> {
 }
 
 #[test]
-fn a_code_or_a_name_is_not_found() {
+fn codes_and_names_are_found() {
     let db = Db::new();
     let app = &mut db.session("app");
     for (id, text) in [
@@ -127,7 +127,7 @@ fn a_code_or_a_name_is_not_found() {
 }
 
 #[test]
-fn a_query_is_no_query() {
+fn every_text_is_a_query() {
     let db = Db::new();
     let mut app = shop(&db);
     let strange = ["'", r"\", "a & | !", ":*", "<->", r"refund's \'x", "((", "\u{1f389} '", "%_", "''", "0x -- /*"];
@@ -141,7 +141,7 @@ fn a_query_is_no_query() {
 }
 
 #[test]
-fn words_are_not_those_of_the_language() {
+fn words_are_read_by_the_sources_language() {
     let db = Db::new();
     let mut app = shop(&db);
     let text = |app: &mut postgres::Client, query: &str| answers(app, query, ", mode => 'text'");
@@ -163,7 +163,7 @@ fn words_are_not_those_of_the_language() {
 }
 
 #[test]
-fn all_answers_are_of_one_source() {
+fn answers_per_source_can_be_limited() {
     let db = Db::new();
     let mut app = db.session("app");
     app.execute("SELECT chatbot_embed_source(1, 'document', 1, $1)", &[&super::harness::prose(300)]).unwrap();
@@ -177,7 +177,7 @@ fn all_answers_are_of_one_source() {
 }
 
 #[test]
-fn a_filter_lets_a_word_through() {
+fn filters_hold_for_word_matches() {
     let db = Db::new();
     let mut app = shop(&db);
     for mode in ["hybrid", "text"] {
@@ -194,7 +194,7 @@ fn a_filter_lets_a_word_through() {
 
 /// What Citus has a node do with its shards does the same with the tables themselves.
 #[test]
-fn tables_that_are_named_are_searched_otherwise_or_may_be_any() {
+fn a_search_of_named_tables_answers_the_same_and_takes_no_others() {
     let mut db = Db::new();
     db.session("app")
         .batch_execute("SELECT chatbot_embed_source(1, 'document', i, 'Text ' || i) FROM generate_series(1, 20) AS i")

@@ -3,7 +3,7 @@
 use super::harness::{Db, column, failure, one};
 
 #[test]
-fn a_conversation_is_out_of_order_or_incomplete() {
+fn a_conversation_is_complete_and_in_order() {
     let db = Db::new();
     let mut app = db.session("app");
     let id: String = one(&mut app, "SELECT chatbot_session_open(42, '{\"user\": 7}')::text");
@@ -22,7 +22,7 @@ fn a_conversation_is_out_of_order_or_incomplete() {
 }
 
 #[test]
-fn a_closed_session_takes_messages() {
+fn a_closed_session_refuses_messages() {
     let db = Db::new();
     let mut app = db.session("app");
     let id: String = one(&mut app, "SELECT chatbot_session_open(1)::text");
@@ -36,7 +36,7 @@ fn a_closed_session_takes_messages() {
 }
 
 #[test]
-fn a_session_that_is_none_is_found() {
+fn an_unknown_session_is_an_error() {
     let db = Db::new();
     let mut app = db.session("app");
     for id in ["00000000-0000-0000-0000-000000000000", "00000000-0001-8000-8000-000000000000"] {

@@ -6,7 +6,7 @@ use super::harness::{Db, embed, failure, one, remote, set};
 use super::mock::Fault;
 
 #[test]
-fn a_key_does_not_arrive_or_is_seen() {
+fn a_key_arrives_and_is_never_shown() {
     let (mut db, mock) = remote();
     let path = std::env::temp_dir().join(format!("chatbot_sync_key_{}", std::process::id()));
     let file = path.to_str().unwrap().to_owned();
@@ -50,7 +50,7 @@ fn a_key_does_not_arrive_or_is_seen() {
 }
 
 #[test]
-fn what_is_missing_is_not_said() {
+fn missing_settings_are_named() {
     let mut db = Db::new();
     for (setup, model, code, message) in [
         ("", "'azure', 'm'", "F0000", "provider azure has no address: chatbot_sync.azure_url is not set"),
@@ -90,7 +90,7 @@ fn what_is_missing_is_not_said() {
 }
 
 #[test]
-fn an_unknown_length_is_not_asked_for() {
+fn unknown_dimensions_are_asked_of_the_provider() {
     let (mut db, mock) = remote();
     mock.state().requests.clear();
     db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'another')").unwrap();
@@ -101,7 +101,7 @@ fn an_unknown_length_is_not_asked_for() {
 }
 
 #[test]
-fn long_vectors_do_not_fit() {
+fn long_vectors_fit() {
     let mut db = Db::new();
     let storage = "SELECT attstorage::text FROM pg_attribute WHERE attrelid = 'chatbot_sync.embedding'::regclass AND attname = 'embedding'";
     db.admin.batch_execute("SELECT chatbot_set_model('openai', 'text-embedding-3-large')").unwrap();

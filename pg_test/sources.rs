@@ -17,7 +17,7 @@ fn embed(client: &mut impl postgres::GenericClient, chatbot: i64, id: i64, text:
 }
 
 #[test]
-fn a_new_source_is_not_whole() {
+fn a_new_source_is_whole() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(100);
@@ -37,7 +37,7 @@ fn a_new_source_is_not_whole() {
 }
 
 #[test]
-fn vectors_are_not_those_of_their_transaction() {
+fn vectors_belong_to_the_callers_transaction() {
     let db = Db::new();
     let (mut app, mut other) = (db.session("app"), db.session("app"));
     embed(&mut app, 1, 1, &prose(50));
@@ -53,7 +53,7 @@ fn vectors_are_not_those_of_their_transaction() {
 }
 
 #[test]
-fn a_savepoint_does_not_bring_the_old_vectors_back() {
+fn rolling_back_to_a_savepoint_restores_the_old_vectors() {
     let db = Db::new();
     let mut app = db.session("app");
     embed(&mut app, 1, 1, &prose(50));
@@ -67,7 +67,7 @@ fn a_savepoint_does_not_bring_the_old_vectors_back() {
 }
 
 #[test]
-fn an_unchanged_source_is_written_again() {
+fn an_unchanged_source_is_not_written() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(100);
@@ -78,7 +78,7 @@ fn an_unchanged_source_is_written_again() {
 }
 
 #[test]
-fn an_edit_costs_the_document() {
+fn an_edit_costs_what_changed() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(700);
@@ -100,7 +100,7 @@ fn an_edit_costs_the_document() {
 }
 
 #[test]
-fn rows_that_an_edit_does_not_touch_are_rewritten() {
+fn rows_that_an_edit_does_not_touch_stay() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(400);
@@ -118,7 +118,7 @@ fn rows_that_an_edit_does_not_touch_are_rewritten() {
 }
 
 #[test]
-fn changed_metadata_costs_an_embedding() {
+fn changed_metadata_costs_no_embedding() {
     let db = Db::new();
     let mut app = db.session("app");
     let sql = |metadata: &str| {
@@ -139,7 +139,7 @@ fn changed_metadata_costs_an_embedding() {
 }
 
 #[test]
-fn metadata_and_text_that_change_together_are_not_both_stored() {
+fn metadata_and_text_that_change_together_are_both_stored() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(100);
@@ -151,7 +151,7 @@ fn metadata_and_text_that_change_together_are_not_both_stored() {
 }
 
 #[test]
-fn a_cut_off_source_is_not_marked() {
+fn a_truncated_source_says_so() {
     let db = Db::new();
     let mut app = db.session("app");
     app.batch_execute("SET chatbot_sync.max_chunks = 3").unwrap();
@@ -164,7 +164,7 @@ fn a_cut_off_source_is_not_marked() {
 }
 
 #[test]
-fn a_changed_setting_is_not_noticed() {
+fn changed_chunk_settings_are_noticed() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(60);
@@ -177,7 +177,7 @@ fn a_changed_setting_is_not_noticed() {
 }
 
 #[test]
-fn blank_content_is_an_error_or_keeps_old_chunks() {
+fn blank_content_is_a_source_without_chunks() {
     let db = Db::new();
     let mut app = db.session("app");
     embed(&mut app, 1, 1, &prose(20));
@@ -188,7 +188,7 @@ fn blank_content_is_an_error_or_keeps_old_chunks() {
 }
 
 #[test]
-fn the_same_text_twice_in_a_source_is_one_chunk() {
+fn the_same_text_twice_in_a_source_is_two_chunks() {
     let db = Db::new();
     let mut app = db.session("app");
     app.batch_execute("SET chatbot_sync.chunk_size = 40; SET chatbot_sync.chunk_overlap = 0").unwrap();
@@ -199,7 +199,7 @@ fn the_same_text_twice_in_a_source_is_one_chunk() {
 }
 
 #[test]
-fn a_deleted_source_is_found() {
+fn a_deleted_source_is_not_found() {
     let db = Db::new();
     let mut app = db.session("app");
     let (chunks, _) = embed(&mut app, 1, 1, &prose(40));
@@ -212,7 +212,7 @@ fn a_deleted_source_is_found() {
 }
 
 #[test]
-fn cleanup_leaves_something_or_takes_another_chatbots() {
+fn cleanup_deletes_all_of_one_chatbot_only() {
     let db = Db::new();
     let mut app = db.session("app");
     let (chunks, _) = embed(&mut app, 1, 1, &prose(40));
@@ -230,7 +230,7 @@ fn cleanup_leaves_something_or_takes_another_chatbots() {
 }
 
 #[test]
-fn two_sessions_that_make_one_source_mix_their_chunks() {
+fn two_sessions_that_make_one_source_never_mix_chunks() {
     let db = Db::new();
     let (mut first, mut second) = (db.session("app"), db.session("app"));
     let mut watcher = db.other();
@@ -251,7 +251,7 @@ fn two_sessions_that_make_one_source_mix_their_chunks() {
 }
 
 #[test]
-fn repeatable_read_stores_what_it_did_not_see() {
+fn repeatable_read_conflicts_with_what_it_did_not_see() {
     let db = Db::new();
     let (mut first, mut second) = (db.session("app"), db.session("app"));
     embed(&mut first, 1, 1, "One text.");
@@ -274,7 +274,7 @@ fn repeatable_read_stores_what_it_did_not_see() {
 /// A table that was vacuumed while it was empty is planned for as if it stayed so, and plans are kept: a session that
 /// fills it would read all of it for each source.
 #[test]
-fn a_growing_table_is_read_from_end_to_end() {
+fn a_growing_table_is_read_by_its_keys() {
     let mut db = Db::new();
     embed(&mut db.admin, 1, 1, "A text.");
     db.admin.batch_execute("SELECT chatbot_cleanup(1)").unwrap();
@@ -291,7 +291,7 @@ fn a_growing_table_is_read_from_end_to_end() {
 }
 
 #[test]
-fn a_chunk_has_no_source() {
+fn every_chunk_has_a_source() {
     let db = Db::new();
     let mut app = db.session("app");
     let sql =
@@ -301,7 +301,7 @@ fn a_chunk_has_no_source() {
 }
 
 #[test]
-fn dropping_the_extension_and_making_it_again_breaks_a_session() {
+fn a_session_survives_recreating_the_extension() {
     let mut db = Db::new();
     let admin = &mut db.admin;
     embed(admin, 1, 1, &prose(20));
@@ -317,7 +317,7 @@ fn dropping_the_extension_and_making_it_again_breaks_a_session() {
 }
 
 #[test]
-fn a_search_path_or_a_schema_is_expected() {
+fn any_search_path_and_schema_work() {
     let mut db = Db::new();
     let admin = &mut db.admin;
     admin

@@ -51,7 +51,7 @@ impl Drop for File {
 }
 
 #[test]
-fn a_certificate_is_not_checked_or_not_trusted() {
+fn certificates_are_checked_against_the_systems_roots() {
     let (ours, strangers, namesakes) = (authority("ours"), authority("strangers"), authority("ours"));
     let (mut server, _file) = server_that_trusts(&ours);
     let db = &mut server.db;
@@ -74,7 +74,7 @@ fn a_certificate_is_not_checked_or_not_trusted() {
 }
 
 #[test]
-fn a_connection_over_tls_is_not_kept() {
+fn connections_over_tls_are_kept() {
     let ours = authority("ours");
     let (mut server, _file) = server_that_trusts(&ours);
     let mock = provider(&ours, "127.0.0.1", 4000);
@@ -88,7 +88,7 @@ fn a_connection_over_tls_is_not_kept() {
 }
 
 #[test]
-fn a_handshake_that_hangs_is_waited_for_or_cannot_be_left() {
+fn a_handshake_that_hangs_ends_with_its_timeout_or_a_cancel() {
     let (mut server, _file) = server_that_trusts(&authority("ours"));
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
     use_mock(&mut server.db, &Mock::new());

@@ -105,7 +105,7 @@ fn doctor(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
-fn an_update_leaves_something_otherwise_than_a_new_installation() {
+fn the_update_test_sees_every_kind_of_difference() {
     let folder = folder_of_scripts();
     let now = fs::read_to_string(folder.join(format!("chatbot_sync--{OWN}.sql"))).unwrap();
     // As if a version before had lacked a function, an index and a comment, and had had others, another body and a right.
@@ -168,7 +168,7 @@ fn an_update_leaves_something_otherwise_than_a_new_installation() {
 }
 
 #[test]
-fn an_older_library_works_on_newer_sql() {
+fn an_older_library_refuses_newer_sql() {
     let folder = folder_of_scripts();
     let _script = Script::new(&folder, &format!("{OWN}--99.0.0"), CHANGED);
     let mut db = create(OWN);
@@ -191,7 +191,7 @@ fn an_older_library_works_on_newer_sql() {
 }
 
 #[test]
-fn what_waits_is_lost_or_stored_by_a_worker_whose_library_is_another_version() {
+fn jobs_wait_while_workers_have_another_version() {
     let folder = folder_of_scripts();
     let _scripts = [
         Script::new(&folder, &format!("{OWN}--98.0.0"), &CHANGED.replace("1", "98")),
@@ -229,7 +229,7 @@ fn what_waits_is_lost_or_stored_by_a_worker_whose_library_is_another_version() {
 
 /// `make release-schema` keeps the SQL of each release beside the scripts that update it.
 #[test]
-fn a_released_version_cannot_be_updated() {
+fn every_released_version_updates_to_a_new_installation() {
     let folder = folder_of_scripts();
     let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql");
     // "## 0.1.0 (unreleased)"

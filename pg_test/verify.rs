@@ -23,14 +23,14 @@ fn attached(db: &mut Db) -> Client {
 }
 
 #[test]
-fn a_source_of_no_table_is_a_problem_where_no_table_is_attached() {
+fn sources_without_a_table_are_no_problem() {
     let mut db = Db::new();
     db.session("app").batch_execute("SELECT chatbot_embed_source(1, 'document', 1, 'Mine.')").unwrap();
     assert_eq!(column::<String>(&mut db.admin, PROBLEMS), [""; 0]);
 }
 
 #[test]
-fn a_problem_is_not_found_or_not_repaired() {
+fn every_problem_is_found_and_repaired() {
     let mut db = Db::new();
     let mut app = attached(&mut db);
     let mut boss = db.session("boss");
@@ -94,7 +94,7 @@ fn a_problem_is_not_found_or_not_repaired() {
 }
 
 #[test]
-fn a_database_without_host_tables_cannot_be_verified() {
+fn a_database_without_host_tables_can_be_verified() {
     let db = Db::new();
     db.session("app").batch_execute("SELECT chatbot_embed_source(1, 'link', 1, 'No table has it.')").unwrap();
     let mut boss = db.session("boss");
@@ -103,7 +103,7 @@ fn a_database_without_host_tables_cannot_be_verified() {
 }
 
 #[test]
-fn a_healthy_database_is_called_ill() {
+fn a_healthy_database_is_all_ok() {
     let mut db = Db::new();
     let mut app = attached(&mut db);
     assert_eq!(column::<String>(&mut app, BAD), [""; 0]);
@@ -112,7 +112,7 @@ fn a_healthy_database_is_called_ill() {
 }
 
 #[test]
-fn an_illness_is_not_said() {
+fn the_doctor_says_what_is_ill() {
     let mut db = Db::new();
     let mut app = attached(&mut db);
     let mock = Mock::new();
@@ -141,7 +141,7 @@ fn an_illness_is_not_said() {
 }
 
 #[test]
-fn a_provider_that_fails_is_not_asked_or_breaks_the_doctor() {
+fn the_doctor_asks_a_failing_provider_and_reports_it() {
     let (mut db, mock) = remote();
     use_mock(&mut db, &mock);
     mock.state().always = Some(Fault::Status(401, "", r#"{"error":{"message":"no such key"}}"#));
@@ -152,7 +152,7 @@ fn a_provider_that_fails_is_not_asked_or_breaks_the_doctor() {
 }
 
 #[test]
-fn a_figure_is_wrong() {
+fn metrics_are_right() {
     let (mut db, mock) = remote();
     use_mock(&mut db, &mock);
     let mut app = attached(&mut db);
@@ -183,7 +183,7 @@ fn a_figure_is_wrong() {
 }
 
 #[test]
-fn a_source_that_waits_or_fails_is_called_a_problem() {
+fn waiting_and_failed_sources_are_no_problems() {
     let (db, mock, mut app) = documents();
     let mut boss = db.session("boss");
     app.batch_execute(
@@ -206,7 +206,7 @@ fn a_source_that_waits_or_fails_is_called_a_problem() {
 }
 
 #[test]
-fn what_was_read_stays_in_memory_until_the_transaction_ends() {
+fn memory_of_statements_is_freed_at_once() {
     let (mut db, _mock, mut app) = documents();
     let insert =
         "INSERT INTO documents (chatbot_id, content) SELECT 1, 'Text number ' || i FROM generate_series(1, 2000) AS i";

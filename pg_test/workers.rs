@@ -40,7 +40,7 @@ fn insert(app: &mut Client, texts: i32) {
 }
 
 #[test]
-fn a_commit_wakes_nobody_or_a_worker_stays() {
+fn a_commit_wakes_a_worker_that_leaves_when_idle() {
     // Nothing but the commit can have woken it.
     let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
     let admin = &mut server.db.admin;
@@ -60,7 +60,7 @@ fn a_commit_wakes_nobody_or_a_worker_stays() {
 }
 
 #[test]
-fn an_empty_queue_starts_worker_after_worker() {
+fn an_empty_queue_starts_no_workers() {
     let (mut server, _mock, mut app) = working(&["chatbot_sync.naptime=1h", "log_min_messages=debug1"]);
     let started =
         |server: &Server| server.log().matches("starting background worker process \"chatbot_sync worker\"").count();
@@ -81,7 +81,7 @@ fn an_empty_queue_starts_worker_after_worker() {
 }
 
 #[test]
-fn a_retry_is_forgotten() {
+fn a_retry_comes_at_its_time() {
     let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
     set(&mut server.db, "retry_delay", "10ms");
     mock.state().faults.extend([Fault::Status(500, "", ""), Fault::Status(429, "retry-after: 0.1\r\n", "")]);
@@ -91,7 +91,7 @@ fn a_retry_is_forgotten() {
 }
 
 #[test]
-fn a_worker_is_anonymous_or_another_role_than_the_owner() {
+fn a_worker_is_named_and_runs_as_the_database_owner() {
     let (mut server, mock, mut app) = working(&[]);
     server.db.admin.batch_execute("ALTER DATABASE postgres OWNER TO app").unwrap();
     mock.state().held = true;
@@ -112,7 +112,7 @@ fn a_worker_is_anonymous_or_another_role_than_the_owner() {
 }
 
 #[test]
-fn a_copy_of_the_database_waits_for_a_worker_or_does_not_work_itself() {
+fn a_database_can_be_copied_while_workers_run() {
     let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1s"]);
     let mut maker = server.db.other();
     maker.batch_execute("CREATE DATABASE busy TEMPLATE template0").unwrap();
@@ -140,7 +140,7 @@ fn a_copy_of_the_database_waits_for_a_worker_or_does_not_work_itself() {
 }
 
 #[test]
-fn a_database_cannot_be_dropped() {
+fn a_database_can_be_dropped_while_workers_run() {
     let (server, mock, app) = working(&["chatbot_sync.naptime=1h"]);
     let mut maker = server.db.other();
     drop(app);
@@ -159,7 +159,7 @@ fn a_database_cannot_be_dropped() {
 }
 
 #[test]
-fn a_killed_worker_loses_or_repeats_something() {
+fn a_killed_worker_loses_nothing_and_repeats_at_most_one_batch() {
     let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1s"]);
     for (round, signal) in (0..).zip(["TERM", "KILL", "KILL", "TERM"]) {
         mock.state().held = true;
@@ -188,7 +188,7 @@ fn a_killed_worker_loses_or_repeats_something() {
 }
 
 #[test]
-fn a_restart_forgets_the_queue() {
+fn the_queue_survives_a_restart() {
     let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
     for mode in ["fast", "immediate"] {
         mock.state().held = true;
@@ -204,7 +204,7 @@ fn a_restart_forgets_the_queue() {
 }
 
 #[test]
-fn a_standby_works_before_it_is_promoted() {
+fn a_standby_leaves_the_queue_until_it_is_promoted() {
     let (server, mock, mut app) = working(&["chatbot_sync.naptime=1s"]);
     insert(&mut app, 3);
     until(&mut app, DONE);
@@ -230,7 +230,7 @@ fn a_standby_works_before_it_is_promoted() {
 }
 
 #[test]
-fn dropping_the_extension_waits_for_a_worker_or_breaks_it() {
+fn the_extension_can_be_dropped_while_workers_run() {
     let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
     mock.state().held = true;
     insert(&mut app, 5);
@@ -252,7 +252,7 @@ fn dropping_the_extension_waits_for_a_worker_or_breaks_it() {
 }
 
 #[test]
-fn no_slot_for_a_worker_is_said_again_and_again_or_keeps_the_queue_from_being_drained() {
+fn a_missing_worker_slot_is_reported_once_and_the_queue_drains() {
     // The launcher of logical replication and ours have both of them.
     let (server, _mock, mut app) = working(&["max_worker_processes=2"]);
     insert(&mut app, 5);
@@ -264,7 +264,7 @@ fn no_slot_for_a_worker_is_said_again_and_again_or_keeps_the_queue_from_being_dr
 }
 
 #[test]
-fn a_database_that_is_not_listed_has_workers() {
+fn only_listed_databases_have_workers() {
     let (server, mock, mut app) = working(&["chatbot_sync.databases=one, listed", "chatbot_sync.naptime=1s"]);
     server.db.other().batch_execute("CREATE DATABASE listed TEMPLATE template0").unwrap();
     let mut listed = server.db.in_database("listed");
@@ -282,7 +282,7 @@ fn a_database_that_is_not_listed_has_workers() {
 }
 
 #[test]
-fn a_big_backlog_has_one_worker_only() {
+fn a_big_backlog_has_several_workers() {
     let (mut server, mock, mut app) = working(&["chatbot_sync.workers_per_database=3", "chatbot_sync.naptime=1h"]);
     mock.state().held = true;
     insert(&mut app, 450);
@@ -294,7 +294,7 @@ fn a_big_backlog_has_one_worker_only() {
 }
 
 #[test]
-fn what_cannot_be_stored_keeps_others_waiting() {
+fn what_cannot_be_stored_keeps_no_others_waiting() {
     let (mut server, _mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
     set(&mut server.db, "retry_delay", "10ms");
     server
@@ -313,7 +313,7 @@ fn what_cannot_be_stored_keeps_others_waiting() {
 }
 
 #[test]
-fn what_an_ended_worker_leaves_waits_for_the_next_nap() {
+fn what_an_ended_worker_leaves_is_taken_at_once() {
     let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
     mock.state().held = true;
     insert(&mut app, 3);

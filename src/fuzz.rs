@@ -101,7 +101,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn an_answer_brings_a_decoder_down_or_a_wrong_one_passes(
+    fn any_response_is_decoded_right_or_refused(
         body in body(), dimensions in 0usize..4, unit in any::<bool>(), normalise in any::<bool>()
     ) {
         for provider in provider::all() {
@@ -129,13 +129,13 @@ proptest! {
     }
 
     #[test]
-    fn a_refusal_brings_its_reader_down(status in any::<u16>(), retry_after in prop::option::of("\\PC{0,30}|-?[0-9.e]{0,25}"), body in body()) {
+    fn any_refusal_is_read(status in any::<u16>(), retry_after in prop::option::of("\\PC{0,30}|-?[0-9.e]{0,25}"), body in body()) {
         let (_, _, wait) = refused(status, retry_after.as_deref(), &body);
         let _later = wait.map(|wait| Instant::now() + wait);
     }
 
     #[test]
-    fn a_text_brings_the_built_in_model_down(text in text()) {
+    fn any_text_is_embedded_by_the_built_in_model(text in text()) {
         let vector = local::embed(&text);
         prop_assert_eq!(vector.len(), local::DIMENSIONS);
         let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -146,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn content_loses_its_place(text in text(), html in any::<bool>(), translated in any::<bool>(), size in 1usize..80) {
+    fn any_content_keeps_its_offsets(text in text(), html in any::<bool>(), translated in any::<bool>(), size in 1usize..80) {
         let format = if html { Format::Html } else { Format::Text };
         let value = if translated { json!({"en_US": text, "x": null, "de": 1}).to_string() } else { text };
         let params = Params { size, overlap: size / 2, max_chunks: 50 };
@@ -160,14 +160,14 @@ proptest! {
     }
 
     #[test]
-    fn jsonb_that_is_no_translation_brings_its_reader_down(odd in odd(), lang in "[a-z_A-Z]{0,5}") {
+    fn any_jsonb_is_read_as_translations_or_refused(odd in odd(), lang in "[a-z_A-Z]{0,5}") {
         for value in [odd.to_string(), json!({lang: odd}).to_string()] {
             let _any = Content::new(value, Format::Html, true).cut(&Params::default());
         }
     }
 
     #[test]
-    fn an_edit_keeps_what_is_another_text(before in text(), after in text(), size in 1usize..60) {
+    fn any_edit_keeps_only_equal_texts(before in text(), after in text(), size in 1usize..60) {
         let params = Params { size, overlap: size / 4, max_chunks: 100 };
         let texts = |text: &str| -> Vec<String> {
             chunk(text, &params).chunks.iter().map(|c| text[c.start..c.end].to_owned()).collect()
@@ -187,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn a_tsvector_brings_its_reader_down(bytes in prop::collection::vec(any::<u8>(), 0..64), size in 0u32..6) {
+    fn any_bytes_are_read_as_a_tsvector_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64), size in 0u32..6) {
         let words: [&[u8]; 2] = [b"a", b"b"];
         let _any = bm25::counts(&bytes, &words);
         let _sized = bm25::counts(&[&size.to_le_bytes()[..], &bytes].concat(), &words);

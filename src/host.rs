@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trigger_forgets_what_attach_was_told() {
+    fn a_triggers_argument_round_trips() {
         let column = |name: &str, number| Column(name.to_owned(), number);
         let host = Host {
             host: 7,

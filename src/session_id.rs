@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_chatbot_of_a_session_is_lost() {
+    fn a_session_id_holds_its_chatbot() {
         for id in [1, 2, 15, 16, 4711, i64::from(i32::MAX) + 5, i64::MAX, -1] {
             for random in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef] {
                 assert_eq!(chatbot_id(new(id, random)), Some(id));
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_uuid_names_a_chatbot() {
+    fn a_foreign_uuid_names_no_chatbot() {
         assert_eq!(chatbot_id([0xff; 16]), None);
         assert_eq!(chatbot_id([0; 16]), None);
     }

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_that_does_not_fit_passes() {
+    fn an_unfit_version_is_refused() {
         let fits = |sql| check_against(sql, "0.9.0", "0.10.2");
         for sql in ["0.9.0", "0.9.11", "0.10.0", "0.10.2"] {
             assert_eq!(fits(sql), Ok(()), "{sql}");
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_that_was_forgotten_is_not_seen() {
+    fn a_forgotten_update_is_seen() {
         let beside = |sql, installed| beside(sql, installed, "0.10.2");
         assert_eq!(beside("0.10.2", Some("0.10.2")), Beside::Same);
         // The files are gone, or are those from before.
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_packed() {
+    fn all_files_name_the_same_version() {
         let meta: serde_json::Value = serde_json::from_str(include_str!("../META.json")).unwrap();
         assert_eq!([&meta["version"], &meta["provides"]["chatbot_sync"]["version"]], [OWN, OWN]);
     }

@@ -23,7 +23,7 @@ cargo test --no-default-features
 test_in_postgres() {
     set_up_pgrx
     say "tests in $("$PG_CONFIG" --version)"
-    server_tests
+    server_tests ${FILTER:-}
 }
 
 tested= missing=

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rare_word_counts_no_more_than_a_frequent_one() {
+    fn a_rare_word_counts_more_than_a_frequent_one() {
         // "the" in all, "voucher" in one.
         let scores = bm25(&[counts_of(&[3, 0], 100), counts_of(&[1, 1], 100), counts_of(&[5, 0], 100)], &[], 100.0);
         assert!(scores[1] > scores[0] && scores[1] > scores[2] && scores[2] > scores[0]);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tsvector_is_read_wrongly() {
+    fn a_tsvector_is_read() {
         // 'ab':1,3 'b' 'c':2
         let mut vector = 3u32.to_le_bytes().to_vec();
         for (positions, length, place) in [(1u32, 2u32, 0u32), (0, 1, 8), (1, 1, 9)] {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_language_is_another() {
+    fn languages_map_to_configurations() {
         for (language, name) in [
             ("fr_FR", Some("french")),
             ("EN", Some("english")),

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_or_scattered_chatbot_is_searched_by_index_or_a_large_one_is_not() {
+    fn index_is_chosen_for_large_unscattered_chatbots() {
         let size = |chunks, of_all| Size { chunks, of_all };
         let by_index = |chunks, of_all, candidates| size(chunks, of_all).in_sight(candidates, 5_000, true).is_some();
         assert!(!by_index(5_000.0, 5_000.0, 50) && by_index(5_001.0, 5_001.0, 50));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frequent_word_is_looked_up_or_a_rare_one_is_not() {
+    fn rare_words_are_looked_up_and_frequent_ones_are_not() {
         assert_eq!(looked_up(&[0.9, 0.001, 0.01, 0.03], 100_000.0, true), [false, true, true, false]);
         assert_eq!(looked_up(&[0.9, 0.001, 0.01, 0.03], 100_000.0, false), [false, true, false, false]);
         assert_eq!(looked_up(&[0.9, 0.04], 100_000.0, false), [false, true]);

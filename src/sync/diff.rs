@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unchanged_chunk_is_embedded_again() {
+    fn an_unchanged_chunk_is_kept() {
         assert_eq!(of("a b c", "a x c"), (vec![Some(0), None, Some(2)], vec![1]));
         assert_eq!(of("a b c", "x a b c"), (vec![None, Some(0), Some(1), Some(2)], vec![]));
         assert_eq!(of("a b c", "b c"), (vec![Some(1), Some(2)], vec![0]));
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn two_chunks_of_one_text_share_a_vector_row() {
+    fn two_chunks_of_one_text_keep_a_row_each() {
         assert_eq!(of("a a", "a a a"), (vec![Some(0), Some(1), None], vec![]));
         assert_eq!(of("a b a", "b a"), (vec![Some(1), Some(0)], vec![2]));
         assert_eq!(of("a a b", "b a"), (vec![Some(2), Some(1)], vec![0]));

@@ -26,7 +26,7 @@ fn fault(kind: FaultKind) -> Fault {
 }
 
 #[test]
-fn a_request_is_larger_than_its_limits() {
+fn requests_stay_within_their_limits() {
     let now = Instant::now();
     let ranges = |lengths: &[usize], l: Limits| -> Vec<Range<usize>> {
         let mut batch = batch(lengths, l, now);
@@ -40,7 +40,7 @@ fn a_request_is_larger_than_its_limits() {
 }
 
 #[test]
-fn vectors_are_out_of_order() {
+fn vectors_come_in_order() {
     let now = Instant::now();
     let mut batch = batch(&[1; 7], limits(3, 100), now);
     let mut work: Vec<Work> = std::iter::from_fn(|| batch.next(now)).collect();
@@ -58,7 +58,7 @@ fn vectors_are_out_of_order() {
 }
 
 #[test]
-fn texts_wait_for_the_last_one() {
+fn requests_leave_before_the_last_text() {
     let now = Instant::now();
     let mut batch = batch(&[], limits(3, 100), now);
     (0..2).for_each(|_| batch.push(1, now));
@@ -79,7 +79,7 @@ fn texts_wait_for_the_last_one() {
 }
 
 #[test]
-fn a_wrong_answer_is_taken() {
+fn wrong_answers_are_refused() {
     let now = Instant::now();
     let right = || answer(&(0..3));
     let mut wrong: Vec<(Answer, &str)> = Vec::new();
@@ -109,7 +109,7 @@ fn a_wrong_answer_is_taken() {
 }
 
 #[test]
-fn a_promised_length_is_not_checked_or_made() {
+fn promised_dimensions_are_checked_or_made() {
     let now = Instant::now();
     for (unit, normalise, right) in [(true, false, false), (false, true, true), (false, false, true)] {
         let mut batch = batch(&[1], limits(1, 1), now);
@@ -126,7 +126,7 @@ fn a_promised_length_is_not_checked_or_made() {
 }
 
 #[test]
-fn a_transient_fault_is_final_or_tried_for_ever() {
+fn a_transient_fault_is_tried_a_few_times() {
     let now = Instant::now();
     for kind in [FaultKind::Server, FaultKind::Unreachable, FaultKind::BadAnswer] {
         let mut batch = batch(&[1], limits(1, 1), now);
@@ -149,7 +149,7 @@ fn a_transient_fault_is_final_or_tried_for_ever() {
 }
 
 #[test]
-fn throttling_is_an_attempt_or_stops_only_one_request() {
+fn throttling_is_no_attempt_and_stops_all_requests() {
     let now = Instant::now();
     let mut batch = batch(&[1; 4], limits(1, 1), now);
     let wait = Duration::from_secs(3);
@@ -165,7 +165,7 @@ fn throttling_is_an_attempt_or_stops_only_one_request() {
 }
 
 #[test]
-fn waiting_goes_beyond_the_deadline() {
+fn waiting_ends_at_the_deadline() {
     let now = Instant::now();
     let mut batch = batch(&[1; 2], limits(1, 1), now);
     let work = batch.next(now).unwrap();
@@ -174,7 +174,7 @@ fn waiting_goes_beyond_the_deadline() {
 }
 
 #[test]
-fn a_permanent_fault_is_tried_again() {
+fn a_permanent_fault_is_not_tried_again() {
     let now = Instant::now();
     for kind in [FaultKind::Unauthorized, FaultKind::NotFound, FaultKind::Quota, FaultKind::Redirect] {
         let mut batch = batch(&[1], limits(1, 1), now);
@@ -184,7 +184,7 @@ fn a_permanent_fault_is_tried_again() {
 }
 
 #[test]
-fn the_text_that_is_to_blame_is_not_found() {
+fn the_text_to_blame_is_found() {
     let now = Instant::now();
     for bad in [0, 1, 41, 62, 99] {
         let mut batch = batch(&[1; 100], limits(100, 1000), now);
@@ -206,7 +206,7 @@ fn the_text_that_is_to_blame_is_not_found() {
 
 /// The caller adds them up and shares them out.
 #[test]
-fn a_provider_that_counts_nonsense_overflows_the_sums() {
+fn nonsensical_usage_does_not_overflow_sums() {
     let now = Instant::now();
     let mut batch = batch(&[1; 2], limits(1, 100), now);
     let mut used = Usage::default();

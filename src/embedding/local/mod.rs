@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors_differ_from_the_reference() {
+    fn vectors_equal_the_reference() {
         let cases = read(include_str!("../../../tests/data/local_expected.json"));
         assert!(cases.len() >= 12);
         for case in cases {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn word_pieces_differ_from_the_reference() {
+    fn word_pieces_equal_the_reference() {
         let cases = read(include_str!("../../../tests/data/local_tokens.json"));
         assert!(cases.len() > 300);
         for case in cases {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_is_not_of_length_one() {
+    fn vectors_have_length_one() {
         let length = |text: &str| embed(text).iter().map(|x| x * x).sum::<f32>().sqrt();
         assert!((length("Refunds are paid within ten days.") - 1.0).abs() < 1e-6);
         assert_eq!(length(" \n"), 0.0);

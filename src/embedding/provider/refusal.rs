@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_means_something_else() {
+    fn each_status_has_its_kind_of_fault() {
         for (status, expected) in [
             (301, FaultKind::Redirect),
             (400, FaultKind::Refused),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_the_plan_is_waited_for() {
+    fn an_exhausted_quota_is_not_waited_for() {
         for body in [
             r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
             r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"x","details":[{"violations":[{"quotaId":"EmbedContentRequestsPerDayPerUser"}]}]}}"#,
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_providers_words_are_lost() {
+    fn the_providers_words_are_kept() {
         for (body, expected) in [
             (r#"{"error":{"message":"openai"}}"#, "openai"),
             (r#"{"error":"ollama"}"#, "ollama"),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_after_is_misread() {
+    fn retry_after_is_read() {
         let wait = |value: &str| refused(429, Some(value), b"").2;
         assert_eq!(wait("2"), Some(Duration::from_secs(2)));
         assert_eq!(wait("0.5"), Some(Duration::from_millis(500)));

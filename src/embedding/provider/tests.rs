@@ -33,7 +33,7 @@ fn bearer() -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn a_request_to_openai_has_another_shape() {
+fn openai_requests_have_the_documented_shape() {
     let (url, headers, body) = sent("openai", &model("text-embedding-3-small", 1536, false), InputType::Document);
     assert_eq!((url.as_str(), headers), ("https://api.openai.com/v1/embeddings", bearer()));
     let mut expected = json!({"model": "text-embedding-3-small", "input": ["one", "two"], "encoding_format": "base64"});
@@ -43,7 +43,7 @@ fn a_request_to_openai_has_another_shape() {
 }
 
 #[test]
-fn a_request_to_a_compatible_server_has_more_than_it_may_know() {
+fn compatible_servers_get_only_common_fields() {
     let mut mistral = model("codestral-embed", 512, true);
     let plain = model("bge", 1024, false);
     let (url, headers, body) = sent("openai_compatible", &plain, InputType::Document);
@@ -57,7 +57,7 @@ fn a_request_to_a_compatible_server_has_more_than_it_may_know() {
 }
 
 #[test]
-fn a_request_to_azure_has_another_shape() {
+fn azure_requests_have_the_documented_shape() {
     let provider = find("azure").unwrap();
     let mut model = model("my deployment", 1536, false);
     let request = provider.encode(&endpoint("https://r.openai.azure.com"), &model, InputType::Document, &["one"]);
@@ -70,7 +70,7 @@ fn a_request_to_azure_has_another_shape() {
 }
 
 #[test]
-fn a_request_to_ollama_has_another_shape() {
+fn ollama_requests_have_the_documented_shape() {
     let mut model = model("nomic-embed-text", 256, true);
     model.options = json!({"keep_alive": "5m", "num_ctx": 4096, "truncate": false}).as_object().unwrap().clone();
     let (url, _, body) = sent("ollama", &model, InputType::Document);
@@ -81,7 +81,7 @@ fn a_request_to_ollama_has_another_shape() {
 }
 
 #[test]
-fn a_request_to_cohere_has_another_shape() {
+fn cohere_requests_have_the_documented_shape() {
     let (url, headers, body) = sent("cohere", &model("embed-v4.0", 512, true), InputType::Document);
     assert_eq!((url.as_str(), headers), ("https://api.cohere.com/v2/embed", bearer()));
     let expected = json!({"model": "embed-v4.0", "texts": ["one", "two"], "input_type": "search_document",
@@ -92,7 +92,7 @@ fn a_request_to_cohere_has_another_shape() {
 }
 
 #[test]
-fn a_request_to_voyage_has_another_shape() {
+fn voyage_requests_have_the_documented_shape() {
     let (url, headers, body) = sent("voyage", &model("voyage-3.5", 256, true), InputType::Query);
     assert_eq!((url.as_str(), headers), ("https://api.voyageai.com/v1/embeddings", bearer()));
     let expected = json!({"model": "voyage-3.5", "input": ["one", "two"], "input_type": "query",
@@ -101,7 +101,7 @@ fn a_request_to_voyage_has_another_shape() {
 }
 
 #[test]
-fn a_request_to_gemini_has_another_shape() {
+fn gemini_requests_have_the_documented_shape() {
     let (url, headers, body) = sent("gemini", &model("gemini-embedding-001", 768, true), InputType::Query);
     let expected = "https://generativelanguage.googleapis.com/v1beta/models/gemini-embedding-001:batchEmbedContents";
     assert_eq!((url.as_str(), headers), (expected, vec![("x-goog-api-key", "sk-test".to_owned())]));
@@ -118,7 +118,7 @@ fn a_request_to_gemini_has_another_shape() {
 }
 
 #[test]
-fn a_documented_answer_is_not_understood() {
+fn documented_responses_are_decoded() {
     let two = vec![(0, vec![0.5, -1.0]), (1, vec![2.0, 0.0])];
     for (name, body, tokens) in [
         (
@@ -163,7 +163,7 @@ fn a_documented_answer_is_not_understood() {
 }
 
 #[test]
-fn a_broken_answer_is_taken() {
+fn broken_responses_are_refused() {
     for body in [
         "",
         "{",
@@ -187,7 +187,7 @@ fn a_broken_answer_is_taken() {
 }
 
 #[test]
-fn a_key_is_shown() {
+fn keys_are_never_shown() {
     let secret = Secret::new("sk-very-secret");
     assert_eq!(format!("{secret:?}"), "***");
     let endpoint = Endpoint { url: "http://h".to_owned(), key: Some(secret) };
@@ -199,7 +199,7 @@ fn a_key_is_shown() {
 }
 
 #[test]
-fn an_address_that_cannot_be_used_is_taken() {
+fn unusable_addresses_are_refused() {
     for url in [
         "",
         "host",
@@ -226,7 +226,7 @@ fn an_address_that_cannot_be_used_is_taken() {
 }
 
 #[test]
-fn an_option_that_nobody_knows_is_taken() {
+fn unknown_options_are_refused() {
     let check = |name: &str, options: Value| check_options(find(name).unwrap().options(), options.as_object().unwrap());
     assert!(check("ollama", json!({"num_ctx": 100, "truncate": true})).is_ok());
     let error = check("ollama", json!({"num_ctx": 0})).unwrap_err().to_string();
@@ -238,7 +238,7 @@ fn an_option_that_nobody_knows_is_taken() {
 }
 
 #[test]
-fn dimensions_that_a_model_does_not_give_are_taken() {
+fn impossible_dimensions_are_refused() {
     let refuses = |provider: &str, name: &str, n| find(provider).unwrap().known(name).unwrap().refuses(n);
     assert_eq!(refuses("openai", "text-embedding-3-small", 256), None);
     assert_eq!(refuses("openai", "text-embedding-3-small", 2000).unwrap(), "1 to 1536");

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_known_is_not_looked_up_again() {
+    fn a_known_host_is_not_resolved_again() {
         let names = Names::<Counting>::default();
         let config = ureq::Agent::config_builder().build();
         let find = |uri: &'static str| {

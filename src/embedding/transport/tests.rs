@@ -59,7 +59,7 @@ fn shown(words: &str) -> String {
 }
 
 #[test]
-fn a_request_or_its_answer_is_another() {
+fn request_and_response_arrive_unchanged() {
     let body = r#"{"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1,2]}],"usage":{"total_tokens":5}}"#;
     let (answer, request) = asked(response(200, None, body));
     assert_eq!(answer, Ok(Answer { vectors: vec![(1, vec![3.0, 4.0]), (0, vec![1.0, 2.0])], tokens: 5 }));
@@ -70,7 +70,7 @@ fn a_request_or_its_answer_is_another() {
 }
 
 #[test]
-fn a_failure_is_of_another_kind() {
+fn each_failure_has_its_kind_of_fault() {
     for (failure, kind, message) in [
         (Failure::Unreachable("io: broken\npipe".to_owned()), FaultKind::Unreachable, "io: broken pipe"),
         (Failure::TimedOut, FaultKind::TimedOut, "chatbot_sync.sync_timeout is over"),
@@ -83,7 +83,7 @@ fn a_failure_is_of_another_kind() {
 }
 
 #[test]
-fn a_status_is_of_another_kind() {
+fn each_http_status_has_its_kind_of_fault() {
     for (status, kind) in [
         (301, FaultKind::Redirect),
         (308, FaultKind::Redirect),
@@ -106,7 +106,7 @@ fn a_status_is_of_another_kind() {
 }
 
 #[test]
-fn an_answer_of_another_shape_is_no_fault() {
+fn a_response_of_another_shape_is_a_fault() {
     for (body, message) in [
         ("", "it ends in the middle"),
         (r#"{"data":[{"index":0,"#, "it ends in the middle"),
@@ -122,7 +122,7 @@ fn an_answer_of_another_shape_is_no_fault() {
 }
 
 #[test]
-fn words_are_more_than_a_line() {
+fn a_providers_words_are_one_line() {
     for (words, expected) in [
         ("plain", "plain"),
         ("  two\r\n\tlines \u{2028} and\u{a0}more  ", "two lines and more"),
@@ -136,7 +136,7 @@ fn words_are_more_than_a_line() {
 }
 
 #[test]
-fn a_key_is_in_the_providers_words() {
+fn keys_are_removed_from_the_providers_words() {
     assert_eq!(shown("The key sk-secret is not sk-secrets: sk-secret"), "The key *** is not ***s: ***");
     // Control characters that are left out must not put it together.
     assert_eq!(shown("The key sk-\u{0}secret"), "The key ***");
@@ -155,7 +155,7 @@ fn a_key_is_in_the_providers_words() {
 }
 
 #[test]
-fn a_name_or_a_connection_is_waited_for_too_long() {
+fn resolving_and_connecting_are_bounded() {
     let config = HttpConfig { connect_timeout: TIMEOUT, max_response_bytes: 1024, proxy: None };
     let timeouts = Http::new(&config).unwrap().agent.config().timeouts();
     // The client counts looking up a name apart.

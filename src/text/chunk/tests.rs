@@ -42,7 +42,7 @@ fn is_prefix_sum(text: &str, byte: usize, char: usize) -> bool {
 
 proptest! {
     #[test]
-    fn a_chunk_breaks_a_rule(text in awkward(), params in params()) {
+    fn every_chunk_keeps_the_rules(text in awkward(), params in params()) {
         let Chunks { chunks, truncated } = chunk(&text, &params);
         prop_assert!(!truncated);
         prop_assert_eq!(chunks.is_empty(), text.trim().is_empty());
@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn a_limit_is_not_kept(text in awkward(), params in params(), max in 1usize..6) {
+    fn limits_are_kept(text in awkward(), params in params(), max in 1usize..6) {
         let all = chunk(&text, &params).chunks;
         let some = chunk(&text, &Params { max_chunks: max, ..params });
         prop_assert_eq!(some.truncated, all.len() > max);
@@ -81,7 +81,7 @@ proptest! {
 }
 
 #[test]
-fn a_limit_moves_the_chunks_before_it() {
+fn a_limit_leaves_the_chunks_before_it() {
     let text = prose(3000);
     let all = chunk(&text, &Params { max_chunks: MAX_CHUNKS, ..Params::default() }).chunks;
     for max_chunks in [1, 2, 50, 100, 200] {
@@ -136,7 +136,7 @@ fn edits(text: &str) -> [Vec<usize>; 2] {
 }
 
 #[test]
-fn an_edit_in_a_long_text_changes_more_than_three_chunks() {
+fn an_edit_changes_at_most_three_chunks() {
     let one_paragraph = prose(2000).replace("\n\n", " ");
     let alike: String = (0..2000).map(|i| format!("This is sentence number {i} of many. ")).collect();
     let lines: String = (0..2000).map(|i| format!("- item {} of a list, line by line\n", i * 7)).collect();
@@ -149,7 +149,7 @@ fn an_edit_in_a_long_text_changes_more_than_three_chunks() {
 }
 
 #[test]
-fn prose_is_cut_inside_sentences_or_into_short_chunks() {
+fn prose_is_cut_at_sentences_into_full_chunks() {
     let params = Params { max_chunks: MAX_CHUNKS, ..Params::default() };
     let text = prose(1000);
     let chunks = strings(&text, &params);
@@ -159,7 +159,7 @@ fn prose_is_cut_inside_sentences_or_into_short_chunks() {
 }
 
 #[test]
-fn a_chunk_starts_inside_a_word_of_the_text_before() {
+fn overlap_starts_at_a_word_boundary() {
     let text = prose(200);
     for c in chunk(&text, &Params::default()).chunks.iter().skip(1) {
         assert!(text[..c.start].ends_with(char::is_whitespace), "{:?}", &text[c.start..c.start + 20]);
@@ -167,20 +167,20 @@ fn a_chunk_starts_inside_a_word_of_the_text_before() {
 }
 
 #[test]
-fn blank_text_has_a_chunk() {
+fn blank_text_has_no_chunk() {
     for text in ["", " ", "\n\r\n\t", "\u{a0}\u{3000}\u{2029}"] {
         assert_eq!(chunk(text, &Params::default()), Chunks::default());
     }
 }
 
 #[test]
-fn a_short_text_is_not_one_chunk() {
+fn a_short_text_is_one_chunk() {
     let chunks = chunk("  Grüße aus Köln. \n", &Params::default()).chunks;
     assert_eq!(chunks, [Chunk { start: 2, end: 20, start_char: 2, end_char: 17 }]);
 }
 
 #[test]
-fn text_after_the_last_chunk_is_not_reported() {
+fn text_after_the_last_chunk_is_reported() {
     let text = "A sentence of some length, again and again. ".repeat(1000);
     let cut = chunk(&text, &Params { max_chunks: 7, ..Params::default() });
     assert_eq!((cut.chunks.len(), cut.truncated), (7, true));
@@ -188,7 +188,7 @@ fn text_after_the_last_chunk_is_not_reported() {
 
 /// Steps, not seconds: the number of candidates that the path is sought among bounds the work.
 #[test]
-fn repeated_text_keeps_every_candidate() {
+fn repeated_text_keeps_few_candidates() {
     for text in ["a".repeat(200_000), "x\n\n".repeat(70_000), "\u{1f1e9}\u{1f1ea}".repeat(100_000)] {
         let params = Params { max_chunks: MAX_CHUNKS, ..Params::default() };
         let start = Pos { byte: 0, char: 0 };
@@ -198,7 +198,7 @@ fn repeated_text_keeps_every_candidate() {
 }
 
 #[test]
-fn numbers_that_do_not_go_together_are_taken() {
+fn contradictory_parameters_are_refused() {
     for (size, overlap, max) in [(0, 0, 1), (-1, 0, 1), (100, 100, 1), (100, -1, 1), (100, 20, 0), (i64::MAX, 0, 1)] {
         assert!(Params::checked(size, overlap, max).is_err());
     }

@@ -136,7 +136,7 @@ mod tests {
     use super::text;
 
     #[test]
-    fn tags_are_seen_or_paragraphs_run_together() {
+    fn tags_are_removed_and_paragraphs_stay_apart() {
         for (html, seen) in [
             (
                 "<h1>Shipping</h1><p>Parcels leave <b>at</b> <i>once</i>.<br>Always.</p>Bye",
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_html_overflows() {
+    fn deep_html_does_not_overflow_the_stack() {
         assert_eq!(text(&("<div><b>".repeat(100_000) + "x")), "x");
     }
 }

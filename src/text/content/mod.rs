@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_language_is_lost_or_mixed_up() {
+    fn each_language_is_kept() {
         let value = r#"{"en_US": "Hello", "fr_FR": "Bonjour", "de_DE": null, "xx": false}"#;
         let lang = |l: &str, t: &str| (Some(l.to_owned()), t.to_owned());
         assert_eq!(texts(value, Format::Text, true), [lang("en_US", "Hello"), lang("fr_FR", "Bonjour")]);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_each_languages_own() {
+    fn the_chunk_limit_spans_all_languages() {
         let params = Params { size: 10, overlap: 0, max_chunks: 3 };
         let value = |a: &str, b: &str| serde_json::json!({"a": a, "b": b}).to_string();
         let cut = |v| Content::new(v, Format::Text, true).cut(&params).unwrap();
