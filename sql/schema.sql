@@ -147,7 +147,9 @@ CREATE TABLE chatbot_sync.job (
     metadata        jsonb,
     PRIMARY KEY (chatbot_id, id)
 );
-CREATE INDEX job_due ON chatbot_sync.job (priority DESC, chatbot_id, due_at);
+-- In the order in which they are taken, without those that failed for good.
+CREATE INDEX job_due ON chatbot_sync.job (priority DESC, chatbot_id, due_at, id) WHERE due_at < 'infinity';
+CREATE INDEX job_leased ON chatbot_sync.job (leased_by) WHERE leased_by > 0;
 CREATE INDEX job_source ON chatbot_sync.job (chatbot_id, source_type, source_id);
 
 -- Numbers of host tables: chatbot_sync.source.host.

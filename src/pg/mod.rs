@@ -55,5 +55,6 @@ mod worker;
 #[::pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     guc::define();
+    store::plan::init();
     worker::init();
 }

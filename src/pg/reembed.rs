@@ -1,5 +1,6 @@
 //! Changing the model under its vectors, and what that or a sync would send.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,21 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Step
     log::insert(&entries)?;
     spent.ended("00000");
     let taken = i64::try_from(keys.len()).unwrap_or(i64::MAX);
-    Ok(Some(Step { taken, last: keys.last().copied(), progress: store::progress(next.id)? }))
+    Ok(Some(Step { taken, last: keys.last().copied(), progress: progress(next.id, after, taken)? }))
+}
+
+/// Sources in all, and those that are not whole yet. They are counted at the beginning and at the end, and not for each batch,
+/// which would read all sources once for every hundred.
+fn progress(model_id: i32, after: Option<SourceKey>, taken: i64) -> Result<(i64, i64)> {
+    thread_local!(static COUNTED: Cell<Option<(i32, i64, i64)>> = const { Cell::new(None) });
+    let (sources, not_whole) = match COUNTED.get() {
+        Some((counted, sources, not_whole)) if counted == model_id && after.is_some() && taken > 0 => {
+            (sources, (not_whole - taken).max(0))
+        }
+        _ => store::progress(model_id)?,
+    };
+    COUNTED.set(Some((model_id, sources, not_whole)));
+    Ok((sources, not_whole))
 }
 
 /// What is to be logged of sources that have chunks without a vector.

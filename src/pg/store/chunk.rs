@@ -99,13 +99,22 @@ pub fn move_chunks(key: &SourceKey, model_id: i32, moves: &[(i32, Place)]) -> Re
     }
     let sql = "UPDATE chatbot_sync.embedding e
         SET chunk_index = m.chunk_index, start_offset = m.start_offset, end_offset = m.end_offset
-        FROM unnest($5::int[], $6::int[], $7::int[], $8::int[])
-            AS m (chunk_id, chunk_index, start_offset, end_offset)
-        WHERE e.chatbot_id = $1 AND e.source_type = $2 AND e.source_id = $3 AND e.model_id = $4
-            AND e.chunk_id = m.chunk_id";
+        FROM unnest($2::text[], $3::bigint[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[])
+            AS m (source_type, source_id, model_id, chunk_id, chunk_index, start_offset, end_offset)
+        WHERE (e.source_type, e.source_id, e.model_id, e.chunk_id) = (m.source_type, m.source_id, m.model_id, m.chunk_id)
+            AND e.chatbot_id = $1";
     let column = |of: fn(&(i32, Place)) -> i32| moves.iter().map(of).collect::<Vec<i32>>().into();
-    let columns = [column(|m| m.0), column(|m| m.1.index), column(|m| m.1.start), column(|m| m.1.end)];
-    write(sql, &key.args_and(std::iter::once(model_id.into()).chain(columns))).map(drop)
+    let args = [
+        key.chatbot_id.into(),
+        vec![key.source_type.to_owned(); moves.len()].into(),
+        vec![key.source_id; moves.len()].into(),
+        vec![model_id; moves.len()].into(),
+        column(|m| m.0),
+        column(|m| m.1.index),
+        column(|m| m.1.start),
+        column(|m| m.1.end),
+    ];
+    write(sql, &args).map(drop)
 }
 
 /// Reads the words of chunks, as (chunk, configuration), another way.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use pgrx::datum::DatumWithOid;
 
 use super::leaving::delete_many;
-use super::source::{SourceKey, by_chatbot, key, keys_of};
+use super::source::{BY_KEY, SourceKey, beyond, by_chatbot, key, keys_of};
 use super::{Mode, one, run, write};
 use crate::error::Result;
 
@@ -61,18 +61,16 @@ fn row_args(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> [DatumWi
 
 /// Sources of host tables that wait or failed, with their hosts, in the order of their keys.
 pub fn waiting(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i32) -> Result<Vec<(SourceKey, i32)>> {
-    let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
-        WHERE status <> 'synced' AND enabled AND host IS NOT NULL AND ($1 IS NULL OR chatbot_id = $1)
-            AND ($2 IS NULL OR (chatbot_id, source_type, source_id) > ($2, $3, $4))
-        ORDER BY chatbot_id, source_type, source_id LIMIT $5";
-    let args = [
-        chatbot_id.into(),
-        after.map(|k| k.chatbot_id).into(),
-        after.map(|k| k.source_type).into(),
-        after.map(|k| k.source_id).into(),
-        limit.into(),
-    ];
-    run(sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
+    let mut args = vec![limit.into()];
+    let of_chatbot = if chatbot_id.is_some() { " AND chatbot_id = $2" } else { "" };
+    args.extend(chatbot_id.map(DatumWithOid::from));
+    let (beyond, key_args) = beyond(after, args.len() + 1);
+    args.extend(key_args);
+    let sql = format!(
+        "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
+        WHERE status <> 'synced' AND enabled AND host IS NOT NULL{of_chatbot}{beyond} {BY_KEY} $1"
+    );
+    run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
 }
 
 /// Deletes all sources of a host table.

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use pgrx::datum::DatumWithOid;
 
-use super::source::{SourceKey, key, key_columns, mark_retried};
+use super::source::{BY_KEY, SourceKey, beyond, key, key_columns, mark_retried};
 use super::{Mode, one, run, write};
 use crate::error::Result;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::worker;
+
+/// Sources that wait again together.
+const SLICE: i32 = 1_000;
 
 /// A job as it is claimed.
 #[derive(Debug, Clone)]
@@ -77,19 +80,22 @@ fn key_args(key: &SourceKey) -> Vec<DatumWithOid<'static>> {
     vec![key.chatbot_id.into(), key.source_type.into(), key.source_id.into()]
 }
 
+/// A job is due. Both conditions are the index's: no job is read that is not, and none that failed for good.
+const DUE: &str = "due_at <= (SELECT pg_catalog.clock_timestamp()) AND due_at < 'infinity'";
+
 /// The highest priority that a job which is due has.
 pub fn top_priority() -> Result<Option<i32>> {
-    let sql = "SELECT priority FROM chatbot_sync.job WHERE due_at <= pg_catalog.clock_timestamp()
-        ORDER BY priority DESC LIMIT 1";
-    run(sql, &[], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+    let sql = format!("SELECT priority FROM chatbot_sync.job WHERE {DUE} ORDER BY priority DESC LIMIT 1");
+    run(&sql, &[], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
 }
 
 /// The next chatbot with a job of this priority that is due.
 pub fn next_chatbot(priority: i32, after: i64) -> Result<Option<i64>> {
-    let sql = "SELECT chatbot_id FROM chatbot_sync.job
-        WHERE priority = $1 AND chatbot_id > $2 AND due_at <= pg_catalog.clock_timestamp()
-        ORDER BY chatbot_id LIMIT 1";
-    run(sql, &[priority.into(), after.into()], Mode::ReadNow, |mut rows| {
+    let sql = format!(
+        "SELECT chatbot_id FROM chatbot_sync.job WHERE priority = $1 AND chatbot_id > $2 AND {DUE}
+        ORDER BY chatbot_id LIMIT 1"
+    );
+    run(&sql, &[priority.into(), after.into()], Mode::ReadNow, |mut rows| {
         rows.next().map(|row| one(row.get(1))).transpose()
     })
 }
@@ -98,7 +104,7 @@ pub fn next_chatbot(priority: i32, after: i64) -> Result<Option<i64>> {
 pub fn pick(chatbot_id: i64, priority: i32, limit: i32) -> Result<Vec<Job>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM chatbot_sync.job
-        WHERE chatbot_id = $1 AND priority = $2 AND due_at <= pg_catalog.clock_timestamp()
+        WHERE chatbot_id = $1 AND priority = $2 AND {DUE}
         ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED"
     );
     run(&sql, &[chatbot_id.into(), priority.into(), limit.into()], Mode::Write, |rows| {
@@ -168,7 +174,7 @@ pub fn release(ids: JobIds, attempts: i32, wait: Option<Duration>) -> Result<()>
 /// What the dead had taken, and what this session took and left, is due again.
 pub fn release_dead() -> Result<()> {
     let sql = "UPDATE chatbot_sync.job SET lease = NULL, leased_by = NULL, due_at = pg_catalog.clock_timestamp()
-        WHERE leased_by IS NOT NULL AND (leased_by = pg_catalog.pg_backend_pid() OR NOT EXISTS (
+        WHERE leased_by > 0 AND (leased_by = pg_catalog.pg_backend_pid() OR NOT EXISTS (
             SELECT FROM pg_catalog.pg_stat_get_activity(leased_by) AS a
             WHERE a.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())))";
     write(sql, &[]).map(drop)
@@ -235,14 +241,37 @@ pub fn next_due() -> Result<Option<Duration>> {
 
 /// Sources that failed for good wait again: how many. One whose text nobody has any more can only be embedded anew.
 pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Option<i64>) -> Result<i64> {
-    let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source WHERE status = 'error'
-        AND ($1 IS NULL OR chatbot_id = $1) AND ($2 IS NULL OR source_type = $2) AND ($3 IS NULL OR source_id = $3)";
-    let args = [chatbot_id.into(), source_type.map(str::to_owned).into(), source_id.into()];
-    let failed: Vec<(SourceKey, Option<i32>)> =
-        run(sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())?;
-    if failed.is_empty() {
-        return Ok(0);
+    let mut retried = 0;
+    let mut after = None;
+    loop {
+        let mut conditions = String::new();
+        let mut args: Vec<DatumWithOid> = vec![SLICE.into()];
+        let wanted: [(&str, Option<DatumWithOid>); 3] = [
+            ("chatbot_id", chatbot_id.map(Into::into)),
+            ("source_type", source_type.map(|word| word.to_owned().into())),
+            ("source_id", source_id.map(Into::into)),
+        ];
+        for (column, value) in wanted {
+            if let Some(value) = value {
+                args.push(value);
+                conditions += &format!(" AND {column} = ${}", args.len());
+            }
+        }
+        let (beyond, key_args) = beyond(after, args.len() + 1);
+        args.extend(key_args);
+        let sql = format!(
+            "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
+            WHERE status = 'error'{conditions}{beyond} {BY_KEY} $1"
+        );
+        let failed: Vec<(SourceKey, Option<i32>)> =
+            run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())?;
+        let Some((last, _)) = failed.last() else { return Ok(retried) };
+        after = Some(*last);
+        retried += retry_these(failed)?;
     }
+}
+
+fn retry_these(failed: Vec<(SourceKey, Option<i32>)>) -> Result<i64> {
     let (keys, hosts): (Vec<SourceKey>, Vec<Option<i32>>) = failed.into_iter().unzip();
     let sql = format!(
         "UPDATE chatbot_sync.job j SET due_at = pg_catalog.clock_timestamp(), attempts = 0 FROM {THESE_SOURCES}

@@ -22,6 +22,8 @@ pub mod job;
 pub mod leaving;
 pub mod log;
 pub mod model;
+#[allow(unsafe_code)]
+pub mod plan;
 pub mod reembed;
 #[allow(unsafe_code)]
 pub mod search;
@@ -66,12 +68,6 @@ impl Settings {
         }
     }
 
-    /// Plans made meanwhile use our indexes, those of foreign keys too. A table that was vacuumed while it was empty looks
-    /// as if it stayed so, and a plan that reads it from end to end would be kept for the session that fills it.
-    fn index_plans() -> Self {
-        Self::new(&[(c"enable_seqscan", c"off")])
-    }
-
     /// Foreign keys are not checked.
     pub fn unchecked() -> Self {
         Self::new(&[(c"session_replication_role", c"replica")])
@@ -94,7 +90,6 @@ fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(Rows) -> pgrx::s
     if mode == Mode::Write {
         refuse_read_only();
     }
-    let _plans = (mode != Mode::Read).then(Settings::index_plans);
     Ok(spi::execute(sql, args, mode, read)?)
 }
 

@@ -2,7 +2,7 @@
 
 use pgrx::datum::DatumWithOid;
 
-use super::source::{SourceKey, by_chatbot, key, key_columns, of_chatbot};
+use super::source::{BY_KEY, SourceKey, beyond, by_chatbot, key, key_columns, of_chatbot};
 use super::{Mode, one, run, write};
 use crate::error::Result;
 use crate::pg::vector::Vector;
@@ -140,7 +140,7 @@ fn store_of_chatbot(
     write(&sql, &args(keys)).map(drop)
 }
 
-/// How many sources there are, and how many are not whole with a model.
+/// How many sources there are, and how many are not whole with a model: reads them all.
 pub fn progress(model_id: i32) -> Result<(i64, i64)> {
     let sql = "SELECT count(*), count(*) FILTER (WHERE next_model_id IS DISTINCT FROM $1) FROM chatbot_sync.source";
     run(sql, &[model_id.into()], Mode::ReadNow, |rows| {
@@ -156,18 +156,13 @@ pub fn stop_writers() -> Result<()> {
 
 /// Sources that are not whole with a model, in the order of their keys.
 pub fn not_whole(model_id: i32, after: Option<SourceKey>, limit: i32) -> Result<Vec<SourceKey>> {
-    let sql = "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source
-        WHERE next_model_id IS DISTINCT FROM $1
-            AND ($2 IS NULL OR (chatbot_id, source_type, source_id) > ($2, $3, $4))
-        ORDER BY chatbot_id, source_type, source_id LIMIT $5";
-    let args = [
-        model_id.into(),
-        after.map(|k| k.chatbot_id).into(),
-        after.map(|k| k.source_type).into(),
-        after.map(|k| k.source_id).into(),
-        limit.into(),
-    ];
-    run(sql, &args, Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())
+    let (beyond, key_args) = beyond(after, 3);
+    let sql = format!(
+        "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source
+        WHERE next_model_id IS DISTINCT FROM $1{beyond} {BY_KEY} $2"
+    );
+    let args: Vec<_> = [model_id.into(), limit.into()].into_iter().chain(key_args).collect();
+    run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())
 }
 
 /// How many chunks sources have.

@@ -179,7 +179,7 @@ fn ordered(
     );
     let mut args = scope.args();
     args.extend([Vector(query.to_vec()).into(), candidates.into(), limit.into()]);
-    run(&sql, &args, Mode::Read, |rows| {
+    run(&sql, &args, Mode::Scan, |rows| {
         let mut near = 0;
         let all = rows.map(|row| {
             near = one(row.get(8))?;
@@ -216,7 +216,7 @@ pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<String
             scope.tables.source
         );
         let chatbot_id = [scope.filter.chatbot_id.into()];
-        run(&sql, &chatbot_id, Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect::<Result<Vec<String>, _>>())?
+        run(&sql, &chatbot_id, Mode::Scan, |rows| rows.map(|row| one(row.get(1))).collect::<Result<Vec<String>, _>>())?
     };
     let sql = format!(
         "SELECT DISTINCT u.lexeme FROM pg_catalog.pg_ts_config c CROSS JOIN LATERAL pg_catalog.unnest({}) AS u
@@ -256,18 +256,18 @@ pub fn matching(scope: &Scope, words: &[String], looked_up: &[bool]) -> Result<V
     }
     let mut args = scope.args();
     args.push(any.join(" | ").into());
-    counted(&sql, &args, words)
+    counted(&sql, &args, words, Mode::Scan)
 }
 
 /// Chunks by their keys, which all pass the filter.
 pub fn matching_of(scope: &Scope, words: &[String], keys: &[ChunkKey]) -> Result<Vec<Matching>> {
     let sql = format!("SELECT e.source_type, e.source_id, e.chunk_id, e.words, true {}", scope.by_key());
-    counted(&sql, &scope.key_args(keys), words)
+    counted(&sql, &scope.key_args(keys), words, Mode::Read)
 }
 
-fn counted(sql: &str, args: &[DatumWithOid], words: &[String]) -> Result<Vec<Matching>> {
+fn counted(sql: &str, args: &[DatumWithOid], words: &[String], mode: Mode) -> Result<Vec<Matching>> {
     let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
-    run(sql, args, Mode::Read, |rows| {
+    run(sql, args, mode, |rows| {
         let rows = rows.map(|row| {
             let key = (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?);
             let TsVector(vector) = one(row.get(4))?;
@@ -288,7 +288,7 @@ pub fn on_node(filter: &Filter, question: Jsonb, vector: Option<Vec<f32>>) -> Re
             (SELECT tableoid AS shard FROM chatbot_sync.source WHERE chatbot_id = $1 LIMIT 1) AS s,
             LATERAL chatbot_sync.search_in(e.shard, s.shard, $2, $3, $4) AS a";
     let args = [filter.chatbot_id.into(), question.into(), filter.metadata.clone().into(), vector.into()];
-    run(sql, &args, Mode::Read, |rows| rows.map(|row| Ok((found(&row)?, one(row.get(8))?))).collect())
+    run(sql, &args, Mode::Scan, |rows| rows.map(|row| Ok((found(&row)?, one(row.get(8))?))).collect())
 }
 
 /// How many chunks a chatbot has.
@@ -297,7 +297,7 @@ pub fn count(scope: &Scope) -> Result<f64> {
         "SELECT pg_catalog.sum(chunk_count)::double precision FROM {} WHERE chatbot_id = $1 AND enabled",
         scope.tables.source
     );
-    let count: Option<f64> = run(&sql, &[scope.filter.chatbot_id.into()], Mode::Read, |rows| rows.first().get_one())?;
+    let count: Option<f64> = run(&sql, &[scope.filter.chatbot_id.into()], Mode::Scan, |rows| rows.first().get_one())?;
     Ok(count.unwrap_or(0.0))
 }
 

@@ -349,6 +349,21 @@ pub fn mark_retried(keys: &[SourceKey]) -> Result<i64> {
     write_by_chatbot(sql, keys)
 }
 
+/// The condition that a walk through sources in the order of their keys goes on after one of them, with its arguments, the
+/// first of which has this number; nothing at the beginning. Never `$n IS NULL OR ...`: a generic plan would read all sources
+/// before it, each time.
+pub fn beyond(after: Option<SourceKey>, number: usize) -> (String, Vec<DatumWithOid<'static>>) {
+    let Some(key) = after else { return (String::new(), Vec::new()) };
+    let [chatbot, source_type, source] = [number, number + 1, number + 2];
+    (
+        format!(" AND (chatbot_id, source_type, source_id) > (${chatbot}, ${source_type}, ${source})"),
+        vec![key.chatbot_id.into(), key.source_type.to_owned().into(), key.source_id.into()],
+    )
+}
+
+/// Sources are taken in the order of their keys.
+pub const BY_KEY: &str = "ORDER BY chatbot_id, source_type, source_id LIMIT";
+
 /// The keys, a column each.
 pub fn key_columns(keys: &[SourceKey]) -> [DatumWithOid<'static>; 3] {
     [

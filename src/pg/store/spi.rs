@@ -9,11 +9,12 @@ use pgrx::datum::DatumWithOid;
 use pgrx::spi::{Error, SpiErrorCodes, SpiHeapTupleData};
 use pgrx::{FromDatum, IntoDatum, Spi, pg_sys};
 
+use super::plan::{self, Planning};
 use crate::pg::guc;
 use crate::pg::memory::Scratch;
 
 type Result<T> = pgrx::spi::Result<T>;
-/// A statement, the types of its arguments, and whether it only reads.
+/// A statement, the types of its arguments, and whether it is planned by the statistics.
 type PlanKey = (String, Vec<pg_sys::Oid>, bool);
 
 thread_local! {
@@ -22,10 +23,12 @@ thread_local! {
 }
 
 /// What a statement sees and may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// What the calling statement sees: for functions that are STABLE.
     Read,
+    /// As [`Self::Read`], planned by the statistics, for several processes: a search.
+    Scan,
     /// At READ COMMITTED what is committed by now.
     ReadNow,
     /// As [`Self::ReadNow`], and may write and lock.
@@ -113,7 +116,15 @@ pub fn execute<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnc
 }
 
 fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
-    let plan = plan(sql, args, mode)?;
+    let plan = prepared(sql, args, mode)?;
+    let _planning = if mode == Mode::Scan {
+        Planning::by_statistics()
+    } else {
+        plan::plan(plan);
+        Planning::within()
+    };
+    let _generic = if mode == Mode::Scan { None } else { plan::generic_plans() };
+    let reads = matches!(mode, Mode::Read | Mode::Scan);
     let null = |arg: &DatumWithOid| if arg.datum().is_some() { b' ' } else { b'n' }.cast_signed();
     let mut values: Vec<pg_sys::Datum> =
         args.iter().map(|arg| arg.datum().map_or(pg_sys::Datum::null(), |datum| datum.sans_lifetime())).collect();
@@ -122,11 +133,11 @@ fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(
     let rows = unsafe {
         pg_sys::SPI_tuptable = std::ptr::null_mut();
         let (values, nulls) = (values.as_mut_ptr(), nulls.as_ptr());
-        let status = if mode != Mode::Read && overtakes() {
+        let status = if !reads && overtakes() {
             let (newest, none) = (pg_sys::GetLatestSnapshot(), std::ptr::null_mut());
             pg_sys::SPI_execute_snapshot(plan, values, nulls, newest, none, false, true, 0)
         } else {
-            pg_sys::SPI_execute_plan(plan, values, nulls, mode == Mode::Read, 0)
+            pg_sys::SPI_execute_plan(plan, values, nulls, reads, 0)
         };
         Spi::check_status(status)?;
         let table = pg_sys::SPI_tuptable.as_ref();
@@ -139,9 +150,9 @@ fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(
     read(rows)
 }
 
-fn plan(sql: &str, args: &[DatumWithOid], mode: Mode) -> Result<pg_sys::SPIPlanPtr> {
-    let reads = mode == Mode::Read;
-    let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>(), reads);
+fn prepared(sql: &str, args: &[DatumWithOid], mode: Mode) -> Result<pg_sys::SPIPlanPtr> {
+    let searches = mode == Mode::Scan;
+    let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>(), searches);
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(&key).copied()) {
         return Ok(plan);
     }
@@ -149,7 +160,7 @@ fn plan(sql: &str, args: &[DatumWithOid], mode: Mode) -> Result<pg_sys::SPIPlanP
     let count = i32::try_from(args.len()).unwrap_or(i32::MAX);
     let mut types = key.1.clone();
     // As for a statement that a client sends: reading all chunks of a large chatbot is work for several.
-    let options = if reads { pg_sys::CURSOR_OPT_PARALLEL_OK } else { 0 }.cast_signed();
+    let options = if searches { pg_sys::CURSOR_OPT_PARALLEL_OK } else { pg_sys::CURSOR_OPT_GENERIC_PLAN }.cast_signed();
     // SAFETY: the text and as many types, which SPI copies; a plan that is kept is never freed: at exit that would call
     // into a Postgres that is already gone.
     let plan = unsafe {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::source::{SourceKey, key, key_columns};
+use super::source::{BY_KEY, SourceKey, beyond, key, key_columns};
 use super::{Mode, one, run};
 use crate::error::Result;
 use crate::pg::vector::vector_type;
@@ -37,7 +37,7 @@ pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
         WHERE {schema}.vector_dims(e.embedding) <> m.dimensions GROUP BY 1, 2, 3",
         schema = vector_type()?.schema
     );
-    run(&sql, &[], Mode::Read, |rows| {
+    run(&sql, &[], Mode::Scan, |rows| {
         rows.map(|row| {
             let (expected, found): (i32, i32) = (one(row.get(4))?, one(row.get(5))?);
             Ok((key(&row)?, format!("{found} dimensions, expected {expected}")))
@@ -56,19 +56,14 @@ pub fn of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
 /// Sources of a host table, in the order of their keys, each with the hash of what was embedded: none where it says that
 /// it waits or failed, or has a job.
 pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<(SourceKey, Option<Vec<u8>>)>> {
-    let sql = "SELECT chatbot_id, source_type, source_id, CASE WHEN status = 'synced' THEN content_hash END
-        FROM chatbot_sync.source
-        WHERE host = $1 AND ($2 IS NULL OR (chatbot_id, source_type, source_id) > ($2, $3, $4))
-        ORDER BY chatbot_id, source_type, source_id LIMIT $5";
-    let args = [
-        host.into(),
-        after.map(|k| k.chatbot_id).into(),
-        after.map(|k| k.source_type).into(),
-        after.map(|k| k.source_id).into(),
-        limit.into(),
-    ];
+    let (beyond, key_args) = beyond(after, 3);
+    let sql = format!(
+        "SELECT chatbot_id, source_type, source_id, CASE WHEN status = 'synced' THEN content_hash END
+        FROM chatbot_sync.source WHERE host = $1{beyond} {BY_KEY} $2"
+    );
+    let args: Vec<_> = [host.into(), limit.into()].into_iter().chain(key_args).collect();
     let mut sources: Vec<(SourceKey, Option<Vec<u8>>)> =
-        run(sql, &args, Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())?;
+        run(&sql, &args, Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())?;
     // A statement of its own: sources may be on other nodes, jobs are here.
     let keys: Vec<SourceKey> = sources.iter().map(|(key, _)| *key).collect();
     let jobs = there("job", None, &keys)?;
