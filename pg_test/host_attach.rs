@@ -295,6 +295,30 @@ fn the_text_of_html_is_embedded_without_tags() {
 }
 
 #[test]
+fn html_of_an_older_reader_is_read_anew_and_only_text_that_differs_is_embedded() {
+    let (mut db, mock, mut app) = application();
+    app.batch_execute(
+        "CREATE TABLE t (id int PRIMARY KEY, chatbot_id int, content text, title text);
+         SELECT chatbot_attach('t', 'document', metadata_columns => '{title}', content_format => 'html');
+         INSERT INTO t VALUES (1, 1, '<p>Parcels leave at once.</p>'), (2, 1, '<p>Refunds <i style=\"display:none\">draft</i>are paid.</p>')",
+    )
+    .unwrap();
+    assert_eq!(mock.texts(), ["Parcels leave at once.", "Refunds are paid."]);
+    // As the reader of 0.2.0 left it, which embedded hidden text.
+    db.admin
+        .batch_execute(
+            "UPDATE chatbot_sync.source SET chunking[5] = 1;
+             UPDATE chatbot_sync.embedding SET content = 'Refunds draft are paid.' WHERE source_id = 2",
+        )
+        .unwrap();
+    app.batch_execute("UPDATE t SET title = 'A title'").unwrap();
+    let stored = "SELECT content FROM chatbot_sync.embedding ORDER BY source_id";
+    assert_eq!(column::<String>(&mut app, stored), ["Parcels leave at once.", "Refunds are paid."]);
+    assert_eq!(mock.texts().split_off(2), ["Refunds are paid."]);
+    assert_eq!(column::<bool>(&mut app, "SELECT DISTINCT chunking[5] > 1 FROM chatbot_sync.source"), [true]);
+}
+
+#[test]
 fn sources_that_exist_keep_their_vectors_on_attach() {
     let (_db, mock, mut app) = application();
     app.batch_execute(super::harness::DOCUMENTS).unwrap();

@@ -29,6 +29,7 @@ fn text() -> impl Strategy<Value = String> {
         1 => "</?[a-z!-]{0,8}[ a-z=\"']{0,12}/?>?",
         1 => "&#?[x0-9a-zA-Z]{0,9};?",
         1 => "<(script|style|textarea|title|table|p|br|!--)>?",
+        1 => "</?(b|a|td|li|svg|math|pre|template|noscript|select|h1)( hidden| style='display:(none|flex);?')?/?>",
         1 => any::<char>().prop_map(String::from),
         1 => "\\PC{0,20}",
     ];

@@ -70,9 +70,10 @@ impl Content {
         self.translated
     }
 
-    /// A number for each way of reading.
+    /// Returns a number for each way of reading, which changes when HTML is read differently.
     pub fn reading(&self) -> i32 {
-        i32::from(self.format == Format::Html) + 2 * i32::from(self.translated)
+        let html = if self.format == Format::Html { 1 + 4 * html::VERSION } else { 0 };
+        html + 2 * i32::from(self.translated)
     }
 
     /// Texts to chunks: the limit of chunks is for all languages together.

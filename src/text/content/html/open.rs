@@ -1,0 +1,229 @@
+//! The elements that are open at a place of an HTML text, by the rules of the standard's tree construction that tell what
+//! is inside of what: end tags that may be missing, end tags that are in the wrong place. There is no tree.
+
+use std::collections::HashMap;
+
+use html5ever::LocalName;
+use html5ever::tokenizer::Tag;
+
+use super::element::{Gap, Look, closes_paragraph, ends_foreign, is_formatting, is_heading, is_scope, is_special};
+
+/// How far up end tags are looked for. Browsers nest no deeper, and time stays linear in the length of the text.
+const REACH: usize = 512;
+
+/// At most so many hidden formatting elements go on in the next paragraph.
+const MAX_CONTINUED: usize = 8;
+
+/// The open elements.
+#[derive(Default)]
+pub struct OpenElements {
+    /// The outermost first.
+    stack: Vec<Open>,
+    /// How many of each name there are, so that what is not there is not looked for.
+    counts: HashMap<LocalName, usize>,
+}
+
+struct Open {
+    name: LocalName,
+    /// What kind of element it is, looked up once: an end tag may have to pass hundreds of elements.
+    is_special: bool,
+    is_scope: bool,
+    look: Look,
+    /// With what is around it.
+    state: Shown,
+}
+
+/// How text at a place is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    is_removed: bool,
+    is_visible: bool,
+    /// Whether white space counts.
+    pub is_preformatted: bool,
+    /// Whether the place is in a drawing or a formula, `<svg>` or `<math>`.
+    pub is_foreign: bool,
+    has_boxes: bool,
+}
+
+impl Shown {
+    const ROOT: Self =
+        Self { is_removed: false, is_visible: true, is_preformatted: false, is_foreign: false, has_boxes: false };
+
+    /// Whether a reader sees text there.
+    pub fn is_seen(&self) -> bool {
+        !self.is_removed && self.is_visible
+    }
+
+    /// Whether an element there takes up space: it does where it is only invisible.
+    pub fn takes_space(&self) -> bool {
+        !self.is_removed
+    }
+
+    fn within(self, name: &str, look: &Look) -> Self {
+        Self {
+            is_removed: self.is_removed || look.is_removed,
+            is_visible: look.is_visible.unwrap_or(self.is_visible),
+            is_preformatted: look.is_preformatted.unwrap_or(self.is_preformatted),
+            is_foreign: matches!(name, "svg" | "math") || (self.is_foreign && name != "foreignobject"),
+            has_boxes: look.has_boxes,
+        }
+    }
+}
+
+impl OpenElements {
+    /// Returns how text is shown here.
+    pub fn shown(&self) -> Shown {
+        self.stack.last().map_or(Shown::ROOT, |open| open.state)
+    }
+
+    /// Ends the elements whose end tag may be missing before an element begins. Returns the largest gap that they leave.
+    pub fn before(&mut self, name: &str) -> Gap {
+        let mut gap = Gap::None;
+        if self.shown().is_foreign {
+            if ends_foreign(name) {
+                let at = self.stack.iter().rposition(|open| !open.state.is_foreign).map_or(0, |at| at + 1);
+                gap = self.pop_to(at);
+            } else {
+                return gap;
+            }
+        }
+        let end = match name {
+            "li" => self.find(&["li"], Open::ends_items),
+            "dt" | "dd" => self.find(&["dt", "dd"], Open::ends_items),
+            "option" => self.find(&["option"], |open| &*open.name != "option"),
+            "optgroup" => self.find(&["optgroup"], |open| !matches!(&*open.name, "option" | "optgroup")),
+            "td" | "th" => self.find(&["td", "th", "caption"], Open::is_table),
+            "tr" => self.find(&["tr", "caption"], Open::is_table),
+            "thead" | "tbody" | "tfoot" => self
+                .find(&["thead", "tbody", "tfoot", "caption"], Open::is_table)
+                .or_else(|| self.find(&["tr"], Open::is_table)),
+            "a" | "nobr" | "button" => self.find(&[name], |open| open.is_scope),
+            _ => None,
+        };
+        if let Some(at) = end {
+            gap = gap.max(if is_formatting(name) { self.close_formatting(at) } else { self.pop_to(at) });
+        }
+        if closes_paragraph(name)
+            && let Some(at) = self.find(&["p"], Open::ends_paragraphs)
+        {
+            gap = gap.max(self.pop_to(at));
+        }
+        if is_heading(name) && self.stack.last().is_some_and(|open| is_heading(&open.name)) {
+            gap = gap.max(self.pop_to(self.stack.len() - 1));
+        }
+        gap
+    }
+
+    /// Returns how an element that begins here is shown, and what it separates from the text before it.
+    pub fn look(&self, tag: &Tag) -> (Look, Shown, Gap) {
+        let around = self.shown();
+        let look = Look::of(tag, around.is_foreign || matches!(&*tag.name, "svg" | "math"));
+        let shown = around.within(&tag.name, &look);
+        let gap = if around.has_boxes { look.gap.max(Gap::Space) } else { look.gap };
+        (look, shown, if shown.takes_space() { gap } else { Gap::None })
+    }
+
+    /// Opens an element.
+    pub fn push(&mut self, name: LocalName, look: Look, state: Shown) {
+        let (is_special, is_scope) = (is_special(&name), is_scope(&name));
+        *self.counts.entry(name.clone()).or_default() += 1;
+        self.stack.push(Open { name, is_special, is_scope, look, state });
+    }
+
+    /// Closes what an end tag closes. Returns the gap that that leaves; `None` where there is nothing to close.
+    pub fn end(&mut self, name: &str) -> Option<Gap> {
+        let at = match name {
+            _ if self.shown().is_foreign => self.find(&[name], |_| false),
+            "p" => self.find(&[name], Open::ends_paragraphs),
+            "li" => self.find(&[name], |open| open.is_scope || matches!(&*open.name, "ol" | "ul")),
+            "table" | "tr" | "td" | "th" | "thead" | "tbody" | "tfoot" | "caption" => {
+                self.find(&[name], Open::is_table)
+            }
+            _ if is_heading(name) => self.find(&["h1", "h2", "h3", "h4", "h5", "h6"], |open| open.is_scope),
+            _ if is_formatting(name) || is_special(name) => self.find(&[name], |open| open.is_scope),
+            _ => self.find(&[name], |open| open.is_special),
+        }?;
+        Some(if is_formatting(name) { self.close_formatting(at) } else { self.pop_to(at) })
+    }
+
+    /// Returns the innermost element of one of these names, unless one that is a `boundary` is further inside.
+    fn find(&self, names: &[&str], boundary: impl Fn(&Open) -> bool) -> Option<usize> {
+        let names: Vec<_> = names.iter().map(|name| LocalName::from(*name)).collect();
+        if !names.iter().any(|name| self.counts.contains_key(name)) {
+            return None;
+        }
+        for (at, open) in self.stack.iter().enumerate().rev().take(REACH) {
+            if names.contains(&open.name) {
+                return Some(at);
+            }
+            if !open.state.is_foreign && boundary(open) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Closes an element that only formats. A block that began in it goes on without it.
+    fn close_formatting(&mut self, at: usize) -> Gap {
+        if !self.stack[at + 1..].iter().any(|open| open.is_special) {
+            return self.pop_to(at);
+        }
+        let closed = self.stack.remove(at);
+        self.forget(&closed.name);
+        for at in at..self.stack.len() {
+            let around = if at == 0 { Shown::ROOT } else { self.stack[at - 1].state };
+            let open = &mut self.stack[at];
+            open.state = around.within(&open.name, &open.look);
+        }
+        Gap::None
+    }
+
+    /// Closes an element and all in it. What only formats, is hidden, and has no end tag yet, goes on after it.
+    fn pop_to(&mut self, at: usize) -> Gap {
+        let gap = |open: &Open| if open.state.takes_space() { open.look.gap } else { Gap::None };
+        let largest = self.stack[at..].iter().map(gap).max().unwrap_or_default();
+        let is_wall = self.stack[at].is_scope;
+        let mut continued = Vec::new();
+        for (depth, open) in self.stack.split_off(at).into_iter().enumerate() {
+            self.forget(&open.name);
+            if depth > 0
+                && !is_wall
+                && continued.len() < MAX_CONTINUED
+                && is_formatting(&open.name)
+                && open.look.hides()
+            {
+                continued.push(open);
+            }
+        }
+        for open in continued {
+            let state = self.shown().within(&open.name, &open.look);
+            self.push(open.name, open.look, state);
+        }
+        largest
+    }
+
+    fn forget(&mut self, name: &LocalName) {
+        if let Some(count) = self.counts.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(name);
+            }
+        }
+    }
+}
+
+impl Open {
+    fn is_table(&self) -> bool {
+        matches!(&*self.name, "table" | "template")
+    }
+
+    /// Whether items of a list around it do not end in it.
+    fn ends_items(&self) -> bool {
+        self.is_special && !matches!(&*self.name, "address" | "div" | "p")
+    }
+
+    /// Whether a paragraph around it does not end in it.
+    fn ends_paragraphs(&self) -> bool {
+        self.is_scope || &*self.name == "button"
+    }
+}
