@@ -119,11 +119,12 @@ impl Run<'_> {
     fn all(&mut self, mut items: impl Iterator<Item = Result<Item>>) -> Result<()> {
         let mut scratch = Scratch::new();
         loop {
-            scratch.reset();
             let mut ready = Vec::new();
             let mut more = true;
             while self.broken.is_some() || self.embedder.wants_more() {
                 pgrx::check_for_interrupts!();
+                // Before each source: of those that are through at once, any number comes here one after the other.
+                scratch.reset();
                 let Some(item) = self.again.pop().map(Ok).or_else(|| items.next()) else {
                     more = false;
                     break;
@@ -133,6 +134,7 @@ impl Run<'_> {
                 }
             }
             self.store(ready)?;
+            scratch.reset();
             if !more && self.again.is_empty() {
                 if self.open.is_empty() {
                     break;

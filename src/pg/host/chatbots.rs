@@ -59,10 +59,24 @@ impl Chatbots {
         Ok(Self { id, relation, id_name: name })
     }
 
-    /// All of them.
-    pub fn ids(&self) -> Result<Vec<i64>> {
-        let _owner = ActingAs::new(self.relation.owner, Restriction::Maintenance);
-        Ok(host_row::ids(&self.relation.name, &self.id_name, &self.id_name)?.into_iter().map(|(id, _)| id).collect())
+    /// All of them, one after the other.
+    pub fn each_id(&self, mut act: impl FnMut(i64) -> Result<()>) -> Result<()> {
+        const SLICE: i64 = 1_000;
+        let as_owner = || ActingAs::new(self.relation.owner, Restriction::Maintenance);
+        let ids = {
+            let _owner = as_owner();
+            host_row::Ids::now(&self.relation.name, &self.id_name, &self.id_name)?
+        };
+        loop {
+            let slice = {
+                let _owner = as_owner();
+                ids.next(SLICE)?
+            };
+            if slice.is_empty() {
+                return Ok(());
+            }
+            slice.into_iter().try_for_each(|(id, _)| act(id))?;
+        }
     }
 }
 

@@ -156,7 +156,7 @@ fn leave(oid: pg_sys::Oid, host: Host) -> Result<()> {
     // SAFETY: it is open.
     let table = unsafe { Table::bind(host, opened.0)? };
     drop(opened);
-    leaving::delete_many(&trigger::source_keys(&table)?)?;
+    trigger::each_source_key(&table, leaving::delete_many)?;
     store::drop_triggers_of(oid, table.host.host)
 }
 
@@ -169,7 +169,7 @@ pub fn dropped(hosts: &[i32]) -> Result<()> {
                 let opened = Opened::new(relation, pg_sys::AccessShareLock);
                 // SAFETY: it is open.
                 let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
-                hosted::keep_only(host, &trigger::source_keys(&table)?)?;
+                trigger::delete_all_but_rows(&table)?;
             }
         }
     }

@@ -1,7 +1,9 @@
 //! Host tables: attaching and detaching them.
 
+mod changes;
 mod chatbots;
 mod follow;
+mod key_set;
 mod nested;
 mod pending;
 mod row;

@@ -3,9 +3,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::mem;
 
 use pgrx::pg_sys;
 
+use super::key_set::KeySet;
 use super::pending;
 use super::table::Table;
 use super::told::Told;
@@ -19,7 +21,7 @@ use crate::pg::sync;
 thread_local! {
     /// What inner statements have changed since the outermost one began, or since an earlier one: of those the rows
     /// themselves are asked.
-    static CHANGED: RefCell<HashSet<SourceKey>> = RefCell::default();
+    static CHANGED: RefCell<KeySet> = RefCell::default();
 }
 
 /// A trigger at its depth.
@@ -35,30 +37,68 @@ impl Depth {
 
     /// Whether an inner statement has changed it.
     pub fn is_changed(&self, key: &SourceKey) -> bool {
-        CHANGED.with_borrow(|changed| changed.contains(key))
+        CHANGED.with_borrow(|changed| changed.knows(key))
     }
 
     /// This one has changed them, for those around it to know.
     pub fn changes(&self, keys: impl IntoIterator<Item = SourceKey>) {
-        if self.0 > 1 {
-            CHANGED.with_borrow_mut(|changed| changed.extend(keys));
+        if self.is_inner() {
+            CHANGED.with_borrow_mut(|changed| {
+                for key in keys {
+                    changed.add(key);
+                }
+            });
         }
+    }
+
+    /// Whether there are statements around this one, which look at what it has changed.
+    pub fn is_inner(&self) -> bool {
+        self.0 > 1
     }
 }
 
 impl Drop for Depth {
     fn drop(&mut self) {
         if self.0 <= 1 {
-            CHANGED.with_borrow_mut(HashSet::clear);
+            drop(CHANGED.with_borrow_mut(mem::take));
         }
     }
 }
 
-/// Makes sources what their rows are by now.
-pub fn reread(table: &Table, keys: &[SourceKey]) -> Result<()> {
-    if keys.is_empty() {
-        return Ok(());
+/// Sources that are looked at together.
+const SLICE: usize = 1_000;
+
+/// Sources that are to be made what their rows are by now, a slice at a time.
+pub struct Again<'a> {
+    table: &'a Table,
+    keys: RefCell<Vec<SourceKey>>,
+}
+
+impl<'a> Again<'a> {
+    /// None yet.
+    pub fn new(table: &'a Table) -> Self {
+        Self { table, keys: RefCell::default() }
     }
+
+    /// One more.
+    pub fn push(&self, key: SourceKey) {
+        self.keys.borrow_mut().push(key);
+    }
+
+    /// Looks at them, if they are many.
+    pub fn reread_many(&self) -> Result<()> {
+        if self.keys.borrow().len() < SLICE { Ok(()) } else { self.reread() }
+    }
+
+    /// Looks at them.
+    pub fn reread(&self) -> Result<()> {
+        let keys = self.keys.take();
+        keys.chunks(SLICE).try_for_each(|keys| reread(self.table, keys))
+    }
+}
+
+/// Makes sources what their rows are by now.
+fn reread(table: &Table, keys: &[SourceKey]) -> Result<()> {
     let mut ids: Vec<i64> = keys.iter().map(|key| key.source_id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -66,10 +106,16 @@ pub fn reread(table: &Table, keys: &[SourceKey]) -> Result<()> {
     let there: HashSet<SourceKey> = rows.iter().flatten().map(|(item, _)| item.key).collect();
     leaving::delete_many(&keys.iter().filter(|key| !there.contains(key)).copied().collect::<Vec<_>>())?;
     let told = Told::new(table);
-    let items = rows.into_iter().map(|row| {
-        let (item, state) = row?;
-        told.says(item.key, state);
-        Ok(item)
+    let mut seen = HashSet::new();
+    let items = rows.into_iter().filter_map(|row| {
+        let (item, state) = match row {
+            Ok(row) => row,
+            Err(error) => return Some(Err(error)),
+        };
+        seen.insert(item.key).then(|| {
+            told.says(item.key, state);
+            Ok(item)
+        })
     });
     sync::sync(items, table.host.on_error.into(), None, |key, outcome| told.is(key, outcome))?;
     told.write_back(Restriction::Session)

@@ -34,22 +34,29 @@ pub struct Batch {
 
 /// Rows that nobody knows become sources that wait: how many.
 pub fn adopt(table: &Table) -> Result<i64> {
-    const SLICE: usize = 10_000;
+    const SLICE: i64 = 10_000;
     let columns = &table.host.columns;
-    let rows = {
-        let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
+    let as_owner = || ActingAs::new(table.relation.owner, Restriction::Maintenance);
+    let ids = {
+        let _owner = as_owner();
         let enabled = columns.enabled.as_ref().map(|c| c.0.as_str());
-        host_row::rows(&table.relation.name, &columns.id.0, &columns.chatbot.0, enabled)?
+        host_row::Ids::now_with(&table.relation.name, &columns.id.0, &columns.chatbot.0, enabled)?
     };
-    // Those that are this table's already are not even locked.
-    let known = hosted::keys(table.host.host)?;
-    let mut new = Vec::new();
-    for row in rows {
-        if !known.contains(&args::source(Some(row.1), Some(table.source_type), Some(row.0))?) {
-            new.push(row);
+    let mut adopted = 0;
+    loop {
+        pgrx::check_for_interrupts!();
+        let rows = {
+            let _owner = as_owner();
+            ids.next_with(SLICE)?
+        };
+        if rows.is_empty() {
+            return Ok(adopted);
         }
+        for row in &rows {
+            args::source(Some(row.1), Some(table.source_type), Some(row.0))?;
+        }
+        adopted += hosted::insert_all_pending(table.source_type, table.host.host, rows)?;
     }
-    new.chunks(SLICE).map(|rows| hosted::insert_all_pending(table.source_type, table.host.host, rows)).sum()
 }
 
 /// The same for every host table.

@@ -18,6 +18,9 @@ thread_local! {
 /// Other triggers may write while rows are told; what those change is seen, but only so deep are rows told of it.
 const DEEPEST: u32 = 3;
 
+/// Rows that are corrected together, so that what they should say is not all kept until the last one is known.
+const MANY: usize = 10_000;
+
 /// While this lives, a status that is written asks for nothing: the rows are told what is known already.
 pub struct WritingBack(u32);
 
@@ -90,9 +93,14 @@ impl<'a> Told<'a> {
         }
     }
 
+    /// Corrects the rows, if they are many.
+    pub fn write_many_back(&self, restriction: Restriction) -> Result<()> {
+        if self.wrong.borrow().len() < MANY { Ok(()) } else { self.write_back(restriction) }
+    }
+
     /// Corrects the rows.
-    pub fn write_back(self, restriction: Restriction) -> Result<()> {
-        let wrong = self.wrong.into_inner();
+    pub fn write_back(&self, restriction: Restriction) -> Result<()> {
+        let wrong = self.wrong.take();
         if wrong.is_empty() || WRITING_BACK.get() >= DEEPEST {
             return Ok(());
         }

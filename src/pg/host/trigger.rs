@@ -1,17 +1,20 @@
 //! What the triggers of host tables do.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::{IntoDatum, pg_sys};
 
+use super::changes::Changes;
 use super::chatbots::Chatbots;
-use super::nested::{self, Depth};
+use super::key_set::KeySet;
+use super::nested::{Again, Depth};
 use super::row::{Attribute, Row, Rows};
 use super::table::{State, Table};
 use super::told::{Told, is_writing_back};
 use crate::error::{Error, Result};
 use crate::host::Mode;
+use crate::pg::memory::Scratch;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
 use crate::pg::store::{Newest, host_row, hosted, job, leaving};
@@ -93,38 +96,38 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let later = table.host.mode == Mode::Async;
     let depth = Depth::now();
     match operation(data) {
-        pg_sys::TRIGGER_EVENT_INSERT if later => {
-            enqueue(&table, rows(data.tg_newtable), |_| true, true, HashMap::new())?
-        }
-        pg_sys::TRIGGER_EVENT_DELETE if later => {
-            enqueue(&table, rows(data.tg_oldtable), |_| true, false, HashMap::new())?
-        }
+        pg_sys::TRIGGER_EVENT_INSERT if later => enqueue(&table, None, rows(data.tg_newtable), |_| true, true)?,
+        pg_sys::TRIGGER_EVENT_DELETE if later => enqueue(&table, None, rows(data.tg_oldtable), |_| true, false)?,
         pg_sys::TRIGGER_EVENT_INSERT => upsert(&table, rows(data.tg_newtable), |_| true, true, &depth)?,
         pg_sys::TRIGGER_EVENT_DELETE => delete(&table, rows(data.tg_oldtable), &depth)?,
         _ => {
-            let changes = Changes::between(&table, rows(data.tg_oldtable), rows(data.tg_newtable))?;
+            let changes = Changes::between(&table, || (rows(data.tg_oldtable), rows(data.tg_newtable)))?;
             if later {
-                let gone: Vec<_> = changes.gone.iter().map(|&key| (key, None)).collect();
-                queue::say_at_commit(changes.gone.iter().copied());
-                insert_jobs(&table, &gone)?;
-                let from = changes.moved.into_iter().map(|(from, to)| (to, from)).collect();
-                let mut wanted = changes.upserts.into_iter().peekable();
-                enqueue(&table, rows(data.tg_newtable), |at| wanted.next_if_eq(&at).is_some(), false, from)?;
+                changes.each_gone(|gone| {
+                    insert_jobs(&table, &gone.iter().map(|&key| (key, None)).collect::<Vec<_>>())?;
+                    queue::say_at_commit(gone.iter().copied());
+                    Ok(())
+                })?;
+                let old = Some(rows(data.tg_oldtable));
+                enqueue(&table, old, rows(data.tg_newtable), |at| changes.upserts.has(at), false)?;
                 return NOTHING;
             }
-            let (again, moved): (Vec<_>, Vec<_>) =
-                changes.moved.into_iter().partition(|(from, to)| depth.is_changed(from) || depth.is_changed(to));
-            let mut again: Vec<SourceKey> = again.into_iter().flat_map(|(from, to)| [from, to]).collect();
-            let (later, gone): (Vec<_>, Vec<_>) = changes.gone.into_iter().partition(|key| depth.is_changed(key));
-            again.extend(later);
-            depth.changes(moved.iter().flat_map(|(from, to)| [*from, *to]).chain(gone.iter().copied()));
-            leaving::relocate(&moved)?;
-            leaving::delete_many(&gone)?;
+            let again = Again::new(&table);
+            let changed = |before: &SourceKey, after: &SourceKey| depth.is_changed(before) || depth.is_changed(after);
+            changes.each_gone(|gone| {
+                let (later, gone): (Vec<_>, Vec<_>) = gone.iter().copied().partition(|key| depth.is_changed(key));
+                later.into_iter().for_each(|key| again.push(key));
+                leaving::delete_many(&gone)
+            })?;
+            changes.each_moved(changed, |before, after| [before, after].into_iter().for_each(|key| again.push(key)))?;
+            changes.relocate(|before, after| !changed(before, after))?;
             if !changes.upserts.is_empty() {
-                let mut wanted = changes.upserts.into_iter().peekable();
-                upsert(&table, rows(data.tg_newtable), |at| wanted.next_if_eq(&at).is_some(), false, &depth)?;
+                upsert(&table, rows(data.tg_newtable), |at| changes.upserts.has(at), false, &depth)?;
             }
-            nested::reread(&table, &again)?;
+            if depth.is_inner() {
+                changes.each_key(|key| depth.changes([key]))?;
+            }
+            again.reread()?;
         }
     }
     NOTHING
@@ -144,23 +147,25 @@ fn insert_jobs(table: &Table, changed: &[(SourceKey, Option<SourceKey>)]) -> Res
     job::insert_changed(table.host.host, priority(changed.len()), changed)
 }
 
-/// Rows wait to be looked at. Only rows are made, none is touched that somebody else may hold.
+/// Rows wait to be looked at: those that are `wanted`, by their places; `old` are the same rows before. Only rows are made, none
+/// is touched that somebody else may hold.
 fn enqueue(
     table: &Table,
+    mut old: Option<Rows>,
     mut rows: Rows,
     mut wanted: impl FnMut(usize) -> bool,
     fresh: bool,
-    mut from: HashMap<SourceKey, SourceKey>,
 ) -> Result<()> {
     let mut changed: Vec<(SourceKey, Option<SourceKey>)> = Vec::new();
     let mut pending = Vec::new();
     let mut at = 0;
     loop {
-        let row = rows.next();
+        let (before, row) = (old.as_mut().and_then(Rows::next), rows.next());
         if let Some(row) = row.filter(|_| wanted(at))
             && let Some(key) = table.key(row)?
         {
-            changed.push((key, from.remove(&key)));
+            let before = before.map(|before| table.key(before)).transpose()?.flatten();
+            changed.push((key, before.filter(|before| *before != key)));
             if fresh {
                 pending.push((key.source_id, key.chatbot_id, table.is_enabled(row)));
             }
@@ -170,10 +175,11 @@ fn enqueue(
             if fresh {
                 hosted::insert_all_waiting(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
             }
+            let changed = std::mem::take(&mut changed);
+            insert_jobs(table, &changed)?;
             if !fresh {
                 queue::say_at_commit(changed.iter().map(|(key, _)| *key));
             }
-            insert_jobs(table, &std::mem::take(&mut changed))?;
         }
         if row.is_none() {
             return Ok(());
@@ -181,13 +187,9 @@ fn enqueue(
     }
 }
 
-fn asks_again(table: &Table, old: Row, new: Row) -> bool {
-    !is_writing_back() && table.asks_again(old, new)
-}
-
 fn delete(table: &Table, mut rows: Rows, depth: &Depth) -> Result<()> {
     let mut keys = Vec::new();
-    let mut again = Vec::new();
+    let again = Again::new(table);
     loop {
         let row = rows.next();
         if let Some(key) = row.map(|row| table.key(row)).transpose()?.flatten() {
@@ -197,60 +199,10 @@ fn delete(table: &Table, mut rows: Rows, depth: &Depth) -> Result<()> {
             leaving::delete_many(&keys)?;
             depth.changes(keys.drain(..));
         }
+        again.reread_many()?;
         if row.is_none() {
-            return nested::reread(table, &again);
+            return again.reread();
         }
-    }
-}
-
-/// What an UPDATE did to sources.
-#[derive(Default)]
-struct Changes {
-    /// Places of the rows that are to be looked at, ascending.
-    upserts: Vec<usize>,
-    /// Sources whose key is another now.
-    moved: Vec<(SourceKey, SourceKey)>,
-    /// Sources that are no more.
-    gone: Vec<SourceKey>,
-}
-
-impl Changes {
-    fn between(table: &Table, mut old: Rows, mut new: Rows) -> Result<Self> {
-        let mut changes = Self::default();
-        let mut keys: Vec<(Option<SourceKey>, Option<SourceKey>)> = Vec::new();
-        let mut at = 0;
-        loop {
-            match (old.next(), new.next()) {
-                (None, None) => break,
-                (Some(before), Some(after)) => {
-                    if table.differs(before, after) || asks_again(table, before, after) {
-                        changes.upserts.push(at);
-                        let (before, after) = (table.key(before)?, table.key(after)?);
-                        if before != after {
-                            keys.push((before, after));
-                        }
-                    }
-                }
-                // A row that moved to another partition and was turned away there: from here on, rows are no pairs.
-                (before, after) => {
-                    if after.is_some() {
-                        changes.upserts.push(at);
-                    }
-                    let key = |row: Option<Row>| row.map(|row| table.key(row)).transpose().map(Option::flatten);
-                    keys.push((key(before)?, key(after)?));
-                }
-            }
-            at += 1;
-        }
-        let taken: HashSet<SourceKey> = keys.iter().filter_map(|(_, after)| *after).collect();
-        for pair in keys {
-            match pair {
-                (Some(before), Some(after)) => changes.moved.push((before, after)),
-                (Some(before), None) if !taken.contains(&before) => changes.gone.push(before),
-                _ => {}
-            }
-        }
-        Ok(changes)
     }
 }
 
@@ -262,31 +214,36 @@ fn upsert(
     fresh: bool,
     depth: &Depth,
 ) -> Result<()> {
-    let mut again = Vec::new();
+    let again = Again::new(table);
     let told = Told::new(table);
     let mut at = 0;
-    let mut seen = HashSet::new();
+    let mut seen = KeySet::default();
     let items = std::iter::from_fn(|| {
+        // What is known by now does not wait in memory for the rest.
+        if let Err(error) = told.write_many_back(Restriction::Session).and_then(|()| again.reread_many()) {
+            return Some(Err(error));
+        }
         loop {
             let row = rows.next()?;
             at += 1;
             if wanted(at - 1) {
                 match table.key(row) {
                     Ok(Some(key)) if depth.is_changed(&key) => again.push(key),
-                    Ok(Some(key)) if seen.insert(key) => {
+                    Ok(Some(key)) if seen.add(key) => again.push(key),
+                    Ok(Some(key)) => {
+                        depth.changes([key]);
                         told.shows(key, row);
                         return Some(table.item(row, key, fresh));
                     }
-                    Ok(_) => {}
+                    Ok(None) => {}
                     Err(error) => return Some(Err(error)),
                 }
             }
         }
     });
     sync::sync(items, table.host.on_error.into(), None, |key, outcome| told.is(key, outcome))?;
-    depth.changes(seen);
     told.write_back(Restriction::Session)?;
-    nested::reread(table, &again)
+    again.reread()
 }
 
 /// BEFORE a row is written: it says that it is synced, which the trigger after the statement makes true.
@@ -309,7 +266,7 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let says = if row.integer(table.chatbot).is_none() {
         None
     } else if table.is_enabled(row) {
-        let asked = old.is_none_or(|old| table.differs(old, row) || asks_again(&table, old, row));
+        let asked = old.is_none_or(|old| table.differs(old, row) || !is_writing_back() && table.asks_again(old, row));
         asked.then(if table.host.mode == Mode::Async { State::pending } else { State::synced })
     } else {
         is_new(table.content).then(State::pending)
@@ -366,21 +323,47 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         hosted::delete_host(table.host.host)?;
         return NOTHING;
     }
-    for keys in source_keys(&table)?.chunks(SLICE) {
-        leaving::delete_many(keys)?;
-    }
+    each_source_key(&table, leaving::delete_many)?;
     NOTHING
 }
 
-/// The sources that a table's rows are.
-pub fn source_keys(table: &Table) -> Result<Vec<SourceKey>> {
+/// The sources that a table's rows are, some at a time.
+pub fn each_source_key(table: &Table, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
     let columns = &table.host.columns;
-    let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
-    let ids = host_row::ids(&table.relation.name, &columns.id.0, &columns.chatbot.0)?;
-    Ok(ids
-        .into_iter()
-        .map(|(source_id, chatbot_id)| SourceKey { chatbot_id, source_type: table.source_type, source_id })
-        .collect())
+    let as_owner = || ActingAs::new(table.relation.owner, Restriction::Maintenance);
+    let ids = {
+        let _owner = as_owner();
+        host_row::Ids::now(&table.relation.name, &columns.id.0, &columns.chatbot.0)?
+    };
+    loop {
+        let slice = {
+            let _owner = as_owner();
+            ids.next(SLICE as i64)?
+        };
+        if slice.is_empty() {
+            return Ok(());
+        }
+        let key = |(source_id, chatbot_id)| SourceKey { chatbot_id, source_type: table.source_type, source_id };
+        act(&slice.into_iter().map(key).collect::<Vec<_>>())?;
+    }
+}
+
+/// Deletes the sources of a table that none of its rows is, some at a time.
+pub fn delete_all_but_rows(table: &Table) -> Result<()> {
+    let mut after = None;
+    loop {
+        let known = hosted::keys_beyond(table.host.host, after, SLICE as i64)?;
+        let Some(last) = known.last() else { return Ok(()) };
+        after = Some(*last);
+        let rows: HashSet<(i64, i64)> = {
+            let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
+            let ids = known.iter().map(|key| key.source_id).collect();
+            let (columns, relation) = (&table.host.columns, &table.relation.name);
+            host_row::these(relation, &columns.id.0, &columns.chatbot.0, ids)?.into_iter().collect()
+        };
+        let is_gone = |key: &SourceKey| !rows.contains(&(key.source_id, key.chatbot_id));
+        leaving::delete_many(&known.into_iter().filter(is_gone).collect::<Vec<_>>())?;
+    }
 }
 
 /// AFTER chatbots are deleted, or BEFORE their table is emptied: nothing of them stays.
@@ -392,20 +375,23 @@ unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> 
         fires(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     }
     let _newest = Newest::new();
+    let forget = |id| leaving::cleanup(id).map(drop);
     // SAFETY: the trigger runs, and its transition table lives as long.
-    let ids = unsafe {
-        let chatbots = Chatbots::of(data)?;
-        if operation(data) == pg_sys::TRIGGER_EVENT_DELETE {
-            let mut rows = Rows::new(data.tg_oldtable, (*data.tg_relation).rd_att);
-            let mut ids = Vec::new();
-            while let Some(row) = rows.next() {
-                ids.extend(row.integer(chatbots.id));
-            }
-            ids
-        } else {
-            chatbots.ids()?
-        }
+    let (chatbots, rows) = unsafe {
+        let rows = (operation(data) == pg_sys::TRIGGER_EVENT_DELETE)
+            .then(|| Rows::new(data.tg_oldtable, (*data.tg_relation).rd_att));
+        (Chatbots::of(data)?, rows)
     };
-    ids.into_iter().try_for_each(|id| leaving::cleanup(id).map(drop))?;
+    let Some(mut rows) = rows else {
+        chatbots.each_id(forget)?;
+        return NOTHING;
+    };
+    let mut scratch = Scratch::new();
+    while let Some(row) = rows.next() {
+        if let Some(id) = row.integer(chatbots.id) {
+            forget(id)?;
+        }
+        scratch.reset();
+    }
     NOTHING
 }

@@ -1,6 +1,6 @@
 //! Sources say that they wait as soon as what changed them is committed. That is the last thing before the commit, and done
 //! to those that nobody has locked: it waits for nobody, and nobody waits for it. What it passes over says so when a worker
-//! takes it.
+//! takes it. A transaction that changes so many that they are no small thing to remember says it of them before.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -16,15 +16,23 @@ use crate::pg::subtransaction;
 
 /// Sources that are told together.
 const SLICE: usize = 10_000;
+/// Sources that are remembered until the commit: 10 MB of them.
+const REMEMBERED: usize = 200_000;
 
 thread_local! {
     static WAITING: RefCell<BTreeSet<SourceKey>> = const { RefCell::new(BTreeSet::new()) };
     static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Those of the sources that have a job when this transaction commits wait.
+/// Those of the sources that have a job when this transaction commits wait. They have it already.
 pub fn say_at_commit(keys: impl IntoIterator<Item = SourceKey>) {
-    WAITING.with_borrow_mut(|waiting| waiting.extend(keys));
+    let many = WAITING.with_borrow_mut(|waiting| {
+        waiting.extend(keys);
+        waiting.len() > REMEMBERED
+    });
+    if many {
+        say(&WAITING.take().into_iter().collect::<Vec<_>>());
+    }
     if !WATCHING.replace(true) {
         // SAFETY: a function of this library, which is never unloaded.
         unsafe { pg_sys::RegisterXactCallback(Some(ending), std::ptr::null_mut()) };

@@ -1,61 +1,60 @@
 //! The rows of host tables.
 
 use pgrx::datum::DatumWithOid;
-use pgrx::{Spi, pg_sys};
+use pgrx::pg_sys;
 
 use super::host::{execute, literal, quoted};
 use super::source::SourceKey;
-use super::{Mode, one, run, write};
+use super::{Cursor, Mode, one, run, write};
 use crate::error::Result;
 use crate::host::{Column, Columns};
 use crate::pg::host::State;
 use crate::pg::jsonb::Jsonb;
 
-/// All (id, chatbot) of a table whose rows belong to one.
-pub fn ids(relation: &str, id: &str, chatbot: &str) -> Result<Vec<(i64, i64)>> {
-    Ok(rows(relation, id, chatbot, None)?.into_iter().map(|(id, chatbot, _)| (id, chatbot)).collect())
+/// The (id, chatbot) of the rows that have these ids and belong to a chatbot.
+pub fn these(relation: &str, id: &str, chatbot: &str, ids: Vec<i64>) -> Result<Vec<(i64, i64)>> {
+    let sql = format!("{} AND {} = ANY ($1)", of_chatbots(relation, id, chatbot, None), quoted(id));
+    run(&sql, &[ids.into()], Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
 }
 
-/// All (id, chatbot, whether searches find it) of a table whose rows belong to a chatbot.
-pub fn rows(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -> Result<Vec<(i64, i64, bool)>> {
+fn of_chatbots(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -> String {
     let enabled = enabled.map_or("true".to_owned(), |column| format!("COALESCE({}, false)", quoted(column)));
-    let sql = format!(
+    format!(
         "SELECT {}::bigint, {chatbot}::bigint, {enabled} FROM {relation} WHERE {chatbot} IS NOT NULL",
         quoted(id),
         chatbot = quoted(chatbot)
-    );
-    run(&sql, &[], Mode::ReadNow, |rows| {
-        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?))).collect()
-    })
+    )
 }
 
-/// All (id, chatbot) of a table whose rows belong to a chatbot, as the calling statement sees them, some at a time.
-pub struct Ids {
-    cursor: String,
-}
+/// All (id, chatbot) of a table whose rows belong to a chatbot, some at a time.
+pub struct Ids(Cursor);
 
 impl Ids {
-    /// At the first.
+    /// At the first, as the calling statement sees them.
     pub fn new(relation: &str, id: &str, chatbot: &str) -> Result<Self> {
-        let (id, chatbot) = (quoted(id), quoted(chatbot));
-        let sql = format!("SELECT {id}::bigint, {chatbot}::bigint FROM {relation} WHERE {chatbot} IS NOT NULL");
-        let cursor = Spi::connect(|client| client.open_cursor(sql.as_str(), &[]).detach_into_name());
-        Ok(Self { cursor })
+        Ok(Self(Cursor::open(&of_chatbots(relation, id, chatbot, None), Mode::Read)?))
+    }
+
+    /// At the first, as they are by now.
+    pub fn now(relation: &str, id: &str, chatbot: &str) -> Result<Self> {
+        Self::now_with(relation, id, chatbot, None)
+    }
+
+    /// At the first, as they are by now, for [`Self::next_with`].
+    pub fn now_with(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -> Result<Self> {
+        Ok(Self(Cursor::open(&of_chatbots(relation, id, chatbot, enabled), Mode::ReadNow)?))
     }
 
     /// The next ones, none where there are no more.
     pub fn next(&self, most: i64) -> Result<Vec<(i64, i64)>> {
-        Ok(Spi::connect(|client| -> pgrx::spi::Result<Vec<(i64, i64)>> {
-            let mut cursor = client.find_cursor(&self.cursor)?;
-            let rows = cursor.fetch(most)?.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect();
-            // Kept for the next call, unless there is none.
-            if matches!(&rows, Ok(ids) if Vec::is_empty(ids)) {
-                drop(cursor)
-            } else {
-                drop(cursor.detach_into_name())
-            }
-            rows
-        })?)
+        Ok(self.next_with(most)?.into_iter().map(|(id, chatbot, _)| (id, chatbot)).collect())
+    }
+
+    /// The next ones, with whether searches find them.
+    pub fn next_with(&self, most: i64) -> Result<Vec<(i64, i64, bool)>> {
+        Ok(self
+            .0
+            .fetch(most, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?))).collect())?)
     }
 }
 

@@ -1,31 +1,44 @@
 //! The sources of a host table, all at a time.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use pgrx::datum::DatumWithOid;
 
-use super::leaving::delete_many;
-use super::source::{BY_KEY, SourceKey, beyond, by_chatbot, key, keys_of};
+use super::source::{BY_KEY, SourceKey, beyond, by_chatbot, key, key_columns, write_by_chatbot};
 use super::{Mode, one, run, write};
 use crate::error::Result;
 
 /// Sources of a host table that wait, a row each of (id, chatbot, whether searches find it): how many are new, or are
-/// this table's now.
-pub fn insert_all_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<i64> {
+/// this table's now. Those that are this table's already are not even locked.
+pub fn insert_all_pending(source_type: &'static str, host: i32, mut rows: Vec<(i64, i64, bool)>) -> Result<i64> {
+    let key = |row: &(i64, i64, bool)| SourceKey { chatbot_id: row.1, source_type, source_id: row.0 };
+    let known = hosts_of(&rows.iter().map(key).collect::<Vec<_>>())?;
+    rows.retain(|row| known.get(&key(row)).is_none_or(|of| *of != Some(host)));
+    if rows.is_empty() {
+        return Ok(0);
+    }
     let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)
         SELECT n.chatbot_id, $1, n.source_id, $2, n.enabled, 'pending'
         FROM unnest($3::bigint[], $4::bigint[], $5::boolean[]) AS n (source_id, chatbot_id, enabled)
         ON CONFLICT (chatbot_id, source_type, source_id)
             DO UPDATE SET host = EXCLUDED.host, status = 'pending', enabled = EXCLUDED.enabled
         WHERE s.host IS DISTINCT FROM EXCLUDED.host";
-    let standing = "UPDATE chatbot_sync.embedding e SET enabled = s.enabled FROM chatbot_sync.source s
-        WHERE s.host = $1 AND e.enabled <> s.enabled
-            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
-    let new = write(sql, &row_args(source_type, host, rows))?;
-    if new > 0 {
-        write(standing, &[host.into()])?;
-    }
+    let standing = "UPDATE chatbot_sync.embedding e SET enabled = s.enabled FROM chatbot_sync.source s,
+            unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
+        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
+            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+            AND s.chatbot_id = $4 AND e.enabled <> s.enabled";
+    let new = write(sql, &row_args(source_type, host, &rows))?;
+    write_by_chatbot(standing, &rows.iter().map(key).filter(|key| known.contains_key(key)).collect::<Vec<_>>())?;
     Ok(new)
+}
+
+/// Those of the sources that are there, each with the host table that it comes from.
+fn hosts_of(keys: &[SourceKey]) -> Result<HashMap<SourceKey, Option<i32>>> {
+    let sql = "SELECT s.chatbot_id, s.source_type, s.source_id, s.host FROM chatbot_sync.source s,
+            unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
+        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
+    run(sql, &key_columns(keys), Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())
 }
 
 /// Sources that are new and wait. Those that are there already are not touched: a key that was in use before may be somebody
@@ -86,16 +99,14 @@ pub fn release_host(host: i32) -> Result<()> {
     write("UPDATE chatbot_sync.source SET host = NULL WHERE host = $1", &[host.into()]).map(drop)
 }
 
-/// The keys of all sources of a host table.
-pub fn keys(host: i32) -> Result<HashSet<SourceKey>> {
-    let sql = "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host = $1";
-    run(sql, &[host.into()], Mode::ReadNow, keys_of)
-}
-
-/// Deletes the sources of a host table that are not among these.
-pub fn keep_only(host: i32, keep: &[SourceKey]) -> Result<()> {
-    let keep: HashSet<&SourceKey> = keep.iter().collect();
-    delete_many(&keys(host)?.into_iter().filter(|key| !keep.contains(key)).collect::<Vec<_>>())
+/// Sources of a host table, in the order of their keys.
+pub fn keys_beyond(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<SourceKey>> {
+    let (beyond, key_args) = beyond(after, 3);
+    let sql = format!(
+        "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host = $1{beyond} {BY_KEY} $2"
+    );
+    let args: Vec<_> = [host.into(), limit.into()].into_iter().chain(key_args).collect();
+    run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())
 }
 
 /// All sources of a host table are to be embedded again: how many.

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::source::{SourceKey, by_chatbot, key_columns, of_chatbot, write_by_chatbot};
-use super::{job, log, outlast, write};
+use super::source::{BY_KEY, SourceKey, beyond, by_chatbot, key, key_columns, of_chatbot, write_by_chatbot};
+use super::{Mode, job, log, outlast, run, write};
 use crate::error::Result;
 
 /// Deletes a source and its vectors: how many vectors; none where there is no such source.
@@ -32,6 +32,11 @@ pub fn delete_many(keys: &[SourceKey]) -> Result<()> {
     write_by_chatbot(&format!("DELETE FROM chatbot_sync.source s USING {these}"), keys).map(drop)
 }
 
+/// Where a source waits until the one that is where it goes has left.
+pub fn aside(key: SourceKey) -> SourceKey {
+    SourceKey { chatbot_id: -key.chatbot_id, ..key }
+}
+
 /// Gives sources other keys, and their vectors with them.
 pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
     if moves.is_empty() {
@@ -40,7 +45,6 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
     let from: HashSet<SourceKey> = moves.iter().map(|(from, _)| *from).collect();
     // What another source is still to leave is left first.
     if moves.iter().any(|(_, to)| from.contains(to)) {
-        let aside = |key: SourceKey| SourceKey { chatbot_id: -key.chatbot_id, ..key };
         let there: Vec<_> = moves.iter().map(|&(from, _)| (from, aside(from))).collect();
         relocate(&there)?;
         let back: Vec<_> = moves.iter().map(|&(from, to)| (aside(from), to)).collect();
@@ -70,6 +74,26 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
     delete_many(&moves.iter().map(|(from, _)| *from).collect::<Vec<_>>())
 }
 
+/// Locks the sources of a chatbot, in the order of their keys. Some at a time: the rows that a statement locks are kept until it
+/// ends.
+fn lock_all(chatbot_id: i64) -> Result<()> {
+    const SLICE: i32 = 10_000;
+    let mut after: Option<SourceKey> = None;
+    loop {
+        let (beyond, key_args) = beyond(after, 3);
+        let sql = format!(
+            "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source
+            WHERE chatbot_id = $1{beyond} {BY_KEY} $2 FOR UPDATE"
+        );
+        let args: Vec<_> = [chatbot_id.into(), SLICE.into()].into_iter().chain(key_args).collect();
+        let last = run(&sql, &args, Mode::Write, |rows| rows.last().map(|row| key(&row)).transpose())?;
+        match last {
+            Some(last) => after = Some(last),
+            None => return Ok(()),
+        }
+    }
+}
+
 /// Deletes all of a chatbot: (vectors, sessions).
 pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
     outlast(|| {
@@ -79,8 +103,7 @@ pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
             &[chatbot_id.into()],
         )?;
         // Sources first, and locked, so that a sync that runs meanwhile is waited for and not half deleted.
-        let lock = "SELECT FROM chatbot_sync.source WHERE chatbot_id = $1 ORDER BY source_type, source_id FOR UPDATE";
-        write(lock, &[chatbot_id.into()])
+        lock_all(chatbot_id)
     })?;
     let embeddings = write("DELETE FROM chatbot_sync.embedding WHERE chatbot_id = $1", &[chatbot_id.into()])?;
     write("DELETE FROM chatbot_sync.source WHERE chatbot_id = $1", &[chatbot_id.into()])?;

@@ -38,7 +38,7 @@ pub mod tables;
 pub mod verify;
 
 pub use spi::Newest;
-use spi::{Mode, Rows, overtakes};
+use spi::{Cursor, Mode, Rows, overtakes};
 
 type Args<'a> = [DatumWithOid<'a>];
 

@@ -176,3 +176,67 @@ fn prepared(sql: &str, args: &[DatumWithOid], mode: Mode) -> Result<pg_sys::SPIP
     PLANS.with_borrow_mut(|plans| plans.insert(key, plan));
     Ok(plan)
 }
+
+/// The answer of a statement, fetched some rows at a time. It keeps no plan.
+pub struct Cursor(CString);
+
+impl Cursor {
+    /// Before the first row. The statement has no arguments, and only reads.
+    pub fn open(sql: &str, mode: Mode) -> Result<Self> {
+        let text = CString::new(sql).map_err(|_| Error::SpiError(SpiErrorCodes::Argument))?;
+        // SAFETY: connected meanwhile; the portal stays, with a copy of its plan and of its snapshot. A portal that "only
+        // reads" takes the snapshot that is active, which is put there and taken off again, unless an error has done so.
+        unsafe {
+            Spi::check_status(pg_sys::SPI_connect())?;
+            if mode != Mode::Read {
+                pg_sys::CommandCounterIncrement();
+                let newest = if overtakes() { pg_sys::GetLatestSnapshot() } else { pg_sys::GetTransactionSnapshot() };
+                pg_sys::PushActiveSnapshot(newest);
+            }
+            let (name, none) = (std::ptr::null(), std::ptr::null_mut());
+            let (types, nulls) = (std::ptr::null_mut(), std::ptr::null());
+            let portal = pg_sys::SPI_cursor_open_with_args(name, text.as_ptr(), 0, types, none, nulls, true, 0);
+            let name = std::ffi::CStr::from_ptr((*portal).name).to_owned();
+            if mode != Mode::Read {
+                pg_sys::PopActiveSnapshot();
+            }
+            Spi::check_status(pg_sys::SPI_finish())?;
+            Ok(Self(name))
+        }
+    }
+
+    /// Reads the next rows.
+    pub fn fetch<R>(&self, most: i64, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
+        // SAFETY: connected until the answer is read, as in execute(); nobody else knows the portal.
+        unsafe {
+            Spi::check_status(pg_sys::SPI_connect())?;
+            let portal = pg_sys::SPI_cursor_find(self.0.as_ptr());
+            if portal.is_null() {
+                return Err(Error::SpiError(SpiErrorCodes::Cursor));
+            }
+            pg_sys::SPI_cursor_fetch(portal, true, most);
+            let table = pg_sys::SPI_tuptable.as_ref();
+            let count = usize::try_from(pg_sys::SPI_processed).unwrap_or(usize::MAX);
+            let answer = {
+                let _read = Scratch::new();
+                read(Rows { table, count, next: 0 })
+            };
+            Spi::check_status(pg_sys::SPI_finish())?;
+            answer
+        }
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: a portal of ours, if it is still there; SPI_cursor_close() would do no more.
+            unsafe {
+                let portal = pg_sys::GetPortalByName(self.0.as_ptr());
+                if !portal.is_null() {
+                    pg_sys::PortalDrop(portal, false);
+                }
+            }
+        }
+    }
+}

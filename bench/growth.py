@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Whether the cost of a row depends on how many there are: seconds a row for LARGE rows divided by those for SMALL, for each
+kind of statement and call, whatever the statistics say. 1.0 is linear.
+
+    pip install 'psycopg[binary]'
+    python3 bench/growth.py "host=/run/postgresql user=postgres dbname=mydb" [SMALL LARGE [KIND]]
+
+The first argument is a libpq connection string, a superuser's, to a database of a throw-away server that has a release
+build of the extension with its settings at their defaults, and no workers. KIND is a part of a row's name. Everything that
+the extension stores in that database is DELETED.
+
+    missing   never analyzed; a new session
+    stale     analyzed when there were 50 rows of another chatbot; a session that has its plans from then
+    fresh     analyzed right before; a new session
+"""
+import statistics, sys
+import psycopg
+from common import timed
+
+SMALL = int(sys.argv[2]) if len(sys.argv) > 2 else 500
+LARGE = int(sys.argv[3]) if len(sys.argv) > 3 else 50_000
+WANTED = sys.argv[4] if len(sys.argv) > 4 else ""
+STATES = "missing", "stale", "fresh"
+TARGET = 1.3
+TABLES = "growth, growth_chatbot, chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.job, chatbot_sync.sync_log"
+SYNC = """SELECT chatbot_attach('growth', 'document', chatbot_column => 'bot', metadata_columns => '{title}',
+    enabled_column => 'active', status_column => 'status') ;; SELECT chatbot_attach_chatbots('growth_chatbot')"""
+ASYNC = SYNC.replace("status_column", "mode => 'async', status_column")
+INSERT = "INSERT INTO growth (bot, title, content) SELECT BOT, 'Title', 'Document ' || i FROM generate_series(1, ROWS) AS i"
+MERGE = """MERGE INTO growth AS g USING (SELECT * FROM growth WHERE bot = BOT) AS n ON g.id = n.id
+    WHEN MATCHED THEN UPDATE SET content = 'Merged ' || n.id"""
+QUIETLY = "SET session_replication_role = replica ;; {} ;; RESET session_replication_role"
+QUEUE = "CALL chatbot_process_queue()"
+ALL = "CALL chatbot_sync_all()"
+
+
+def filled(statements, bot, rows):
+    return statements.replace("BOT", str(bot)).replace("ROWS", str(rows))
+
+
+class Kind:
+    """What is done to the rows of a chatbot that `fill` has made; `attach` comes before them."""
+
+    def __init__(self, name, act, attach=SYNC, fill=INSERT, before=None, after=None, repeats=5):
+        self.name, self.act, self.attach, self.fill = name, act, attach, fill
+        self.before, self.after, self.repeats = before, after, repeats
+
+
+KINDS = [
+    Kind("INSERT", INSERT, fill=None),
+    Kind("COPY", "COPY growth (bot, content) FROM PROGRAM 'for i in $(seq ROWS); do printf \"BOT\\tDocument $i\\n\"; done'", fill=None),
+    Kind("UPDATE of the text", "UPDATE growth SET content = 'Edited ' || id WHERE bot = BOT"),
+    Kind("UPDATE of metadata", "UPDATE growth SET title = 'Another' WHERE bot = BOT"),
+    Kind("UPDATE of the chatbot", "UPDATE growth SET bot = BOT + 100 WHERE bot = BOT"),
+    Kind("UPDATE of the id", "UPDATE growth SET id = id + 1000000 WHERE bot = BOT"),
+    Kind("UPDATE of the id, each to its neighbour's", "UPDATE growth SET id = id - 1 WHERE bot = BOT",
+        fill="SELECT nextval('growth_id_seq') ;; " + INSERT),
+    Kind("UPDATE that disables", "UPDATE growth SET active = false WHERE bot = BOT"),
+    Kind("UPDATE that enables", "UPDATE growth SET active = true WHERE bot = BOT", before="UPDATE growth SET active = false WHERE bot = BOT"),
+    Kind("UPDATE of another column", "UPDATE growth SET visits = visits + 1 WHERE bot = BOT"),
+    Kind("MERGE", MERGE),
+    Kind("DELETE", "DELETE FROM growth WHERE bot = BOT"),
+    Kind("TRUNCATE", "TRUNCATE growth"),
+    Kind("chatbot deleted, rows by cascade", "DELETE FROM growth_chatbot WHERE id = BOT"),
+    Kind("chatbot renumbered by cascade", "UPDATE growth_chatbot SET id = id + 200 WHERE id = BOT"),
+    Kind("async: INSERT", INSERT, ASYNC, fill=None),
+    Kind("async: UPDATE of the text", "UPDATE growth SET content = 'Edited ' || id WHERE bot = BOT", ASYNC, after=QUEUE),
+    Kind("async: UPDATE of the chatbot", "UPDATE growth SET bot = BOT + 100 WHERE bot = BOT", ASYNC, after=QUEUE),
+    Kind("async: UPDATE that disables", "UPDATE growth SET active = false WHERE bot = BOT", ASYNC, after=QUEUE),
+    Kind("async: DELETE", "DELETE FROM growth WHERE bot = BOT", ASYNC, after=QUEUE),
+    Kind("async: chatbot deleted", "DELETE FROM growth_chatbot WHERE id = BOT", ASYNC, after=QUEUE),
+    Kind("process_queue, new rows", QUEUE, ASYNC),
+    Kind("process_queue, other chatbot", QUEUE, ASYNC, before=QUEUE + " ;; UPDATE growth SET bot = BOT + 100 WHERE bot = BOT"),
+    Kind("process_queue, deleted rows", QUEUE, ASYNC, before=QUEUE + " ;; DELETE FROM growth WHERE bot = BOT"),
+    Kind("attach of a full table", SYNC, attach=None),
+    Kind("sync_all", ALL, fill=QUIETLY.format(INSERT)),
+    Kind("sync_all, nothing to do", ALL),
+    Kind("verify", "SELECT count(*) FROM chatbot_verify()"),
+    Kind("repair of orphans", "SELECT chatbot_repair()", before=QUIETLY.format("DELETE FROM growth WHERE bot = BOT")),
+    Kind("estimate", "SELECT * FROM chatbot_estimate()"),
+    Kind("retry", "SELECT chatbot_retry()", before="UPDATE chatbot_sync.source SET status = 'error' WHERE chatbot_id = BOT"),
+    Kind("cleanup", "SELECT chatbot_cleanup(BOT)"),
+    Kind("detach, vectors too", "SELECT chatbot_detach('growth', true)"),
+    Kind("reembed", "CALL chatbot_reembed()", before="SELECT chatbot_set_model('local', 'multilingual-static-256')"),
+    Kind("drop_model", "CALL chatbot_drop_model((SELECT max(id) FROM chatbot_sync.model WHERE NOT active))",
+        before="SELECT chatbot_set_model('local', 'multilingual-static-256') ;; CALL chatbot_reembed()"),
+]
+
+
+class Growth:
+    def __init__(self, connection):
+        self.connection = connection
+
+    def connect(self):
+        db = psycopg.connect(self.connection, autocommit=True)
+        db.execute("SET client_min_messages = error")
+        return db
+
+    def run(self, db, statements, bot, rows):
+        for statement in filled(statements, bot, rows).split(" ;; "):
+            db.execute(statement)
+
+    def reset(self, db):
+        db.execute("DROP TABLE IF EXISTS growth, growth_chatbot")
+        db.execute("TRUNCATE chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.job, chatbot_sync.sync_log")
+        db.execute("SELECT chatbot_set_model('local', 'minilm-static-256')")
+        for model, in db.execute("SELECT id FROM chatbot_sync.model WHERE NOT active").fetchall():
+            db.execute(f"CALL chatbot_drop_model({model})")
+        db.execute("CREATE TABLE growth_chatbot (id int PRIMARY KEY)")
+        db.execute("""CREATE TABLE growth (id bigserial PRIMARY KEY DEFERRABLE, bot int REFERENCES growth_chatbot
+            ON DELETE CASCADE ON UPDATE CASCADE, title text, content text, active boolean NOT NULL DEFAULT true,
+            visits int NOT NULL DEFAULT 0, status text)""")
+        db.execute("CREATE INDEX ON growth (bot)")
+        db.execute("INSERT INTO growth_chatbot SELECT * FROM generate_series(1, 20)")
+        db.execute("INSERT INTO growth_chatbot SELECT * FROM generate_series(101, 120)")
+        for table in "growth", "chatbot_sync.source", "chatbot_sync.embedding", "chatbot_sync.job":
+            db.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+
+    def seconds_a_row(self, kind, state, rows):
+        db = self.connect()
+        self.reset(db)
+        db.execute("VACUUM (ANALYZE, TRUNCATE false) chatbot_sync.source, chatbot_sync.embedding") if state == "stale" else None
+        if kind.attach:
+            self.run(db, kind.attach, 1, 0)
+        whole = "BOT" not in kind.act
+        if not whole:
+            self.run(db, INSERT, 1, 50)
+        if state == "stale":
+            if not whole:
+                self.run(db, kind.fill, 3, 20) if kind.fill else None
+                self.run(db, kind.before, 3, 20) if kind.before else None
+                self.run(db, kind.act, 3, 20)
+                self.run(db, kind.after, 3, 20) if kind.after else None
+            db.execute("ANALYZE growth, chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.job")
+        if kind.fill:
+            self.run(db, kind.fill, 2, rows)
+            self.run(db, QUEUE, 2, rows) if kind.after else None
+        self.run(db, kind.before, 2, rows) if kind.before else None
+        if state == "fresh":
+            db.execute("ANALYZE growth, chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.job")
+        if state != "stale":
+            db.close()
+            db = self.connect()
+            # The library and its models are loaded by whoever comes first.
+            db.execute("SELECT chatbot_embed('Hello.')")
+        seconds = timed(self.run, db, kind.act, 2, rows)
+        db.close()
+        return seconds / rows
+
+    def ratio(self, kind, state):
+        small = statistics.median(self.seconds_a_row(kind, state, SMALL) for _ in range(kind.repeats))
+        return self.seconds_a_row(kind, state, LARGE) / small, small
+
+    def all(self):
+        print(f"{f'{LARGE:,} rows against {SMALL:,}, seconds a row':<46}" + "".join(f"{state:>10}" for state in STATES) + f"{'us a row':>12}")
+        over = []
+        for kind in KINDS:
+            if WANTED not in kind.name:
+                continue
+            print(f"{kind.name:<46}", end="", flush=True)
+            for state in STATES:
+                ratio, small = self.ratio(kind, state)
+                if ratio > TARGET:
+                    over.append(f"{kind.name} ({state}): {ratio:.2f}")
+                print(f"{ratio:>10.2f}", end="", flush=True)
+            print(f"{small * 1e6:>12.0f}", flush=True)
+        print(f"more than {TARGET}: {'; '.join(over) or 'none'}")
+        self.reset(self.connect())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    Growth(sys.argv[1]).all()

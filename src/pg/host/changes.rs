@@ -1,0 +1,175 @@
+//! What an UPDATE did to sources. The rows before and after it are read as often as needed, and not kept: their transition
+//! tables go to disk where they are large.
+
+use super::key_set::KeySet;
+use super::row::{Row, Rows};
+use super::table::Table;
+use super::told::is_writing_back;
+use crate::error::Result;
+use crate::pg::store::leaving;
+use crate::pg::store::source::SourceKey;
+
+/// Keys that are handled together.
+const SLICE: usize = 10_000;
+
+/// Places of rows in a transition table, a bit each.
+#[derive(Default)]
+pub struct Places {
+    bits: Vec<u64>,
+}
+
+impl Places {
+    fn add(&mut self, at: usize) {
+        if self.bits.len() <= at / 64 {
+            self.bits.resize(at / 64 + 1, 0);
+        }
+        self.bits[at / 64] |= 1 << (at % 64);
+    }
+
+    /// Whether a place is one of them.
+    pub fn has(&self, at: usize) -> bool {
+        self.bits.get(at / 64).is_some_and(|bits| bits & (1 << (at % 64)) != 0)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.bits.is_empty()
+    }
+}
+
+/// What an UPDATE did to sources.
+pub struct Changes<'a, R: Fn() -> (Rows, Rows)> {
+    /// Places of the rows that are to be looked at.
+    pub upserts: Places,
+    table: &'a Table,
+    rows: R,
+    any_gone: bool,
+    any_moved: bool,
+}
+
+/// A row that is to be looked at. Its keys differ where one of them is given.
+struct Change {
+    before: Option<SourceKey>,
+    after: Option<SourceKey>,
+    is_there: bool,
+}
+
+impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
+    /// Between the rows before and those after an UPDATE, which stand in the same order.
+    pub fn between(table: &'a Table, rows: R) -> Result<Self> {
+        let mut changes = Self { upserts: Places::default(), table, rows, any_gone: false, any_moved: false };
+        let (mut upserts, mut any_gone, mut any_moved) = (Places::default(), false, false);
+        changes.walk(|at, change| {
+            if change.is_there {
+                upserts.add(at);
+            }
+            any_gone |= change.before.is_some() && change.after.is_none();
+            any_moved |= change.before.is_some() && change.after.is_some();
+            Ok(())
+        })?;
+        (changes.upserts, changes.any_gone, changes.any_moved) = (upserts, any_gone, any_moved);
+        Ok(changes)
+    }
+
+    fn walk(&self, mut act: impl FnMut(usize, Change) -> Result<()>) -> Result<()> {
+        let (mut old, mut new) = (self.rows)();
+        let key = |row: Option<Row>| row.map(|row| self.table.key(row)).transpose().map(Option::flatten);
+        let mut at = 0;
+        loop {
+            let (before, after) = (old.next(), new.next());
+            let is_there = after.is_some();
+            match (before, after) {
+                (None, None) => return Ok(()),
+                (Some(before), Some(after)) => {
+                    let asks_again = || !is_writing_back() && self.table.asks_again(before, after);
+                    if self.table.differs(before, after) || asks_again() {
+                        let (before, after) = (self.table.key(before)?, self.table.key(after)?);
+                        let (before, after) = if before == after { (None, None) } else { (before, after) };
+                        act(at, Change { before, after, is_there })?;
+                    }
+                }
+                // A row that moved to another partition and was turned away there: from here on, rows are no pairs.
+                (before, after) => act(at, Change { before: key(before)?, after: key(after)?, is_there })?,
+            }
+            at += 1;
+        }
+    }
+
+    /// Sources that are no more, some at a time. What has their key now, if anything has, comes after them.
+    pub fn each_gone(&self, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
+        if !self.any_gone {
+            return Ok(());
+        }
+        let mut slice = Vec::new();
+        self.walk(|_, change| {
+            if let (Some(before), None) = (change.before, change.after) {
+                slice.push(before);
+            }
+            if slice.len() < SLICE { Ok(()) } else { act(&std::mem::take(&mut slice)) }
+        })?;
+        act(&slice)
+    }
+
+    /// Gives sources whose key is another now that key, of those that are `wanted`, and their vectors with them.
+    pub fn relocate(&self, wanted: impl Fn(&SourceKey, &SourceKey) -> bool) -> Result<()> {
+        if !self.any_moved {
+            return Ok(());
+        }
+        let (mut from, mut crossing) = (KeySet::default(), false);
+        self.each_moved(&wanted, |before, _| {
+            from.add(before);
+        })?;
+        self.each_moved(&wanted, |_, after| crossing |= from.knows(&after))?;
+        drop(from);
+        if !crossing {
+            return self.relocate_each(&wanted, |before, after| (before, after));
+        }
+        // What another source is still to leave is left first.
+        self.relocate_each(&wanted, |before, _| (before, leaving::aside(before)))?;
+        self.relocate_each(&wanted, |before, after| (leaving::aside(before), after))
+    }
+
+    /// Sources whose key is another now.
+    pub fn each_moved(
+        &self,
+        wanted: impl Fn(&SourceKey, &SourceKey) -> bool,
+        mut act: impl FnMut(SourceKey, SourceKey),
+    ) -> Result<()> {
+        if !self.any_moved {
+            return Ok(());
+        }
+        self.walk(|_, change| {
+            if let (Some(before), Some(after)) = (change.before, change.after)
+                && wanted(&before, &after)
+            {
+                act(before, after);
+            }
+            Ok(())
+        })
+    }
+
+    fn relocate_each(
+        &self,
+        wanted: &impl Fn(&SourceKey, &SourceKey) -> bool,
+        how: impl Fn(SourceKey, SourceKey) -> (SourceKey, SourceKey),
+    ) -> Result<()> {
+        let mut slice = Vec::new();
+        self.walk(|_, change| {
+            if let (Some(before), Some(after)) = (change.before, change.after)
+                && wanted(&before, &after)
+            {
+                slice.push(how(before, after));
+            }
+            if slice.len() < SLICE { Ok(()) } else { leaving::relocate(&std::mem::take(&mut slice)) }
+        })?;
+        leaving::relocate(&slice)
+    }
+
+    /// Adds all keys that have changed, before and after.
+    pub fn each_key(&self, mut act: impl FnMut(SourceKey)) -> Result<()> {
+        self.walk(|_, change| {
+            change.before.into_iter().chain(change.after).for_each(&mut act);
+            Ok(())
+        })
+    }
+}
