@@ -26,6 +26,8 @@ mod faults;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod growth;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod host_attach;

@@ -70,11 +70,18 @@ BEGIN
     IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.id = model_id) THEN
         RETURN 0;
     END IF;
-    DELETE FROM chatbot_sync.embedding AS e
-    USING (SELECT f.chatbot_id, f.source_type, f.source_id, f.chunk_id FROM chatbot_sync.embedding AS f
-        WHERE f.model_id = drop_vectors.model_id LIMIT batch) AS g
-    WHERE (e.chatbot_id, e.source_type, e.source_id, e.chunk_id) = (g.chatbot_id, g.source_type, g.source_id, g.chunk_id)
-        AND e.model_id = drop_vectors.model_id;
+    IF chatbot_sync.is_distributed() THEN
+        DELETE FROM chatbot_sync.embedding AS e
+        USING (SELECT f.chatbot_id, f.source_type, f.source_id, f.chunk_id FROM chatbot_sync.embedding AS f
+            WHERE f.model_id = drop_vectors.model_id LIMIT batch) AS g
+        WHERE (e.chatbot_id, e.source_type, e.source_id, e.chunk_id) = (g.chatbot_id, g.source_type, g.source_id, g.chunk_id)
+            AND e.model_id = drop_vectors.model_id;
+    ELSE
+        -- By their places: no join that the statistics could make a nested loop.
+        DELETE FROM chatbot_sync.embedding AS e
+        WHERE e.ctid = ANY (ARRAY(SELECT f.ctid FROM chatbot_sync.embedding AS f
+            WHERE f.model_id = drop_vectors.model_id LIMIT batch)) AND e.model_id = drop_vectors.model_id;
+    END IF;
     GET DIAGNOSTICS gone = ROW_COUNT;
     RETURN gone;
 END

@@ -1,22 +1,17 @@
 -- What is going on, as views.
 
 CREATE VIEW chatbot_sync.source_status AS
-    SELECT s.chatbot_id, s.source_type, s.source_id,
-        CASE WHEN s.status = 'synced' AND j.chatbot_id IS NOT NULL THEN 'pending' ELSE s.status END AS status,
+    SELECT chatbot_id, source_type, source_id,
+        CASE WHEN s.status IS NULL OR s.status = 'synced' AND j.waits THEN 'pending' ELSE s.status END AS status,
         COALESCE(s.error, CASE WHEN s.truncated THEN 'the text goes on after its last chunk: chatbot_sync.max_chunks' END) AS reason,
-        s.error_code, s.attempts, s.next_attempt_at, s.chunk_count, s.enabled, s.synced_at,
-        now() - s.synced_at AS age
-    FROM chatbot_sync.source s
-    LEFT JOIN (SELECT DISTINCT chatbot_id, source_type, source_id FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
-        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
-    UNION ALL
-    -- Queued by chatbot_enqueue_source() at REPEATABLE READ, and nobody has looked at it yet.
-    SELECT j.chatbot_id, j.source_type, j.source_id, 'pending', NULL, NULL, 0,
-        NULL::timestamptz, 0, true, NULL::timestamptz, NULL::interval
-    FROM (SELECT DISTINCT chatbot_id, source_type, source_id FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
-    LEFT JOIN chatbot_sync.source s
-        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
-    WHERE s.chatbot_id IS NULL;
+        s.error_code, COALESCE(s.attempts, 0) AS attempts, s.next_attempt_at, COALESCE(s.chunk_count, 0) AS chunk_count,
+        COALESCE(s.enabled, true) AS enabled, s.synced_at, now() - s.synced_at AS age
+    FROM (SELECT chatbot_id, source_type, source_id, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
+            enabled, synced_at FROM chatbot_sync.source) AS s
+    -- Sources without a row: queued by chatbot_enqueue_source() at REPEATABLE READ, and nobody has looked at them yet. A full join
+    -- is no nested loop, whatever the statistics say.
+    FULL JOIN (SELECT DISTINCT chatbot_id, source_type, source_id, true AS waits FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
+        USING (chatbot_id, source_type, source_id);
 
 CREATE VIEW chatbot_sync.progress AS
     SELECT s.chatbot_id, s.source_type, s.sources, s.synced, s.pending, s.in_work, s.failed,
@@ -37,14 +32,15 @@ CREATE VIEW chatbot_sync.progress AS
         GROUP BY chatbot_id, source_type
     ) AS s
     -- In the last minute, or as much of it as there was something.
-    LEFT JOIN (
+    FULL JOIN (
         SELECT chatbot_id, source_type,
             count(*) / greatest(1, extract(epoch FROM statement_timestamp() - min(logged_at)))::float8 AS per_second
         FROM chatbot_sync.sync_log
         WHERE logged_at > statement_timestamp() - interval '1 minute' AND error_code IS NULL
             AND model_id = (SELECT id FROM chatbot_sync.model WHERE active)
         GROUP BY chatbot_id, source_type
-    ) AS l USING (chatbot_id, source_type);
+    ) AS l USING (chatbot_id, source_type)
+    WHERE COALESCE(s.sources, 0) > 0;
 
 CREATE VIEW chatbot_sync.stats AS
     SELECT l.chatbot_id, m.provider, m.model,

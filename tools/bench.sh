@@ -42,6 +42,9 @@ cargo run -q --release --manifest-path bench/http/Cargo.toml -- "host=$CLUSTER u
 say "host tables: against the same without triggers, and against a call a document"
 "$DEV/venv/bin/python" bench/hosts.py "host=$CLUSTER user=postgres dbname=postgres"
 
+say "growth: what a row costs among many, against among few"
+"$DEV/venv/bin/python" bench/growth.py "host=$CLUSTER user=postgres dbname=postgres"
+
 say "the queue: backlogs, single edits, killed workers"
 stop_cluster
 start_cluster -c shared_preload_libraries=chatbot_sync

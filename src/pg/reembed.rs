@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::memory::Scratch;
 use super::model::{self, Embedder};
 use super::store::log::{self, Entry};
 use super::store::model as models;
@@ -150,6 +151,8 @@ pub fn estimate(relation: Option<super::catalog_types::Regclass>) -> Result<Esti
     if let (None, Some(active), Some(next)) = (relation, models::active_model()?, models::next_model()?) {
         let mut after = None;
         loop {
+            pgrx::check_for_interrupts!();
+            let _scratch = Scratch::new();
             let keys = store::not_whole(next.id, after, 1000)?;
             let Some(last) = keys.last().copied() else { return Ok(estimate) };
             after = Some(last);
@@ -168,6 +171,7 @@ pub fn estimate(relation: Option<super::catalog_types::Regclass>) -> Result<Esti
         if !item.enabled {
             return Ok(());
         }
+        let _scratch = Scratch::new();
         let needed = sync::needed(&item, id, &params)?;
         estimate.chunks += i64::try_from(item.content.cut(&params)?.len()).unwrap_or(0);
         estimate.add(&model.provider, needed.iter().map(String::as_str));

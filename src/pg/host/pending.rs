@@ -9,6 +9,7 @@ use super::table::{State, Table};
 use super::told::Told;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::pg::memory::Scratch;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::host_row::{self, HostRow, Look};
 use crate::pg::store::source::SourceKey;
@@ -233,6 +234,7 @@ pub fn each_item(relation: Option<pg_sys::Oid>, mut act: impl FnMut(Item) -> Res
         each_key_as_seen(host, |keys| {
             keys.chunks(SLICE).try_for_each(|slice| {
                 pgrx::check_for_interrupts!();
+                let _scratch = Scratch::new();
                 let ids = slice.iter().map(|key| key.source_id).collect();
                 items_as_seen(host, ids)?.into_iter().try_for_each(&mut act)
             })

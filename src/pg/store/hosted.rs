@@ -7,10 +7,12 @@ use pgrx::datum::DatumWithOid;
 use super::source::{BY_KEY, SourceKey, beyond, by_chatbot, key, key_columns, write_by_chatbot};
 use super::{Mode, one, run, write};
 use crate::error::Result;
+use crate::pg::memory::Scratch;
 
 /// Sources of a host table that wait, a row each of (id, chatbot, whether searches find it): how many are new, or are
 /// this table's now. Those that are this table's already are not even locked.
 pub fn insert_all_pending(source_type: &'static str, host: i32, mut rows: Vec<(i64, i64, bool)>) -> Result<i64> {
+    let _scratch = Scratch::new();
     let key = |row: &(i64, i64, bool)| SourceKey { chatbot_id: row.1, source_type, source_id: row.0 };
     let known = hosts_of(&rows.iter().map(key).collect::<Vec<_>>())?;
     rows.retain(|row| known.get(&key(row)).is_none_or(|of| *of != Some(host)));
@@ -44,6 +46,7 @@ fn hosts_of(keys: &[SourceKey]) -> Result<HashMap<SourceKey, Option<i32>>> {
 /// Sources that are new and wait. Those that are there already are not touched: a key that was in use before may be somebody
 /// else's to delete by now.
 pub fn insert_all_waiting(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<()> {
+    let _scratch = Scratch::new();
     let known =
         "SELECT source_id FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = ANY ($3)";
     let insert = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, host, enabled, status)

@@ -8,6 +8,7 @@ use super::source::{BY_KEY, SourceKey, beyond, key, key_columns, mark_retried};
 use super::{Mode, one, run, write};
 use crate::error::Result;
 use crate::pg::jsonb::Jsonb;
+use crate::pg::memory::Scratch;
 use crate::pg::worker;
 
 /// Sources that wait again together.
@@ -50,6 +51,7 @@ fn job(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Job> {
 
 /// Rows of a host table have changed: (source, the source that it was before).
 pub fn insert_changed(host: i32, priority: i32, changed: &[(SourceKey, Option<SourceKey>)]) -> Result<()> {
+    let _scratch = Scratch::new();
     let sql = "INSERT INTO chatbot_sync.job
             (host, priority, chatbot_id, source_type, source_id, from_chatbot_id, from_source_id)
         SELECT $1, $2, n.* FROM unnest($3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) AS n";
@@ -186,6 +188,7 @@ const THESE_SOURCES: &str = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k
 /// Those of the sources that have a job, and that nobody has locked, wait. Not with Citus, which ends its transactions on other
 /// nodes before ours is through.
 pub fn mark_waiting(keys: &[SourceKey]) -> Result<()> {
+    let _scratch = Scratch::new();
     let sql = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NULL";
     if !run(sql, &[], Mode::ReadNow, |rows| one::<bool>(rows.first().get_one()))? {
         return Ok(());
@@ -272,6 +275,7 @@ pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Opti
 }
 
 fn retry_these(failed: Vec<(SourceKey, Option<i32>)>) -> Result<i64> {
+    let _scratch = Scratch::new();
     let (keys, hosts): (Vec<SourceKey>, Vec<Option<i32>>) = failed.into_iter().unzip();
     let sql = format!(
         "UPDATE chatbot_sync.job j SET due_at = pg_catalog.clock_timestamp(), attempts = 0 FROM {THESE_SOURCES}

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::source::{BY_KEY, SourceKey, beyond, by_chatbot, key, key_columns, of_chatbot, write_by_chatbot};
 use super::{Mode, job, log, outlast, run, write};
 use crate::error::Result;
+use crate::pg::memory::Scratch;
 
 /// Deletes a source and its vectors: how many vectors; none where there is no such source.
 pub fn delete(key: &SourceKey) -> Result<Option<i64>> {
@@ -23,6 +24,11 @@ pub fn delete(key: &SourceKey) -> Result<Option<i64>> {
 
 /// Deletes sources and their vectors.
 pub fn delete_many(keys: &[SourceKey]) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    // Keys are copied for each statement, and many slices come one after the other.
+    let _scratch = Scratch::new();
     let these = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
             AND s.chatbot_id = $4";
@@ -42,6 +48,7 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
     if moves.is_empty() {
         return Ok(());
     }
+    let _scratch = Scratch::new();
     let from: HashSet<SourceKey> = moves.iter().map(|(from, _)| *from).collect();
     // What another source is still to leave is left first.
     if moves.iter().any(|(_, to)| from.contains(to)) {
@@ -96,6 +103,7 @@ fn lock_all(chatbot_id: i64) -> Result<()> {
 
 /// Deletes all of a chatbot: (vectors, sessions).
 pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
+    let _scratch = Scratch::new();
     outlast(|| {
         // A row that came from another chatbot may still be there as what it was: its job takes that away.
         write(

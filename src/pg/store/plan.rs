@@ -12,16 +12,16 @@
 //! What this asks of a statement: every column of a key but `chatbot_id`, by which Citus finds the node, comes from the
 //! `unnest()`; and no `$1 IS NULL OR column = $1`, of which a generic plan can make no index condition.
 //!
-//! Searches are the exception ([`Mode::Scan`](super::Mode::Scan)): which of several indexes is best depends on how large
-//! the chatbot is.
+//! Searches are the exception ([`Mode::Scan`]): which of several indexes is best depends on how large the chatbot is. So is
+//! a database with Citus, which plans for other nodes, and only with the values of a statement's arguments.
 
 use std::cell::Cell;
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::Settings;
-use super::tables::schema;
+use super::tables::{has_citus, schema};
+use super::{Mode, Settings};
 
 /// Rows that each table seems to have.
 const ROWS: f64 = 1e9;
@@ -49,22 +49,65 @@ thread_local! {
     static PREVIOUS_STATISTICS: Cell<pg_sys::get_relation_stats_hook_type> = const { Cell::new(None) };
 }
 
+/// How a statement is planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum How {
+    /// As this file says.
+    Keys,
+    /// By Citus, which decides about distributed tables; of others it is told to use indexes.
+    Citus,
+    /// By the statistics.
+    Statistics,
+}
+
+impl How {
+    /// How statements of a mode are planned here.
+    pub fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::Scan => Self::Statistics,
+            Mode::Read if has_citus() => Self::Statistics,
+            _ if has_citus() => Self::Citus,
+            _ => Self::Keys,
+        }
+    }
+
+    /// For preparing it.
+    pub fn options(self) -> i32 {
+        match self {
+            Self::Keys => pg_sys::CURSOR_OPT_GENERIC_PLAN,
+            Self::Citus => 0,
+            // As for a statement that a client sends: reading all chunks of a large chatbot is work for several.
+            Self::Statistics => pg_sys::CURSOR_OPT_PARALLEL_OK,
+        }
+        .cast_signed()
+    }
+
+    /// While it is executed.
+    pub fn planning(self) -> Planning {
+        Planning::new(if self == Self::Statistics { Planned::Any } else { Planned::Within })
+    }
+
+    /// While it is executed.
+    pub fn settings(self) -> Option<Settings> {
+        match self {
+            Self::Keys => {
+                const CUSTOM: pg_sys::PlanCacheMode::Type = pg_sys::PlanCacheMode::PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN;
+                // SAFETY: reads a setting.
+                let custom = unsafe { pg_sys::plan_cache_mode }.cast_unsigned() == CUSTOM;
+                custom.then(|| Settings::new(&[(c"plan_cache_mode", c"force_generic_plan")]))
+            }
+            Self::Citus => Some(Settings::new(&[(c"enable_seqscan", c"off")])),
+            Self::Statistics => None,
+        }
+    }
+}
+
 /// Puts [`PLANNED`] back, also when an error is raised.
 pub struct Planning(Planned);
 
 impl Planning {
     fn new(planned: Planned) -> Self {
         Self(PLANNED.replace(planned))
-    }
-
-    /// While this lives, a statement of ours runs.
-    pub fn within() -> Self {
-        Self::new(Planned::Within)
-    }
-
-    /// While this lives, a search runs, and is planned by the statistics.
-    pub fn by_statistics() -> Self {
-        Self::new(Planned::Any)
     }
 }
 
@@ -87,13 +130,6 @@ pub fn plan(statement: pg_sys::SPIPlanPtr) {
             pg_sys::ReleaseCachedPlan(made, pg_sys::CurrentResourceOwner);
         }
     }
-}
-
-/// Executes the generic plan where the session asks for custom ones.
-pub fn generic_plans() -> Option<Settings> {
-    // SAFETY: reads a setting.
-    let custom = unsafe { pg_sys::plan_cache_mode } == pg_sys::PlanCacheMode::PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN as i32;
-    custom.then(|| Settings::new(&[(c"plan_cache_mode", c"force_generic_plan")]))
 }
 
 /// Settings that plans depend on, as far as they are not those of a new server. No plan of ours is worth compiling: the sizes

@@ -9,13 +9,13 @@ use pgrx::datum::DatumWithOid;
 use pgrx::spi::{Error, SpiErrorCodes, SpiHeapTupleData};
 use pgrx::{FromDatum, IntoDatum, Spi, pg_sys};
 
-use super::plan::{self, Planning};
+use super::plan::{self, How};
 use crate::pg::guc;
 use crate::pg::memory::Scratch;
 
 type Result<T> = pgrx::spi::Result<T>;
-/// A statement, the types of its arguments, and whether it is planned by the statistics.
-type PlanKey = (String, Vec<pg_sys::Oid>, bool);
+/// A statement, the types of its arguments, and how it is planned.
+type PlanKey = (String, Vec<pg_sys::Oid>, How);
 
 thread_local! {
     static PLANS: RefCell<HashMap<PlanKey, pg_sys::SPIPlanPtr>> = RefCell::default();
@@ -116,14 +116,13 @@ pub fn execute<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnc
 }
 
 fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
-    let plan = prepared(sql, args, mode)?;
-    let _planning = if mode == Mode::Scan {
-        Planning::by_statistics()
-    } else {
+    let how = How::of(mode);
+    let plan = prepared(sql, args, how)?;
+    if how == How::Keys {
         plan::plan(plan);
-        Planning::within()
-    };
-    let _generic = if mode == Mode::Scan { None } else { plan::generic_plans() };
+    }
+    let _planning = how.planning();
+    let _settings = how.settings();
     let reads = matches!(mode, Mode::Read | Mode::Scan);
     let null = |arg: &DatumWithOid| if arg.datum().is_some() { b' ' } else { b'n' }.cast_signed();
     let mut values: Vec<pg_sys::Datum> =
@@ -150,17 +149,15 @@ fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(
     read(rows)
 }
 
-fn prepared(sql: &str, args: &[DatumWithOid], mode: Mode) -> Result<pg_sys::SPIPlanPtr> {
-    let searches = mode == Mode::Scan;
-    let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>(), searches);
+fn prepared(sql: &str, args: &[DatumWithOid], how: How) -> Result<pg_sys::SPIPlanPtr> {
+    let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>(), how);
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(&key).copied()) {
         return Ok(plan);
     }
     let text = CString::new(sql).map_err(|_| Error::SpiError(SpiErrorCodes::Argument))?;
     let count = i32::try_from(args.len()).unwrap_or(i32::MAX);
     let mut types = key.1.clone();
-    // As for a statement that a client sends: reading all chunks of a large chatbot is work for several.
-    let options = if searches { pg_sys::CURSOR_OPT_PARALLEL_OK } else { pg_sys::CURSOR_OPT_GENERIC_PLAN }.cast_signed();
+    let options = how.options();
     // SAFETY: the text and as many types, which SPI copies; a plan that is kept is never freed: at exit that would call
     // into a Postgres that is already gone.
     let plan = unsafe {

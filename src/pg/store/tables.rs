@@ -87,13 +87,18 @@ pub fn schema() -> Result<pg_sys::Oid> {
     }
 }
 
-/// Whether Citus has the tables.
-pub fn distributed() -> Result<bool> {
+/// Whether there is Citus in this database.
+pub fn has_citus() -> bool {
     // SAFETY: a look-up in the catalog's cache.
     let citus = unsafe {
         pg_sys::get_relname_relid(c"pg_dist_partition".as_ptr(), pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE))
     };
-    if citus == pg_sys::InvalidOid {
+    citus != pg_sys::InvalidOid
+}
+
+/// Whether Citus has the tables.
+pub fn distributed() -> Result<bool> {
+    if !has_citus() {
         return Ok(false);
     }
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition

@@ -1,0 +1,208 @@
+//! What a row costs does not depend on how many there are, whatever the statistics say. Counted are the rows and index entries
+//! that are read, and memory.
+
+use postgres::Client;
+
+use super::harness::{Db, one};
+
+const SYNC: &str =
+    "SELECT chatbot_attach('documents', 'document', metadata_columns => '{title}', enabled_column => 'active',
+        status_column => 'status');
+    SELECT chatbot_attach_chatbots('chatbots');";
+const ASYNC: &str =
+    "SELECT chatbot_attach('documents', 'document', metadata_columns => '{title}', enabled_column => 'active',
+        status_column => 'status', mode => 'async');
+    SELECT chatbot_attach_chatbots('chatbots');";
+const INSERT: &str = "INSERT INTO documents (chatbot_id, title, content)
+    SELECT BOT, 'Title', 'Document ' || i FROM generate_series(1, ROWS) AS i";
+const QUEUE: &str = "CALL chatbot_process_queue()";
+const HIDDEN: &str = "SET session_replication_role = replica; DELETE FROM documents WHERE chatbot_id = BOT;
+    RESET session_replication_role";
+/// What users set for statements of their own.
+const SETTINGS: &str = "SET plan_cache_mode = force_custom_plan; SET enable_nestloop = off; SET enable_indexscan = off;
+    SET random_page_cost = 1000; SET from_collapse_limit = 1; SET cpu_tuple_cost = 0";
+
+/// A statement on the rows of a chatbot.
+struct Kind {
+    attach: &'static str,
+    /// Before it, not counted.
+    before: &'static str,
+    statement: &'static str,
+    /// A row is read by its key, and not with all of its chatbot.
+    by_key: bool,
+}
+
+const fn kind(attach: &'static str, before: &'static str, statement: &'static str, by_key: bool) -> Kind {
+    Kind { attach, before, statement, by_key }
+}
+
+const KINDS: [Kind; 23] = [
+    kind(SYNC, "DELETE FROM documents WHERE chatbot_id = BOT", INSERT, true),
+    kind(SYNC, "", "UPDATE documents SET content = 'Edited ' || id WHERE chatbot_id = BOT", true),
+    kind(SYNC, "", "UPDATE documents SET title = 'Another' WHERE chatbot_id = BOT", true),
+    kind(SYNC, "", "UPDATE documents SET chatbot_id = BOT + 100 WHERE chatbot_id = BOT", true),
+    kind(SYNC, "", "UPDATE documents SET id = id + 1000000 WHERE chatbot_id = BOT", true),
+    kind(SYNC, "", "UPDATE documents SET active = false WHERE chatbot_id = BOT", true),
+    kind(
+        SYNC,
+        "UPDATE documents SET active = false",
+        "UPDATE documents SET active = true WHERE chatbot_id = BOT",
+        true,
+    ),
+    kind(SYNC, "", "DELETE FROM documents WHERE chatbot_id = BOT", true),
+    kind(SYNC, "", "DELETE FROM chatbots WHERE id = BOT", false),
+    kind(SYNC, "", "UPDATE chatbots SET id = id + 200 WHERE id = BOT", true),
+    kind(ASYNC, "", "UPDATE documents SET active = false WHERE chatbot_id = BOT", true),
+    kind(ASYNC, "", "DELETE FROM documents WHERE chatbot_id = BOT", true),
+    kind(ASYNC, "", "DELETE FROM chatbots WHERE id = BOT", false),
+    kind(ASYNC, "UPDATE documents SET content = content || '.' WHERE chatbot_id = BOT", QUEUE, false),
+    kind(ASYNC, "UPDATE documents SET chatbot_id = BOT + 100 WHERE chatbot_id = BOT", QUEUE, false),
+    kind(ASYNC, "DELETE FROM documents WHERE chatbot_id = BOT", QUEUE, false),
+    kind(SYNC, "UPDATE chatbot_sync.source SET status = 'pending'", "CALL chatbot_sync_all()", false),
+    kind(SYNC, "", "SELECT count(*) FROM chatbot_verify()", false),
+    kind(SYNC, HIDDEN, "SELECT chatbot_repair()", false),
+    kind(SYNC, "", "SELECT * FROM chatbot_estimate()", false),
+    kind(
+        SYNC,
+        "UPDATE chatbot_sync.source SET status = 'error' WHERE chatbot_id = BOT",
+        "SELECT chatbot_retry()",
+        false,
+    ),
+    kind(SYNC, "", "SELECT chatbot_cleanup(BOT)", false),
+    kind(SYNC, "", "SELECT chatbot_detach('documents', true)", false),
+];
+
+fn filled(sql: &str, chatbot: i32, rows: i32) -> String {
+    sql.replace("BOT", &chatbot.to_string()).replace("ROWS", &rows.to_string())
+}
+
+/// A database with documents of chatbot 1, and statistics that know no other; a session that has its plans from then.
+fn known_chatbot(kind: &Kind) -> (Db, Client) {
+    let mut db = Db::new();
+    db.admin
+        .batch_execute(
+            "CREATE TABLE chatbots (id int PRIMARY KEY);
+            CREATE TABLE documents (id serial PRIMARY KEY, chatbot_id int REFERENCES chatbots ON DELETE CASCADE ON UPDATE CASCADE,
+                title text, content text, active boolean DEFAULT true, status text);
+            CREATE INDEX ON documents (chatbot_id);
+            INSERT INTO chatbots SELECT * FROM generate_series(1, 10);
+            INSERT INTO chatbots SELECT * FROM generate_series(101, 110)",
+        )
+        .unwrap();
+    db.admin.batch_execute("VACUUM ANALYZE chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.job").unwrap();
+    db.admin.batch_execute(kind.attach).unwrap();
+    let mut old = db.other();
+    old.batch_execute(&filled(INSERT, 1, 50)).unwrap();
+    if kind.statement.contains("BOT") {
+        for sql in [&filled(INSERT, 3, 20), QUEUE, &filled(kind.before, 3, 20), &filled(kind.statement, 3, 20), QUEUE] {
+            old.batch_execute(sql).unwrap();
+        }
+    }
+    db.admin.batch_execute("ANALYZE chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.job, documents").unwrap();
+    (db, old)
+}
+
+/// Rows and index entries that were read so far, and how many of those, at most, by a look into one index of ours.
+fn read(db: &mut Db, session: &mut Client) -> (i64, Vec<(String, i64, i64)>) {
+    session.batch_execute("SELECT pg_stat_force_next_flush()").unwrap();
+    let rows =
+        "SELECT c.relname::text, pg_stat_get_numscans(c.oid), pg_stat_get_tuples_returned(c.oid), c.relkind = 'i'
+        FROM pg_class c WHERE c.relkind IN ('r', 'i')
+            AND c.relnamespace IN ('chatbot_sync'::regnamespace, 'public'::regnamespace)";
+    let rows = db.admin.query(rows, &[]).unwrap();
+    let all = rows.iter().map(|row| row.get::<_, i64>(2)).sum();
+    let ours = rows.iter().filter(|row| row.get::<_, bool>(3) && row.get::<_, &str>(0).ends_with("_pkey"));
+    (all, ours.map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+}
+
+/// Rows and index entries that a statement reads for each of its rows.
+fn cost_of_a_row(kind: &Kind, settings: &str, rows: i32) -> i64 {
+    let (mut db, mut old) = known_chatbot(kind);
+    old.batch_execute(&filled(INSERT, 2, rows)).unwrap();
+    old.batch_execute(QUEUE).unwrap();
+    old.batch_execute(&filled(kind.before, 2, rows)).unwrap();
+    old.batch_execute(settings).unwrap();
+    let (all, indexes) = read(&mut db, &mut old);
+    old.batch_execute(&filled(kind.statement, 2, rows)).unwrap();
+    let (all_after, indexes_after) = read(&mut db, &mut old);
+    for ((index, scans, entries), (_, scans_after, entries_after)) in indexes.into_iter().zip(indexes_after) {
+        if kind.by_key && index != "documents_pkey" {
+            let (scans, entries) = (scans_after - scans, entries_after - entries);
+            assert!(
+                entries <= 3 * scans,
+                "{}: {scans} looks into {index} found {entries} entries, {rows} rows",
+                kind.statement
+            );
+        }
+    }
+    (all_after - all) / i64::from(rows)
+}
+
+fn is_linear(kinds: &[Kind], settings: &str) {
+    for kind in kinds {
+        let (small, large) = (cost_of_a_row(kind, settings, 100), cost_of_a_row(kind, settings, 1000));
+        assert!(large * 10 <= small * 13 + 20, "{}: {small} reads a row, of many {large}", kind.statement);
+    }
+}
+
+#[test]
+fn many_rows_of_a_sync_table_cost_what_few_do_each() {
+    is_linear(&KINDS[..10], "");
+}
+
+#[test]
+fn many_rows_of_an_async_table_cost_what_few_do_each() {
+    is_linear(&KINDS[10..16], "");
+}
+
+#[test]
+fn many_sources_cost_a_call_what_few_do_each() {
+    is_linear(&KINDS[16..], "");
+}
+
+#[test]
+fn settings_of_the_session_change_no_plan() {
+    is_linear(&KINDS[5..8], SETTINGS);
+}
+
+#[test]
+fn memory_does_not_grow_with_the_rows_of_a_statement() {
+    const ROWS: i32 = 6000;
+    const LIMIT: i32 = 48;
+    let megabytes = |client: &mut Client, what: &str| {
+        let sql =
+            format!("SELECT (regexp_match(pg_read_file('/proc/self/status'), '{what}:\\s*(\\d+) kB'))[1]::int / 1024");
+        one::<i32>(client, &sql)
+    };
+    for attach in [SYNC, ASYNC] {
+        let (mut db, mut filler) = known_chatbot(&kind(attach, "", "", false));
+        filler.batch_execute(&filled(INSERT, 2, ROWS)).unwrap();
+        filler.batch_execute(QUEUE).unwrap();
+        for statement in [
+            "UPDATE documents SET active = false WHERE chatbot_id = 2",
+            "UPDATE documents SET active = true WHERE chatbot_id = 2",
+            "UPDATE documents SET title = 'Another' WHERE chatbot_id = 2",
+            "UPDATE documents SET chatbot_id = 4 WHERE chatbot_id = 2",
+            "UPDATE chatbots SET id = 2 WHERE id = 4; UPDATE documents SET chatbot_id = 2 WHERE chatbot_id = 4",
+            "UPDATE documents SET id = id + 1000000 WHERE chatbot_id = 2",
+            "CALL chatbot_process_queue()",
+            "SELECT * FROM chatbot_estimate()",
+            "CALL chatbot_sync_all()",
+            "DELETE FROM documents WHERE chatbot_id = 2",
+        ] {
+            // A session of its own, which has loaded what it needs.
+            let mut session = db.other();
+            session
+                .batch_execute("UPDATE documents SET title = title || '.', active = NOT active WHERE chatbot_id = 1")
+                .unwrap();
+            let before = megabytes(&mut session, "VmSize");
+            // What was needed before that is in the peak, too, and not much.
+            if statement.contains("UPDATE chatbots") {
+                db.admin.batch_execute("DELETE FROM chatbots WHERE id = 2").unwrap();
+            }
+            session.batch_execute(statement).unwrap();
+            let grown = megabytes(&mut session, "VmPeak") - before;
+            assert!(grown <= LIMIT, "{statement}: {grown} MB for {ROWS} rows");
+        }
+    }
+}
