@@ -5,6 +5,8 @@
 # Where there is a Chromium, a tour is clicked through in it. TEST_TAGS and FLOW (names of tests) choose what is run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tools/supervise.sh
+supervise "$@"
 . tools/env.sh
 . tools/cluster.sh
 set_up
@@ -52,7 +54,7 @@ fetch_odoo() {
 }
 
 odoo() { # COMMAND ARGUMENT...
-    PYTHONPATH=$SITE HOME=$ODOO PGHOST='' "$ODOO/venv/bin/python" -m odoo "$1" \
+    env PYTHONPATH="$SITE" HOME="$ODOO" PGHOST= "$ODOO/venv/bin/python" -m odoo "$1" \
         --addons-path "$SITE/odoo/addons,$PWD/odoo" --data-dir "$CLUSTER/filestore" --pg_path "$("$PG_CONFIG" --bindir)" \
         --db_host "$CLUSTER" --db_port 5432 --db_user odoo --db_password odoo --db-template template_chatbot \
         --without-demo=True --http-interface 127.0.0.1 "${@:2}"
@@ -91,8 +93,6 @@ grep -E "tests in|failed, |skipped" "$said" | sed -E 's/^.* INFO [^ ]+ [^ ]+ /  
 
 say "Odoo 19: the whole flow, over HTTP"
 odoo server -d flow --db-filter '^flow' --http-port "$port" --max-cron-threads 1 --logfile "$CLUSTER/server.log" >/dev/null 2>&1 &
-server=$!
-trap 'kill $server 2>/dev/null || true; wait $server 2>/dev/null || true; stop_cluster' EXIT
 ODOO_URL=http://127.0.0.1:$port PGHOST=$CLUSTER PGUSER=postgres "$ODOO/venv/bin/python" odoo/test_flow.py -v ${FLOW:-} || {
     grep -vE " INFO " "$CLUSTER/server.log" | tail -60
     die "the flow fails"
