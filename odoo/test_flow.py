@@ -390,6 +390,34 @@ class TestDatabases(FlowCase):
                 self.is_whole(name, self.chatbot)
                 self.manage('drop', name=name)
 
+    def test_neutralized_copies_send_nothing(self):
+        self.documents("Refunds are paid within ten days.", "Vouchers are valid for three years.")
+        provider.requests.clear()
+        self.manage('duplicate', name='flow', new_name='flow_neutral', neutralize_database='true')
+        # A copy of the copy is not neutralized by Odoo: it is already, as far as Odoo knows.
+        self.manage('duplicate', name='flow_neutral', new_name='flow_neutral_too')
+        for name in ('flow_neutral', 'flow_neutral_too'):
+            with self.subTest(name):
+                copy = Odoo(name)
+                for mode in ('sync', 'async'):
+                    self.set_mode(mode, copy)
+                    ids = copy('chatbot.document', 'create', [{'name': mode, 'content': "A new text.", 'chatbot_id': self.chatbot}])
+                    self.assertEqual(copy.read('chatbot.document', ids, 'status'), ['pending'])
+                    copy('chatbot.document', 'action_retry', ids)
+                active = copy('ir.cron', 'search_count', [('name', '=like', 'Chatbots: %')])
+                self.assertEqual(active, 0)
+                [link] = copy('chatbot.link', 'create', [{'url': URL, 'chatbot_id': self.chatbot}])
+                with self.assertRaises(OdooError):
+                    copy('chatbot.link', 'action_fetch', [link])
+                # A worker, or anybody else, who would embed what waits.
+                sql(name, "CALL chatbot_process_queue()")
+                sql(name, "CALL chatbot_sync_all()")
+                self.assertEqual(copy.read('chatbot.document', ids, 'status'), ['pending'])
+                copy('chatbot.chatbot', 'unlink', [self.chatbot])
+                self.assertEqual(of_chatbot(name, self.chatbot), dict.fromkeys(('source', 'embedding', 'session', 'message', 'job'), 0))
+                self.manage('drop', name=name)
+        self.assertEqual(provider.requests, [])
+
     def test_duplicate_while_workers_are_busy(self):
         self.set_mode('async')
         ids = self.documents(*(f"Text number {n}." for n in range(100)), "Vouchers are valid for three years.")

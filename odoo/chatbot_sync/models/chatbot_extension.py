@@ -1,6 +1,7 @@
 """All that is said to the Postgres extension."""
 
 import contextlib
+import logging
 
 import psycopg2
 
@@ -8,7 +9,9 @@ from odoo import api, models
 from odoo.exceptions import UserError
 from odoo.service.model import PG_CONCURRENCY_EXCEPTIONS_TO_RETRY
 from odoo.sql_db import db_connect
-from odoo.tools import SQL
+from odoo.tools import SQL, file_open
+
+_logger = logging.getLogger(__name__)
 
 # Errors that are Odoo's to handle: what it tries again, sends to the primary server, or words by itself.
 NOT_OURS = (
@@ -29,6 +32,31 @@ HOSTS = {
 class ChatbotExtension(models.AbstractModel):
     _name = 'chatbot.extension'
     _description = "Chatbot Extension"
+
+    def _register_hook(self):
+        super()._register_hook()
+        self._stay_neutralized()
+
+    @api.model
+    def _stay_neutralized(self):
+        """Neutralizes a copy of a neutralized database. Odoo's own switches are rows, and are copied; settings of databases are not.
+
+        A database whose settings say ``chatbot_sync.enabled``, on or off, is left as it is.
+        """
+        if not self.env['ir.config_parameter'].sudo().get_param('database.is_neutralized'):
+            return
+        try:
+            with self.env.cr.savepoint():
+                self.env.cr.execute("""
+                    SELECT 1 FROM pg_db_role_setting s, unnest(s.setconfig) setting
+                     WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.setrole = 0
+                       AND setting LIKE 'chatbot_sync.enabled=%'
+                """)
+                if not self.env.cr.rowcount:
+                    with file_open('chatbot_sync/data/neutralize.sql') as file:
+                        self.env.cr.execute(file.read())
+        except psycopg2.Error as error:
+            _logger.warning("A copy of a neutralized database is not neutralized: %s", error)
 
     @contextlib.contextmanager
     def _readable(self):

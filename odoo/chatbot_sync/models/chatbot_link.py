@@ -5,7 +5,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from odoo import api, fields, models
-from odoo.exceptions import ValidationError
+from odoo.exceptions import UserError, ValidationError
 from odoo.fields import Domain
 from odoo.service.model import PG_CONCURRENCY_EXCEPTIONS_TO_RETRY
 from odoo.tools import str2bool
@@ -63,12 +63,23 @@ class ChatbotLink(models.Model):
     @api.model
     def _fetch_soon(self):
         """Has links fetched that never were, right after this transaction."""
-        if self.search_count([('checked_at', '=', False)], limit=1):
+        if not self._is_paused() and self.search_count([('checked_at', '=', False)], limit=1):
             self.env.ref('chatbot_sync.ir_cron_fetch').sudo()._trigger()
+
+    @api.model
+    def _is_paused(self):
+        """Whether no page is to be fetched: in a neutralized copy of a database, or where the settings say so."""
+        return str2bool(self.env['ir.config_parameter'].sudo().get_param('chatbot_sync.fetch_paused'), False)
+
+    @api.model
+    def _check_paused(self):
+        if self._is_paused():
+            raise UserError(self.env._("No pages are fetched in this database: see \"Fetch No Pages\" in the settings of chatbots."))
 
     def action_fetch(self):
         """Fetches pages now, and tells how that went."""
         self.check_access('write')
+        self._check_paused()
         for link in self:
             link._take(link._fetch())
         failed = self.filtered('read_error')
@@ -77,6 +88,8 @@ class ChatbotLink(models.Model):
         return self._notify('success', self.env._("%s fetched.", len(self)))
 
     def _read_again(self):
+        if self:
+            self._check_paused()
         for link in self:
             link._take(link._fetch())
 
@@ -119,6 +132,8 @@ class ChatbotLink(models.Model):
     @api.model
     def _cron_fetch(self):
         """Fetches links that never were, and those whose last time is long ago."""
+        if self._is_paused():
+            return
         due = Domain('checked_at', '=', False)
         if days := self._limit('rescrape_days'):
             due |= Domain('checked_at', '<', fields.Datetime.now() - timedelta(days=days))

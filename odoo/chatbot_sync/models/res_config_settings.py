@@ -31,6 +31,10 @@ class ResConfigSettings(models.TransientModel):
     chatbot_allow_private_addresses = fields.Boolean(
         string="Fetch Private Addresses", config_parameter='chatbot_sync.allow_private_addresses',
     )
+    chatbot_fetch_paused = fields.Boolean(
+        string="Fetch No Pages", config_parameter='chatbot_sync.fetch_paused',
+        help="Links keep the text that they have. So it is in a neutralized copy of a database.",
+    )
 
     @api.depends('chatbot_mode')
     def _compute_chatbot_doctor(self):

@@ -2,7 +2,7 @@ from datetime import timedelta
 from unittest.mock import patch
 
 from odoo import fields
-from odoo.exceptions import ValidationError
+from odoo.exceptions import UserError, ValidationError
 from odoo.tests import tagged
 from odoo.tests.common import _super_send
 
@@ -129,4 +129,18 @@ class TestLink(ChatbotCase):
             link = self.link(server, content=SAID)
             self.cron()
         self.assertFalse(server.requests)
+        self.assertEqual((link.status, link.content), ('synced', SAID))
+
+    def test_no_page_is_fetched_where_fetching_is_paused(self):
+        with serving(lambda handler: handler.say(200, (PAGE % SAID).encode())) as server:
+            link = self.link(server)
+            link.read_error = "It could not be fetched."
+            self.env['res.config.settings'].create({'chatbot_fetch_paused': True}).set_values()
+            self.cron()
+            for fetch in (link.action_fetch, link.action_retry):
+                with self.assertRaisesRegex(UserError, "Fetch No Pages"):
+                    fetch()
+            self.assertFalse(server.requests)
+            self.env['res.config.settings'].create({'chatbot_fetch_paused': False}).set_values()
+            link.action_fetch()
         self.assertEqual((link.status, link.content), ('synced', SAID))
