@@ -1,12 +1,14 @@
 {
     'name': "Chatbot Knowledge",
     'summary': "Documents and links of your chatbots, found by meaning, inside Odoo's own database",
-    'version': '19.0.1.0.0',
+    'version': '19.0.1.1.0',
     'category': 'Productivity',
     'author': "The chatbot_sync authors",
     'license': 'Other OSI approved licence',  # MIT
     'depends': ['base_setup', 'web'],
-    'external_dependencies': {'python': ['pypdf', 'python-docx', 'trafilatura']},
+    # PDF, and the text of web pages. Office, OpenDocument and HTML files are read with lxml, and formats of numbers with
+    # openpyxl, old workbooks with xlrd, which are Odoo's own; why no library for each format: docs/odoo.md
+    'external_dependencies': {'python': ['pypdf', 'trafilatura']},
     'data': [
         'security/chatbot_security.xml',
         'security/ir.model.access.csv',

@@ -69,4 +69,14 @@ class ChatbotDocument(models.Model):
 
     def _read_again(self):
         for document in self.filtered('file'):
-            document.file = document.with_context(bin_size=False).file
+            # The name says what kind of text a text is.
+            document.write({'file': document.with_context(bin_size=False).file, 'file_name': document.file_name})
+
+    def action_read_again(self):
+        """Reads files again, as this version of the module reads them. A text that was edited since is replaced."""
+        self.check_access('write')
+        documents = self.filtered('file')
+        documents._read_again()
+        if failed := documents.filtered('read_error'):
+            return self._notify('warning', "\n".join(f"{document.display_name}: {document.read_error}" for document in failed[:5]))
+        return self._notify('success', self.env._("%s read.", len(documents)))

@@ -4,5 +4,8 @@ from . import test_document
 from . import test_extension
 from . import test_extract
 from . import test_fetch
+from . import test_formats
+from . import test_html
 from . import test_link
+from . import test_neutralize
 from . import test_tour

@@ -4,7 +4,10 @@ import io
 import zipfile
 
 import docx
+import openpyxl
+import pptx
 import pypdf
+import xlwt
 
 from ..tools.extract import ODT
 
@@ -76,4 +79,100 @@ def swelling_zip(name, size):
     file = io.BytesIO()
     with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr(name, bytes(size))
+    return file.getvalue()
+
+
+OFFICE = 'http://schemas.openxmlformats.org/officeDocument/2006/relationships'
+WORD = (
+    'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    f' xmlns:r="{OFFICE}"'
+    ' xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
+    ' xmlns:wp="http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing"'
+    ' xmlns:wps="http://schemas.microsoft.com/office/word/2010/wordprocessingShape"'
+    ' xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'
+    ' xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart"'
+    ' xmlns:v="urn:schemas-microsoft-com:vml"'
+    ' xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
+)
+
+
+def paragraph(inner):
+    return f'<w:p>{inner}</w:p>'
+
+
+def run(text, properties=''):
+    return f'<w:r><w:rPr>{properties}</w:rPr><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+
+def package(parts, relations, main):
+    """An Office file of parts, by name, and of what each refers to: kind and name of the other part, by id."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr('[Content_Types].xml', '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>')
+        for name, of in {'': {'rId1': ('officeDocument', main)}, **relations}.items():
+            folder, _slash, base = name.rpartition('/')
+            zipped.writestr(f'{folder}/_rels/{base}.rels'.lstrip('/'), '<Relationships>' + ''.join(
+                f'<Relationship Id="{key}" Type="{OFFICE}/{kind}" Target="/{target}"/>' for key, (kind, target) in of.items()
+            ) + '</Relationships>')
+        for name, content in parts.items():
+            zipped.writestr(name, content)
+    return file.getvalue()
+
+
+def word_xml(body, **parts):
+    """A DOCX of a body as XML, and of parts that it refers to by their names."""
+    kinds = {name: name.rstrip('0123456789') for name in parts}
+    return package(
+        {'word/document.xml': f'<w:document {WORD}><w:body>{body}</w:body></w:document>'}
+        | {f'word/{name}.xml': content.replace('NAMESPACES', WORD) for name, content in parts.items()},
+        {'word/document.xml': {name: (kinds[name], f'word/{name}.xml') for name in parts}},
+        'word/document.xml',
+    )
+
+
+def workbook(fill):
+    """An XLSX that ``fill`` has filled, given a workbook of openpyxl."""
+    book = openpyxl.Workbook()
+    fill(book)
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
+
+
+def old_workbook(fill):
+    """An XLS that ``fill`` has filled, given a workbook of xlwt."""
+    book = xlwt.Workbook()
+    fill(book)
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
+
+
+def presentation(fill):
+    """A PPTX that ``fill`` has filled, given a presentation of python-pptx."""
+    slides = pptx.Presentation()
+    fill(slides)
+    file = io.BytesIO()
+    slides.save(file)
+    return file.getvalue()
+
+
+ODF = ' '.join(f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for short, name in (
+    ('office', 'office'), ('text', 'text'), ('table', 'table'), ('draw', 'drawing'), ('style', 'style'), ('presentation', 'presentation'),
+)) + ' xmlns:dc="http://purl.org/dc/elements/1.1/"'
+
+
+def open_document(kind, body, styles='', masters=''):
+    """An OpenDocument file of a kind: text, spreadsheet, presentation."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr('mimetype', f'application/vnd.oasis.opendocument.{kind}', zipfile.ZIP_STORED)
+        zipped.writestr('META-INF/manifest.xml', '<manifest/>')
+        zipped.writestr('content.xml', (
+            f'<office:document-content {ODF}><office:automatic-styles>{styles}</office:automatic-styles>'
+            f'<office:body><office:{kind}>{body}</office:{kind}></office:body></office:document-content>'
+        ))
+        zipped.writestr('styles.xml', (
+            f'<office:document-styles {ODF}><office:master-styles>{masters}</office:master-styles></office:document-styles>'
+        ))
     return file.getvalue()

@@ -66,6 +66,11 @@ class TestDocument(ChatbotCase):
             (samples.pdf("Vouchers are valid for three years."), 'vouchers.pdf'),
             (samples.word("Vouchers are valid for three years."), 'vouchers.docx'),
             (samples.odt('<text:p>Vouchers are valid for three years.</text:p>'), 'vouchers.odt'),
+            (samples.workbook(lambda book: book.active.append(["Vouchers are valid for three years."])), 'vouchers.xlsx'),
+            (samples.presentation(lambda slides: setattr(
+                slides.slides.add_slide(slides.slide_layouts[5]).shapes.title, 'text', "Vouchers are valid for three years.",
+            )), 'vouchers.pptx'),
+            (b'{\\rtf1 Vouchers are valid for three years.}', 'vouchers.rtf'),
             (b'<html><body><p>Vouchers are valid for three years.</p></body></html>', 'vouchers.html'),
             (b'Vouchers are valid for three years.', 'vouchers.md'),
             (b'Vouchers are valid for three years.', 'vouchers.csv'),
@@ -77,7 +82,7 @@ class TestDocument(ChatbotCase):
                 self.assertEqual(document.file_size, len(data))
                 self.assertTrue(document.file_type)
                 self.assertTrue(document.uploaded_at)
-                self.assertIn("Vouchers are valid for three years.", self.found("How long is a voucher good for?"))
+                self.assertIn("Vouchers are valid for three years.", "".join(self.found("How long is a voucher good for?")))
                 document.unlink()
 
     def test_an_upload_has_no_name(self):
@@ -154,3 +159,16 @@ class TestDocument(ChatbotCase):
         document.write({'read_error': "The library was missing.", 'content': False})
         self.assertEqual(document.action_retry()['params']['type'], 'success')
         self.assertEqual(document.content, "Hello")
+
+    @mute_logger('pypdf._reader')
+    def test_files_are_read_again_by_their_names(self):
+        document = self.upload(b'Size,Price\nSmall,3\n', 'prices.csv')
+        broken = self.upload(b'Hello', 'hello.txt')
+        self.env.cr.execute("UPDATE chatbot_document SET content = 'Size,Price Small,3' WHERE id = %s", [document.id])
+        document.invalidate_recordset()
+        broken.file = base64.b64encode(b'%PDF-1.4 cut off')
+        action = (document + broken + self.refunds).action_read_again()
+        self.assertEqual(action['params']['type'], 'warning')
+        self.assertEqual((document.content, document.status), ("Size: Small\nPrice: 3", 'synced'))
+        self.assertIn("Refunds", self.refunds.content)
+        self.assertEqual(document.action_read_again()['params']['type'], 'success')

@@ -1,35 +1,51 @@
-"""Text out of files. What a file is, its bytes say; its name only tells kinds of text apart."""
+"""Text out of files, as a person sees it. What a file is, its bytes say; its name only tells kinds of text apart.
+
+A reader of a format yields paragraphs, so that what is too long is never held as a whole. None of them needs Odoo.
+"""
 
 import codecs
-import csv
+import contextlib
 import io
 import re
+import unicodedata
 import zipfile
 
 import chardet
-import docx
-import pypdf
-import trafilatura
-from lxml import etree, html
 
 from odoo.tools import LazyTranslate
 from odoo.tools.mimetypes import guess_mimetype
+
+from . import mail, opendocument, rtf, slides, word
+from .archive import Package
+from .html import LABELS, declared_encoding, html_text, visible_tree
+from .tables import csv_paragraphs
 
 _lt = LazyTranslate(__name__)
 
 PDF = 'application/pdf'
 DOCX = 'application/vnd.openxmlformats-officedocument.wordprocessingml.document'
+XLSX = 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet'
+PPTX = 'application/vnd.openxmlformats-officedocument.presentationml.presentation'
 ODT = 'application/vnd.oasis.opendocument.text'
+ODS = 'application/vnd.oasis.opendocument.spreadsheet'
+ODP = 'application/vnd.oasis.opendocument.presentation'
+XLS = 'application/vnd.ms-excel'
+RTF = 'application/rtf'
+MAIL = 'message/rfc822'
 OLE = b'\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1'  # Office files before 2007, and encrypted ones since
 
-TEXTS = {'csv': 'text/csv', 'md': 'text/markdown', 'markdown': 'text/markdown', 'htm': 'text/html', 'html': 'text/html'}
+TEXTS = {
+    'csv': 'text/csv', 'tsv': 'text/csv', 'md': 'text/markdown', 'markdown': 'text/markdown', 'htm': 'text/html',
+    'html': 'text/html', 'xhtml': 'text/html', 'eml': MAIL, 'mht': MAIL, 'mhtml': MAIL,
+}
+# Parts that make an archive an Office file.
+OFFICE = (('word/', DOCX), ('xl/', XLSX), ('ppt/', PPTX))
+HTML = re.compile(r'\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b', re.IGNORECASE | re.DOTALL)
+MESSAGE = re.compile(r'(Received|Return-Path|Delivered-To|MIME-Version|Message-ID):\s', re.IGNORECASE)
 
 # Compressed files may become so many bytes, and texts so many characters: what is longer is somebody's trick.
 MAX_UNPACKED = 200 * 1024 * 1024
 MAX_CHARACTERS = 20_000_000
-
-ODF_TEXT = '{urn:oasis:names:tc:opendocument:xmlns:text:1.0}'
-ODF_OFFICE = '{urn:oasis:names:tc:opendocument:xmlns:office:1.0}'
 
 
 class Unreadable(Exception):
@@ -44,24 +60,43 @@ def sniff(data, name=None):
     """What a file is, as a MIME type."""
     if b'%PDF-' in data[:1024]:  # so far in it may begin, says Adobe
         return PDF
+    if data.startswith(b'{\\rtf'):
+        return RTF
     if data.startswith(b'PK\x03\x04'):
-        with _unzipped(data) as archive:
-            names = archive.namelist()
-            if 'word/document.xml' in names:
-                return DOCX
-            if 'mimetype' in names and archive.read('mimetype').strip() == ODT.encode():
-                return ODT
-        return 'application/zip'
+        return _sniff_archive(data)
     if data.startswith(OLE):
+        # The names in such a file are in UTF-16.
+        for stream, mimetype in (('EncryptedPackage', 'application/x-ole-storage'), ('Workbook', XLS), ('Book', XLS)):
+            if stream.encode('utf-16-le') + b'\0\0' in data:
+                return mimetype
         return 'application/x-ole-storage'
     if not _is_text(data):
         return guess_mimetype(data)
     extension = name.rpartition('.')[2].lower() if name else ''
     if extension in TEXTS:
         return TEXTS[extension]
-    if re.match(rb'\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b', data[:4096], re.IGNORECASE | re.DOTALL):
+    head = decode(data[:4096])  # whose last character may be cut in two
+    if HTML.match(head):
         return 'text/html'
+    if MESSAGE.match(head):
+        return MAIL
     return 'text/plain'
+
+
+def _sniff_archive(data):
+    with _unzipped(data) as archive:
+        names = archive.namelist()
+        if 'xl/workbook.bin' in names:
+            return 'application/vnd.ms-excel.sheet.binary.macroEnabled.12'
+        if '[Content_Types].xml' in names or 'word/document.xml' in names:
+            for folder, mimetype in OFFICE:
+                if any(name.startswith(folder) for name in names):
+                    return mimetype
+        if 'mimetype' in names:
+            mimetype = archive.open('mimetype').read(100).decode('latin-1').strip().removesuffix('-template')
+            if mimetype in READERS:
+                return mimetype
+    return 'application/zip'
 
 
 def extract(data, name=None, mimetype=None):
@@ -72,56 +107,154 @@ def extract(data, name=None, mimetype=None):
     :param str mimetype: what it is, where that is known already
     """
     mimetype = mimetype or sniff(data, name)
-    reader = READERS.get(mimetype)
-    if reader is None:
-        raise Unreadable(_lt(
-            "A file of the type %(type)s cannot be read: PDF, DOCX, ODT, HTML, Markdown, CSV and plain text can.",
-            type=mimetype,
-        ))
-    try:
-        text = reader(data)
-    except Unreadable:
-        raise
-    except Exception as error:  # noqa: BLE001  the parsers raise whatever comes to them on a broken file
-        raise Unreadable(_lt("The file is broken: %(reason)s", reason=str(error) or type(error).__name__)) from error
-    text = text.replace('\x00', '').strip()  # Postgres stores no NUL
-    if len(text) > MAX_CHARACTERS:
-        raise Unreadable(_lt("The file has more than %(most)s characters.", most=MAX_CHARACTERS))
+    text = _joined(_paragraphs(data, mimetype))
     if not text:
         raise Unreadable(_lt("The file has no text. Is it scanned? Then have its characters recognized (OCR) first."))
     return text
 
 
-def page_text(data, url=None, charset=None):
-    """Title and text of a web page: what is to be read in it, without menus and footers."""
+def _paragraphs(data, mimetype):
+    """Yields the paragraphs of a file. Whatever its reader raises is that the file is broken."""
+    reader = READERS.get(mimetype)
+    if reader is None:
+        raise Unreadable(_lt(
+            "A file of the type %(type)s cannot be read: PDF, DOCX, XLSX, PPTX, ODT, ODS, ODP, RTF, XLS, HTML, Markdown, CSV, EML and plain text can.",
+            type=mimetype,
+        ))
     try:
-        data = data.decode(charset) if charset else data
-    except (LookupError, UnicodeDecodeError):
-        pass  # what the server says is wrong: what the page says may be right
-    found = trafilatura.bare_extraction(data, url=url, include_comments=False, favor_recall=True, with_metadata=True)
+        yield from reader(data)
+    except Unreadable:
+        raise
+    except ImportError as error:
+        raise Unreadable(_lt(
+            "Files of this kind need the Python library %(name)s, which is not installed.", name=error.name or str(error),
+        )) from error
+    except Exception as error:  # noqa: BLE001  the parsers raise whatever comes to them on a broken file
+        raise Unreadable(_lt("The file is broken: %(reason)s", reason=str(error) or type(error).__name__)) from error
+
+
+def _joined(paragraphs):
+    """Puts paragraphs together, as long as they are no longer than a text may be."""
+    found, length = [], 0
+    for text in paragraphs:
+        text = text.replace('\x00', '').strip()  # Postgres stores no NUL
+        length += len(text)
+        if length > MAX_CHARACTERS:
+            raise Unreadable(_lt("The file has more than %(most)s characters.", most=MAX_CHARACTERS))
+        if text:
+            found.append(text)
+    return '\n\n'.join(found)
+
+
+def page_text(data, url=None, charset=None):
+    """Title and text of a web page: what is to be read in it, without menus and footers, and without what is hidden."""
+    import trafilatura  # noqa: PLC0415  the rest works without it
+
+    html = decode_html(data, charset)
+    try:
+        tree = visible_tree(html)
+    except ValueError:
+        tree = None
+    found = None if tree is None else trafilatura.bare_extraction(
+        tree, url=url, include_comments=False, favor_recall=True, with_metadata=True,
+    )
     # A page of few words has nothing that stands out: all of it, then.
-    text = found and found.text or extract(data, mimetype='text/html')
+    text = (found and found.text) or extract(html.encode('utf-8-sig', 'replace'), mimetype='text/html')
     return (found.title if found else None), text
 
 
 def decode(data):
-    """The characters of a text whose encoding nobody told."""
+    """The characters of a text whose encoding nobody told: UTF-8 where it is valid, else what its letters look like."""
     for mark, encoding in (
         (codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF32_LE, 'utf-32'), (codecs.BOM_UTF32_BE, 'utf-32'),
         (codecs.BOM_UTF16_LE, 'utf-16'), (codecs.BOM_UTF16_BE, 'utf-16'),
     ):
         if data.startswith(mark):
             return data.decode(encoding, errors='replace')
+    if encoding := _wide_encoding(data):
+        return data.decode(encoding, errors='replace')
+    text = _decode_utf8(data)
+    return _decode_legacy(data) if text is None else text
+
+
+def _decode_utf8(data):
+    """The characters of a text in UTF-8, be it that a few bytes are broken; ``None`` where it is in something else."""
+    text = data.decode(errors='replace')
+    broken = text.count('\ufffd')
+    return text if not broken or len(data) - len(text) > 8 * broken else None
+
+
+def decode_html(data, charset=None):
+    """The characters of a page: as its mark says, its server, the page itself, or its letters.
+
+    :param str charset: what the server says
+    """
+    if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return decode(data)
+    # Each is wrong at times. UTF-8 is hardly ever valid by chance, what is in one byte a character always is.
+    told = [_label(charset), declared_encoding(data)]
+    for encoding in filter(None, told):
+        if encoding not in ONE_BYTE:
+            try:
+                return data.decode(encoding)
+            except UnicodeDecodeError:
+                pass
+    if _wide_encoding(data):
+        return decode(data)
+    text = _decode_utf8(data)
+    if text is not None:
+        return text
+    encoding = next((name for name in told if name in ONE_BYTE), None)
+    return data.decode(encoding, errors='replace') if encoding else _decode_legacy(data)
+
+
+# Encodings of which all bytes are characters, so that no text shows that it is in another.
+ONE_BYTE = frozenset(codecs.lookup(name).name for name in (
+    *(f'iso8859-{n}' for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 16)), *(f'cp125{n}' for n in range(9)), 'koi8-r', 'koi8-u',
+    'ascii', 'mac_roman', 'cp874',
+))
+
+
+def _label(charset):
+    """Returns what Python calls the encoding that a server names, ``None`` where it names none that there is."""
     try:
-        return data.decode()
-    except UnicodeDecodeError:
-        guess = chardet.detect(data[:100_000])['encoding'] or 'cp1252'
-        return data.decode(guess, errors='replace')
+        label = (charset or '').strip().lower()
+        # A server that says so may well mean it, unlike a tag.
+        return codecs.lookup(label if label.startswith('utf-16') else LABELS.get(label, label)).name if label else None
+    except LookupError:
+        return None
+
+
+def _decode_legacy(data):
+    """The characters of a text in an old encoding: windows-1252, unless it is clearly in another alphabet."""
+    text = ''
+    # Below are no letters of any alphabet in windows-1252, only quotation marks and the like.
+    if re.search(rb'[\xa0-\xff]', data):
+        guess = chardet.detect(data[:100_000])['encoding'] or ''
+        # Not those of DOS and of old Macs, which a short text looks like by chance.
+        if not re.match(r'cp[4-8]\d\d$|mac', guess, re.IGNORECASE):
+            with contextlib.suppress(LookupError, UnicodeDecodeError):
+                text = data.decode(guess)
+    letters = [c for c in text[:10_000] if c.isalpha()]
+    foreign = [c for c in letters if not unicodedata.name(c, '').startswith('LATIN')]
+    if len(foreign) > max(3, len(letters) * 0.3):
+        return text
+    return data.decode('cp1252', errors='replace')
+
+
+def _wide_encoding(data):
+    """Returns the kind of UTF-16 that a text without a mark is in, ``None`` where it is in none."""
+    head = data[:4096]
+    head = head[:len(head) // 2 * 2]
+    for encoding, zeros, others in (('utf-16-le', head[1::2], head[::2]), ('utf-16-be', head[::2], head[1::2])):
+        if len(head) >= 8 and zeros.count(0) > len(zeros) * 0.4 and others.count(0) < len(others) * 0.05:
+            return encoding
+    return None
 
 
 def _is_text(data):
     head = data[:4096]
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)) or _wide_encoding(data):
         return True
     return not re.search(rb'[\x00-\x08\x0e-\x1a\x1c-\x1f]', head)
 
@@ -138,115 +271,85 @@ def _unzipped(data):
 
 
 def _pdf(data):
+    import pypdf  # noqa: PLC0415  the rest works without it
+
     reader = pypdf.PdfReader(io.BytesIO(data))
     # Some are encrypted with no password at all, only to say what may be done with them.
     if reader.is_encrypted and not reader.decrypt(''):
-        raise Unreadable(_lt("The file is encrypted: save it without a password first."))
-    pages, length = [], 0
+        raise _encrypted()
     for sheet in reader.pages:
-        pages.append(sheet.extract_text())
-        length += len(pages[-1])
-        if length > MAX_CHARACTERS:
-            break
-    return '\n\n'.join(pages)
+        yield sheet.extract_text()
 
 
-def _docx(data):
-    _unzipped(data).close()
-    document = docx.Document(io.BytesIO(data))
-
-    def lines(container):
-        for block in container.iter_inner_content():
-            if isinstance(block, docx.table.Table):
-                for row in block.rows:
-                    cells = {cell._tc: cell for cell in row.cells}.values()  # one that spans columns comes once for each
-                    yield '\t'.join(' '.join(lines(cell)) for cell in cells)
-            else:
-                yield block.text
-
-    return '\n\n'.join(line for line in lines(document) if line.strip())
+def _encrypted():
+    return Unreadable(_lt("The file is encrypted: save it without a password first."))
 
 
-def _odt(data):
+def _office(read):
+    """Returns a reader of Office files."""
+    def reader(data):
+        with _unzipped(data) as archive:
+            yield from read(Package(archive))
+    return reader
+
+
+def _read_embedded(data, name):
+    """The text of a file that a document has whole within it."""
+    mimetype = sniff(data, name)
+    return _joined(_paragraphs(data, mimetype)) if mimetype in ('text/html', 'text/plain', RTF, MAIL) else ''
+
+
+def _open_document(data):
     with _unzipped(data) as archive:
         if b':encryption-data' in archive.read('META-INF/manifest.xml'):
-            raise Unreadable(_lt("The file is encrypted: save it without a password first."))
-        tree = etree.fromstring(archive.read('content.xml'), _xml_parser())
-
-    def text(node):
-        if node.tag == ODF_TEXT + 's':
-            yield ' ' * min(int(node.get(ODF_TEXT + 'c', 1)), 1000)
-        elif node.tag == ODF_TEXT + 'tab':
-            yield '\t'
-        elif node.tag == ODF_TEXT + 'line-break':
-            yield '\n'
-        yield node.text or ''
-        for child in node:
-            # Comments of reviewers, and what they deleted, are no text.
-            if isinstance(child.tag, str) and child.tag not in (ODF_OFFICE + 'annotation', ODF_TEXT + 'tracked-changes'):
-                yield from text(child)
-            yield child.tail or ''
-
-    body = tree.find(f'{ODF_OFFICE}body/{ODF_OFFICE}text')
-    if body is None:
-        raise Unreadable(_lt("The file is broken: %(reason)s", reason="no office:text"))
-    paragraphs = (''.join(text(node)) for node in body.iter(ODF_TEXT + 'p', ODF_TEXT + 'h'))
-    return '\n\n'.join(paragraph for paragraph in paragraphs if paragraph.strip())
+            raise _encrypted()
+        yield from opendocument.paragraphs(archive)
 
 
-def _xml_parser():
-    return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+def _xlsx(package):
+    from . import sheets  # noqa: PLC0415  the rest works without openpyxl
+
+    return sheets.paragraphs(package)
 
 
-BLOCKS = (
-    'address article aside blockquote br caption dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5'
-    ' h6 header hr li main nav ol option p pre section summary table tbody td tfoot th thead title tr ul'
-).split()
+def _xls(data):
+    from . import sheets  # noqa: PLC0415  the same
 
-
-def _html(data):
-    """All that a browser would show."""
-    text = data.lstrip(codecs.BOM_UTF8) if isinstance(data, bytes) else data
-    tree = html.document_fromstring(text, parser=html.HTMLParser(no_network=True, huge_tree=False))
-    etree.strip_elements(tree, 'script', 'style', 'template', 'noscript', 'svg', etree.Comment, with_tail=False)
-    for node in tree.iter(*BLOCKS):
-        node.text = '\n' + (node.text or '')
-        node.tail = '\n' + (node.tail or '')
-    lines = (re.sub(r'[ \t\r\f\v\xa0]+', ' ', line).strip() for line in tree.text_content().split('\n'))
-    return re.sub(r'\n{3,}', '\n\n', '\n'.join(lines))
-
-
-def _csv(data):
-    """A paragraph for each row, each value with the name of its column, so that a row is understood by itself."""
-    text = decode(data)
     try:
-        dialect = csv.Sniffer().sniff(text[:20_000], delimiters=',;\t|')
-    except csv.Error:
-        dialect = csv.excel
-    rows = [row for row in csv.reader(io.StringIO(text), dialect) if any(cell.strip() for cell in row)]
-    if len(rows) < 2:
-        return text
-    names = [name.strip() for name in rows[0]]
-    return '\n\n'.join(
-        '\n'.join(
-            f'{names[at]}: {cell.strip()}' if at < len(names) and names[at] else cell.strip()
-            for at, cell in enumerate(row) if cell.strip()
-        )
-        for row in rows[1:]
-    )
+        yield from sheets.xls_paragraphs(data)
+    except ImportError:
+        raise
+    except Exception as error:
+        if 'encrypted' in str(error).lower():
+            raise _encrypted() from error
+        raise
 
 
-def _ole(_data):
+def _ole(data):
+    if 'EncryptedPackage'.encode('utf-16-le') in data:
+        raise _encrypted()
     raise Unreadable(_lt("The file is encrypted, or of an Office before 2007: save it as DOCX without a password first."))
+    yield
+
+
+def _plain(data):
+    yield decode(data)
 
 
 READERS = {
     PDF: _pdf,
-    DOCX: _docx,
-    ODT: _odt,
+    DOCX: _office(lambda package: word.paragraphs(package, _read_embedded)),
+    XLSX: _office(_xlsx),
+    PPTX: _office(slides.paragraphs),
+    ODT: _open_document,
+    ODS: _open_document,
+    ODP: _open_document,
+    RTF: rtf.paragraphs,
+    XLS: _xls,
+    MAIL: lambda data: mail.paragraphs(data, lambda content, charset: html_text(decode_html(content, charset))),
     'application/x-ole-storage': _ole,
-    'text/html': _html,
-    'text/markdown': decode,
-    'text/csv': _csv,
-    'text/plain': decode,
+    'text/html': lambda data: [html_text(decode_html(data))],
+    'text/markdown': _plain,
+    'text/csv': lambda data: csv_paragraphs(decode(data).replace('\x00', '')),
+    'text/plain': _plain,
 }

@@ -17,7 +17,10 @@ from odoo.tools import LazyTranslate
 _lt = LazyTranslate(__name__)
 
 MAX_REDIRECTS = 5
-ACCEPTED = re.compile(r'text/(html|plain|markdown|csv|x-markdown)|application/(xhtml\+xml|pdf|vnd\.(openxmlformats|oasis)[\w.-]+)')
+ACCEPTED = re.compile(
+    r'text/(html|plain|markdown|csv|tab-separated-values|rtf|x-markdown)'
+    r'|application/(xhtml\+xml|pdf|rtf|vnd\.ms-excel|vnd\.(openxmlformats|oasis)[\w.-]+)'
+)
 
 
 class Unfetchable(Exception):
