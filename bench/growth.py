@@ -32,6 +32,11 @@ MERGE = """MERGE INTO growth AS g USING (SELECT * FROM growth WHERE bot = BOT) A
 QUIETLY = "SET session_replication_role = replica ;; {} ;; RESET session_replication_role"
 QUEUE = "CALL chatbot_process_queue()"
 ALL = "CALL chatbot_sync_all()"
+DROP_MODEL = """DO $$ DECLARE old int := (SELECT max(id) FROM chatbot_sync.model WHERE NOT active);
+    BEGIN CALL chatbot_drop_model(old); END $$"""
+# The built-in model once more, as another.
+NEXT_MODEL = """INSERT INTO chatbot_sync.model (provider, model, dimensions, options, active, next)
+    VALUES ('local', 'minilm-static-256', 256, '{"copy": true}', false, true)"""
 
 
 def filled(statements, bot, rows):
@@ -81,9 +86,9 @@ KINDS = [
     Kind("retry", "SELECT chatbot_retry()", before="UPDATE chatbot_sync.source SET status = 'error' WHERE chatbot_id = BOT"),
     Kind("cleanup", "SELECT chatbot_cleanup(BOT)"),
     Kind("detach, vectors too", "SELECT chatbot_detach('growth', true)"),
-    Kind("reembed", "CALL chatbot_reembed()", before="SELECT chatbot_set_model('local', 'multilingual-static-256')"),
-    Kind("drop_model", "CALL chatbot_drop_model((SELECT max(id) FROM chatbot_sync.model WHERE NOT active))",
-        before="SELECT chatbot_set_model('local', 'multilingual-static-256') ;; CALL chatbot_reembed()"),
+    Kind("reembed", "CALL chatbot_reembed()", before=NEXT_MODEL),
+    Kind("drop_model", DROP_MODEL,
+        before=NEXT_MODEL + " ;; CALL chatbot_reembed()"),
 ]
 
 
