@@ -69,7 +69,11 @@ fn the_doctor_says_what_waits_for_ever_or_is_slow() {
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     is_well(&mut app);
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 1, 'x'); UPDATE chatbot_sync.job SET due_at = now() - interval '1 hour'").unwrap();
-    is(&mut app, "queue", &["warning: 1 jobs, 1 due for more than ten minutes: CALL chatbot_process_queue();"]);
+    is(
+        &mut app,
+        "queue",
+        &["warning: 1 jobs, 1 wait for more than ", "link 1 of chatbot 1", "CALL chatbot_process_queue();"],
+    );
     is(&mut app, "workers", &["warning: the library is not preloaded", "ALTER SYSTEM SET shared_preload_libraries"]);
     app.batch_execute("UPDATE chatbot_sync.job SET leased_by = 1, due_at = now() + interval '1 minute'").unwrap();
     is(&mut app, "leases", &["warning: 1 jobs are leased by processes that are gone", "CALL chatbot_process_queue();"]);

@@ -103,7 +103,6 @@ fn attach_refuses_what_cannot_be_attached_and_leaves_nothing() {
             "'t', 'document', status_column => 'content'",
             ("22023", "status_column is \"content\", expected a column that is named once".to_owned()),
         ),
-        ("'low', 'document'", ("22023", "source_id is 0, expected 1 or more".to_owned())),
     ] {
         let failed = failure(&mut app, &format!("SELECT chatbot_attach({call})"));
         assert_eq!((failed.code.as_str(), failed.message.as_str()), (code, message.as_str()), "{call}");

@@ -33,8 +33,8 @@ fn ddl_on_a_host_table_runs_no_code_as_superuser() {
          CREATE TABLE t (id int, chatbot_id int, content text, status text, PRIMARY KEY (id, chatbot_id)) PARTITION BY LIST (chatbot_id);
          CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1); CREATE TABLE t2 (LIKE t INCLUDING ALL);
          INSERT INTO t1 VALUES (1, 1, 'One.'); INSERT INTO t2 VALUES (2, 2, 'Two.');
-         CREATE POLICY p ON t USING (visible()); ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY;
          SELECT chatbot_attach('t', 'document', status_column => 'status');
+         CREATE POLICY p ON t USING (visible()); ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY;
          ALTER TABLE t ATTACH PARTITION t2 FOR VALUES IN (2); ALTER TABLE t RENAME content TO body; CALL chatbot_sync_all();
          TRUNCATE t1; ALTER TABLE t DETACH PARTITION t2; DROP TABLE t1",
     )

@@ -40,6 +40,8 @@ mod host_nested;
 #[cfg(test)]
 mod host_partitions;
 #[cfg(test)]
+mod host_row_security;
+#[cfg(test)]
 mod host_safety;
 #[cfg(test)]
 mod host_statements;
@@ -47,6 +49,8 @@ mod host_statements;
 mod host_status;
 #[cfg(test)]
 mod host_sync_all;
+#[cfg(test)]
+mod host_unreadable;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
@@ -67,6 +71,8 @@ mod providers;
 mod proxy;
 #[cfg(test)]
 mod queue;
+#[cfg(test)]
+mod queue_locks;
 #[cfg(test)]
 mod queue_order;
 #[cfg(test)]

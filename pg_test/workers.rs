@@ -307,9 +307,7 @@ fn what_cannot_be_stored_keeps_no_others_waiting() {
     let sources = "SELECT concat_ws(' ', source_id, status, error_code, error) FROM chatbot_sync.source ORDER BY 1";
     let sources = column::<String>(&mut app, sources);
     assert_eq!(sources.iter().filter(|source| source.contains("synced")).count(), 4, "{sources:?}");
-    assert!(
-        sources[2].starts_with("3 error 58000 the vectors could not be stored: ") && sources[2].contains("no_threes")
-    );
+    assert!(sources[2].starts_with("3 error 23514 the source cannot be stored: ") && sources[2].contains("no_threes"));
 }
 
 #[test]

@@ -86,7 +86,7 @@ $$;
 
 -- Host tables and sources that do not belong together, as after a restore, and deletions that nobody hears of.
 CREATE FUNCTION chatbot_sync.check_hosts() RETURNS TABLE (check_name text, status text, detail text, hint text)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 AS $$
 DECLARE
     h record;
@@ -110,7 +110,12 @@ BEGIN
         WHERE t.host <> ALL (known)
             AND NOT EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host)
     LOOP
-        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
+        BEGIN
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
+        EXCEPTION WHEN lock_not_available THEN
+            -- The check of the queue says who has locked it.
+            lost := false;
+        END;
         IF lost THEN
             RETURN QUERY SELECT 'lost sources', 'error', format('%s has rows, and none of them is a source: restored without the tables of the extension', h.relation),
                 'CALL chatbot_sync_all();';
@@ -165,4 +170,76 @@ AS $$
     UNION ALL
     SELECT 'backup', 'ok', 'the owners of the database and of host tables may read all that a pg_dump has to', NULL
     WHERE NOT EXISTS (SELECT FROM unread)
+$$;
+
+-- Jobs that wait for longer than workers sleep, and why: their table is locked, what was raised last, or nobody drains the queue.
+-- A job whose table is locked is put off again and again, so that its age counts, and not its due time.
+CREATE FUNCTION chatbot_sync.check_queue() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    patience interval := greatest(current_setting('chatbot_sync.naptime')::interval, interval '1 minute');
+    soon timestamptz := clock_timestamp() + interval '2 seconds';
+    jobs bigint;
+    late bigint;
+    oldest record;
+    h record;
+    reasons text[] := '{}';
+    pids text;
+    remedies text[] := '{}';
+BEGIN
+    SELECT count(*), count(*) FILTER (WHERE j.due_at <= soon AND least(j.created_at, j.due_at) <= clock_timestamp() - patience)
+    INTO jobs, late FROM chatbot_sync.job AS j;
+    IF late = 0 THEN
+        RETURN QUERY SELECT 'queue', 'ok', format('%s jobs, none waits for more than %s', jobs, patience), NULL::text;
+        RETURN;
+    END IF;
+    SELECT j.chatbot_id, j.source_type, j.source_id, least(j.created_at, j.due_at) AS since INTO oldest
+    FROM chatbot_sync.job AS j WHERE j.due_at <= soon ORDER BY least(j.created_at, j.due_at) LIMIT 1;
+    -- Tables that are locked so that rows can be neither read nor told.
+    FOR h IN
+        SELECT t.relation FROM chatbot_sync.host_table AS t
+        WHERE EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host AND j.due_at <= soon)
+    LOOP
+        SELECT string_agg(DISTINCT l.pid::text, ', ') INTO pids FROM pg_locks AS l
+        WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+            AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+            -- Not pg_partition_tree(), which waits for the lock.
+            AND l.relation IN (WITH RECURSIVE tree AS (
+                SELECT h.relation::oid AS oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent) TABLE tree);
+        IF pids IS NOT NULL THEN
+            reasons := reasons || format('%s is locked by process %s', h.relation, pids);
+            remedies := remedies || format('What holds the lock: SELECT * FROM pg_stat_activity WHERE pid IN (%s);', pids);
+        END IF;
+    END LOOP;
+    -- Not joined: sources may be on other nodes, jobs are here.
+    reasons := reasons || ARRAY(SELECT format('the oldest has failed %s times: %s (%s)', s.attempts, s.error, s.error_code)
+        FROM chatbot_sync.source AS s
+        WHERE s.chatbot_id = oldest.chatbot_id AND s.source_type = oldest.source_type AND s.source_id = oldest.source_id AND s.error IS NOT NULL);
+    IF NOT chatbot_sync.is_preloaded() THEN
+        reasons := reasons || 'there are no workers, since the library is not preloaded'::text;
+    END IF;
+    RETURN QUERY SELECT 'queue', 'warning',
+        format('%s jobs, %s wait for more than %s, the oldest (%s %s of chatbot %s) since %s', jobs, late, patience,
+            oldest.source_type, oldest.source_id, oldest.chatbot_id, date_trunc('second', oldest.since))
+            || CASE WHEN reasons = '{}' THEN '' ELSE ': ' || array_to_string(reasons, '; ') END,
+        array_to_string(remedies || 'CALL chatbot_process_queue();'::text, ' ');
+END
+$$;
+
+-- Rows that a policy hides from the table's owner, as whom they are read.
+CREATE FUNCTION chatbot_sync.check_row_security() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'row-level security', 'error',
+        format('row-level security of %s is forced, and its owner %s is subject to it: rows cannot be read, and get the status error',
+            c.oid::regclass, r.rolname),
+        format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; or, as a superuser, ALTER ROLE %I BYPASSRLS; then CALL chatbot_sync_all();',
+            c.oid::regclass, r.rolname)
+    FROM chatbot_sync.host_table AS h
+    CROSS JOIN LATERAL (WITH RECURSIVE tree AS (
+        SELECT h.relation::oid AS oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent) TABLE tree) AS t
+    JOIN pg_class AS c ON c.oid = t.oid AND (c.oid = h.relation OR c.relispartition)
+    JOIN pg_roles AS r ON r.oid = c.relowner
+    WHERE c.relrowsecurity AND c.relforcerowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls
 $$;

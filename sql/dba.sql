@@ -46,11 +46,8 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY SELECT * FROM chatbot_sync.check_workers();
-    -- The queue
-    SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.due_at <= clock_timestamp() - interval '10 minutes';
-    RETURN QUERY SELECT 'queue', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
-        format('%s jobs, %s due for more than ten minutes', (SELECT count(*) FROM chatbot_sync.job), found),
-        CASE WHEN found > 0 THEN 'CALL chatbot_process_queue();' END;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_queue();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_row_security();
     SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.leased_by IS NOT NULL
         AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = j.leased_by);
     IF found > 0 THEN
@@ -163,6 +160,10 @@ DECLARE
 BEGIN
     FOR p IN SELECT * FROM @extschema@.chatbot_verify() LOOP
         CASE p.problem
+        -- What cannot be seen may be there: it is left as it is.
+        WHEN 'unreadable', 'invalid id' THEN
+            RAISE NOTICE '% % of chatbot %: %: left as it is: %', p.source_type, p.source_id, p.chatbot_id, p.problem, p.detail;
+            CONTINUE;
         WHEN 'orphan' THEN
             PERFORM @extschema@.chatbot_delete_source(p.chatbot_id, p.source_type, p.source_id);
             done := 'forgotten';

@@ -147,6 +147,8 @@ COMMENT ON FUNCTION chatbot_sync.check_workers IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_sync.check_sources IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_sync.check_hosts IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_sync.check_backup IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_queue IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_row_security IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_verify IS 'What is stored and cannot be right, compared with every row of every host table.';
 COMMENT ON FUNCTION chatbot_repair IS 'Takes away what chatbot_verify() finds, or has it embedded again: how many problems there were.';
 COMMENT ON FUNCTION chatbot_metrics IS 'Figures for monitoring, with Prometheus'' names and units.';

@@ -4,7 +4,7 @@ CREATE FUNCTION chatbot_sync.host_changed() RETURNS trigger
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'chatbot_sync_host_changed';
 
--- Runs for each row, and runs no SQL: it needs neither rights nor a search_path.
+-- Runs for each row with the rights of whoever writes it, and reads nothing but catalogs.
 CREATE FUNCTION chatbot_sync.host_status() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_host_status';
 

@@ -105,6 +105,22 @@ pub enum Error {
         /// Which.
         relation: String,
     },
+    /// A table whose owner does not see every row of it.
+    #[error("row-level security of {relation} is forced, and its owner {owner} is subject to it")]
+    HiddenRows {
+        /// The table, or the partition.
+        relation: String,
+        /// The role that its rows are read as.
+        owner: String,
+    },
+    /// What Postgres raised where one row was read, stored or written.
+    #[error("{step}: {}", raised.message)]
+    Row {
+        /// What could not be done.
+        step: RowStep,
+        /// The error.
+        raised: Box<Raised>,
+    },
     /// A table that is attached already.
     #[error("{relation} is attached already")]
     Attached {
@@ -147,6 +163,57 @@ pub enum Error {
     /// A defect of this extension or of the tables that it finds.
     #[error("{0}")]
     Internal(String),
+}
+
+/// What was done with one row when Postgres raised an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowStep {
+    /// Its values were read.
+    Read,
+    /// What was made of it was stored in our own tables.
+    Store,
+    /// Its status columns were written.
+    WriteStatus,
+}
+
+impl std::fmt::Display for RowStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read => "the row cannot be read",
+            Self::Store => "the source cannot be stored",
+            Self::WriteStatus => "the row does not take its status",
+        })
+    }
+}
+
+/// An error of Postgres' own, or of a function that it ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raised {
+    /// Five characters.
+    pub sqlstate: String,
+    /// What went wrong.
+    pub message: String,
+    /// More about it.
+    pub detail: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Raised {
+    /// The row's values could not be read.
+    pub fn while_reading(self) -> Error {
+        Error::Row { step: RowStep::Read, raised: Box::new(self) }
+    }
+
+    /// Our own tables did not take what was made of the row.
+    pub fn while_storing(self) -> Error {
+        Error::Row { step: RowStep::Store, raised: Box::new(self) }
+    }
+
+    /// The row's status columns do not take the status.
+    pub fn while_writing_status(self) -> Error {
+        Error::Row { step: RowStep::WriteStatus, raised: Box::new(self) }
+    }
 }
 
 impl Error {

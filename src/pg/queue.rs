@@ -7,14 +7,16 @@ mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::host;
+use super::host::{self, Access};
 use super::jsonb::Jsonb;
+use super::store::host_row::Look;
 use super::store::job::{self, Job};
 use super::store::leaving;
 use super::store::source::{self, SourceKey};
-use super::sync::{self, Item};
+use super::subtransaction::attempt;
+use super::sync::{Item, RowInput};
 use super::{guc, model, worker};
 use crate::error::{Error, Result};
 use crate::text::content::{Content, Format};
@@ -30,7 +32,12 @@ const CHATBOTS: usize = 4;
 /// What is claimed and not stored after the time that a provider may take, and this, is somebody else's.
 const LEASE: Duration = Duration::from_secs(60);
 
+/// Jobs of a table that another session has locked are looked at again after it.
+const LOCKED_TABLE: Duration = Duration::from_secs(1);
+
 thread_local! {
+    /// Host tables that were locked when this session looked, and until when it does not look again.
+    static LOCKED: RefCell<HashMap<i32, Instant>> = RefCell::default();
     /// The chatbot that was served last.
     static LAST: Cell<i64> = const { Cell::new(0) };
     /// What this session has claimed, between the steps of chatbot_process_queue().
@@ -56,15 +63,41 @@ pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Opti
     job::retry(chatbot_id, source_type, source_id)
 }
 
-/// Claims sources that are due, at most so many; none where there is none.
+/// Claims sources that are due, at most so many; none where there is none. Those of a table that another session has
+/// locked are put off.
 pub fn claim(most: usize) -> Result<Option<Claim>> {
-    let Some(priority) = job::top_priority()? else { return Ok(None) };
+    loop {
+        let Some(by_source) = pick(most, &locked_hosts())? else { return Ok(None) };
+        let claim = lease(by_source)?;
+        if claim.len() > 0 {
+            return Ok(Some(claim));
+        }
+    }
+}
+
+/// The host tables that were locked a moment ago.
+fn locked_hosts() -> Vec<i32> {
+    LOCKED.with_borrow_mut(|locked| {
+        locked.retain(|_, until| *until > Instant::now());
+        locked.keys().copied().collect()
+    })
+}
+
+/// Puts off jobs whose host table is locked: nothing has been tried.
+fn put_off(host: i32, jobs: &[(i64, i64)], attempts: i32) -> Result<()> {
+    LOCKED.with_borrow_mut(|locked| locked.insert(host, Instant::now() + LOCKED_TABLE));
+    job::release(jobs, attempts, Some(LOCKED_TABLE))
+}
+
+/// Jobs that are due, by their sources.
+fn pick(most: usize, locked: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Job>>>> {
+    let Some(priority) = job::top_priority(locked)? else { return Ok(None) };
     let most = most.min(BATCH);
     let mut chatbots = Vec::new();
     let mut last = LAST.get();
     let mut wrapped = false;
     while chatbots.len() < CHATBOTS.min(most) {
-        match job::next_chatbot(priority, last)? {
+        match job::next_chatbot(priority, last, locked)? {
             Some(chatbot) if !chatbots.contains(&chatbot) => {
                 last = chatbot;
                 chatbots.push(chatbot);
@@ -77,7 +110,7 @@ pub fn claim(most: usize) -> Result<Option<Claim>> {
     let mut picked: Vec<Job> = Vec::new();
     for (at, &chatbot) in chatbots.iter().enumerate() {
         let share = (most - picked.len()).div_ceil(chatbots.len() - at);
-        picked.extend(job::pick(chatbot, priority, i32::try_from(share).unwrap_or(1))?);
+        picked.extend(job::pick(chatbot, priority, i32::try_from(share).unwrap_or(1), locked)?);
     }
     // What failed is tried again alone: it may be what spoils the others.
     if picked.first().is_some_and(|job| job.attempts > 0) {
@@ -92,39 +125,33 @@ pub fn claim(most: usize) -> Result<Option<Claim>> {
     for job in job::of_sources(&keys)? {
         by_source.entry(job.key).or_default().push(job);
     }
-    if by_source.is_empty() {
-        return Ok(None);
-    }
+    Ok(Some(by_source).filter(|by_source| !by_source.is_empty()))
+}
+
+fn lease(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
     let model = model::for_writing()?;
     let lease = rand_lease();
     let ids: Vec<(i64, i64)> = by_source.values().flatten().map(|job| (job.key.chatbot_id, job.id)).collect();
     job::lease(&ids, lease, guc::sync_timeout() + LEASE)?;
-    let tasks = tasks(by_source)?;
-    let (requests, vectors, elapsed) = (None, HashMap::new(), Duration::ZERO);
-    let mut claim = Claim { lease, model, tasks, requests, vectors, elapsed };
+    let mut tasks = tasks(by_source)?;
     let params = guc::chunk_params(None, None, None)?;
-    let mut waiting = Vec::new();
-    for task in &mut claim.tasks {
-        if let Some(item) = &task.item {
-            match sync::needed(item, claim.model.id, &params) {
-                Ok(texts) => task.texts = texts,
-                Err(error) if error.is_about_one_source() => task.failed = Some(error),
-                Err(error) => return Err(error),
-            }
-            if !task.texts.is_empty() {
-                source::insert_pending(item)?;
-                waiting.push(task.key);
+    if attempt(|| tasks.iter_mut().try_for_each(|task| task.prepare(model.id, &params)))?.is_err() {
+        for task in &mut tasks {
+            if let Err(raised) = attempt(|| task.prepare(model.id, &params))? {
+                (task.texts, task.failed) = (Vec::new(), Some(raised.while_storing()));
             }
         }
     }
-    source::mark_pending(&waiting)?;
-    Ok(Some(claim))
+    let waiting = tasks.iter().filter(|task| !task.texts.is_empty()).map(|task| task.key);
+    source::mark_pending(&waiting.collect::<Vec<_>>())?;
+    let (requests, vectors, elapsed) = (None, HashMap::new(), Duration::ZERO);
+    Ok(Claim { lease, model, tasks, requests, vectors, elapsed })
 }
 
 /// What the sources are by now; those that only changed their key take their vectors along.
 fn tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
-    let mut by_host: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
     let mut moves = Vec::new();
     for (key, mut jobs) in by_source {
         let ids = jobs.iter().map(|job| (key.chatbot_id, job.id)).collect();
@@ -136,7 +163,7 @@ fn tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
         moves.extend(jobs.iter().filter_map(moved));
         let Some(newest) = jobs.pop() else { continue };
         if let Some(host) = newest.host {
-            by_host.entry(host).or_default().push(key.source_id);
+            by_host.entry(host).or_default().push(key);
         }
         let item = newest.content.map(|content| Item {
             key,
@@ -151,7 +178,7 @@ fn tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
             jobs: ids,
             host: newest.host,
             attempts,
-            item,
+            input: item.map(RowInput::Readable),
             texts: Vec::new(),
             failed: None,
             outcome: None,
@@ -159,24 +186,48 @@ fn tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
         });
     }
     let mut rows = HashMap::new();
-    for (host, ids) in by_host {
-        rows.extend(host::items(host, ids)?.into_iter().map(|item| (item.key, item)));
+    for (host, keys) in by_host {
+        match host_rows(host, &keys)? {
+            Some(read) => rows.extend(read.into_iter().map(|row| (row.key(), row))),
+            None => put_off_tasks(host, &mut tasks)?,
+        }
     }
     for task in &mut tasks {
         if task.host.is_some() {
-            task.item = rows.remove(&task.key);
+            task.input = rows.remove(&task.key);
         }
     }
+    moves.retain(|(_, _, to)| tasks.iter().any(|task| task.key == *to));
     relocate(moves, &tasks)?;
     Ok(tasks)
 }
 
+/// Rows of a host table as they are by now; none where another session has the table locked.
+fn host_rows(host: i32, keys: &[SourceKey]) -> Result<Option<Vec<RowInput>>> {
+    let read = host::without_waiting(|| host::rows(host, keys, Look::Now))?;
+    Ok(match read {
+        Some(Access::Done(rows)) => Some(rows),
+        Some(Access::Detached) => Some(Vec::new()),
+        Some(Access::Locked) | None => None,
+    })
+}
+
+/// Leaves the tasks of a table that is locked for later.
+fn put_off_tasks(host: i32, tasks: &mut Vec<Task>) -> Result<()> {
+    for task in tasks.extract_if(.., |task| task.host == Some(host)) {
+        put_off(host, &task.jobs, task.attempts)?;
+    }
+    Ok(())
+}
+
 /// Sources whose key is another now, unless a row has the old one again.
 fn relocate(moves: Vec<(i32, SourceKey, SourceKey)>, tasks: &[Task]) -> Result<()> {
-    let there: HashSet<SourceKey> = tasks.iter().filter(|t| t.item.is_some()).map(|t| t.key).collect();
+    let there: HashSet<SourceKey> = tasks.iter().filter(|t| t.input.is_some()).map(|t| t.key).collect();
     let (mut moved, mut gone) = (Vec::new(), Vec::new());
     for (host, from, to) in moves {
-        let taken = || Ok::<_, Error>(host::items(host, vec![from.source_id])?.iter().any(|item| item.key == from));
+        // What cannot be read may be there.
+        let taken =
+            || Ok::<_, Error>(host_rows(host, &[from])?.is_none_or(|rows| rows.iter().any(|row| row.key() == from)));
         if source::exists(&from)? && !taken()? {
             if there.contains(&to) && !source::exists(&to)? { moved.push((from, to)) } else { gone.push(from) }
         }

@@ -10,6 +10,7 @@ use super::store::log::{self, Entry};
 use super::store::model as models;
 use super::store::reembed::{self as store, Missing};
 use super::store::source::SourceKey;
+use super::sync::RowInput;
 use super::worker::rolled_back::Spent;
 use super::{args, guc, host, sync};
 use crate::embedding::batch::Usage;
@@ -166,8 +167,13 @@ pub fn estimate(relation: Option<super::catalog_types::Regclass>) -> Result<Esti
         Some(active) => (active.id, active.model),
         None => (0, model::for_reading()?),
     };
-    host::each_item(relation.map(|r| r.0), |item| {
+    let mut unreadable = 0;
+    host::each_input(relation.map(|r| r.0), |input| {
         estimate.sources += 1;
+        let RowInput::Readable(item) = input else {
+            unreadable += 1;
+            return Ok(());
+        };
         if !item.enabled {
             return Ok(());
         }
@@ -177,6 +183,11 @@ pub fn estimate(relation: Option<super::catalog_types::Regclass>) -> Result<Esti
         estimate.add(&model.provider, needed.iter().map(String::as_str));
         Ok(())
     })?;
+    if unreadable > 0 {
+        pgrx::warning!(
+            "{unreadable} rows cannot be read, and count as sources without chunks: SELECT * FROM chatbot_verify();"
+        );
+    }
     Ok(estimate)
 }
 

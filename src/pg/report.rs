@@ -3,6 +3,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, function_name};
 
+use super::subtransaction;
 use crate::error::{Error, Fault, FaultKind};
 
 impl From<Error> for ErrorReport {
@@ -21,9 +22,16 @@ impl From<Error> for ErrorReport {
 
 /// The SQLSTATE of an error, five characters.
 pub fn sqlstate(error: &Error) -> String {
-    // As MAKE_SQLSTATE packs it: six bits each, the first character lowest.
-    let packed = parts(error).0 as i32;
-    (0..5).map(|at| char::from((packed >> (6 * at) & 0x3f) as u8 + b'0')).collect()
+    match error {
+        // It may be one that only the user's functions know.
+        Error::Row { raised, .. } => raised.sqlstate.clone(),
+        _ => subtransaction::sqlstate(parts(error).0 as i32),
+    }
+}
+
+/// A SQLSTATE as MAKE_SQLSTATE packs it.
+fn packed(sqlstate: &str) -> i32 {
+    sqlstate.bytes().enumerate().map(|(at, c)| i32::from(c.wrapping_sub(b'0') & 0x3f) << (6 * at)).sum()
 }
 
 /// Message and detail.
@@ -106,6 +114,19 @@ fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
             None,
             Some("Call it as the table's owner, who needs the level app: SELECT chatbot_grant('owner');"),
         ),
+        Error::HiddenRows { .. } => (
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Some(
+                "Rows are read as the table's owner: those that a policy hides would look as if they were deleted."
+                    .to_owned(),
+            ),
+            Some(
+                "ALTER TABLE ... NO FORCE ROW LEVEL SECURITY; or, as a superuser, ALTER ROLE ... BYPASSRLS; for the owner.",
+            ),
+        ),
+        Error::Row { raised, .. } => {
+            (PgSqlErrorCode::from(packed(&raised.sqlstate)), raised.detail.clone(), raised.hint.as_deref())
+        }
         Error::Attached { .. } => (
             PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
             None,

@@ -56,7 +56,11 @@ fn unless_outdated(follow: impl FnOnce() -> Result<(), Error>) -> Result<(), Err
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_altered(relation regclass) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorReport> {
-    unless_outdated(|| host::altered(args::given("relation", relation)?.0))
+    unless_outdated(|| {
+        let relation = args::given("relation", relation)?.0;
+        host::altered(relation)?;
+        host::warn_of_hidden_rows(relation)
+    })
 }
 
 /// What follows a trigger of ours that is made by hand; called by an event trigger.

@@ -1,12 +1,14 @@
 //! Subtransactions: what fails in one is undone, and no more.
 
+use std::cell::Cell;
+use std::ffi::c_void;
 use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::{PgSqlErrorCode, PgTryBuilder};
 
-use crate::error::Result;
+use crate::error::{Raised, Result};
 
 /// Does something in a subtransaction: what it answers, or the error of Postgres that undid it. A cancel, and a shutdown, are
 /// no such error, and go on. An error of ours undoes it too.
@@ -35,6 +37,81 @@ pub fn within<T>(act: impl FnOnce() -> Result<T>) -> std::result::Result<Result<
     }
 }
 
+/// Does something in a subtransaction that one row may make fail: what it answers, or what Postgres raised, which is that
+/// row's error. What is nobody's fault goes up: interrupts, conflicts with other transactions, locks that could not be had,
+/// and a server that is out of memory or disk space.
+pub fn attempt<T>(act: impl FnOnce() -> Result<T>) -> Result<std::result::Result<T, Raised>> {
+    let code = Cell::new(0);
+    let caught = {
+        let _recorded = SqlstateRecorder::new(&code);
+        match within(act) {
+            Ok(done) => return done.map(Ok),
+            Err(caught) => caught,
+        }
+    };
+    let (report, recorded) = match &caught {
+        CaughtError::PostgresError(report) => (report, code.get()),
+        CaughtError::ErrorReport(report) | CaughtError::RustPanic { ereport: report, .. } => (report, 0),
+    };
+    let sqlstate = sqlstate(if recorded == 0 { report.sql_error_code() as i32 } else { recorded });
+    if concerns_every_row(&sqlstate) {
+        caught.rethrow();
+    }
+    Ok(Err(Raised {
+        sqlstate,
+        message: report.message().to_owned(),
+        detail: report.detail().map(str::to_owned),
+        hint: report.hint().map(str::to_owned),
+    }))
+}
+
+/// The five characters of a SQLSTATE, which MAKE_SQLSTATE packs: six bits each, the first character lowest.
+pub fn sqlstate(packed: i32) -> String {
+    (0..5).map(|at| char::from((packed >> (6 * at) & 0x3f) as u8 + b'0')).collect()
+}
+
+/// Whether an error says nothing about the row at hand.
+fn concerns_every_row(sqlstate: &str) -> bool {
+    matches!(&sqlstate[..2], "40" | "53" | "57") || sqlstate == "55P03"
+}
+
+/// Notes the SQLSTATE of each error that Postgres raises while this lives. pgrx keeps only those that Postgres itself
+/// defines, and a function of the user's may raise any.
+struct SqlstateRecorder {
+    frame: Box<pg_sys::ErrorContextCallback>,
+}
+
+impl SqlstateRecorder {
+    fn new(code: &Cell<i32>) -> Self {
+        // Called while an error is on its way: not through the guards that pgrx puts around Postgres' functions.
+        unsafe extern "C-unwind" {
+            fn geterrcode() -> i32;
+        }
+        unsafe extern "C-unwind" fn record(code: *mut c_void) {
+            // SAFETY: Postgres calls this while it reports an error; the address is that of new()'s caller's variable.
+            unsafe { (*code.cast::<Cell<i32>>()).set(geterrcode()) };
+        }
+        // SAFETY: a frame like those of Postgres' own functions, taken off by the drop; who catches an error puts back
+        // the stack that it found.
+        unsafe {
+            let mut frame = Box::new(pg_sys::ErrorContextCallback {
+                previous: pg_sys::error_context_stack,
+                callback: Some(record),
+                arg: std::ptr::from_ref(code).cast_mut().cast(),
+            });
+            pg_sys::error_context_stack = &raw mut *frame;
+            Self { frame }
+        }
+    }
+}
+
+impl Drop for SqlstateRecorder {
+    fn drop(&mut self) {
+        // SAFETY: the stack as it was before new().
+        unsafe { pg_sys::error_context_stack = self.frame.previous };
+    }
+}
+
 fn is_an_interrupt(caught: &CaughtError) -> bool {
     matches!(code(caught), PgSqlErrorCode::ERRCODE_QUERY_CANCELED | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN)
 }
@@ -42,6 +119,11 @@ fn is_an_interrupt(caught: &CaughtError) -> bool {
 /// Whether two transactions met.
 pub fn is_a_conflict(caught: &CaughtError) -> bool {
     code(caught) == PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
+}
+
+/// Whether a lock could not be had in time.
+pub fn is_a_lock_timeout(caught: &CaughtError) -> bool {
+    code(caught) == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
 }
 
 fn code(caught: &CaughtError) -> PgSqlErrorCode {

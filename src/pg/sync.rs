@@ -15,7 +15,9 @@ use super::store::chunk::{self, StoredChunk};
 use super::store::job;
 use super::store::log::{self, Entry};
 use super::store::model::ActiveModel;
+use super::store::row_error;
 use super::store::source::{self, Failed, SourceKey, SourceRow, Stored};
+use super::subtransaction::attempt;
 use super::words::Configurations;
 use super::worker::rolled_back::Spent;
 use super::{args, event, guc, http, model, report};
@@ -26,7 +28,7 @@ use crate::sync::diff::diff;
 use crate::text::chunk::Params;
 use crate::text::content::{Content, Format};
 
-pub use item::{Failing, Item, Prefetched, Synced, needed};
+pub use item::{Care, Failing, Item, Prefetched, RowInput, Synced, Unreadable, needed};
 use item::{chunking, unchanged};
 use open::Open;
 pub use open::int;
@@ -41,7 +43,7 @@ pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Sy
     // What waits is older. Jobs come before sources, as where they are stored: nobody waits for the other.
     job::delete_content(&key)?;
     let mut outcome = None;
-    sync([Ok(item)], Failing::Raise, None, |_, synced| outcome = synced.ok().flatten())?;
+    sync([Ok(item.into())], Failing::Raise, Care::Together, None, |_, synced| outcome = synced.ok().flatten())?;
     outcome.ok_or_else(|| Error::Internal("a source was not embedded".to_owned()))
 }
 
@@ -52,8 +54,9 @@ pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Sy
 /// A source's row is locked first, so that two syncs of one source come one after the other. Only a source that is new
 /// cannot be locked: then the row is made last before its chunks, and whoever comes second starts over with it.
 pub fn sync(
-    items: impl IntoIterator<Item = Result<Item>>,
+    items: impl IntoIterator<Item = Result<RowInput>>,
     failing: Failing,
+    care: Care,
     prefetched: Option<Prefetched>,
     mut done: impl FnMut(SourceKey, std::result::Result<Option<Synced>, &Error>),
 ) -> Result<Option<Error>> {
@@ -73,6 +76,7 @@ pub fn sync(
         params,
         words: Configurations::new()?,
         failing,
+        care,
         open: VecDeque::new(),
         again: Vec::new(),
         broken: None,
@@ -97,6 +101,7 @@ struct Run<'a> {
     params: Params,
     words: Configurations,
     failing: Failing,
+    care: Care,
     embedder: Embedder,
     /// What was waited for before.
     elapsed: Duration,
@@ -116,7 +121,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Every source, one way or the other.
-    fn all(&mut self, mut items: impl Iterator<Item = Result<Item>>) -> Result<()> {
+    fn all(&mut self, mut items: impl Iterator<Item = Result<RowInput>>) -> Result<()> {
         let mut scratch = Scratch::new();
         loop {
             let mut ready = Vec::new();
@@ -125,11 +130,15 @@ impl Run<'_> {
                 pgrx::check_for_interrupts!();
                 // Before each source: of those that are through at once, any number comes here one after the other.
                 scratch.reset();
-                let Some(item) = self.again.pop().map(Ok).or_else(|| items.next()) else {
+                let Some(input) = self.again.pop().map(|item| Ok(item.into())).or_else(|| items.next()) else {
                     more = false;
                     break;
                 };
-                if let Some(open) = self.prepare(item?)? {
+                let open = match input? {
+                    RowInput::Readable(item) => self.prepare(item)?,
+                    RowInput::Unreadable(unreadable) => self.fail_unreadable(unreadable).map(|()| None)?,
+                };
+                if let Some(open) = open {
                     if open.missing == 0 { ready.push(open) } else { self.open.push_back(open) }
                 }
             }
@@ -149,6 +158,17 @@ impl Run<'_> {
 
     /// What is to be embedded of a source; none where it is through.
     fn prepare(&mut self, item: Item) -> Result<Option<Open>> {
+        if self.care == Care::Together {
+            return self.prepare_together(item);
+        }
+        let kept = item.clone();
+        match attempt(|| self.prepare_together(item))? {
+            Ok(open) => Ok(open),
+            Err(raised) => self.fail(kept, raised.while_storing()).map(|()| None),
+        }
+    }
+
+    fn prepare_together(&mut self, item: Item) -> Result<Option<Open>> {
         let began = Instant::now();
         let key = item.key;
         if let Err(error) = args::metadata_fits(&item.metadata) {
@@ -307,6 +327,19 @@ impl Run<'_> {
                 self.fail(open.item, error)?;
             }
         }
+        if self.care == Care::Together {
+            return self.store_together(ready, began);
+        }
+        for open in ready {
+            let kept = open.item.clone();
+            if let Err(raised) = attempt(|| self.store_together(vec![open], began))? {
+                self.fail(kept, raised.while_storing())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn store_together(&mut self, ready: Vec<Open>, began: Instant) -> Result<()> {
         if ready.is_empty() {
             return Ok(());
         }
@@ -355,29 +388,52 @@ impl Run<'_> {
                     (event::source(&open.item.key), open.usage.tokens, open.began.elapsed().as_millis());
                 format!("{source} chunks={chunks} embedded={embedded} tokens={tokens} ms={ms}")
             });
+        }
+        log::insert(&entries)?;
+        for (open, Entry { chunks, embedded, .. }) in ready.iter().zip(entries) {
             self.tell(
                 open.item.key,
                 Ok(Some(Synced { chunks, reused: chunks - embedded, truncated: open.cut.truncated.is_some() })),
             );
         }
-        log::insert(&entries)
+        Ok(())
+    }
+
+    fn fail_unreadable(&mut self, unreadable: Unreadable) -> Result<()> {
+        let Unreadable { key, host, enabled, error } = unreadable;
+        self.fail_with(key, error, |failed| row_error::mark_unreadable(&key, host, enabled, failed))
     }
 
     fn fail(&mut self, item: Item, error: Error) -> Result<()> {
+        self.fail_with(item.key, error, |failed| source::mark_failed(&item, failed))
+    }
+
+    fn fail_with(&mut self, key: SourceKey, error: Error, mark: impl FnOnce(&Failed) -> Result<()>) -> Result<()> {
         self.spent.syncs(1);
         if self.failing == Failing::Raise || !error.is_about_one_source() {
             return Err(error);
         }
         if self.failing == Failing::Mark {
             let failed = Failed::new(&error);
-            source::mark_failed(&item, &failed)?;
-            self.failed.add(&item.key, &error);
-            self.failures.push(Entry::failed(item.key, self.model.id, failed.code));
+            self.mark(&key, || mark(&failed))?;
+            self.failed.add(&key, &error);
+            self.failures.push(Entry::failed(key, self.model.id, failed.code));
             if self.failures.len() >= LOGGED {
                 log::insert(&std::mem::take(&mut self.failures))?;
             }
         }
-        self.tell(item.key, Err(&error));
+        self.tell(key, Err(&error));
+        Ok(())
+    }
+
+    /// Marks a source that failed; where our own table does not take that either, a warning says it.
+    fn mark(&self, key: &SourceKey, mark: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.care == Care::Together {
+            return mark();
+        }
+        if let Err(raised) = attempt(mark)? {
+            pgrx::warning!("{key}: chatbot_sync.source does not take its error: {}", raised.message);
+        }
         Ok(())
     }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::host;
 use super::memory::Scratch;
+use super::store::host_row::Look;
 use super::store::model::active_model_as_seen;
 use super::store::source::SourceKey;
 use super::store::verify as store;
-use super::sync::Item;
+use super::sync::{RowInput, Unreadable};
+use super::{host, report};
 use crate::error::Result;
 
 /// Something that is not as it should be.
@@ -57,20 +58,29 @@ fn verify_host(host: i32, problems: &mut Vec<Problem>) -> Result<()> {
         let known = store::of_host(host, after, SLICE)?;
         let Some((last, _)) = known.last() else { break };
         after = Some(*last);
-        let ids = known.iter().map(|(key, _)| key.source_id).collect();
-        let rows: HashMap<SourceKey, Item> =
-            host::items_as_seen(host, ids)?.into_iter().map(|item| (item.key, item)).collect();
+        let keys: Vec<SourceKey> = known.iter().map(|(key, _)| *key).collect();
+        // A table that is locked is left out, which the call says.
+        let Some(rows) = host::rows(host, &keys, Look::AsCaller)?.map(Some).unless_locked(host, None)? else { break };
+        let rows: HashMap<SourceKey, RowInput> = rows.into_iter().map(|row| (row.key(), row)).collect();
         for (key, hash) in known {
             let (problem, detail) = match rows.get(&key) {
-                None => ("orphan", "the table has no such row"),
+                None => ("orphan", "the table has no such row".to_owned()),
+                Some(RowInput::Unreadable(Unreadable { error, .. })) => {
+                    ("unreadable", format!("{} ({})", report::in_a_line(error), report::sqlstate(error)))
+                }
                 // None: it waits, or is not to be embedded, and says so.
-                Some(item) if item.enabled && hash.as_deref().is_some_and(|hash| hash != item.content.hash()) => {
-                    ("stale", "the row's text is another than the one that was embedded")
+                Some(RowInput::Readable(item))
+                    if item.enabled && hash.as_deref().is_some_and(|hash| hash != item.content.hash()) =>
+                {
+                    ("stale", "the row's text is another than the one that was embedded".to_owned())
                 }
                 Some(_) => continue,
             };
-            problems.push(Problem { problem, key, detail: detail.to_owned() });
+            problems.push(Problem { problem, key, detail });
         }
+    }
+    for (key, error) in host::invalid_rows(host)? {
+        problems.push(Problem { problem: "invalid id", key, detail: format!("{error}: the row is no source") });
     }
     host::each_key_as_seen(host, |keys| {
         let _scratch = Scratch::new();

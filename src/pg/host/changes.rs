@@ -73,7 +73,7 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
 
     fn walk(&self, mut act: impl FnMut(usize, Change) -> Result<()>) -> Result<()> {
         let (mut old, mut new) = (self.rows)();
-        let key = |row: Option<Row>| row.map(|row| self.table.key(row)).transpose().map(Option::flatten);
+        let key = |row: Option<Row>| row.and_then(|row| self.table.key(row));
         let mut at = 0;
         loop {
             let (before, after) = (old.next(), new.next());
@@ -83,13 +83,13 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
                 (Some(before), Some(after)) => {
                     let asks_again = || !is_writing_back() && self.table.asks_again(before, after);
                     if self.table.differs(before, after) || asks_again() {
-                        let (before, after) = (self.table.key(before)?, self.table.key(after)?);
+                        let (before, after) = (self.table.key(before), self.table.key(after));
                         let (before, after) = if before == after { (None, None) } else { (before, after) };
                         act(at, Change { before, after, is_there })?;
                     }
                 }
                 // A row that moved to another partition and was turned away there: from here on, rows are no pairs.
-                (before, after) => act(at, Change { before: key(before)?, after: key(after)?, is_there })?,
+                (before, after) => act(at, Change { before: key(before), after: key(after), is_there })?,
             }
             at += 1;
         }

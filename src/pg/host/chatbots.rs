@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::host::Column;
 use crate::pg::args;
 use crate::pg::catalog_types::{Name, Regclass};
-use crate::pg::owner::{ActingAs, Restriction};
+use crate::pg::owner::ActingAs;
 use crate::pg::store::{host as store, host_row};
 
 /// The table whose rows are the chatbots.
@@ -62,7 +62,7 @@ impl Chatbots {
     /// All of them, one after the other.
     pub fn each_id(&self, mut act: impl FnMut(i64) -> Result<()>) -> Result<()> {
         const SLICE: i64 = 1_000;
-        let as_owner = || ActingAs::new(self.relation.owner, Restriction::Maintenance);
+        let as_owner = || ActingAs::reading(self.relation.owner);
         let ids = {
             let _owner = as_owner();
             host_row::Ids::now(&self.relation.name, &self.id_name, &self.id_name)?

@@ -6,7 +6,10 @@ mod follow;
 mod key_set;
 mod nested;
 mod pending;
+mod read;
+mod refusal;
 mod row;
+mod row_security;
 mod table;
 mod told;
 mod trigger;
@@ -17,18 +20,15 @@ use pgrx::pg_sys;
 
 pub use chatbots::attach_chatbots;
 pub use follow::{altered, dropped, restored};
-pub use pending::{
-    Batch, adopt, adopt_all, each_item, each_key_as_seen, hosts, items, items_as_seen, sync_batch, tell,
-};
-
+pub use pending::{Batch, adopt, adopt_all, each_input, each_key_as_seen, hosts, invalid_rows, sync_batch, tell};
+pub use read::{Access, rows, without_waiting};
+pub use row_security::warn_of_hidden_rows;
 pub use table::State;
 
 use self::row::Attribute;
 use self::table::{Relation, Table};
-use self::told::WritingBack;
 use super::catalog_types::{Name, Regclass};
-use super::owner::{ActingAs, Restriction};
-use super::store::{host as store, host_row, hosted};
+use super::store::{host as store, hosted};
 use super::{args, model};
 use crate::error::{Error, Result};
 use crate::host::{Column, Columns, Host, Mode, OnError};
@@ -80,6 +80,15 @@ impl Drop for OwnDdl {
     fn drop(&mut self) {
         OWN_DDL.set(self.0);
     }
+}
+
+/// Locks a table and its partitions until the transaction ends.
+fn lock_tree(table: pg_sys::Oid, lock: u32) -> Result<()> {
+    for oid in store::tree(table)? {
+        // SAFETY: waits, or raises an error where the lock is not to be had.
+        unsafe { pg_sys::LockRelationOid(oid, lock.cast_signed()) };
+    }
+    Ok(())
 }
 
 /// A relation that is open, and stays locked until the transaction ends.
@@ -163,6 +172,7 @@ pub fn attach(told: Attach) -> Result<()> {
     if let Some(name) = store::attached(relation.oid)? {
         return Err(Error::Attached { relation: name });
     }
+    row_security::refuse_hidden_rows(relation.oid)?;
     number(&mut columns, &relation.name, opened.0)?;
     let mut host = Host {
         host: 0,
@@ -190,11 +200,7 @@ pub fn attach(told: Attach) -> Result<()> {
     // SAFETY: it is open.
     let table = unsafe { Table::bind(host, opened.0)? };
     let waiting = adopt(&table)?;
-    if table.host.columns.written() {
-        let _quiet = WritingBack::new();
-        let _owner = ActingAs::new(relation.owner, Restriction::Session);
-        host_row::write_pending(&relation.name, &table.host.columns)?;
-    }
+    told::write_pending(&table)?;
     if waiting > 0 {
         pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
     }

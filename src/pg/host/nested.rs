@@ -8,15 +8,17 @@ use std::mem;
 use pgrx::pg_sys;
 
 use super::key_set::KeySet;
-use super::pending;
+use super::read;
 use super::table::Table;
 use super::told::Told;
 use crate::error::Result;
+use crate::host::OnError;
 use crate::pg::owner::Restriction;
 use crate::pg::store::host_row::Look;
 use crate::pg::store::leaving;
 use crate::pg::store::source::SourceKey;
-use crate::pg::sync;
+use crate::pg::subtransaction::attempt;
+use crate::pg::sync::{self, Care};
 
 thread_local! {
     /// What inner statements have changed since the outermost one began, or since an earlier one: of those the rows
@@ -99,24 +101,32 @@ impl<'a> Again<'a> {
 
 /// Makes sources what their rows are by now.
 fn reread(table: &Table, keys: &[SourceKey]) -> Result<()> {
-    let mut ids: Vec<i64> = keys.iter().map(|key| key.source_id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let rows = pending::read(table, ids, Look::Now)?;
-    let there: HashSet<SourceKey> = rows.iter().flatten().map(|(item, _)| item.key).collect();
+    carefully(table, |care| reread_rows(table, keys, care))
+}
+
+fn reread_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<()> {
+    let rows = read::read(table, keys, Look::Now, care)?;
+    let there: HashSet<SourceKey> = rows.iter().map(|row| row.input.key()).collect();
     leaving::delete_many(&keys.iter().filter(|key| !there.contains(key)).copied().collect::<Vec<_>>())?;
     let told = Told::new(table);
     let mut seen = HashSet::new();
-    let items = rows.into_iter().filter_map(|row| {
-        let (item, state) = match row {
-            Ok(row) => row,
-            Err(error) => return Some(Err(error)),
-        };
-        seen.insert(item.key).then(|| {
-            told.says(item.key, state);
-            Ok(item)
-        })
+    let inputs = rows.into_iter().filter(|row| seen.insert(row.input.key())).map(|row| {
+        told.says(row.input.key(), row.state);
+        Ok(row.input)
     });
-    sync::sync(items, table.host.on_error.into(), None, |key, outcome| told.is(key, outcome))?;
-    told.write_back(Restriction::Session)
+    let failing = table.host.on_error.into();
+    sync::sync(inputs, failing, care, None, |key, outcome| told.is(key, outcome))?;
+    told.write_back(Restriction::Session, failing, care)
+}
+
+/// Does for a statement what its rows ask for: all of them together, and where that raises, and must not make the
+/// statement fail, again with each row alone.
+pub fn carefully(table: &Table, mut act: impl FnMut(Care) -> Result<()>) -> Result<()> {
+    if table.host.on_error == OnError::Raise {
+        return act(Care::Together);
+    }
+    match attempt(|| act(Care::Together))? {
+        Ok(()) => Ok(()),
+        Err(_) => act(Care::EachAlone),
+    }
 }

@@ -4,19 +4,19 @@ use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys;
 
-use super::Opened;
+use super::read::{self, Access, ReadRow};
 use super::table::{State, Table};
 use super::told::Told;
-use crate::error::{Error, Result};
+use crate::error::{Error, Raised, Result};
 use crate::host::Host;
 use crate::pg::memory::Scratch;
 use crate::pg::owner::{ActingAs, Restriction};
-use crate::pg::store::host_row::{self, HostRow, Look};
+use crate::pg::store::host_row::{self, Look};
 use crate::pg::store::source::SourceKey;
 use crate::pg::store::{host as store, hosted};
-use crate::pg::sync::{self, Failing, Item};
+use crate::pg::subtransaction::attempt;
+use crate::pg::sync::{self, Care, Failing, RowInput, Unreadable};
 use crate::pg::{args, report};
-use crate::text::content::Content;
 
 /// What became of some sources.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ pub struct Batch {
 pub fn adopt(table: &Table) -> Result<i64> {
     const SLICE: i64 = 10_000;
     let columns = &table.host.columns;
-    let as_owner = || ActingAs::new(table.relation.owner, Restriction::Maintenance);
+    let as_owner = || ActingAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
         let enabled = columns.enabled.as_ref().map(|c| c.0.as_str());
@@ -46,32 +46,48 @@ pub fn adopt(table: &Table) -> Result<i64> {
     let mut adopted = 0;
     loop {
         pgrx::check_for_interrupts!();
-        let rows = {
+        let mut rows = {
             let _owner = as_owner();
             ids.next_with(SLICE)?
         };
         if rows.is_empty() {
             return Ok(adopted);
         }
-        for row in &rows {
-            args::source(Some(row.1), Some(table.source_type), Some(row.0))?;
-        }
+        // A row whose ids are none that a source can have is none.
+        rows.retain(|row| table.key_of(row.1, row.0).is_ok());
         adopted += hosted::insert_all_pending(table.source_type, table.host.host, rows)?;
     }
 }
 
-/// The same for every host table.
+/// The same for every host table. One that cannot be read now is left out, with a warning.
 pub fn adopt_all() -> Result<()> {
     for (relation, argument) in store::roots()? {
-        let opened = Opened::new(relation, pg_sys::AccessShareLock);
+        let name = store::relation_name(relation)?;
+        let Some(opened) = read::open_soon(relation, pg_sys::AccessShareLock)? else {
+            read::warn_locked(&name);
+            continue;
+        };
         // SAFETY: it is open.
-        adopt(&unsafe { Table::bind(Host::parse(&argument)?, opened.0)? })?;
+        let adopted = attempt(|| adopt(&unsafe { Table::bind(Host::parse(&argument)?, opened.0)? }));
+        if let Err(message) = said(adopted)? {
+            pgrx::warning!("rows of {name} that are no sources yet cannot be found: {message}");
+        }
     }
     Ok(())
 }
 
+/// What was done, or what to say of a table that could not be read.
+fn said<T>(done: Result<std::result::Result<T, Raised>>) -> Result<std::result::Result<T, String>> {
+    match done {
+        Ok(Ok(done)) => Ok(Ok(done)),
+        Ok(Err(raised)) => Ok(Err(raised.message)),
+        Err(error @ (Error::NoColumn { .. } | Error::ColumnType { .. })) => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
 /// Embeds some of the sources that wait or failed, in the order of their keys. Rows that somebody else has locked are
-/// passed over: who changes them embeds them.
+/// passed over: who changes them embeds them. So are those of a table that somebody else has locked.
 pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<SourceKey>) -> Result<Batch> {
     let limit = match args::given("batch", batch)? {
         n if n > 0 => n,
@@ -83,12 +99,24 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
         last: waiting.last().map(|(key, _)| *key),
         ..Batch::default()
     };
-    let mut by_host: HashMap<i32, Vec<i64>> = HashMap::new();
+    let mut by_host: HashMap<i32, Vec<SourceKey>> = HashMap::new();
     for (key, host) in waiting {
-        by_host.entry(host).or_default().push(key.source_id);
+        by_host.entry(host).or_default().push(key);
     }
-    for (host, ids) in by_host {
-        with_table(host, pg_sys::RowExclusiveLock, |table| sync_rows(table, ids, &mut done))?;
+    for (host, keys) in by_host {
+        let synced = read::with_table(host, pg_sys::RowExclusiveLock, |table| {
+            match attempt(|| sync_rows(table, &keys, Care::Together))? {
+                Ok(synced) => Ok(synced),
+                Err(_) => sync_rows(table, &keys, Care::EachAlone),
+            }
+        });
+        let synced = match synced {
+            Err(error @ (Error::NoColumn { .. } | Error::ColumnType { .. })) => sync_unreadable(host, &keys, &error)?,
+            synced => synced?.unless_locked(host, Batch::default())?,
+        };
+        done.synced += synced.synced;
+        done.failed += synced.failed;
+        done.stopped = synced.stopped;
         if done.stopped.is_some() {
             break;
         }
@@ -96,14 +124,14 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
     Ok(done)
 }
 
-fn sync_rows(table: &Table, ids: Vec<i64>, done: &mut Batch) -> Result<()> {
+fn sync_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<Batch> {
+    let mut done = Batch::default();
     let told = Told::new(table);
-    let items = read(table, ids, Look::Lock)?.into_iter().map(|row| {
-        let (item, state) = row?;
-        told.says(item.key, state);
-        Ok(item)
+    let inputs = read::read(table, keys, Look::Lock, care)?.into_iter().map(|row| {
+        told.says(row.input.key(), row.state);
+        Ok(row.input)
     });
-    let broken = sync::sync(items, Failing::Mark, None, |key, outcome| {
+    let broken = sync::sync(inputs, Failing::Mark, care, None, |key, outcome| {
         match outcome {
             Ok(_) => done.synced += 1,
             Err(_) => done.failed += 1,
@@ -111,113 +139,131 @@ fn sync_rows(table: &Table, ids: Vec<i64>, done: &mut Batch) -> Result<()> {
         told.is(key, outcome);
     })?;
     done.stopped = broken.map(|error| report::in_a_line(&error));
-    told.write_back(Restriction::Maintenance)
+    told.write_back(Restriction::Maintenance, Failing::Mark, care)?;
+    Ok(done)
 }
 
-/// Rows by their ids, each with what it says of itself. They are read as the table's owner.
-pub fn read(table: &Table, ids: Vec<i64>, look: Look) -> Result<Vec<Result<(Item, State)>>> {
-    let rows = {
-        let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
-        host_row::rows_by_id(&table.relation.name, &table.host.columns, ids, look)?
-    };
-    let item = |row| {
-        let HostRow { source_id, chatbot_id, content, metadata, enabled, state } = row;
-        let key = args::source(Some(chatbot_id), Some(table.source_type), Some(source_id))?;
-        let translated = table.translated();
-        let content = content.unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
-        let content = Content::new(content, table.host.content_format, translated);
-        Ok((Item { key, content, metadata, enabled, host: Some(table.host.host), fresh: false }, state))
-    };
-    Ok(rows.into_iter().map(item).collect())
+/// Marks the sources of a table whose columns are not what they were.
+fn sync_unreadable(host: i32, keys: &[SourceKey], error: &Error) -> Result<Batch> {
+    let mut done = Batch::default();
+    let unreadable = |&key| Unreadable { key, host: Some(host), enabled: None, error: error.clone() };
+    let inputs = keys.iter().map(|key| Ok(RowInput::Unreadable(unreadable(key))));
+    sync::sync(inputs, Failing::Mark, Care::Together, None, |_, _| done.failed += 1)?;
+    Ok(done)
 }
 
-/// The table of a host, open; none where it is detached.
-fn with_table<R>(host: i32, lock: u32, act: impl FnOnce(&Table) -> Result<R>) -> Result<Option<R>> {
-    let Some((relation, argument)) = store::root(host)? else { return Ok(None) };
-    let opened = Opened::new(relation, lock);
-    // SAFETY: it is open.
-    let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
-    act(&table).map(Some)
-}
-
-/// What sources of a host table are by now.
-pub fn items(host: i32, ids: Vec<i64>) -> Result<Vec<Item>> {
-    let items = with_table(host, pg_sys::AccessShareLock, |table| {
-        read(table, ids, Look::Now)?.into_iter().map(|row| row.map(|(item, _)| item)).collect()
-    })?;
-    Ok(items.unwrap_or_default())
-}
-
-/// What sources of a host table are, as the calling statement sees it.
-pub fn items_as_seen(host: i32, ids: Vec<i64>) -> Result<Vec<Item>> {
-    let items = with_table(host, pg_sys::AccessShareLock, |table| {
-        read(table, ids, Look::AsCaller)?.into_iter().map(|row| row.map(|(item, _)| item)).collect()
-    })?;
-    Ok(items.unwrap_or_default())
-}
-
-/// The sources that a host table's rows are, as the calling statement sees them, some thousands at a time.
+/// The sources that a host table's rows are, as the calling statement sees them, some thousands at a time. A table that
+/// cannot be read is said, and left out.
 pub fn each_key_as_seen(host: i32, mut act: impl FnMut(Vec<SourceKey>) -> Result<()>) -> Result<()> {
     const SLICE: i64 = 10_000;
-    with_table(host, pg_sys::AccessShareLock, |table| {
+    let seen = read::with_table(host, pg_sys::AccessShareLock, |table| {
         let columns = &table.host.columns;
-        let as_owner = || ActingAs::new(table.relation.owner, Restriction::Maintenance);
-        let rows = {
+        let as_owner = || ActingAs::reading(table.relation.owner);
+        let rows = attempt(|| {
             let _owner = as_owner();
-            host_row::Ids::new(&table.relation.name, &columns.id.0, &columns.chatbot.0)?
-        };
+            host_row::Ids::new(&table.relation.name, &columns.id.0, &columns.chatbot.0)
+        })?;
         loop {
             pgrx::check_for_interrupts!();
-            let ids = {
-                let _owner = as_owner();
-                rows.next(SLICE)?
+            let next = match &rows {
+                Ok(rows) => attempt(|| {
+                    let _owner = as_owner();
+                    rows.next(SLICE)
+                })?,
+                Err(raised) => Err(raised.clone()),
             };
-            if ids.is_empty() {
-                return Ok(());
+            match next {
+                Ok(ids) if ids.is_empty() => return Ok(()),
+                Ok(ids) => {
+                    let key = |(source_id, chatbot_id)| table.key_of(chatbot_id, source_id).ok();
+                    act(ids.into_iter().filter_map(key).collect())?;
+                }
+                Err(raised) => {
+                    warn_unreadable(table, &raised.message);
+                    return Ok(());
+                }
             }
-            let key = |(source_id, chatbot_id)| SourceKey { chatbot_id, source_type: table.source_type, source_id };
-            act(ids.into_iter().map(key).collect())?;
         }
-    })?;
-    Ok(())
+    });
+    match seen {
+        Err(error @ (Error::NoColumn { .. } | Error::ColumnType { .. })) => {
+            pgrx::warning!("rows of host table {host} cannot be read: {error}");
+            Ok(())
+        }
+        seen => seen?.unless_locked(host, ()),
+    }
 }
 
-/// Tells rows what became of them, unless they were changed meanwhile: those that somebody else has locked.
-pub fn tell(host: i32, outcomes: &[(&Item, &State)]) -> Result<Vec<SourceKey>> {
-    let locked = with_table(host, pg_sys::RowExclusiveLock, |table| {
-        if !table.host.columns.written() {
-            return Ok(Vec::new());
+/// The rows of a host table whose ids are none that a source can have, each with the reason.
+pub fn invalid_rows(host: i32) -> Result<Vec<(SourceKey, Error)>> {
+    read::with_table(host, pg_sys::AccessShareLock, |table| match said(attempt(|| read::invalid_rows(table)))? {
+        Ok(invalid) => Ok(invalid),
+        Err(message) => {
+            warn_unreadable(table, &message);
+            Ok(Vec::new())
         }
-        let told = Told::new(table);
-        let ids = || outcomes.iter().map(|(item, _)| item.key.source_id).collect();
-        let mut rows: HashMap<SourceKey, (Item, State)> = read(table, ids(), Look::Lock)?
-            .into_iter()
-            .map(|row| row.map(|(i, s)| (i.key, (i, s))))
-            .collect::<Result<_>>()?;
-        let there: HashSet<SourceKey> = read(table, ids(), Look::Now)?
-            .into_iter()
-            .map(|row| row.map(|(item, _)| item.key))
-            .collect::<Result<_>>()?;
-        let mut locked = Vec::new();
-        for (item, should) in outcomes {
-            match rows.remove(&item.key) {
-                Some((now, state)) if now.same(item) => {
-                    told.says(item.key, state);
-                    told.should_say(item.key, (*should).clone());
-                }
-                Some(_) => {}
-                None if there.contains(&item.key) => locked.push(item.key),
-                None => {}
+    })?
+    .unless_locked(host, Vec::new())
+}
+
+fn warn_unreadable(table: &Table, message: &str) {
+    pgrx::warning!("rows of {} cannot be read: {message}", table.relation.name);
+}
+
+/// Tells rows what became of them, unless they were changed meanwhile: those that somebody else has locked, all of them where
+/// that is their table.
+pub fn tell(host: i32, outcomes: &[(&RowInput, &State)]) -> Result<Vec<SourceKey>> {
+    let all = || outcomes.iter().map(|(input, _)| input.key()).collect::<Vec<_>>();
+    let told = read::without_waiting(|| {
+        let told = read::with_table(host, pg_sys::RowExclusiveLock, |table| {
+            match attempt(|| tell_rows(table, outcomes, Care::Together))? {
+                Ok(locked) => Ok(locked),
+                Err(_) => tell_rows(table, outcomes, Care::EachAlone),
             }
+        });
+        match told {
+            // It has no columns for that any more.
+            Err(Error::NoColumn { .. } | Error::ColumnType { .. }) => Ok(Access::Detached),
+            told => told,
         }
-        told.write_back(Restriction::Maintenance)?;
-        Ok(locked)
     })?;
-    Ok(locked.unwrap_or_default())
+    Ok(match told {
+        Some(Access::Done(locked)) => locked,
+        Some(Access::Detached) => Vec::new(),
+        Some(Access::Locked) | None => all(),
+    })
+}
+
+fn tell_rows(table: &Table, outcomes: &[(&RowInput, &State)], care: Care) -> Result<Vec<SourceKey>> {
+    if !table.host.columns.written() {
+        return Ok(Vec::new());
+    }
+    let told = Told::new(table);
+    let keys: Vec<SourceKey> = outcomes.iter().map(|(input, _)| input.key()).collect();
+    let by_key = |row: ReadRow| (row.input.key(), row);
+    let mut rows: HashMap<SourceKey, ReadRow> =
+        read::read(table, &keys, Look::Lock, care)?.into_iter().map(by_key).collect();
+    let there: HashSet<SourceKey> =
+        read::read(table, &keys, Look::Now, care)?.into_iter().map(|row| row.input.key()).collect();
+    let mut locked = Vec::new();
+    for (input, should) in outcomes {
+        let key = input.key();
+        match rows.remove(&key) {
+            Some(row) if row.input.same(input) => {
+                told.says(key, row.state);
+                told.should_say(key, (*should).clone());
+            }
+            Some(_) => {}
+            None if there.contains(&key) => locked.push(key),
+            None => {}
+        }
+    }
+    told.write_back(Restriction::Maintenance, Failing::Mark, care)?;
+    Ok(locked)
 }
 
 /// Everything that a host table has, or that all have, as it would be embedded.
-pub fn each_item(relation: Option<pg_sys::Oid>, mut act: impl FnMut(Item) -> Result<()>) -> Result<()> {
+pub fn each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInput) -> Result<()>) -> Result<()> {
     const SLICE: usize = 100;
     let roots = match relation {
         None => store::roots()?,
@@ -235,8 +281,8 @@ pub fn each_item(relation: Option<pg_sys::Oid>, mut act: impl FnMut(Item) -> Res
             keys.chunks(SLICE).try_for_each(|slice| {
                 pgrx::check_for_interrupts!();
                 let _scratch = Scratch::new();
-                let ids = slice.iter().map(|key| key.source_id).collect();
-                items_as_seen(host, ids)?.into_iter().try_for_each(&mut act)
+                let rows = read::rows(host, slice, Look::AsCaller)?.unless_locked(host, Vec::new())?;
+                rows.into_iter().try_for_each(&mut act)
             })
         })?;
     }

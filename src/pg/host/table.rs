@@ -1,12 +1,13 @@
 //! A host table: what its triggers say of it, and the columns that it has now.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
 
+use super::refusal;
 use super::row::{Attribute, Row};
 use crate::error::{Error, Result};
 use crate::host::{Column, Host};
@@ -90,6 +91,8 @@ pub struct Table {
     pub processed: Option<Attribute>,
     /// Written.
     pub error: Option<Attribute>,
+    /// Looked up where it is asked for.
+    may_refuse_status: OnceCell<bool>,
 }
 
 /// What a row says, or is to say, of its own state. Only what has a column counts.
@@ -197,6 +200,7 @@ impl Table {
             status: maybe("status_column", &columns.status, TEXTS)?,
             processed: maybe("processed_column", &columns.processed, BOOLEANS)?,
             error: maybe("error_column", &columns.error, TEXTS)?,
+            may_refuse_status: OnceCell::new(),
             relation,
             host,
         })
@@ -207,10 +211,38 @@ impl Table {
         self.content.base == pg_sys::JSONBOID
     }
 
-    /// The source that a row is; none where it belongs to no chatbot.
-    pub fn key(&self, row: Row) -> Result<Option<SourceKey>> {
-        let Some(chatbot_id) = row.integer(self.chatbot) else { return Ok(None) };
-        args::source(Some(chatbot_id), Some(self.source_type), row.integer(self.id)).map(Some)
+    /// The source that a row is; none where it belongs to no chatbot, or its ids are none that a source can have.
+    pub fn key(&self, row: Row) -> Option<SourceKey> {
+        self.checked_key(row)?.ok()
+    }
+
+    /// The source that a row is, or why it can be none; none where it belongs to no chatbot.
+    pub fn checked_key(&self, row: Row) -> Option<Result<SourceKey>> {
+        Some(self.key_of(row.integer(self.chatbot)?, row.integer(self.id).unwrap_or_default()))
+    }
+
+    /// The source with these ids, or why there can be none.
+    pub fn key_of(&self, chatbot_id: i64, source_id: i64) -> Result<SourceKey> {
+        args::source(Some(chatbot_id), Some(self.source_type), Some(source_id))
+    }
+
+    /// What names a row whose ids are none that a source can have, while its status is written.
+    pub fn row_key(&self, row: Row) -> SourceKey {
+        SourceKey {
+            chatbot_id: row.integer(self.chatbot).unwrap_or_default(),
+            source_type: self.source_type,
+            source_id: row.integer(self.id).unwrap_or_default(),
+        }
+    }
+
+    /// Whether something of the user's may refuse what is written to the status columns.
+    pub fn may_refuse_status(&self) -> Result<bool> {
+        if let Some(&known) = self.may_refuse_status.get() {
+            return Ok(known);
+        }
+        let columns: Vec<Attribute> = [self.status, self.processed, self.error].into_iter().flatten().collect();
+        let may = refusal::may_refuse(&self.relation, &columns)?;
+        Ok(*self.may_refuse_status.get_or_init(|| may))
     }
 
     /// Whether searches are to find it.

@@ -3,12 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
+use super::read;
 use super::row::Row;
 use super::table::{State, Table};
-use crate::error::{Error, Result};
+use crate::error::{Error, Raised, Result};
 use crate::pg::owner::{ActingAs, Restriction};
-use crate::pg::store::host_row;
-use crate::pg::store::source::SourceKey;
+use crate::pg::store::source::{Failed, SourceKey};
+use crate::pg::store::{host_row, row_error};
+use crate::pg::subtransaction::attempt;
+use crate::pg::sync::{Care, Failing};
 use crate::pg::{report, sync};
 
 thread_local! {
@@ -45,7 +48,8 @@ impl Drop for WritingBack {
 /// What rows say of their state, and what they should.
 pub struct Told<'a> {
     table: &'a Table,
-    shown: RefCell<HashMap<SourceKey, State>>,
+    /// None where a row's status columns cannot be read.
+    shown: RefCell<HashMap<SourceKey, Option<State>>>,
     wrong: RefCell<Vec<(SourceKey, State)>>,
 }
 
@@ -58,12 +62,12 @@ impl<'a> Told<'a> {
     /// What a row says.
     pub fn shows(&self, key: SourceKey, row: Row) {
         if self.table.host.columns.written() {
-            self.says(key, self.table.state(row, &State::synced()));
+            self.says(key, Some(self.table.state(row, &State::synced())));
         }
     }
 
-    /// What a row says.
-    pub fn says(&self, key: SourceKey, state: State) {
+    /// What a row says; none where that cannot be read.
+    pub fn says(&self, key: SourceKey, state: Option<State>) {
         if self.table.host.columns.written() {
             self.shown.borrow_mut().insert(key, state);
         }
@@ -85,27 +89,107 @@ impl<'a> Told<'a> {
     pub fn should_say(&self, key: SourceKey, should: State) {
         let Some(shown) = self.shown.borrow_mut().remove(&key) else { return };
         let Table { status, processed, error, .. } = self.table;
-        let differs = status.is_some() && shown.status != should.status
-            || processed.is_some() && shown.processed != should.processed
-            || error.is_some() && shown.error != should.error;
+        let differs = shown.is_none_or(|shown| {
+            status.is_some() && shown.status != should.status
+                || processed.is_some() && shown.processed != should.processed
+                || error.is_some() && shown.error != should.error
+        });
         if differs {
             self.wrong.borrow_mut().push((key, should));
         }
     }
 
     /// Corrects the rows, if they are many.
-    pub fn write_many_back(&self, restriction: Restriction) -> Result<()> {
-        if self.wrong.borrow().len() < MANY { Ok(()) } else { self.write_back(restriction) }
+    pub fn write_many_back(&self, restriction: Restriction, failing: Failing, care: Care) -> Result<()> {
+        if self.wrong.borrow().len() < MANY { Ok(()) } else { self.write_back(restriction, failing, care) }
     }
 
-    /// Corrects the rows.
-    pub fn write_back(&self, restriction: Restriction) -> Result<()> {
+    /// Corrects the rows. One that does not take its status stays as it is, unless `failing` says that this is an error of
+    /// the statement.
+    pub fn write_back(&self, restriction: Restriction, failing: Failing, care: Care) -> Result<()> {
         let wrong = self.wrong.take();
         if wrong.is_empty() || WRITING_BACK.get() >= DEEPEST {
             return Ok(());
         }
         let _quiet = WritingBack::new();
-        let _owner = ActingAs::new(self.table.relation.owner, restriction);
-        host_row::write_back(&self.table.relation.name, &self.table.host.columns, wrong)
+        write(self.table, &wrong, restriction, failing, care)
     }
+}
+
+/// Tells all rows of a table that they wait; of those that can be no source, why.
+pub fn write_pending(table: &Table) -> Result<()> {
+    let columns = &table.host.columns;
+    if !columns.written() {
+        return Ok(());
+    }
+    let _quiet = WritingBack::new();
+    let failing = Failing::from(table.host.on_error);
+    let together = || {
+        let _owner = ActingAs::new(table.relation.owner, Restriction::Session);
+        host_row::write_pending(&table.relation.name, columns)
+    };
+    if failing == Failing::Raise {
+        together()?;
+    } else if attempt(together)?.is_err() {
+        write_each_pending(table)?;
+    }
+    let invalid = read::invalid_rows(table)?;
+    let says = |(key, error): (SourceKey, Error)| (key, State::failed(report::in_a_line(&error)));
+    let invalid: Vec<_> = invalid.into_iter().map(says).collect();
+    if invalid.is_empty() { Ok(()) } else { write(table, &invalid, Restriction::Session, failing, Care::EachAlone) }
+}
+
+fn write_each_pending(table: &Table) -> Result<()> {
+    const SLICE: i64 = 10_000;
+    let columns = &table.host.columns;
+    let as_owner = || ActingAs::reading(table.relation.owner);
+    let ids = {
+        let _owner = as_owner();
+        host_row::Ids::now(&table.relation.name, &columns.id.0, &columns.chatbot.0)?
+    };
+    loop {
+        let slice = {
+            let _owner = as_owner();
+            ids.next(SLICE)?
+        };
+        if slice.is_empty() {
+            return Ok(());
+        }
+        let key = |(source_id, chatbot_id)| Some((table.key_of(chatbot_id, source_id).ok()?, State::pending()));
+        let rows: Vec<_> = slice.into_iter().filter_map(key).collect();
+        write(table, &rows, Restriction::Session, Failing::Mark, Care::EachAlone)?;
+    }
+}
+
+fn write(
+    table: &Table,
+    told: &[(SourceKey, State)],
+    restriction: Restriction,
+    failing: Failing,
+    care: Care,
+) -> Result<()> {
+    let write = |told: &[(SourceKey, State)]| {
+        let _owner = ActingAs::new(table.relation.owner, restriction);
+        host_row::write_back(&table.relation.name, &table.host.columns, told)
+    };
+    // Where nothing can refuse it, what is raised is for the caller, who then has each row handled alone: a subtransaction
+    // for rows that are locked outside of it would cost a multixact each.
+    if failing == Failing::Raise || care == Care::Together && !table.may_refuse_status()? {
+        return write(told);
+    }
+    if attempt(|| write(told))?.is_ok() {
+        return Ok(());
+    }
+    for one in told.chunks(1) {
+        if let Err(raised) = attempt(|| write(one))? {
+            refused(table, &one[0], raised)?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(table: &Table, (key, state): &(SourceKey, State), raised: Raised) -> Result<()> {
+    let status = state.status.clone().unwrap_or_default();
+    pgrx::warning!("{key}: its row of {} does not take the status {status}: {}", table.relation.name, raised.message);
+    row_error::note_refused_status(key, &Failed::new(&raised.while_writing_status()))
 }

@@ -8,17 +8,19 @@ use pgrx::{IntoDatum, pg_sys};
 use super::changes::Changes;
 use super::chatbots::Chatbots;
 use super::key_set::KeySet;
-use super::nested::{Again, Depth};
+use super::nested::{self, Again, Depth};
 use super::row::{Attribute, Row, Rows};
 use super::table::{State, Table};
 use super::told::{Told, is_writing_back};
 use crate::error::{Error, Result};
-use crate::host::Mode;
+use crate::host::{Mode, OnError};
 use crate::pg::memory::Scratch;
 use crate::pg::owner::{ActingAs, Restriction};
 use crate::pg::store::source::SourceKey;
 use crate::pg::store::{Newest, host_row, hosted, job, leaving};
-use crate::pg::{queue, sync, worker};
+use crate::pg::subtransaction::attempt;
+use crate::pg::sync::{self, Care, RowInput, Unreadable};
+use crate::pg::{queue, report, worker};
 
 /// Keys are deleted so many at a time.
 const SLICE: usize = 10_000;
@@ -96,9 +98,11 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let later = table.host.mode == Mode::Async;
     let depth = Depth::now();
     match operation(data) {
-        pg_sys::TRIGGER_EVENT_INSERT if later => enqueue(&table, None, rows(data.tg_newtable), |_| true, true)?,
-        pg_sys::TRIGGER_EVENT_DELETE if later => enqueue(&table, None, rows(data.tg_oldtable), |_| true, false)?,
-        pg_sys::TRIGGER_EVENT_INSERT => upsert(&table, rows(data.tg_newtable), |_| true, true, &depth)?,
+        pg_sys::TRIGGER_EVENT_INSERT if later => {
+            enqueue(&table, None, rows(data.tg_newtable), |_| true, Now::Inserted)?
+        }
+        pg_sys::TRIGGER_EVENT_DELETE if later => enqueue(&table, None, rows(data.tg_oldtable), |_| true, Now::Deleted)?,
+        pg_sys::TRIGGER_EVENT_INSERT => upsert(&table, || rows(data.tg_newtable), |_| true, true, &depth)?,
         pg_sys::TRIGGER_EVENT_DELETE => delete(&table, rows(data.tg_oldtable), &depth)?,
         _ => {
             let changes = Changes::between(&table, || (rows(data.tg_oldtable), rows(data.tg_newtable)))?;
@@ -109,7 +113,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
                     Ok(())
                 })?;
                 let old = Some(rows(data.tg_oldtable));
-                enqueue(&table, old, rows(data.tg_newtable), |at| changes.upserts.has(at), false)?;
+                enqueue(&table, old, rows(data.tg_newtable), |at| changes.upserts.has(at), Now::Updated)?;
                 return NOTHING;
             }
             let again = Again::new(&table);
@@ -122,7 +126,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
             changes.each_moved(changed, |before, after| [before, after].into_iter().for_each(|key| again.push(key)))?;
             changes.relocate(|before, after| !changed(before, after))?;
             if !changes.upserts.is_empty() {
-                upsert(&table, rows(data.tg_newtable), |at| changes.upserts.has(at), false, &depth)?;
+                upsert(&table, || rows(data.tg_newtable), |at| changes.upserts.has(at), false, &depth)?;
             }
             if depth.is_inner() {
                 changes.each_key(|key| depth.changes([key]))?;
@@ -147,27 +151,43 @@ fn insert_jobs(table: &Table, changed: &[(SourceKey, Option<SourceKey>)]) -> Res
     job::insert_changed(table.host.host, priority(changed.len()), changed)
 }
 
+/// What a statement has done to its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Now {
+    Inserted,
+    Updated,
+    Deleted,
+}
+
 /// Rows wait to be looked at: those that are `wanted`, by their places; `old` are the same rows before. Only rows are made, none
 /// is touched that somebody else may hold.
 fn enqueue(
     table: &Table,
     mut old: Option<Rows>,
     mut rows: Rows,
-    mut wanted: impl FnMut(usize) -> bool,
-    fresh: bool,
+    wanted: impl Fn(usize) -> bool,
+    now: Now,
 ) -> Result<()> {
     let mut changed: Vec<(SourceKey, Option<SourceKey>)> = Vec::new();
     let mut pending = Vec::new();
+    let told = Told::new(table);
+    let (fresh, is_there) = (now == Now::Inserted, now != Now::Deleted);
+    let (failing, care) = (table.host.on_error.into(), Care::EachAlone);
     let mut at = 0;
     loop {
         let (before, row) = (old.as_mut().and_then(Rows::next), rows.next());
-        if let Some(row) = row.filter(|_| wanted(at))
-            && let Some(key) = table.key(row)?
-        {
-            let before = before.map(|before| table.key(before)).transpose()?.flatten();
-            changed.push((key, before.filter(|before| *before != key)));
-            if fresh {
-                pending.push((key.source_id, key.chatbot_id, table.is_enabled(row)));
+        if let Some(row) = row.filter(|_| wanted(at)) {
+            match table.checked_key(row) {
+                Some(Ok(key)) => {
+                    let before = before.and_then(|before| table.key(before));
+                    changed.push((key, before.filter(|before| *before != key)));
+                    if fresh {
+                        pending.push((key.source_id, key.chatbot_id, table.is_enabled(row)));
+                    }
+                }
+                Some(Err(error)) if is_there && table.host.on_error == OnError::Raise => return Err(error),
+                Some(Err(error)) if is_there => says_invalid(table, &told, row, &error),
+                _ => {}
             }
         }
         at += 1;
@@ -181,8 +201,9 @@ fn enqueue(
                 queue::say_at_commit(changed.iter().map(|(key, _)| *key));
             }
         }
+        told.write_many_back(Restriction::Session, failing, care)?;
         if row.is_none() {
-            return Ok(());
+            return told.write_back(Restriction::Session, failing, care);
         }
     }
 }
@@ -192,7 +213,7 @@ fn delete(table: &Table, mut rows: Rows, depth: &Depth) -> Result<()> {
     let again = Again::new(table);
     loop {
         let row = rows.next();
-        if let Some(key) = row.map(|row| table.key(row)).transpose()?.flatten() {
+        if let Some(key) = row.and_then(|row| table.key(row)) {
             if depth.is_changed(&key) { again.push(key) } else { keys.push(key) }
         }
         if keys.len() >= SLICE || row.is_none() {
@@ -209,41 +230,78 @@ fn delete(table: &Table, mut rows: Rows, depth: &Depth) -> Result<()> {
 /// Rows become sources, and are told what became of them where a BEFORE trigger has not foreseen it.
 fn upsert(
     table: &Table,
-    mut rows: Rows,
-    mut wanted: impl FnMut(usize) -> bool,
+    rows: impl Fn() -> Rows,
+    wanted: impl Fn(usize) -> bool,
     fresh: bool,
     depth: &Depth,
 ) -> Result<()> {
+    nested::carefully(table, |care| upsert_rows(table, rows(), &wanted, fresh, depth, care))
+}
+
+fn upsert_rows(
+    table: &Table,
+    mut rows: Rows,
+    wanted: impl Fn(usize) -> bool,
+    fresh: bool,
+    depth: &Depth,
+    care: Care,
+) -> Result<()> {
     let again = Again::new(table);
     let told = Told::new(table);
+    let failing = table.host.on_error.into();
     let mut at = 0;
     let mut seen = KeySet::default();
-    let items = std::iter::from_fn(|| {
+    let inputs = std::iter::from_fn(|| {
         // What is known by now does not wait in memory for the rest.
-        if let Err(error) = told.write_many_back(Restriction::Session).and_then(|()| again.reread_many()) {
+        if let Err(error) = told.write_many_back(Restriction::Session, failing, care).and_then(|()| again.reread_many())
+        {
             return Some(Err(error));
         }
         loop {
             let row = rows.next()?;
             at += 1;
             if wanted(at - 1) {
-                match table.key(row) {
-                    Ok(Some(key)) if depth.is_changed(&key) => again.push(key),
-                    Ok(Some(key)) if seen.add(key) => again.push(key),
-                    Ok(Some(key)) => {
+                match table.checked_key(row) {
+                    Some(Ok(key)) if depth.is_changed(&key) => again.push(key),
+                    Some(Ok(key)) if seen.add(key) => again.push(key),
+                    Some(Ok(key)) => {
                         depth.changes([key]);
                         told.shows(key, row);
-                        return Some(table.item(row, key, fresh));
+                        return Some(read_row(table, row, key, fresh, care));
                     }
-                    Ok(None) => {}
-                    Err(error) => return Some(Err(error)),
+                    Some(Err(error)) if table.host.on_error == OnError::Raise => return Some(Err(error)),
+                    Some(Err(error)) => says_invalid(table, &told, row, &error),
+                    None => {}
                 }
             }
         }
     });
-    sync::sync(items, table.host.on_error.into(), None, |key, outcome| told.is(key, outcome))?;
-    told.write_back(Restriction::Session)?;
+    sync::sync(inputs, failing, care, None, |key, outcome| told.is(key, outcome))?;
+    told.write_back(Restriction::Session, failing, care)?;
     again.reread()
+}
+
+/// What a row of the statement is to become.
+fn read_row(table: &Table, row: Row, key: SourceKey, fresh: bool, care: Care) -> Result<RowInput> {
+    if care == Care::Together {
+        return table.item(row, key, fresh).map(RowInput::Readable);
+    }
+    Ok(match attempt(|| table.item(row, key, fresh))? {
+        Ok(item) => RowInput::Readable(item),
+        Err(raised) => RowInput::Unreadable(Unreadable {
+            key,
+            host: Some(table.host.host),
+            enabled: Some(table.is_enabled(row)),
+            error: raised.while_reading(),
+        }),
+    })
+}
+
+/// A row whose ids are none that a source can have is no source, and says so itself.
+fn says_invalid(table: &Table, told: &Told, row: Row, error: &Error) {
+    let key = table.row_key(row);
+    told.shows(key, row);
+    told.should_say(key, State::failed(report::in_a_line(error)));
 }
 
 /// BEFORE a row is written: it says that it is synced, which the trigger after the statement makes true.
@@ -258,12 +316,15 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         let row = Row::of(if inserted { data.tg_trigslot } else { data.tg_newslot });
         (Table::of(data)?, row, (!inserted).then(|| Row::of(data.tg_trigslot)))
     };
-    // What a domain allows is for the UPDATE to find out that tells the row.
-    if [table.status, table.processed, table.error].into_iter().flatten().any(|column| column.domain) {
+    // What the table may refuse is written after the statement, which a refusal then does not concern.
+    if table.may_refuse_status()? {
         return unchanged;
     }
     let is_new = |column| old.is_none_or(|old| !old.same(row, column));
-    let says = if row.integer(table.chatbot).is_none() {
+    let invalid = table.checked_key(row).and_then(Result::err);
+    let says = if let Some(error) = invalid {
+        Some(State::failed(report::in_a_line(&error)))
+    } else if row.integer(table.chatbot).is_none() {
         None
     } else if table.is_enabled(row) {
         let asked = old.is_none_or(|old| table.differs(old, row) || !is_writing_back() && table.asks_again(old, row));
@@ -323,14 +384,20 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         hosted::delete_host(table.host.host)?;
         return NOTHING;
     }
-    each_source_key(&table, leaving::delete_many)?;
+    if let Err(raised) = attempt(|| each_source_key(&table, leaving::delete_many))? {
+        pgrx::warning!(
+            "the sources of {} stay until SELECT chatbot_repair(): its rows cannot be read: {}",
+            table.relation.name,
+            raised.message
+        );
+    }
     NOTHING
 }
 
 /// The sources that a table's rows are, some at a time.
 pub fn each_source_key(table: &Table, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
     let columns = &table.host.columns;
-    let as_owner = || ActingAs::new(table.relation.owner, Restriction::Maintenance);
+    let as_owner = || ActingAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
         host_row::Ids::now(&table.relation.name, &columns.id.0, &columns.chatbot.0)?
@@ -356,7 +423,7 @@ pub fn delete_all_but_rows(table: &Table) -> Result<()> {
         let Some(last) = known.last() else { return Ok(()) };
         after = Some(*last);
         let rows: HashSet<(i64, i64)> = {
-            let _owner = ActingAs::new(table.relation.owner, Restriction::Maintenance);
+            let _owner = ActingAs::reading(table.relation.owner);
             let ids = known.iter().map(|key| key.source_id).collect();
             let (columns, relation) = (&table.host.columns, &table.relation.name);
             host_row::these(relation, &columns.id.0, &columns.chatbot.0, ids)?.into_iter().collect()

@@ -5,15 +5,19 @@ use std::time::Duration;
 
 use crate::embedding::batch::Usage;
 use crate::embedding::retry::backoff;
-use crate::error::{Error, Fault, FaultKind, Nature, Result};
+use crate::error::{Error, Fault, FaultKind, Nature, Result, RowStep};
 use crate::pg::host::{self, State};
 use crate::pg::requests::Requests;
 use crate::pg::store::log::{self, Entry};
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::source::{self, Failed, SourceKey};
-use crate::pg::store::{job, leaving};
-use crate::pg::sync::{self, Failing, Item, Prefetched};
+use crate::pg::store::{job, leaving, row_error};
+use crate::pg::subtransaction::attempt;
+use crate::pg::sync::{self, Care, Failing, Prefetched, RowInput};
 use crate::pg::{event, guc, http};
+use crate::text::chunk::Params;
+
+use super::{host_rows, put_off_tasks};
 
 /// Where a provider asks to wait and does not say how long.
 const UNSAID_WAIT: Duration = Duration::from_secs(5);
@@ -37,7 +41,7 @@ pub struct Task {
     pub host: Option<i32>,
     pub attempts: i32,
     /// None where it is no more.
-    pub item: Option<Item>,
+    pub input: Option<RowInput>,
     pub texts: Vec<String>,
     pub failed: Option<Error>,
     /// What its row is to be told.
@@ -80,69 +84,102 @@ impl Claim {
         (self.vectors, self.elapsed) = (made.vectors, made.elapsed);
     }
 
-    /// Stores what was made for sources that still are what they were, and ends their jobs.
+    /// Stores what was made for sources that still are what they were, and ends their jobs. Those of a table that another
+    /// session has locked are put off.
     pub fn store(&mut self) -> Result<()> {
-        let all: Vec<(i64, i64)> = self.tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
-        let ours: HashSet<(i64, i64)> = job::still_leased(&all, self.lease)?.into_iter().collect();
-        self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
-        let mut now: HashMap<SourceKey, Item> = HashMap::new();
-        let mut by_host: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+        self.keep_leased()?;
+        let mut now: HashMap<SourceKey, RowInput> = HashMap::new();
+        let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
         for task in &self.tasks {
             if let Some(host) = task.host {
-                by_host.entry(host).or_default().push(task.key.source_id);
+                by_host.entry(host).or_default().push(task.key);
             }
         }
-        for (host, ids) in by_host {
-            now.extend(host::items(host, ids)?.into_iter().map(|item| (item.key, item)));
+        for (host, keys) in by_host {
+            match host_rows(host, &keys)? {
+                Some(rows) => now.extend(rows.into_iter().map(|row| (row.key(), row))),
+                None => put_off_tasks(host, &mut self.tasks)?,
+            }
         }
+        let vectors = std::mem::take(&mut self.vectors);
+        let ended = match attempt(|| self.store_tasks(&now, vectors.clone(), Care::Together))? {
+            Ok(ended) => ended,
+            Err(_) => self.store_tasks(&now, vectors, Care::EachAlone)?,
+        };
+        for (task, ended) in self.tasks.iter_mut().zip(ended) {
+            (task.outcome, task.stored) = (ended.outcome, ended.stored);
+        }
+        Ok(())
+    }
+
+    /// What became of each task.
+    fn store_tasks(
+        &self,
+        now: &HashMap<SourceKey, RowInput>,
+        vectors: HashMap<String, (Vec<f32>, Usage)>,
+        care: Care,
+    ) -> Result<Vec<Ended>> {
+        let mut ended: Vec<Ended> = self.tasks.iter().map(|_| Ended::default()).collect();
         let mut done: Vec<(i64, i64)> = Vec::new();
         let mut gone = Vec::new();
         let mut outdated: Vec<(i64, i64)> = Vec::new();
-        let mut items = Vec::new();
+        let mut inputs = Vec::new();
         let mut by_key = HashMap::new();
-        for (at, task) in self.tasks.iter_mut().enumerate() {
-            let current = if task.host.is_some() { now.remove(&task.key) } else { task.item.clone() };
-            match (&task.item, current) {
+        let mut failed = Vec::new();
+        for (at, task) in self.tasks.iter().enumerate() {
+            let current = if task.host.is_some() { now.get(&task.key) } else { task.input.as_ref() };
+            match (&task.input, current) {
                 (None, None) => {
                     gone.push(task.key);
                     done.extend(&task.jobs);
                 }
-                (Some(was), Some(is)) if was.same(&is) => {
-                    by_key.insert(task.key, at);
-                    if task.failed.is_none() {
-                        items.push(is);
+                (Some(was), Some(is)) if was.same(is) => match (&task.failed, is) {
+                    (Some(error), _) => failed.push((at, error.clone())),
+                    (None, RowInput::Unreadable(unreadable)) => failed.push((at, unreadable.error.clone())),
+                    (None, readable) => {
+                        by_key.insert(task.key, at);
+                        inputs.push(readable.clone());
                     }
-                }
+                },
                 _ => outdated.extend(&task.jobs),
             }
         }
         leaving::delete_many(&gone)?;
-        let prefetched =
-            Prefetched { model_id: self.model.id, vectors: std::mem::take(&mut self.vectors), elapsed: self.elapsed };
+        let prefetched = Prefetched { model_id: self.model.id, vectors, elapsed: self.elapsed };
         let mut outcomes = Vec::new();
-        sync::sync(items.into_iter().map(Ok), Failing::Leave, Some(prefetched), |key, outcome| {
+        sync::sync(inputs.into_iter().map(Ok), Failing::Leave, care, Some(prefetched), |key, outcome| {
             outcomes.push((key, outcome.map_err(Clone::clone)));
         })?;
         for (key, outcome) in outcomes {
-            let Some(task) = by_key.remove(&key).map(|at| &mut self.tasks[at]) else { continue };
+            let Some(at) = by_key.remove(&key) else { continue };
+            let task = &self.tasks[at];
             match outcome {
                 Ok(synced) => {
-                    task.outcome = Some(if synced.is_some() { State::synced() } else { State::pending() });
-                    task.stored = task.host.is_some();
-                    if !task.stored {
+                    let stored = task.host.is_some();
+                    let outcome = Some(if synced.is_some() { State::synced() } else { State::pending() });
+                    ended[at] = Ended { outcome, stored };
+                    if !stored {
                         done.extend(&task.jobs);
                     }
                 }
                 Err(Error::Provider(fault)) if fault.kind == FaultKind::Outdated => outdated.extend(&task.jobs),
-                Err(error) => {
-                    task.failed = Some(error);
-                    by_key.insert(key, usize::MAX);
-                }
+                Err(error) => failed.push((at, error)),
             }
         }
-        fail(self.tasks.iter_mut().filter(|task| by_key.contains_key(&task.key)), self.model.id)?;
+        for (at, state) in self.fail(failed, care)? {
+            ended[at].outcome = Some(state);
+        }
         job::delete(&done)?;
-        job::release(&outdated, 0, Some(Duration::ZERO))
+        job::release(&outdated, 0, Some(Duration::ZERO))?;
+        Ok(ended)
+    }
+
+    /// Keeps the tasks whose jobs nobody else has taken since.
+    fn keep_leased(&mut self) -> Result<()> {
+        let all: Vec<(i64, i64)> = self.tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
+        let ours: HashSet<(i64, i64)> = job::still_leased(&all, self.lease)?.into_iter().collect();
+        self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
+        Ok(())
     }
 
     /// Leaves all of it to others.
@@ -155,21 +192,35 @@ impl Claim {
 
     /// Nothing of it could be stored, for a reason that is Postgres' own: each source is tried alone.
     pub fn give_up(&mut self, message: &str) -> Result<()> {
-        let all: Vec<(i64, i64)> = self.tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
-        let ours: HashSet<(i64, i64)> = job::still_leased(&all, self.lease)?.into_iter().collect();
-        self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
-        for task in &mut self.tasks {
-            task.failed = Some(Error::NotStored(message.to_owned()));
+        self.keep_leased()?;
+        let error = Error::NotStored(message.to_owned());
+        let failed = (0..self.tasks.len()).map(|at| (at, error.clone())).collect();
+        self.fail(failed, Care::EachAlone).map(drop)
+    }
+
+    /// Tasks that failed, by their places, are tried again later or never by themselves, and it is logged: what their rows
+    /// are to be told.
+    fn fail(&self, failed: Vec<(usize, Error)>, care: Care) -> Result<Vec<(usize, State)>> {
+        let mut failures = event::Failures::default();
+        let (mut entries, mut states) = (Vec::new(), Vec::new());
+        for (at, error) in failed {
+            let task = &self.tasks[at];
+            failures.add(&task.key, &error);
+            let (failed, state) = task.fail(&error, care)?;
+            entries.push(Entry::failed(task.key, self.model.id, failed.code));
+            states.push((at, state));
         }
-        fail(self.tasks.iter_mut(), self.model.id)
+        log::insert(&entries)?;
+        failures.say();
+        Ok(states)
     }
 
     /// Tells the rows of host tables what became of them; those that somebody else has locked are told later.
     pub fn tell(&self) -> Result<()> {
-        let mut by_host: BTreeMap<i32, Vec<(&Item, &State)>> = BTreeMap::new();
+        let mut by_host: BTreeMap<i32, Vec<(&RowInput, &State)>> = BTreeMap::new();
         for task in &self.tasks {
-            if let (Some(host), Some(item), Some(state)) = (task.host, &task.item, &task.outcome) {
-                by_host.entry(host).or_default().push((item, state));
+            if let (Some(host), Some(input), Some(state)) = (task.host, &task.input, &task.outcome) {
+                by_host.entry(host).or_default().push((input, state));
             }
         }
         let mut later = HashSet::new();
@@ -187,29 +238,38 @@ impl Claim {
     }
 }
 
-/// They failed, and it is logged.
-fn fail<'a>(tasks: impl Iterator<Item = &'a mut Task>, model_id: i32) -> Result<()> {
-    let mut failures = event::Failures::default();
-    let mut entries = Vec::new();
-    for task in tasks {
-        if let Some(code) = task.fail(&mut failures)? {
-            entries.push(Entry::failed(task.key, model_id, code));
-        }
-    }
-    log::insert(&entries)?;
-    failures.say();
-    Ok(())
+/// What became of a task.
+#[derive(Default)]
+struct Ended {
+    outcome: Option<State>,
+    stored: bool,
 }
 
 impl Task {
-    /// A fault: again later, or never by itself. Its SQLSTATE.
-    fn fail(&mut self, failures: &mut event::Failures) -> Result<Option<String>> {
-        let (Some(error), Some(item)) = (&self.failed, &self.item) else { return Ok(None) };
-        failures.add(&self.key, error);
+    /// The texts that are to be embedded, or why none can be.
+    pub fn prepare(&mut self, model_id: i32, params: &Params) -> Result<()> {
+        (self.texts, self.failed) = (Vec::new(), None);
+        match &self.input {
+            Some(RowInput::Readable(item)) => match sync::needed(item, model_id, params) {
+                Ok(texts) => self.texts = texts,
+                Err(error) if error.is_about_one_source() => self.failed = Some(error),
+                Err(error) => return Err(error),
+            },
+            Some(RowInput::Unreadable(unreadable)) => self.failed = Some(unreadable.error.clone()),
+            None => {}
+        }
+        match &self.input {
+            Some(RowInput::Readable(item)) if !self.texts.is_empty() => source::insert_pending(item),
+            _ => Ok(()),
+        }
+    }
+
+    /// A fault: again later, or never by itself. What its source and its row are to say.
+    fn fail(&self, error: &Error, care: Care) -> Result<(Failed, State)> {
         let (nature, asked) = match error {
             Error::Provider(fault) if fault.kind == FaultKind::TimedOut => (Nature::Transient, None),
             Error::Provider(fault) => (fault.kind.nature(), fault.retry_after),
-            Error::NotStored(_) => (Nature::Transient, None),
+            Error::NotStored(_) | Error::Row { step: RowStep::Store, .. } => (Nature::Transient, None),
             _ => (Nature::Permanent, None),
         };
         let tried = self.attempts + i32::from(nature != Nature::Throttled);
@@ -222,15 +282,28 @@ impl Task {
             _ => (tried, None),
         };
         let failed = Failed::new(error);
-        source::mark_attempt(item, &failed, attempts, wait)?;
+        let mark = || match &self.input {
+            Some(RowInput::Readable(item)) => source::mark_attempt(item, &failed, attempts, wait),
+            Some(RowInput::Unreadable(row)) => row_error::mark_unreadable(&row.key, row.host, row.enabled, &failed),
+            None => Ok(()),
+        };
+        match care {
+            Care::Together => mark()?,
+            Care::EachAlone => {
+                if let Err(raised) = attempt(mark)? {
+                    pgrx::warning!("{}: chatbot_sync.source does not take its error: {}", self.key, raised.message);
+                }
+            }
+        }
         // The newest has what is wanted.
-        let newest = self.jobs.split_off(self.jobs.len().saturating_sub(1));
-        job::delete(&std::mem::replace(&mut self.jobs, newest))?;
-        job::release(&self.jobs, attempts, wait)?;
-        self.outcome = Some(match wait {
+        if let Some((newest, older)) = self.jobs.split_last() {
+            job::delete(older)?;
+            job::release(&[*newest], attempts, wait)?;
+        }
+        let state = match wait {
             Some(_) => State::pending(),
-            None => State::failed(failed.message),
-        });
-        Ok(Some(failed.code))
+            None => State::failed(failed.message.clone()),
+        };
+        Ok((failed, state))
     }
 }

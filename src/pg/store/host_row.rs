@@ -26,6 +26,16 @@ fn of_chatbots(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -
     )
 }
 
+/// All (id, chatbot) of a table that no source can have.
+pub fn invalid_ids(relation: &str, id: &str, chatbot: &str) -> Result<Vec<(i64, i64)>> {
+    let (id, chatbot) = (quoted(id), quoted(chatbot));
+    let sql = format!(
+        "SELECT {id}::bigint, {chatbot}::bigint FROM {relation}
+        WHERE {chatbot} < 1 OR {chatbot} IS NOT NULL AND {id} < 1"
+    );
+    run(&sql, &[], Mode::Read, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
+}
+
 /// All (id, chatbot) of a table whose rows belong to a chatbot, some at a time.
 pub struct Ids(Cursor);
 
@@ -69,6 +79,20 @@ pub enum Look {
     AsCaller,
 }
 
+impl Look {
+    fn clause(self) -> &'static str {
+        if self == Self::Lock { "FOR NO KEY UPDATE SKIP LOCKED" } else { "" }
+    }
+
+    fn mode(self) -> Mode {
+        match self {
+            Self::Lock => Mode::Write,
+            Self::Now => Mode::ReadNow,
+            Self::AsCaller => Mode::Read,
+        }
+    }
+}
+
 /// A row as SQL reads it.
 pub struct HostRow {
     /// Its id.
@@ -91,31 +115,28 @@ fn object(of: &str, columns: &[Column]) -> String {
     format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
 }
 
-/// Rows of a table; with `lock` they are locked until the transaction ends, and those that others have locked left out.
-pub fn rows_by_id(relation: &str, columns: &Columns, ids: Vec<i64>, look: Look) -> Result<Vec<HostRow>> {
-    let maybe = |column: &Option<Column>, otherwise: &str| {
-        column.as_ref().map_or(otherwise.to_owned(), |Column(name, _)| format!("t.{}", quoted(name)))
-    };
+/// Rows of a table, of one chatbot or of all; with [`Look::Lock`] they are locked until the transaction ends, and those that
+/// others have locked left out.
+pub fn rows_by_id(
+    relation: &str,
+    columns: &Columns,
+    ids: Vec<i64>,
+    chatbot: Option<i64>,
+    look: Look,
+) -> Result<Vec<HostRow>> {
     let sql = format!(
-        "SELECT t.{id}::bigint, t.{chatbot}::bigint, t.{content}::text, {metadata}, COALESCE({enabled}, false),
-            {status}::text, {processed}, {error}::text
-        FROM {relation} AS t WHERE t.{id} = ANY ($1) AND t.{chatbot} IS NOT NULL {lock}",
-        lock = if look == Look::Lock { "FOR NO KEY UPDATE SKIP LOCKED" } else { "" },
+        "SELECT t.{id}::bigint, t.{chatbot}::bigint, t.{content}::text, {metadata}, {state}
+        FROM {relation} AS t WHERE t.{id} = ANY ($1) AND t.{chatbot} IS NOT NULL {of_chatbot} {lock}",
+        state = state(columns),
+        lock = look.clause(),
+        of_chatbot = chatbot.map_or(String::new(), |_| format!("AND t.{} = $2", quoted(&columns.chatbot.0))),
         id = quoted(&columns.id.0),
         chatbot = quoted(&columns.chatbot.0),
         content = quoted(&columns.content.0),
         metadata = object("t", &columns.metadata),
-        enabled = maybe(&columns.enabled, "true"),
-        status = maybe(&columns.status, "NULL"),
-        processed = maybe(&columns.processed, "NULL::boolean"),
-        error = maybe(&columns.error, "NULL"),
     );
-    let mode = match look {
-        Look::Lock => Mode::Write,
-        Look::Now => Mode::ReadNow,
-        Look::AsCaller => Mode::Read,
-    };
-    run(&sql, &[ids.into()], mode, |rows| {
+    let args: Vec<DatumWithOid> = std::iter::once(ids.into()).chain(chatbot.map(Into::into)).collect();
+    run(&sql, &args, look.mode(), |rows| {
         rows.map(|row| {
             Ok(HostRow {
                 source_id: one(row.get(1))?,
@@ -128,6 +149,38 @@ pub fn rows_by_id(relation: &str, columns: &Columns, ids: Vec<i64>, look: Look) 
         })
         .collect()
     })
+}
+
+/// Whether searches are to find a row, and what it says of its state: of one whose other columns cannot be read.
+pub fn state_of(relation: &str, columns: &Columns, key: SourceKey, look: Look) -> Result<Option<(bool, State)>> {
+    let sql = format!(
+        "SELECT {state} FROM {relation} AS t WHERE t.{id} = $1 AND t.{chatbot} = $2 {lock}",
+        state = state(columns),
+        lock = look.clause(),
+        id = quoted(&columns.id.0),
+        chatbot = quoted(&columns.chatbot.0),
+    );
+    run(&sql, &[key.source_id.into(), key.chatbot_id.into()], look.mode(), |mut rows| {
+        let read = |row: pgrx::spi::SpiHeapTupleData| {
+            let state = State { status: row.get(2)?, processed: row.get(3)?, error: row.get(4)? };
+            Ok((one(row.get(1))?, state))
+        };
+        rows.next().map(read).transpose()
+    })
+}
+
+/// Columns of which every type is known: whether searches are to find a row, and what it says of its state.
+fn state(columns: &Columns) -> String {
+    let maybe = |column: &Option<Column>, otherwise: &str| {
+        column.as_ref().map_or(otherwise.to_owned(), |Column(name, _)| format!("t.{}", quoted(name)))
+    };
+    format!(
+        "COALESCE({}, false), {}::text, {}, {}::text",
+        maybe(&columns.enabled, "true"),
+        maybe(&columns.status, "NULL"),
+        maybe(&columns.processed, "NULL::boolean"),
+        maybe(&columns.error, "NULL")
+    )
 }
 
 /// The metadata of a row that is given as a composite value of this type, in which its columns have these numbers and
@@ -154,8 +207,8 @@ impl pgrx::IntoDatum for Composite {
     }
 }
 
-/// Tells rows what became of them. Texts that are too long for their column are cut.
-pub fn write_back(relation: &str, columns: &Columns, told: Vec<(SourceKey, State)>) -> Result<()> {
+/// Tells rows what became of them. A reason that is too long for its column is cut.
+pub fn write_back(relation: &str, columns: &Columns, told: &[(SourceKey, State)]) -> Result<()> {
     let types = |Column(name, _): &Column| {
         let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
             WHERE attrelid = $1::pg_catalog.regclass AND attname = $2";
@@ -164,7 +217,9 @@ pub fn write_back(relation: &str, columns: &Columns, told: Vec<(SourceKey, State
     let mut sets = Vec::new();
     for (column, value) in [(&columns.status, "status"), (&columns.processed, "processed"), (&columns.error, "error")] {
         if let Some(column) = column {
-            sets.push(format!("{} = w.{value}::{}", quoted(&column.0), types(column)?));
+            // A status that is cut would be another one.
+            let cast = if value == "status" { String::new() } else { format!("::{}", types(column)?) };
+            sets.push(format!("{} = w.{value}{cast}", quoted(&column.0)));
         }
     }
     let sql = format!(
@@ -176,16 +231,15 @@ pub fn write_back(relation: &str, columns: &Columns, told: Vec<(SourceKey, State
         quoted(&columns.id.0),
         quoted(&columns.chatbot.0)
     );
-    let (keys, states): (Vec<SourceKey>, Vec<State>) = told.into_iter().unzip();
-    let ids: Vec<i64> = keys.iter().map(|key| key.source_id).collect();
-    let chatbots: Vec<i64> = keys.iter().map(|key| key.chatbot_id).collect();
-    let statuses: Vec<Option<String>> = states.iter().map(|s| s.status.clone()).collect();
-    let processed: Vec<Option<bool>> = states.iter().map(|s| s.processed).collect();
-    let errors: Vec<Option<String>> = states.into_iter().map(|s| s.error).collect();
+    let ids: Vec<i64> = told.iter().map(|(key, _)| key.source_id).collect();
+    let chatbots: Vec<i64> = told.iter().map(|(key, _)| key.chatbot_id).collect();
+    let statuses: Vec<Option<String>> = told.iter().map(|(_, s)| s.status.clone()).collect();
+    let processed: Vec<Option<bool>> = told.iter().map(|(_, s)| s.processed).collect();
+    let errors: Vec<Option<String>> = told.iter().map(|(_, s)| s.error.clone()).collect();
     write(&sql, &[ids.into(), chatbots.into(), statuses.into(), processed.into(), errors.into()]).map(drop)
 }
 
-/// Tells all rows that belong to a chatbot that they wait.
+/// Tells all rows that are sources that they wait.
 pub fn write_pending(relation: &str, columns: &Columns) -> Result<()> {
     let pairs = [(&columns.status, "'pending'"), (&columns.processed, "false"), (&columns.error, "NULL")];
     let pairs: Vec<(String, &str)> =
@@ -194,9 +248,10 @@ pub fn write_pending(relation: &str, columns: &Columns) -> Result<()> {
         pairs.iter().map(|(column, value)| format!("{column} {sign} {value}")).collect::<Vec<_>>().join(between)
     };
     execute(&format!(
-        "UPDATE {relation} SET {} WHERE {} IS NOT NULL AND ({})",
+        "UPDATE {relation} SET {} WHERE {} > 0 AND {} > 0 AND ({})",
         join(", ", "="),
         quoted(&columns.chatbot.0),
+        quoted(&columns.id.0),
         join(" OR ", "IS DISTINCT FROM")
     ))
 }

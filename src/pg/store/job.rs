@@ -85,31 +85,36 @@ fn key_args(key: &SourceKey) -> Vec<DatumWithOid<'static>> {
 /// A job is due. Both conditions are the index's: no job is read that is not, and none that failed for good.
 const DUE: &str = "due_at <= (SELECT pg_catalog.clock_timestamp()) AND due_at < 'infinity'";
 
-/// The highest priority that a job which is due has.
-pub fn top_priority() -> Result<Option<i32>> {
-    let sql = format!("SELECT priority FROM chatbot_sync.job WHERE {DUE} ORDER BY priority DESC LIMIT 1");
-    run(&sql, &[], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+/// The highest priority that a job which is due has, but for those of some host tables.
+pub fn top_priority(but: &[i32]) -> Result<Option<i32>> {
+    let sql = format!(
+        "SELECT priority FROM chatbot_sync.job WHERE {DUE} AND (host IS NULL OR host <> ALL ($1))
+        ORDER BY priority DESC LIMIT 1"
+    );
+    run(&sql, &[but.to_vec().into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
 }
 
-/// The next chatbot with a job of this priority that is due.
-pub fn next_chatbot(priority: i32, after: i64) -> Result<Option<i64>> {
+/// The next chatbot with a job of this priority that is due, but for those of some host tables.
+pub fn next_chatbot(priority: i32, after: i64, but: &[i32]) -> Result<Option<i64>> {
     let sql = format!(
         "SELECT chatbot_id FROM chatbot_sync.job WHERE priority = $1 AND chatbot_id > $2 AND {DUE}
+            AND (host IS NULL OR host <> ALL ($3))
         ORDER BY chatbot_id LIMIT 1"
     );
-    run(&sql, &[priority.into(), after.into()], Mode::ReadNow, |mut rows| {
+    run(&sql, &[priority.into(), after.into(), but.to_vec().into()], Mode::ReadNow, |mut rows| {
         rows.next().map(|row| one(row.get(1))).transpose()
     })
 }
 
-/// Jobs of a chatbot that are due, oldest first, locked; those that others have locked are passed over.
-pub fn pick(chatbot_id: i64, priority: i32, limit: i32) -> Result<Vec<Job>> {
+/// Jobs of a chatbot that are due, oldest first, locked; those that others have locked are passed over, and those of some
+/// host tables.
+pub fn pick(chatbot_id: i64, priority: i32, limit: i32, but: &[i32]) -> Result<Vec<Job>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM chatbot_sync.job
-        WHERE chatbot_id = $1 AND priority = $2 AND {DUE}
+        WHERE chatbot_id = $1 AND priority = $2 AND {DUE} AND (host IS NULL OR host <> ALL ($4))
         ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED"
     );
-    run(&sql, &[chatbot_id.into(), priority.into(), limit.into()], Mode::Write, |rows| {
+    run(&sql, &[chatbot_id.into(), priority.into(), limit.into(), but.to_vec().into()], Mode::Write, |rows| {
         rows.map(|row| job(&row)).collect()
     })
 }

@@ -25,6 +25,7 @@ pub mod model;
 #[allow(unsafe_code)]
 pub mod plan;
 pub mod reembed;
+pub mod row_error;
 #[allow(unsafe_code)]
 pub mod search;
 pub mod session;
@@ -66,6 +67,11 @@ impl Settings {
             }
             Self(level)
         }
+    }
+
+    /// Other sessions' locks are waited for only for a moment: then it is 55P03.
+    pub fn short_lock_timeout() -> Self {
+        Self::new(&[(c"lock_timeout", c"100ms")])
     }
 
     /// Foreign keys are not checked.

@@ -51,7 +51,7 @@ pub struct SourceRow {
     pub chunking: Option<Vec<i32>>,
     /// With which model.
     pub model_id: Option<i32>,
-    /// Whether the vectors are whole.
+    /// Whether the vectors are whole, and its row took that status.
     pub synced: bool,
     /// Chunks that it has.
     pub chunk_count: i32,
@@ -111,7 +111,7 @@ impl Failed {
 /// Reads a source; with `lock` it is locked against other syncs until the transaction ends.
 pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<SourceRow>> {
     const READ: &str =
-        "SELECT content_hash, chunking, model_id, status = 'synced', chunk_count, truncated, metadata = $4, enabled, host,
+        "SELECT content_hash, chunking, model_id, status = 'synced' AND error IS NULL, chunk_count, truncated, metadata = $4, enabled, host,
             text_search_configs
         FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let looked_at = |sql: &str, mode| run(sql, &key.args_and([metadata.clone().into()]), mode, source_row);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::embedding::batch::Usage;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::OnError;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::store::chunk::{self, StoredChunk};
@@ -41,6 +41,63 @@ impl Item {
             && self.metadata == other.metadata
             && self.enabled == other.enabled
     }
+}
+
+/// What a source is to become, or why its row does not say it.
+#[derive(Clone)]
+pub enum RowInput {
+    /// The row was read.
+    Readable(Item),
+    /// Postgres raised an error while the row was read.
+    Unreadable(Unreadable),
+}
+
+/// A row that cannot be read.
+#[derive(Clone)]
+pub struct Unreadable {
+    /// Its source.
+    pub key: SourceKey,
+    /// Its host table.
+    pub host: Option<i32>,
+    /// Whether searches are to find it; none where that cannot be read either.
+    pub enabled: Option<bool>,
+    /// Why.
+    pub error: Error,
+}
+
+impl RowInput {
+    /// Its source.
+    pub fn key(&self) -> SourceKey {
+        match self {
+            Self::Readable(item) => item.key,
+            Self::Unreadable(unreadable) => unreadable.key,
+        }
+    }
+
+    /// Whether nothing was changed meanwhile, as far as can be read.
+    pub fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Readable(one), Self::Readable(other)) => one.same(other),
+            // A reason may say something else each time.
+            (Self::Unreadable(one), Self::Unreadable(other)) => one.key == other.key,
+            _ => false,
+        }
+    }
+}
+
+impl From<Item> for RowInput {
+    fn from(item: Item) -> Self {
+        Self::Readable(item)
+    }
+}
+
+/// How rows are handled of which one may make a statement fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// All at once, which is fast: what Postgres raises goes up to the caller.
+    Together,
+    /// Each in a subtransaction of its own: what Postgres raises becomes that row's error.
+    EachAlone,
 }
 
 /// What became of a source.

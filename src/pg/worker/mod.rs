@@ -3,6 +3,7 @@
 
 pub mod index;
 mod launcher;
+mod prepared;
 pub mod rolled_back;
 mod run;
 
@@ -96,6 +97,7 @@ pub fn init() {
     PRELOADED.store(true, Ordering::Relaxed);
     pgrx::pg_shmem_init!(SHARED);
     rolled_back::init();
+    prepared::init();
     // Not before recovery has ended: a standby writes nothing.
     BackgroundWorkerBuilder::new("chatbot_sync launcher")
         .set_type("chatbot_sync launcher")

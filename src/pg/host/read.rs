@@ -1,0 +1,175 @@
+//! Reading rows of host tables, so that a row that cannot be read is an error of that row alone.
+
+use std::collections::HashSet;
+
+use pgrx::pg_sys;
+
+use super::table::{State, Table};
+use super::{Opened, lock_tree};
+use crate::error::{Error, Raised, Result};
+use crate::host::Host;
+use crate::pg::owner::ActingAs;
+use crate::pg::store::host_row::{self, HostRow, Look};
+use crate::pg::store::source::SourceKey;
+use crate::pg::store::{Settings, host as store};
+use crate::pg::subtransaction::{self, attempt};
+use crate::pg::sync::{Care, Item, RowInput, Unreadable};
+use crate::text::content::Content;
+
+/// A row, and what it says of its own state.
+pub struct ReadRow {
+    /// What its source is to become.
+    pub input: RowInput,
+    /// None where its status columns cannot be read either.
+    pub state: Option<State>,
+}
+
+/// What became of a call that needs a host table.
+pub enum Access<R> {
+    /// It was made.
+    Done(R),
+    /// The table is not attached any more.
+    Detached,
+    /// Another session has locked the table, or something that reading or writing its rows needs.
+    Locked,
+}
+
+impl<R> Access<R> {
+    /// With another answer.
+    pub fn map<T>(self, other: impl FnOnce(R) -> T) -> Access<T> {
+        match self {
+            Self::Done(done) => Access::Done(other(done)),
+            Self::Detached => Access::Detached,
+            Self::Locked => Access::Locked,
+        }
+    }
+
+    /// The answer, or `otherwise` where no table is attached; a table that is locked is said, and left out.
+    pub fn unless_locked(self, host: i32, otherwise: R) -> Result<R> {
+        match self {
+            Self::Done(done) => Ok(done),
+            Self::Detached => Ok(otherwise),
+            Self::Locked => {
+                if let Some((relation, _)) = store::root(host)? {
+                    warn_locked(&store::relation_name(relation)?);
+                }
+                Ok(otherwise)
+            }
+        }
+    }
+}
+
+/// Says that the rows of a table were left out.
+pub fn warn_locked(relation: &str) {
+    pgrx::warning!("{relation} is locked by another session: its rows are left out");
+}
+
+/// The table of a host, open and locked with its partitions. Waits for other sessions' locks only for a moment.
+pub fn with_table<R>(host: i32, lock: u32, act: impl FnOnce(&Table) -> Result<R>) -> Result<Access<R>> {
+    let Some((relation, argument)) = store::root(host)? else { return Ok(Access::Detached) };
+    let Some(opened) = open_soon(relation, lock)? else { return Ok(Access::Locked) };
+    // SAFETY: it is open.
+    let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
+    act(&table).map(Access::Done)
+}
+
+/// Opens a table and locks its partitions; none where another session has locked one of them for more than a moment.
+pub fn open_soon(relation: pg_sys::Oid, lock: u32) -> Result<Option<Opened>> {
+    Ok(without_waiting(|| lock_tree(relation, lock))?.map(|()| Opened::new(relation, lock)))
+}
+
+/// Does something in a subtransaction, and gives up where a lock is not to be had in a moment: none then.
+pub fn without_waiting<R>(act: impl FnOnce() -> Result<R>) -> Result<Option<R>> {
+    let _short = Settings::short_lock_timeout();
+    match subtransaction::within(act) {
+        Ok(done) => done.map(Some),
+        Err(caught) if subtransaction::is_a_lock_timeout(&caught) => Ok(None),
+        Err(caught) => caught.rethrow(),
+    }
+}
+
+/// What sources of a host table are by now, or as the calling statement sees them; those whose row is gone are left out.
+pub fn rows(host: i32, keys: &[SourceKey], look: Look) -> Result<Access<Vec<RowInput>>> {
+    let read = with_table(host, pg_sys::AccessShareLock, |table| {
+        Ok(read_unlocked(table, keys, look)?.into_iter().map(|row| row.input).collect())
+    });
+    match read {
+        // The table itself: its columns are not what they were.
+        Err(error @ (Error::NoColumn { .. } | Error::ColumnType { .. })) => {
+            let unreadable = |&key| Unreadable { key, host: Some(host), enabled: None, error: error.clone() };
+            Ok(Access::Done(keys.iter().map(unreadable).map(RowInput::Unreadable).collect()))
+        }
+        read => read,
+    }
+}
+
+/// Reads rows that are not to be locked: together, or each alone where that raises.
+pub fn read_unlocked(table: &Table, keys: &[SourceKey], look: Look) -> Result<Vec<ReadRow>> {
+    match attempt(|| read(table, keys, look, Care::Together))? {
+        Ok(rows) => Ok(rows),
+        Err(_) => read(table, keys, look, Care::EachAlone),
+    }
+}
+
+/// Reads rows as the table's owner. Those that are gone, or locked by others where they are to be locked, are left out.
+pub fn read(table: &Table, keys: &[SourceKey], look: Look, care: Care) -> Result<Vec<ReadRow>> {
+    match care {
+        Care::Together => {
+            let ids: HashSet<i64> = keys.iter().map(|key| key.source_id).collect();
+            read_whole(table, ids.into_iter().collect(), None, look)
+        }
+        Care::EachAlone => keys.iter().filter_map(|key| read_alone(table, *key, look).transpose()).collect(),
+    }
+}
+
+fn read_whole(table: &Table, ids: Vec<i64>, chatbot: Option<i64>, look: Look) -> Result<Vec<ReadRow>> {
+    let rows = {
+        let _owner = ActingAs::reading(table.relation.owner);
+        host_row::rows_by_id(&table.relation.name, &table.host.columns, ids, chatbot, look)?
+    };
+    let translated = table.translated();
+    let read = |row| {
+        let HostRow { source_id, chatbot_id, content, metadata, enabled, state } = row;
+        let key = table.key_of(chatbot_id, source_id).ok()?;
+        let content = content.unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
+        let content = Content::new(content, table.host.content_format, translated);
+        let item = Item { key, content, metadata, enabled, host: Some(table.host.host), fresh: false };
+        Some(ReadRow { input: item.into(), state: Some(state) })
+    };
+    Ok(rows.into_iter().filter_map(read).collect())
+}
+
+fn read_alone(table: &Table, key: SourceKey, look: Look) -> Result<Option<ReadRow>> {
+    let ids = vec![key.source_id];
+    let raised = match attempt(|| read_whole(table, ids, Some(key.chatbot_id), look))? {
+        Ok(mut rows) => return Ok(rows.pop()),
+        Err(raised) => raised,
+    };
+    // What is not the user's own type or function can nearly always be read.
+    let known = attempt(|| {
+        let _owner = ActingAs::reading(table.relation.owner);
+        host_row::state_of(&table.relation.name, &table.host.columns, key, look)
+    })?;
+    Ok(match known {
+        Ok(None) => None,
+        Ok(Some((enabled, state))) => Some(unreadable(table, key, raised, Some(enabled), Some(state))),
+        Err(_) => Some(unreadable(table, key, raised, None, None)),
+    })
+}
+
+fn unreadable(table: &Table, key: SourceKey, raised: Raised, enabled: Option<bool>, state: Option<State>) -> ReadRow {
+    let unreadable = Unreadable { key, host: Some(table.host.host), enabled, error: raised.while_reading() };
+    ReadRow { input: RowInput::Unreadable(unreadable), state }
+}
+
+/// Rows whose ids are none that a source can have, each with the reason.
+pub fn invalid_rows(table: &Table) -> Result<Vec<(SourceKey, Error)>> {
+    let columns = &table.host.columns;
+    let _owner = ActingAs::reading(table.relation.owner);
+    let ids = host_row::invalid_ids(&table.relation.name, &columns.id.0, &columns.chatbot.0)?;
+    let invalid = |(source_id, chatbot_id)| {
+        let key = SourceKey { chatbot_id, source_type: table.source_type, source_id };
+        Some((key, table.key_of(chatbot_id, source_id).err()?))
+    };
+    Ok(ids.into_iter().filter_map(invalid).collect())
+}

@@ -1,0 +1,45 @@
+//! Row-level security that would hide rows of a host table from its own owner, as whom they are read.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use super::Opened;
+use super::table::Relation;
+use crate::error::{Error, Result};
+use crate::pg::store::host as store;
+
+/// Fails where a policy hides rows of a table, or of one of its partitions, from its owner.
+pub fn refuse_hidden_rows(table: pg_sys::Oid) -> Result<()> {
+    store::tree(table)?.into_iter().try_for_each(|oid| hidden_rows(oid).map_or(Ok(()), Err))
+}
+
+/// After a table was changed: warns where it is attached, or is a partition of one that is, and its owner is subject to its
+/// policies now.
+pub fn warn_of_hidden_rows(changed: pg_sys::Oid) -> Result<()> {
+    if store::roots_of(changed)?.is_empty() {
+        return Ok(());
+    }
+    for error in store::tree(changed)?.into_iter().filter_map(hidden_rows) {
+        pgrx::ereport!(
+            pgrx::PgLogLevel::WARNING,
+            pgrx::PgSqlErrorCode::ERRCODE_WARNING,
+            format!("{error}: rows that chatbot_sync cannot read get the status error"),
+            "ALTER TABLE ... NO FORCE ROW LEVEL SECURITY; or, as a superuser, ALTER ROLE ... BYPASSRLS; for the owner."
+        );
+    }
+    Ok(())
+}
+
+fn hidden_rows(oid: pg_sys::Oid) -> Option<Error> {
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open; look-ups in the catalog's cache, and the name is palloc'ed.
+    unsafe {
+        let class = &*(*opened.0).rd_rel;
+        if !class.relrowsecurity || !class.relforcerowsecurity || pg_sys::has_bypassrls_privilege(class.relowner) {
+            return None;
+        }
+        let owner = CStr::from_ptr(pg_sys::GetUserNameFromId(class.relowner, false)).to_string_lossy().into_owned();
+        Some(Error::HiddenRows { relation: Relation::of(opened.0).name, owner })
+    }
+}

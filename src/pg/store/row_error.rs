@@ -1,0 +1,31 @@
+//! What Postgres raised while a host row was read or its status written, in the source's row.
+
+use super::source::{Failed, SourceKey};
+use super::write;
+use crate::error::Result;
+
+/// Marks the source of a row that cannot be read. Its vectors stay. Whether searches find it stays too where even that
+/// cannot be read.
+pub fn mark_unreadable(key: &SourceKey, host: Option<i32>, enabled: Option<bool>, failed: &Failed) -> Result<()> {
+    let sql = "INSERT INTO chatbot_sync.source AS s
+            (chatbot_id, source_type, source_id, host, enabled, error_code, error, status, attempts)
+        VALUES ($1, $2, $3, $4, COALESCE($5, true), $6, $7, 'error', 1)
+        ON CONFLICT (chatbot_id, source_type, source_id) DO UPDATE SET status = 'error', error_code = $6, error = $7,
+            attempts = s.attempts + 1, next_attempt_at = NULL, enabled = COALESCE($5, s.enabled), host = COALESCE($4, s.host)";
+    let args = [host.into(), enabled.into(), failed.code.clone().into(), failed.message.clone().into()];
+    write(sql, &key.args_and(args))?;
+    let sql = "UPDATE chatbot_sync.embedding SET enabled = $4
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND enabled <> $4";
+    match enabled {
+        Some(enabled) => write(sql, &key.args_and([enabled.into()])).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Notes why a source's row did not take its status, until the source is synced again. A source that is in error keeps the
+/// reason for that.
+pub fn note_refused_status(key: &SourceKey, refused: &Failed) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.source SET error_code = $4, error = $5
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND status <> 'error'";
+    write(sql, &key.args_and([refused.code.clone().into(), refused.message.clone().into()])).map(drop)
+}

@@ -1,0 +1,97 @@
+//! COMMIT PREPARED: what a prepared transaction has enqueued is due from then on. No callback of the transaction is called
+//! there, and the session may be another one, so that the statement itself is watched.
+
+use std::ffi::c_char;
+
+use pgrx::pg_sys;
+
+use super::tell_now;
+use crate::error::Result;
+use crate::pg::owner::{ActingAs, Restriction};
+use crate::pg::store::{extension_owner, job};
+use crate::pg::subtransaction;
+
+static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
+
+/// Called while the library is preloaded.
+pub fn init() {
+    // SAFETY: the postmaster has one thread while it loads libraries.
+    unsafe {
+        PREVIOUS = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(utility);
+    }
+}
+
+/// Every utility statement comes through here: errors pass as they are, which those that pgrx catches would not.
+unsafe extern "C-unwind" fn utility(
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    dest: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    unsafe extern "C-unwind" {
+        fn standard_ProcessUtility(
+            statement: *mut pg_sys::PlannedStmt,
+            query: *const c_char,
+            read_only_tree: bool,
+            context: pg_sys::ProcessUtilityContext::Type,
+            params: pg_sys::ParamListInfo,
+            environment: *mut pg_sys::QueryEnvironment,
+            dest: *mut pg_sys::DestReceiver,
+            completion: *mut pg_sys::QueryCompletion,
+        );
+    }
+    // SAFETY: Postgres' own arguments, handed on; nothing here has a destructor that an error could skip.
+    unsafe {
+        let commits = is_commit_prepared((*statement).utilityStmt);
+        match PREVIOUS {
+            Some(previous) => {
+                previous(statement, query, read_only_tree, context, params, environment, dest, completion);
+            }
+            None => standard_ProcessUtility(
+                statement,
+                query,
+                read_only_tree,
+                context,
+                params,
+                environment,
+                dest,
+                completion,
+            ),
+        }
+        if commits {
+            committed();
+        }
+    }
+}
+
+unsafe fn is_commit_prepared(statement: *const pg_sys::Node) -> bool {
+    // SAFETY: a node of the parse tree, of the type that its tag says.
+    unsafe {
+        (*statement).type_ == pg_sys::NodeTag::T_TransactionStmt
+            && (*statement.cast::<pg_sys::TransactionStmt>()).kind
+                == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+    }
+}
+
+/// In a subtransaction: the prepared transaction is committed, whatever happens here.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn committed() {
+    // SAFETY: a snapshot of the statement's own transaction, taken off below.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    if let Ok(Ok(true)) = subtransaction::within(has_due_jobs) {
+        tell_now(false);
+    }
+    // SAFETY: as above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+}
+
+fn has_due_jobs() -> Result<bool> {
+    let Some(owner) = extension_owner()? else { return Ok(false) };
+    let _owner = ActingAs::new(owner, Restriction::Session);
+    Ok(job::top_priority(&[])?.is_some())
+}
