@@ -76,3 +76,349 @@ END
 $$;
 
 ALTER FUNCTION chatbot_repair() SET enable_seqscan = off;
+
+-- A row that cannot be read stops nobody else, and what is not visible is not gone.
+CREATE FUNCTION chatbot_sync.check_queue() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    patience interval := greatest(current_setting('chatbot_sync.naptime')::interval, interval '1 minute');
+    soon timestamptz := clock_timestamp() + interval '2 seconds';
+    jobs bigint;
+    late bigint;
+    oldest record;
+    h record;
+    reasons text[] := '{}';
+    pids text;
+    remedies text[] := '{}';
+BEGIN
+    SELECT count(*), count(*) FILTER (WHERE j.due_at <= soon AND least(j.created_at, j.due_at) <= clock_timestamp() - patience)
+    INTO jobs, late FROM chatbot_sync.job AS j;
+    IF late = 0 THEN
+        RETURN QUERY SELECT 'queue', 'ok', format('%s jobs, none waits for more than %s', jobs, patience), NULL::text;
+        RETURN;
+    END IF;
+    SELECT j.chatbot_id, j.source_type, j.source_id, least(j.created_at, j.due_at) AS since INTO oldest
+    FROM chatbot_sync.job AS j WHERE j.due_at <= soon ORDER BY least(j.created_at, j.due_at) LIMIT 1;
+    -- Tables that are locked so that rows can be neither read nor told.
+    FOR h IN
+        SELECT t.relation FROM chatbot_sync.host_table AS t
+        WHERE EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host AND j.due_at <= soon)
+    LOOP
+        SELECT string_agg(DISTINCT l.pid::text, ', ') INTO pids FROM pg_locks AS l
+        WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+            AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+            -- Not pg_partition_tree(), which waits for the lock.
+            AND l.relation IN (WITH RECURSIVE tree AS (
+                SELECT h.relation::oid AS oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent) TABLE tree);
+        IF pids IS NOT NULL THEN
+            reasons := reasons || format('%s is locked by process %s', h.relation, pids);
+            remedies := remedies || format('What holds the lock: SELECT * FROM pg_stat_activity WHERE pid IN (%s);', pids);
+        END IF;
+    END LOOP;
+    -- Not joined: sources may be on other nodes, jobs are here.
+    reasons := reasons || ARRAY(SELECT format('the oldest has failed %s times: %s (%s)', s.attempts, s.error, s.error_code)
+        FROM chatbot_sync.source AS s
+        WHERE s.chatbot_id = oldest.chatbot_id AND s.source_type = oldest.source_type AND s.source_id = oldest.source_id AND s.error IS NOT NULL);
+    IF NOT chatbot_sync.is_preloaded() THEN
+        reasons := reasons || 'there are no workers, since the library is not preloaded'::text;
+    END IF;
+    RETURN QUERY SELECT 'queue', 'warning',
+        format('%s jobs, %s wait for more than %s, the oldest (%s %s of chatbot %s) since %s', jobs, late, patience,
+            oldest.source_type, oldest.source_id, oldest.chatbot_id, date_trunc('second', oldest.since))
+            || CASE WHEN reasons = '{}' THEN '' ELSE ': ' || array_to_string(reasons, '; ') END,
+        array_to_string(remedies || 'CALL chatbot_process_queue();'::text, ' ');
+END
+$$;
+
+CREATE FUNCTION chatbot_sync.check_row_security() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'row-level security', 'error',
+        format('row-level security of %s is forced, and its owner %s is subject to it: rows cannot be read, and get the status error',
+            c.oid::regclass, r.rolname),
+        format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; or, as a superuser, ALTER ROLE %I BYPASSRLS; then CALL chatbot_sync_all();',
+            c.oid::regclass, r.rolname)
+    FROM chatbot_sync.host_table AS h
+    CROSS JOIN LATERAL (WITH RECURSIVE tree AS (
+        SELECT h.relation::oid AS oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent) TABLE tree) AS t
+    JOIN pg_class AS c ON c.oid = t.oid AND (c.oid = h.relation OR c.relispartition)
+    JOIN pg_roles AS r ON r.oid = c.relowner
+    WHERE c.relrowsecurity AND c.relforcerowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls
+$$;
+REVOKE ALL ON FUNCTION chatbot_sync.check_queue, chatbot_sync.check_row_security FROM PUBLIC;
+COMMENT ON FUNCTION chatbot_sync.check_queue IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_row_security IS 'Checks of chatbot_doctor().';
+
+CREATE OR REPLACE FUNCTION chatbot_sync.check_hosts() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    h record;
+    found bigint;
+    said bigint;
+    lost boolean;
+    -- Not joined: sources may be on other nodes, catalogs are here.
+    attached int[] := ARRAY(SELECT t.host FROM chatbot_sync.host_table AS t);
+    known int[] := ARRAY(SELECT s.host FROM chatbot_sync.source AS s WHERE s.host IS NOT NULL GROUP BY s.host);
+BEGIN
+    FOR h IN
+        SELECT s.host, count(*) AS sources, min(s.source_type) AS source_type FROM chatbot_sync.source AS s
+        WHERE s.host IS NOT NULL AND s.host <> ALL (attached) GROUP BY s.host
+    LOOP
+        RETURN QUERY SELECT 'detached sources', 'error',
+            format('the table of %s sources (%s, host %s) has no triggers of ours: restored without the extension, or they were dropped', h.sources, h.source_type, h.host),
+            format('SELECT chatbot_attach(''the table'', %L); or, if there is none any more, SELECT chatbot_repair();', h.source_type);
+    END LOOP;
+    FOR h IN
+        SELECT t.relation, t.chatbot_column FROM chatbot_sync.host_table AS t
+        WHERE t.host <> ALL (known)
+            AND NOT EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host)
+    LOOP
+        BEGIN
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
+        EXCEPTION WHEN lock_not_available THEN
+            -- The check of the queue says who has locked it.
+            lost := false;
+        END;
+        IF lost THEN
+            RETURN QUERY SELECT 'lost sources', 'error', format('%s has rows, and none of them is a source: restored without the tables of the extension', h.relation),
+                'CALL chatbot_sync_all();';
+        END IF;
+    END LOOP;
+    -- Tables of chatbots. Integers only: no operator of anybody's runs here.
+    IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc) THEN
+        RETURN QUERY SELECT 'deleted chatbots', 'ok', 'no table of chatbots is attached: what is deleted there is not heard of',
+            'SELECT chatbot_attach_chatbots(''the table''); or SELECT chatbot_cleanup(id); for each chatbot that goes.';
+    END IF;
+    FOR h IN
+        SELECT t.tgrelid::regclass AS relation, a.attname, count(*) AS triggers
+        FROM pg_trigger AS t
+        CROSS JOIN LATERAL (SELECT (convert_from(substring(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()))::jsonb AS told) AS g
+        JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attname = g.told ->> 0 AND NOT a.attisdropped
+        WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc AND NOT t.tgisinternal AND t.tgnargs = 1
+            AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+        GROUP BY t.tgrelid, a.attname
+    LOOP
+        IF h.triggers < 2 THEN
+            RETURN QUERY SELECT 'triggers', 'error', format('%s, a table of chatbots, has %s of its 2 triggers', h.relation, h.triggers),
+                format('SELECT chatbot_detach(%L); SELECT chatbot_attach_chatbots(%L, %L);', h.relation, h.relation, h.attname);
+        END IF;
+        EXECUTE format('SELECT count(*), min(s.chatbot_id) FROM (SELECT chatbot_id FROM chatbot_sync.source UNION SELECT chatbot_id FROM chatbot_sync.session) AS s
+            LEFT JOIN (SELECT c.%2$I AS id FROM %1$s AS c) AS c ON c.id = s.chatbot_id WHERE c.id IS NULL', h.relation, h.attname) INTO found, said;
+        IF found > 0 THEN
+            RETURN QUERY SELECT 'deleted chatbots', 'warning', format('%s chatbots that %s does not have still have sources or sessions', found, h.relation),
+                format('SELECT chatbot_cleanup(%s); and so for each.', said);
+        END IF;
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_doctor() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    version text;
+    version_of_vector text;
+    lacks record;
+    found bigint;
+    said text;
+    began timestamptz;
+    down boolean := false;
+BEGIN
+    -- Where the library and the SQL do not go together, nothing else is to be asked.
+    SELECT * INTO check_name, status, detail, hint FROM chatbot_sync.check_version() AS v;
+    RETURN NEXT;
+    IF status = 'error' THEN
+        RETURN;
+    END IF;
+    -- pgvector
+    SELECT e.extversion INTO version_of_vector FROM pg_extension AS e WHERE e.extname = 'vector';
+    version := version_of_vector;
+    RETURN QUERY SELECT 'pgvector',
+        CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN 'ok' ELSE 'error' END,
+        'version ' || version, CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN NULL ELSE 'ALTER EXTENSION vector UPDATE;' END;
+    -- The provider, asked for one vector.
+    began := clock_timestamp();
+    BEGIN
+        PERFORM @extschema@.chatbot_embed('Is anybody there?', 'query');
+        RETURN QUERY SELECT 'provider', 'ok', format('%s answered in %s ms',
+            COALESCE((SELECT m.provider || ' (' || m.model || ')' FROM chatbot_sync.model AS m WHERE m.active), 'the built-in model'),
+            round(extract(epoch FROM clock_timestamp() - began) * 1000)), NULL::text;
+    EXCEPTION WHEN query_canceled THEN
+        RAISE;
+    WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL, version = PG_EXCEPTION_HINT;
+        RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
+    END;
+    -- Nodes of Citus. What follows would ask one that is down.
+    FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
+        RETURN NEXT;
+        down := down OR check_name = 'node down';
+    END LOOP;
+    IF down THEN
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_workers();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_queue();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_row_security();
+    SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.leased_by IS NOT NULL
+        AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = j.leased_by);
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'leases', 'warning', format('%s jobs are leased by processes that are gone', found),
+            'They come back with the next worker, or now: CALL chatbot_process_queue();';
+    END IF;
+    -- Sources
+    SELECT count(*), min(format('%s %s of chatbot %s: %s', s.source_type, s.source_id, s.chatbot_id, s.error)) INTO found, said
+    FROM chatbot_sync.source AS s WHERE s.status = 'error';
+    RETURN QUERY SELECT 'sources in error', CASE WHEN found > 0 THEN 'error' ELSE 'ok' END,
+        CASE WHEN found > 0 THEN format('%s, as %s', found, said) ELSE 'none' END,
+        CASE WHEN found > 0 THEN 'When the reason is gone: SELECT chatbot_retry(); and CALL chatbot_process_queue();' END;
+    SELECT count(*) INTO found FROM chatbot_sync.source AS s
+    LEFT JOIN (SELECT DISTINCT q.chatbot_id, q.source_type, q.source_id FROM chatbot_sync.job AS q) AS j
+        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+    WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL AND j.chatbot_id IS NULL;
+    RETURN QUERY SELECT 'sources that wait', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
+        format('%s without a job', found), CASE WHEN found > 0 THEN 'CALL chatbot_sync_all();' END;
+    SELECT count(*) INTO found FROM chatbot_sync.source AS s WHERE s.truncated;
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'truncated sources', 'warning', format('the end of %s is not searched', found),
+            'ALTER SYSTEM SET chatbot_sync.max_chunks = 1000; then embed them again. Which: SELECT * FROM chatbot_sync.source WHERE truncated;';
+    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_sources();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_hosts();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_backup();
+    -- Triggers
+    FOR said, version IN
+        SELECT t.tgrelid::regclass::text, t.tgname::text FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
+        WHERE p.pronamespace = 'chatbot_sync'::regnamespace AND t.tgenabled = 'D'
+    LOOP
+        RETURN QUERY SELECT 'triggers', 'error', format('trigger %s of %s is disabled: its changes are not seen', version, said),
+            format('ALTER TABLE %s ENABLE TRIGGER %I; and then SELECT chatbot_repair();', said, version);
+    END LOOP;
+    FOR said, found IN
+        SELECT h.relation::text, (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = h.relation AND t.tgname LIKE 'chatbot\_sync\_' || h.host || '\_%')
+        FROM chatbot_sync.host_table AS h
+    LOOP
+        IF found < 4 THEN
+            RETURN QUERY SELECT 'triggers', 'error', format('%s has %s of its 4 triggers', said, found),
+                format('SELECT chatbot_detach(%L); and chatbot_attach() again.', said);
+        END IF;
+    END LOOP;
+    IF (SELECT count(*) FROM pg_event_trigger AS t WHERE t.evtname IN ('chatbot_sync_ddl', 'chatbot_sync_drop') AND t.evtenabled <> 'D') < 2 THEN
+        RETURN QUERY SELECT 'event triggers', 'error', 'changes of host tables are not followed',
+            'ALTER EVENT TRIGGER chatbot_sync_ddl ENABLE; ALTER EVENT TRIGGER chatbot_sync_drop ENABLE;';
+    END IF;
+    -- Models
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.next) THEN
+        RETURN QUERY SELECT 'models', 'warning', (SELECT format('model %s is to follow and is not whole', m.model) FROM chatbot_sync.model AS m WHERE m.next),
+            'CALL chatbot_reembed();';
+    END IF;
+    SELECT count(*) INTO found FROM chatbot_sync.model AS m WHERE NOT m.active AND NOT m.next
+        AND m.id IN (SELECT DISTINCT e.model_id FROM chatbot_sync.embedding AS e);
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'models', 'ok', format('%s models keep vectors that no search uses', found),
+            'If you do not go back: CALL chatbot_drop_model(id); the ids: TABLE chatbot_sync.model;';
+    END IF;
+    -- Indexes
+    FOR lacks IN
+        SELECT x.id, x.index_error, string_agg(format('%s is %s', i.name, CASE WHEN i.present THEN 'invalid' ELSE 'missing' END), ', ') AS lacking
+        FROM chatbot_sync.model AS x JOIN chatbot_sync.model_index AS i ON i.model_id = x.id AND i.wanted AND NOT i.valid GROUP BY x.id
+    LOOP
+        -- Where there are nodes, it is they that say how far they are.
+        IF EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database() AND p.relid = 'chatbot_sync.embedding'::regclass)
+            OR EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'chatbot_sync index')
+        THEN
+            RETURN QUERY SELECT 'indexes', 'ok', 'an index is being made', NULL::text;
+        ELSE
+            RETURN QUERY SELECT 'indexes', 'error', concat_ws(': ', lacks.lacking, lacks.index_error), format('CALL chatbot_create_index(%s);', lacks.id);
+        END IF;
+    END LOOP;
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m JOIN chatbot_sync.model_index AS i ON i.model_id = m.id WHERE m.active AND i.kind = 'hnsw' AND i.valid) THEN
+        IF string_to_array(version_of_vector, '.')::int[] < ARRAY[0, 8] THEN
+            RETURN QUERY SELECT 'indexes', 'warning', format('pgvector %s does not go on where a filter leaves too few: then all is read', version_of_vector),
+                'Install pgvector 0.8 or later, then ALTER EXTENSION vector UPDATE;';
+        END IF;
+        IF 'true' = ANY (chatbot_sync.in_each_shard('chatbot_sync.embedding', 'SELECT (c.reltuples <> 0 AND NOT EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid))::text FROM pg_class AS c WHERE c.oid = ''%s''::regclass')) THEN
+            RETURN QUERY SELECT 'indexes', 'warning', 'Postgres does not know which chatbots are large, and so uses no index',
+                'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
+        END IF;
+    ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
+        -- As src/scan.rs decides, with four times the limit: an index makes each write slower.
+        RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
+        FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
+            SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
+            FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all FROM %s AS x GROUP BY x.chatbot_id) AS s
+            WHERE s.chunks > greatest(1, 50 * s.of_all / nullif(s.chunks, 0) / 500) * 4 * $sql$ || current_setting('chatbot_sync.exact_search_limit') || '
+            ORDER BY s.chunks DESC LIMIT 1')) AS a
+        LIMIT 1;
+    END IF;
+    -- Keys that a session may see
+    SELECT count(*) INTO found FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%';
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'keys', 'warning', 'a key is a setting of a role or database, which everybody may read',
+            'Put it into a file: ALTER SYSTEM SET chatbot_sync.openai_api_key_file = ''/path/to/file'';';
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_repair() RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+    p record;
+    done text;
+    repaired bigint := 0;
+    waiting bigint;
+BEGIN
+    FOR p IN SELECT * FROM @extschema@.chatbot_verify() LOOP
+        CASE p.problem
+        -- What cannot be seen may be there: it is left as it is.
+        WHEN 'unreadable', 'invalid id' THEN
+            RAISE NOTICE '% % of chatbot %: %: left as it is: %', p.source_type, p.source_id, p.chatbot_id, p.problem, p.detail;
+            CONTINUE;
+        WHEN 'orphan' THEN
+            PERFORM @extschema@.chatbot_delete_source(p.chatbot_id, p.source_type, p.source_id);
+            done := 'forgotten';
+        WHEN 'detached' THEN
+            UPDATE chatbot_sync.source AS s SET host = NULL
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            done := 'kept, as no table''s';
+        WHEN 'double job' THEN
+            DELETE FROM chatbot_sync.job AS j
+            WHERE (j.chatbot_id, j.source_type, j.source_id) = (p.chatbot_id, p.source_type, p.source_id)
+                AND j.due_at = 'infinity' AND EXISTS (SELECT FROM chatbot_sync.job AS k WHERE k.due_at = 'infinity' AND k.id > j.id
+                    AND (k.chatbot_id, k.source_type, k.source_id) = (j.chatbot_id, j.source_type, j.source_id));
+            done := 'all but the newest deleted';
+        WHEN 'missing' THEN
+            done := 'is a source now';
+        ELSE
+            -- Without a table that has the text, only its owner can embed it again.
+            UPDATE chatbot_sync.source AS s SET content_hash = NULL,
+                status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
+                error_code = CASE WHEN s.host IS NULL THEN '55000' END,
+                error = CASE WHEN s.host IS NULL THEN p.problem || ': ' || p.detail || '. Embed it again.' END
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            IF p.problem <> 'stale' THEN
+                DELETE FROM chatbot_sync.embedding AS e
+                WHERE (e.chatbot_id, e.source_type, e.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            END IF;
+            done := CASE WHEN p.problem = 'stale' THEN 'to be embedded again' ELSE 'its vectors deleted, to be embedded again' END;
+        END CASE;
+        RAISE NOTICE '% % of chatbot %: %: %', p.source_type, p.source_id, p.chatbot_id, p.problem, done;
+        repaired := repaired + 1;
+    END LOOP;
+    FOR p IN SELECT DISTINCT i.model_id FROM chatbot_sync.model_index AS i WHERE i.wanted AND NOT i.valid LOOP
+        PERFORM chatbot_sync.index_build(p.model_id);
+        RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
+        repaired := repaired + 1;
+    END LOOP;
+    PERFORM chatbot_sync.adopt();
+    SELECT count(*) INTO waiting FROM chatbot_sync.source AS s
+    WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL;
+    IF waiting > 0 THEN
+        RAISE NOTICE '% sources are pending: CALL chatbot_sync_all();', waiting;
+    END IF;
+    RETURN repaired;
+END
+$$;
