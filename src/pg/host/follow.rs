@@ -10,6 +10,7 @@ use super::{OWN_DDL, Opened, OwnDdl, make_triggers, make_triggers_of, number, tr
 use crate::error::{Error, Result};
 use crate::host::{Column, Host};
 use crate::pg::store::{host as store, hosted, leaving};
+use crate::pg::subtransaction::attempt;
 
 /// After somebody changed a table: columns that were renamed keep their meaning, those that are gone lose it, and every
 /// partition has our triggers, and nothing else has.
@@ -141,7 +142,11 @@ fn follow(oid: pg_sys::Oid, before: Host) -> Result<()> {
             make_triggers_of(&host, oid, partition)?;
             let opened = Opened::new(oid, pg_sys::AccessShareLock);
             // SAFETY: it is open.
-            let waiting = adopt(&unsafe { Table::bind(host.clone(), opened.0)? })?;
+            let table = unsafe { Table::bind(host.clone(), opened.0)? };
+            let waiting = attempt(|| adopt(&table))?.unwrap_or_else(|raised| {
+                pgrx::warning!("rows of {} that are no sources yet cannot be found: {}", relation.name, raised.message);
+                0
+            });
             if waiting > 0 {
                 pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
             }
@@ -169,7 +174,13 @@ pub fn dropped(hosts: &[i32]) -> Result<()> {
                 let opened = Opened::new(relation, pg_sys::AccessShareLock);
                 // SAFETY: it is open.
                 let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
-                trigger::delete_all_but_rows(&table)?;
+                if let Err(raised) = attempt(|| trigger::delete_all_but_rows(&table))? {
+                    pgrx::warning!(
+                        "sources of {} stay until SELECT chatbot_repair(): its rows cannot be read: {}",
+                        table.relation.name,
+                        raised.message
+                    );
+                }
             }
         }
     }
