@@ -32,6 +32,8 @@ mod harness;
 #[cfg(test)]
 mod host_attach;
 #[cfg(test)]
+mod host_children;
+#[cfg(test)]
 mod host_isolation;
 #[cfg(test)]
 mod host_life;
@@ -39,6 +41,10 @@ mod host_life;
 mod host_nested;
 #[cfg(test)]
 mod host_partitions;
+#[cfg(test)]
+mod host_refresh;
+#[cfg(test)]
+mod host_rewrite;
 #[cfg(test)]
 mod host_row_security;
 #[cfg(test)]

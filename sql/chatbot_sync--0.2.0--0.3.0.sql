@@ -152,6 +152,332 @@ COMMENT ON FUNCTION chatbot_sync.check_row_security IS 'Checks of chatbot_doctor
 
 CREATE OR REPLACE FUNCTION chatbot_sync.check_hosts() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+-- Sources follow the settings and the rows that they were made from: chatbot_sync_all(refresh => true), tables that are written
+-- anew, text search configurations that change.
+DROP PROCEDURE chatbot_sync_all(bigint, int);
+CREATE PROCEDURE chatbot_sync_all(chatbot_id bigint DEFAULT NULL, batch int DEFAULT 100, refresh boolean DEFAULT false)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    step record;
+    last_chatbot_id bigint;
+    last_source_type text;
+    last_source_id bigint;
+    whole bigint;
+    done bigint := 0;
+    failed bigint := 0;
+    more boolean;
+    marked bigint := 0;
+    words_read bigint := 0;
+    cut_by_hand bigint := 0;
+BEGIN
+    IF refresh IS NULL THEN
+        RAISE null_value_not_allowed USING
+            MESSAGE = 'refresh is NULL',
+            HINT = 'true, to cut and read anew what other settings have made, or false.';
+    END IF;
+    IF batch IS NULL OR batch OPERATOR(pg_catalog.<) 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = pg_catalog.format('batch is %s, expected 1 or more', COALESCE(batch::text, 'NULL')),
+            HINT = 'As many sources are committed together.';
+    END IF;
+    WHILE refresh LOOP
+        SELECT * INTO step
+        FROM chatbot_sync.refresh_batch(chatbot_id, last_chatbot_id, last_source_type, last_source_id) AS s;
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        marked := marked OPERATOR(pg_catalog.+) step.marked;
+        words_read := words_read OPERATOR(pg_catalog.+) step.words_read;
+        cut_by_hand := cut_by_hand OPERATOR(pg_catalog.+) step.cut_by_hand;
+        last_chatbot_id := step.last_chatbot_id;
+        last_source_type := step.last_source_type;
+        last_source_id := step.last_source_id;
+        EXIT WHEN step.looked_at OPERATOR(pg_catalog.=) 0;
+    END LOOP;
+    IF refresh THEN
+        RAISE NOTICE '% sources were made with other settings, and are cut and read anew', marked;
+    END IF;
+    IF words_read OPERATOR(pg_catalog.>) 0 THEN
+        RAISE NOTICE 'the words of % sources that no table has were read anew', words_read;
+    END IF;
+    IF cut_by_hand OPERATOR(pg_catalog.>) 0 THEN
+        RAISE NOTICE '% sources that no table has were cut with other settings: their text is not here, chatbot_embed_source() has to be given it again', cut_by_hand;
+    END IF;
+    PERFORM chatbot_sync.adopt();
+    whole := chatbot_sync.count_waiting(chatbot_id);
+    LOOP
+        SELECT * INTO step
+        FROM chatbot_sync.sync_batch(chatbot_id, batch, last_chatbot_id, last_source_type, last_source_id) AS s;
+        EXIT WHEN step.taken OPERATOR(pg_catalog.=) 0;
+        -- Where the caller said BEGIN it is for the caller to commit.
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        done := done OPERATOR(pg_catalog.+) step.taken;
+        failed := failed OPERATOR(pg_catalog.+) step.failed;
+        last_chatbot_id := step.last_chatbot_id;
+        last_source_type := step.last_source_type;
+        last_source_id := step.last_source_id;
+        RAISE NOTICE '% of % sources, % failed', done, greatest(done, whole), failed;
+        IF step.stopped IS NOT NULL THEN
+            RAISE WARNING 'stopped: %', step.stopped USING HINT = 'What is not done is still pending: call it again.';
+            EXIT;
+        END IF;
+    END LOOP;
+    LOOP
+        more := chatbot_sync.purge_log();
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        EXIT WHEN NOT more;
+    END LOOP;
+END
+$$;
+REVOKE ALL ON PROCEDURE chatbot_sync_all FROM PUBLIC;
+COMMENT ON PROCEDURE chatbot_sync_all IS 'Embeds every row of attached tables that is pending or in error, and with refresh those that other settings have cut or read; commits batch by batch.';
+CREATE FUNCTION chatbot_sync.refresh_batch(chatbot_id bigint, after_chatbot_id bigint, after_source_type text,
+    after_source_id bigint)
+RETURNS TABLE (looked_at bigint, marked bigint, words_read bigint, cut_by_hand bigint, last_chatbot_id bigint,
+    last_source_type text, last_source_id bigint)
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_sync_refresh_batch_wrapper';
+REVOKE ALL ON FUNCTION chatbot_sync.refresh_batch FROM PUBLIC;
+COMMENT ON FUNCTION chatbot_sync.refresh_batch IS 'A step of chatbot_sync_all(refresh => true).';
+CREATE FUNCTION chatbot_sync.outdated_sources()
+RETURNS TABLE (of_tables bigint, words_by_hand bigint, cut_by_hand bigint)
+LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_outdated_sources_wrapper';
+REVOKE ALL ON FUNCTION chatbot_sync.outdated_sources FROM PUBLIC;
+COMMENT ON FUNCTION chatbot_sync.outdated_sources IS 'How many sources were cut or read with other settings than the session''s.';
+CREATE FUNCTION chatbot_sync.read_words_anew(chatbot_id bigint, source_type text, source_id bigint) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_read_words_anew_wrapper';
+REVOKE ALL ON FUNCTION chatbot_sync.read_words_anew FROM PUBLIC;
+COMMENT ON FUNCTION chatbot_sync.read_words_anew IS 'Reads the words of one source anew, from its chunks.';
+CREATE FUNCTION chatbot_sync.table_rewritten(relation regclass, reason int) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_table_rewritten_wrapper';
+REVOKE ALL ON FUNCTION chatbot_sync.table_rewritten FROM PUBLIC;
+COMMENT ON FUNCTION chatbot_sync.table_rewritten IS 'Remembers that a statement writes a table anew.';
+CREATE FUNCTION chatbot_sync.rows_rewritten(types oid[]) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_rows_rewritten_wrapper';
+REVOKE ALL ON FUNCTION chatbot_sync.rows_rewritten FROM PUBLIC;
+COMMENT ON FUNCTION chatbot_sync.rows_rewritten IS 'Follows rows that were written anew, and types that were altered.';
+CREATE FUNCTION chatbot_sync.after_rewrite() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM chatbot_sync.table_rewritten(pg_event_trigger_table_rewrite_oid(), pg_event_trigger_table_rewrite_reason());
+END
+$$;
+REVOKE ALL ON FUNCTION chatbot_sync.after_rewrite FROM PUBLIC;
+COMMENT ON FUNCTION chatbot_sync.after_rewrite IS 'Follows tables that are written anew.';
+CREATE FUNCTION chatbot_sync.mark_words_outdated(configuration text, as_if text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    marked bigint;
+BEGIN
+    UPDATE chatbot_sync.source AS s SET chunking[6] = 0, text_search_configs = array_replace(s.text_search_configs, configuration, as_if)
+    WHERE s.text_search_configs @> ARRAY[configuration] AND s.chunk_count > 0;
+    GET DIAGNOSTICS marked = ROW_COUNT;
+    IF marked > 0 THEN
+        RAISE NOTICE 'the words of % sources were read with % as it was: CALL chatbot_sync_all(refresh => true);', marked, configuration;
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION chatbot_sync.mark_words_outdated FROM PUBLIC;
+COMMENT ON FUNCTION chatbot_sync.mark_words_outdated IS 'The words that a text search configuration has read are to be read anew.';
+CREATE FUNCTION chatbot_sync.after_text_search() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c record;
+    before text;
+BEGIN
+    FOR c IN
+        SELECT DISTINCT x.oid, x.cfgname, x.cfgnamespace::regnamespace || '.' || quote_ident(x.cfgname) AS name, d.classid = 'pg_ts_dict'::regclass AS by_dictionary
+        FROM pg_event_trigger_ddl_commands() AS d JOIN pg_ts_config AS x ON CASE d.classid
+            WHEN 'pg_ts_config'::regclass THEN x.oid = d.objid
+            WHEN 'pg_namespace'::regclass THEN x.cfgnamespace = d.objid
+            WHEN 'pg_ts_dict'::regclass THEN EXISTS (SELECT FROM pg_ts_config_map AS m WHERE m.mapcfg = x.oid AND m.mapdict = d.objid)
+        END
+    LOOP
+        -- A name that no configuration has any more is what this one was called before the statement.
+        before := NULL;
+        IF NOT c.by_dictionary AND NOT EXISTS (SELECT FROM chatbot_sync.source AS s WHERE s.text_search_configs @> ARRAY[c.name]) THEN
+            SELECT n.name INTO before FROM (SELECT DISTINCT unnest(s.text_search_configs) AS name FROM chatbot_sync.source AS s) AS n
+            WHERE NOT EXISTS (SELECT FROM pg_ts_config AS x WHERE x.cfgnamespace::regnamespace || '.' || quote_ident(x.cfgname) = n.name)
+            ORDER BY n.name LIKE '%.' || quote_ident(c.cfgname) DESC LIMIT 1;
+        END IF;
+        IF before IS NULL THEN
+            PERFORM chatbot_sync.mark_words_outdated(c.name, c.name);
+        ELSE
+            UPDATE chatbot_sync.source AS s SET text_search_configs = array_replace(s.text_search_configs, before, c.name)
+            WHERE s.text_search_configs @> ARRAY[before];
+        END IF;
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION chatbot_sync.after_text_search FROM PUBLIC;
+COMMENT ON FUNCTION chatbot_sync.after_text_search IS 'Follows changes of text search configurations and dictionaries.';
+CREATE OR REPLACE FUNCTION chatbot_sync.functions_of(level text) RETURNS SETOF regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.oid::regprocedure
+    FROM pg_proc p
+    JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+    JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'chatbot_sync'
+    JOIN (VALUES
+        ('chatbot_search', 1), ('chatbot_embed', 1), ('chatbot_chunk', 1),
+        ('chatbot_embed_source', 2), ('chatbot_delete_source', 2), ('chatbot_cleanup', 2),
+        ('chatbot_session_open', 2), ('chatbot_session_add_message', 2), ('chatbot_session_messages', 2),
+        ('chatbot_session_close', 2), ('chatbot_attach', 2), ('chatbot_attach_chatbots', 2), ('chatbot_detach', 2),
+        ('chatbot_sync_all', 2), ('adopt', 2), ('count_waiting', 2), ('sync_batch', 2), ('refresh_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
+        ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
+        ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('purge_log', 2),
+        ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
+        ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
+        ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('index_wanted', 3), ('is_distributed', 1),
+        ('index_build', 3), ('index_start', 3), ('index_step', 3)
+    ) AS f (name, least) ON f.name = p.proname
+    WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
+$$;
+CREATE OR REPLACE FUNCTION chatbot_sync.after_ddl() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    changed oid;
+BEGIN
+    FOR changed IN
+        SELECT c.objid FROM pg_event_trigger_ddl_commands() AS c WHERE c.classid = 'pg_class'::regclass
+    LOOP
+        PERFORM chatbot_sync.table_altered(changed);
+    END LOOP;
+    FOR changed IN
+        SELECT t.tgrelid FROM pg_event_trigger_ddl_commands() AS c
+        JOIN pg_trigger AS t ON t.oid = c.objid JOIN pg_proc AS p ON p.oid = t.tgfoid
+        WHERE c.classid = 'pg_trigger'::regclass AND p.pronamespace = 'chatbot_sync'::regnamespace
+    LOOP
+        PERFORM chatbot_sync.triggers_restored(changed);
+    END LOOP;
+    -- A type of its own, or the rows of a composite one.
+    PERFORM chatbot_sync.rows_rewritten(ARRAY(
+        SELECT c.objid FROM pg_event_trigger_ddl_commands() AS c WHERE c.classid = 'pg_type'::regclass
+        UNION
+        SELECT r.reltype FROM pg_event_trigger_ddl_commands() AS c JOIN pg_class AS r ON r.oid = c.objid AND r.relkind = 'c'
+        WHERE c.classid = 'pg_class'::regclass));
+END
+$$;
+CREATE OR REPLACE FUNCTION chatbot_sync.after_drop() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    hosts int[];
+    changed oid;
+    chatbot bigint;
+    gone text;
+BEGIN
+    FOR gone IN
+        SELECT quote_ident(d.address_names[1]) || '.' || quote_ident(d.address_names[2]) FROM pg_event_trigger_dropped_objects() AS d
+        WHERE d.object_type = 'text search configuration'
+    LOOP
+        PERFORM chatbot_sync.mark_words_outdated(gone, 'pg_catalog.simple');
+    END LOOP;
+    -- Our triggers that went with their tables; those that were dropped by name were detached.
+    SELECT array_agg(DISTINCT substring(d.address_names[3] FROM '^chatbot_sync_([0-9]+)_insert$')::int) INTO hosts
+    FROM pg_event_trigger_dropped_objects() AS d
+    WHERE d.object_type = 'trigger' AND NOT d.original AND d.address_names[3] ~ '^chatbot_sync_[0-9]+_insert$';
+    IF hosts IS NOT NULL THEN
+        PERFORM chatbot_sync.tables_dropped(hosts);
+    END IF;
+    -- The chatbots are gone, all of them.
+    IF EXISTS (
+        SELECT FROM pg_event_trigger_dropped_objects() AS d
+        WHERE d.object_type = 'trigger' AND NOT d.original AND d.address_names[3] = 'chatbot_sync_chatbots_delete'
+    ) AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgname = 'chatbot_sync_chatbots_delete') THEN
+        FOR chatbot IN SELECT s.chatbot_id FROM chatbot_sync.source AS s UNION SELECT s.chatbot_id FROM chatbot_sync.session AS s LOOP
+            PERFORM @extschema@.chatbot_cleanup(chatbot);
+        END LOOP;
+    END IF;
+    -- A column can go with its type.
+    FOR changed IN
+        SELECT DISTINCT d.objid FROM pg_event_trigger_dropped_objects() AS d JOIN pg_class AS c ON c.oid = d.objid
+        WHERE d.object_type = 'table column'
+    LOOP
+        PERFORM chatbot_sync.table_altered(changed);
+    END LOOP;
+END
+$$;
+CREATE OR REPLACE FUNCTION chatbot_sync.check_sources() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    active int := COALESCE((SELECT m.id FROM chatbot_sync.model AS m WHERE m.active), 0);
+    found bigint;
+    blank bigint;
+    disabled bigint;
+    said text;
+    l record;
+    kept interval := current_setting('chatbot_sync.log_retention')::interval;
+BEGIN
+    SELECT count(*) FILTER (WHERE s.enabled AND s.status = 'synced' AND s.chunk_count = 0), count(*) FILTER (WHERE NOT s.enabled)
+    INTO blank, disabled FROM chatbot_sync.source AS s;
+    RETURN QUERY SELECT 'sources not found', 'ok', format('%s have no text, %s are not enabled: no search finds them', blank, disabled),
+        CASE WHEN blank + disabled > 0 THEN 'SELECT * FROM chatbot_sync.source WHERE status = ''synced'' AND chunk_count = 0 OR NOT enabled;' END;
+    -- Made with other settings
+    SELECT o.* INTO l FROM chatbot_sync.outdated_sources() AS o;
+    IF l.of_tables + l.words_by_hand > 0 THEN
+        RETURN QUERY SELECT 'outdated sources', 'warning',
+            format('%s sources were cut, or their words read, with other settings than those of this session', l.of_tables + l.words_by_hand),
+            'CALL chatbot_sync_all(refresh => true);';
+    END IF;
+    IF l.cut_by_hand > 0 THEN
+        RETURN QUERY SELECT 'outdated sources', 'warning',
+            format('%s sources that no table has were cut with other settings than those of this session', l.cut_by_hand),
+            format('Give chatbot_embed_source() their text again. Which: SELECT * FROM chatbot_sync.source WHERE host IS NULL AND chunk_count > 0 AND chunking[2:4] <> %L;',
+                ARRAY[current_setting('chatbot_sync.chunk_size'), current_setting('chatbot_sync.chunk_overlap'), current_setting('chatbot_sync.max_chunks')]);
+    END IF;
+    said := nullif(current_setting('chatbot_sync.text_search_config'), '');
+    IF NOT EXISTS (SELECT FROM pg_ts_config AS c WHERE c.cfgname = COALESCE(said, 'simple')) THEN
+        RETURN QUERY SELECT 'text search', 'error',
+            format('text search configuration "%s", which chatbot_sync.text_search_config names, does not exist: words are read with simple', said),
+            format('ALTER DATABASE %I SET chatbot_sync.text_search_config = ''english''; and in a new session CALL chatbot_sync_all(refresh => true);', current_database());
+    END IF;
+    -- Whole with the model that answers, by what is written down, or by what is there.
+    SELECT count(*), min(format('%s %s of chatbot %s', s.source_type, s.source_id, s.chatbot_id)) INTO found, said
+    FROM chatbot_sync.source AS s
+    WHERE s.status = 'synced' AND s.chunk_count > 0 AND s.model_id IS DISTINCT FROM active AND s.next_model_id IS DISTINCT FROM active
+        AND NOT EXISTS (SELECT FROM chatbot_sync.embedding AS e WHERE e.model_id = active
+            AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id));
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'other models', 'error', format('%s sources have vectors of a model that does not answer, as %s: no search finds them', found, said),
+            'SELECT chatbot_repair(); and CALL chatbot_sync_all();';
+    END IF;
+    SELECT count(*) AS syncs, count(*) FILTER (WHERE s.error_code = '58030') AS late,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY s.total_ms) AS whole,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY s.chunking_ms) AS chunking,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY s.embedding_ms) AS embedding,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY s.storing_ms) AS storing
+    INTO l FROM chatbot_sync.sync_log AS s WHERE s.logged_at > statement_timestamp() - interval '1 hour';
+    RETURN QUERY SELECT 'speed', CASE WHEN l.late > 0 OR l.whole > 10000 THEN 'warning' ELSE 'ok' END,
+        CASE WHEN l.syncs = 0 THEN 'no sync in the last hour' ELSE format(
+            '95 of 100 syncs of the last hour took less than %s ms (chunking %s, embedding %s, storing %s); %s of %s did not end within chatbot_sync.sync_timeout',
+            round(l.whole), round(l.chunking), round(l.embedding), round(l.storing), l.late, l.syncs) END,
+        CASE WHEN l.late > 0 OR l.whole > 10000 THEN CASE
+            WHEN l.late > 0 OR l.embedding >= l.storing THEN 'The provider is slow: attach with mode => ''async'', so that nobody waits, or choose another with chatbot_set_model().'
+            ELSE 'Storing is slow: VACUUM ANALYZE chatbot_sync.embedding; and is the disk slow, or somebody in the way? SELECT * FROM pg_stat_activity WHERE wait_event_type = ''Lock'';'
+        END END;
+    IF EXISTS (SELECT FROM pg_stat_user_tables AS t WHERE t.relid = 'chatbot_sync.embedding'::regclass
+        AND t.n_dead_tup > 10000 AND t.n_dead_tup > t.n_live_tup) THEN
+        RETURN QUERY SELECT 'bloat', 'warning', 'most rows of chatbot_sync.embedding are dead: searches read them all the same',
+            'VACUUM ANALYZE chatbot_sync.embedding; and is autovacuum on?';
+    END IF;
+    IF kept >= interval '0' AND EXISTS (SELECT FROM chatbot_sync.sync_log AS s WHERE s.logged_at < statement_timestamp() - kept - interval '1 day') THEN
+        RETURN QUERY SELECT 'log', 'warning', 'chatbot_sync.sync_log has rows that are older than chatbot_sync.log_retention: nobody takes them away',
+            'CALL chatbot_process_queue(); each day, from pg_cron or Odoo''s cron, where there are no workers.';
+    END IF;
+END
+$$;
+CREATE OR REPLACE FUNCTION chatbot_sync.check_hosts() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     h record;
@@ -181,10 +507,25 @@ BEGIN
             -- The check of the queue says who has locked it.
             lost := false;
         END;
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
         IF lost THEN
             RETURN QUERY SELECT 'lost sources', 'error', format('%s has rows, and none of them is a source: restored without the tables of the extension', h.relation),
                 'CALL chatbot_sync_all();';
         END IF;
+    END LOOP;
+    -- Partitions and children that a version before did not know, or whose triggers were dropped.
+    FOR h IN
+        WITH RECURSIVE below AS (
+            SELECT t.relation, t.host, t.relation::oid AS part FROM chatbot_sync.host_table AS t
+            UNION
+            SELECT b.relation, b.host, i.inhrelid FROM below AS b JOIN pg_inherits AS i ON i.inhparent = b.part AND NOT i.inhdetachpending
+        )
+        SELECT b.relation, b.part::regclass AS part FROM below AS b
+        WHERE b.part <> b.relation AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = b.part
+            AND g.tgname LIKE 'chatbot\_sync\_' || b.host || '\_%')
+    LOOP
+        RETURN QUERY SELECT 'triggers', 'error', format('%s, whose rows are rows of %s, has none of its triggers', h.part, h.relation),
+            'SELECT chatbot_repair();';
     END LOOP;
     -- Tables of chatbots. Integers only: no operator of anybody's runs here.
     IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc) THEN
@@ -262,6 +603,11 @@ BEGIN
     RETURN QUERY SELECT * FROM chatbot_sync.check_workers();
     RETURN QUERY SELECT * FROM chatbot_sync.check_queue();
     RETURN QUERY SELECT * FROM chatbot_sync.check_row_security();
+    -- The queue
+    SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.due_at <= clock_timestamp() - interval '10 minutes';
+    RETURN QUERY SELECT 'queue', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
+        format('%s jobs, %s due for more than ten minutes', (SELECT count(*) FROM chatbot_sync.job), found),
+        CASE WHEN found > 0 THEN 'CALL chatbot_process_queue();' END;
     SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.leased_by IS NOT NULL
         AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = j.leased_by);
     IF found > 0 THEN
@@ -284,6 +630,7 @@ BEGIN
     IF found > 0 THEN
         RETURN QUERY SELECT 'truncated sources', 'warning', format('the end of %s is not searched', found),
             'ALTER SYSTEM SET chatbot_sync.max_chunks = 1000; then embed them again. Which: SELECT * FROM chatbot_sync.source WHERE truncated;';
+            format('ALTER DATABASE %I SET chatbot_sync.max_chunks = 1000; and in a new session CALL chatbot_sync_all(refresh => true); Which: SELECT * FROM chatbot_sync.source WHERE truncated;', current_database());
     END IF;
     RETURN QUERY SELECT * FROM chatbot_sync.check_sources();
     RETURN QUERY SELECT * FROM chatbot_sync.check_hosts();
@@ -309,6 +656,13 @@ BEGIN
         RETURN QUERY SELECT 'event triggers', 'error', 'changes of host tables are not followed',
             'ALTER EVENT TRIGGER chatbot_sync_ddl ENABLE; ALTER EVENT TRIGGER chatbot_sync_drop ENABLE;';
     END IF;
+    FOR said IN
+        SELECT e.name FROM unnest(ARRAY['chatbot_sync_ddl', 'chatbot_sync_drop', 'chatbot_sync_rewrite', 'chatbot_sync_text_search']) AS e (name)
+        WHERE NOT EXISTS (SELECT FROM pg_event_trigger AS t WHERE t.evtname = e.name AND t.evtenabled <> 'D')
+    LOOP
+        RETURN QUERY SELECT 'event triggers', 'error', format('changes that %s sees are not followed', said),
+            format('ALTER EVENT TRIGGER %s ENABLE; and then SELECT chatbot_repair();', said);
+    END LOOP;
     -- Models
     IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.next) THEN
         RETURN QUERY SELECT 'models', 'warning', (SELECT format('model %s is to follow and is not whole', m.model) FROM chatbot_sync.model AS m WHERE m.next),
@@ -395,6 +749,24 @@ BEGIN
         ELSE
             -- Without a table that has the text, only its owner can embed it again.
             UPDATE chatbot_sync.source AS s SET content_hash = NULL,
+        WHEN 'wrong attributes' THEN
+            UPDATE chatbot_sync.embedding AS e SET enabled = s.enabled, metadata = CASE WHEN e.lang IS NULL THEN s.metadata
+                ELSE s.metadata || jsonb_build_object('lang', e.lang) END
+            FROM chatbot_sync.source AS s
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id)
+                AND (e.chatbot_id, e.source_type, e.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            done := 'its chunks have what it has';
+        WHEN 'outdated' THEN
+            UPDATE chatbot_sync.source AS s SET status = 'pending'
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id) AND s.host IS NOT NULL;
+            done := 'to be cut and read anew';
+            IF NOT FOUND THEN
+                PERFORM chatbot_sync.read_words_anew(p.chatbot_id, p.source_type, p.source_id);
+                done := 'its words read anew';
+            END IF;
+        ELSE
+            -- Without a table that has the text, only its owner can embed it again.
+            UPDATE chatbot_sync.source AS s SET content_hash = NULL, enabled = s.enabled OR p.problem = 'stale',
                 status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
                 error_code = CASE WHEN s.host IS NULL THEN '55000' END,
                 error = CASE WHEN s.host IS NULL THEN p.problem || ': ' || p.detail || '. Embed it again.' END
@@ -413,6 +785,10 @@ BEGIN
         RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
         repaired := repaired + 1;
     END LOOP;
+    -- Children and partitions whose triggers are missing get them.
+    FOR p IN SELECT h.relation FROM chatbot_sync.host_table AS h LOOP
+        PERFORM chatbot_sync.table_altered(p.relation);
+    END LOOP;
     PERFORM chatbot_sync.adopt();
     SELECT count(*) INTO waiting FROM chatbot_sync.source AS s
     WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL;
@@ -422,3 +798,15 @@ BEGIN
     RETURN repaired;
 END
 $$;
+DROP EVENT TRIGGER chatbot_sync_ddl;
+CREATE EVENT TRIGGER chatbot_sync_ddl ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TRIGGER', 'ALTER TYPE', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')
+    EXECUTE FUNCTION chatbot_sync.after_ddl();
+COMMENT ON EVENT TRIGGER chatbot_sync_ddl IS 'Follows changes of host tables.';
+CREATE EVENT TRIGGER chatbot_sync_rewrite ON table_rewrite EXECUTE FUNCTION chatbot_sync.after_rewrite();
+COMMENT ON EVENT TRIGGER chatbot_sync_rewrite IS 'Follows host tables that are written anew.';
+CREATE EVENT TRIGGER chatbot_sync_text_search ON ddl_command_end
+    WHEN TAG IN ('ALTER TEXT SEARCH CONFIGURATION', 'ALTER TEXT SEARCH DICTIONARY', 'ALTER SCHEMA')
+    EXECUTE FUNCTION chatbot_sync.after_text_search();
+COMMENT ON EVENT TRIGGER chatbot_sync_text_search IS 'Follows changes of text search configurations and dictionaries.';
+COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with, how the content was read (1: HTML, 2: translated), and the version of the reader of its words (0: they are to be read anew).';

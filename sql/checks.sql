@@ -48,6 +48,25 @@ BEGIN
     INTO blank, disabled FROM chatbot_sync.source AS s;
     RETURN QUERY SELECT 'sources not found', 'ok', format('%s have no text, %s are not enabled: no search finds them', blank, disabled),
         CASE WHEN blank + disabled > 0 THEN 'SELECT * FROM chatbot_sync.source WHERE status = ''synced'' AND chunk_count = 0 OR NOT enabled;' END;
+    -- Made with other settings
+    SELECT o.* INTO l FROM chatbot_sync.outdated_sources() AS o;
+    IF l.of_tables + l.words_by_hand > 0 THEN
+        RETURN QUERY SELECT 'outdated sources', 'warning',
+            format('%s sources were cut, or their words read, with other settings than those of this session', l.of_tables + l.words_by_hand),
+            'CALL chatbot_sync_all(refresh => true);';
+    END IF;
+    IF l.cut_by_hand > 0 THEN
+        RETURN QUERY SELECT 'outdated sources', 'warning',
+            format('%s sources that no table has were cut with other settings than those of this session', l.cut_by_hand),
+            format('Give chatbot_embed_source() their text again. Which: SELECT * FROM chatbot_sync.source WHERE host IS NULL AND chunk_count > 0 AND chunking[2:4] <> %L;',
+                ARRAY[current_setting('chatbot_sync.chunk_size'), current_setting('chatbot_sync.chunk_overlap'), current_setting('chatbot_sync.max_chunks')]);
+    END IF;
+    said := nullif(current_setting('chatbot_sync.text_search_config'), '');
+    IF NOT EXISTS (SELECT FROM pg_ts_config AS c WHERE c.cfgname = COALESCE(said, 'simple')) THEN
+        RETURN QUERY SELECT 'text search', 'error',
+            format('text search configuration "%s", which chatbot_sync.text_search_config names, does not exist: words are read with simple', said),
+            format('ALTER DATABASE %I SET chatbot_sync.text_search_config = ''english''; and in a new session CALL chatbot_sync_all(refresh => true);', current_database());
+    END IF;
     -- Whole with the model that answers, by what is written down, or by what is there.
     SELECT count(*), min(format('%s %s of chatbot %s', s.source_type, s.source_id, s.chatbot_id)) INTO found, said
     FROM chatbot_sync.source AS s
@@ -120,6 +139,20 @@ BEGIN
             RETURN QUERY SELECT 'lost sources', 'error', format('%s has rows, and none of them is a source: restored without the tables of the extension', h.relation),
                 'CALL chatbot_sync_all();';
         END IF;
+    END LOOP;
+    -- Partitions and children that a version before did not know, or whose triggers were dropped.
+    FOR h IN
+        WITH RECURSIVE below AS (
+            SELECT t.relation, t.host, t.relation::oid AS part FROM chatbot_sync.host_table AS t
+            UNION
+            SELECT b.relation, b.host, i.inhrelid FROM below AS b JOIN pg_inherits AS i ON i.inhparent = b.part AND NOT i.inhdetachpending
+        )
+        SELECT b.relation, b.part::regclass AS part FROM below AS b
+        WHERE b.part <> b.relation AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = b.part
+            AND g.tgname LIKE 'chatbot\_sync\_' || b.host || '\_%')
+    LOOP
+        RETURN QUERY SELECT 'triggers', 'error', format('%s, whose rows are rows of %s, has none of its triggers', h.part, h.relation),
+            'SELECT chatbot_repair();';
     END LOOP;
     -- Tables of chatbots. Integers only: no operator of anybody's runs here.
     IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc) THEN

@@ -69,7 +69,7 @@ BEGIN
     SELECT count(*) INTO found FROM chatbot_sync.source AS s WHERE s.truncated;
     IF found > 0 THEN
         RETURN QUERY SELECT 'truncated sources', 'warning', format('the end of %s is not searched', found),
-            'ALTER SYSTEM SET chatbot_sync.max_chunks = 1000; then embed them again. Which: SELECT * FROM chatbot_sync.source WHERE truncated;';
+            format('ALTER DATABASE %I SET chatbot_sync.max_chunks = 1000; and in a new session CALL chatbot_sync_all(refresh => true); Which: SELECT * FROM chatbot_sync.source WHERE truncated;', current_database());
     END IF;
     RETURN QUERY SELECT * FROM chatbot_sync.check_sources();
     RETURN QUERY SELECT * FROM chatbot_sync.check_hosts();
@@ -91,10 +91,13 @@ BEGIN
                 format('SELECT chatbot_detach(%L); and chatbot_attach() again.', said);
         END IF;
     END LOOP;
-    IF (SELECT count(*) FROM pg_event_trigger AS t WHERE t.evtname IN ('chatbot_sync_ddl', 'chatbot_sync_drop') AND t.evtenabled <> 'D') < 2 THEN
-        RETURN QUERY SELECT 'event triggers', 'error', 'changes of host tables are not followed',
-            'ALTER EVENT TRIGGER chatbot_sync_ddl ENABLE; ALTER EVENT TRIGGER chatbot_sync_drop ENABLE;';
-    END IF;
+    FOR said IN
+        SELECT e.name FROM unnest(ARRAY['chatbot_sync_ddl', 'chatbot_sync_drop', 'chatbot_sync_rewrite', 'chatbot_sync_text_search']) AS e (name)
+        WHERE NOT EXISTS (SELECT FROM pg_event_trigger AS t WHERE t.evtname = e.name AND t.evtenabled <> 'D')
+    LOOP
+        RETURN QUERY SELECT 'event triggers', 'error', format('changes that %s sees are not followed', said),
+            format('ALTER EVENT TRIGGER %s ENABLE; and then SELECT chatbot_repair();', said);
+    END LOOP;
     -- Models
     IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.next) THEN
         RETURN QUERY SELECT 'models', 'warning', (SELECT format('model %s is to follow and is not whole', m.model) FROM chatbot_sync.model AS m WHERE m.next),
@@ -179,9 +182,24 @@ BEGIN
             done := 'all but the newest deleted';
         WHEN 'missing' THEN
             done := 'is a source now';
+        WHEN 'wrong attributes' THEN
+            UPDATE chatbot_sync.embedding AS e SET enabled = s.enabled, metadata = CASE WHEN e.lang IS NULL THEN s.metadata
+                ELSE s.metadata || jsonb_build_object('lang', e.lang) END
+            FROM chatbot_sync.source AS s
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id)
+                AND (e.chatbot_id, e.source_type, e.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            done := 'its chunks have what it has';
+        WHEN 'outdated' THEN
+            UPDATE chatbot_sync.source AS s SET status = 'pending'
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id) AND s.host IS NOT NULL;
+            done := 'to be cut and read anew';
+            IF NOT FOUND THEN
+                PERFORM chatbot_sync.read_words_anew(p.chatbot_id, p.source_type, p.source_id);
+                done := 'its words read anew';
+            END IF;
         ELSE
             -- Without a table that has the text, only its owner can embed it again.
-            UPDATE chatbot_sync.source AS s SET content_hash = NULL,
+            UPDATE chatbot_sync.source AS s SET content_hash = NULL, enabled = s.enabled OR p.problem = 'stale',
                 status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
                 error_code = CASE WHEN s.host IS NULL THEN '55000' END,
                 error = CASE WHEN s.host IS NULL THEN p.problem || ': ' || p.detail || '. Embed it again.' END
@@ -199,6 +217,10 @@ BEGIN
         PERFORM chatbot_sync.index_build(p.model_id);
         RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
         repaired := repaired + 1;
+    END LOOP;
+    -- Children and partitions whose triggers are missing get them.
+    FOR p IN SELECT h.relation FROM chatbot_sync.host_table AS h LOOP
+        PERFORM chatbot_sync.table_altered(p.relation);
     END LOOP;
     PERFORM chatbot_sync.adopt();
     SELECT count(*) INTO waiting FROM chatbot_sync.source AS s

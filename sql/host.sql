@@ -47,7 +47,7 @@ BEGIN
 END
 $$;
 
-CREATE PROCEDURE chatbot_sync_all(chatbot_id bigint DEFAULT NULL, batch int DEFAULT 100)
+CREATE PROCEDURE chatbot_sync_all(chatbot_id bigint DEFAULT NULL, batch int DEFAULT 100, refresh boolean DEFAULT false)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -59,11 +59,42 @@ DECLARE
     done bigint := 0;
     failed bigint := 0;
     more boolean;
+    marked bigint := 0;
+    words_read bigint := 0;
+    cut_by_hand bigint := 0;
 BEGIN
+    IF refresh IS NULL THEN
+        RAISE null_value_not_allowed USING
+            MESSAGE = 'refresh is NULL',
+            HINT = 'true, to cut and read anew what other settings have made, or false.';
+    END IF;
     IF batch IS NULL OR batch OPERATOR(pg_catalog.<) 1 THEN
         RAISE invalid_parameter_value USING
             MESSAGE = pg_catalog.format('batch is %s, expected 1 or more', COALESCE(batch::text, 'NULL')),
             HINT = 'As many sources are committed together.';
+    END IF;
+    WHILE refresh LOOP
+        SELECT * INTO step
+        FROM chatbot_sync.refresh_batch(chatbot_id, last_chatbot_id, last_source_type, last_source_id) AS s;
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        marked := marked OPERATOR(pg_catalog.+) step.marked;
+        words_read := words_read OPERATOR(pg_catalog.+) step.words_read;
+        cut_by_hand := cut_by_hand OPERATOR(pg_catalog.+) step.cut_by_hand;
+        last_chatbot_id := step.last_chatbot_id;
+        last_source_type := step.last_source_type;
+        last_source_id := step.last_source_id;
+        EXIT WHEN step.looked_at OPERATOR(pg_catalog.=) 0;
+    END LOOP;
+    IF refresh THEN
+        RAISE NOTICE '% sources were made with other settings, and are cut and read anew', marked;
+    END IF;
+    IF words_read OPERATOR(pg_catalog.>) 0 THEN
+        RAISE NOTICE 'the words of % sources that no table has were read anew', words_read;
+    END IF;
+    IF cut_by_hand OPERATOR(pg_catalog.>) 0 THEN
+        RAISE NOTICE '% sources that no table has were cut with other settings: their text is not here, chatbot_embed_source() has to be given it again', cut_by_hand;
     END IF;
     PERFORM chatbot_sync.adopt();
     whole := chatbot_sync.count_waiting(chatbot_id);
@@ -114,6 +145,69 @@ BEGIN
     LOOP
         PERFORM chatbot_sync.triggers_restored(changed);
     END LOOP;
+    -- A type of its own, or the rows of a composite one.
+    PERFORM chatbot_sync.rows_rewritten(ARRAY(
+        SELECT c.objid FROM pg_event_trigger_ddl_commands() AS c WHERE c.classid = 'pg_type'::regclass
+        UNION
+        SELECT r.reltype FROM pg_event_trigger_ddl_commands() AS c JOIN pg_class AS r ON r.oid = c.objid AND r.relkind = 'c'
+        WHERE c.classid = 'pg_class'::regclass));
+END
+$$;
+
+CREATE FUNCTION chatbot_sync.after_rewrite() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM chatbot_sync.table_rewritten(pg_event_trigger_table_rewrite_oid(), pg_event_trigger_table_rewrite_reason());
+END
+$$;
+
+-- Names are written as in chatbot_sync.source.text_search_configs. Where a configuration goes, its words are taken for those of
+-- another until they are read anew.
+CREATE FUNCTION chatbot_sync.mark_words_outdated(configuration text, as_if text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    marked bigint;
+BEGIN
+    UPDATE chatbot_sync.source AS s SET chunking[6] = 0, text_search_configs = array_replace(s.text_search_configs, configuration, as_if)
+    WHERE s.text_search_configs @> ARRAY[configuration] AND s.chunk_count > 0;
+    GET DIAGNOSTICS marked = ROW_COUNT;
+    IF marked > 0 THEN
+        RAISE NOTICE 'the words of % sources were read with % as it was: CALL chatbot_sync_all(refresh => true);', marked, configuration;
+    END IF;
+END
+$$;
+
+CREATE FUNCTION chatbot_sync.after_text_search() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c record;
+    before text;
+BEGIN
+    FOR c IN
+        SELECT DISTINCT x.oid, x.cfgname, x.cfgnamespace::regnamespace || '.' || quote_ident(x.cfgname) AS name, d.classid = 'pg_ts_dict'::regclass AS by_dictionary
+        FROM pg_event_trigger_ddl_commands() AS d JOIN pg_ts_config AS x ON CASE d.classid
+            WHEN 'pg_ts_config'::regclass THEN x.oid = d.objid
+            WHEN 'pg_namespace'::regclass THEN x.cfgnamespace = d.objid
+            WHEN 'pg_ts_dict'::regclass THEN EXISTS (SELECT FROM pg_ts_config_map AS m WHERE m.mapcfg = x.oid AND m.mapdict = d.objid)
+        END
+    LOOP
+        -- A name that no configuration has any more is what this one was called before the statement.
+        before := NULL;
+        IF NOT c.by_dictionary AND NOT EXISTS (SELECT FROM chatbot_sync.source AS s WHERE s.text_search_configs @> ARRAY[c.name]) THEN
+            SELECT n.name INTO before FROM (SELECT DISTINCT unnest(s.text_search_configs) AS name FROM chatbot_sync.source AS s) AS n
+            WHERE NOT EXISTS (SELECT FROM pg_ts_config AS x WHERE x.cfgnamespace::regnamespace || '.' || quote_ident(x.cfgname) = n.name)
+            ORDER BY n.name LIKE '%.' || quote_ident(c.cfgname) DESC LIMIT 1;
+        END IF;
+        IF before IS NULL THEN
+            PERFORM chatbot_sync.mark_words_outdated(c.name, c.name);
+        ELSE
+            UPDATE chatbot_sync.source AS s SET text_search_configs = array_replace(s.text_search_configs, before, c.name)
+            WHERE s.text_search_configs @> ARRAY[before];
+        END IF;
+    END LOOP;
 END
 $$;
 
@@ -124,7 +218,14 @@ DECLARE
     hosts int[];
     changed oid;
     chatbot bigint;
+    gone text;
 BEGIN
+    FOR gone IN
+        SELECT quote_ident(d.address_names[1]) || '.' || quote_ident(d.address_names[2]) FROM pg_event_trigger_dropped_objects() AS d
+        WHERE d.object_type = 'text search configuration'
+    LOOP
+        PERFORM chatbot_sync.mark_words_outdated(gone, 'pg_catalog.simple');
+    END LOOP;
     -- Our triggers that went with their tables; those that were dropped by name were detached.
     SELECT array_agg(DISTINCT substring(d.address_names[3] FROM '^chatbot_sync_([0-9]+)_insert$')::int) INTO hosts
     FROM pg_event_trigger_dropped_objects() AS d
@@ -151,6 +252,11 @@ BEGIN
 END
 $$;
 
-CREATE EVENT TRIGGER chatbot_sync_ddl ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TRIGGER')
+CREATE EVENT TRIGGER chatbot_sync_ddl ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TRIGGER', 'ALTER TYPE', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')
     EXECUTE FUNCTION chatbot_sync.after_ddl();
+CREATE EVENT TRIGGER chatbot_sync_rewrite ON table_rewrite EXECUTE FUNCTION chatbot_sync.after_rewrite();
+CREATE EVENT TRIGGER chatbot_sync_text_search ON ddl_command_end
+    WHEN TAG IN ('ALTER TEXT SEARCH CONFIGURATION', 'ALTER TEXT SEARCH DICTIONARY', 'ALTER SCHEMA')
+    EXECUTE FUNCTION chatbot_sync.after_text_search();
 CREATE EVENT TRIGGER chatbot_sync_drop ON sql_drop EXECUTE FUNCTION chatbot_sync.after_drop();

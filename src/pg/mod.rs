@@ -18,6 +18,7 @@ mod model;
 mod owner;
 mod queue;
 mod reembed;
+mod refresh;
 mod report;
 mod requests;
 mod search;

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use super::catalog_types::Regclass;
 use super::jsonb::Jsonb;
 use super::store::log;
-use super::{args, host, queue, reembed, search, store, sync, version, worker};
+use super::{args, host, queue, reembed, refresh, search, store, sync, version, worker};
 use crate::error::Error;
 
 /// A step of chatbot_process_queue(): takes sources that are due.
@@ -61,6 +61,21 @@ fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorRep
         host::altered(relation)?;
         host::warn_of_hidden_rows(relation)
     })
+}
+
+/// Remembers that a statement writes a table anew; called by an event trigger.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_rewritten(relation regclass, reason int) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_table_rewritten(relation: Option<Regclass>, reason: Option<i32>) -> Result<(), ErrorReport> {
+    host::note_rewrite(args::given("relation", relation)?.0, args::given("reason", reason)?);
+    Ok(())
+}
+
+/// What follows when rows were written anew, or types altered that columns have; called by an event trigger.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.rows_rewritten(types oid[]) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_rows_rewritten(types: Option<Vec<pg_sys::Oid>>) -> Result<(), ErrorReport> {
+    unless_outdated(|| host::follow_rewrites(args::given("types", types)?))
 }
 
 /// What follows a trigger of ours that is made by hand; called by an event trigger.
@@ -117,6 +132,68 @@ fn chatbot_sync_sync_batch(
     let last_type = last.map(|key| key.source_type.to_owned());
     let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
     Ok(TableIterator::once((taken, synced, failed, chatbot, last_type, source, stopped)))
+}
+
+/// A step of chatbot_sync_all(refresh => true).
+#[pg_extern(
+    sql = "CREATE FUNCTION chatbot_sync.refresh_batch(chatbot_id bigint, after_chatbot_id bigint, after_source_type text,
+    after_source_id bigint)
+RETURNS TABLE (looked_at bigint, marked bigint, words_read bigint, cut_by_hand bigint, last_chatbot_id bigint,
+    last_source_type text, last_source_id bigint)
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
+)]
+fn chatbot_sync_refresh_batch(
+    chatbot_id: Option<i64>,
+    after_chatbot_id: Option<i64>,
+    after_source_type: Option<&str>,
+    after_source_id: Option<i64>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(looked_at, i64),
+            name!(marked, i64),
+            name!(words_read, i64),
+            name!(cut_by_hand, i64),
+            name!(last_chatbot_id, Option<i64>),
+            name!(last_source_type, Option<String>),
+            name!(last_source_id, Option<i64>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let after =
+        after_chatbot_id.map(|_| args::source(after_chatbot_id, after_source_type, after_source_id)).transpose()?;
+    let refresh::Step { looked_at, last, marked, words_read, cut_by_hand } = refresh::step(chatbot_id, after)?;
+    let last_type = last.map(|key| key.source_type.to_owned());
+    let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
+    Ok(TableIterator::once((looked_at, marked, words_read, cut_by_hand, chatbot, last_type, source)))
+}
+
+/// How many sources differ from what they would become with the settings of the calling session: of host tables, by their
+/// words, and by hand.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.outdated_sources()
+RETURNS TABLE (of_tables bigint, words_by_hand bigint, cut_by_hand bigint)
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_outdated_sources() -> Result<
+    TableIterator<'static, (name!(of_tables, i64), name!(words_by_hand, i64), name!(cut_by_hand, i64))>,
+    ErrorReport,
+> {
+    let refresh::Step { marked, words_read, cut_by_hand, .. } = refresh::count()?;
+    Ok(TableIterator::once((marked, words_read, cut_by_hand)))
+}
+
+/// Reads the words of one source anew, from its chunks.
+#[pg_extern(
+    sql = "CREATE FUNCTION chatbot_sync.read_words_anew(chatbot_id bigint, source_type text, source_id bigint) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
+)]
+fn chatbot_sync_read_words_anew(
+    chatbot_id: Option<i64>,
+    source_type: Option<&str>,
+    source_id: Option<i64>,
+) -> Result<(), ErrorReport> {
+    Ok(refresh::read_words(&args::source(chatbot_id, source_type, source_id)?)?)
 }
 
 /// Whether nothing can be committed in between: BEGIN was said, or a function calls.

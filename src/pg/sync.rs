@@ -28,8 +28,8 @@ use crate::sync::diff::diff;
 use crate::text::chunk::Params;
 use crate::text::content::{Content, Format};
 
-pub use item::{Care, Failing, Item, Prefetched, RowInput, Synced, Unreadable, needed};
-use item::{chunking, unchanged};
+use item::unchanged;
+pub use item::{Care, Failing, Item, Prefetched, RowInput, Synced, Unreadable, chunking, needed};
 use open::Open;
 pub use open::int;
 
@@ -74,7 +74,7 @@ pub fn sync(
         elapsed,
         model: &model,
         params,
-        words: Configurations::new()?,
+        words: if failing == Failing::Raise { Configurations::new()? } else { Configurations::or_fallback()? },
         failing,
         care,
         open: VecDeque::new(),
@@ -176,13 +176,21 @@ impl Run<'_> {
         }
         // Looked at without a lock first: most syncs of an application change nothing, and then nothing is written.
         let seen = if item.fresh && item.enabled { None } else { source::read(&key, &item.metadata, false)? };
-        if let Some(row) = seen.as_ref().filter(|row| row.synced && row.stands_as(&item) && self.unchanged(row, &item))
+        if let Some(row) = seen.as_ref().filter(|row| row.synced && row.stands_as(&item))
+            && self.unchanged(row, &item)?
         {
             self.tell(key, Ok(Some(row.as_synced())));
             return Ok(None);
         }
         let row = if seen.is_some() { source::read(&key, &item.metadata, true)? } else { None };
-        if let Some(row) = row.as_ref().filter(|row| self.unchanged(row, &item)) {
+        if item.host.is_none() && row.as_ref().is_some_and(|row| row.host.is_some()) {
+            pgrx::warning!(
+                "{key} is a row of an attached table: what is embedded by hand holds until the row is synced again"
+            );
+        }
+        if let Some(row) = &row
+            && self.unchanged(row, &item)?
+        {
             source::update_standing(&item, "synced", row)?;
             self.tell(key, Ok(Some(row.as_synced())));
             return Ok(None);
@@ -343,7 +351,7 @@ impl Run<'_> {
         if ready.is_empty() {
             return Ok(());
         }
-        let chunking = |open: &Open| self.chunking(&open.item);
+        let chunking = |open: &Open| chunking(&self.params, open.item.content.reading());
         let stored = ready.iter().map(|open| {
             let (chunk_count, truncated) = (int(open.cut.len())?, open.cut.truncated.is_some());
             let configurations = open.configurations(&self.words)?;
@@ -441,11 +449,13 @@ impl Run<'_> {
         (self.done)(key, outcome);
     }
 
-    fn unchanged(&self, row: &SourceRow, item: &Item) -> bool {
-        unchanged(row, item, self.model.id, &self.params) && self.words.were(row, item)
-    }
-
-    fn chunking(&self, item: &Item) -> Vec<i32> {
-        chunking(&self.params, item)
+    /// Whether the source has the chunks, the vectors and the words that it would get.
+    fn unchanged(&self, row: &SourceRow, item: &Item) -> Result<bool> {
+        if !unchanged(row, item, self.model.id, &self.params) {
+            return Ok(false);
+        }
+        let languages =
+            if item.content.is_translated() { chunk::languages(&item.key, self.model.id)? } else { vec![None] };
+        self.words.are_current(&row.words, &languages, &item.metadata)
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use super::memory::Scratch;
+use super::refresh::{self, CurrentSettings, Outdated};
 use super::store::host_row::Look;
 use super::store::model::active_model_as_seen;
 use super::store::source::SourceKey;
-use super::store::verify as store;
-use super::sync::{RowInput, Unreadable};
+use super::store::verify::{self as store, StoredSource};
+use super::sync::{Item, RowInput, Unreadable};
 use super::{host, report};
 use crate::error::Result;
 
@@ -42,13 +43,21 @@ pub fn verify() -> Result<Vec<Problem>> {
         let detail = format!("its table, host {host}, is not attached any more");
         problems.push(Problem { problem: "detached", key, detail });
     }
+    for key in store::unlike_their_source()? {
+        let detail = "its chunks have other metadata, or are found where it is not".to_owned();
+        problems.push(Problem { problem: "wrong attributes", key, detail });
+    }
+    let settings = CurrentSettings::new()?;
     for host in hosts {
-        verify_host(host, &mut problems)?;
+        verify_host(host, &settings, &mut problems)?;
+    }
+    for (key, detail) in refresh::with_outdated_words(&settings)? {
+        problems.push(Problem { problem: "outdated", key, detail });
     }
     Ok(problems)
 }
 
-fn verify_host(host: i32, problems: &mut Vec<Problem>) -> Result<()> {
+fn verify_host(host: i32, settings: &CurrentSettings, problems: &mut Vec<Problem>) -> Result<()> {
     // A text may be large.
     const SLICE: i64 = 200;
     let mut after = None;
@@ -56,27 +65,22 @@ fn verify_host(host: i32, problems: &mut Vec<Problem>) -> Result<()> {
         pgrx::check_for_interrupts!();
         let _scratch = Scratch::new();
         let known = store::of_host(host, after, SLICE)?;
-        let Some((last, _)) = known.last() else { break };
-        after = Some(*last);
-        let keys: Vec<SourceKey> = known.iter().map(|(key, _)| *key).collect();
+        let Some(last) = known.last() else { break };
+        after = Some(last.reading.key);
+        let keys: Vec<SourceKey> = known.iter().map(|stored| stored.reading.key).collect();
         // A table that is locked is left out, which the call says.
         let Some(rows) = host::rows(host, &keys, Look::AsCaller)?.map(Some).unless_locked(host, None)? else { break };
         let rows: HashMap<SourceKey, RowInput> = rows.into_iter().map(|row| (row.key(), row)).collect();
-        for (key, hash) in known {
-            let (problem, detail) = match rows.get(&key) {
-                None => ("orphan", "the table has no such row".to_owned()),
+        for stored in known {
+            let key = stored.reading.key;
+            let difference = match rows.get(&key) {
+                None => Some(("orphan", "the table has no such row".to_owned())),
                 Some(RowInput::Unreadable(Unreadable { error, .. })) => {
-                    ("unreadable", format!("{} ({})", report::in_a_line(error), report::sqlstate(error)))
+                    Some(("unreadable", format!("{} ({})", report::in_a_line(error), report::sqlstate(error))))
                 }
-                // None: it waits, or is not to be embedded, and says so.
-                Some(RowInput::Readable(item))
-                    if item.enabled && hash.as_deref().is_some_and(|hash| hash != item.content.hash()) =>
-                {
-                    ("stale", "the row's text is another than the one that was embedded".to_owned())
-                }
-                Some(_) => continue,
+                Some(RowInput::Readable(item)) => difference(&stored, item, settings)?,
             };
-            problems.push(Problem { problem, key, detail });
+            problems.extend(difference.map(|(problem, detail)| Problem { problem, key, detail }));
         }
     }
     for (key, error) in host::invalid_rows(host)? {
@@ -88,5 +92,33 @@ fn verify_host(host: i32, problems: &mut Vec<Problem>) -> Result<()> {
         let detail = || "the row is no source".to_owned();
         problems.extend(missing.map(|key| Problem { problem: "missing", key, detail: detail() }));
         Ok(())
+    })
+}
+
+/// In what a source is not what its row would make of it: problem and detail. One that waits, or failed, says so itself.
+fn difference(
+    stored: &StoredSource,
+    item: &Item,
+    settings: &CurrentSettings,
+) -> Result<Option<(&'static str, String)>> {
+    let stale = |detail: &str| Ok(Some(("stale", detail.to_owned())));
+    if stored.has_job {
+        return Ok(None);
+    }
+    if stored.enabled != item.enabled {
+        return stale("searches find it and the row is not enabled, or the other way round");
+    }
+    if !stored.synced {
+        return Ok(None);
+    }
+    if item.enabled && stored.content_hash.as_deref().is_some_and(|hash| hash != item.content.hash()) {
+        return stale("the row's text is another than the one that was embedded");
+    }
+    if !store::is_same_json(&stored.metadata, &item.metadata)? {
+        return stale("the row's metadata is another than the source's");
+    }
+    Ok(match settings.outdated(&stored.reading)? {
+        Some(Outdated::Cut(detail) | Outdated::Words(detail)) if item.enabled => Some(("outdated", detail)),
+        _ => None,
     })
 }

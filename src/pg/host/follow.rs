@@ -4,6 +4,7 @@ use pgrx::pg_sys;
 
 use super::chatbots::follow_chatbots;
 use super::pending::adopt;
+use super::reconcile::{reconcile, take_rewritten};
 use super::row::Attribute;
 use super::table::{Relation, Table};
 use super::{OWN_DDL, Opened, OwnDdl, make_triggers, make_triggers_of, number, trigger};
@@ -12,15 +13,16 @@ use crate::host::{Column, Host};
 use crate::pg::store::{host as store, hosted, leaving};
 use crate::pg::subtransaction::attempt;
 
-/// After somebody changed a table: columns that were renamed keep their meaning, those that are gone lose it, and every
-/// partition has our triggers, and nothing else has.
+/// After somebody changed a table: columns that were renamed keep their meaning, those that are gone lose it, rows whose
+/// values changed with it are compared, and every partition and child has our triggers, and nothing else has.
 pub fn altered(oid: pg_sys::Oid) -> Result<()> {
     if OWN_DDL.get() {
         return Ok(());
     }
     let _own = OwnDdl::new();
+    let rewritten = take_rewritten()?;
     for (relation, argument) in store::roots_of(oid)? {
-        follow(relation, Host::parse(&argument)?)?;
+        follow(relation, Host::parse(&argument)?, rewritten.contains(&relation))?;
     }
     for (relation, argument) in store::strays()? {
         leave(relation, Host::parse(&argument)?)?;
@@ -79,7 +81,7 @@ pub fn renumber(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
     true
 }
 
-fn follow(oid: pg_sys::Oid, before: Host) -> Result<()> {
+fn follow(oid: pg_sys::Oid, before: Host, rewritten: bool) -> Result<()> {
     let opened = Opened::new(oid, pg_sys::AccessShareLock);
     // SAFETY: it is open.
     let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
@@ -126,16 +128,16 @@ fn follow(oid: pg_sys::Oid, before: Host) -> Result<()> {
     }
     // SAFETY: it is open.
     let translated = unsafe { Table::bind(host.clone(), opened.0)? }.translated();
-    if translated != host.translated {
-        host.translated = translated;
-        let pending = hosted::host_pending(host.host)?;
-        pgrx::notice!("{pending} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
-    }
+    let other_reading = translated != host.translated;
+    host.translated = translated;
     drop(opened);
     if host != before {
         let states = store::trigger_states(host.host)?;
         make_triggers(&host, &relation)?;
-        return store::restore_states(states);
+        store::restore_states(states)?;
+    }
+    if rewritten || other_reading || reads_other_columns(&before, &host) {
+        return reconcile(oid, host);
     }
     for partition in store::tree(oid)? {
         if !store::has_triggers(partition, host.host)? {
@@ -155,7 +157,18 @@ fn follow(oid: pg_sys::Oid, before: Host) -> Result<()> {
     Ok(())
 }
 
-/// A partition that is one no more takes its rows with it.
+/// Whether a column that is read was replaced by another of the same name, as `DROP c, ADD c` does.
+fn reads_other_columns(before: &Host, now: &Host) -> bool {
+    let read = |host: &Host| {
+        let all = host.columns.all().into_iter();
+        let read = all.filter(|(role, _)| !matches!(*role, "status_column" | "processed_column" | "error_column"));
+        read.map(|(_, column)| column.clone()).collect::<Vec<_>>()
+    };
+    let before = read(before);
+    read(now).iter().any(|now| before.iter().any(|before| before.0 == now.0 && before.1 != now.1))
+}
+
+/// A partition or child that is one no more takes its rows with it.
 fn leave(oid: pg_sys::Oid, host: Host) -> Result<()> {
     let opened = Opened::new(oid, pg_sys::AccessShareLock);
     // SAFETY: it is open.

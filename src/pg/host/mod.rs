@@ -7,6 +7,7 @@ mod key_set;
 mod nested;
 mod pending;
 mod read;
+mod reconcile;
 mod refusal;
 mod row;
 mod row_security;
@@ -20,8 +21,11 @@ use pgrx::pg_sys;
 
 pub use chatbots::attach_chatbots;
 pub use follow::{altered, dropped, restored};
-pub use pending::{Batch, adopt, adopt_all, each_input, each_key_as_seen, hosts, invalid_rows, sync_batch, tell};
+pub use pending::{
+    Batch, adopt, adopt_all, each_input, each_key_as_seen, hosts, invalid_rows, readings, sync_batch, tell,
+};
 pub use read::{Access, rows, without_waiting};
+pub use reconcile::{follow_rewrites, note_rewrite};
 pub use row_security::warn_of_hidden_rows;
 pub use table::State;
 
@@ -237,7 +241,7 @@ fn number(columns: &mut Columns, relation: &str, open: pg_sys::Relation) -> Resu
     Ok(())
 }
 
-/// Makes the triggers of a table and of its partitions.
+/// Makes the triggers of a table and of its partitions and children.
 fn make_triggers(host: &Host, root: &Relation) -> Result<()> {
     for oid in store::tree(root.oid)? {
         make_triggers_of(host, root.oid, oid)?;
@@ -249,8 +253,9 @@ fn make_triggers_of(host: &Host, root: pg_sys::Oid, oid: pg_sys::Oid) -> Result<
     let opened = Opened::new(oid, pg_sys::ShareRowExclusiveLock);
     // SAFETY: it is open.
     let relation = unsafe { Relation::of(opened.0) };
-    if relation.kind == pg_sys::RELKIND_FOREIGN_TABLE {
-        return Err(Error::NoTable { relation: relation.name, got: "a foreign table" });
+    if relation.kind == pg_sys::RELKIND_FOREIGN_TABLE || relation.temporary {
+        let got = if relation.temporary { "a temporary table" } else { "a foreign table" };
+        return Err(Error::NoTable { relation: relation.name, got });
     }
     let mut host = Host { partition: oid != root, ..host.clone() };
     number(&mut host.columns, &relation.name, opened.0)?;

@@ -17,6 +17,7 @@ use crate::pg::store::{host as store, hosted};
 use crate::pg::subtransaction::attempt;
 use crate::pg::sync::{self, Care, Failing, RowInput, Unreadable};
 use crate::pg::{args, report};
+use crate::text::content;
 
 /// What became of some sources.
 #[derive(Debug, Default)]
@@ -287,6 +288,15 @@ pub fn each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInput) -
         })?;
     }
     Ok(())
+}
+
+/// How the content of each host table is read, as [`content::reading`] says it.
+pub fn readings() -> Result<HashMap<i32, i32>> {
+    let reading = |(_, argument): (_, String)| {
+        let host = Host::parse(&argument)?;
+        Ok((host.host, content::reading(host.content_format, host.translated)))
+    };
+    store::roots()?.into_iter().map(reading).collect()
 }
 
 /// All host tables.

@@ -22,6 +22,8 @@ pub struct Attribute {
     pub nullable: bool,
     /// Whether its value follows from others.
     pub generated: bool,
+    /// Whether it is not even stored, so that no trigger sees a value.
+    pub virtual_column: bool,
     /// Whether its type may have constraints of its own.
     pub domain: bool,
     by_value: bool,
@@ -44,6 +46,7 @@ impl Attribute {
             longest: (base == pg_sys::VARCHAROID && column.atttypmod >= header).then(|| column.atttypmod - header),
             nullable: !column.attnotnull,
             generated: column.attgenerated != 0,
+            virtual_column: column.attgenerated.cast_unsigned() == b'v',
             domain: base != column.atttypid,
             by_value: column.attbyval,
             length: column.attlen,

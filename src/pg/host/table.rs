@@ -117,6 +117,11 @@ impl State {
         Self { status: Some("pending".to_owned()), processed: Some(false), error: None }
     }
 
+    /// It belongs to no chatbot, and so has none.
+    pub fn without_chatbot(status_nullable: bool) -> Self {
+        Self { status: (!status_nullable).then(|| "pending".to_owned()), processed: Some(false), error: None }
+    }
+
     /// Its vectors could not be made.
     pub fn failed(error: String) -> Self {
         Self { status: Some("error".to_owned()), processed: Some(false), error: Some(error) }
@@ -171,6 +176,9 @@ impl Table {
             if !types.is_empty() && !types.contains(&found.base) {
                 let expected = types.iter().map(|&oid| store::type_name(oid)).collect::<Result<Vec<_>>>()?.join(" or ");
                 return Err(wrong(store::type_name(found.base)?, expected));
+            }
+            if found.virtual_column {
+                return Err(wrong("a virtual generated column".to_owned(), "one that is stored".to_owned()));
             }
             let written = matches!(role, "status_column" | "processed_column" | "error_column");
             if written && found.generated {
@@ -261,6 +269,19 @@ impl Table {
         self.status.is_some_and(|column| {
             !old.same(new, column) && matches!(new.text(column).as_deref(), Some("pending" | "synced"))
         })
+    }
+
+    /// Whether a row's status is synced.
+    pub fn says_synced(&self, row: Row) -> bool {
+        self.status.is_some_and(|column| row.text(column).as_deref() == Some("synced"))
+    }
+
+    /// What a row without a chatbot is to say, where it left one or says that it is synced.
+    pub fn state_without_chatbot(&self, old: Option<Row>, new: Row) -> Option<State> {
+        let left = old.is_some_and(|old| old.integer(self.chatbot).is_some());
+        let processed = self.processed.is_some_and(|column| new.boolean(column) == Some(true));
+        (left || processed || self.says_synced(new))
+            .then(|| State::without_chatbot(self.status.is_none_or(|column| column.nullable)))
     }
 
     /// What a row says of its own state; of what has no column, what it should.

@@ -325,10 +325,13 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let says = if let Some(error) = invalid {
         Some(State::failed(report::in_a_line(&error)))
     } else if row.integer(table.chatbot).is_none() {
-        None
+        table.state_without_chatbot(old, row)
     } else if table.is_enabled(row) {
         let asked = old.is_none_or(|old| table.differs(old, row) || !is_writing_back() && table.asks_again(old, row));
-        asked.then(if table.host.mode == Mode::Async { State::pending } else { State::synced })
+        // A row that said synced and says pending asks for another try. Were it to say synced again, the trigger after the
+        // statement would not see that it was asked.
+        let visible = old.is_none_or(|old| table.differs(old, row) || !table.says_synced(old));
+        (asked && visible).then(if table.host.mode == Mode::Async { State::pending } else { State::synced })
     } else {
         is_new(table.content).then(State::pending)
     };
@@ -380,11 +383,17 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let _newest = Newest::new();
     // SAFETY: the trigger runs.
     let table = unsafe { Table::of(data)? };
-    if !table.host.partition {
+    // SAFETY: it is open. TRUNCATE ONLY leaves the rows of children, which have triggers of their own for TRUNCATE.
+    let (kind, has_children) =
+        unsafe { ((*(*data.tg_relation).rd_rel).relkind, (*(*data.tg_relation).rd_rel).relhassubclass) };
+    let inherited = kind.cast_unsigned() == pg_sys::RELKIND_RELATION && has_children;
+    if !table.host.partition && !inherited {
         hosted::delete_host(table.host.host)?;
         return NOTHING;
     }
-    if let Err(raised) = attempt(|| each_source_key(&table, leaving::delete_many))? {
+    let only = if inherited { "ONLY " } else { "" };
+    let from = format!("{only}{}", table.relation.name);
+    if let Err(raised) = attempt(|| each_key_in(&table, &from, leaving::delete_many))? {
         pgrx::warning!(
             "the sources of {} stay until SELECT chatbot_repair(): its rows cannot be read: {}",
             table.relation.name,
@@ -394,13 +403,17 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     NOTHING
 }
 
-/// The sources that a table's rows are, some at a time.
-pub fn each_source_key(table: &Table, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
+/// The sources that a table's rows are, those of its partitions and children too, some at a time.
+pub fn each_source_key(table: &Table, act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
+    each_key_in(table, &table.relation.name, act)
+}
+
+fn each_key_in(table: &Table, from: &str, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
     let columns = &table.host.columns;
     let as_owner = || ActingAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
-        host_row::Ids::now(&table.relation.name, &columns.id.0, &columns.chatbot.0)?
+        host_row::Ids::now(from, &columns.id.0, &columns.chatbot.0)?
     };
     loop {
         let slice = {

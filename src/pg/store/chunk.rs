@@ -82,6 +82,13 @@ pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
     })
 }
 
+/// The languages of a source's chunks, `None` where chunks have none of their own.
+pub fn languages(key: &SourceKey, model_id: i32) -> Result<Vec<Option<String>>> {
+    let sql = "SELECT DISTINCT lang FROM chatbot_sync.embedding
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4";
+    run(sql, &key.args_and([model_id.into()]), Mode::ReadNow, |rows| rows.map(|row| row.get(1)).collect())
+}
+
 /// Deletes chunks.
 pub fn delete_chunks(key: &SourceKey, model_id: i32, chunk_ids: Vec<i32>) -> Result<()> {
     if chunk_ids.is_empty() {

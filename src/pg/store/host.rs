@@ -63,18 +63,37 @@ pub fn next_host() -> Result<i32> {
     run(sql, &[], Mode::Write, |rows| one(rows.first().get_one()))
 }
 
-/// A relation and its partitions, those of them too.
-pub fn tree(oid: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    let sql = "SELECT $1 UNION SELECT relid::oid FROM pg_catalog.pg_partition_tree($1)";
-    run(sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+/// A relation, given as an expression, and all that inherits from it: partitions and children, those of them too.
+fn with_descendants(relation: &str) -> String {
+    format!(
+        "(WITH RECURSIVE t AS (SELECT {relation}::oid AS relid UNION
+            SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN t ON i.inhparent = t.relid WHERE NOT i.inhdetachpending)
+        SELECT t.relid FROM t)"
+    )
 }
 
-/// The relation, or one that it is a partition of or that is a partition of it, that is attached: its name.
+/// A relation, given as an expression, and all that it inherits from.
+fn with_ancestors(relation: &str) -> String {
+    format!(
+        "(WITH RECURSIVE t AS (SELECT {relation}::oid AS relid UNION
+            SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN t ON i.inhrelid = t.relid WHERE NOT i.inhdetachpending)
+        SELECT t.relid FROM t)"
+    )
+}
+
+/// A relation and its partitions and children, those of them too.
+pub fn tree(oid: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    let sql = format!("SELECT t.relid FROM {} AS t", with_descendants("$1"));
+    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+}
+
+/// The relation, or one that inherits from it or that it inherits from, that is attached: its name.
 pub fn attached(oid: pg_sys::Oid) -> Result<Option<String>> {
     let sql = format!(
-        "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t WHERE relation = $1
-            OR relation IN (SELECT relid FROM pg_catalog.pg_partition_tree($1))
-            OR relation IN (SELECT relid FROM pg_catalog.pg_partition_ancestors($1)) LIMIT 1"
+        "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
+        WHERE relation IN {} OR relation IN {} LIMIT 1",
+        with_descendants("$1"),
+        with_ancestors("$1")
     );
     run(&sql, &[oid.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
 }
@@ -111,22 +130,40 @@ pub fn root(host: i32) -> Result<Option<(pg_sys::Oid, String)>> {
     Ok(attached_tables(&sql, &[host.into()])?.pop())
 }
 
-/// The attached tables that a relation is, or is a partition of.
+/// The attached tables that a relation is, or inherits from.
 pub fn roots_of(oid: pg_sys::Oid) -> Result<Attached> {
     let sql = format!(
         "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t WHERE NOT (argument ->> 'partition')::boolean
-            AND (relation = $1 OR relation IN (SELECT relid FROM pg_catalog.pg_partition_ancestors($1)))"
+            AND relation IN {}",
+        with_ancestors("$1")
     );
     attached_tables(&sql, &[oid.into()])
 }
 
-/// Partitions with triggers of a table that they are no partition of.
+/// The attached tables with a metadata column of one of these types, or of one that is made of them.
+pub fn roots_with_types(types: Vec<pg_sys::Oid>) -> Result<Attached> {
+    if types.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "WITH RECURSIVE u AS (SELECT pg_catalog.unnest($1::oid[]) AS type UNION
+            SELECT t.oid FROM pg_catalog.pg_type t JOIN u ON t.typelem = u.type OR t.typbasetype = u.type
+                OR EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.atttypid = u.type))
+        SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t
+        WHERE NOT (argument ->> 'partition')::boolean AND EXISTS (SELECT FROM pg_catalog.pg_attribute a
+            JOIN u ON u.type = a.atttypid WHERE a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped)"
+    );
+    attached_tables(&sql, &[types.into()])
+}
+
+/// Partitions and children with triggers of a table that they do not inherit from.
 pub fn strays() -> Result<Attached> {
     let sql = format!(
         "SELECT DISTINCT p.relation, p.argument::text FROM {TRIGGERS} AS p
         WHERE (p.argument ->> 'partition')::boolean AND NOT EXISTS (
-            SELECT FROM {TRIGGERS} AS r JOIN pg_catalog.pg_partition_ancestors(p.relation) AS a ON a.relid = r.relation
-            WHERE r.argument -> 'host' = p.argument -> 'host' AND NOT (r.argument ->> 'partition')::boolean)"
+            SELECT FROM {TRIGGERS} AS r WHERE r.argument -> 'host' = p.argument -> 'host'
+                AND NOT (r.argument ->> 'partition')::boolean AND r.relation IN {})",
+        with_ancestors("p.relation")
     );
     attached_tables(&sql, &[])
 }

@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 
 use super::host::{execute, literal, quoted};
 use super::source::SourceKey;
-use super::{Cursor, Mode, one, run, write};
+use super::{Cursor, Mode, Settings, one, run, write};
 use crate::error::Result;
 use crate::host::{Column, Columns};
 use crate::pg::host::State;
@@ -136,6 +136,7 @@ pub fn rows_by_id(
         metadata = object("t", &columns.metadata),
     );
     let args: Vec<DatumWithOid> = std::iter::once(ids.into()).chain(chatbot.map(Into::into)).collect();
+    let _settings = Settings::for_metadata();
     run(&sql, &args, look.mode(), |rows| {
         rows.map(|row| {
             Ok(HostRow {
@@ -186,6 +187,7 @@ fn state(columns: &Columns) -> String {
 /// The metadata of a row that is given as a composite value of this type, in which its columns have these numbers and
 /// types.
 pub fn metadata(row: pg_sys::Datum, row_type: pg_sys::Oid, columns: &[Column], shape: &[(i16, u32)]) -> Result<Jsonb> {
+    let _settings = Settings::for_metadata();
     // A kept plan of a composite value does not notice that its type changes: another shape is another statement.
     // SAFETY: the value is of this type, says the caller, and lives as long as the call.
     let row = unsafe { DatumWithOid::new(Composite(row), row_type) };

@@ -112,11 +112,6 @@ pub fn keys_beyond(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Ve
     run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())
 }
 
-/// All sources of a host table are to be embedded again: how many.
-pub fn host_pending(host: i32) -> Result<i64> {
-    write("UPDATE chatbot_sync.source SET status = 'pending' WHERE host = $1", &[host.into()])
-}
-
 /// Searches find all sources of a host table.
 pub fn enable_host(host: i32) -> Result<()> {
     let sql = "UPDATE chatbot_sync.embedding e SET enabled = true FROM chatbot_sync.source s

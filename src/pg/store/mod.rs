@@ -24,6 +24,7 @@ pub mod log;
 pub mod model;
 #[allow(unsafe_code)]
 pub mod plan;
+pub mod reading;
 pub mod reembed;
 pub mod row_error;
 #[allow(unsafe_code)]
@@ -72,6 +73,17 @@ impl Settings {
     /// Other sessions' locks are waited for only for a moment: then it is 55P03.
     pub fn short_lock_timeout() -> Self {
         Self::new(&[(c"lock_timeout", c"100ms")])
+    }
+
+    /// Values become the same JSON in every session, as a dump would write them: times in UTC.
+    pub fn for_metadata() -> Self {
+        Self::new(&[
+            (c"TimeZone", c"UTC"),
+            (c"DateStyle", c"ISO, YMD"),
+            (c"IntervalStyle", c"postgres"),
+            (c"extra_float_digits", c"1"),
+            (c"bytea_output", c"hex"),
+        ])
     }
 
     /// Foreign keys are not checked.

@@ -120,13 +120,14 @@ fn store_of_chatbot(
         ]);
         write(&sql, &args)?;
     }
-    // What moved without being embedded moves here too.
+    // What moved, or was read or described otherwise, without being embedded is so here too.
     let sql = format!(
         "UPDATE chatbot_sync.embedding o SET chunk_index = e.chunk_index, start_offset = e.start_offset,
             end_offset = e.end_offset, enabled = e.enabled, metadata = e.metadata, words = e.words
         FROM {THESE}, chatbot_sync.embedding e
         WHERE {OF_THESE} AND {SAME} AND e.model_id = $5 AND o.model_id = $6
-            AND (o.chunk_index, o.start_offset, o.end_offset) <> (e.chunk_index, e.start_offset, e.end_offset)"
+            AND (o.chunk_index, o.start_offset, o.end_offset, o.enabled, o.metadata, o.words)
+                <> (e.chunk_index, e.start_offset, e.end_offset, e.enabled, e.metadata, e.words)"
     );
     write(&sql, &args(keys))?;
     let sql = format!(

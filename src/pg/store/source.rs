@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::pg::args::SOURCE_TYPES;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::sync::{Item, Synced};
+use crate::pg::words::{WORDS_VERSION, WordsRead};
 use crate::pg::{guc, report};
 
 /// Which source.
@@ -64,7 +65,7 @@ pub struct SourceRow {
     /// The host table that it comes from.
     pub host: Option<i32>,
     /// How its words were read.
-    pub configurations: Vec<String>,
+    pub words: WordsRead,
 }
 
 impl SourceRow {
@@ -129,21 +130,20 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
 }
 
 fn source_row(mut rows: Rows) -> pgrx::spi::Result<Option<SourceRow>> {
-    match rows.next() {
-        Some(row) => Ok(Some(SourceRow {
-            content_hash: row.get(1)?,
-            chunking: row.get(2)?,
-            model_id: row.get(3)?,
-            synced: one(row.get(4))?,
-            chunk_count: one(row.get(5))?,
-            truncated: one(row.get(6))?,
-            same_metadata: one(row.get(7))?,
-            enabled: one(row.get(8))?,
-            host: row.get(9)?,
-            configurations: one(row.get(10))?,
-        })),
-        None => Ok(None),
-    }
+    let Some(row) = rows.next() else { return Ok(None) };
+    let mut chunking: Option<Vec<i32>> = row.get(2)?;
+    Ok(Some(SourceRow {
+        words: WordsRead::split_off(&mut chunking, one(row.get(10))?),
+        content_hash: row.get(1)?,
+        chunking,
+        model_id: row.get(3)?,
+        synced: one(row.get(4))?,
+        chunk_count: one(row.get(5))?,
+        truncated: one(row.get(6))?,
+        same_metadata: one(row.get(7))?,
+        enabled: one(row.get(8))?,
+        host: row.get(9)?,
+    }))
 }
 
 /// Whether there is such a source.
@@ -165,7 +165,8 @@ fn columns<'a>(model_id: i32, sources: &[&Stored]) -> Vec<DatumWithOid<'a>> {
         all(sources, |s| s.item.key.source_type.to_owned()).into(),
         all(sources, |s| s.item.key.source_id).into(),
         all(sources, |s| s.item.content.hash().to_vec()).into(),
-        all(sources, |s| s.chunking.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")).into(),
+        all(sources, |s| s.chunking.iter().chain([&WORDS_VERSION]).map(i32::to_string).collect::<Vec<_>>().join(","))
+            .into(),
         all(sources, |s| s.chunk_count).into(),
         all(sources, |s| s.truncated).into(),
         all(sources, |s| s.item.metadata.clone()).into(),
@@ -250,13 +251,15 @@ pub fn of_chatbot(chatbot_id: i64, keys: &[SourceKey]) -> [DatumWithOid<'static>
     [chatbots, types, sources, chatbot_id.into()]
 }
 
-/// Writes what a sync has made of sources.
+/// Writes what a sync has made of sources. One that a host table has, and that was embedded by hand, waits for its row's own
+/// content to come back.
 pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
     let sql = format!(
         "UPDATE chatbot_sync.source s SET content_hash = n.content_hash,
             chunking = pg_catalog.string_to_array(n.chunking, ',')::int[], model_id = $1, chunk_count = n.chunk_count,
             truncated = n.truncated, metadata = n.metadata, enabled = n.enabled, host = COALESCE(n.host, s.host),
-            text_search_configs = pg_catalog.string_to_array(n.configurations, ','), status = 'synced',
+            text_search_configs = pg_catalog.string_to_array(n.configurations, ','),
+            status = CASE WHEN n.host IS NULL AND s.host IS NOT NULL THEN 'pending' ELSE 'synced' END,
             synced_at = pg_catalog.now(), error = NULL, error_code = NULL, attempts = 0, next_attempt_at = NULL,
             next_model_id = NULL
         FROM {UNNEST} AS n ({COLUMNS})
@@ -270,9 +273,11 @@ pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
     })
 }
 
-/// Writes all about a source but its content, to its chunks too.
+/// Writes all about a source but its content, to its chunks too. A source that a host table has keeps no more than until its
+/// next sync what a call by hand says of it.
 pub fn update_standing(item: &Item, status: &str, row: &SourceRow) -> Result<()> {
-    let sql = "UPDATE chatbot_sync.source SET metadata = $4, enabled = $5, host = COALESCE($6, host), status = $7, error = NULL,
+    let sql = "UPDATE chatbot_sync.source SET metadata = $4, enabled = $5, host = COALESCE($6, host),
+            status = CASE WHEN $6 IS NULL AND host IS NOT NULL THEN 'pending' ELSE $7 END, error = NULL,
             error_code = NULL, attempts = 0, next_attempt_at = NULL
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let standing = [item.metadata.clone().into(), item.enabled.into(), item.host.into(), status.into()];

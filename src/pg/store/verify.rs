@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::source::{BY_KEY, SourceKey, beyond, key, key_columns};
+use super::reading::{self, StoredReading};
+use super::source::{SourceKey, key, key_columns};
 use super::{Mode, one, run};
 use crate::error::Result;
+use crate::pg::jsonb::Jsonb;
 use crate::pg::vector::vector_type;
 
 /// Synced sources that have not every chunk with the model that answers, with what is wrong, and whether they have chunks
@@ -53,24 +55,58 @@ pub fn of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
     run(sql, &[hosts.to_vec().into()], Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
 }
 
-/// Sources of a host table, in the order of their keys, each with the hash of what was embedded: none where it says that
-/// it waits or failed, or has a job.
-pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<(SourceKey, Option<Vec<u8>>)>> {
-    let (beyond, key_args) = beyond(after, 3);
-    let sql = format!(
-        "SELECT chatbot_id, source_type, source_id, CASE WHEN status = 'synced' THEN content_hash END
-        FROM chatbot_sync.source WHERE host = $1{beyond} {BY_KEY} $2"
-    );
-    let args: Vec<_> = [host.into(), limit.into()].into_iter().chain(key_args).collect();
-    let mut sources: Vec<(SourceKey, Option<Vec<u8>>)> =
-        run(&sql, &args, Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())?;
+/// A source of a host table as it is stored, for a comparison with its row.
+pub struct StoredSource {
+    /// How it was cut and its words read.
+    pub reading: StoredReading,
+    /// The hash of the content that was embedded; none where it was never embedded.
+    pub content_hash: Option<Vec<u8>>,
+    /// Its metadata.
+    pub metadata: Jsonb,
+    /// Whether searches find it.
+    pub enabled: bool,
+    /// Whether its vectors are said to be those of the row.
+    pub synced: bool,
+    /// Whether the queue is to look at the row.
+    pub has_job: bool,
+}
+
+/// The next sources of a host table, in the order of their keys.
+pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredSource>> {
+    let readings = reading::of_host(host, after, limit)?;
+    let keys: Vec<SourceKey> = readings.iter().map(|reading| reading.key).collect();
     // A statement of its own: sources may be on other nodes, jobs are here.
-    let keys: Vec<SourceKey> = sources.iter().map(|(key, _)| *key).collect();
     let jobs = there("job", None, &keys)?;
-    for (_, hash) in sources.iter_mut().filter(|(key, _)| jobs.contains(key)) {
-        *hash = None;
+    let sql = "SELECT content_hash, metadata, enabled, status = 'synced' FROM chatbot_sync.source
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
+    let whole = |reading: StoredReading| {
+        run(sql, &reading.key.args(), Mode::Read, |rows| {
+            let rows = rows.first();
+            let has_job = jobs.contains(&reading.key);
+            let (content_hash, metadata) = (rows.get(1)?, one(rows.get(2))?);
+            let (enabled, synced) = (one(rows.get(3))?, one(rows.get(4))?);
+            Ok(StoredSource { reading, content_hash, metadata, enabled, synced, has_job })
+        })
+    };
+    readings.into_iter().map(whole).collect()
+}
+
+/// Whether two texts are the same `jsonb`: 1.0 is 1.00.
+pub fn is_same_json(one_text: &Jsonb, other: &Jsonb) -> Result<bool> {
+    if one_text == other {
+        return Ok(true);
     }
-    Ok(sources)
+    let args = [one_text.clone().into(), other.clone().into()];
+    run("SELECT $1::jsonb OPERATOR(pg_catalog.=) $2::jsonb", &args, Mode::Read, |rows| one(rows.first().get_one()))
+}
+
+/// Sources with a chunk that has another metadata than they have, or is found where they are not, or the other way round.
+pub fn unlike_their_source() -> Result<Vec<SourceKey>> {
+    let sql = "SELECT DISTINCT s.chatbot_id, s.source_type, s.source_id FROM chatbot_sync.source s
+        JOIN chatbot_sync.embedding e ON (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+        WHERE e.enabled <> s.enabled OR e.metadata <> CASE WHEN e.lang IS NULL THEN s.metadata
+            ELSE s.metadata || pg_catalog.jsonb_build_object('lang', e.lang) END";
+    run(sql, &[], Mode::Read, |rows| rows.map(|row| key(&row)).collect())
 }
 
 /// Those of the keys that a table has, with a host table or with any.

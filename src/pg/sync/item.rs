@@ -146,14 +146,14 @@ pub struct Prefetched {
 pub fn unchanged(row: &SourceRow, item: &Item, model_id: i32, params: &Params) -> bool {
     row.content_hash.as_deref() == Some(item.content.hash())
         && row.model_id == Some(model_id)
-        && row.chunking.as_ref() == Some(&chunking(params, item))
+        && row.chunking.as_ref() == Some(&chunking(params, item.content.reading()))
 }
 
 /// How a source is cut, as it is stored.
-pub fn chunking(params: &Params, item: &Item) -> Vec<i32> {
+pub fn chunking(params: &Params, reading: i32) -> Vec<i32> {
     let Params { size, overlap, max_chunks } = *params;
     let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-    vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks), item.content.reading()]
+    vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks), reading]
 }
 
 /// The texts that would have to be embedded for a source as it is now.

@@ -7,7 +7,7 @@ use crate::embedding::batch::Usage;
 use crate::error::{Error, Result};
 use crate::pg::store::chunk::{self, NewChunk, Place, StoredChunk};
 use crate::pg::store::source::SourceRow;
-use crate::pg::words::Configurations;
+use crate::pg::words::{Configurations, WORDS_VERSION, WordsRead};
 use crate::sync::diff::Diff;
 use crate::text::content::Cut;
 
@@ -79,7 +79,7 @@ impl Open {
             }
         }
         chunk::move_chunks(key, model_id, &moves)?;
-        if row.configurations != self.configurations(words)? {
+        if row.words != (WordsRead { version: WORDS_VERSION, configurations: self.configurations(words)? }) {
             let texts = self.cut.texts();
             let kept = kept.iter().zip(&texts).filter_map(|(kept, (lang, _))| Some(((*kept)?, *lang)));
             let read =

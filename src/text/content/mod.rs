@@ -53,6 +53,12 @@ pub struct Cut {
     pub truncated: Option<(Option<String>, usize)>,
 }
 
+/// Returns a number for each way of reading content, which changes when HTML is read differently.
+pub fn reading(format: Format, translated: bool) -> i32 {
+    let html = if format == Format::Html { 1 + 4 * html::VERSION } else { 0 };
+    html + 2 * i32::from(translated)
+}
+
 impl Content {
     /// `translated`: the value is a JSON object of texts by language, as Odoo stores translated fields.
     pub fn new(value: String, format: Format, translated: bool) -> Self {
@@ -70,10 +76,9 @@ impl Content {
         self.translated
     }
 
-    /// Returns a number for each way of reading, which changes when HTML is read differently.
+    /// As [`reading`].
     pub fn reading(&self) -> i32 {
-        let html = if self.format == Format::Html { 1 + 4 * html::VERSION } else { 0 };
-        html + 2 * i32::from(self.translated)
+        reading(self.format, self.translated)
     }
 
     /// Texts to chunks: the limit of chunks is for all languages together.

@@ -1,0 +1,370 @@
+//! Host tables: sources that other settings have cut or read, and the calls that make them anew.
+
+use std::sync::Mutex;
+
+use postgres::Client;
+
+use super::harness::{ATTACH, DOCUMENTS, application, column, documents, drift, failure, one, prose, set};
+use super::mock::{Fault, Mock};
+
+const REFRESH: &str = "CALL chatbot_sync_all(refresh => true)";
+
+/// How many chunks the sources have, and how long the longest is.
+fn chunks(client: &mut Client) -> (i64, i32) {
+    let sql = "SELECT count(*), max(length(content)) FROM chatbot_sync.embedding";
+    let row = client.query_one(sql, &[]).unwrap();
+    (row.get(0), row.get(1))
+}
+
+fn insert(client: &mut Client, chatbot: i32, text: &str) {
+    client.execute("INSERT INTO documents (chatbot_id, content) VALUES ($1, $2)", &[&chatbot, &text]).unwrap();
+}
+
+/// The texts that sources were embedded with: all but what the doctor asks.
+fn embedded(mock: &Mock) -> Vec<String> {
+    mock.texts().into_iter().filter(|text| text != "Is anybody there?").collect()
+}
+
+/// What a session was told since the last look.
+fn taken(told: &Mutex<Vec<String>>) -> Vec<String> {
+    told.lock().unwrap().drain(..).collect()
+}
+
+fn check(client: &mut Client, name: &str) -> Vec<String> {
+    column(
+        client,
+        &format!("SELECT concat_ws(' | ', status, detail, hint) FROM chatbot_doctor() WHERE check_name = '{name}'"),
+    )
+}
+
+const OUTDATED: &str = "SELECT concat_ws(' ', problem, source_type, source_id) FROM chatbot_verify() WHERE problem = 'outdated' ORDER BY 1";
+
+#[test]
+fn refresh_cuts_sources_by_todays_settings() {
+    let (mut db, mock, mut app) = documents();
+    insert(&mut app, 1, &prose(40));
+    insert(&mut app, 1, "Short.");
+    insert(&mut app, 2, &prose(40));
+    let before = chunks(&mut app);
+    set(&mut db, "chunk_size", "300");
+    set(&mut db, "chunk_overlap", "0");
+    let (mut app, told) = db.listening("app");
+    // No other call does it, and none of them says that it did.
+    app.batch_execute("UPDATE documents SET content = content; CALL chatbot_sync_all()").unwrap();
+    assert_eq!((chunks(&mut app), taken(&told)), (before, vec![]));
+    let found = check(&mut app, "outdated sources");
+    assert_eq!(
+        found,
+        [
+            "warning | 3 sources were cut, or their words read, with other settings than those of this session | CALL chatbot_sync_all(refresh => true);"
+        ]
+    );
+    // Of one chatbot.
+    app.batch_execute("CALL chatbot_sync_all(1, 100, true)").unwrap();
+    assert_eq!(
+        taken(&told),
+        [
+            "NOTICE: 2 sources were made with other settings, and are cut and read anew",
+            "NOTICE: 2 of 2 sources, 0 failed"
+        ]
+    );
+    let longest = "SELECT max(length(content)) FROM chatbot_sync.embedding WHERE chatbot_id = ";
+    assert!(
+        one::<i32>(&mut app, &format!("{longest} 1")) <= 300 && one::<i32>(&mut app, &format!("{longest} 2")) > 300
+    );
+    app.batch_execute(REFRESH).unwrap();
+    assert!(chunks(&mut app).1 <= 300);
+    assert_eq!(check(&mut app, "outdated sources"), [""; 0]);
+    assert_eq!(column::<String>(&mut app, "SELECT DISTINCT status FROM documents"), ["synced"]);
+    // A chunk whose text is the same keeps its vector, and a second call has nothing to do.
+    assert_eq!(mock.texts().iter().filter(|text| *text == "Short.").count(), 1);
+    let asked = embedded(&mock);
+    taken(&told);
+    app.batch_execute(REFRESH).unwrap();
+    assert_eq!(embedded(&mock), asked);
+    assert_eq!(taken(&told), ["NOTICE: 0 sources were made with other settings, and are cut and read anew"]);
+}
+
+#[test]
+fn refresh_keeps_the_vectors_of_unchanged_chunks() {
+    let (_db, mock, mut app) = documents();
+    insert(&mut app, 1, &prose(100));
+    let vectors = "SELECT count(*) FROM chatbot_sync.embedding";
+    let (before, asked) = (one::<i64>(&mut app, vectors), embedded(&mock).len());
+    app.batch_execute("SET chatbot_sync.max_chunks = 3; CALL chatbot_sync_all(refresh => true)").unwrap();
+    assert_eq!((one::<i64>(&mut app, vectors), embedded(&mock).len()), (3, asked));
+    assert_eq!(check(&mut app, "truncated sources").len(), 1);
+    app.batch_execute("RESET chatbot_sync.max_chunks; CALL chatbot_sync_all(refresh => true)").unwrap();
+    assert_eq!((one::<i64>(&mut app, vectors), embedded(&mock).len()), (before, asked + before as usize - 3));
+    assert_eq!(check(&mut app, "truncated sources"), [""; 0]);
+}
+
+#[test]
+fn refresh_reads_words_anew_and_embeds_nothing() {
+    let (mut db, mock, mut app) = documents();
+    insert(&mut app, 1, "Vouchers expire after a year.");
+    app.batch_execute(
+        "CREATE TABLE faq (id int PRIMARY KEY, chatbot_id int, body jsonb); SELECT chatbot_attach('faq', 'link', content_column => 'body');
+         INSERT INTO faq VALUES (1, 1, '{\"xx\": \"Parcels leave daily.\", \"fr_FR\": \"Les colis partent.\"}');
+         SELECT chatbot_embed_source(1, 'document', 900, 'Refunds are paid.')",
+    )
+    .unwrap();
+    let asked = embedded(&mock);
+    let text = |app: &mut Client, query: &str| {
+        column::<i64>(app, &format!("SELECT source_id FROM chatbot_search(1, '{query}', mode => 'text') ORDER BY 1"))
+    };
+    set(&mut db, "text_search_config", "english");
+    let mut app = db.session("app");
+    for query in ["voucher", "parcel", "refund"] {
+        assert_eq!(text(&mut app, query), [0i64; 0], "{query}");
+    }
+    app.batch_execute(REFRESH).unwrap();
+    for (query, id) in [("voucher", 1), ("parcel", 1), ("refund", 900), ("colis", 1)] {
+        assert_eq!(text(&mut app, query), [id], "{query}");
+    }
+    assert_eq!((embedded(&mock), check(&mut app, "outdated sources")), (asked, vec![]));
+}
+
+#[test]
+fn sources_by_hand_are_counted_where_their_text_is_needed() {
+    let (mut db, mock, mut app) = application();
+    app.execute("SELECT chatbot_embed_source(1, 'document', 1, $1)", &[&prose(40)]).unwrap();
+    app.batch_execute("SELECT chatbot_embed_source(1, 'document', 2, ' ')").unwrap();
+    let asked = embedded(&mock);
+    set(&mut db, "chunk_size", "500");
+    let (mut app, told) = db.listening("app");
+    app.batch_execute(REFRESH).unwrap();
+    let said = "NOTICE: 1 sources that no table has were cut with other settings: their text is not here, chatbot_embed_source() has to be given it again";
+    assert_eq!(taken(&told)[1..], [said.to_owned()]);
+    assert_eq!(embedded(&mock), asked);
+    // What the doctor says to be asked finds it.
+    let hint: String = one(&mut app, "SELECT hint FROM chatbot_doctor() WHERE check_name = 'outdated sources'");
+    let which = &hint[hint.find("SELECT * FROM").unwrap()..];
+    assert_eq!(one::<i64>(&mut app, &which.replace("SELECT *", "SELECT count(*)")), 1);
+    assert_eq!(column::<String>(&mut db.session("boss"), OUTDATED), [""; 0]);
+    app.execute("SELECT chatbot_embed_source(1, 'document', 1, $1)", &[&prose(40)]).unwrap();
+    assert_eq!(check(&mut app, "outdated sources"), [""; 0]);
+}
+
+#[test]
+fn refresh_goes_on_where_it_was_stopped() {
+    let (mut db, mock, mut app) = documents();
+    for i in 0..6 {
+        insert(&mut app, 1, &format!("Document {i}. {}", prose(12)));
+    }
+    set(&mut db, "chunk_size", "200");
+    set(&mut db, "chunk_overlap", "0");
+    let (mut app, _) = db.listening("app");
+    app.batch_execute("SET chatbot_sync.sync_timeout = '1h'").unwrap();
+    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    mock.state().faults.extend([Fault::Gzip, Fault::Hang]);
+    let call = std::thread::spawn(move || failure(&mut app, "CALL chatbot_sync_all(batch => 1, refresh => true)").code);
+    mock.wait(|state| state.faults.is_empty() && state.in_flight == 1);
+    let mut watcher = db.session("app");
+    // How far it is can be seen from other sessions.
+    let progress = "SELECT concat_ws(' ', synced, pending) FROM chatbot_sync.progress";
+    assert_eq!(one::<String>(&mut watcher, progress), "1 5");
+    db.admin.batch_execute(&format!("SELECT pg_cancel_backend({pid})")).unwrap();
+    assert_eq!(call.join().unwrap(), "57014");
+    watcher.batch_execute("CALL chatbot_sync_all()").unwrap();
+    assert_eq!(check(&mut watcher, "outdated sources"), [""; 0]);
+    assert!(chunks(&mut watcher).1 <= 200);
+}
+
+#[test]
+fn two_calls_of_refresh_share_the_work() {
+    let (mut db, mock, mut app) = documents();
+    for i in 0..30 {
+        insert(&mut app, 1, &format!("Document {i}. {}", prose(12).replace("Sentence", &format!("Line of {i}:"))));
+    }
+    set(&mut db, "chunk_size", "900");
+    set(&mut db, "chunk_overlap", "0");
+    let asked = mock.texts().len();
+    let (mut first, mut second) = (db.session("app"), db.session("app"));
+    let call = "CALL chatbot_sync_all(batch => 3, refresh => true)";
+    let other = std::thread::spawn(move || second.batch_execute(call).unwrap());
+    first.batch_execute(call).unwrap();
+    other.join().unwrap();
+    let mut texts = mock.texts().split_off(asked);
+    let all = texts.len();
+    texts.sort();
+    texts.dedup();
+    // Whatever one has in hand the other passes over; what is left over the last call does.
+    first.batch_execute(REFRESH).unwrap();
+    assert_eq!((texts.len(), check(&mut first, "outdated sources")), (all, vec![]));
+}
+
+#[test]
+fn writing_pending_cuts_a_row_anew() {
+    for mode in ["sync", "async"] {
+        let (mut db, mock, _) = application();
+        let mut app = db.session("app");
+        app.batch_execute(DOCUMENTS).unwrap();
+        app.batch_execute(
+            &ATTACH.replace("error_column => 'error'", &format!("error_column => 'error', mode => '{mode}'")),
+        )
+        .unwrap();
+        insert(&mut app, 1, &prose(40));
+        insert(&mut app, 1, "Short.");
+        app.batch_execute("CALL chatbot_process_queue()").unwrap();
+        set(&mut db, "chunk_size", "300");
+        let mut app = db.session("app");
+        app.batch_execute("UPDATE documents SET status = 'pending' WHERE id = 1; CALL chatbot_process_queue()")
+            .unwrap();
+        assert!(chunks(&mut app).1 <= 300, "{mode}");
+        let asked = embedded(&mock);
+        app.batch_execute("UPDATE documents SET status = 'pending'; CALL chatbot_process_queue()").unwrap();
+        assert_eq!(embedded(&mock), asked, "{mode}");
+        assert_eq!(
+            column::<String>(&mut app, "SELECT DISTINCT status || processed FROM documents"),
+            ["syncedtrue"],
+            "{mode}"
+        );
+    }
+}
+
+#[test]
+fn verify_finds_what_other_settings_made_and_repair_has_it_made_anew() {
+    let (mut db, _mock, mut app) = documents();
+    insert(&mut app, 1, &prose(40));
+    app.batch_execute("SELECT chatbot_embed_source(1, 'link', 5, 'Refunds are paid.')").unwrap();
+    set(&mut db, "chunk_size", "300");
+    set(&mut db, "text_search_config", "english");
+    let (mut boss, told) = db.listening("boss");
+    // A text of nobody's table that was cut otherwise can only be given again.
+    assert_eq!(column::<String>(&mut boss, OUTDATED), ["outdated document 1"]);
+    boss.batch_execute("SET chatbot_sync.chunk_size = 1000").unwrap();
+    assert_eq!(column::<String>(&mut boss, OUTDATED), ["outdated document 1", "outdated link 5"]);
+    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 2);
+    assert!(taken(&told).contains(&"NOTICE: link 5 of chatbot 1: outdated: its words read anew".to_owned()));
+    let mut app = db.session("app");
+    app.batch_execute("CALL chatbot_sync_all()").unwrap();
+    assert!(chunks(&mut app).1 <= 300);
+    assert_eq!(column::<String>(&mut db.session("boss"), OUTDATED), [""; 0]);
+    assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_search(1, 'refund', mode => 'text')"), [5]);
+}
+
+#[test]
+fn a_changed_text_search_configuration_is_said_and_its_words_read_anew() {
+    let (mut db, mock, app) = documents();
+    db.admin.batch_execute("CREATE TEXT SEARCH CONFIGURATION shop (COPY = pg_catalog.simple); ALTER TEXT SEARCH CONFIGURATION shop OWNER TO app;
+        CREATE TEXT SEARCH DICTIONARY stems (TEMPLATE = snowball, Language = english); ALTER TEXT SEARCH DICTIONARY stems OWNER TO app").unwrap();
+    set(&mut db, "text_search_config", "shop");
+    let (mut app, told) = {
+        drop(app);
+        db.listening("app")
+    };
+    insert(&mut app, 1, "Vouchers expire after the year.");
+    app.batch_execute("SELECT chatbot_embed_source(1, 'link', 5, 'Vouchers by hand.')").unwrap();
+    let (asked, mut boss) = (embedded(&mock).len(), db.session("boss"));
+    let text = |app: &mut Client, query: &str| {
+        let sql = format!("SELECT source_type FROM chatbot_search(1, '{query}', mode => 'text') ORDER BY 1");
+        column::<String>(app, &sql)
+    };
+    let both = ["document", "link"];
+    let said = |name: &str| {
+        format!(
+            "NOTICE: the words of 2 sources were read with public.{name} as it was: CALL chatbot_sync_all(refresh => true);"
+        )
+    };
+    taken(&told);
+    for alter in [
+        "ALTER TEXT SEARCH CONFIGURATION shop ALTER MAPPING FOR asciiword WITH stems",
+        "ALTER TEXT SEARCH DICTIONARY stems (StopWords = english)",
+    ] {
+        app.batch_execute(alter).unwrap();
+        assert_eq!(taken(&told), [said("shop")], "{alter}");
+        assert_eq!(column::<String>(&mut boss, OUTDATED), ["outdated document 1", "outdated link 5"]);
+        app.batch_execute(REFRESH).unwrap();
+        taken(&told);
+        assert_eq!(
+            (text(&mut app, "voucher"), column::<String>(&mut boss, OUTDATED)),
+            (both.map(str::to_owned).to_vec(), vec![])
+        );
+    }
+    assert_eq!(text(&mut app, "the"), [""; 0]);
+    // Another name of the same is no change.
+    app.batch_execute("ALTER TEXT SEARCH CONFIGURATION shop RENAME TO \"my shop\"").unwrap();
+    set(&mut db, "text_search_config", "my shop");
+    let (mut app, told) = db.listening("app");
+    assert_eq!(
+        (text(&mut app, "voucher"), check(&mut app, "outdated sources")),
+        (both.map(str::to_owned).to_vec(), vec![])
+    );
+    db.admin.batch_execute("CREATE SCHEMA \"s 1\" AUTHORIZATION app; ALTER TEXT SEARCH CONFIGURATION \"my shop\" SET SCHEMA \"s 1\"; ALTER SCHEMA \"s 1\" RENAME TO s2").unwrap();
+    assert_eq!(
+        (text(&mut app, "voucher"), check(&mut app, "outdated sources")),
+        (both.map(str::to_owned).to_vec(), vec![])
+    );
+    // It is gone: rows can be written all the same, and everything says so.
+    app.batch_execute("DROP TEXT SEARCH CONFIGURATION s2.\"my shop\"").unwrap();
+    assert!(taken(&told)[0].starts_with("NOTICE: the words of 2 sources were read with s2.\"my shop\" as it was"));
+    insert(&mut app, 1, "Parcels leave daily.");
+    assert!(taken(&told)[0].starts_with("WARNING: text search configuration \"my shop\" does not exist"));
+    assert_eq!(text(&mut app, "parcels"), ["document"]);
+    assert!(check(&mut app, "text search")[0].starts_with("error"));
+    assert_eq!(failure(&mut app, "SELECT chatbot_embed_source(1, 'link', 6, 'x')").code, "22023");
+    app.batch_execute(REFRESH).unwrap();
+    assert_eq!((text(&mut app, "vouchers"), text(&mut app, "voucher")), (both.map(str::to_owned).to_vec(), vec![]));
+    assert_eq!(embedded(&mock).len(), asked + 1);
+    app.batch_execute("SELECT chatbot_delete_source(1, 'link', 5)").unwrap();
+    assert_eq!(drift(&mut app), [""; 0]);
+}
+
+#[test]
+fn a_call_by_hand_for_an_attached_row_holds_until_the_row_is_synced() {
+    let (mut db, mock, mut app) = documents();
+    let (mut hand, told) = db.listening("app");
+    app.batch_execute("INSERT INTO documents (chatbot_id, title, content) VALUES (1, 'A', 'One.'), (1, 'B', 'Two.'), (1, 'C', 'Three.')")
+        .unwrap();
+    hand.batch_execute(
+        "SELECT chatbot_embed_source(1, 'document', 1, 'By hand.'), chatbot_embed_source(1, 'document', 2, 'Two.');
+         SELECT chatbot_enqueue_source(1, 'document', 3, 'Three.'); CALL chatbot_process_queue()",
+    )
+    .unwrap();
+    let warning = |id| {
+        format!(
+            "WARNING: document {id} of chatbot 1 is a row of an attached table: what is embedded by hand holds until the row is synced again"
+        )
+    };
+    assert_eq!(taken(&told), [warning(1), warning(2), warning(3)]);
+    assert_eq!(drift(&mut app).len(), 6);
+    assert_eq!(column::<String>(&mut app, "SELECT DISTINCT status FROM chatbot_sync.source"), ["pending"]);
+    assert_eq!(check(&mut app, "sources that wait"), ["warning | 3 without a job | CALL chatbot_sync_all();"]);
+    app.batch_execute("CALL chatbot_sync_all()").unwrap();
+    assert_eq!(
+        (drift(&mut app), embedded(&mock).split_off(3)),
+        (vec![], vec!["By hand.".to_owned(), "One.".to_owned()])
+    );
+    assert_eq!(column::<String>(&mut db.admin, "SELECT problem FROM chatbot_verify()"), [""; 0]);
+}
+
+#[test]
+fn refresh_takes_no_null_and_old_calls_go_on() {
+    let (_db, _mock, mut app) = documents();
+    let refused = failure(&mut app, "CALL chatbot_sync_all(refresh => NULL)");
+    assert_eq!((refused.code.as_str(), refused.hint.is_empty()), ("22004", false));
+    app.batch_execute("CALL chatbot_sync_all(); CALL chatbot_sync_all(1); CALL chatbot_sync_all(NULL, 5); CALL chatbot_sync_all(batch => 5)")
+        .unwrap();
+}
+
+#[test]
+fn refresh_reaches_the_model_that_is_to_follow() {
+    let (mut db, mock, mut app) = documents();
+    insert(&mut app, 1, "Vouchers expire after a year.");
+    app.batch_execute("SELECT chatbot_embed_source(1, 'link', 5, 'Vouchers by hand.')").unwrap();
+    let mut boss = db.session("boss");
+    boss.batch_execute(
+        "SELECT chatbot_set_model('openai_compatible', 'other', 8); SELECT chatbot_sync.reembed_batch(100, NULL, NULL, NULL)",
+    )
+    .unwrap();
+    let asked = mock.asked().1;
+    set(&mut db, "text_search_config", "english");
+    db.session("app").batch_execute(REFRESH).unwrap();
+    boss.batch_execute("CALL chatbot_reembed()").unwrap();
+    let found = "SELECT source_type FROM chatbot_search(1, 'voucher', mode => 'text') ORDER BY 1";
+    assert_eq!(
+        (column::<String>(&mut app, found), mock.asked().1),
+        (vec!["document".to_owned(), "link".to_owned()], asked)
+    );
+}

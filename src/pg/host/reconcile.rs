@@ -1,0 +1,137 @@
+//! Rows whose values changed without an UPDATE: their table was written anew, or a type of theirs was altered.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
+use pgrx::pg_sys;
+
+use super::pending::adopt;
+use super::read::{ReadRow, read};
+use super::table::{State, Table};
+use super::told::Told;
+use super::{Opened, OwnDdl, trigger};
+use crate::error::Result;
+use crate::host::{Host, Mode};
+use crate::pg::memory::Scratch;
+use crate::pg::owner::Restriction;
+use crate::pg::store::host_row::Look;
+use crate::pg::store::source::{self, SourceKey};
+use crate::pg::store::{host as store, job};
+use crate::pg::subtransaction::attempt;
+use crate::pg::sync::{Care, Failing, RowInput};
+use crate::pg::{args, worker};
+
+thread_local! {
+    /// Relations that the running statement writes anew. After a statement that failed some stay, and are compared in vain
+    /// with the next one.
+    static REWRITTEN: RefCell<HashSet<pg_sys::Oid>> = RefCell::default();
+}
+
+/// Remembers that a statement writes a table anew, as the event `table_rewrite` says; `reason` is a set of Postgres' bits.
+pub fn note_rewrite(relation: pg_sys::Oid, reason: i32) {
+    // Neither SET LOGGED, SET UNLOGGED nor SET ACCESS METHOD changes a value.
+    let changes_values = pg_sys::AT_REWRITE_DEFAULT_VAL | pg_sys::AT_REWRITE_COLUMN_REWRITE;
+    if reason & changes_values.cast_signed() != 0 {
+        REWRITTEN.with_borrow_mut(|rewritten| rewritten.insert(relation));
+    }
+}
+
+/// The attached tables that were written anew, or of which a partition was, since this was asked last.
+pub fn take_rewritten() -> Result<HashSet<pg_sys::Oid>> {
+    let mut roots = HashSet::new();
+    for relation in REWRITTEN.take() {
+        roots.extend(store::roots_of(relation)?.into_iter().map(|(root, _)| root));
+    }
+    Ok(roots)
+}
+
+/// Compares the rows of the attached tables that were written anew and of those with columns of these types.
+pub fn follow_rewrites(types: Vec<pg_sys::Oid>) -> Result<()> {
+    let _own = OwnDdl::new();
+    let rewritten = take_rewritten()?;
+    let mut tables: HashMap<pg_sys::Oid, String> = store::roots_with_types(types)?.into_iter().collect();
+    for relation in rewritten {
+        tables.extend(store::roots_of(relation)?.into_iter().filter(|(root, _)| *root == relation));
+    }
+    tables.into_iter().try_for_each(|(relation, argument)| reconcile(relation, Host::parse(&argument)?))
+}
+
+/// Makes the sources of a host table what its rows are by now. Sources of keys that no row has any more are deleted, rows
+/// that are no sources yet become some. Metadata and whether searches find it are written at once; a source with another
+/// content becomes pending, as its row is told, and keeps its vectors meanwhile.
+pub fn reconcile(relation: pg_sys::Oid, host: Host) -> Result<()> {
+    // A text may be large.
+    const SLICE: usize = 200;
+    let opened = Opened::new(relation, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let table = unsafe { Table::bind(host, opened.0)? };
+    trigger::delete_all_but_rows(&table)?;
+    let adopted = adopt(&table)? > 0;
+    let mut waiting = 0;
+    trigger::each_source_key(&table, |keys| {
+        for slice in keys.chunks(SLICE) {
+            pgrx::check_for_interrupts!();
+            let _scratch = Scratch::new();
+            let changed = compare(&table, slice, adopted)?;
+            waiting += changed.len();
+            write_pending(&table, changed)?;
+        }
+        Ok(())
+    })?;
+    if waiting > 0 && table.host.mode == Mode::Sync {
+        pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", table.relation.name);
+    }
+    Ok(())
+}
+
+/// Writes what differs; answers the rows that wait since now: those with another content and, where some were adopted,
+/// those that were never embedded.
+fn compare(table: &Table, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadRow>> {
+    let rows = match attempt(|| read(table, keys, Look::Now, Care::Together))? {
+        Ok(rows) => rows,
+        Err(_) => read(table, keys, Look::Now, Care::EachAlone)?,
+    };
+    let mut changed = Vec::new();
+    for row in rows {
+        let RowInput::Readable(item) = &row.input else {
+            // Its error is its own when it is synced.
+            source::mark_pending(&[row.input.key()])?;
+            changed.push(row);
+            continue;
+        };
+        let Some(stored) = source::read(&item.key, &item.metadata, false)? else { continue };
+        let edited = stored.synced && stored.content_hash.as_deref() != Some(item.content.hash());
+        if args::metadata_fits(&item.metadata).is_err() {
+            // Its error is said when it is synced.
+            source::mark_pending(&[item.key])?;
+        } else if edited || !stored.stands_as(item) {
+            let status = if stored.synced && !edited { "synced" } else { "pending" };
+            source::update_standing(item, status, &stored)?;
+        }
+        if item.enabled && (edited || adopted && !stored.synced && stored.content_hash.is_none()) {
+            changed.push(row);
+        }
+    }
+    Ok(changed)
+}
+
+/// Writes to the rows that they are pending; where they wait for the queue, they get jobs.
+fn write_pending(table: &Table, rows: Vec<ReadRow>) -> Result<()> {
+    const IN_BULK: i32 = 0;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let changed: Vec<_> = rows.iter().map(|row| (row.input.key(), None)).collect();
+    let told = Told::new(table);
+    for row in rows {
+        let key = row.input.key();
+        told.says(key, row.state);
+        told.should_say(key, State::pending());
+    }
+    told.write_back(Restriction::Maintenance, Failing::Mark, Care::Together)?;
+    if table.host.mode == Mode::Async {
+        worker::wake_at_commit();
+        job::insert_changed(table.host.host, IN_BULK, &changed)?;
+    }
+    Ok(())
+}

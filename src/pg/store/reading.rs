@@ -1,0 +1,115 @@
+//! How sources were cut and their words read, as it is stored.
+
+use pgrx::datum::DatumWithOid;
+
+use super::chunk::{chunks, languages, read_words};
+use super::source::{self, BY_KEY, SourceKey, beyond, key};
+use super::{Mode, one, run, write};
+use crate::error::Result;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::words::{Configurations, WORDS_VERSION, WordsRead};
+
+/// How one source was cut and read.
+pub struct StoredReading {
+    /// Which source.
+    pub key: SourceKey,
+    /// The host table that has its content; none where a caller had it.
+    pub host: Option<i32>,
+    /// As in `chatbot_sync.source.chunking`, without the version of its words; none where it was never embedded.
+    pub cut: Option<Vec<i32>>,
+    /// How its words were read.
+    pub words: WordsRead,
+    /// The languages of its chunks, `None` for those that have none of their own.
+    pub languages: Vec<Option<String>>,
+    /// Of its metadata the member `lang`, if it has one.
+    pub metadata: Jsonb,
+}
+
+const COLUMNS: &str = "chatbot_id, source_type, source_id, host, chunking, text_search_configs,
+    CASE WHEN metadata ? 'lang' THEN pg_catalog.jsonb_build_object('lang', metadata -> 'lang') ELSE '{}' END, model_id";
+
+/// A source as it is read, with its model.
+type Row = (StoredReading, Option<i32>);
+
+fn stored(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Row> {
+    let mut cut: Option<Vec<i32>> = row.get(5)?;
+    let words = WordsRead::split_off(&mut cut, one(row.get(6))?);
+    let reading = StoredReading {
+        key: key(row)?,
+        host: row.get(4)?,
+        cut,
+        words,
+        languages: vec![None],
+        metadata: one(row.get(7))?,
+    };
+    Ok((reading, row.get(8)?))
+}
+
+/// The next sources of a host table, in the order of their keys.
+pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredReading>> {
+    let (beyond, key_args) = beyond(after, 3);
+    let sql = format!("SELECT {COLUMNS} FROM chatbot_sync.source WHERE host = $1{beyond} {BY_KEY} $2");
+    let args: Vec<_> = [host.into(), limit.into()].into_iter().chain(key_args).collect();
+    let found: Vec<_> = run(&sql, &args, Mode::Read, |rows| rows.map(|row| stored(&row)).collect())?;
+    found.into_iter().map(with_languages).collect()
+}
+
+fn with_languages((mut reading, model_id): Row) -> Result<StoredReading> {
+    // A set bit of the last number says that the content is translated.
+    let translated = reading.cut.as_ref().and_then(|cut| cut.last()).is_some_and(|how| how & 2 != 0);
+    if let (true, Some(model_id)) = (translated, model_id) {
+        reading.languages = languages(&reading.key, model_id)?;
+    }
+    Ok(reading)
+}
+
+/// Sources that searches find, in the order of their keys: of host tables those that do not wait anyway, of others those that
+/// have chunks.
+pub fn page(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredReading>> {
+    let mut args = vec![limit.into()];
+    let of_chatbot = if chatbot_id.is_some() { " AND chatbot_id = $2" } else { "" };
+    args.extend(chatbot_id.map(DatumWithOid::from));
+    let (beyond, key_args) = beyond(after, args.len() + 1);
+    args.extend(key_args);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM chatbot_sync.source
+        WHERE enabled AND CASE WHEN host IS NULL THEN chunk_count > 0 ELSE status = 'synced' END{of_chatbot}{beyond}
+        {BY_KEY} $1"
+    );
+    let found: Vec<_> = run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| stored(&row)).collect())?;
+    found.into_iter().map(with_languages).collect()
+}
+
+/// One source; none where there is no such source.
+pub fn of(key: &SourceKey) -> Result<Option<StoredReading>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3"
+    );
+    let found = run(&sql, &key.args(), Mode::ReadNow, |mut rows| rows.next().map(|row| stored(&row)).transpose())?;
+    found.map(with_languages).transpose()
+}
+
+/// Reads the words of a source's chunks anew, from the chunks themselves, with the vectors of every model.
+pub fn read_words_anew(stored: &StoredReading, words: &Configurations) -> Result<()> {
+    let key = &stored.key;
+    // Locks the source: a sync that runs meanwhile comes before or after.
+    source::read(key, &Jsonb::empty(), true)?;
+    let sql = "SELECT DISTINCT model_id FROM chatbot_sync.embedding
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
+    let models: Vec<i32> = run(sql, &key.args(), Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())?;
+    let mut configurations = Vec::new();
+    for model_id in models {
+        let mut read = Vec::new();
+        for chunk in chunks(key, model_id)? {
+            let name = words.of(chunk.lang.as_deref(), &stored.metadata)?;
+            if !configurations.contains(&name) {
+                configurations.push(name.clone());
+            }
+            read.push((chunk.chunk_id, name));
+        }
+        read_words(key, model_id, read)?;
+    }
+    let sql = "UPDATE chatbot_sync.source SET text_search_configs = $4, chunking[6] = $5
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
+    write(sql, &key.args_and([configurations.into(), WORDS_VERSION.into()])).map(drop)
+}
