@@ -1,7 +1,7 @@
 //! Providers that do not do their part: what a statement says, what it changes, and what is tried again.
 
-use super::harness::{Failure, embed, everything, failure, one, prose, remote, set};
-use super::mock::Fault;
+use super::harness::{Failure, column, documents, embed, everything, failure, one, prose, remote, set};
+use super::mock::{Fault, Mock};
 
 /// Eight numbers in base64, the last one of them none.
 const NAN: &str = "AACAPwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAwH8=";
@@ -20,13 +20,13 @@ const FAULTS: [(Fault, &str, &str); 29] = [
     (Fault::Cut, "HV00N", ""),
     (Fault::Close, "HV00N", ""),
     (Fault::Status(200, "", ""), "HV00M", "it ends in the middle"),
-    (Fault::Status(200, "", r#"{"data":[]}"#), "HV00M", "0 vectors for 2 texts"),
-    (Fault::Count, "HV00M", "1 vectors for 2 texts"),
-    (Fault::Extra, "HV00M", "3 vectors for 2 texts"),
-    (Fault::TwoOfOne, "HV00M", "two vectors for text 0"),
-    (Fault::Beyond, "HV00M", "a vector for text 2 of 2"),
+    (Fault::Status(200, "", r#"{"data":[]}"#), "HV00M", "0 vectors for 1 texts"),
+    (Fault::Count, "HV00M", "0 vectors for 1 texts"),
+    (Fault::Extra, "HV00M", "2 vectors for 1 texts"),
+    (Fault::Beyond, "HV00M", "a vector for text 1 of 1"),
     (Fault::Dimensions, "HV00M", "a vector of 3 dimensions, expected 8"),
     (Fault::NotFinite, "HV00M", ""),
+    (Fault::Status(200, "", r#"{"error":{"message":"bad key","code":"invalid_api_key"}}"#), "28000", "bad key"),
     (Fault::Vector("!AAA"), "HV00M", "a vector that is no base64"),
     (Fault::Vector("AAAA"), "HV00M", "a vector whose base64 is no float4s"),
     (Fault::Vector(""), "HV00M", "a vector of 0 dimensions, expected 8"),
@@ -177,4 +177,106 @@ fn a_missing_server_fails_at_once() {
         (failure.code.as_str(), failure.message.as_str()),
         ("HV00N", "provider openai_compatible cannot be reached")
     );
+}
+
+/// Faults of one text that its whole request has.
+fn poison(mock: &Mock, fault: Fault) {
+    let mut state = mock.state();
+    state.poison = Some("poison");
+    state.poison_fault = Some(fault);
+    state.requests.clear();
+}
+
+#[test]
+fn a_fault_of_one_row_leaves_the_others_synced_in_every_path() {
+    let (_db, mock, mut app) = documents();
+    app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
+    let failed = "SELECT source_id FROM chatbot_sync.source WHERE status <> 'synced'";
+    for fault in [Fault::Status(500, "", "oops"), Fault::Close, Fault::Count, Fault::NotJson] {
+        poison(&mock, fault);
+        let insert = "INSERT INTO documents (chatbot_id, title, content)
+            SELECT 1, 'T', CASE i WHEN 17 THEN 'A poison.' ELSE 'Text ' || i END FROM generate_series(1, 50) AS i";
+        app.batch_execute(insert).unwrap();
+        let poisoned = column::<i64>(&mut app, "SELECT id::bigint FROM documents WHERE content LIKE '%poison%'");
+        assert_eq!(column::<i64>(&mut app, failed), poisoned);
+        assert!(mock.asked().0 <= 1 + 3 * 6, "{}", mock.asked().0);
+        let error: String = one(&mut app, "SELECT error FROM chatbot_sync.source WHERE status <> 'synced'");
+        assert!(error.contains(&format!("chunk 0 of document {} of chatbot 1", poisoned[0])), "{error}");
+        // The same by the call that embeds what is in error.
+        app.batch_execute("CALL chatbot_sync_all()").unwrap();
+        assert_eq!(column::<i64>(&mut app, failed), poisoned);
+        // And by the queue.
+        app.batch_execute("SELECT chatbot_retry(); CALL chatbot_process_queue()").unwrap();
+        assert_eq!(column::<i64>(&mut app, failed), poisoned);
+        app.batch_execute("DELETE FROM documents").unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_is_right_for_one_text_is_asked_for_each_alone() {
+    let (db, mock) = remote();
+    let mut app = db.session("app");
+    app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
+    mock.state().always = Some(Fault::TwoOfOne);
+    app.batch_execute(&embed(1, &prose(12))).unwrap();
+    assert_eq!(one::<String>(&mut app, "SELECT status FROM chatbot_sync.source"), "synced");
+}
+
+#[test]
+fn a_text_that_is_never_answered_is_found_in_time() {
+    let (mut db, mock, mut app) = documents();
+    set(&mut db, "sync_timeout", "4s");
+    app.batch_execute("SET chatbot_sync.sync_timeout = '4s'").unwrap();
+    poison(&mock, Fault::Hang);
+    app.batch_execute(
+        "INSERT INTO documents (chatbot_id, title, content)
+        SELECT 1, 'T', CASE i WHEN 3 THEN 'A poison.' ELSE 'Text ' || i END FROM generate_series(1, 8) AS i",
+    )
+    .unwrap();
+    let failed = "SELECT source_id || ' ' || error_code FROM chatbot_sync.source WHERE status = 'error'";
+    assert_eq!(column::<String>(&mut app, failed), ["3 58030"]);
+}
+
+#[test]
+fn a_provider_that_is_down_is_asked_a_few_times_for_many_rows() {
+    let (_db, mock, mut app) = documents();
+    mock.state().always = Some(Fault::Status(500, "", "down"));
+    mock.state().requests.clear();
+    let insert = "INSERT INTO documents (chatbot_id, title, content)
+        SELECT 1, 'T', 'Text ' || i FROM generate_series(1, 50) AS i";
+    app.batch_execute(insert).unwrap();
+    assert!(mock.asked().0 <= 10, "{}", mock.asked().0);
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'error'"), 50);
+}
+
+#[test]
+fn a_chunk_or_a_question_that_is_too_long_is_embedded_in_parts() {
+    let (db, mock) = remote();
+    let (mut app, told) = db.listening("app");
+    mock.state().longest = Some(600);
+    let text = prose(60);
+    let chunks: i64 = one(&mut app, &format!("SELECT count(*) FROM chatbot_chunk($t${text}$t$)"));
+    app.batch_execute(&embed(1, &text)).unwrap();
+    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), chunks);
+    let warning = "WARNING: chunk 1 of document 1 of chatbot 1 is longer than model mock takes";
+    assert!(told.lock().unwrap().iter().any(|line| line.starts_with(warning)), "{told:?}");
+    told.lock().unwrap().clear();
+    app.batch_execute(&format!("SELECT chatbot_search(1, $t${}$t$)", prose(10))).unwrap();
+    assert!(told.lock().unwrap()[0].starts_with("NOTICE: the text is longer than model mock takes"), "{told:?}");
+}
+
+#[test]
+fn dimensions_are_not_sent_where_they_are_the_models_own() {
+    let (db, mock) = remote();
+    db.session("app").batch_execute(&embed(1, "A text.")).unwrap();
+    assert!(mock.state().requests.iter().all(|(_, body)| body["dimensions"].is_null()));
+}
+
+#[test]
+fn milliseconds_to_wait_are_known_to_all_sessions() {
+    let (db, mock) = remote();
+    mock.state().faults.push_back(Fault::Status(429, "retry-after-ms: 3600000\r\n", ""));
+    assert_eq!(failure(&mut db.session("app"), &embed(1, "A text.")).code, "53000");
+    assert_eq!(failure(&mut db.session("app"), &embed(2, "A text.")).code, "53000");
+    assert_eq!(mock.asked().0, 1);
 }

@@ -48,6 +48,10 @@ pub(crate) struct State {
     pub always: Option<Fault>,
     /// Status 400 for a request with a text that contains it.
     pub poison: Option<&'static str>,
+    /// What a request with that text is answered, where it is not status 400.
+    pub poison_fault: Option<Fault>,
+    /// Texts of more bytes are refused as too long.
+    pub longest: Option<usize>,
     /// Requests wait until there are so many.
     pub gather: usize,
     /// No request is answered while this is so; [`Mock::release`] ends it.
@@ -166,12 +170,24 @@ fn serve(stream: impl Read + Write, socket: &TcpStream, shared: &(Mutex<State>, 
         reader.read_exact(&mut body).ok()?;
         let body: Value = serde_json::from_slice(&body).ok()?;
         let ollama = head.starts_with("POST /api/embed ");
-        let (fault, poison, gather) = {
+        let (mut fault, mut poison, gather, longest) = {
             let mut state = shared.0.lock().unwrap();
             state.requests.push((head, body.clone()));
             state.in_flight += 1;
-            (state.faults.pop_front().or(state.always.clone()), state.poison, state.gather)
+            (state.faults.pop_front().or(state.always.clone()), state.poison, state.gather, state.longest)
         };
+        let texts: Vec<&str> = body["input"].as_array()?.iter().filter_map(Value::as_str).collect();
+        let poison_fault = shared.0.lock().unwrap().poison_fault.clone();
+        if poison_fault.is_some() {
+            if texts.iter().any(|text| poison.is_some_and(|poison| text.contains(poison))) {
+                fault = poison_fault;
+            }
+            poison = None;
+        }
+        if texts.iter().any(|text| longest.is_some_and(|longest| text.len() > longest)) {
+            let body = r#"{"error":{"message":"This model's maximum context length is 512 tokens"}}"#;
+            fault = Some(Fault::Status(400, "", body));
+        }
         shared.1.notify_all();
         let mut state = shared.0.lock().unwrap();
         while state.held || state.in_flight < gather && state.requests.len() < gather {

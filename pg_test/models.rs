@@ -169,3 +169,42 @@ fn an_estimate_is_right_and_sends_nothing() {
     assert_eq!((sources, all, to_embed), (20, chunks, chunks));
     assert!(tokens > chunks);
 }
+
+#[test]
+fn a_refused_text_keeps_no_other_source_from_the_new_model() {
+    let (db, mock, mut app, mut boss) = with_vectors();
+    app.batch_execute(&embed(7, "A poison.")).unwrap();
+    boss.batch_execute(NEXT).unwrap();
+    mock.state().poison = Some("poison");
+    let failed = failure(&mut boss, "CALL chatbot_reembed(2)");
+    assert_eq!(failed.code, "HV00L", "{failed:?}");
+    assert!(failed.hint.contains("skip_errors"), "{failed:?}");
+    let in_error = "SELECT source_id || ' ' || error FROM chatbot_sync.source WHERE status = 'error'";
+    let errors = column::<String>(&mut app, in_error);
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].starts_with("7 ") && errors[0].contains("refuses chunk 0"), "{errors:?}");
+    assert_eq!(one::<String>(&mut app, ACTIVE), "local");
+    // The others are not sent again.
+    let asked = mock.texts().len();
+    let (mut listening, told) = db.listening("boss");
+    listening.batch_execute("CALL chatbot_reembed(skip_errors => true)").unwrap();
+    assert_eq!(mock.texts().len(), asked + 1);
+    assert!(told.lock().unwrap().iter().any(|line| line.contains("without vectors of 1 sources")), "{told:?}");
+    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    assert_eq!(column::<String>(&mut app, in_error).len(), 1);
+    assert!(column::<String>(&mut app, ANSWERS).iter().all(|answer| !answer.contains("poison")));
+}
+
+#[test]
+fn a_source_is_synced_again_once_its_text_is_taken() {
+    let (_db, mock, mut app, mut boss) = with_vectors();
+    boss.batch_execute(NEXT).unwrap();
+    mock.state().always = Some(super::mock::Fault::Status(400, "", r#"{"error":{"message":"no"}}"#));
+    assert_eq!(failure(&mut boss, "CALL chatbot_reembed()").code, "HV00L");
+    let in_error = "SELECT count(*) FROM chatbot_sync.source WHERE status = 'error'";
+    assert_eq!(one::<i64>(&mut app, in_error), 6);
+    mock.state().always = None;
+    boss.batch_execute("CALL chatbot_reembed()").unwrap();
+    assert_eq!(one::<i64>(&mut app, in_error), 0);
+    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+}

@@ -810,3 +810,103 @@ CREATE EVENT TRIGGER chatbot_sync_text_search ON ddl_command_end
     EXECUTE FUNCTION chatbot_sync.after_text_search();
 COMMENT ON EVENT TRIGGER chatbot_sync_text_search IS 'Follows changes of text search configurations and dictionaries.';
 COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with, how the content was read (1: HTML, 2: translated), and the version of the reader of its words (0: they are to be read anew).';
+-- A model can take over although a provider refuses some texts.
+CREATE FUNCTION chatbot_sync.reembed_begin(skip_errors boolean) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_sync_reembed_begin_wrapper';
+
+-- Without a default skip_errors has to be said, which tells it from the other.
+CREATE PROCEDURE chatbot_reembed(skip_errors boolean, batch int DEFAULT 100)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    step record;
+    last_chatbot_id bigint;
+    last_source_type text;
+    last_source_id bigint;
+    to_index int;
+BEGIN
+    PERFORM chatbot_sync.reembed_begin(skip_errors);
+    LOOP
+        SELECT * INTO step
+        FROM chatbot_sync.reembed_batch(batch, last_chatbot_id, last_source_type, last_source_id) AS s;
+        IF NOT FOUND THEN
+            RAISE NOTICE 'no model is to follow: chatbot_set_model() names one';
+            RETURN;
+        END IF;
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        IF step.taken OPERATOR(pg_catalog.>) 0 THEN
+            RAISE NOTICE '% of % sources', step.sources OPERATOR(pg_catalog.-) step.not_whole, step.sources;
+            last_chatbot_id := step.last_chatbot_id;
+            last_source_type := step.last_source_type;
+            last_source_id := step.last_source_id;
+            CONTINUE;
+        END IF;
+        IF step.not_whole OPERATOR(pg_catalog.=) 0 THEN
+            -- What the model that answers has, the one that follows has before it answers.
+            SELECT m.id INTO to_index FROM chatbot_sync.model AS m
+            WHERE m.next AND m.dimensions OPERATOR(pg_catalog.<=) 4000
+                AND EXISTS (SELECT FROM chatbot_sync.model AS a WHERE a.active AND a.indexed)
+                AND EXISTS (SELECT FROM chatbot_sync.model_index AS i
+                    WHERE i.model_id OPERATOR(pg_catalog.=) m.id AND NOT i.valid);
+            IF FOUND THEN
+                CALL @extschema@.chatbot_create_index(to_index, NOT chatbot_sync.in_transaction_block());
+            END IF;
+        END IF;
+        -- Whoever was at work meanwhile left something over: once more from the start.
+        IF step.not_whole OPERATOR(pg_catalog.=) 0 AND chatbot_sync.swap_model() THEN
+            IF NOT chatbot_sync.in_transaction_block() THEN
+                COMMIT;
+            END IF;
+            RETURN;
+        END IF;
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        IF last_chatbot_id IS NULL THEN
+            -- Others have taken what is left.
+            PERFORM pg_catalog.pg_sleep(0.1);
+        END IF;
+        last_chatbot_id := NULL;
+        last_source_type := NULL;
+        last_source_id := NULL;
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE PROCEDURE chatbot_reembed(batch int DEFAULT 100)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    CALL @extschema@.chatbot_reembed(false, batch);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_sync.functions_of(level text) RETURNS SETOF regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.oid::regprocedure
+    FROM pg_proc p
+    JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+    JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'chatbot_sync'
+    JOIN (VALUES
+        ('chatbot_search', 1), ('chatbot_embed', 1), ('chatbot_chunk', 1),
+        ('chatbot_embed_source', 2), ('chatbot_delete_source', 2), ('chatbot_cleanup', 2),
+        ('chatbot_session_open', 2), ('chatbot_session_add_message', 2), ('chatbot_session_messages', 2),
+        ('chatbot_session_close', 2), ('chatbot_attach', 2), ('chatbot_attach_chatbots', 2), ('chatbot_detach', 2),
+        ('chatbot_sync_all', 2), ('adopt', 2), ('count_waiting', 2), ('sync_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
+        ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
+        ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('purge_log', 2),
+        ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
+        ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
+        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('index_wanted', 3), ('is_distributed', 1),
+        ('index_build', 3), ('index_start', 3), ('index_step', 3)
+    ) AS f (name, least) ON f.name = p.proname
+    WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
+$$;
+
+COMMENT ON PROCEDURE chatbot_reembed(boolean, int) IS 'The same; with skip_errors the model answers without the sources whose texts its provider refuses.';
+COMMENT ON FUNCTION chatbot_sync.reembed_begin IS 'The first step of chatbot_reembed().';
+REVOKE ALL ON FUNCTION chatbot_sync.reembed_begin FROM PUBLIC;
+REVOKE ALL ON PROCEDURE chatbot_reembed(boolean, int) FROM PUBLIC;

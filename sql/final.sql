@@ -138,7 +138,8 @@ COMMENT ON COLUMN chatbot_sync.job.priority IS 'The highest first.';
 COMMENT ON COLUMN chatbot_sync.job.content IS 'The text, of sources that no host table has.';
 COMMENT ON COLUMN chatbot_sync.job.metadata IS 'The metadata, of sources that no host table has.';
 
-COMMENT ON PROCEDURE chatbot_reembed IS 'Makes the vectors of the model that chatbot_set_model() named, and then lets it answer.';
+COMMENT ON PROCEDURE chatbot_reembed(int) IS 'Makes the vectors of the model that chatbot_set_model() named, and then lets it answer.';
+COMMENT ON PROCEDURE chatbot_reembed(boolean, int) IS 'The same; with skip_errors the model answers without the sources whose texts its provider refuses.';
 COMMENT ON PROCEDURE chatbot_drop_model IS 'Forgets a model that does not answer, and its vectors.';
 COMMENT ON PROCEDURE chatbot_create_index IS 'Makes the indexes that searches of large chatbots use, while others read and write.';
 COMMENT ON FUNCTION chatbot_drop_index IS 'Takes the indexes of a model away.';
@@ -148,6 +149,7 @@ COMMENT ON FUNCTION chatbot_sync.index_build IS 'Makes the indexes of a model in
 COMMENT ON FUNCTION chatbot_sync.index_start IS 'A step of chatbot_create_index().';
 COMMENT ON FUNCTION chatbot_sync.index_step IS 'A step of chatbot_create_index().';
 COMMENT ON FUNCTION chatbot_estimate IS 'What a sync, or a change of the model, would send to the provider: sends nothing.';
+COMMENT ON FUNCTION chatbot_sync.reembed_begin IS 'The first step of chatbot_reembed().';
 COMMENT ON FUNCTION chatbot_sync.reembed_batch IS 'A step of chatbot_reembed().';
 COMMENT ON FUNCTION chatbot_sync.swap_model IS 'The last step of chatbot_reembed().';
 

@@ -1,6 +1,7 @@
 -- Changing the model under its vectors.
 
-CREATE PROCEDURE chatbot_reembed(batch int DEFAULT 100)
+-- Without a default skip_errors has to be said, which tells it from the other.
+CREATE PROCEDURE chatbot_reembed(skip_errors boolean, batch int DEFAULT 100)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -10,6 +11,7 @@ DECLARE
     last_source_id bigint;
     to_index int;
 BEGIN
+    PERFORM chatbot_sync.reembed_begin(skip_errors);
     LOOP
         SELECT * INTO step
         FROM chatbot_sync.reembed_batch(batch, last_chatbot_id, last_source_type, last_source_id) AS s;
@@ -56,6 +58,14 @@ BEGIN
         last_source_type := NULL;
         last_source_id := NULL;
     END LOOP;
+END
+$$;
+
+CREATE PROCEDURE chatbot_reembed(batch int DEFAULT 100)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    CALL @extschema@.chatbot_reembed(false, batch);
 END
 $$;
 

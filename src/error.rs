@@ -82,6 +82,16 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// A model cannot take over, since a provider refuses texts.
+    #[error("{sources} sources have no vectors of model {model}: {first}")]
+    NotReembedded {
+        /// How many.
+        sources: i64,
+        /// The model that is to follow.
+        model: String,
+        /// Why the first of them has none.
+        first: Box<Fault>,
+    },
     /// Postgres refused what a worker was to store.
     #[error("the vectors could not be stored: {0}")]
     NotStored(String),
@@ -257,6 +267,12 @@ pub enum FaultKind {
     Redirect,
     /// Other 4xx: this input, or this many.
     Refused,
+    /// A text, or a request, is longer than the model takes.
+    TooLong,
+    /// The model does not give vectors of the length that was asked for.
+    Dimensions,
+    /// The connection broke after the request was sent.
+    Disconnected,
     /// An answer of a wrong shape, length or number.
     BadAnswer,
     /// More than may be read.
@@ -282,16 +298,12 @@ impl FaultKind {
     /// What to do about it.
     pub fn nature(self) -> Nature {
         match self {
-            Self::Unreachable | Self::Server | Self::BadAnswer => Nature::Transient,
+            Self::Unreachable | Self::Disconnected | Self::Server | Self::BadAnswer => Nature::Transient,
             Self::Throttled => Nature::Throttled,
-            Self::Refused => Nature::Input,
-            Self::TimedOut
-            | Self::Quota
-            | Self::Unauthorized
-            | Self::NotFound
-            | Self::Redirect
-            | Self::AnswerTooLarge
-            | Self::Outdated => Nature::Permanent,
+            Self::Refused | Self::TooLong | Self::AnswerTooLarge | Self::TimedOut => Nature::Input,
+            Self::Quota | Self::Unauthorized | Self::NotFound | Self::Redirect | Self::Dimensions | Self::Outdated => {
+                Nature::Permanent
+            }
         }
     }
 }
@@ -318,10 +330,19 @@ pub struct Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { provider, model, .. } = self;
+        let at = self.subject.as_ref().map_or(String::new(), |subject| format!(" at {subject}"));
         match self.kind {
             FaultKind::Unreachable => write!(f, "provider {provider} cannot be reached"),
-            FaultKind::TimedOut => write!(f, "provider {provider} did not answer in time"),
-            FaultKind::Server => write!(f, "provider {provider} failed"),
+            FaultKind::TimedOut => write!(f, "provider {provider} did not answer in time{at}"),
+            FaultKind::Server => write!(f, "provider {provider} failed{at}"),
+            FaultKind::Disconnected => write!(f, "provider {provider} closed the connection{at}"),
+            FaultKind::TooLong => {
+                let subject = self.subject.as_deref().unwrap_or("a text");
+                write!(f, "provider {provider} refuses {subject}, which is longer than model {model} takes")
+            }
+            FaultKind::Dimensions => {
+                write!(f, "model {model} of provider {provider} gives no vectors of the length that was asked for")
+            }
             FaultKind::Throttled => write!(f, "provider {provider} is asked too much at once"),
             FaultKind::Quota => write!(f, "the quota at provider {provider} is used up"),
             FaultKind::Unauthorized => write!(f, "provider {provider} refuses the key"),
@@ -330,9 +351,9 @@ impl std::fmt::Display for Fault {
             FaultKind::Refused => {
                 write!(f, "provider {provider} refuses {}", self.subject.as_deref().unwrap_or("a text"))
             }
-            FaultKind::BadAnswer => write!(f, "provider {provider} gave an answer that cannot be right"),
+            FaultKind::BadAnswer => write!(f, "provider {provider} gave an answer that cannot be right{at}"),
             FaultKind::Outdated => write!(f, "{} was changed meanwhile", self.subject.as_deref().unwrap_or("a text")),
-            FaultKind::AnswerTooLarge => write!(f, "provider {provider} gave an answer that is too large"),
+            FaultKind::AnswerTooLarge => write!(f, "provider {provider} gave an answer that is too large{at}"),
         }
     }
 }

@@ -131,7 +131,7 @@ proptest! {
 
     #[test]
     fn any_refusal_is_read(status in any::<u16>(), retry_after in prop::option::of("\\PC{0,30}|-?[0-9.e]{0,25}"), body in body()) {
-        let (_, _, wait) = refused(status, retry_after.as_deref(), &body);
+        let (_, _, wait) = refused(status, &retry_after.map(|value| ("retry-after", value)).into_iter().collect::<Vec<_>>(), &body);
         let _later = wait.map(|wait| Instant::now() + wait);
     }
 

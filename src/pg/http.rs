@@ -58,6 +58,8 @@ pub struct Answered {
     pub texts: Vec<Embedded>,
     /// What it took.
     pub usage: Usage,
+    /// A text that was longer than the model takes, and the number of parts that it was embedded in.
+    pub in_parts: Option<(usize, usize)>,
 }
 
 /// Texts on their way to a provider. Dropped before it is done it ends every request.
@@ -180,6 +182,8 @@ impl Remote {
             Err(fault) if throttled => self.throttled = Some(fault.clone()),
             Err(_) => {}
         }
+        let parts = outcome.as_ref().map_or(0, |answer| answer.parts);
+        let in_parts = (parts > 0).then_some((range.start, parts));
         let wait = outcome.as_ref().err().and_then(|f| f.retry_after);
         let done = self.batch.done(work, outcome, Instant::now(), jitter());
         if throttled {
@@ -192,7 +196,7 @@ impl Remote {
                 *fault = self.named(fault.clone());
             }
         }
-        Ok(Answered { range, texts, usage })
+        Ok(Answered { range, texts, usage, in_parts })
     }
 
     fn log(&self, work: &Work, outcome: &std::result::Result<Answer, Fault>, time: Duration) {
@@ -343,7 +347,8 @@ fn serve(q: &Question, queue: &Queue, answers: &Sender<Outcome>, waker: &PipeWri
         let taken = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
         let Ok((work, texts)) = taken else { return };
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let left = q.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let left = q.deadline.saturating_duration_since(Instant::now());
+        let left = work.timeout(left).max(Duration::from_millis(1));
         let began = Instant::now();
         let asked =
             catch_unwind(AssertUnwindSafe(|| ask(&*q.http, q.provider, &q.endpoint, &q.model, q.input, &texts, left)));

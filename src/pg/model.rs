@@ -157,7 +157,7 @@ impl Embedder {
                             Usage::default(),
                         ),
                     };
-                    Answered { range: at..at + 1, texts: vec![(at, vector)], usage }
+                    Answered { range: at..at + 1, texts: vec![(at, vector)], usage, in_parts: None }
                 };
                 Ok((from..).zip(asked.drain(..)).map(answer).collect())
             }
@@ -170,7 +170,7 @@ impl Embedder {
                 };
                 let texts = range.clone().zip(texts.drain(..).map(embed)).collect();
                 // It costs nothing that somebody would want to add up.
-                Ok(vec![Answered { range, texts, usage: Usage::default() }])
+                Ok(vec![Answered { range, texts, usage: Usage::default(), in_parts: None }])
             }
         }
     }
@@ -183,13 +183,24 @@ impl Embedder {
     }
 }
 
+/// What is said of a text that is longer than a model takes.
+pub fn in_parts(subject: &str, model: &str, parts: usize) -> String {
+    format!(
+        "{subject} is longer than model {model} takes: it is embedded in {parts} parts, and its vector is their mean"
+    )
+}
+
 /// The vector of one text.
 pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>> {
     let mut embedder = Embedder::new(model, input);
     embedder.push(text)?;
     embedder.flush()?;
     loop {
-        if let Some((_, outcome)) = embedder.wait()?.into_iter().flat_map(|answered| answered.texts).next() {
+        let Some(answered) = embedder.wait()?.into_iter().find(|answered| !answered.texts.is_empty()) else { continue };
+        if let Some((_, parts)) = answered.in_parts {
+            pgrx::notice!("{}", in_parts("the text", &model.name, parts));
+        }
+        for (_, outcome) in answered.texts {
             let vector = outcome?;
             embedder.done();
             return Ok(vector);

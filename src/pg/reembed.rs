@@ -1,7 +1,7 @@
 //! Changing the model under its vectors, and what that or a sync would send.
 
-use std::cell::Cell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use super::memory::Scratch;
@@ -9,14 +9,17 @@ use super::model::{self, Embedder};
 use super::store::log::{self, Entry};
 use super::store::model as models;
 use super::store::reembed::{self as store, Missing};
-use super::store::source::SourceKey;
+use super::store::source::{Failed, SourceKey};
 use super::sync::RowInput;
 use super::worker::rolled_back::Spent;
 use super::{args, guc, host, sync};
 use crate::embedding::batch::Usage;
 use crate::embedding::local;
-use crate::embedding::provider::{InputType, LOCAL};
-use crate::error::{Error, Result};
+use crate::embedding::provider::{InputType, LOCAL, Model};
+use crate::error::{Error, Fault, Result};
+
+/// Sources that a notice names.
+const SHOWN: usize = 20;
 
 /// What became of some sources.
 pub struct Step {
@@ -28,24 +31,58 @@ pub struct Step {
     pub progress: (i64, i64),
 }
 
+/// Sources that a provider refused in this session's call of chatbot_reembed(), each with the reason.
+#[derive(Default)]
+struct Refused {
+    sources: BTreeMap<SourceKey, Fault>,
+    /// Whether the model may answer without them.
+    skipped: bool,
+}
+
+thread_local! {
+    static REFUSED: RefCell<Refused> = RefCell::default();
+}
+
+/// A call of chatbot_reembed() begins: no source is refused yet.
+pub fn begin(skip_errors: Option<bool>) -> Result<()> {
+    let skipped = args::given("skip_errors", skip_errors)?;
+    REFUSED.set(Refused { skipped, ..Refused::default() });
+    Ok(())
+}
+
 /// Gives some sources the vectors of the model that is to follow. None where no model is to follow.
+///
+/// A source with a text that the provider refuses is marked with the reason, and the others go on. It is not asked for
+/// again in this call. When nothing else is left this is an error, unless such sources are to be skipped.
 pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Step>> {
     let limit = match args::given("batch", limit)? {
         n if n > 0 => n,
         n => return Err(Error::invalid("batch", n, "1 or more")),
     };
     let (Some(active), Some(next)) = (models::active_model()?, models::next_model()?) else { return Ok(None) };
-    let keys = store::take(next.id, after, limit)?;
+    let keys = store::take(next.id, after, limit, |key| REFUSED.with_borrow(|r| r.sources.contains_key(key)))?;
+    if keys.is_empty() {
+        let progress = left_over(next.id, &next.model.name)?;
+        return Ok(Some(Step { taken: 0, last: None, progress }));
+    }
     let missing = store::missing(&keys, active.id, next.id)?;
     let began = Instant::now();
     let mut entries = entries(next.id, &missing);
     let mut spent = Spent::new(next.id);
-    let (made, usage) = embed(&next.model, missing)?;
+    let Embedded { made, refused, usage } = embed(&next.model, missing)?;
     spent.usage(usage);
     spent.syncs(entries.len());
     let embedding = began.elapsed();
     store::store(&keys, active.id, next.id, made)?;
     share(&mut entries, usage, embedding, began.elapsed());
+    for (key, fault) in &refused {
+        let failed = Failed::new(&fault.clone().into());
+        store::mark_refused(key, next.id, &failed)?;
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.key == *key) {
+            entry.error_code = Some(failed.code);
+        }
+    }
+    REFUSED.with_borrow_mut(|all| all.sources.extend(refused));
     log::insert(&entries)?;
     spent.ended("00000");
     let taken = i64::try_from(keys.len()).unwrap_or(i64::MAX);
@@ -64,6 +101,22 @@ fn progress(model_id: i32, after: Option<SourceKey>, taken: i64) -> Result<(i64,
     };
     COUNTED.set(Some((model_id, sources, not_whole)));
     Ok((sources, not_whole))
+}
+
+/// Sources in all, and those that are not whole and have to be: an error where all of those were refused.
+fn left_over(model_id: i32, model: &str) -> Result<(i64, i64)> {
+    let (sources, not_whole) = store::progress(model_id)?;
+    REFUSED.with_borrow_mut(|refused| {
+        let count = i64::try_from(refused.sources.len()).unwrap_or(i64::MAX);
+        let Some(first) = refused.sources.values().next().cloned().filter(|_| not_whole <= count) else {
+            return Ok((sources, not_whole));
+        };
+        if not_whole == 0 || refused.skipped {
+            return Ok((sources, 0));
+        }
+        refused.sources.clear();
+        Err(Error::NotReembedded { sources: not_whole, model: model.to_owned(), first: Box::new(first) })
+    })
 }
 
 /// What is to be logged of sources that have chunks without a vector.
@@ -89,15 +142,21 @@ fn share(entries: &mut [Entry], usage: Usage, embedding: Duration, total: Durati
     }
 }
 
-fn embed(
-    model: &crate::embedding::provider::Model,
-    missing: Vec<Missing>,
-) -> Result<(Vec<(Missing, Vec<f32>)>, Usage)> {
+/// What became of chunks.
+struct Embedded {
+    made: Vec<(Missing, Vec<f32>)>,
+    /// Sources with a chunk that has no vector, and why it has none.
+    refused: BTreeMap<SourceKey, Fault>,
+    usage: Usage,
+}
+
+fn embed(model: &Model, missing: Vec<Missing>) -> Result<Embedded> {
     let mut usage = Usage::default();
     let mut embedder = Embedder::new(model, InputType::Document);
     let mut vectors: HashMap<usize, Vec<f32>> = HashMap::new();
-    let mut pushed = 0;
-    while vectors.len() < missing.len() {
+    let mut refused = BTreeMap::new();
+    let (mut pushed, mut through) = (0, 0);
+    while through < missing.len() {
         while pushed < missing.len() && embedder.wants_more() {
             embedder.push(&missing[pushed].content)?;
             pushed += 1;
@@ -105,27 +164,49 @@ fn embed(
         if pushed == missing.len() {
             embedder.flush()?;
         }
-        let answered = embedder.wait()?;
-        answered.iter().for_each(|answered| usage += answered.usage);
-        for (number, outcome) in answered.into_iter().flat_map(|answered| answered.texts) {
-            let vector = outcome.map_err(|fault| crate::error::Fault {
-                subject: Some(format!("chunk {} of {}", missing[number].chunk_id, missing[number].key)),
-                ..fault
-            })?;
-            vectors.insert(number, vector);
+        for answered in embedder.wait()? {
+            usage += answered.usage;
+            let chunk = |number: usize| format!("chunk {} of {}", missing[number].chunk_id, missing[number].key);
+            if let Some((number, parts)) = answered.in_parts {
+                pgrx::warning!("{}", model::in_parts(&chunk(number), &model.name, parts));
+            }
+            through += answered.texts.len();
+            for (number, outcome) in answered.texts {
+                match outcome {
+                    Ok(vector) => drop(vectors.insert(number, vector)),
+                    Err(fault) => {
+                        let fault = Fault { subject: Some(chunk(number)), ..fault };
+                        refused.entry(missing[number].key).or_insert(fault);
+                    }
+                }
+            }
         }
     }
     embedder.done();
     let made = missing.into_iter().enumerate().filter_map(|(at, chunk)| Some((chunk, vectors.remove(&at)?)));
-    Ok((made.collect(), usage))
+    Ok(Embedded { made: made.collect(), refused, usage })
 }
 
-/// Lets the model that is to follow answer, if it is whole: nobody writes meanwhile. Whether it does.
+/// Lets the model that is to follow answer, if it is whole, or lacks only sources that are to be skipped: nobody writes
+/// meanwhile. Whether it does.
 pub fn swap() -> Result<bool> {
     store::stop_writers()?;
     let Some(next) = models::next_model()? else { return Ok(false) };
-    if store::progress(next.id)?.1 > 0 {
-        return Ok(false);
+    let not_whole = store::progress(next.id)?.1;
+    let refused = REFUSED.take();
+    if not_whole > 0 {
+        let count = i64::try_from(refused.sources.len()).unwrap_or(i64::MAX);
+        if !refused.skipped || not_whole > count {
+            REFUSED.set(refused);
+            return Ok(false);
+        }
+        let shown: Vec<String> = refused.sources.keys().take(SHOWN).map(ToString::to_string).collect();
+        let more = if refused.sources.len() > SHOWN { ", ..." } else { "" };
+        pgrx::notice!(
+            "model {} answers without vectors of {not_whole} sources, which are in error until chatbot_retry(): {}{more}",
+            next.model.name,
+            shown.join(", ")
+        );
     }
     models::activate(next.id)?;
     Ok(true)

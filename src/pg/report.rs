@@ -69,6 +69,13 @@ fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
             let (code, hint) = fault_code(fault);
             (code, Some(fault.detail()), Some(hint))
         }
+        Error::NotReembedded { first, .. } => (
+            fault_code(first).0,
+            Some(first.detail()),
+            Some(
+                "They are in error, each with its reason. CALL chatbot_reembed(skip_errors => true) lets the model answer without them; CALL chatbot_reembed() asks for them again.",
+            ),
+        ),
         Error::NotConfigured { hint, .. } => (PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR, None, Some(hint.as_str())),
         Error::ModelUnknown { .. } => (
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -216,6 +223,18 @@ fn fault_code(fault: &Fault) -> (PgSqlErrorCode, &'static str) {
         FaultKind::Refused => (
             PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
             "The provider's words say why. A text that is too long for the model needs a smaller chatbot_sync.chunk_size.",
+        ),
+        FaultKind::TooLong => (
+            PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
+            "Even parts of the text are too long: choose a model that takes longer texts, or a smaller chatbot_sync.chunk_size.",
+        ),
+        FaultKind::Dimensions => (
+            PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION,
+            "Leave dimensions out of chatbot_set_model(): the model's own length is used then.",
+        ),
+        FaultKind::Disconnected => (
+            PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION,
+            "Try again later. The provider's log says why it closed the connection.",
         ),
         FaultKind::BadAnswer => (
             PgSqlErrorCode::ERRCODE_FDW_UNABLE_TO_CREATE_REPLY,

@@ -15,6 +15,8 @@ pub struct Made {
     pub vectors: HashMap<String, (Vec<f32>, Usage)>,
     /// Texts that were refused.
     pub refused: HashMap<String, Fault>,
+    /// Texts that were longer than the model takes, with the number of parts that each was embedded in.
+    pub in_parts: HashMap<String, usize>,
     /// Why those that are neither are not.
     pub error: Option<Error>,
     /// How long it took.
@@ -82,6 +84,9 @@ impl Requests {
         }
         for answer in answered {
             self.through += answer.texts.len();
+            if let Some((number, parts)) = answer.in_parts {
+                self.made.in_parts.insert(self.asked[number].clone(), parts);
+            }
             let inputs = answer.usage.inputs.max(1);
             let mut left = answer.usage;
             for (number, outcome) in answer.texts {

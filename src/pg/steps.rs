@@ -256,6 +256,13 @@ fn chatbot_sync_rolled_back() -> TableIterator<
     }))
 }
 
+/// The first step of chatbot_reembed().
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.reembed_begin(skip_errors boolean) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_reembed_begin(skip_errors: Option<bool>) -> Result<(), ErrorReport> {
+    Ok(reembed::begin(skip_errors)?)
+}
+
 /// A step of chatbot_reembed().
 #[pg_extern(
     sql = "CREATE FUNCTION chatbot_sync.reembed_batch(batch int, after_chatbot_id bigint, after_source_type text,

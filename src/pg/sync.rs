@@ -296,7 +296,7 @@ impl Run<'_> {
     }
 
     fn take(&mut self, answer: http::Answered) {
-        let http::Answered { range, texts, usage } = answer;
+        let http::Answered { range, texts, usage, in_parts } = answer;
         self.spent.usage(usage);
         let mut counted = Usage::default();
         for open in &mut self.open {
@@ -310,6 +310,13 @@ impl Run<'_> {
                 open.usage += more;
                 open.embedding = self.elapsed + open.prepared.elapsed();
             }
+        }
+        let long = in_parts.and_then(|(number, parts)| {
+            let open = self.open.iter().find(|open| (open.first..open.first + open.new.len()).contains(&number))?;
+            Some((format!("chunk {} of {}", open.new[number - open.first], open.item.key), parts))
+        });
+        if let Some((chunk, parts)) = long {
+            pgrx::warning!("{}", model::in_parts(&chunk, &self.model.model.name, parts));
         }
         for (number, outcome) in texts {
             let at = self.open.partition_point(|open| open.first + open.new.len() <= number);

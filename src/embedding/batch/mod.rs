@@ -13,6 +13,11 @@ use crate::error::{Fault, FaultKind, Nature};
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The wait where a provider asks to wait and does not say how long.
 const UNSAID_WAIT: Duration = Duration::from_secs(1);
+/// The least wait where a provider asks to wait: 0 seconds, or a date in the past, is no leave to ask without end.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+/// As many requests in a row may fail, with no text embedded in between, before the provider is to blame, and not a text:
+/// a request is split no further then. One text, or some, that make requests fail are found sooner.
+const MAX_FAILED_IN_A_ROW: u32 = 8;
 /// More tokens than a request has.
 const MAX_TOKENS: u64 = u32::MAX as u64;
 
@@ -22,6 +27,20 @@ pub struct Work {
     /// Which.
     pub range: Range<usize>,
     failed: u32,
+    /// Whether it is a part of a request that failed.
+    split: bool,
+}
+
+impl Work {
+    /// The time that a request may take, of the time that is left. A request of several texts leaves time to split it, so
+    /// that one text to which no answer ever comes is found before the time is over.
+    pub fn timeout(&self, left: Duration) -> Duration {
+        match self.range.len() {
+            0 | 1 if !self.split => left,
+            _ if !self.split => left / 2,
+            texts => left / (texts.ilog2() + 2),
+        }
+    }
 }
 
 /// What was used.
@@ -78,6 +97,8 @@ pub struct Batch {
     waiting: BinaryHeap<Waiting>,
     in_flight: usize,
     paused_until: Option<Instant>,
+    /// Requests that failed for good since a text was embedded.
+    failed_in_a_row: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -89,7 +110,20 @@ struct Waiting {
 impl Ord for Waiting {
     // The earliest first, then the first in the text.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (other.due, other.work.range.start).cmp(&(self.due, self.work.range.start))
+        other.order().cmp(&self.order())
+    }
+}
+
+impl Waiting {
+    /// Of the parts of a request that failed, single texts come first and then the largest, so that failures of one part
+    /// are followed by other parts of the request and not by parts of that part.
+    fn order(&self) -> (Instant, std::cmp::Reverse<usize>, usize) {
+        let Work { range, split, .. } = &self.work;
+        let size = match range.len() {
+            1 => usize::MAX,
+            len => len,
+        };
+        (self.due, std::cmp::Reverse(if *split { size } else { 0 }), range.start)
     }
 }
 
@@ -111,6 +145,7 @@ impl Batch {
             waiting: BinaryHeap::new(),
             in_flight: 0,
             paused_until: None,
+            failed_in_a_row: 0,
         }
     }
 
@@ -131,7 +166,7 @@ impl Batch {
         if !self.gathering.is_empty() {
             let range = self.gathering.clone();
             self.gathering.start = range.end;
-            self.waiting.push(Waiting { due: now, work: Work { range, failed: 0 } });
+            self.waiting.push(Waiting { due: now, work: Work { range, failed: 0, split: false } });
         }
         self.gathered_bytes = 0;
     }
@@ -148,16 +183,27 @@ impl Batch {
 
     /// The next request that may be sent now. Every one that is taken has to be [`Self::done`].
     pub fn next(&mut self, now: Instant) -> Option<Work> {
-        if self.paused_until.is_some_and(|until| until > now) || self.waiting.peek()?.due > now {
+        if self.paused_until.is_some_and(|until| until > now) || self.waiting.peek()?.due > now || self.holds_back() {
             return None;
         }
         self.in_flight += 1;
         self.waiting.pop().map(|w| w.work)
     }
 
+    /// Whether the next request is a part of one that failed, and has to wait for those in flight: if they fail too, the
+    /// provider is to blame.
+    fn holds_back(&self) -> bool {
+        let is_part = self.waiting.peek().is_some_and(|waiting| waiting.work.split);
+        let may_fail = usize::try_from(self.failed_in_a_row).unwrap_or(usize::MAX).saturating_add(self.in_flight);
+        is_part && self.in_flight > 0 && may_fail >= MAX_FAILED_IN_A_ROW as usize
+    }
+
     /// When [`Self::next`] may have something; none where nothing waits.
     pub fn wake_at(&self) -> Option<Instant> {
         let due = self.waiting.peek()?.due;
+        if self.holds_back() {
+            return None;
+        }
         Some(self.paused_until.map_or(due, |until| due.max(until)))
     }
 
@@ -181,10 +227,10 @@ impl Batch {
             Ok(answer) => {
                 // What no request can have is nonsense, and sums overflow with it.
                 usage.tokens = answer.tokens.min(MAX_TOKENS);
+                usage.requests += answer.more_requests;
                 match self.take(&work.range, answer) {
-                    Ok(vectors) => return Ok((vectors, usage)),
-                    // Only the caller knows who was asked.
-                    Err(message) => Fault { status: Some(200), ..Fault::new(FaultKind::BadAnswer, "", "", message) },
+                    Ok(vectors) => return Ok((self.take_each(work, vectors, now, jitter), usage)),
+                    Err(message) => bad_answer(message),
                 }
             }
             Err(fault) => fault,
@@ -192,30 +238,56 @@ impl Batch {
         Ok((self.failed(work, fault, now, jitter)?, usage))
     }
 
+    /// What is through of a request whose answer has a vector for each text. Texts whose vector cannot be right are asked
+    /// for again, without the others, until their attempts are over.
+    fn take_each(&mut self, work: Work, vectors: Vec<Embedded>, now: Instant, jitter: f64) -> Vec<Embedded> {
+        let failed = work.failed + 1;
+        let (mut through, wrong): (Vec<Embedded>, Vec<Embedded>) =
+            vectors.into_iter().partition(|(_, vector)| vector.is_ok());
+        if !through.is_empty() {
+            self.failed_in_a_row = 0;
+        }
+        let due = now + backoff(FIRST_WAIT, failed, jitter);
+        if failed >= self.patience.max_attempts || due >= self.patience.deadline {
+            through.extend(wrong);
+            return through;
+        }
+        let mut texts: Vec<usize> = wrong.into_iter().map(|(text, _)| text).collect();
+        texts.sort_unstable();
+        for neighbours in texts.chunk_by(|a, b| a + 1 == *b) {
+            let range = neighbours[0]..neighbours[0] + neighbours.len();
+            self.waiting.push(Waiting { due, work: Work { range, failed, split: work.split } });
+        }
+        through
+    }
+
     fn failed(&mut self, mut work: Work, fault: Fault, now: Instant, jitter: f64) -> Result<Vec<Embedded>, Fault> {
         let deadline = self.patience.deadline;
         let due = match fault.kind.nature() {
             Nature::Permanent => return Err(fault),
-            Nature::Input if work.range.len() == 1 => return Ok(vec![(work.range.start, Err(fault))]),
-            Nature::Input => {
-                let middle = work.range.start + work.range.len() / 2;
-                for range in [work.range.start..middle, middle..work.range.end] {
-                    self.waiting.push(Waiting { due: now, work: Work { range, failed: work.failed } });
+            // The provider is there, and says what it does not take: nothing is to be given up.
+            Nature::Input if matches!(fault.kind, FaultKind::Refused | FaultKind::TooLong) => {
+                if work.range.len() == 1 {
+                    return Ok(vec![(work.range.start, Err(fault))]);
                 }
+                let middle = work.range.start + work.range.len() / 2;
+                self.split(&work, &[work.range.start..middle, middle..work.range.end], now);
                 return Ok(Vec::new());
             }
+            Nature::Input => return Ok(self.find_culprit(work, fault, now)),
             Nature::Throttled => {
-                let until = now + fault.retry_after.unwrap_or(UNSAID_WAIT);
+                let wait = fault.retry_after.unwrap_or(UNSAID_WAIT).max(LEAST_WAIT);
+                let until = now + wait;
                 self.pause(until);
                 until
             }
             Nature::Transient => {
                 work.failed += 1;
                 if work.failed >= self.patience.max_attempts {
-                    // Where nobody is there, other texts fare no better. An answer that fails may be these texts' own.
                     return match fault.kind {
+                        // Where nobody is there, other texts fare no better.
                         FaultKind::Unreachable => Err(fault),
-                        _ => Ok(work.range.map(|text| (text, Err(fault.clone()))).collect()),
+                        _ => Ok(self.find_culprit(work, fault, now)),
                     };
                 }
                 now + fault.retry_after.unwrap_or_default().max(backoff(FIRST_WAIT, work.failed, jitter))
@@ -226,6 +298,37 @@ impl Batch {
         }
         self.waiting.push(Waiting { due, work });
         Ok(Vec::new())
+    }
+
+    /// A request failed for good, and one of its texts may be why: it is split, the text in its middle apart, which tells
+    /// soonest whether the provider embeds anything at all. Where it does not, texts that wait in parts fail with these.
+    fn find_culprit(&mut self, work: Work, fault: Fault, now: Instant) -> Vec<Embedded> {
+        self.failed_in_a_row += 1;
+        let fails =
+            |range: Range<usize>, fault: &Fault| range.map(|text| (text, Err(fault.clone()))).collect::<Vec<_>>();
+        if self.failed_in_a_row >= MAX_FAILED_IN_A_ROW {
+            let mut failed = fails(work.range, &fault);
+            let (parts, rest): (Vec<Waiting>, Vec<Waiting>) =
+                std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.work.split);
+            self.waiting = rest.into();
+            failed.extend(parts.into_iter().flat_map(|part| fails(part.work.range, &fault)));
+            return failed;
+        }
+        let Range { start, end } = work.range;
+        if end - start == 1 {
+            return fails(start..end, &fault);
+        }
+        let middle = start + (end - start) / 2;
+        self.split(&work, &[middle..middle + 1, start..middle, middle + 1..end], now);
+        Vec::new()
+    }
+
+    /// Asks for parts of a request, once each: its texts had their attempts.
+    fn split(&mut self, work: &Work, parts: &[Range<usize>], now: Instant) {
+        for range in parts.iter().filter(|range| !range.is_empty()) {
+            self.waiting
+                .push(Waiting { due: now, work: Work { range: range.clone(), failed: work.failed, split: true } });
+        }
     }
 
     /// The instant that nothing is waited for any longer.
@@ -243,7 +346,7 @@ impl Batch {
         self.gathering.is_empty() && self.waiting.is_empty() && self.in_flight == 0
     }
 
-    /// The vectors of an answer, checked, or what is wrong with it.
+    /// The vectors of an answer, each of them right or with its fault, or what is wrong with the answer as a whole.
     fn take(&mut self, range: &Range<usize>, answer: Answer) -> Result<Vec<Embedded>, String> {
         let asked = range.len();
         if answer.vectors.len() != asked {
@@ -252,7 +355,7 @@ impl Batch {
         let mut seen = vec![false; asked];
         let mut dimensions = self.expected.dimensions;
         let mut checked = Vec::with_capacity(asked);
-        for (at, mut vector) in answer.vectors {
+        for (at, vector) in answer.vectors {
             match seen.get_mut(at) {
                 None => return Err(format!("a vector for text {at} of {asked}")),
                 Some(true) => return Err(format!("two vectors for text {at}")),
@@ -261,26 +364,41 @@ impl Batch {
             if dimensions == 0 {
                 dimensions = vector.len();
             }
-            if vector.len() != dimensions {
-                return Err(format!("a vector of {} dimensions, expected {dimensions}", vector.len()));
-            }
-            if !vector.iter().all(|x| x.is_finite()) {
-                return Err("a vector with a number that is not finite".to_owned());
-            }
-            let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-            if self.expected.unit && (length - 1.0).abs() > 0.01 {
-                return Err(format!("a vector of length {length:.3}, where the model's have length 1"));
-            }
-            if self.expected.normalise && length > 0.0 {
-                // What is halved in precision here was a float4 before.
-                #[allow(clippy::cast_possible_truncation)]
-                vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-            }
-            checked.push((range.start + at, Ok(vector)));
+            checked.push((range.start + at, self.expected.check(vector, dimensions).map_err(bad_answer)));
         }
         self.expected.dimensions = dimensions;
         Ok(checked)
     }
+}
+
+impl Expected {
+    /// A vector that can be right, normalised where that is wanted, or what is wrong with it.
+    fn check(&self, mut vector: Vec<f32>, dimensions: usize) -> Result<Vec<f32>, String> {
+        if vector.len() != dimensions {
+            return Err(format!("a vector of {} dimensions, expected {dimensions}", vector.len()));
+        }
+        if !vector.iter().all(|x| x.is_finite()) {
+            return Err("a vector with a number that is not finite".to_owned());
+        }
+        let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+        if length == 0.0 {
+            return Err("a vector of zeros".to_owned());
+        }
+        if self.unit && (length - 1.0).abs() > 0.01 {
+            return Err(format!("a vector of length {length:.3}, where the model's have length 1"));
+        }
+        if self.normalise {
+            // What is halved in precision here was a float4 before.
+            #[allow(clippy::cast_possible_truncation)]
+            vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+        }
+        Ok(vector)
+    }
+}
+
+/// Only the caller knows whose answer it was.
+fn bad_answer(message: String) -> Fault {
+    Fault { status: Some(200), ..Fault::new(FaultKind::BadAnswer, "", "", message) }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ fn batch(lengths: &[usize], limits: Limits, now: Instant) -> Batch {
 /// Vectors that tell which text they are of.
 fn answer(range: &Range<usize>) -> Answer {
     let vectors = range.clone().enumerate().rev().map(|(at, text)| (at, vec![text as f32, 1.0])).collect();
-    Answer { vectors, tokens: 7 }
+    Answer::new(vectors, 7)
 }
 
 fn fault(kind: FaultKind) -> Fault {
@@ -95,14 +95,17 @@ fn wrong_answers_are_refused() {
     with("a vector of 3 dimensions, expected 2", &|a| a.vectors[1].1.push(0.0));
     with("a vector with a number that is not finite", &|a| a.vectors[1].1[0] = f32::NAN);
     with("a vector with a number that is not finite", &|a| a.vectors[1].1[0] = f32::INFINITY);
+    with("a vector of zeros", &|a| a.vectors[1].1 = vec![0.0, 0.0]);
     for (answer, message) in wrong {
         let mut batch = batch(&[1; 3], limits(3, 100), now);
         batch.patience.max_attempts = 1;
         let work = batch.next(now).unwrap();
         let (texts, _) = batch.done(work, Ok(answer), now, 0.5).unwrap();
-        assert_eq!(texts.len(), 3);
-        for (_, outcome) in texts {
-            let fault = outcome.unwrap_err();
+        // One vector that is wrong is its own text's fault; an answer that is wrong as a whole is asked for in parts.
+        let faults: Vec<Fault> = texts.iter().filter_map(|(_, outcome)| outcome.clone().err()).collect();
+        assert_eq!(texts.len(), if batch.is_done() { 3 } else { 0 }, "{message}");
+        assert_eq!(faults.len(), usize::from(batch.is_done()), "{message}");
+        for fault in faults {
             assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::BadAnswer, message));
         }
     }
@@ -116,7 +119,7 @@ fn promised_dimensions_are_checked_or_made() {
         batch.expected = Expected { dimensions: 0, unit, normalise };
         batch.patience.max_attempts = 1;
         let work = batch.next(now).unwrap();
-        let done = batch.done(work, Ok(Answer { vectors: vec![(0, vec![3.0, 4.0])], tokens: 0 }), now, 0.5);
+        let done = batch.done(work, Ok(Answer::new(vec![(0, vec![3.0, 4.0])], 0)), now, 0.5);
         let vector = done.unwrap().0.pop().unwrap().1;
         assert_eq!(vector.is_ok(), right);
         if normalise {
@@ -215,4 +218,111 @@ fn nonsensical_usage_does_not_overflow_sums() {
         used += batch.done(work, Ok(nonsense), now, 0.5).unwrap().1;
     }
     assert!(used.tokens.checked_mul(1 << 20).is_some());
+}
+
+/// Asks until all texts are through: how many requests it took, and the texts that failed. `respond` is asked for each.
+fn run(texts: usize, respond: impl Fn(&Range<usize>) -> Result<Answer, Fault>) -> (u32, Vec<usize>) {
+    let mut at = Instant::now();
+    let mut batch = batch(&vec![1; texts], limits(texts, 1_000_000), at);
+    let (mut requests, mut failed) = (0, Vec::new());
+    while !batch.is_done() {
+        at = batch.wake_at().unwrap_or(at).max(at);
+        let Some(work) = batch.next(at) else { continue };
+        requests += 1;
+        let outcome = respond(&work.range);
+        let (through, _) = batch.done(work, outcome, at, 0.5).unwrap();
+        failed.extend(through.into_iter().filter(|(_, outcome)| outcome.is_err()).map(|(text, _)| text));
+    }
+    failed.sort_unstable();
+    (requests, failed)
+}
+
+#[test]
+fn a_text_that_makes_requests_fail_is_found() {
+    for kind in [
+        FaultKind::Server,
+        FaultKind::BadAnswer,
+        FaultKind::Disconnected,
+        FaultKind::TimedOut,
+        FaultKind::AnswerTooLarge,
+    ] {
+        for culprits in [vec![0], vec![41], vec![99], vec![3, 4, 70], vec![0, 1, 50, 51, 98, 99]] {
+            let respond = |range: &Range<usize>| match culprits.iter().any(|text| range.contains(text)) {
+                true => Err(fault(kind)),
+                false => Ok(answer(range)),
+            };
+            let (requests, failed) = run(100, respond);
+            assert_eq!(failed, culprits, "{kind:?}");
+            // Three attempts, then at most three requests on each of the seven levels.
+            assert!(requests as usize <= 3 + culprits.len() * 3 * 7, "{requests} requests for {culprits:?}");
+        }
+    }
+}
+
+#[test]
+fn a_provider_that_is_down_is_not_asked_for_each_text() {
+    for kind in [FaultKind::Server, FaultKind::BadAnswer, FaultKind::Disconnected, FaultKind::TimedOut] {
+        for texts in [10, 100, 2000] {
+            let (requests, failed) = run(texts, |_| Err(fault(kind)));
+            assert!(requests <= 10, "{requests} requests for {texts} texts");
+            assert_eq!(failed.len(), texts);
+        }
+    }
+}
+
+#[test]
+fn a_provider_that_is_down_is_not_asked_more_by_many_requests_at_once() {
+    let now = Instant::now();
+    let mut batch = batch(&[1; 100], limits(100, 1000), now);
+    batch.patience.max_attempts = 1;
+    let mut requests = 0;
+    while !batch.is_done() {
+        let in_flight: Vec<Work> = std::iter::from_fn(|| batch.next(now)).collect();
+        requests += in_flight.len();
+        for work in in_flight {
+            batch.done(work, Err(fault(FaultKind::Server)), now, 0.5).unwrap();
+        }
+    }
+    assert!(requests <= 8, "{requests} requests");
+}
+
+#[test]
+fn throttling_of_a_part_is_waited_for() {
+    let throttled = std::cell::Cell::new(true);
+    let (_, failed) = run(8, |range| match range.len() {
+        8 => Err(fault(FaultKind::Server)),
+        _ if range.contains(&5) && range.len() == 1 => Err(fault(FaultKind::Server)),
+        3 if throttled.replace(false) => Err(fault(FaultKind::Throttled)),
+        _ if range.contains(&5) => Err(fault(FaultKind::Server)),
+        _ => Ok(answer(range)),
+    });
+    assert_eq!(failed, [5]);
+}
+
+#[test]
+fn a_wrong_vector_is_asked_for_again_alone() {
+    let asked = std::cell::RefCell::new(Vec::new());
+    let (requests, failed) = run(50, |range| {
+        asked.borrow_mut().push(range.clone());
+        let mut answer = answer(range);
+        answer.vectors.iter_mut().filter(|(at, _)| range.start + at == 7).for_each(|(_, vector)| vector[0] = f32::NAN);
+        Ok(answer)
+    });
+    assert_eq!((requests, failed), (3, vec![7]));
+    assert_eq!(*asked.borrow(), [0..50, 7..8, 7..8]);
+}
+
+#[test]
+fn a_request_leaves_time_to_split_it() {
+    let second = Duration::from_secs(1);
+    let work = |texts: usize, split| Work { range: 0..texts, failed: 0, split };
+    assert_eq!(work(1, false).timeout(second), second);
+    assert_eq!(work(50, false).timeout(second), second / 2);
+    assert_eq!(work(1, true).timeout(second), second / 2);
+    // All levels down to the one text, one after the other.
+    let mut left = second - work(64, false).timeout(second);
+    for texts in [32, 16, 8, 4, 2, 1] {
+        left -= work(texts, true).timeout(left);
+    }
+    assert!(left > second / 50, "{left:?}");
 }

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::Value;
 
 /// What a provider answered: vectors as they came, and what it counted.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,13 +13,29 @@ pub struct Answer {
     pub vectors: Vec<(usize, Vec<f32>)>,
     /// Tokens that are paid for, where the API says.
     pub tokens: u64,
+    /// Requests that it took beside the first one.
+    pub more_requests: u64,
+    /// The number of parts that the one text was cut into, since it was longer than the model takes; 0 where it was not.
+    pub parts: usize,
 }
 
 impl Answer {
+    /// Vectors by position, that one request gave.
+    pub fn new(vectors: Vec<(usize, Vec<f32>)>, tokens: u64) -> Self {
+        Self { vectors, tokens, more_requests: 0, parts: 0 }
+    }
+
     /// Vectors in the order of the inputs.
     pub fn in_order(vectors: impl IntoIterator<Item = Floats>, tokens: u64) -> Self {
-        Self { vectors: vectors.into_iter().map(|v| v.0).enumerate().collect(), tokens }
+        Self::new(vectors.into_iter().map(|v| v.0).enumerate().collect(), tokens)
     }
+}
+
+/// A number of tokens as a provider counts them. Whatever is no such number is 0: the vectors are right all the same.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub fn tokens(count: &Value) -> u64 {
+    // A float becomes the nearest u64, a negative one 0.
+    count.as_u64().or_else(|| count.as_f64().map(|count| count as u64)).unwrap_or(0)
 }
 
 /// A vector as a list of numbers, or as base64 of little-endian float4s: some servers answer the one where the other was
@@ -66,7 +83,8 @@ impl<'de> Visitor<'de> for FloatsVisitor {
 #[derive(Deserialize)]
 struct OpenAiAnswer {
     data: Vec<OpenAiItem>,
-    usage: Option<OpenAiUsage>,
+    #[serde(default)]
+    usage: Value,
 }
 
 #[derive(Deserialize)]
@@ -75,17 +93,11 @@ struct OpenAiItem {
     index: Option<usize>,
 }
 
-#[derive(Deserialize)]
-struct OpenAiUsage {
-    total_tokens: Option<u64>,
-}
-
 /// `data[].embedding`, `data[].index`, `usage.total_tokens`.
 pub fn openai(body: &[u8]) -> Result<Answer, String> {
     let answer: OpenAiAnswer = parse(body)?;
-    let tokens = answer.usage.and_then(|u| u.total_tokens).unwrap_or(0);
     let vectors = answer.data.into_iter().enumerate().map(|(at, item)| (item.index.unwrap_or(at), item.embedding.0));
-    Ok(Answer { vectors: vectors.collect(), tokens })
+    Ok(Answer::new(vectors.collect(), tokens(&answer.usage["total_tokens"])))
 }
 
 /// JSON of a known shape, or in a line what is wrong with it.
@@ -93,6 +105,14 @@ pub fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Eof => "it ends in the middle".to_owned(),
         serde_json::error::Category::Data => format!("its shape is another: {error}"),
+        _ if body.trim_ascii_start().starts_with(b"<") => "it is no JSON, but a page of HTML".to_owned() + &title(body),
         _ => "it is no JSON".to_owned(),
     })
+}
+
+/// The title of an HTML page, which tells whose page it is: that of a proxy, say.
+fn title(body: &[u8]) -> String {
+    let page = String::from_utf8_lossy(body);
+    let title = page.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+    title.map_or(String::new(), |(title, _)| format!(" ({})", title.trim()))
 }

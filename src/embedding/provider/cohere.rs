@@ -1,9 +1,9 @@
 //! Cohere. Source: its API reference, version 2 (`POST /v2/embed`; at most 96 texts).
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::answer::{Floats, parse};
+use super::answer::{Floats, parse, tokens};
 use super::{Answer, Endpoint, InputType, Known, Limits, Model, OptionKind, Provider, Request, Shorter, bearer};
 
 /// api.cohere.com
@@ -12,22 +12,13 @@ pub struct Cohere;
 #[derive(Deserialize)]
 struct Body {
     embeddings: Embeddings,
-    meta: Option<Meta>,
+    #[serde(default)]
+    meta: Value,
 }
 
 #[derive(Deserialize)]
 struct Embeddings {
     float: Vec<Floats>,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    billed_units: Option<Billed>,
-}
-
-#[derive(Deserialize)]
-struct Billed {
-    input_tokens: Option<f64>,
 }
 
 impl Provider for Cohere {
@@ -88,9 +79,7 @@ impl Provider for Cohere {
 
     fn decode(&self, body: &[u8]) -> Result<Answer, String> {
         let body: Body = parse(body)?;
-        let tokens = body.meta.and_then(|m| m.billed_units).and_then(|b| b.input_tokens).unwrap_or(0.0);
-        // A count of tokens: never negative, and far from where a float loses units.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        Ok(Answer::in_order(body.embeddings.float, tokens as u64))
+        let tokens = tokens(&body.meta["billed_units"]["input_tokens"]);
+        Ok(Answer::in_order(body.embeddings.float, tokens))
     }
 }

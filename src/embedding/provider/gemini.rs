@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Floats, parse};
+use super::answer::{Floats, parse, tokens};
 use super::azure::escape;
 use super::{Answer, Endpoint, InputType, Known, Limits, Model, Provider, Request, Shorter};
 
@@ -16,19 +16,13 @@ const TASK_TYPED: &str = "gemini-embedding-001";
 #[derive(Deserialize)]
 struct Body {
     embeddings: Vec<Item>,
-    #[serde(rename = "usageMetadata")]
-    usage: Option<Usage>,
+    #[serde(default, rename = "usageMetadata")]
+    usage: Value,
 }
 
 #[derive(Deserialize)]
 struct Item {
     values: Floats,
-}
-
-#[derive(Deserialize)]
-struct Usage {
-    #[serde(rename = "promptTokenCount")]
-    tokens: Option<u64>,
 }
 
 impl Provider for Gemini {
@@ -91,7 +85,7 @@ impl Provider for Gemini {
 
     fn decode(&self, body: &[u8]) -> Result<Answer, String> {
         let body: Body = parse(body)?;
-        let tokens = body.usage.and_then(|u| u.tokens).unwrap_or(0);
+        let tokens = tokens(&body.usage["promptTokenCount"]);
         Ok(Answer::in_order(body.embeddings.into_iter().map(|e| e.values), tokens))
     }
 }

@@ -9,11 +9,13 @@ mod ollama;
 mod openai;
 mod refusal;
 mod voyage;
+mod wait;
 
 use serde_json::{Map, Value};
 
 pub use answer::Answer;
-pub use refusal::refused;
+pub use refusal::{is_about_dimensions, refused, refused_with_status_200};
+pub use wait::WAIT_HEADERS;
 
 use crate::error::{Error, Result};
 
@@ -77,7 +79,7 @@ impl Model {
     }
 
     /// The length to ask for; none where the model's own is wanted.
-    fn asked(&self) -> Option<usize> {
+    pub fn asked(&self) -> Option<usize> {
         self.shortened.then_some(self.dimensions)
     }
 }

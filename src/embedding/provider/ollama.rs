@@ -1,9 +1,9 @@
 //! Ollama's own API. Source: its `docs/api.md` (`POST /api/embed`); vectors are always of length 1, also when cut.
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::answer::{Floats, parse};
+use super::answer::{Floats, parse, tokens};
 use super::{Answer, Endpoint, InputType, Limits, Model, OptionKind, Provider, Request, bearer};
 
 /// A server of one's own, or ollama.com with a key.
@@ -12,7 +12,8 @@ pub struct Ollama;
 #[derive(Deserialize)]
 struct Body {
     embeddings: Vec<Floats>,
-    prompt_eval_count: Option<u64>,
+    #[serde(default)]
+    prompt_eval_count: Value,
 }
 
 impl Provider for Ollama {
@@ -73,6 +74,6 @@ impl Provider for Ollama {
 
     fn decode(&self, body: &[u8]) -> Result<Answer, String> {
         let body: Body = parse(body)?;
-        Ok(Answer::in_order(body.embeddings, body.prompt_eval_count.unwrap_or(0)))
+        Ok(Answer::in_order(body.embeddings, tokens(&body.prompt_eval_count)))
     }
 }

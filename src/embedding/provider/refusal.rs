@@ -1,16 +1,14 @@
-//! What an answer with another status than 200 means: by its status, and where that is not enough by its body.
+//! What a response without vectors means: by its status, and where that is not enough by its body.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::wait::requested_wait;
 use crate::error::FaultKind;
 
-/// Nobody waits longer, and there are clocks that do not go further.
-const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
 /// The kind of a refusal, the provider's own words and how long it asks to wait.
-pub fn refused(status: u16, retry_after: Option<&str>, body: &[u8]) -> (FaultKind, String, Option<Duration>) {
+pub fn refused(status: u16, headers: &[(&str, String)], body: &[u8]) -> (FaultKind, String, Option<Duration>) {
     let json: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let message = message(&json).unwrap_or_else(|| {
         // Some proxies answer in HTML or plain text; the first line tells enough. It is whole, since a key that is cut
@@ -18,60 +16,164 @@ pub fn refused(status: u16, retry_after: Option<&str>, body: &[u8]) -> (FaultKin
         let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
         String::from_utf8_lossy(line).trim().to_owned()
     });
-    let wait = retry_after.and_then(parse_retry_after).or_else(|| retry_info(&json)).map(|wait| wait.min(LONGEST_WAIT));
-    let kind = match status {
+    let wait = requested_wait(status, headers, &json);
+    (kind(status, &json, &message), message, wait)
+}
+
+/// The same of a response with status 200 that has an error instead of vectors; none where it has no error.
+pub fn refused_with_status_200(
+    headers: &[(&str, String)],
+    body: &[u8],
+) -> Option<(FaultKind, String, Option<Duration>)> {
+    let json: Value = serde_json::from_slice(body).ok()?;
+    let error = match &first(&json)["error"] {
+        Value::Null | Value::Bool(false) => return None,
+        error => error,
+    };
+    let message = message(&json).unwrap_or_else(|| error.to_string());
+    // Some put the status that they mean into the body.
+    let meant = [&error["code"], &error["status"], &error["status_code"], &first(&json)["status"]];
+    let meant = meant.iter().find_map(|status| match status {
+        Value::String(text) => text.parse().ok(),
+        number => number.as_u64().and_then(|n| u16::try_from(n).ok()),
+    });
+    let status = match meant {
+        Some(status @ 400..600) => status,
+        _ if is_about_a_limit(&json) => 429,
+        _ if is_invalid(&json) => 400,
+        _ => 500,
+    };
+    let kind = match kind(status, &json, &message) {
+        // Nothing but words says what it is.
+        FaultKind::Server if meant.is_none() => by_words(&message).unwrap_or(FaultKind::Server),
+        kind => kind,
+    };
+    Some((kind, message, requested_wait(status, headers, &json)))
+}
+
+fn kind(status: u16, json: &Value, message: &str) -> FaultKind {
+    match status {
         // A limit of the plan, not of the minute: waiting does not help.
         402 => FaultKind::Quota,
-        429 if is_quota(&json, &message) => FaultKind::Quota,
+        400.. if is_quota(json, message) => FaultKind::Quota,
         429 if message.contains("Request too large") => FaultKind::Refused,
         429 => FaultKind::Throttled,
-        400 if json.to_string().contains("API_KEY_INVALID") => FaultKind::Unauthorized,
-        401 | 403 | 407 | 498 => FaultKind::Unauthorized,
-        404 | 405 => FaultKind::NotFound,
-        408 | 425 | 500.. => FaultKind::Server,
         300..400 => FaultKind::Redirect,
+        401 | 403 | 407 | 498 => FaultKind::Unauthorized,
+        _ if says(json, &["invalid_api_key", "authentication_error", "API_KEY_INVALID"]) => FaultKind::Unauthorized,
+        404 | 405 => FaultKind::NotFound,
+        _ if says(json, &["model_not_found", "DeploymentNotFound"]) => FaultKind::NotFound,
+        // A text that no model takes, or a request that is too large as a whole.
+        413 => FaultKind::TooLong,
+        // Servers of one's own say so with any status: llama.cpp and Ollama with 500, too.
+        _ if is_too_long(json, message) => FaultKind::TooLong,
+        408 | 425 | 500.. => FaultKind::Server,
         _ => FaultKind::Refused,
-    };
-    (kind, message, wait)
+    }
+}
+
+fn first(json: &Value) -> &Value {
+    if json.is_array() { &json[0] } else { json }
 }
 
 /// Where the APIs put their words: `error.message`, `error`, `message`, `detail`.
 fn message(json: &Value) -> Option<String> {
-    let json = if json.is_array() { &json[0] } else { json };
-    let found = [&json["error"]["message"], &json["error"], &json["message"], &json["detail"]];
+    let json = first(json);
+    let found =
+        [&json["error"]["message"], &json["error"], &json["message"], &json["detail"], &json["error"]["details"]];
     found.iter().find_map(|v| v.as_str()).filter(|s| !s.is_empty()).map(str::to_owned)
 }
 
+/// Whether a code, a type or a reason of an error is one of these.
+fn says(json: &Value, codes: &[&str]) -> bool {
+    let json = first(json);
+    let error = &json["error"];
+    let details = error["details"].as_array().into_iter().flatten().map(|detail| &detail["reason"]);
+    let fields = [&error["code"], &error["type"], &error["status"], &json["code"], &json["type"], &json["error_type"]];
+    fields.into_iter().chain(details).any(|field| field.as_str().is_some_and(|said| codes.contains(&said)))
+}
+
+fn is_about_a_limit(json: &Value) -> bool {
+    says(
+        json,
+        &["rate_limit_exceeded", "rate_limit_error", "too_many_requests", "RESOURCE_EXHAUSTED", "tokens", "requests"],
+    )
+}
+
+fn is_invalid(json: &Value) -> bool {
+    says(json, &["invalid_request_error", "invalid_request", "BadRequestError", "INVALID_ARGUMENT", "Validation"])
+}
+
 fn is_quota(json: &Value, message: &str) -> bool {
-    const CODES: [&str; 5] = [
+    const CODES: [&str; 6] = [
         "insufficient_quota",
         "credit_balance_exhausted",
         "organization_spend_limit_exceeded",
         "project_spend_limit_exceeded",
         "organization_usage_limit_exceeded",
+        "billing_hard_limit_reached",
     ];
-    let says = |field: &Value| field.as_str().is_some_and(|s| CODES.contains(&s));
-    let per_day = json["error"]["details"].to_string().contains("PerDay");
-    says(&json["error"]["code"]) || says(&json["error"]["type"]) || per_day || message.contains("calls / month")
+    let per_day = first(json)["error"]["details"].to_string().contains("PerDay");
+    says(json, &CODES) || per_day || message.contains("calls / month")
 }
 
-/// Google's `RetryInfo`: `"retryDelay": "8.5s"`.
-fn retry_info(json: &Value) -> Option<Duration> {
-    let json = if json.is_array() { &json[0] } else { json };
-    let delay = json["error"]["details"].as_array()?.iter().find_map(|d| d["retryDelay"].as_str())?;
-    seconds(delay.strip_suffix('s')?)
+/// What the providers and servers say of a text that has more tokens than the model takes.
+fn is_too_long(json: &Value, message: &str) -> bool {
+    const CODES: [&str; 4] =
+        ["context_length_exceeded", "string_above_max_length", "exceed_context_size_error", "max_tokens_per_request"];
+    const WORDS: [&str; 20] = [
+        // OpenAI, Azure, vLLM, Mistral
+        "maximum context length",
+        "maximum input length",
+        "max model len",
+        "maximum model length",
+        "string too long",
+        // Ollama
+        "context length",
+        // llama.cpp and what is built on it
+        "input is too large to process",
+        "input prompt is too big",
+        "context size",
+        "n_ctx",
+        // TEI
+        "tokens. given:",
+        // Cohere, Voyage
+        "too many tokens",
+        "context window",
+        "max allowed tokens",
+        // Gemini
+        "input token count",
+        "maximum number of tokens",
+        "payload size exceeds",
+        // LiteLLM, LM Studio, Together and others
+        "input is too long",
+        "input too long",
+        "token limit",
+    ];
+    let message = message.to_lowercase();
+    says(json, &CODES) || WORDS.iter().any(|words| message.contains(words))
 }
 
-/// `Retry-After` (RFC 9110): seconds, or a date.
-fn parse_retry_after(value: &str) -> Option<Duration> {
-    seconds(value.trim()).or_else(|| {
-        let date = httpdate::parse_http_date(value.trim()).ok()?;
-        Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-    })
+/// Whether the words of a refusal are about the length of the vectors that was asked for.
+pub fn is_about_dimensions(message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["dimension", "matryoshka"].iter().any(|word| message.contains(word))
 }
 
-fn seconds(text: &str) -> Option<Duration> {
-    text.parse::<f64>().ok().and_then(|s| Duration::try_from_secs_f64(s).ok())
+fn by_words(message: &str) -> Option<FaultKind> {
+    let message = message.to_lowercase();
+    let any = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if any(&["api key", "unauthorized", "authentication", "not authorized"]) {
+        Some(FaultKind::Unauthorized)
+    } else if any(&["quota", "billing", "credit"]) {
+        Some(FaultKind::Quota)
+    } else if any(&["rate limit", "too many requests"]) {
+        Some(FaultKind::Throttled)
+    } else if any(&["model"]) && any(&["not found", "does not exist", "unknown"]) {
+        Some(FaultKind::NotFound)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -79,7 +181,7 @@ mod tests {
     use super::*;
 
     fn kind(status: u16, body: &str) -> FaultKind {
-        refused(status, None, body.as_bytes()).0
+        refused(status, &[], body.as_bytes()).0
     }
 
     #[test]
@@ -92,7 +194,7 @@ mod tests {
             (403, FaultKind::Unauthorized),
             (404, FaultKind::NotFound),
             (408, FaultKind::Server),
-            (413, FaultKind::Refused),
+            (413, FaultKind::TooLong),
             (422, FaultKind::Refused),
             (429, FaultKind::Throttled),
             (500, FaultKind::Server),
@@ -131,25 +233,77 @@ mod tests {
             ("<html>502 Bad Gateway</html>\nmore", "<html>502 Bad Gateway</html>"),
             ("", ""),
         ] {
-            assert_eq!(refused(500, None, body.as_bytes()).1, expected);
+            assert_eq!(refused(500, &[], body.as_bytes()).1, expected);
         }
     }
 
     #[test]
-    fn retry_after_is_read() {
-        let wait = |value: &str| refused(429, Some(value), b"").2;
-        assert_eq!(wait("2"), Some(Duration::from_secs(2)));
-        assert_eq!(wait("0.5"), Some(Duration::from_millis(500)));
-        assert_eq!(wait("-1"), None);
-        assert_eq!(wait("soon"), None);
-        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(30));
-        let seconds = wait(&date).unwrap().as_secs();
-        assert!((28..=30).contains(&seconds));
-        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        for endless in ["1e19", "10000000000000000000", "Fri, 31 Dec 9999 23:59:59 GMT"] {
-            assert_eq!(wait(endless), Some(LONGEST_WAIT));
+    fn a_text_that_is_too_long_is_told_from_one_that_is_refused() {
+        for (status, body) in [
+            (
+                400,
+                r#"{"error":{"message":"This model's maximum context length is 8192 tokens, however you requested 10000 tokens","type":"invalid_request_error","code":null}}"#,
+            ),
+            (
+                400,
+                r#"{"error":{"message":"Invalid 'input[0]': maximum input length is 8192 tokens.","type":"invalid_request_error"}}"#,
+            ),
+            (400, r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#),
+            (
+                413,
+                r#"{"error":"Input validation error: `inputs` must have less than 512 tokens. Given: 785","error_type":"Validation"}"#,
+            ),
+            (422, r#"{"error":"`inputs` must have less than 512 tokens. Given: 785","error_type":"Validation"}"#),
+            (400, r#"{"error":"the input length exceeds the context length"}"#),
+            (500, r#"{"error":"input length exceeds maximum context length"}"#),
+            (
+                500,
+                r#"{"error":{"code":500,"message":"input is too large to process. increase the physical batch size","type":"server_error"}}"#,
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"the request exceeds the available context size","type":"exceed_context_size_error"}}"#,
+            ),
+            (400, r#"{"message":"too many tokens: size limit exceeded by 11326 tokens."}"#),
+            (
+                400,
+                r#"{"detail":"The example at index 0 in your batch has too many tokens and does not fit into the model's context window of 32000 tokens."}"#,
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"The input token count (3000) exceeds the maximum number of tokens allowed (2048).","status":"INVALID_ARGUMENT"}}"#,
+            ),
+        ] {
+            assert_eq!(kind(status, body), FaultKind::TooLong, "{body}");
         }
-        let info = br#"{"error":{"details":[{"retryDelay":"8.5s"}]}}"#;
-        assert_eq!(refused(429, None, info).2, Some(Duration::from_millis(8500)));
+        let content = r#"{"error":{"message":"this text breaks the rules","type":"invalid_request_error"}}"#;
+        assert_eq!(kind(400, content), FaultKind::Refused);
+    }
+
+    #[test]
+    fn an_error_with_status_200_is_what_it_says() {
+        let kind = |body: &str| refused_with_status_200(&[], body.as_bytes()).map(|(kind, ..)| kind);
+        for (body, expected) in [
+            (r#"{"error":{"message":"x","code":"invalid_api_key"}}"#, FaultKind::Unauthorized),
+            (r#"{"error":{"message":"x","type":"insufficient_quota"}}"#, FaultKind::Quota),
+            (r#"{"error":{"message":"x","code":"model_not_found"}}"#, FaultKind::NotFound),
+            (r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#, FaultKind::TooLong),
+            (r#"{"error":{"message":"x","code":"rate_limit_exceeded"}}"#, FaultKind::Throttled),
+            (r#"{"error":{"message":"x","type":"invalid_request_error"}}"#, FaultKind::Refused),
+            (r#"{"error":{"message":"x","code":401}}"#, FaultKind::Unauthorized),
+            (r#"{"error":{"message":"x","code":"429"}}"#, FaultKind::Throttled),
+            (r#"{"error":{"message":"x","code":503}}"#, FaultKind::Server),
+            (r#"{"error":"Invalid API key"}"#, FaultKind::Unauthorized),
+            (r#"{"error":"model \"x\" not found, try pulling it first"}"#, FaultKind::NotFound),
+            (r#"{"error":"out of memory"}"#, FaultKind::Server),
+            (r#"{"error":{}}"#, FaultKind::Server),
+        ] {
+            assert_eq!(kind(body), Some(expected), "{body}");
+        }
+        for body in [r#"{"data":[]}"#, r#"{"error":null}"#, "<html>", ""] {
+            assert_eq!(kind(body), None, "{body}");
+        }
+        let words = refused_with_status_200(&[], br#"{"error":{"message":"out of memory"}}"#);
+        assert_eq!(words.map(|(_, words, _)| words), Some("out of memory".to_owned()));
     }
 }

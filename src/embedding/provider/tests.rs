@@ -158,7 +158,7 @@ fn documented_responses_are_decoded() {
     ] {
         let mut answer = find(name).unwrap().decode(body.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
         answer.vectors.sort_by_key(|v| v.0);
-        assert_eq!(answer, Answer { vectors: two.clone(), tokens }, "{name}");
+        assert_eq!(answer, Answer::new(two.clone(), tokens), "{name}");
     }
 }
 

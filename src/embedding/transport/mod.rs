@@ -2,15 +2,20 @@
 
 mod names;
 
-use std::io::Read;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ureq::Agent;
 use ureq::http::StatusCode;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 
-use crate::embedding::provider::{Answer, Endpoint, InputType, Model, Provider, Request, refused};
+use crate::embedding::provider::{
+    Answer, Endpoint, InputType, Model, Provider, Request, WAIT_HEADERS, is_about_dimensions, refused,
+    refused_with_status_200,
+};
 use crate::error::{Error, Fault, FaultKind, Result};
 
 use names::Names;
@@ -20,8 +25,8 @@ use names::Names;
 pub struct Response {
     /// HTTP status.
     pub status: u16,
-    /// The header `Retry-After`.
-    pub retry_after: Option<String>,
+    /// Headers that say how long to wait: those of [`WAIT_HEADERS`] that there are.
+    pub wait_headers: Vec<(&'static str, String)>,
     /// The body, decompressed.
     pub body: Vec<u8>,
 }
@@ -29,8 +34,10 @@ pub struct Response {
 /// Why nothing came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// In the client's words.
+    /// No connection was made; in the client's words.
     Unreachable(String),
+    /// The connection broke while a request was sent or answered; in the client's words.
+    Disconnected(String),
     /// Nothing in time.
     TimedOut,
     /// More bytes than may be read.
@@ -104,7 +111,8 @@ impl Transport for Http {
         }
         let mut response =
             post.config().timeout_global(Some(timeout)).build().send(&request.body[..]).map_err(failure)?;
-        let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let header = |name: &'static str| Some((name, response.headers().get(name)?.to_str().ok()?.to_owned()));
+        let wait_headers = WAIT_HEADERS.into_iter().filter_map(header).collect();
         let status: StatusCode = response.status();
         let mut body = Vec::new();
         // Counted after decompression: a small answer can be a large one in disguise.
@@ -114,7 +122,7 @@ impl Transport for Http {
         if body.len() as u64 > limit {
             return Err(Failure::TooLarge);
         }
-        Ok(Response { status: status.as_u16(), retry_after, body })
+        Ok(Response { status: status.as_u16(), wait_headers, body })
     }
 }
 
@@ -132,11 +140,30 @@ fn failure(error: ureq::Error) -> Failure {
             Failure::Unreachable("no connection within chatbot_sync.connect_timeout".to_owned())
         }
         ureq::Error::Timeout(_) => Failure::TimedOut,
+        ureq::Error::Protocol(_) | ureq::Error::Decompress(..) => Failure::Disconnected(error.to_string()),
+        // A server that a text makes crash. An error of TLS is InvalidData.
+        ureq::Error::Io(ref io)
+            if matches!(
+                io.kind(),
+                ErrorKind::ConnectionReset
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::BrokenPipe
+                    | ErrorKind::UnexpectedEof
+            ) =>
+        {
+            Failure::Disconnected(error.to_string())
+        }
         other => Failure::Unreachable(other.to_string()),
     }
 }
 
-/// Asks a provider for the vectors of some texts: what it answered, or how it failed.
+/// Models, by address, name and length, that give vectors of another length unless they are asked for this one.
+static NOT_OWN_LENGTH: Mutex<BTreeSet<(String, String, usize)>> = Mutex::new(BTreeSet::new());
+/// Parts that a text is cut into at most.
+const MAX_PARTS: usize = 64;
+
+/// Asks a provider for the vectors of some texts: what it answered, or how it failed. A text that is alone and longer than
+/// the model takes is cut into parts; its vector is the mean of theirs, so that all of the text counts.
 pub fn ask(
     transport: &dyn Transport,
     provider: &dyn Provider,
@@ -146,22 +173,160 @@ pub fn ask(
     texts: &[&str],
     timeout: Duration,
 ) -> std::result::Result<Answer, Fault> {
-    let fault = |kind, status, message: &str| Fault {
-        status,
-        ..Fault::new(kind, provider.name(), &model.name, one_line(message, endpoint))
-    };
-    let request = provider.encode(endpoint, model, input, texts);
-    let response = transport.send(&request, timeout).map_err(|failure| match failure {
-        Failure::Unreachable(message) => fault(FaultKind::Unreachable, None, &message),
-        // In the words of the caller, who may notice first.
-        Failure::TimedOut => fault(FaultKind::TimedOut, None, "chatbot_sync.sync_timeout is over"),
-        Failure::TooLarge => fault(FaultKind::AnswerTooLarge, None, ""),
-    })?;
-    if response.status != 200 {
-        let (kind, message, retry_after) = refused(response.status, response.retry_after.as_deref(), &response.body);
-        return Err(Fault { retry_after, ..fault(kind, Some(response.status), &message) });
+    let call = Call { transport, provider, endpoint, model, input, deadline: Instant::now() + timeout };
+    match (call.embed(texts), texts) {
+        (Err(fault), [text]) if fault.kind == FaultKind::TooLong => call.embed_in_parts(text, fault),
+        (outcome, _) => outcome,
     }
-    provider.decode(&response.body).map_err(|message| fault(FaultKind::BadAnswer, Some(200), &message))
+}
+
+/// What the requests for the same texts have in common.
+struct Call<'a> {
+    transport: &'a dyn Transport,
+    provider: &'a dyn Provider,
+    endpoint: &'a Endpoint,
+    model: &'a Model,
+    input: InputType,
+    deadline: Instant,
+}
+
+impl Call<'_> {
+    /// Asks for a length only where it is not the model's own: many servers refuse the field. Where the own length is not
+    /// documented, the first answer tells it.
+    fn embed(&self, texts: &[&str]) -> std::result::Result<Answer, Fault> {
+        let Self { provider, endpoint, model, .. } = self;
+        let Some(length) = model.asked().filter(|_| provider.known(&model.name).is_none()) else {
+            return self.send(model, texts);
+        };
+        let known = (endpoint.url.clone(), model.name.clone(), length);
+        if NOT_OWN_LENGTH.lock().unwrap_or_else(PoisonError::into_inner).contains(&known) {
+            return self.send(model, texts);
+        }
+        let own = Model { shortened: false, ..(*model).clone() };
+        let answer = self.send(&own, texts)?;
+        if answer.vectors.iter().any(|(_, vector)| vector.len() == length) {
+            return Ok(answer);
+        }
+        NOT_OWN_LENGTH.lock().unwrap_or_else(PoisonError::into_inner).insert(known);
+        let asked = self.send(model, texts)?;
+        Ok(Answer { tokens: asked.tokens.saturating_add(answer.tokens), more_requests: 1, ..asked })
+    }
+
+    /// The mean of the normalised vectors of ever smaller parts of a text, until they are short enough.
+    fn embed_in_parts(&self, text: &str, mut refusal: Fault) -> std::result::Result<Answer, Fault> {
+        let prefix = match self.input {
+            InputType::Document => &self.model.document_prefix,
+            InputType::Query => &self.model.query_prefix,
+        };
+        let content = text.strip_prefix(prefix.as_str()).unwrap_or(text);
+        let limit = self.provider.limits(&self.model.name).inputs;
+        let limit = self.model.max_inputs().unwrap_or(limit).min(limit).max(1);
+        let mut requests = 0;
+        let mut wanted = 2;
+        'smaller: while wanted <= MAX_PARTS {
+            let parts: Vec<String> =
+                cut_evenly(content, wanted).into_iter().map(|part| format!("{prefix}{part}")).collect();
+            if parts.len() < 2 {
+                break;
+            }
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            let (mut vectors, mut tokens) = (Vec::with_capacity(parts.len()), 0u64);
+            for some in parts.chunks(limit) {
+                requests += 1;
+                match self.embed(some) {
+                    Ok(answer) if answer.vectors.len() == some.len() => {
+                        tokens = tokens.saturating_add(answer.tokens);
+                        requests += answer.more_requests;
+                        vectors.extend(answer.vectors.into_iter().map(|(_, vector)| vector));
+                    }
+                    Ok(answer) => {
+                        let message = format!("{} vectors for {} texts", answer.vectors.len(), some.len());
+                        return Err(self.fault(FaultKind::BadAnswer, Some(200), &message));
+                    }
+                    Err(fault) if fault.kind == FaultKind::TooLong => {
+                        refusal = fault;
+                        wanted *= 2;
+                        continue 'smaller;
+                    }
+                    Err(fault) => return Err(fault),
+                }
+            }
+            let vector = mean(&vectors).map_err(|message| self.fault(FaultKind::BadAnswer, Some(200), &message))?;
+            return Ok(Answer { vectors: vec![(0, vector)], tokens, more_requests: requests, parts: parts.len() });
+        }
+        Err(refusal)
+    }
+
+    /// One request and its answer.
+    fn send(&self, model: &Model, texts: &[&str]) -> std::result::Result<Answer, Fault> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let request = self.provider.encode(self.endpoint, model, self.input, texts);
+        let response = self.transport.send(&request, left.max(Duration::from_millis(1)));
+        let response = response.map_err(|failure| match failure {
+            Failure::Unreachable(message) => self.fault(FaultKind::Unreachable, None, &message),
+            Failure::Disconnected(message) => self.fault(FaultKind::Disconnected, None, &message),
+            // In the words of the caller, who may notice first.
+            Failure::TimedOut => self.fault(FaultKind::TimedOut, None, "chatbot_sync.sync_timeout is over"),
+            Failure::TooLarge => self.fault(FaultKind::AnswerTooLarge, None, ""),
+        })?;
+        let Response { status, wait_headers, body } = &response;
+        let fault_of = |(kind, message, retry_after): (FaultKind, String, Option<Duration>)| {
+            let kind = match kind {
+                FaultKind::Refused if model.asked().is_some() && is_about_dimensions(&message) => FaultKind::Dimensions,
+                kind => kind,
+            };
+            Fault { retry_after, ..self.fault(kind, Some(*status), &message) }
+        };
+        if *status != 200 {
+            return Err(fault_of(refused(*status, wait_headers, body)));
+        }
+        self.provider.decode(body).map_err(|message| match refused_with_status_200(wait_headers, body) {
+            Some(refusal) => fault_of(refusal),
+            None => self.fault(FaultKind::BadAnswer, Some(200), &message),
+        })
+    }
+
+    fn fault(&self, kind: FaultKind, status: Option<u16>, message: &str) -> Fault {
+        let message = one_line(message, self.endpoint);
+        Fault { status, ..Fault::new(kind, self.provider.name(), &self.model.name, message) }
+    }
+}
+
+/// Parts of a text of about the same number of characters, at white space where there is some near the end of a part.
+fn cut_evenly(text: &str, parts: usize) -> Vec<&str> {
+    let size = text.chars().count().div_ceil(parts).max(1);
+    let mut cut = Vec::new();
+    let mut rest = text.trim();
+    while let Some((end, _)) = rest.char_indices().nth(size) {
+        let near = rest[..end].rfind(char::is_whitespace).filter(|at| *at > end / 2);
+        let (part, after) = rest.split_at(near.unwrap_or(end));
+        cut.push(part.trim_end());
+        rest = after.trim_start();
+    }
+    cut.push(rest);
+    cut.retain(|part| !part.is_empty());
+    cut
+}
+
+/// The mean of vectors, each of them and the mean made length 1.
+fn mean(vectors: &[Vec<f32>]) -> std::result::Result<Vec<f32>, String> {
+    let length = |vector: &[f64]| vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let mut sum = vec![0.0; vectors.first().map_or(0, Vec::len)];
+    for vector in vectors {
+        if vector.len() != sum.len() {
+            return Err(format!("a vector of {} dimensions beside one of {}", vector.len(), sum.len()));
+        }
+        let vector: Vec<f64> = vector.iter().map(|&x| f64::from(x)).collect();
+        let norm = length(&vector);
+        if norm == 0.0 {
+            return Err("a vector of zeros".to_owned());
+        }
+        sum.iter_mut().zip(&vector).for_each(|(sum, x)| *sum += x / norm);
+    }
+    let norm = length(&sum);
+    // What is halved in precision here was a float4 before.
+    #[allow(clippy::cast_possible_truncation)]
+    Ok(sum.iter().map(|x| (x / norm) as f32).collect())
 }
 
 /// The provider's words, cut to a line. Some of them repeat the key that they refuse.

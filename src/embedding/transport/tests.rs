@@ -38,12 +38,13 @@ fn asked(outcome: std::result::Result<Response, Failure>) -> (std::result::Resul
     let mut asked = memory.asked.into_inner().unwrap();
     let (request, timeout) = asked.pop().unwrap();
     assert!(asked.is_empty());
-    assert_eq!(timeout, TIMEOUT);
+    assert!(timeout <= TIMEOUT && timeout > TIMEOUT / 2);
     (answer, request)
 }
 
 fn response(status: u16, retry_after: Option<&str>, body: &str) -> std::result::Result<Response, Failure> {
-    Ok(Response { status, retry_after: retry_after.map(str::to_owned), body: body.as_bytes().to_vec() })
+    let wait_headers = retry_after.map(|value| ("retry-after", value.to_owned())).into_iter().collect();
+    Ok(Response { status, wait_headers, body: body.as_bytes().to_vec() })
 }
 
 /// What became of a request that failed.
@@ -62,7 +63,7 @@ fn shown(words: &str) -> String {
 fn request_and_response_arrive_unchanged() {
     let body = r#"{"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1,2]}],"usage":{"total_tokens":5}}"#;
     let (answer, request) = asked(response(200, None, body));
-    assert_eq!(answer, Ok(Answer { vectors: vec![(1, vec![3.0, 4.0]), (0, vec![1.0, 2.0])], tokens: 5 }));
+    assert_eq!(answer, Ok(Answer::new(vec![(1, vec![3.0, 4.0]), (0, vec![1.0, 2.0])], 5)));
     assert_eq!(request.url, "http://host/v1/embeddings");
     assert_eq!(request.headers, [("authorization", Secret::new("Bearer sk-secret"))]);
     let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
@@ -73,6 +74,7 @@ fn request_and_response_arrive_unchanged() {
 fn each_failure_has_its_kind_of_fault() {
     for (failure, kind, message) in [
         (Failure::Unreachable("io: broken\npipe".to_owned()), FaultKind::Unreachable, "io: broken pipe"),
+        (Failure::Disconnected("io: closed".to_owned()), FaultKind::Disconnected, "io: closed"),
         (Failure::TimedOut, FaultKind::TimedOut, "chatbot_sync.sync_timeout is over"),
         (Failure::TooLarge, FaultKind::AnswerTooLarge, ""),
     ] {
@@ -160,4 +162,73 @@ fn resolving_and_connecting_are_bounded() {
     let timeouts = Http::new(&config).unwrap().agent.config().timeouts();
     // The client counts looking up a name apart.
     assert_eq!((timeouts.resolve, timeouts.connect), (Some(TIMEOUT), Some(TIMEOUT)));
+}
+
+/// A server with a model of two dimensions that takes texts of some length, refuses `dimensions`, and counts requests.
+struct Server {
+    longest: usize,
+    requests: Mutex<Vec<Vec<String>>>,
+    own_dimensions: usize,
+}
+
+impl Transport for Server {
+    fn send(&self, request: &Request, _: Duration) -> std::result::Result<Response, Failure> {
+        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        let texts: Vec<String> = serde_json::from_value(body["input"].clone()).unwrap();
+        self.requests.lock().unwrap().push(texts.clone());
+        if texts.iter().any(|text| text.len() > self.longest) {
+            return response(400, None, r#"{"error":{"message":"This model's maximum context length is 8 tokens"}}"#);
+        }
+        if body["dimensions"] == 3 {
+            return response(400, None, r#"{"error":{"message":"Model does not support matryoshka representation"}}"#);
+        }
+        let length = body["dimensions"].as_u64().map_or(self.own_dimensions, |n| n as usize);
+        let data: Vec<_> = texts.iter().map(|_| serde_json::json!({"embedding": vec![1.0; length]})).collect();
+        response(200, None, &serde_json::json!({"data": data, "usage": {"total_tokens": -1.5}}).to_string())
+    }
+}
+
+fn ask_server(server: &Server, name: &str, length: usize, text: &str) -> std::result::Result<Answer, Fault> {
+    let endpoint = Endpoint { url: "http://host/v1".to_owned(), key: None };
+    let model = Model {
+        provider: "openai_compatible".to_owned(),
+        name: name.to_owned(),
+        dimensions: length,
+        shortened: true,
+        document_prefix: "passage: ".to_owned(),
+        query_prefix: String::new(),
+        options: Map::new(),
+    };
+    let provider = find("openai_compatible").unwrap();
+    ask(server, provider, &endpoint, &model, InputType::Document, &[text], TIMEOUT)
+}
+
+#[test]
+fn a_text_that_is_too_long_is_embedded_in_parts() {
+    let server = Server { longest: 40, requests: Mutex::default(), own_dimensions: 2 };
+    let words = "word ".repeat(20);
+    let answer = ask_server(&server, "long", 2, &format!("passage: {words}")).unwrap();
+    assert_eq!((answer.parts, answer.more_requests, answer.tokens), (4, 2, 0));
+    assert!((answer.vectors[0].1[0] - 0.5_f32.sqrt()).abs() < 1e-6);
+    let requests = server.requests.into_inner().unwrap();
+    let parts = requests.last().unwrap();
+    assert!(parts.iter().all(|part| part.starts_with("passage: word")));
+    let all: Vec<&str> = parts.iter().flat_map(|part| part.split_whitespace().skip(1)).collect();
+    assert_eq!(all.join(" "), words.trim());
+    // Without white space too, and a server that refuses whatever it is asked is not asked without end.
+    let server = Server { longest: 0, requests: Mutex::default(), own_dimensions: 2 };
+    let refused = ask_server(&server, "long", 2, &"漢".repeat(1000)).unwrap_err();
+    assert_eq!(refused.kind, FaultKind::TooLong);
+    assert_eq!(server.requests.into_inner().unwrap().len(), 7);
+}
+
+#[test]
+fn a_length_is_asked_for_only_where_it_is_not_the_models_own() {
+    let server = Server { longest: 40, requests: Mutex::default(), own_dimensions: 3 };
+    assert_eq!(ask_server(&server, "own", 3, "a").unwrap().more_requests, 0);
+    assert_eq!(ask_server(&server, "shorter", 2, "a").unwrap().more_requests, 1);
+    assert_eq!(ask_server(&server, "shorter", 2, "a").unwrap().more_requests, 0);
+    assert_eq!(server.requests.lock().unwrap().len(), 4);
+    let server = Server { longest: 40, requests: Mutex::default(), own_dimensions: 8 };
+    assert_eq!(ask_server(&server, "refusing", 3, "a").unwrap_err().kind, FaultKind::Dimensions);
 }

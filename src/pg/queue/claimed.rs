@@ -14,7 +14,7 @@ use crate::pg::store::source::{self, Failed, SourceKey};
 use crate::pg::store::{job, leaving, row_error};
 use crate::pg::subtransaction::attempt;
 use crate::pg::sync::{self, Care, Failing, Prefetched, RowInput};
-use crate::pg::{event, guc, http};
+use crate::pg::{event, guc, http, model};
 use crate::text::chunk::Params;
 
 use super::{host_rows, put_off_tasks};
@@ -69,8 +69,12 @@ impl Claim {
         let made = self.requests.take().map(Requests::finish).unwrap_or_default();
         for task in &mut self.tasks {
             for text in &task.texts {
+                if let Some(&parts) = made.in_parts.get(text) {
+                    let name = &self.model.model.name;
+                    pgrx::warning!("{}", model::in_parts(&task.name_chunk(text), name, parts));
+                }
                 let error = match made.refused.get(text) {
-                    Some(fault) => Fault { subject: Some(task.key.to_string()), ..fault.clone() }.into(),
+                    Some(fault) => Fault { subject: Some(task.name_chunk(text)), ..fault.clone() }.into(),
                     None if made.vectors.contains_key(text) => continue,
                     // Final for all that have not what they need.
                     None => match &made.error {
@@ -246,6 +250,16 @@ struct Ended {
 }
 
 impl Task {
+    /// A chunk of the source as messages name it.
+    fn name_chunk(&self, text: &str) -> String {
+        let cut = match (&self.input, guc::chunk_params(None, None, None)) {
+            (Some(RowInput::Readable(item)), Ok(params)) => item.content.cut(&params).ok(),
+            _ => None,
+        };
+        let at = cut.and_then(|cut| cut.texts().iter().position(|(_, chunk)| *chunk == text));
+        at.map_or_else(|| self.key.to_string(), |at| format!("chunk {at} of {}", self.key))
+    }
+
     /// The texts that are to be embedded, or why none can be.
     pub fn prepare(&mut self, model_id: i32, params: &Params) -> Result<()> {
         (self.texts, self.failed) = (Vec::new(), None);

@@ -2,7 +2,7 @@
 
 use pgrx::datum::DatumWithOid;
 
-use super::source::{BY_KEY, SourceKey, beyond, by_chatbot, key, key_columns, of_chatbot};
+use super::source::{BY_KEY, Failed, SourceKey, beyond, by_chatbot, key, key_columns, of_chatbot};
 use super::{Mode, one, run, write};
 use crate::error::Result;
 use crate::pg::vector::Vector;
@@ -26,8 +26,13 @@ const SAME: &str =
     AND o.content = e.content";
 
 /// Sources that are not whole with a model, in the order of their keys, each taken until the transaction ends: those that
-/// somebody else has taken are passed over.
-pub fn take(model_id: i32, mut after: Option<SourceKey>, limit: i32) -> Result<Vec<SourceKey>> {
+/// somebody else has taken, or that were refused, are passed over.
+pub fn take(
+    model_id: i32,
+    mut after: Option<SourceKey>,
+    limit: i32,
+    is_refused: impl Fn(&SourceKey) -> bool,
+) -> Result<Vec<SourceKey>> {
     // Apart from the look for sources, which may be on other nodes: what is locked there is not locked here.
     let sql = format!(
         "SELECT chatbot_id, source_type, source_id FROM {THESE} WHERE pg_catalog.pg_try_advisory_xact_lock(
@@ -36,12 +41,14 @@ pub fn take(model_id: i32, mut after: Option<SourceKey>, limit: i32) -> Result<V
     );
     loop {
         let found = not_whole(model_id, after, limit)?;
+        let last = found.last().copied();
+        let wanted: Vec<SourceKey> = found.into_iter().filter(|key| !is_refused(key)).collect();
         let taken: Vec<SourceKey> =
-            run(&sql, &key_columns(&found), Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())?;
-        if !taken.is_empty() || found.is_empty() {
+            run(&sql, &key_columns(&wanted), Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())?;
+        if !taken.is_empty() || last.is_none() {
             return Ok(taken);
         }
-        after = found.last().copied();
+        after = last;
     }
 }
 
@@ -130,8 +137,13 @@ fn store_of_chatbot(
                 <> (e.chunk_index, e.start_offset, e.end_offset, e.enabled, e.metadata, e.words)"
     );
     write(&sql, &args(keys))?;
+    let of_this = format!("status = 'error' AND pg_catalog.starts_with(error, '{}')", mark(model_id));
     let sql = format!(
-        "UPDATE chatbot_sync.source e SET next_model_id = $6 FROM {THESE} WHERE {OF_THESE} AND NOT EXISTS (
+        "UPDATE chatbot_sync.source e SET next_model_id = $6,
+            status = CASE WHEN {of_this} THEN 'synced' ELSE status END,
+            error_code = CASE WHEN {of_this} THEN NULL ELSE error_code END,
+            error = CASE WHEN {of_this} THEN NULL ELSE error END
+        FROM {THESE} WHERE {OF_THESE} AND NOT EXISTS (
             SELECT FROM chatbot_sync.embedding a WHERE a.model_id = $5
                 AND (a.chatbot_id, a.source_type, a.source_id) = (e.chatbot_id, e.source_type, e.source_id)
                 AND NOT EXISTS (SELECT FROM chatbot_sync.embedding o WHERE o.model_id = $6
@@ -139,6 +151,19 @@ fn store_of_chatbot(
                         = (a.chatbot_id, a.source_type, a.source_id, a.chunk_id, a.content)))"
     );
     write(&sql, &args(keys)).map(drop)
+}
+
+/// Says of a source why it has not all vectors of the model that is to follow; once it has them it is synced again.
+pub fn mark_refused(key: &SourceKey, model_id: i32, failed: &Failed) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.source SET status = 'error', error_code = $4, error = $5
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
+    let error = format!("{}{}", mark(model_id), failed.message);
+    write(sql, &key.args_and([failed.code.clone().into(), error.into()])).map(drop)
+}
+
+/// What the reason begins with that [`mark_refused`] writes.
+fn mark(model_id: i32) -> String {
+    format!("model {model_id}: ")
 }
 
 /// How many sources there are, and how many are not whole with a model: reads them all.
