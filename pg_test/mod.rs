@@ -20,7 +20,13 @@ mod dba;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
+mod doctor_setup;
+#[cfg(test)]
 mod documentation;
+#[cfg(test)]
+mod enabled;
+#[cfg(test)]
+mod encodings;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
@@ -83,6 +89,8 @@ mod queue_locks;
 mod queue_order;
 #[cfg(test)]
 mod replication;
+#[cfg(test)]
+mod row_security;
 #[cfg(test)]
 mod search;
 #[cfg(test)]

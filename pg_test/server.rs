@@ -121,7 +121,7 @@ impl Server {
         let program = format!("{}{program}", self.pg_ctl.trim_end_matches("pg_ctl"));
         let output = run(&[&[&program, "-h", &self.folder, "-U", role], arguments].concat());
         let said = [output.stdout, output.stderr].concat();
-        (String::from_utf8(said).unwrap(), output.status.success())
+        (String::from_utf8_lossy(&said).into_owned(), output.status.success())
     }
 
     /// Where its own files may be put.

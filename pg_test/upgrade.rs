@@ -42,10 +42,10 @@ const OBJECTS: &str = "
 const CHANGED: &str = "CREATE OR REPLACE FUNCTION chatbot_sync.version_of_sql() RETURNS int LANGUAGE sql AS 'SELECT 1'";
 
 /// A script in the server's folder of extensions, for as long as it lives.
-struct Script(PathBuf);
+pub(crate) struct Script(PathBuf);
 
 impl Script {
-    fn new(folder: &Path, versions: &str, sql: &str) -> Self {
+    pub fn new(folder: &Path, versions: &str, sql: &str) -> Self {
         let path = folder.join(format!("chatbot_sync--{versions}.sql"));
         fs::write(&path, sql).unwrap();
         Self(path)
@@ -58,7 +58,7 @@ impl Drop for Script {
     }
 }
 
-fn folder_of_scripts() -> PathBuf {
+pub(crate) fn folder_of_scripts() -> PathBuf {
     let share: String =
         one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'SHAREDIR'");
     Path::new(&share).join("extension")

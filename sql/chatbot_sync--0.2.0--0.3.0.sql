@@ -3,7 +3,9 @@
 
 -- Jobs are found by indexes that have no others in them, however many wait or have failed.
 DROP INDEX chatbot_sync.job_due;
+
 CREATE INDEX job_due ON chatbot_sync.job (priority DESC, chatbot_id, due_at, id) WHERE due_at < 'infinity';
+
 CREATE INDEX job_leased ON chatbot_sync.job (leased_by) WHERE leased_by > 0;
 
 -- No plan depends on the statistics.
@@ -146,15 +148,304 @@ AS $$
     JOIN pg_roles AS r ON r.oid = c.relowner
     WHERE c.relrowsecurity AND c.relforcerowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls
 $$;
+
 REVOKE ALL ON FUNCTION chatbot_sync.check_queue, chatbot_sync.check_row_security FROM PUBLIC;
+
 COMMENT ON FUNCTION chatbot_sync.check_queue IS 'Checks of chatbot_doctor().';
+
 COMMENT ON FUNCTION chatbot_sync.check_row_security IS 'Checks of chatbot_doctor().';
 
 CREATE OR REPLACE FUNCTION chatbot_sync.check_hosts() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    h record;
+    found bigint;
+    said bigint;
+    lost boolean;
+    -- Not joined: sources may be on other nodes, catalogs are here.
+    attached int[] := ARRAY(SELECT t.host FROM chatbot_sync.host_table AS t);
+    known int[] := ARRAY(SELECT s.host FROM chatbot_sync.source AS s WHERE s.host IS NOT NULL GROUP BY s.host);
+BEGIN
+    FOR h IN
+        SELECT s.host, count(*) AS sources, min(s.source_type) AS source_type FROM chatbot_sync.source AS s
+        WHERE s.host IS NOT NULL AND s.host <> ALL (attached) GROUP BY s.host
+    LOOP
+        RETURN QUERY SELECT 'detached sources', 'error',
+            format('the table of %s sources (%s, host %s) has no triggers of ours: restored without the extension, or they were dropped', h.sources, h.source_type, h.host),
+            format('SELECT chatbot_attach(''the table'', %L); or, if there is none any more, SELECT chatbot_repair();', h.source_type);
+    END LOOP;
+    FOR h IN
+        SELECT t.relation, t.chatbot_column FROM chatbot_sync.host_table AS t
+        WHERE t.host <> ALL (known)
+            AND NOT EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host)
+    LOOP
+        BEGIN
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
+        EXCEPTION WHEN lock_not_available THEN
+            -- The check of the queue says who has locked it.
+            lost := false;
+        END;
+        IF lost THEN
+            RETURN QUERY SELECT 'lost sources', 'error', format('%s has rows, and none of them is a source: restored without the tables of the extension', h.relation),
+                'CALL chatbot_sync_all();';
+        END IF;
+    END LOOP;
+    -- Partitions and children that a version before did not know, or whose triggers were dropped.
+    FOR h IN
+        WITH RECURSIVE below AS (
+            SELECT t.relation, t.host, t.relation::oid AS part FROM chatbot_sync.host_table AS t
+            UNION
+            SELECT b.relation, b.host, i.inhrelid FROM below AS b JOIN pg_inherits AS i ON i.inhparent = b.part AND NOT i.inhdetachpending
+        )
+        SELECT b.relation, b.part::regclass AS part FROM below AS b
+        WHERE b.part <> b.relation AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = b.part
+            AND g.tgname LIKE 'chatbot\_sync\_' || b.host || '\_%')
+    LOOP
+        RETURN QUERY SELECT 'triggers', 'error', format('%s, whose rows are rows of %s, has none of its triggers', h.part, h.relation),
+            'SELECT chatbot_repair();';
+    END LOOP;
+    -- Tables of chatbots. Integers only: no operator of anybody's runs here.
+    IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc) THEN
+        RETURN QUERY SELECT 'deleted chatbots', 'ok', 'no table of chatbots is attached: what is deleted there is not heard of',
+            'SELECT chatbot_attach_chatbots(''the table''); or SELECT chatbot_cleanup(id); for each chatbot that goes.';
+    END IF;
+    FOR h IN
+        SELECT t.tgrelid::regclass AS relation, a.attname, count(*) AS triggers
+        FROM pg_trigger AS t
+        CROSS JOIN LATERAL (SELECT (convert_from(substring(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()))::jsonb AS told) AS g
+        JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attname = g.told ->> 0 AND NOT a.attisdropped
+        WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc AND NOT t.tgisinternal AND t.tgnargs = 1
+            AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+        GROUP BY t.tgrelid, a.attname
+    LOOP
+        IF h.triggers < 2 THEN
+            RETURN QUERY SELECT 'triggers', 'error', format('%s, a table of chatbots, has %s of its 2 triggers', h.relation, h.triggers),
+                format('SELECT chatbot_detach(%L); SELECT chatbot_attach_chatbots(%L, %L);', h.relation, h.relation, h.attname);
+        END IF;
+        EXECUTE format('SELECT count(*), min(s.chatbot_id) FROM (SELECT chatbot_id FROM chatbot_sync.source UNION SELECT chatbot_id FROM chatbot_sync.session) AS s
+            LEFT JOIN (SELECT c.%2$I AS id FROM %1$s AS c) AS c ON c.id = s.chatbot_id WHERE c.id IS NULL', h.relation, h.attname) INTO found, said;
+        IF found > 0 THEN
+            RETURN QUERY SELECT 'deleted chatbots', 'warning', format('%s chatbots that %s does not have still have sources or sessions', found, h.relation),
+                format('SELECT chatbot_cleanup(%s); and so for each.', said);
+        END IF;
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_doctor() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    version text;
+    version_of_vector text;
+    lacks record;
+    found bigint;
+    said text;
+    began timestamptz;
+    down boolean := false;
+BEGIN
+    -- Where the library and the SQL do not go together, nothing else is to be asked.
+    SELECT * INTO check_name, status, detail, hint FROM chatbot_sync.check_version() AS v;
+    RETURN NEXT;
+    IF status = 'error' THEN
+        RETURN;
+    END IF;
+    -- pgvector
+    SELECT e.extversion INTO version_of_vector FROM pg_extension AS e WHERE e.extname = 'vector';
+    version := version_of_vector;
+    RETURN QUERY SELECT 'pgvector',
+        CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN 'ok' ELSE 'error' END,
+        'version ' || version, CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN NULL ELSE 'ALTER EXTENSION vector UPDATE;' END;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_database();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_roles();
+    -- The provider, asked for one vector.
+    began := clock_timestamp();
+    IF NOT chatbot_sync.is_enabled() THEN
+        RETURN QUERY SELECT 'provider', 'ok', 'not asked: chatbot_sync.enabled is off', NULL::text;
+    ELSE
+        BEGIN
+            PERFORM @extschema@.chatbot_embed('Is anybody there?', 'query');
+            RETURN QUERY SELECT 'provider', 'ok', format('%s answered in %s ms',
+                COALESCE((SELECT m.provider || ' (' || m.model || ')' FROM chatbot_sync.model AS m WHERE m.active), 'the built-in model'),
+                round(extract(epoch FROM clock_timestamp() - began) * 1000)), NULL::text;
+        EXCEPTION WHEN query_canceled THEN
+            RAISE;
+        WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL, version = PG_EXCEPTION_HINT;
+            RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
+        END;
+    END IF;
+    -- Nodes of Citus. What follows would ask one that is down.
+    FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
+        RETURN NEXT;
+        down := down OR check_name = 'node down';
+    END LOOP;
+    IF down THEN
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_workers();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_queue();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_row_security();
+    SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.leased_by IS NOT NULL
+        AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = j.leased_by);
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'leases', 'warning', format('%s jobs are leased by processes that are gone', found),
+            'They come back with the next worker, or now: CALL chatbot_process_queue();';
+    END IF;
+    -- Sources
+    SELECT count(*), min(format('%s %s of chatbot %s: %s', s.source_type, s.source_id, s.chatbot_id, s.error)) INTO found, said
+    FROM chatbot_sync.source AS s WHERE s.status = 'error';
+    RETURN QUERY SELECT 'sources in error', CASE WHEN found > 0 THEN 'error' ELSE 'ok' END,
+        CASE WHEN found > 0 THEN format('%s, as %s', found, said) ELSE 'none' END,
+        CASE WHEN found > 0 THEN 'When the reason is gone: SELECT chatbot_retry(); and CALL chatbot_process_queue();' END;
+    SELECT count(*) INTO found FROM chatbot_sync.source AS s
+    LEFT JOIN (SELECT DISTINCT q.chatbot_id, q.source_type, q.source_id FROM chatbot_sync.job AS q) AS j
+        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+    WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL AND j.chatbot_id IS NULL;
+    RETURN QUERY SELECT 'sources that wait', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
+        format('%s without a job', found), CASE WHEN found > 0 THEN 'CALL chatbot_sync_all();' END;
+    SELECT count(*) INTO found FROM chatbot_sync.source AS s WHERE s.truncated;
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'truncated sources', 'warning', format('the end of %s is not searched', found),
+            format('ALTER DATABASE %I SET chatbot_sync.max_chunks = 1000; and in a new session CALL chatbot_sync_all(refresh => true); Which: SELECT * FROM chatbot_sync.source WHERE truncated;', current_database());
+    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_sources();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_hosts();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_backup();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_triggers();
+    -- Models
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.next) THEN
+        RETURN QUERY SELECT 'models', 'warning', (SELECT format('model %s is to follow and is not whole', m.model) FROM chatbot_sync.model AS m WHERE m.next),
+            'CALL chatbot_reembed();';
+    END IF;
+    SELECT count(*) INTO found FROM chatbot_sync.model AS m WHERE NOT m.active AND NOT m.next
+        AND m.id IN (SELECT DISTINCT e.model_id FROM chatbot_sync.embedding AS e);
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'models', 'ok', format('%s models keep vectors that no search uses', found),
+            'If you do not go back: CALL chatbot_drop_model(id); the ids: TABLE chatbot_sync.model;';
+    END IF;
+    -- Indexes
+    FOR lacks IN
+        SELECT x.id, x.index_error, string_agg(format('%s is %s', i.name, CASE WHEN i.present THEN 'invalid' ELSE 'missing' END), ', ') AS lacking
+        FROM chatbot_sync.model AS x JOIN chatbot_sync.model_index AS i ON i.model_id = x.id AND i.wanted AND NOT i.valid GROUP BY x.id
+    LOOP
+        -- Where there are nodes, it is they that say how far they are.
+        IF EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database() AND p.relid = 'chatbot_sync.embedding'::regclass)
+            OR EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'chatbot_sync index')
+        THEN
+            RETURN QUERY SELECT 'indexes', 'ok', 'an index is being made', NULL::text;
+        ELSE
+            RETURN QUERY SELECT 'indexes', 'error', concat_ws(': ', lacks.lacking, lacks.index_error), format('CALL chatbot_create_index(%s);', lacks.id);
+        END IF;
+    END LOOP;
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m JOIN chatbot_sync.model_index AS i ON i.model_id = m.id WHERE m.active AND i.kind = 'hnsw' AND i.valid) THEN
+        IF string_to_array(version_of_vector, '.')::int[] < ARRAY[0, 8] THEN
+            RETURN QUERY SELECT 'indexes', 'warning', format('pgvector %s does not go on where a filter leaves too few: then all is read', version_of_vector),
+                'Install pgvector 0.8 or later, then ALTER EXTENSION vector UPDATE;';
+        END IF;
+        IF 'true' = ANY (chatbot_sync.in_each_shard('chatbot_sync.embedding', 'SELECT (c.reltuples <> 0 AND NOT EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid))::text FROM pg_class AS c WHERE c.oid = ''%s''::regclass')) THEN
+            RETURN QUERY SELECT 'indexes', 'warning', 'Postgres does not know which chatbots are large, and so uses no index',
+                'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
+        END IF;
+    ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
+        -- As src/scan.rs decides, with four times the limit: an index makes each write slower.
+        RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
+        FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
+            SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
+            FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all FROM %s AS x GROUP BY x.chatbot_id) AS s
+            WHERE s.chunks > greatest(1, 50 * s.of_all / nullif(s.chunks, 0) / 500) * 4 * $sql$ || current_setting('chatbot_sync.exact_search_limit') || '
+            ORDER BY s.chunks DESC LIMIT 1')) AS a
+        LIMIT 1;
+    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_keys();
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_repair() RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+    p record;
+    done text;
+    repaired bigint := 0;
+    waiting bigint;
+BEGIN
+    FOR p IN SELECT * FROM @extschema@.chatbot_verify() LOOP
+        CASE p.problem
+        -- What cannot be seen may be there: it is left as it is.
+        WHEN 'unreadable', 'invalid id' THEN
+            RAISE NOTICE '% % of chatbot %: %: left as it is: %', p.source_type, p.source_id, p.chatbot_id, p.problem, p.detail;
+            CONTINUE;
+        WHEN 'orphan' THEN
+            PERFORM @extschema@.chatbot_delete_source(p.chatbot_id, p.source_type, p.source_id);
+            done := 'forgotten';
+        WHEN 'detached' THEN
+            UPDATE chatbot_sync.source AS s SET host = NULL
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            done := 'kept, as no table''s';
+        WHEN 'double job' THEN
+            DELETE FROM chatbot_sync.job AS j
+            WHERE (j.chatbot_id, j.source_type, j.source_id) = (p.chatbot_id, p.source_type, p.source_id)
+                AND j.due_at = 'infinity' AND EXISTS (SELECT FROM chatbot_sync.job AS k WHERE k.due_at = 'infinity' AND k.id > j.id
+                    AND (k.chatbot_id, k.source_type, k.source_id) = (j.chatbot_id, j.source_type, j.source_id));
+            done := 'all but the newest deleted';
+        WHEN 'missing' THEN
+            done := 'is a source now';
+        WHEN 'wrong attributes' THEN
+            UPDATE chatbot_sync.embedding AS e SET enabled = s.enabled, metadata = CASE WHEN e.lang IS NULL THEN s.metadata
+                ELSE s.metadata || jsonb_build_object('lang', e.lang) END
+            FROM chatbot_sync.source AS s
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id)
+                AND (e.chatbot_id, e.source_type, e.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            done := 'its chunks have what it has';
+        WHEN 'outdated' THEN
+            UPDATE chatbot_sync.source AS s SET status = 'pending'
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id) AND s.host IS NOT NULL;
+            done := 'to be cut and read anew';
+            IF NOT FOUND THEN
+                PERFORM chatbot_sync.read_words_anew(p.chatbot_id, p.source_type, p.source_id);
+                done := 'its words read anew';
+            END IF;
+        ELSE
+            -- Without a table that has the text, only its owner can embed it again.
+            UPDATE chatbot_sync.source AS s SET content_hash = NULL, enabled = s.enabled OR p.problem = 'stale',
+                status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
+                error_code = CASE WHEN s.host IS NULL THEN '55000' END,
+                error = CASE WHEN s.host IS NULL THEN p.problem || ': ' || p.detail || '. Embed it again.' END
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            IF p.problem <> 'stale' THEN
+                DELETE FROM chatbot_sync.embedding AS e
+                WHERE (e.chatbot_id, e.source_type, e.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            END IF;
+            done := CASE WHEN p.problem = 'stale' THEN 'to be embedded again' ELSE 'its vectors deleted, to be embedded again' END;
+        END CASE;
+        RAISE NOTICE '% % of chatbot %: %: %', p.source_type, p.source_id, p.chatbot_id, p.problem, done;
+        repaired := repaired + 1;
+    END LOOP;
+    FOR p IN SELECT DISTINCT i.model_id FROM chatbot_sync.model_index AS i WHERE i.wanted AND NOT i.valid LOOP
+        PERFORM chatbot_sync.index_build(p.model_id);
+        RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
+        repaired := repaired + 1;
+    END LOOP;
+    -- Children and partitions whose triggers are missing get them.
+    FOR p IN SELECT h.relation FROM chatbot_sync.host_table AS h LOOP
+        PERFORM chatbot_sync.table_altered(p.relation);
+    END LOOP;
+    PERFORM chatbot_sync.adopt();
+    SELECT count(*) INTO waiting FROM chatbot_sync.source AS s
+    WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL;
+    IF waiting > 0 THEN
+        RAISE NOTICE '% sources are pending: CALL chatbot_sync_all();', waiting;
+    END IF;
+    RETURN repaired;
+END
+$$;
+
 -- Sources follow the settings and the rows that they were made from: chatbot_sync_all(refresh => true), tables that are written
 -- anew, text search configurations that change.
 DROP PROCEDURE chatbot_sync_all(bigint, int);
+
 CREATE PROCEDURE chatbot_sync_all(chatbot_id bigint DEFAULT NULL, batch int DEFAULT 100, refresh boolean DEFAULT false)
 LANGUAGE plpgsql
 AS $$
@@ -234,32 +525,50 @@ BEGIN
     END LOOP;
 END
 $$;
+
 REVOKE ALL ON PROCEDURE chatbot_sync_all FROM PUBLIC;
+
 COMMENT ON PROCEDURE chatbot_sync_all IS 'Embeds every row of attached tables that is pending or in error, and with refresh those that other settings have cut or read; commits batch by batch.';
+
 CREATE FUNCTION chatbot_sync.refresh_batch(chatbot_id bigint, after_chatbot_id bigint, after_source_type text,
     after_source_id bigint)
 RETURNS TABLE (looked_at bigint, marked bigint, words_read bigint, cut_by_hand bigint, last_chatbot_id bigint,
     last_source_type text, last_source_id bigint)
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_sync_refresh_batch_wrapper';
+
 REVOKE ALL ON FUNCTION chatbot_sync.refresh_batch FROM PUBLIC;
+
 COMMENT ON FUNCTION chatbot_sync.refresh_batch IS 'A step of chatbot_sync_all(refresh => true).';
+
 CREATE FUNCTION chatbot_sync.outdated_sources()
 RETURNS TABLE (of_tables bigint, words_by_hand bigint, cut_by_hand bigint)
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_outdated_sources_wrapper';
+
 REVOKE ALL ON FUNCTION chatbot_sync.outdated_sources FROM PUBLIC;
+
 COMMENT ON FUNCTION chatbot_sync.outdated_sources IS 'How many sources were cut or read with other settings than the session''s.';
+
 CREATE FUNCTION chatbot_sync.read_words_anew(chatbot_id bigint, source_type text, source_id bigint) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_read_words_anew_wrapper';
+
 REVOKE ALL ON FUNCTION chatbot_sync.read_words_anew FROM PUBLIC;
+
 COMMENT ON FUNCTION chatbot_sync.read_words_anew IS 'Reads the words of one source anew, from its chunks.';
+
 CREATE FUNCTION chatbot_sync.table_rewritten(relation regclass, reason int) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_table_rewritten_wrapper';
+
 REVOKE ALL ON FUNCTION chatbot_sync.table_rewritten FROM PUBLIC;
+
 COMMENT ON FUNCTION chatbot_sync.table_rewritten IS 'Remembers that a statement writes a table anew.';
+
 CREATE FUNCTION chatbot_sync.rows_rewritten(types oid[]) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_rows_rewritten_wrapper';
+
 REVOKE ALL ON FUNCTION chatbot_sync.rows_rewritten FROM PUBLIC;
+
 COMMENT ON FUNCTION chatbot_sync.rows_rewritten IS 'Follows rows that were written anew, and types that were altered.';
+
 CREATE FUNCTION chatbot_sync.after_rewrite() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -267,8 +576,11 @@ BEGIN
     PERFORM chatbot_sync.table_rewritten(pg_event_trigger_table_rewrite_oid(), pg_event_trigger_table_rewrite_reason());
 END
 $$;
+
 REVOKE ALL ON FUNCTION chatbot_sync.after_rewrite FROM PUBLIC;
+
 COMMENT ON FUNCTION chatbot_sync.after_rewrite IS 'Follows tables that are written anew.';
+
 CREATE FUNCTION chatbot_sync.mark_words_outdated(configuration text, as_if text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -283,8 +595,11 @@ BEGIN
     END IF;
 END
 $$;
+
 REVOKE ALL ON FUNCTION chatbot_sync.mark_words_outdated FROM PUBLIC;
+
 COMMENT ON FUNCTION chatbot_sync.mark_words_outdated IS 'The words that a text search configuration has read are to be read anew.';
+
 CREATE FUNCTION chatbot_sync.after_text_search() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -316,8 +631,11 @@ BEGIN
     END LOOP;
 END
 $$;
+
 REVOKE ALL ON FUNCTION chatbot_sync.after_text_search FROM PUBLIC;
+
 COMMENT ON FUNCTION chatbot_sync.after_text_search IS 'Follows changes of text search configurations and dictionaries.';
+
 CREATE OR REPLACE FUNCTION chatbot_sync.functions_of(level text) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -335,11 +653,12 @@ AS $$
         ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('purge_log', 2),
         ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
         ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
-        ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('index_wanted', 3), ('is_distributed', 1),
+        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('index_wanted', 3), ('is_distributed', 1),
         ('index_build', 3), ('index_start', 3), ('index_step', 3)
     ) AS f (name, least) ON f.name = p.proname
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
 $$;
+
 CREATE OR REPLACE FUNCTION chatbot_sync.after_ddl() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -366,6 +685,7 @@ BEGIN
         WHERE c.classid = 'pg_class'::regclass));
 END
 $$;
+
 CREATE OR REPLACE FUNCTION chatbot_sync.after_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -406,6 +726,7 @@ BEGIN
     END LOOP;
 END
 $$;
+
 CREATE OR REPLACE FUNCTION chatbot_sync.check_sources() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -476,340 +797,27 @@ BEGIN
     END IF;
 END
 $$;
-CREATE OR REPLACE FUNCTION chatbot_sync.check_hosts() RETURNS TABLE (check_name text, status text, detail text, hint text)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    h record;
-    found bigint;
-    said bigint;
-    lost boolean;
-    -- Not joined: sources may be on other nodes, catalogs are here.
-    attached int[] := ARRAY(SELECT t.host FROM chatbot_sync.host_table AS t);
-    known int[] := ARRAY(SELECT s.host FROM chatbot_sync.source AS s WHERE s.host IS NOT NULL GROUP BY s.host);
-BEGIN
-    FOR h IN
-        SELECT s.host, count(*) AS sources, min(s.source_type) AS source_type FROM chatbot_sync.source AS s
-        WHERE s.host IS NOT NULL AND s.host <> ALL (attached) GROUP BY s.host
-    LOOP
-        RETURN QUERY SELECT 'detached sources', 'error',
-            format('the table of %s sources (%s, host %s) has no triggers of ours: restored without the extension, or they were dropped', h.sources, h.source_type, h.host),
-            format('SELECT chatbot_attach(''the table'', %L); or, if there is none any more, SELECT chatbot_repair();', h.source_type);
-    END LOOP;
-    FOR h IN
-        SELECT t.relation, t.chatbot_column FROM chatbot_sync.host_table AS t
-        WHERE t.host <> ALL (known)
-            AND NOT EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host)
-    LOOP
-        BEGIN
-            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
-        EXCEPTION WHEN lock_not_available THEN
-            -- The check of the queue says who has locked it.
-            lost := false;
-        END;
-        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
-        IF lost THEN
-            RETURN QUERY SELECT 'lost sources', 'error', format('%s has rows, and none of them is a source: restored without the tables of the extension', h.relation),
-                'CALL chatbot_sync_all();';
-        END IF;
-    END LOOP;
-    -- Partitions and children that a version before did not know, or whose triggers were dropped.
-    FOR h IN
-        WITH RECURSIVE below AS (
-            SELECT t.relation, t.host, t.relation::oid AS part FROM chatbot_sync.host_table AS t
-            UNION
-            SELECT b.relation, b.host, i.inhrelid FROM below AS b JOIN pg_inherits AS i ON i.inhparent = b.part AND NOT i.inhdetachpending
-        )
-        SELECT b.relation, b.part::regclass AS part FROM below AS b
-        WHERE b.part <> b.relation AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = b.part
-            AND g.tgname LIKE 'chatbot\_sync\_' || b.host || '\_%')
-    LOOP
-        RETURN QUERY SELECT 'triggers', 'error', format('%s, whose rows are rows of %s, has none of its triggers', h.part, h.relation),
-            'SELECT chatbot_repair();';
-    END LOOP;
-    -- Tables of chatbots. Integers only: no operator of anybody's runs here.
-    IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc) THEN
-        RETURN QUERY SELECT 'deleted chatbots', 'ok', 'no table of chatbots is attached: what is deleted there is not heard of',
-            'SELECT chatbot_attach_chatbots(''the table''); or SELECT chatbot_cleanup(id); for each chatbot that goes.';
-    END IF;
-    FOR h IN
-        SELECT t.tgrelid::regclass AS relation, a.attname, count(*) AS triggers
-        FROM pg_trigger AS t
-        CROSS JOIN LATERAL (SELECT (convert_from(substring(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()))::jsonb AS told) AS g
-        JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attname = g.told ->> 0 AND NOT a.attisdropped
-        WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc AND NOT t.tgisinternal AND t.tgnargs = 1
-            AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
-        GROUP BY t.tgrelid, a.attname
-    LOOP
-        IF h.triggers < 2 THEN
-            RETURN QUERY SELECT 'triggers', 'error', format('%s, a table of chatbots, has %s of its 2 triggers', h.relation, h.triggers),
-                format('SELECT chatbot_detach(%L); SELECT chatbot_attach_chatbots(%L, %L);', h.relation, h.relation, h.attname);
-        END IF;
-        EXECUTE format('SELECT count(*), min(s.chatbot_id) FROM (SELECT chatbot_id FROM chatbot_sync.source UNION SELECT chatbot_id FROM chatbot_sync.session) AS s
-            LEFT JOIN (SELECT c.%2$I AS id FROM %1$s AS c) AS c ON c.id = s.chatbot_id WHERE c.id IS NULL', h.relation, h.attname) INTO found, said;
-        IF found > 0 THEN
-            RETURN QUERY SELECT 'deleted chatbots', 'warning', format('%s chatbots that %s does not have still have sources or sessions', found, h.relation),
-                format('SELECT chatbot_cleanup(%s); and so for each.', said);
-        END IF;
-    END LOOP;
-END
-$$;
 
-CREATE OR REPLACE FUNCTION chatbot_doctor() RETURNS TABLE (check_name text, status text, detail text, hint text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    version text;
-    version_of_vector text;
-    lacks record;
-    found bigint;
-    said text;
-    began timestamptz;
-    down boolean := false;
-BEGIN
-    -- Where the library and the SQL do not go together, nothing else is to be asked.
-    SELECT * INTO check_name, status, detail, hint FROM chatbot_sync.check_version() AS v;
-    RETURN NEXT;
-    IF status = 'error' THEN
-        RETURN;
-    END IF;
-    -- pgvector
-    SELECT e.extversion INTO version_of_vector FROM pg_extension AS e WHERE e.extname = 'vector';
-    version := version_of_vector;
-    RETURN QUERY SELECT 'pgvector',
-        CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN 'ok' ELSE 'error' END,
-        'version ' || version, CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN NULL ELSE 'ALTER EXTENSION vector UPDATE;' END;
-    -- The provider, asked for one vector.
-    began := clock_timestamp();
-    BEGIN
-        PERFORM @extschema@.chatbot_embed('Is anybody there?', 'query');
-        RETURN QUERY SELECT 'provider', 'ok', format('%s answered in %s ms',
-            COALESCE((SELECT m.provider || ' (' || m.model || ')' FROM chatbot_sync.model AS m WHERE m.active), 'the built-in model'),
-            round(extract(epoch FROM clock_timestamp() - began) * 1000)), NULL::text;
-    EXCEPTION WHEN query_canceled THEN
-        RAISE;
-    WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL, version = PG_EXCEPTION_HINT;
-        RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
-    END;
-    -- Nodes of Citus. What follows would ask one that is down.
-    FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
-        RETURN NEXT;
-        down := down OR check_name = 'node down';
-    END LOOP;
-    IF down THEN
-        RETURN;
-    END IF;
-    RETURN QUERY SELECT * FROM chatbot_sync.check_workers();
-    RETURN QUERY SELECT * FROM chatbot_sync.check_queue();
-    RETURN QUERY SELECT * FROM chatbot_sync.check_row_security();
-    -- The queue
-    SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.due_at <= clock_timestamp() - interval '10 minutes';
-    RETURN QUERY SELECT 'queue', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
-        format('%s jobs, %s due for more than ten minutes', (SELECT count(*) FROM chatbot_sync.job), found),
-        CASE WHEN found > 0 THEN 'CALL chatbot_process_queue();' END;
-    SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.leased_by IS NOT NULL
-        AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = j.leased_by);
-    IF found > 0 THEN
-        RETURN QUERY SELECT 'leases', 'warning', format('%s jobs are leased by processes that are gone', found),
-            'They come back with the next worker, or now: CALL chatbot_process_queue();';
-    END IF;
-    -- Sources
-    SELECT count(*), min(format('%s %s of chatbot %s: %s', s.source_type, s.source_id, s.chatbot_id, s.error)) INTO found, said
-    FROM chatbot_sync.source AS s WHERE s.status = 'error';
-    RETURN QUERY SELECT 'sources in error', CASE WHEN found > 0 THEN 'error' ELSE 'ok' END,
-        CASE WHEN found > 0 THEN format('%s, as %s', found, said) ELSE 'none' END,
-        CASE WHEN found > 0 THEN 'When the reason is gone: SELECT chatbot_retry(); and CALL chatbot_process_queue();' END;
-    SELECT count(*) INTO found FROM chatbot_sync.source AS s
-    LEFT JOIN (SELECT DISTINCT q.chatbot_id, q.source_type, q.source_id FROM chatbot_sync.job AS q) AS j
-        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
-    WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL AND j.chatbot_id IS NULL;
-    RETURN QUERY SELECT 'sources that wait', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
-        format('%s without a job', found), CASE WHEN found > 0 THEN 'CALL chatbot_sync_all();' END;
-    SELECT count(*) INTO found FROM chatbot_sync.source AS s WHERE s.truncated;
-    IF found > 0 THEN
-        RETURN QUERY SELECT 'truncated sources', 'warning', format('the end of %s is not searched', found),
-            'ALTER SYSTEM SET chatbot_sync.max_chunks = 1000; then embed them again. Which: SELECT * FROM chatbot_sync.source WHERE truncated;';
-            format('ALTER DATABASE %I SET chatbot_sync.max_chunks = 1000; and in a new session CALL chatbot_sync_all(refresh => true); Which: SELECT * FROM chatbot_sync.source WHERE truncated;', current_database());
-    END IF;
-    RETURN QUERY SELECT * FROM chatbot_sync.check_sources();
-    RETURN QUERY SELECT * FROM chatbot_sync.check_hosts();
-    RETURN QUERY SELECT * FROM chatbot_sync.check_backup();
-    -- Triggers
-    FOR said, version IN
-        SELECT t.tgrelid::regclass::text, t.tgname::text FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
-        WHERE p.pronamespace = 'chatbot_sync'::regnamespace AND t.tgenabled = 'D'
-    LOOP
-        RETURN QUERY SELECT 'triggers', 'error', format('trigger %s of %s is disabled: its changes are not seen', version, said),
-            format('ALTER TABLE %s ENABLE TRIGGER %I; and then SELECT chatbot_repair();', said, version);
-    END LOOP;
-    FOR said, found IN
-        SELECT h.relation::text, (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = h.relation AND t.tgname LIKE 'chatbot\_sync\_' || h.host || '\_%')
-        FROM chatbot_sync.host_table AS h
-    LOOP
-        IF found < 4 THEN
-            RETURN QUERY SELECT 'triggers', 'error', format('%s has %s of its 4 triggers', said, found),
-                format('SELECT chatbot_detach(%L); and chatbot_attach() again.', said);
-        END IF;
-    END LOOP;
-    IF (SELECT count(*) FROM pg_event_trigger AS t WHERE t.evtname IN ('chatbot_sync_ddl', 'chatbot_sync_drop') AND t.evtenabled <> 'D') < 2 THEN
-        RETURN QUERY SELECT 'event triggers', 'error', 'changes of host tables are not followed',
-            'ALTER EVENT TRIGGER chatbot_sync_ddl ENABLE; ALTER EVENT TRIGGER chatbot_sync_drop ENABLE;';
-    END IF;
-    FOR said IN
-        SELECT e.name FROM unnest(ARRAY['chatbot_sync_ddl', 'chatbot_sync_drop', 'chatbot_sync_rewrite', 'chatbot_sync_text_search']) AS e (name)
-        WHERE NOT EXISTS (SELECT FROM pg_event_trigger AS t WHERE t.evtname = e.name AND t.evtenabled <> 'D')
-    LOOP
-        RETURN QUERY SELECT 'event triggers', 'error', format('changes that %s sees are not followed', said),
-            format('ALTER EVENT TRIGGER %s ENABLE; and then SELECT chatbot_repair();', said);
-    END LOOP;
-    -- Models
-    IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.next) THEN
-        RETURN QUERY SELECT 'models', 'warning', (SELECT format('model %s is to follow and is not whole', m.model) FROM chatbot_sync.model AS m WHERE m.next),
-            'CALL chatbot_reembed();';
-    END IF;
-    SELECT count(*) INTO found FROM chatbot_sync.model AS m WHERE NOT m.active AND NOT m.next
-        AND m.id IN (SELECT DISTINCT e.model_id FROM chatbot_sync.embedding AS e);
-    IF found > 0 THEN
-        RETURN QUERY SELECT 'models', 'ok', format('%s models keep vectors that no search uses', found),
-            'If you do not go back: CALL chatbot_drop_model(id); the ids: TABLE chatbot_sync.model;';
-    END IF;
-    -- Indexes
-    FOR lacks IN
-        SELECT x.id, x.index_error, string_agg(format('%s is %s', i.name, CASE WHEN i.present THEN 'invalid' ELSE 'missing' END), ', ') AS lacking
-        FROM chatbot_sync.model AS x JOIN chatbot_sync.model_index AS i ON i.model_id = x.id AND i.wanted AND NOT i.valid GROUP BY x.id
-    LOOP
-        -- Where there are nodes, it is they that say how far they are.
-        IF EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database() AND p.relid = 'chatbot_sync.embedding'::regclass)
-            OR EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'chatbot_sync index')
-        THEN
-            RETURN QUERY SELECT 'indexes', 'ok', 'an index is being made', NULL::text;
-        ELSE
-            RETURN QUERY SELECT 'indexes', 'error', concat_ws(': ', lacks.lacking, lacks.index_error), format('CALL chatbot_create_index(%s);', lacks.id);
-        END IF;
-    END LOOP;
-    IF EXISTS (SELECT FROM chatbot_sync.model AS m JOIN chatbot_sync.model_index AS i ON i.model_id = m.id WHERE m.active AND i.kind = 'hnsw' AND i.valid) THEN
-        IF string_to_array(version_of_vector, '.')::int[] < ARRAY[0, 8] THEN
-            RETURN QUERY SELECT 'indexes', 'warning', format('pgvector %s does not go on where a filter leaves too few: then all is read', version_of_vector),
-                'Install pgvector 0.8 or later, then ALTER EXTENSION vector UPDATE;';
-        END IF;
-        IF 'true' = ANY (chatbot_sync.in_each_shard('chatbot_sync.embedding', 'SELECT (c.reltuples <> 0 AND NOT EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid))::text FROM pg_class AS c WHERE c.oid = ''%s''::regclass')) THEN
-            RETURN QUERY SELECT 'indexes', 'warning', 'Postgres does not know which chatbots are large, and so uses no index',
-                'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
-        END IF;
-    ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
-        -- As src/scan.rs decides, with four times the limit: an index makes each write slower.
-        RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
-        FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
-            SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
-            FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all FROM %s AS x GROUP BY x.chatbot_id) AS s
-            WHERE s.chunks > greatest(1, 50 * s.of_all / nullif(s.chunks, 0) / 500) * 4 * $sql$ || current_setting('chatbot_sync.exact_search_limit') || '
-            ORDER BY s.chunks DESC LIMIT 1')) AS a
-        LIMIT 1;
-    END IF;
-    -- Keys that a session may see
-    SELECT count(*) INTO found FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%';
-    IF found > 0 THEN
-        RETURN QUERY SELECT 'keys', 'warning', 'a key is a setting of a role or database, which everybody may read',
-            'Put it into a file: ALTER SYSTEM SET chatbot_sync.openai_api_key_file = ''/path/to/file'';';
-    END IF;
-END
-$$;
-
-CREATE OR REPLACE FUNCTION chatbot_repair() RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
-AS $$
-DECLARE
-    p record;
-    done text;
-    repaired bigint := 0;
-    waiting bigint;
-BEGIN
-    FOR p IN SELECT * FROM @extschema@.chatbot_verify() LOOP
-        CASE p.problem
-        -- What cannot be seen may be there: it is left as it is.
-        WHEN 'unreadable', 'invalid id' THEN
-            RAISE NOTICE '% % of chatbot %: %: left as it is: %', p.source_type, p.source_id, p.chatbot_id, p.problem, p.detail;
-            CONTINUE;
-        WHEN 'orphan' THEN
-            PERFORM @extschema@.chatbot_delete_source(p.chatbot_id, p.source_type, p.source_id);
-            done := 'forgotten';
-        WHEN 'detached' THEN
-            UPDATE chatbot_sync.source AS s SET host = NULL
-            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
-            done := 'kept, as no table''s';
-        WHEN 'double job' THEN
-            DELETE FROM chatbot_sync.job AS j
-            WHERE (j.chatbot_id, j.source_type, j.source_id) = (p.chatbot_id, p.source_type, p.source_id)
-                AND j.due_at = 'infinity' AND EXISTS (SELECT FROM chatbot_sync.job AS k WHERE k.due_at = 'infinity' AND k.id > j.id
-                    AND (k.chatbot_id, k.source_type, k.source_id) = (j.chatbot_id, j.source_type, j.source_id));
-            done := 'all but the newest deleted';
-        WHEN 'missing' THEN
-            done := 'is a source now';
-        ELSE
-            -- Without a table that has the text, only its owner can embed it again.
-            UPDATE chatbot_sync.source AS s SET content_hash = NULL,
-        WHEN 'wrong attributes' THEN
-            UPDATE chatbot_sync.embedding AS e SET enabled = s.enabled, metadata = CASE WHEN e.lang IS NULL THEN s.metadata
-                ELSE s.metadata || jsonb_build_object('lang', e.lang) END
-            FROM chatbot_sync.source AS s
-            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id)
-                AND (e.chatbot_id, e.source_type, e.source_id) = (p.chatbot_id, p.source_type, p.source_id);
-            done := 'its chunks have what it has';
-        WHEN 'outdated' THEN
-            UPDATE chatbot_sync.source AS s SET status = 'pending'
-            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id) AND s.host IS NOT NULL;
-            done := 'to be cut and read anew';
-            IF NOT FOUND THEN
-                PERFORM chatbot_sync.read_words_anew(p.chatbot_id, p.source_type, p.source_id);
-                done := 'its words read anew';
-            END IF;
-        ELSE
-            -- Without a table that has the text, only its owner can embed it again.
-            UPDATE chatbot_sync.source AS s SET content_hash = NULL, enabled = s.enabled OR p.problem = 'stale',
-                status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
-                error_code = CASE WHEN s.host IS NULL THEN '55000' END,
-                error = CASE WHEN s.host IS NULL THEN p.problem || ': ' || p.detail || '. Embed it again.' END
-            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
-            IF p.problem <> 'stale' THEN
-                DELETE FROM chatbot_sync.embedding AS e
-                WHERE (e.chatbot_id, e.source_type, e.source_id) = (p.chatbot_id, p.source_type, p.source_id);
-            END IF;
-            done := CASE WHEN p.problem = 'stale' THEN 'to be embedded again' ELSE 'its vectors deleted, to be embedded again' END;
-        END CASE;
-        RAISE NOTICE '% % of chatbot %: %: %', p.source_type, p.source_id, p.chatbot_id, p.problem, done;
-        repaired := repaired + 1;
-    END LOOP;
-    FOR p IN SELECT DISTINCT i.model_id FROM chatbot_sync.model_index AS i WHERE i.wanted AND NOT i.valid LOOP
-        PERFORM chatbot_sync.index_build(p.model_id);
-        RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
-        repaired := repaired + 1;
-    END LOOP;
-    -- Children and partitions whose triggers are missing get them.
-    FOR p IN SELECT h.relation FROM chatbot_sync.host_table AS h LOOP
-        PERFORM chatbot_sync.table_altered(p.relation);
-    END LOOP;
-    PERFORM chatbot_sync.adopt();
-    SELECT count(*) INTO waiting FROM chatbot_sync.source AS s
-    WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL;
-    IF waiting > 0 THEN
-        RAISE NOTICE '% sources are pending: CALL chatbot_sync_all();', waiting;
-    END IF;
-    RETURN repaired;
-END
-$$;
 DROP EVENT TRIGGER chatbot_sync_ddl;
+
 CREATE EVENT TRIGGER chatbot_sync_ddl ON ddl_command_end
     WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TRIGGER', 'ALTER TYPE', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')
     EXECUTE FUNCTION chatbot_sync.after_ddl();
+
 COMMENT ON EVENT TRIGGER chatbot_sync_ddl IS 'Follows changes of host tables.';
+
 CREATE EVENT TRIGGER chatbot_sync_rewrite ON table_rewrite EXECUTE FUNCTION chatbot_sync.after_rewrite();
+
 COMMENT ON EVENT TRIGGER chatbot_sync_rewrite IS 'Follows host tables that are written anew.';
+
 CREATE EVENT TRIGGER chatbot_sync_text_search ON ddl_command_end
     WHEN TAG IN ('ALTER TEXT SEARCH CONFIGURATION', 'ALTER TEXT SEARCH DICTIONARY', 'ALTER SCHEMA')
     EXECUTE FUNCTION chatbot_sync.after_text_search();
+
 COMMENT ON EVENT TRIGGER chatbot_sync_text_search IS 'Follows changes of text search configurations and dictionaries.';
+
 COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with, how the content was read (1: HTML, 2: translated), and the version of the reader of its words (0: they are to be read anew).';
+
 -- A model can take over although a provider refuses some texts.
 CREATE FUNCTION chatbot_sync.reembed_begin(skip_errors boolean) RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_sync_reembed_begin_wrapper';
@@ -883,30 +891,335 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION chatbot_sync.functions_of(level text) RETURNS SETOF regprocedure
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT p.oid::regprocedure
-    FROM pg_proc p
-    JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-    JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'chatbot_sync'
-    JOIN (VALUES
-        ('chatbot_search', 1), ('chatbot_embed', 1), ('chatbot_chunk', 1),
-        ('chatbot_embed_source', 2), ('chatbot_delete_source', 2), ('chatbot_cleanup', 2),
-        ('chatbot_session_open', 2), ('chatbot_session_add_message', 2), ('chatbot_session_messages', 2),
-        ('chatbot_session_close', 2), ('chatbot_attach', 2), ('chatbot_attach_chatbots', 2), ('chatbot_detach', 2),
-        ('chatbot_sync_all', 2), ('adopt', 2), ('count_waiting', 2), ('sync_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
-        ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
-        ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('purge_log', 2),
-        ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
-        ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
-        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('index_wanted', 3), ('is_distributed', 1),
-        ('index_build', 3), ('index_start', 3), ('index_step', 3)
-    ) AS f (name, least) ON f.name = p.proname
-    WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
+COMMENT ON PROCEDURE chatbot_reembed(boolean, int) IS 'The same; with skip_errors the model answers without the sources whose texts its provider refuses.';
+
+COMMENT ON FUNCTION chatbot_sync.reembed_begin IS 'The first step of chatbot_reembed().';
+
+REVOKE ALL ON FUNCTION chatbot_sync.reembed_begin FROM PUBLIC;
+
+REVOKE ALL ON PROCEDURE chatbot_reembed(boolean, int) FROM PUBLIC;
+
+-- The doctor looks at more, row security holds in searches and views, and a database can be switched off.
+DO $$
+BEGIN
+    IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+        RAISE feature_not_supported USING
+            MESSAGE = pg_catalog.format('the encoding of this database is %s, expected UTF8', pg_catalog.getdatabaseencoding()),
+            HINT = 'Make a database that has it: CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0; clients may go on with client_encoding as it is.';
+    END IF;
+END
 $$;
 
-COMMENT ON PROCEDURE chatbot_reembed(boolean, int) IS 'The same; with skip_errors the model answers without the sources whose texts its provider refuses.';
-COMMENT ON FUNCTION chatbot_sync.reembed_begin IS 'The first step of chatbot_reembed().';
-REVOKE ALL ON FUNCTION chatbot_sync.reembed_begin FROM PUBLIC;
-REVOKE ALL ON PROCEDURE chatbot_reembed(boolean, int) FROM PUBLIC;
+CREATE FUNCTION chatbot_sync.is_enabled() RETURNS boolean
+LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_is_enabled_wrapper';
+
+CREATE FUNCTION chatbot_sync.views_as_caller(yes boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v name;
+BEGIN
+    IF current_setting('server_version_num')::int >= 150000 THEN
+        FOREACH v IN ARRAY ARRAY['source_status', 'progress', 'stats'] LOOP
+            EXECUTE format('ALTER VIEW chatbot_sync.%I SET (security_invoker = %L)', v, yes);
+        END LOOP;
+    END IF;
+END
+$$;
+
+CREATE FUNCTION chatbot_sync.check_database() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    db_name name := current_database();
+    db_id oid := (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
+    tables regclass[] := '{chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.job, chatbot_sync.sync_log}';
+    said record;
+    is_said boolean := false;
+BEGIN
+    IF NOT chatbot_sync.is_enabled() THEN
+        RETURN QUERY SELECT 'enabled', 'warning',
+            format('chatbot_sync.enabled is off: nothing is embedded, no provider is asked, and %s sources wait',
+                (SELECT count(*) FROM chatbot_sync.source AS s WHERE s.status = 'pending' AND s.enabled)),
+            format('Where it is meant to be on: ALTER DATABASE %I RESET chatbot_sync.enabled; then connect again, and CALL chatbot_process_queue();', db_name);
+    END IF;
+    -- Triggers of host tables do not fire in such sessions.
+    FOR said IN
+        SELECT r.rolname, s.setdatabase FROM pg_db_role_setting AS s LEFT JOIN pg_roles AS r ON r.oid = s.setrole
+        WHERE s.setdatabase IN (0, db_id) AND 'session_replication_role=replica' = ANY (s.setconfig)
+    LOOP
+        is_said := true;
+        RETURN QUERY SELECT 'replication role', 'error',
+            format('session_replication_role is replica in sessions of %s: triggers of host tables do not fire',
+                COALESCE(format('role %s', said.rolname), 'this database')),
+            format('%s RESET session_replication_role; SELECT chatbot_repair(); CALL chatbot_sync_all();',
+                CASE WHEN said.rolname IS NULL THEN format('ALTER DATABASE %I', db_name)
+                    WHEN said.setdatabase = 0 THEN format('ALTER ROLE %I', said.rolname)
+                    ELSE format('ALTER ROLE %I IN DATABASE %I', said.rolname, db_name) END);
+    END LOOP;
+    IF NOT is_said AND current_setting('session_replication_role') = 'replica' THEN
+        RETURN QUERY SELECT 'replication role', 'error',
+            'session_replication_role is replica in this session: triggers of host tables do not fire',
+            'SET session_replication_role = DEFAULT; SELECT chatbot_repair(); CALL chatbot_sync_all();';
+    END IF;
+    -- Which chatbots are large, and which words are frequent, is in the statistics.
+    FOR said IN
+        SELECT t.relid::regclass AS relation, t.n_live_tup FROM pg_stat_user_tables AS t JOIN pg_class AS c ON c.oid = t.relid
+        WHERE t.relid = ANY (tables[:2]::oid[]) AND t.n_live_tup > 10000 AND t.last_analyze IS NULL AND t.last_autoanalyze IS NULL
+            AND (current_setting('autovacuum') = 'off' OR current_setting('track_counts') = 'off'
+                OR c.reloptions && '{autovacuum_enabled=false, autovacuum_enabled=off}')
+    LOOP
+        RETURN QUERY SELECT 'statistics', 'warning',
+            format('%s has %s rows, was never analyzed, and autovacuum is off for it: searches of large chatbots use no index', said.relation, said.n_live_tup),
+            format('ANALYZE %s; and switch autovacuum on: ALTER SYSTEM RESET autovacuum; ALTER TABLE %s RESET (autovacuum_enabled); SELECT pg_reload_conf();',
+                said.relation, said.relation);
+    END LOOP;
+    -- A policy on one of the tables, and none on another that has the same text.
+    SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid) FILTER (WHERE c.relrowsecurity) AS secured,
+        string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid) FILTER (WHERE NOT c.relrowsecurity) AS open
+    INTO said FROM pg_class AS c WHERE c.oid = ANY (tables::oid[]);
+    IF said.secured IS NOT NULL THEN
+        IF said.open IS NOT NULL THEN
+            RETURN QUERY SELECT 'row security', 'error',
+                format('it is on for %s, and not for %s: a role sees there what its policies hide elsewhere', said.secured, said.open),
+                (SELECT string_agg(format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', t), ' ') FROM unnest(string_to_array(said.open, ', ')) AS t)
+                    || ' and the same policies on each.';
+        END IF;
+        IF chatbot_sync.is_distributed() THEN
+            RETURN QUERY SELECT 'row security', 'error', 'where Citus has the tables searches run as the owner of the extension: policies hide nothing',
+                'SELECT chatbot_undistribute(); or let an application choose the chatbots, and REVOKE the level of roles that may not see all.';
+        ELSIF current_setting('server_version_num')::int < 150000 THEN
+            RETURN QUERY SELECT 'row security', 'warning', 'before Postgres 15 the views source_status, progress and stats show all chatbots to roles of the level read',
+                'REVOKE SELECT ON chatbot_sync.source_status, chatbot_sync.progress, chatbot_sync.stats FROM the roles that may not see all;';
+        END IF;
+    END IF;
+END
+$$;
+
+CREATE FUNCTION chatbot_sync.check_roles() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'roles', 'error', format('role %s may not use schema %s, where %s are', r.rolname, n.nspname, n.has),
+        format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname, r.rolname)
+    FROM chatbot_sync.functions_of('read') AS f
+    JOIN pg_proc AS p ON p.oid = f AND p.proname = 'chatbot_search'
+    CROSS JOIN LATERAL (SELECT DISTINCT a.grantee FROM aclexplode(p.proacl) AS a WHERE a.grantee NOT IN (0, p.proowner)) AS g
+    JOIN pg_roles AS r ON r.oid = g.grantee
+    CROSS JOIN LATERAL (
+        SELECT s.oid, s.nspname, string_agg(x.has, ' and ') AS has
+        FROM (SELECT e.extnamespace AS id, CASE e.extname WHEN 'vector' THEN 'pgvector''s type and operators' ELSE 'the functions of chatbot_sync' END AS has
+            FROM pg_extension AS e WHERE e.extname IN ('vector', 'chatbot_sync')
+            UNION ALL SELECT 'chatbot_sync'::regnamespace, 'the tables of chatbot_sync') AS x
+        JOIN pg_namespace AS s ON s.oid = x.id GROUP BY s.oid, s.nspname
+    ) AS n
+    WHERE NOT has_schema_privilege(r.oid, n.oid, 'USAGE')
+$$;
+
+CREATE FUNCTION chatbot_sync.check_keys() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    said record;
+BEGIN
+    IF EXISTS (SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%') THEN
+        RETURN QUERY SELECT 'keys', 'warning', 'a key is a setting of a role or database, which everybody may read',
+            'Put it into a file: ALTER SYSTEM SET chatbot_sync.openai_api_key_file = ''/path/to/file'';';
+    END IF;
+    FOR said IN
+        SELECT f.name, regexp_replace(f.sourcefile, '^.*/', '') AS file FROM pg_file_settings AS f
+        WHERE f.name ~ '^chatbot_sync\..*_api_key$' AND f.setting <> '' GROUP BY 1, 2
+    LOOP
+        RETURN QUERY SELECT 'keys', 'warning',
+            format('%s is in %s: Postgres writes a setting that changes to its log when it reads its files again, the key with it', said.name, said.file),
+            format('Put the key into a file of its own: ALTER SYSTEM SET %s_file = ''/path/to/file''; %s SELECT pg_reload_conf(); and let the provider make another key.',
+                said.name, CASE said.file WHEN 'postgresql.auto.conf' THEN format('ALTER SYSTEM RESET %s;', said.name)
+                    ELSE format('take %s out of %s;', said.name, said.file) END);
+    END LOOP;
+EXCEPTION WHEN insufficient_privilege THEN
+    -- The owner of the extension is no superuser any more: the files are not its to read.
+    RETURN;
+END
+$$;
+
+CREATE FUNCTION chatbot_sync.check_triggers() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t record;
+BEGIN
+    -- Ours, and those of foreign keys between our tables. As R they fire in sessions of logical replication only.
+    FOR t IN
+        SELECT x.tgrelid::regclass AS relation, CASE WHEN x.tgisinternal THEN 'ALL' ELSE quote_ident(x.tgname) END AS name,
+            min(x.tgname) AS called, bool_or(x.tgenabled = 'R') AS replica
+        FROM pg_trigger AS x JOIN pg_proc AS p ON p.oid = x.tgfoid JOIN pg_class AS c ON c.oid = x.tgrelid
+        WHERE x.tgenabled IN ('D', 'R') AND (p.pronamespace = 'chatbot_sync'::regnamespace
+            OR x.tgisinternal AND c.relnamespace = 'chatbot_sync'::regnamespace)
+        GROUP BY 1, 2 ORDER BY 1, 2
+    LOOP
+        RETURN QUERY SELECT 'triggers', 'error',
+            format('trigger %s of %s is %s: its changes are not seen', t.called, t.relation, CASE WHEN t.replica THEN 'enabled for replicas only' ELSE 'disabled' END),
+            format('ALTER TABLE %s ENABLE TRIGGER %s; SELECT chatbot_repair(); CALL chatbot_sync_all();', t.relation, t.name);
+    END LOOP;
+    -- A table and each of its partitions has four, and where rows are written back one more.
+    FOR t IN
+        SELECT h.relation AS root, r.relation, w.wanted, count(x.oid) AS found
+        FROM chatbot_sync.host_table AS h
+        CROSS JOIN LATERAL (SELECT h.relation UNION SELECT p.relid FROM pg_partition_tree(h.relation) AS p) AS r (relation)
+        JOIN pg_class AS c ON c.oid = r.relation
+        CROSS JOIN LATERAL (SELECT 4 + (c.relkind = 'r' AND num_nonnulls(h.status_column, h.processed_column, h.error_column) > 0)::int AS wanted) AS w
+        LEFT JOIN pg_trigger AS x ON x.tgrelid = r.relation AND NOT x.tgisinternal
+            AND x.tgname ~ format('^(zz_)?chatbot_sync_%s_[a-z]+$', h.host)
+        GROUP BY h.relation, r.relation, w.wanted HAVING count(x.oid) < w.wanted
+    LOOP
+        RETURN QUERY SELECT 'triggers', 'error', format('%s has %s of its %s triggers', t.relation, t.found, t.wanted),
+            format('SELECT chatbot_detach(%L); and chatbot_attach() again.', t.root::text);
+    END LOOP;
+    -- Partitions whose table has none any more.
+    FOR t IN
+        SELECT x.tgrelid::regclass AS relation, string_agg(format('DROP TRIGGER %I ON %s;', x.tgname, x.tgrelid::regclass), ' ' ORDER BY x.tgname) AS drops
+        FROM pg_trigger AS x JOIN pg_proc AS p ON p.oid = x.tgfoid AND p.pronamespace = 'chatbot_sync'::regnamespace
+        WHERE x.tgname ~ '^(zz_)?chatbot_sync_[0-9]+_[a-z]+$' AND NOT EXISTS (SELECT FROM chatbot_sync.host_table AS h
+            WHERE h.host = substring(x.tgname FROM '[0-9]+')::int)
+        GROUP BY x.tgrelid
+    LOOP
+        RETURN QUERY SELECT 'triggers', 'error', format('%s has triggers of a table that is not attached any more', t.relation),
+            t.drops || ' and chatbot_attach() again.';
+    END LOOP;
+    FOR t IN
+        SELECT n.name, e.evtname IS NULL AS missing FROM unnest('{chatbot_sync_ddl, chatbot_sync_drop, chatbot_sync_rewrite, chatbot_sync_text_search, chatbot_sync_update}'::name[]) AS n (name)
+        LEFT JOIN pg_event_trigger AS e ON e.evtname = n.name
+        WHERE e.evtname IS NULL OR e.evtenabled NOT IN ('O', 'A')
+    LOOP
+        RETURN QUERY SELECT 'event triggers', 'error',
+            format('event trigger %s is %s: %s', t.name, CASE WHEN t.missing THEN 'gone' ELSE 'disabled' END,
+                CASE t.name WHEN 'chatbot_sync_update' THEN 'roles keep no level in an update' ELSE 'changes of host tables are not followed' END),
+            CASE WHEN t.missing THEN format('Make it as the script of the extension does, then ALTER EXTENSION chatbot_sync ADD EVENT TRIGGER %I;', t.name)
+                ELSE format('ALTER EVENT TRIGGER %I ENABLE;', t.name) END;
+    END LOOP;
+    -- A setting of Postgres 17 and later.
+    IF current_setting('event_triggers', true) = 'off' THEN
+        RETURN QUERY SELECT 'event triggers', 'error', 'event_triggers is off: changes of host tables are not followed',
+            'ALTER SYSTEM RESET event_triggers; SELECT pg_reload_conf();';
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_sync.act_as_owner(yes boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT g FROM chatbot_sync.functions_of('app') AS g JOIN pg_proc AS p ON p.oid = g
+        WHERE p.proname IN ('chatbot_search', 'chatbot_embed_source', 'chatbot_delete_source', 'chatbot_cleanup', 'chatbot_retry',
+            'chatbot_enqueue_source', 'chatbot_session_open', 'chatbot_session_add_message', 'chatbot_session_messages', 'chatbot_session_close')
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s %s', f, CASE WHEN yes THEN 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp'
+            ELSE 'SECURITY INVOKER RESET search_path' END);
+    END LOOP;
+    PERFORM chatbot_sync.views_as_caller(NOT yes);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_sync.check_workers() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    waits boolean := EXISTS (SELECT FROM chatbot_sync.host_table AS h WHERE h.mode = 'async') OR EXISTS (SELECT FROM chatbot_sync.job);
+    listed text := current_setting('chatbot_sync.databases', true);
+    -- Workers connect as the owner of the database, unless that role may not log in.
+    owner pg_roles := (SELECT r FROM pg_database AS d JOIN pg_roles AS r ON r.oid = d.datdba
+        WHERE d.datname = current_database() AND r.rolcanlogin);
+    most_sessions int := (SELECT d.datconnlimit FROM pg_database AS d WHERE d.datname = current_database());
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RETURN QUERY SELECT 'workers', 'ok', 'a standby: it answers searches, and workers start when it is promoted', NULL::text;
+    ELSIF NOT chatbot_sync.is_preloaded() THEN
+        RETURN QUERY SELECT 'workers', CASE WHEN waits THEN 'warning' ELSE 'ok' END,
+            'the library is not preloaded: there are no workers, and syncs whose transaction rolls back are not counted',
+            'Preload it (ALTER SYSTEM SET shared_preload_libraries = ''chatbot_sync''; and restart), or CALL chatbot_process_queue(); again and again.';
+    ELSIF NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'chatbot_sync launcher') THEN
+        RETURN QUERY SELECT 'workers', 'error', format('the launcher does not run: all of max_worker_processes (%s) were in use when the server started',
+            current_setting('max_worker_processes')),
+            format('ALTER SYSTEM SET max_worker_processes = %s; and restart the server.', current_setting('max_worker_processes')::int + 8);
+    ELSIF chatbot_sync.lacks_worker_process() THEN
+        RETURN QUERY SELECT 'workers', 'error', format('no worker can be started: all of max_worker_processes (%s) are in use', current_setting('max_worker_processes')),
+            format('ALTER SYSTEM SET max_worker_processes = %s; and restart the server. Until then: CALL chatbot_process_queue();',
+                current_setting('max_worker_processes')::int + 8);
+    ELSIF waits AND listed <> '' AND current_database() <> ALL (regexp_split_to_array(trim(listed), '\s*,\s*')) THEN
+        RETURN QUERY SELECT 'workers', 'error', 'this database has no workers: chatbot_sync.databases does not name it',
+            format('ALTER SYSTEM SET chatbot_sync.databases = %L; SELECT pg_reload_conf();', listed || ', ' || current_database());
+    ELSIF waits AND NOT has_database_privilege(owner.oid, current_database(), 'CONNECT') THEN
+        RETURN QUERY SELECT 'workers', 'error',
+            format('workers end at their start: they connect as %s, the owner of the database, who may not connect to it', owner.rolname),
+            format('GRANT CONNECT ON DATABASE %I TO %I; CALL chatbot_process_queue();', current_database(), owner.rolname);
+    ELSIF waits AND NOT owner.rolsuper AND owner.rolconnlimit >= 0
+        AND (SELECT count(*) FROM pg_stat_activity AS a WHERE a.usesysid = owner.oid AND a.backend_type = 'client backend') > owner.rolconnlimit
+    THEN
+        RETURN QUERY SELECT 'workers', 'error',
+            format('workers end at their start: they connect as %s, the owner of the database, who has more than the %s connections that it may have', owner.rolname, owner.rolconnlimit),
+            format('ALTER ROLE %I CONNECTION LIMIT %s;', owner.rolname, owner.rolconnlimit + 4);
+    ELSIF waits AND NOT owner.rolsuper AND most_sessions >= 0
+        AND (SELECT count(*) FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'client backend') > most_sessions
+    THEN
+        RETURN QUERY SELECT 'workers', 'error',
+            format('workers end at their start: this database has more than the %s connections that it may have', most_sessions),
+            format('ALTER DATABASE %I CONNECTION LIMIT %s;', current_database(), most_sessions + 4);
+    ELSE
+        RETURN QUERY SELECT 'workers', 'ok', format('preloaded; %s at work', (SELECT count(*) FROM pg_stat_activity AS a
+            WHERE a.backend_type = 'chatbot_sync worker')), NULL::text;
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_sync.check_backup() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH owner AS (
+        SELECT d.datdba AS role FROM pg_database AS d WHERE d.datname = current_database()
+        UNION
+        SELECT c.relowner FROM chatbot_sync.host_table AS h JOIN pg_class AS c ON c.oid = h.relation
+    ), unread AS (
+        SELECT o.role::regrole AS role, min(c.oid::regclass::text) AS relation
+        FROM owner AS o JOIN pg_class AS c ON c.relnamespace = 'chatbot_sync'::regnamespace AND c.relkind IN ('r', 'S')
+        WHERE NOT has_schema_privilege(o.role, 'chatbot_sync', 'USAGE') OR NOT CASE c.relkind
+            WHEN 'S' THEN has_sequence_privilege(o.role, c.oid, 'SELECT') ELSE has_table_privilege(o.role, c.oid, 'SELECT') END
+        GROUP BY o.role
+    ), secured AS (
+        SELECT r.rolname, min(c.oid::regclass::text) AS relation
+        FROM owner AS o JOIN pg_roles AS r ON r.oid = o.role AND NOT r.rolsuper AND NOT r.rolbypassrls
+        JOIN pg_class AS c ON c.relnamespace = 'chatbot_sync'::regnamespace AND c.relrowsecurity
+        WHERE NOT pg_has_role(r.oid, c.relowner, 'USAGE') GROUP BY r.rolname
+    )
+    SELECT 'backup', 'warning', format('a pg_dump that %s makes fails: it may not read %s', u.role, u.relation),
+        format('SELECT chatbot_grant(%L);', r.rolname)
+    FROM unread AS u JOIN pg_roles AS r ON r.oid = u.role
+    UNION ALL
+    SELECT 'backup', 'warning', format('a pg_dump that %s makes fails: row security is on for %s', s.rolname, s.relation),
+        format('ALTER ROLE %I BYPASSRLS; or let a superuser make the backups.', s.rolname)
+    FROM secured AS s
+    UNION ALL
+    SELECT 'backup', 'ok', 'the owners of the database and of host tables may read all that a pg_dump has to', NULL
+    WHERE NOT EXISTS (SELECT FROM unread) AND NOT EXISTS (SELECT FROM secured)
+$$;
+
+    RETURN QUERY SELECT * FROM chatbot_sync.check_keys();
+
+END
+$$;
+
+SELECT chatbot_sync.views_as_caller(NOT chatbot_sync.is_distributed());
+
+REVOKE ALL ON FUNCTION chatbot_sync.is_enabled, chatbot_sync.views_as_caller, chatbot_sync.check_database, chatbot_sync.check_roles, chatbot_sync.check_keys, chatbot_sync.check_triggers FROM PUBLIC;
+COMMENT ON FUNCTION chatbot_sync.host_status IS 'Trigger of host tables whose rows are told their status: BEFORE a row is written it says what the row will be if all goes well, which RETURNING shows. What failed is written afterwards.';
+COMMENT ON COLUMN chatbot_sync.host_table.status_column IS 'Has the status of each row when the statement that wrote it has ended. RETURNING of that statement shows what is expected, synced, whatever the provider answers.';
+COMMENT ON FUNCTION chatbot_sync.check_database IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_roles IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_keys IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_triggers IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.is_enabled IS 'Whether this session may embed: chatbot_sync.enabled.';
+COMMENT ON FUNCTION chatbot_sync.views_as_caller IS 'Whether policies on the tables hold for whoever asks the views.';
+-- What the views read with the rights of whoever asks them.
+GRANT SELECT (chatbot_id, source_type, source_id, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated, enabled,
+    synced_at) ON chatbot_sync.source TO pg_monitor;
+GRANT SELECT (chatbot_id, source_type, source_id, due_at, created_at, leased_by) ON chatbot_sync.job TO pg_monitor;

@@ -6,6 +6,10 @@ AS $$
 DECLARE
     waits boolean := EXISTS (SELECT FROM chatbot_sync.host_table AS h WHERE h.mode = 'async') OR EXISTS (SELECT FROM chatbot_sync.job);
     listed text := current_setting('chatbot_sync.databases', true);
+    -- Workers connect as the owner of the database, unless that role may not log in.
+    owner pg_roles := (SELECT r FROM pg_database AS d JOIN pg_roles AS r ON r.oid = d.datdba
+        WHERE d.datname = current_database() AND r.rolcanlogin);
+    most_sessions int := (SELECT d.datconnlimit FROM pg_database AS d WHERE d.datname = current_database());
 BEGIN
     IF pg_is_in_recovery() THEN
         RETURN QUERY SELECT 'workers', 'ok', 'a standby: it answers searches, and workers start when it is promoted', NULL::text;
@@ -24,6 +28,22 @@ BEGIN
     ELSIF waits AND listed <> '' AND current_database() <> ALL (regexp_split_to_array(trim(listed), '\s*,\s*')) THEN
         RETURN QUERY SELECT 'workers', 'error', 'this database has no workers: chatbot_sync.databases does not name it',
             format('ALTER SYSTEM SET chatbot_sync.databases = %L; SELECT pg_reload_conf();', listed || ', ' || current_database());
+    ELSIF waits AND NOT has_database_privilege(owner.oid, current_database(), 'CONNECT') THEN
+        RETURN QUERY SELECT 'workers', 'error',
+            format('workers end at their start: they connect as %s, the owner of the database, who may not connect to it', owner.rolname),
+            format('GRANT CONNECT ON DATABASE %I TO %I; CALL chatbot_process_queue();', current_database(), owner.rolname);
+    ELSIF waits AND NOT owner.rolsuper AND owner.rolconnlimit >= 0
+        AND (SELECT count(*) FROM pg_stat_activity AS a WHERE a.usesysid = owner.oid AND a.backend_type = 'client backend') > owner.rolconnlimit
+    THEN
+        RETURN QUERY SELECT 'workers', 'error',
+            format('workers end at their start: they connect as %s, the owner of the database, who has more than the %s connections that it may have', owner.rolname, owner.rolconnlimit),
+            format('ALTER ROLE %I CONNECTION LIMIT %s;', owner.rolname, owner.rolconnlimit + 4);
+    ELSIF waits AND NOT owner.rolsuper AND most_sessions >= 0
+        AND (SELECT count(*) FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'client backend') > most_sessions
+    THEN
+        RETURN QUERY SELECT 'workers', 'error',
+            format('workers end at their start: this database has more than the %s connections that it may have', most_sessions),
+            format('ALTER DATABASE %I CONNECTION LIMIT %s;', current_database(), most_sessions + 4);
     ELSE
         RETURN QUERY SELECT 'workers', 'ok', format('preloaded; %s at work', (SELECT count(*) FROM pg_stat_activity AS a
             WHERE a.backend_type = 'chatbot_sync worker')), NULL::text;
@@ -182,7 +202,8 @@ BEGIN
 END
 $$;
 
--- Whoever makes a backup as the database's or a table's owner has to be able to read everything of ours.
+-- Whoever makes a backup as the database's or a table's owner has to be able to read everything of ours. pg_dump refuses what
+-- row security might hide, whatever the policies say.
 CREATE FUNCTION chatbot_sync.check_backup() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -196,13 +217,22 @@ AS $$
         WHERE NOT has_schema_privilege(o.role, 'chatbot_sync', 'USAGE') OR NOT CASE c.relkind
             WHEN 'S' THEN has_sequence_privilege(o.role, c.oid, 'SELECT') ELSE has_table_privilege(o.role, c.oid, 'SELECT') END
         GROUP BY o.role
+    ), secured AS (
+        SELECT r.rolname, min(c.oid::regclass::text) AS relation
+        FROM owner AS o JOIN pg_roles AS r ON r.oid = o.role AND NOT r.rolsuper AND NOT r.rolbypassrls
+        JOIN pg_class AS c ON c.relnamespace = 'chatbot_sync'::regnamespace AND c.relrowsecurity
+        WHERE NOT pg_has_role(r.oid, c.relowner, 'USAGE') GROUP BY r.rolname
     )
     SELECT 'backup', 'warning', format('a pg_dump that %s makes fails: it may not read %s', u.role, u.relation),
         format('SELECT chatbot_grant(%L);', r.rolname)
     FROM unread AS u JOIN pg_roles AS r ON r.oid = u.role
     UNION ALL
+    SELECT 'backup', 'warning', format('a pg_dump that %s makes fails: row security is on for %s', s.rolname, s.relation),
+        format('ALTER ROLE %I BYPASSRLS; or let a superuser make the backups.', s.rolname)
+    FROM secured AS s
+    UNION ALL
     SELECT 'backup', 'ok', 'the owners of the database and of host tables may read all that a pg_dump has to', NULL
-    WHERE NOT EXISTS (SELECT FROM unread)
+    WHERE NOT EXISTS (SELECT FROM unread) AND NOT EXISTS (SELECT FROM secured)
 $$;
 
 -- Jobs that wait for longer than workers sleep, and why: their table is locked, what was raised last, or nobody drains the queue.

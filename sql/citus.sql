@@ -130,6 +130,7 @@ BEGIN
         EXECUTE format('ALTER FUNCTION %s %s', f, CASE WHEN yes THEN 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp'
             ELSE 'SECURITY INVOKER RESET search_path' END);
     END LOOP;
+    PERFORM chatbot_sync.views_as_caller(NOT yes);
 END
 $$;
 

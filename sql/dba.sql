@@ -24,19 +24,25 @@ BEGIN
     RETURN QUERY SELECT 'pgvector',
         CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN 'ok' ELSE 'error' END,
         'version ' || version, CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN NULL ELSE 'ALTER EXTENSION vector UPDATE;' END;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_database();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_roles();
     -- The provider, asked for one vector.
     began := clock_timestamp();
-    BEGIN
-        PERFORM @extschema@.chatbot_embed('Is anybody there?', 'query');
-        RETURN QUERY SELECT 'provider', 'ok', format('%s answered in %s ms',
-            COALESCE((SELECT m.provider || ' (' || m.model || ')' FROM chatbot_sync.model AS m WHERE m.active), 'the built-in model'),
-            round(extract(epoch FROM clock_timestamp() - began) * 1000)), NULL::text;
-    EXCEPTION WHEN query_canceled THEN
-        RAISE;
-    WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL, version = PG_EXCEPTION_HINT;
-        RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
-    END;
+    IF NOT chatbot_sync.is_enabled() THEN
+        RETURN QUERY SELECT 'provider', 'ok', 'not asked: chatbot_sync.enabled is off', NULL::text;
+    ELSE
+        BEGIN
+            PERFORM @extschema@.chatbot_embed('Is anybody there?', 'query');
+            RETURN QUERY SELECT 'provider', 'ok', format('%s answered in %s ms',
+                COALESCE((SELECT m.provider || ' (' || m.model || ')' FROM chatbot_sync.model AS m WHERE m.active), 'the built-in model'),
+                round(extract(epoch FROM clock_timestamp() - began) * 1000)), NULL::text;
+        EXCEPTION WHEN query_canceled THEN
+            RAISE;
+        WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL, version = PG_EXCEPTION_HINT;
+            RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
+        END;
+    END IF;
     -- Nodes of Citus. What follows would ask one that is down.
     FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
         RETURN NEXT;
@@ -74,30 +80,7 @@ BEGIN
     RETURN QUERY SELECT * FROM chatbot_sync.check_sources();
     RETURN QUERY SELECT * FROM chatbot_sync.check_hosts();
     RETURN QUERY SELECT * FROM chatbot_sync.check_backup();
-    -- Triggers
-    FOR said, version IN
-        SELECT t.tgrelid::regclass::text, t.tgname::text FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
-        WHERE p.pronamespace = 'chatbot_sync'::regnamespace AND t.tgenabled = 'D'
-    LOOP
-        RETURN QUERY SELECT 'triggers', 'error', format('trigger %s of %s is disabled: its changes are not seen', version, said),
-            format('ALTER TABLE %s ENABLE TRIGGER %I; and then SELECT chatbot_repair();', said, version);
-    END LOOP;
-    FOR said, found IN
-        SELECT h.relation::text, (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = h.relation AND t.tgname LIKE 'chatbot\_sync\_' || h.host || '\_%')
-        FROM chatbot_sync.host_table AS h
-    LOOP
-        IF found < 4 THEN
-            RETURN QUERY SELECT 'triggers', 'error', format('%s has %s of its 4 triggers', said, found),
-                format('SELECT chatbot_detach(%L); and chatbot_attach() again.', said);
-        END IF;
-    END LOOP;
-    FOR said IN
-        SELECT e.name FROM unnest(ARRAY['chatbot_sync_ddl', 'chatbot_sync_drop', 'chatbot_sync_rewrite', 'chatbot_sync_text_search']) AS e (name)
-        WHERE NOT EXISTS (SELECT FROM pg_event_trigger AS t WHERE t.evtname = e.name AND t.evtenabled <> 'D')
-    LOOP
-        RETURN QUERY SELECT 'event triggers', 'error', format('changes that %s sees are not followed', said),
-            format('ALTER EVENT TRIGGER %s ENABLE; and then SELECT chatbot_repair();', said);
-    END LOOP;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_triggers();
     -- Models
     IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.next) THEN
         RETURN QUERY SELECT 'models', 'warning', (SELECT format('model %s is to follow and is not whole', m.model) FROM chatbot_sync.model AS m WHERE m.next),
@@ -142,12 +125,7 @@ BEGIN
             ORDER BY s.chunks DESC LIMIT 1')) AS a
         LIMIT 1;
     END IF;
-    -- Keys that a session may see
-    SELECT count(*) INTO found FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%';
-    IF found > 0 THEN
-        RETURN QUERY SELECT 'keys', 'warning', 'a key is a setting of a role or database, which everybody may read',
-            'Put it into a file: ALTER SYSTEM SET chatbot_sync.openai_api_key_file = ''/path/to/file'';';
-    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_keys();
 END
 $$;
 

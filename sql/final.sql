@@ -94,7 +94,8 @@ COMMENT ON VIEW chatbot_sync.host_table IS 'The tables that are attached, as the
 COMMENT ON VIEW chatbot_sync.progress IS 'How many sources of each chatbot are synced, pending, in work or failed, how fast it goes, and when it will be done.';
 COMMENT ON SEQUENCE chatbot_sync.host_id IS 'Numbers of host tables.';
 COMMENT ON FUNCTION chatbot_sync.host_changed IS 'Trigger of host tables, made by chatbot_attach().';
-COMMENT ON FUNCTION chatbot_sync.host_status IS 'Trigger of host tables whose rows are told their status.';
+COMMENT ON FUNCTION chatbot_sync.host_status IS 'Trigger of host tables whose rows are told their status: BEFORE a row is written it says what the row will be if all goes well, which RETURNING shows. What failed is written afterwards.';
+COMMENT ON COLUMN chatbot_sync.host_table.status_column IS 'Has the status of each row when the statement that wrote it has ended. RETURNING of that statement shows what is expected, synced, whatever the provider answers.';
 COMMENT ON FUNCTION chatbot_sync.host_truncated IS 'Trigger of host tables.';
 COMMENT ON FUNCTION chatbot_sync.chatbots_deleted IS 'Trigger of tables of chatbots, made by chatbot_attach_chatbots().';
 COMMENT ON FUNCTION chatbot_sync.table_altered IS 'Follows a change of a table.';
@@ -161,6 +162,12 @@ COMMENT ON FUNCTION chatbot_sync.check_hosts IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_sync.check_backup IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_sync.check_queue IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_sync.check_row_security IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_database IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_roles IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_keys IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.check_triggers IS 'Checks of chatbot_doctor().';
+COMMENT ON FUNCTION chatbot_sync.is_enabled IS 'Whether this session may embed: chatbot_sync.enabled.';
+COMMENT ON FUNCTION chatbot_sync.views_as_caller IS 'Whether policies on the tables hold for whoever asks the views.';
 COMMENT ON FUNCTION chatbot_verify IS 'What is stored and cannot be right, compared with every row of every host table.';
 COMMENT ON FUNCTION chatbot_repair IS 'Takes away what chatbot_verify() finds, or has it embedded again: how many problems there were.';
 COMMENT ON FUNCTION chatbot_metrics IS 'Figures for monitoring, with Prometheus'' names and units.';
@@ -194,4 +201,8 @@ COMMENT ON FUNCTION chatbot_sync.purge_log_batch IS 'As chatbot_sync.purge_log()
 GRANT USAGE ON SCHEMA chatbot_sync TO pg_monitor;
 GRANT SELECT ON chatbot_sync.source_status, chatbot_sync.progress, chatbot_sync.stats, chatbot_sync.host_table,
     chatbot_sync.model, chatbot_sync.sync_log, chatbot_sync.sync_total TO pg_monitor;
+-- What the views read with the rights of whoever asks them.
+GRANT SELECT (chatbot_id, source_type, source_id, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated, enabled,
+    synced_at) ON chatbot_sync.source TO pg_monitor;
+GRANT SELECT (chatbot_id, source_type, source_id, due_at, created_at, leased_by) ON chatbot_sync.job TO pg_monitor;
 GRANT EXECUTE ON FUNCTION chatbot_metrics(), chatbot_doctor() TO pg_monitor;

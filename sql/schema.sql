@@ -1,6 +1,17 @@
 -- The tables. Every table that grows has chatbot_id first in its key and in every key that a row is found by, so that it
 -- can be distributed by chatbot_id.
 
+-- Texts are read and written as UTF-8.
+DO $$
+BEGIN
+    IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+        RAISE feature_not_supported USING
+            MESSAGE = pg_catalog.format('the encoding of this database is %s, expected UTF8', pg_catalog.getdatabaseencoding()),
+            HINT = 'Make a database that has it: CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0; clients may go on with client_encoding as it is.';
+    END IF;
+END
+$$;
+
 CREATE SCHEMA chatbot_sync;
 
 CREATE TABLE chatbot_sync.model (

@@ -74,3 +74,19 @@ CREATE VIEW chatbot_sync.stats AS
     ) AS l
     LEFT JOIN chatbot_sync.model m ON m.id = l.model_id
     GROUP BY l.chatbot_id, m.provider, m.model;
+
+-- Policies of row security on the tables hold for whoever asks the views, from Postgres 15 on.
+CREATE FUNCTION chatbot_sync.views_as_caller(yes boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v name;
+BEGIN
+    IF current_setting('server_version_num')::int >= 150000 THEN
+        FOREACH v IN ARRAY ARRAY['source_status', 'progress', 'stats'] LOOP
+            EXECUTE format('ALTER VIEW chatbot_sync.%I SET (security_invoker = %L)', v, yes);
+        END LOOP;
+    END IF;
+END
+$$;
+SELECT chatbot_sync.views_as_caller(true);

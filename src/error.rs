@@ -92,6 +92,15 @@ pub enum Error {
         /// Why the first of them has none.
         first: Box<Fault>,
     },
+    /// The database has its texts otherwise than in UTF-8.
+    #[error("the encoding of this database is {encoding}, expected UTF8")]
+    Encoding {
+        /// Its name, as Postgres has it.
+        encoding: String,
+    },
+    /// `chatbot_sync.enabled` is off.
+    #[error("chatbot_sync.enabled is off: nothing is embedded, and no provider is asked")]
+    Disabled,
     /// Postgres refused what a worker was to store.
     #[error("the vectors could not be stored: {0}")]
     NotStored(String),
@@ -241,7 +250,7 @@ impl Error {
     pub fn unknown(name: &'static str, got: &str, known: &[&str]) -> Self {
         const SHOWN: usize = 60;
         let quoted: String = got.chars().take(SHOWN).collect();
-        let dots = if quoted.len() < got.len() { "…" } else { "" };
+        let dots = if quoted.len() < got.len() { "..." } else { "" };
         Self::invalid(name, format!("\"{quoted}{dots}\""), format!("one of {}", known.join(", ")))
     }
 }

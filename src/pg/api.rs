@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use pgrx::{Uuid, name};
 
 use super::catalog_types::{Name, Regclass};
+use super::encoding::Text;
 use super::jsonb::Jsonb;
 use super::vector::Vector;
 use super::{args, guc, host, model, queue, reembed, search, session, store, sync, verify};
@@ -17,9 +18,9 @@ use crate::text::chunk::chunk;
 #[pg_extern]
 fn chatbot_embed_source(
     chatbot_id: Option<i64>,
-    source_type: Option<&str>,
+    source_type: Option<Text>,
     source_id: Option<i64>,
-    content: Option<&str>,
+    content: Option<Text>,
     metadata: default!(Option<Jsonb>, "'{}'"),
 ) -> Result<
     TableIterator<
@@ -37,8 +38,8 @@ fn chatbot_embed_source(
     >,
     ErrorReport,
 > {
-    let key = args::source(chatbot_id, source_type, source_id)?;
-    let content = args::given("content", content)?;
+    let key = args::source(chatbot_id, source_type.as_deref(), source_id)?;
+    let content = &*args::given("content", content)?;
     let done = sync::embed_source(key, content, args::metadata(metadata)?)?;
     Ok(TableIterator::once((
         "success".to_owned(),
@@ -55,7 +56,7 @@ fn chatbot_embed_source(
 #[pg_extern]
 fn chatbot_delete_source(
     chatbot_id: Option<i64>,
-    source_type: Option<&str>,
+    source_type: Option<Text>,
     source_id: Option<i64>,
 ) -> Result<
     TableIterator<
@@ -70,7 +71,7 @@ fn chatbot_delete_source(
     >,
     ErrorReport,
 > {
-    let key = args::source(chatbot_id, source_type, source_id)?;
+    let key = args::source(chatbot_id, source_type.as_deref(), source_id)?;
     let deleted = store::leaving::delete(&key)?;
     let status = if deleted.is_some() { "success" } else { "not_found" };
     Ok(TableIterator::once((
@@ -103,7 +104,7 @@ fn chatbot_cleanup(
 #[search_path(pg_catalog, pg_temp)]
 fn chatbot_attach(
     relation: Option<Regclass>,
-    source_type: Option<&str>,
+    source_type: Option<Text>,
     id_column: default!(Option<Name>, "'id'"),
     chatbot_column: default!(Option<Name>, "'chatbot_id'"),
     content_column: default!(Option<Name>, "'content'"),
@@ -112,13 +113,13 @@ fn chatbot_attach(
     status_column: default!(Option<Name>, "NULL"),
     processed_column: default!(Option<Name>, "NULL"),
     error_column: default!(Option<Name>, "NULL"),
-    mode: default!(Option<&str>, "'sync'"),
-    on_error: default!(Option<&str>, "'mark'"),
-    content_format: default!(Option<&str>, "'text'"),
+    mode: default!(Option<Text>, "'sync'"),
+    on_error: default!(Option<Text>, "'mark'"),
+    content_format: default!(Option<Text>, "'text'"),
 ) -> Result<(), ErrorReport> {
     Ok(host::attach(host::Attach {
         relation,
-        source_type,
+        source_type: source_type.as_deref(),
         id: id_column,
         chatbot: chatbot_column,
         content: content_column,
@@ -127,9 +128,9 @@ fn chatbot_attach(
         status: status_column,
         processed: processed_column,
         error: error_column,
-        mode,
-        on_error,
-        content_format,
+        mode: mode.as_deref(),
+        on_error: on_error.as_deref(),
+        content_format: content_format.as_deref(),
     })?)
 }
 
@@ -154,24 +155,24 @@ fn chatbot_detach(
 #[pg_extern]
 fn chatbot_enqueue_source(
     chatbot_id: Option<i64>,
-    source_type: Option<&str>,
+    source_type: Option<Text>,
     source_id: Option<i64>,
-    content: Option<&str>,
+    content: Option<Text>,
     metadata: default!(Option<Jsonb>, "'{}'"),
     priority: default!(Option<i32>, "0"),
 ) -> Result<i64, ErrorReport> {
-    let key = args::source(chatbot_id, source_type, source_id)?;
+    let key = args::source(chatbot_id, source_type.as_deref(), source_id)?;
     let (content, metadata) = (args::given("content", content)?, args::metadata(metadata)?);
-    Ok(queue::enqueue(key, content, metadata, args::given("priority", priority)?)?)
+    Ok(queue::enqueue(key, &content, metadata, args::given("priority", priority)?)?)
 }
 
 #[pg_extern]
 fn chatbot_retry(
     chatbot_id: default!(Option<i64>, "NULL"),
-    source_type: default!(Option<&str>, "NULL"),
+    source_type: default!(Option<Text>, "NULL"),
     source_id: default!(Option<i64>, "NULL"),
 ) -> Result<i64, ErrorReport> {
-    let source_type = source_type.map(|given| args::source_type(Some(given))).transpose()?;
+    let source_type = source_type.map(|given| args::source_type(Some(&given))).transpose()?;
     Ok(queue::retry(chatbot_id, source_type, source_id)?)
 }
 
@@ -211,23 +212,31 @@ fn chatbot_verify() -> Result<
 #[pg_extern(security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn chatbot_set_model(
-    provider: Option<&str>,
-    model: Option<&str>,
+    provider: Option<Text>,
+    model: Option<Text>,
     dimensions: default!(Option<i32>, "NULL"),
-    document_prefix: default!(Option<&str>, "NULL"),
-    query_prefix: default!(Option<&str>, "NULL"),
+    document_prefix: default!(Option<Text>, "NULL"),
+    query_prefix: default!(Option<Text>, "NULL"),
     options: default!(Option<Jsonb>, "'{}'"),
 ) -> Result<i32, ErrorReport> {
-    Ok(model::set(model::Choice { provider, model, dimensions, document_prefix, query_prefix, options })?)
+    let choice = model::Choice {
+        provider: provider.as_deref(),
+        model: model.as_deref(),
+        dimensions,
+        document_prefix: document_prefix.as_deref(),
+        query_prefix: query_prefix.as_deref(),
+        options,
+    };
+    Ok(model::set(choice)?)
 }
 
 #[pg_extern(stable)]
 fn chatbot_embed(
-    content: Option<&str>,
-    input_type: default!(Option<&str>, "'document'"),
+    content: Option<Text>,
+    input_type: default!(Option<Text>, "'document'"),
 ) -> Result<Vector, ErrorReport> {
-    let content = args::given("content", content)?;
-    let input = match args::word("input_type", input_type, &model::INPUT_TYPES)? {
+    let content = &*args::given("content", content)?;
+    let input = match args::word("input_type", input_type.as_deref(), &model::INPUT_TYPES)? {
         "query" => InputType::Query,
         _ => InputType::Document,
     };
@@ -236,7 +245,7 @@ fn chatbot_embed(
 
 #[pg_extern(stable)]
 fn chatbot_chunk(
-    content: Option<&str>,
+    content: Option<Text>,
     chunk_size: default!(Option<i32>, "NULL"),
     chunk_overlap: default!(Option<i32>, "NULL"),
     max_chunks: default!(Option<i32>, "NULL"),
@@ -247,7 +256,7 @@ fn chatbot_chunk(
     >,
     ErrorReport,
 > {
-    let content = args::given("content", content)?;
+    let content = &*args::given("content", content)?;
     let params = guc::chunk_params(chunk_size, chunk_overlap, max_chunks)?;
     let rows: Vec<_> = chunk(content, &params)
         .chunks
@@ -262,12 +271,12 @@ fn chatbot_chunk(
 #[pg_extern(stable)]
 fn chatbot_search(
     chatbot_id: Option<i64>,
-    query: Option<&str>,
+    query: Option<Text>,
     max_results: default!(Option<i32>, "5"),
     source_types: default!(Option<Vec<Option<String>>>, "NULL"),
     metadata_filter: default!(Option<Jsonb>, "NULL"),
     min_similarity: default!(Option<f32>, "NULL"),
-    mode: default!(Option<&str>, "'hybrid'"),
+    mode: default!(Option<Text>, "'hybrid'"),
 ) -> Result<
     TableIterator<
         'static,
@@ -283,8 +292,15 @@ fn chatbot_search(
     >,
     ErrorReport,
 > {
-    let question =
-        search::Question { chatbot_id, query, max_results, source_types, metadata_filter, min_similarity, mode };
+    let question = search::Question {
+        chatbot_id,
+        query: query.as_deref(),
+        max_results,
+        source_types,
+        metadata_filter,
+        min_similarity,
+        mode: mode.as_deref(),
+    };
     Ok(TableIterator::new(search::search(question)?.into_iter().map(search::Answer::into_row)))
 }
 
@@ -299,13 +315,13 @@ fn chatbot_session_open(
 #[pg_extern]
 fn chatbot_session_add_message(
     session_id: Option<Uuid>,
-    role: Option<&str>,
-    content: Option<&str>,
+    role: Option<Text>,
+    content: Option<Text>,
     metadata: default!(Option<Jsonb>, "'{}'"),
 ) -> Result<i64, ErrorReport> {
     let session_id = args::given("session_id", session_id)?;
-    let role = args::word("role", role, &session::ROLES)?;
-    Ok(session::add_message(session_id, role, args::given("content", content)?, args::metadata(metadata)?)?)
+    let role = args::word("role", role.as_deref(), &session::ROLES)?;
+    Ok(session::add_message(session_id, role, &args::given("content", content)?, args::metadata(metadata)?)?)
 }
 
 #[pg_extern(stable)]

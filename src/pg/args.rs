@@ -1,5 +1,6 @@
 //! Arguments as SQL gives them, checked.
 
+use super::encoding;
 use super::jsonb::Jsonb;
 use super::store::source::SourceKey;
 use crate::error::{Error, Result};
@@ -48,6 +49,7 @@ pub fn source(chatbot_id: Option<i64>, of_type: Option<&str>, source_id: Option<
 /// A JSON object that is not too large.
 pub fn metadata(value: Option<Jsonb>) -> Result<Jsonb> {
     let value = given("metadata", value)?;
+    encoding::require()?;
     if !value.is_object() {
         return Err(Error::invalid("metadata", value.kind(), "an object"));
     }

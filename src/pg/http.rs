@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::pg_sys;
 
-use super::{event, guc, throttle};
+use super::{enabled, event, guc, throttle};
 use crate::embedding::batch::{Batch, Embedded, Expected, Patience, Usage, Work};
 use crate::embedding::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
 use crate::embedding::transport::{Http, ask};
@@ -83,6 +83,7 @@ impl Remote {
         input: InputType,
         max_attempts: u32,
     ) -> Result<Self> {
+        enabled::require()?;
         let endpoint = guc::endpoint(provider)?;
         let deadline = Instant::now() + guc::sync_timeout();
         let Limits { inputs, bytes } = provider.limits(&model.name);

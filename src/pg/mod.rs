@@ -4,6 +4,10 @@ mod api;
 mod args;
 #[allow(unsafe_code)]
 mod catalog_types;
+#[allow(unsafe_code)]
+mod enabled;
+#[allow(unsafe_code)]
+mod encoding;
 mod event;
 mod guc;
 #[allow(unsafe_code)]
@@ -34,6 +38,8 @@ mod vector;
 mod verify;
 #[allow(unsafe_code)]
 mod version;
+#[allow(unsafe_code)]
+mod visible_chatbots;
 mod words;
 #[allow(unsafe_code)]
 mod worker;
@@ -46,6 +52,7 @@ mod worker;
 ::pgrx::extension_sql_file!("../../sql/views.sql", name = "views");
 ::pgrx::extension_sql_file!("../../sql/metrics.sql", name = "metrics");
 ::pgrx::extension_sql_file!("../../sql/checks.sql", name = "checks");
+::pgrx::extension_sql_file!("../../sql/checks_setup.sql", name = "checks_setup");
 ::pgrx::extension_sql_file!("../../sql/dba.sql", name = "dba");
 ::pgrx::extension_sql_file!("../../sql/citus.sql", name = "citus");
 ::pgrx::extension_sql_file!("../../sql/grants.sql", name = "grants");
@@ -57,5 +64,6 @@ mod worker;
 pub extern "C-unwind" fn _PG_init() {
     guc::define();
     store::plan::init();
+    enabled::define();
     worker::init();
 }

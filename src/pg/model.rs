@@ -200,7 +200,7 @@ pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>
         if let Some((_, parts)) = answered.in_parts {
             pgrx::notice!("{}", in_parts("the text", &model.name, parts));
         }
-        for (_, outcome) in answered.texts {
+        if let Some((_, outcome)) = answered.texts.into_iter().next() {
             let vector = outcome?;
             embedder.done();
             return Ok(vector);

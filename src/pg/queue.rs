@@ -17,7 +17,7 @@ use super::store::leaving;
 use super::store::source::{self, SourceKey};
 use super::subtransaction::attempt;
 use super::sync::{Item, RowInput};
-use super::{guc, model, worker};
+use super::{enabled, encoding, guc, model, worker};
 use crate::error::{Error, Result};
 use crate::text::content::{Content, Format};
 
@@ -66,6 +66,10 @@ pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Opti
 /// Claims sources that are due, at most so many; none where there is none. Those of a table that another session has
 /// locked are put off.
 pub fn claim(most: usize) -> Result<Option<Claim>> {
+    encoding::require()?;
+    if !enabled::is_enabled() {
+        return Ok(None);
+    }
     loop {
         let Some(by_source) = pick(most, &locked_hosts())? else { return Ok(None) };
         let claim = lease(by_source)?;
@@ -248,6 +252,10 @@ fn rand_lease() -> i64 {
 /// A step of chatbot_process_queue(): claims; how many sources.
 pub fn step_claim(most: usize) -> Result<usize> {
     CLAIMED.set(None);
+    if let Err(disabled) = enabled::require() {
+        pgrx::notice!("{disabled}");
+        return Ok(0);
+    }
     job::release_dead()?;
     let claimed = claim(most)?;
     let count = claimed.as_ref().map_or(0, Claim::len);

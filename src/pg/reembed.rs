@@ -11,8 +11,9 @@ use super::store::model as models;
 use super::store::reembed::{self as store, Missing};
 use super::store::source::{Failed, SourceKey};
 use super::sync::RowInput;
+use super::visible_chatbots::VisibleChatbots;
 use super::worker::rolled_back::Spent;
-use super::{args, guc, host, sync};
+use super::{args, enabled, encoding, guc, host, sync};
 use crate::embedding::batch::Usage;
 use crate::embedding::local;
 use crate::embedding::provider::{InputType, LOCAL, Model};
@@ -60,6 +61,8 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Step
         n => return Err(Error::invalid("batch", n, "1 or more")),
     };
     let (Some(active), Some(next)) = (models::active_model()?, models::next_model()?) else { return Ok(None) };
+    encoding::require()?;
+    enabled::require()?;
     let keys = store::take(next.id, after, limit, |key| REFUSED.with_borrow(|r| r.sources.contains_key(key)))?;
     if keys.is_empty() {
         let progress = left_over(next.id, &next.model.name)?;
@@ -228,16 +231,19 @@ pub struct Estimate {
 /// What a sync of a host table, or of all of them, would send; with a model that is to follow, what its vectors would
 /// take.
 pub fn estimate(relation: Option<super::catalog_types::Regclass>) -> Result<Estimate> {
+    encoding::require()?;
     let params = guc::chunk_params(None, None, None)?;
     let mut estimate = Estimate::default();
+    let visible = VisibleChatbots::of_caller()?;
     if let (None, Some(active), Some(next)) = (relation, models::active_model()?, models::next_model()?) {
         let mut after = None;
         loop {
             pgrx::check_for_interrupts!();
             let _scratch = Scratch::new();
-            let keys = store::not_whole(next.id, after, 1000)?;
+            let mut keys = store::not_whole(next.id, after, 1000)?;
             let Some(last) = keys.last().copied() else { return Ok(estimate) };
             after = Some(last);
+            keys.retain(|key| visible.contains(key.chatbot_id));
             estimate.sources += i64::try_from(keys.len()).unwrap_or(0);
             estimate.chunks += store::chunks_of(&keys, active.id)?;
             let missing = store::missing(&keys, active.id, next.id)?;
@@ -250,6 +256,9 @@ pub fn estimate(relation: Option<super::catalog_types::Regclass>) -> Result<Esti
     };
     let mut unreadable = 0;
     host::each_input(relation.map(|r| r.0), |input| {
+        if !visible.contains(input.key().chatbot_id) {
+            return Ok(());
+        }
         estimate.sources += 1;
         let RowInput::Readable(item) = input else {
             unreadable += 1;

@@ -3,15 +3,16 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, function_name};
 
+use super::encoding::for_client;
 use super::subtransaction;
 use crate::error::{Error, Fault, FaultKind};
 
 impl From<Error> for ErrorReport {
     fn from(error: Error) -> Self {
         let (code, detail, hint) = parts(&error);
-        let mut report = ErrorReport::new(code, error.to_string(), function_name!());
+        let mut report = ErrorReport::new(code, for_client(error.to_string()), function_name!());
         if let Some(detail) = detail {
-            report = report.set_detail(detail);
+            report = report.set_detail(for_client(detail));
         }
         if let Some(hint) = hint {
             report = report.set_hint(hint);
@@ -92,6 +93,20 @@ fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
             None,
             Some(
                 "Connect again; where the library is preloaded, restart the server. If that is how it is installed, install the later version.",
+            ),
+        ),
+        Error::Encoding { .. } => (
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            None,
+            Some(
+                "Make a database that has it and restore a dump of this one there: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0; clients may go on with client_encoding as it is.",
+            ),
+        ),
+        Error::Disabled => (
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            None,
+            Some(
+                "Where it is meant to be on: ALTER DATABASE ... RESET chatbot_sync.enabled; and connect again. Until then chatbot_enqueue_source() takes texts, and chatbot_search(mode => 'text') finds what was embedded before.",
             ),
         ),
         Error::NotStored(_) => (

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use super::catalog_types::Regclass;
 use super::jsonb::Jsonb;
 use super::store::log;
-use super::{args, host, queue, reembed, refresh, search, store, sync, version, worker};
+use super::{args, enabled, host, queue, reembed, refresh, search, store, sync, version, worker};
 use crate::error::Error;
 
 /// A step of chatbot_process_queue(): takes sources that are due.
@@ -218,6 +218,13 @@ fn chatbot_sync_check_version() -> Result<
 > {
     let (status, detail, hint) = version::look()?;
     Ok(TableIterator::once(("version".to_owned(), status.to_owned(), detail, hint)))
+}
+
+/// Whether this session may embed: the setting `chatbot_sync.enabled`, and what ALTER DATABASE says of it.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.is_enabled() RETURNS boolean
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_is_enabled() -> bool {
+    enabled::is_enabled()
 }
 
 /// Whether there can be workers.

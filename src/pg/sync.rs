@@ -4,7 +4,7 @@
 mod item;
 mod open;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::jsonb::Jsonb;
@@ -20,7 +20,7 @@ use super::store::source::{self, Failed, SourceKey, SourceRow, Stored};
 use super::subtransaction::attempt;
 use super::words::Configurations;
 use super::worker::rolled_back::Spent;
-use super::{args, event, guc, http, model, report};
+use super::{args, enabled, encoding, event, guc, http, model, report, worker};
 use crate::embedding::batch::Usage;
 use crate::embedding::provider::InputType;
 use crate::error::{Error, Fault, Result};
@@ -65,12 +65,16 @@ pub fn sync(
     // What another model made is of no use.
     let prefetched = prefetched.map(|p| if p.model_id == model.id { p } else { Prefetched::default() });
     let elapsed = prefetched.as_ref().map_or(Duration::ZERO, |p| p.elapsed);
+    // What was made before is stored, whatever was switched off meanwhile.
+    let embeds = prefetched.is_some() || enabled::is_enabled();
     let embedder = match prefetched {
         Some(prefetched) => Embedder::prefetched(&model.model, prefetched.vectors),
         None => Embedder::new(&model.model, InputType::Document),
     };
     let mut run = Run {
         embedder,
+        embeds,
+        postponed: Vec::new(),
         elapsed,
         model: &model,
         params,
@@ -88,12 +92,28 @@ pub fn sync(
     let outcome = run.all(items.into_iter());
     run.spent.ended(outcome.as_ref().err().map_or_else(|| "00000".to_owned(), report::sqlstate).as_str());
     outcome?;
+    queue_postponed(&run.postponed)?;
     log::insert(&run.failures)?;
     run.failed.say();
     if run.broken.is_none() {
         run.embedder.done();
     }
     Ok(run.broken)
+}
+
+/// Makes the jobs of sources that stay pending.
+fn queue_postponed(postponed: &[(SourceKey, i32)]) -> Result<()> {
+    const IN_BULK: i32 = 0;
+    let mut by_host: BTreeMap<i32, Vec<(SourceKey, Option<SourceKey>)>> = BTreeMap::new();
+    for (key, host) in postponed {
+        by_host.entry(*host).or_default().push((*key, None));
+    }
+    for (host, changed) in by_host {
+        // A worker takes them at once where only this session is switched off.
+        worker::wake_at_commit();
+        job::insert_changed(host, IN_BULK, &changed)?;
+    }
+    Ok(())
 }
 
 struct Run<'a> {
@@ -103,6 +123,10 @@ struct Run<'a> {
     failing: Failing,
     care: Care,
     embedder: Embedder,
+    /// Whether sources with new texts are embedded; otherwise they stay pending, with a job.
+    embeds: bool,
+    /// Those that stay pending, each with its host table.
+    postponed: Vec<(SourceKey, i32)>,
     /// What was waited for before.
     elapsed: Duration,
     /// Sources that wait for vectors, in the order of their texts' numbers.
@@ -171,7 +195,7 @@ impl Run<'_> {
     fn prepare_together(&mut self, item: Item) -> Result<Option<Open>> {
         let began = Instant::now();
         let key = item.key;
-        if let Err(error) = args::metadata_fits(&item.metadata) {
+        if let Err(error) = encoding::require().and_then(|()| args::metadata_fits(&item.metadata)) {
             return self.fail(Item { metadata: Jsonb::empty(), ..item }, error).map(|()| None);
         }
         // Looked at without a lock first: most syncs of an application change nothing, and then nothing is written.
@@ -213,6 +237,9 @@ impl Run<'_> {
         let diff = diff(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
         let new: Vec<usize> = (0..texts.len()).filter(|&at| diff.kept[at].is_none()).collect();
         let mut first = 0;
+        if !new.is_empty() && !self.embeds {
+            return self.postpone(&item, row.as_ref()).map(|()| None);
+        }
         if !new.is_empty()
             && let Some(error) = self.broken.clone()
         {
@@ -417,6 +444,19 @@ impl Run<'_> {
     fn fail_unreadable(&mut self, unreadable: Unreadable) -> Result<()> {
         let Unreadable { key, host, enabled, error } = unreadable;
         self.fail_with(key, error, |failed| row_error::mark_unreadable(&key, host, enabled, failed))
+    }
+
+    /// Leaves a source of a host table pending, with a job that is worked off when `chatbot_sync.enabled` is on again. Fails
+    /// for a text that a caller has given.
+    fn postpone(&mut self, item: &Item, row: Option<&SourceRow>) -> Result<()> {
+        let host = item.host.ok_or(Error::Disabled)?;
+        match row {
+            Some(row) => source::update_standing(item, "pending", row)?,
+            None => source::insert_pending(item)?,
+        }
+        self.postponed.push((item.key, host));
+        self.tell(item.key, Ok(None));
+        Ok(())
     }
 
     fn fail(&mut self, item: Item, error: Error) -> Result<()> {

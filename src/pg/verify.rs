@@ -9,7 +9,8 @@ use super::store::model::active_model_as_seen;
 use super::store::source::SourceKey;
 use super::store::verify::{self as store, StoredSource};
 use super::sync::{Item, RowInput, Unreadable};
-use super::{host, report};
+use super::visible_chatbots::VisibleChatbots;
+use super::{encoding, host, report};
 use crate::error::Result;
 
 /// Something that is not as it should be.
@@ -25,6 +26,7 @@ pub struct Problem {
 /// Looks at everything: our own tables first, then every row of every host table, some at a time: what it holds in memory is
 /// what it has found.
 pub fn verify() -> Result<Vec<Problem>> {
+    encoding::require()?;
     let mut problems = Vec::new();
     let active = active_model_as_seen()?.map_or(0, |active| active.id);
     for (key, found, other) in store::incomplete(active)? {
@@ -54,6 +56,8 @@ pub fn verify() -> Result<Vec<Problem>> {
     for (key, detail) in refresh::with_outdated_words(&settings)? {
         problems.push(Problem { problem: "outdated", key, detail });
     }
+    let visible = VisibleChatbots::of_caller()?;
+    problems.retain(|problem| visible.contains(problem.key.chatbot_id));
     Ok(problems)
 }
 

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use pgrx::pg_sys;
 
-use super::{report, store};
+use super::{encoding, report, store};
 use crate::error::{Error, Result};
 use crate::version::{self, Beside, OWN};
 
@@ -32,7 +32,7 @@ pub fn look() -> Result<(&'static str, String, Option<String>)> {
     let Some(sql) = store::extension_version()? else {
         return Err(Error::Internal("the extension is not in this database".to_owned()));
     };
-    if let Err(error) = version::check(&sql) {
+    if let Err(error) = version::check(&sql).and_then(|()| encoding::require()) {
         return Ok(("error", error.to_string(), report::hint(&error)));
     }
     Ok(match version::stands(&sql, store::installed_version()?.as_deref()) {

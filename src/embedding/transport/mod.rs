@@ -340,7 +340,7 @@ fn one_line(message: &str, endpoint: &Endpoint) -> String {
         line = line.replace(key, "***");
     }
     match line.char_indices().nth(LONGEST) {
-        Some((at, _)) => format!("{}…", &line[..at]),
+        Some((at, _)) => format!("{}...", &line[..at]),
         None => line,
     }
 }

@@ -134,7 +134,7 @@ fn a_providers_words_are_one_line() {
         assert_eq!(shown(words), expected);
     }
     assert_eq!(shown(&"ä".repeat(200)), "ä".repeat(200));
-    assert_eq!(shown(&"ä".repeat(201)), "ä".repeat(200) + "…");
+    assert_eq!(shown(&"ä".repeat(201)), "ä".repeat(200) + "...");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::pg::store::source::SourceKey;
 use crate::pg::store::{host as store, hosted};
 use crate::pg::subtransaction::attempt;
 use crate::pg::sync::{self, Care, Failing, RowInput, Unreadable};
-use crate::pg::{args, report};
+use crate::pg::{args, enabled, encoding, report};
 use crate::text::content;
 
 /// What became of some sources.
@@ -94,6 +94,11 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
         n if n > 0 => n,
         n => return Err(Error::invalid("batch", n, "1 or more")),
     };
+    encoding::require()?;
+    if let Err(disabled) = enabled::require() {
+        pgrx::notice!("{disabled}");
+        return Ok(Batch::default());
+    }
     let waiting = hosted::waiting(chatbot_id, after, limit)?;
     let mut done = Batch {
         taken: i64::try_from(waiting.len()).unwrap_or(i64::MAX),
@@ -139,7 +144,7 @@ fn sync_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<Batch> {
         }
         told.is(key, outcome);
     })?;
-    done.stopped = broken.map(|error| report::in_a_line(&error));
+    done.stopped = broken.map(|error| encoding::for_client(report::in_a_line(&error)));
     told.write_back(Restriction::Maintenance, Failing::Mark, care)?;
     Ok(done)
 }

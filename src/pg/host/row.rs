@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::{FromDatum, pg_sys};
 
+use crate::pg::encoding;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::subtransaction::attempt;
 
@@ -114,7 +115,9 @@ impl Row {
         unsafe {
             match of.base {
                 pg_sys::JSONBOID => Jsonb::from_datum(datum, false).map(|json| json.as_str().to_owned()),
-                _ => String::from_datum(datum, false),
+                _ if encoding::is_utf8() => String::from_datum(datum, false),
+                // It is not stored, and says why not: see encoding.rs.
+                _ => Some(String::new()),
             }
         }
     }

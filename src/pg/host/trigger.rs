@@ -20,7 +20,7 @@ use crate::pg::store::source::SourceKey;
 use crate::pg::store::{Newest, host_row, hosted, job, leaving};
 use crate::pg::subtransaction::attempt;
 use crate::pg::sync::{self, Care, RowInput, Unreadable};
-use crate::pg::{queue, report, worker};
+use crate::pg::{enabled, encoding, queue, report, worker};
 
 /// Keys are deleted so many at a time.
 const SLICE: usize = 10_000;
@@ -95,7 +95,9 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         let descriptor = (*data.tg_relation).rd_att;
         (Table::of(data)?, move |store| Rows::new(store, descriptor))
     };
-    let later = table.host.mode == Mode::Async;
+    // Where nothing is embedded there is nothing to put off: what needs no vector is done now, and the rest gets a job.
+    // Where the database's encoding is refused, the row says so at once.
+    let later = table.host.mode == Mode::Async && enabled::is_enabled() && encoding::is_utf8();
     let depth = Depth::now();
     match operation(data) {
         pg_sys::TRIGGER_EVENT_INSERT if later => {
@@ -331,7 +333,8 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         // A row that said synced and says pending asks for another try. Were it to say synced again, the trigger after the
         // statement would not see that it was asked.
         let visible = old.is_none_or(|old| table.differs(old, row) || !table.says_synced(old));
-        (asked && visible).then(if table.host.mode == Mode::Async { State::pending } else { State::synced })
+        let waits = table.host.mode == Mode::Async || !enabled::is_enabled();
+        (asked && visible).then(if waits { State::pending } else { State::synced })
     } else {
         is_new(table.content).then(State::pending)
     };

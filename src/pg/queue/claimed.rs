@@ -284,6 +284,8 @@ impl Task {
             Error::Provider(fault) if fault.kind == FaultKind::TimedOut => (Nature::Transient, None),
             Error::Provider(fault) => (fault.kind.nature(), fault.retry_after),
             Error::NotStored(_) | Error::Row { step: RowStep::Store, .. } => (Nature::Transient, None),
+            // Switched off after it was claimed: no attempt was made.
+            Error::Disabled => (Nature::Throttled, None),
             _ => (Nature::Permanent, None),
         };
         let tried = self.attempts + i32::from(nature != Nature::Throttled);

@@ -20,13 +20,15 @@ struct Search<'a> {
     scope: Scope<'a>,
     /// How large the chatbot is, where its model has indexes and Postgres' statistics name it among the largest.
     size: Option<Size>,
+    /// Policies of row security hide rows from this role: what statistics say of all rows is not for it.
+    restricted: bool,
 }
 
 /// The best ones, as many as may be answers; in no order.
 pub fn find(asked: &Asked, tables: &Tables, most: i64) -> Result<Vec<Answer>> {
     let size = statistics::size(tables, asked.filter.chatbot_id, asked.model_id)?;
     let scope = Scope { tables, filter: &asked.filter, model_id: asked.model_id, dimensions: asked.dimensions };
-    let search = Search { asked, scope, size };
+    let search = Search { asked, scope, size, restricted: tables.are_restricted() };
     match (asked.mode, &asked.vector) {
         (Mode::Vector, Some(vector)) => search.by_vector(vector, most),
         (Mode::Hybrid, Some(vector)) => search.by_both(vector, most),
@@ -84,7 +86,7 @@ impl Search<'_> {
     /// The BM25 scores of the chunks with the query's words that have the highest; in a large chatbot, of those with a rare
     /// one of them; and those of the chunks that are near. None: there are no other answers.
     fn text_scores(&self, most: i64, near: Option<&HashSet<ChunkKey>>) -> Result<HashMap<ChunkKey, f64>> {
-        let large = self.size.filter(|size| size.chunks > f64::from(self.asked.exact_limit));
+        let large = self.size.filter(|size| !self.restricted && size.chunks > f64::from(self.asked.exact_limit));
         let words = store::query_words(&self.scope, &self.asked.query, large.is_some())?;
         if words.is_empty() {
             return Ok(HashMap::new());

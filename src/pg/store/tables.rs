@@ -43,6 +43,20 @@ impl Tables {
     }
 }
 
+impl Tables {
+    /// Whether policies of row security restrict what the current role sees of them.
+    pub fn are_restricted(&self) -> bool {
+        [&self.embedding, &self.source].into_iter().any(|table| is_restricted(table.id, pg_sys::InvalidOid))
+    }
+}
+
+/// Whether policies of row security restrict what a role sees of a table; the current role where none is said.
+pub fn is_restricted(table: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: look-ups in the catalog's cache, and no error where row_security is off.
+    let applies = unsafe { pg_sys::check_enable_rls(table, role, true) };
+    applies == pg_sys::CheckEnableRlsResult::RLS_ENABLED.cast_signed()
+}
+
 impl Table {
     /// A table of ours, or a shard of the table of this name.
     fn named(id: pg_sys::Oid, table: &CStr) -> Result<Self> {

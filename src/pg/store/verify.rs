@@ -31,6 +31,12 @@ pub fn incomplete(active: i32) -> Result<Vec<(SourceKey, String, bool)>> {
     })
 }
 
+/// The chatbots that have a source, as the current role sees them.
+pub fn chatbots() -> Result<HashSet<i64>> {
+    let sql = "SELECT DISTINCT chatbot_id FROM chatbot_sync.source";
+    run(sql, &[], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())
+}
+
 /// Sources with vectors of another length than their model's.
 pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
     let sql = format!(

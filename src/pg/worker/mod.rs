@@ -21,6 +21,7 @@ use pgrx::shmem::PGRXSharedMemory;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::error::Error;
+use crate::pg::enabled;
 use crate::pg::owner::{ActingAs, Restriction};
 
 /// Databases that can be told apart; with more of them all are looked at.
@@ -167,7 +168,7 @@ pub fn wake_at_commit() {
             _ => {}
         }
     }
-    if !preloaded() {
+    if !preloaded() || !enabled::is_enabled_for_workers() {
         return;
     }
     WAKE.set(true);

@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 
 use super::{connect, report, tell_due, tell_now, transaction};
 use crate::pg::queue::{self, Claim};
-use crate::pg::{http, store};
+use crate::pg::{enabled, http, store};
 
 /// Somebody who copies or drops the database has so long before it is looked at again.
 const STEP_ASIDE: Duration = Duration::from_secs(5);
@@ -78,7 +78,9 @@ fn drain(owner: pg_sys::Oid) {
     }
     report(Some(c"purging the log"));
     while !must_step_aside() && matches!(transaction(Some(owner), || store::log::purge(PURGED)), Ok(PURGED)) {}
-    if let Ok(due) = transaction(Some(owner), store::job::next_due) {
+    // Where it is switched off it is not to be started again.
+    let next_due = || if enabled::is_enabled() { store::job::next_due() } else { Ok(None) };
+    if let Ok(due) = transaction(Some(owner), next_due) {
         tell_due(due.map(|due| if due.is_zero() { LOCKED } else { due }));
     }
 }
