@@ -9,7 +9,6 @@ DECLARE
     -- Workers connect as the owner of the database, unless that role may not log in.
     owner pg_roles := (SELECT r FROM pg_database AS d JOIN pg_roles AS r ON r.oid = d.datdba
         WHERE d.datname = current_database() AND r.rolcanlogin);
-    most_sessions int := (SELECT d.datconnlimit FROM pg_database AS d WHERE d.datname = current_database());
 BEGIN
     IF pg_is_in_recovery() THEN
         RETURN QUERY SELECT 'workers', 'ok', 'a standby: it answers searches, and workers start when it is promoted', NULL::text;
@@ -32,18 +31,6 @@ BEGIN
         RETURN QUERY SELECT 'workers', 'error',
             format('workers end at their start: they connect as %s, the owner of the database, who may not connect to it', owner.rolname),
             format('GRANT CONNECT ON DATABASE %I TO %I; CALL chatbot_process_queue();', current_database(), owner.rolname);
-    ELSIF waits AND NOT owner.rolsuper AND owner.rolconnlimit >= 0
-        AND (SELECT count(*) FROM pg_stat_activity AS a WHERE a.usesysid = owner.oid AND a.backend_type = 'client backend') > owner.rolconnlimit
-    THEN
-        RETURN QUERY SELECT 'workers', 'error',
-            format('workers end at their start: they connect as %s, the owner of the database, who has more than the %s connections that it may have', owner.rolname, owner.rolconnlimit),
-            format('ALTER ROLE %I CONNECTION LIMIT %s;', owner.rolname, owner.rolconnlimit + 4);
-    ELSIF waits AND NOT owner.rolsuper AND most_sessions >= 0
-        AND (SELECT count(*) FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'client backend') > most_sessions
-    THEN
-        RETURN QUERY SELECT 'workers', 'error',
-            format('workers end at their start: this database has more than the %s connections that it may have', most_sessions),
-            format('ALTER DATABASE %I CONNECTION LIMIT %s;', current_database(), most_sessions + 4);
     ELSE
         RETURN QUERY SELECT 'workers', 'ok', format('preloaded; %s at work', (SELECT count(*) FROM pg_stat_activity AS a
             WHERE a.backend_type = 'chatbot_sync worker')), NULL::text;
