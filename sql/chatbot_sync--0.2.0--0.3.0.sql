@@ -883,6 +883,326 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION chatbot_doctor() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    version text;
+    version_of_vector text;
+    lacks record;
+    found bigint;
+    said text;
+    began timestamptz;
+    down boolean := false;
+BEGIN
+    -- Where the library and the SQL do not go together, nothing else is to be asked.
+    SELECT * INTO check_name, status, detail, hint FROM chatbot_sync.check_version() AS v;
+    RETURN NEXT;
+    IF status = 'error' THEN
+        RETURN;
+    END IF;
+    -- pgvector
+    SELECT e.extversion INTO version_of_vector FROM pg_extension AS e WHERE e.extname = 'vector';
+    version := version_of_vector;
+    RETURN QUERY SELECT 'pgvector',
+        CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN 'ok' ELSE 'error' END,
+        'version ' || version, CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN NULL ELSE 'ALTER EXTENSION vector UPDATE;' END;
+    -- The provider, asked for one vector.
+    began := clock_timestamp();
+    BEGIN
+        PERFORM @extschema@.chatbot_embed('Is anybody there?', 'query');
+        RETURN QUERY SELECT 'provider', 'ok', format('%s answered in %s ms',
+            COALESCE((SELECT m.provider || ' (' || m.model || ')' FROM chatbot_sync.model AS m WHERE m.active), 'the built-in model'),
+            round(extract(epoch FROM clock_timestamp() - began) * 1000)), NULL::text;
+    EXCEPTION WHEN query_canceled THEN
+        RAISE;
+    WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL, version = PG_EXCEPTION_HINT;
+        RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
+    END;
+    -- Nodes of Citus. What follows would ask one that is down.
+    FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
+        RETURN NEXT;
+        down := down OR check_name = 'node down';
+    END LOOP;
+    IF down THEN
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_workers();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_queue();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_row_security();
+    -- The queue
+    SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.due_at <= clock_timestamp() - interval '10 minutes';
+    RETURN QUERY SELECT 'queue', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
+        format('%s jobs, %s due for more than ten minutes', (SELECT count(*) FROM chatbot_sync.job), found),
+        CASE WHEN found > 0 THEN 'CALL chatbot_process_queue();' END;
+    SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.leased_by IS NOT NULL
+        AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = j.leased_by);
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'leases', 'warning', format('%s jobs are leased by processes that are gone', found),
+            'They come back with the next worker, or now: CALL chatbot_process_queue();';
+    END IF;
+    -- Sources
+    SELECT count(*), min(format('%s %s of chatbot %s: %s', s.source_type, s.source_id, s.chatbot_id, s.error)) INTO found, said
+    FROM chatbot_sync.source AS s WHERE s.status = 'error';
+    RETURN QUERY SELECT 'sources in error', CASE WHEN found > 0 THEN 'error' ELSE 'ok' END,
+        CASE WHEN found > 0 THEN format('%s, as %s', found, said) ELSE 'none' END,
+        CASE WHEN found > 0 THEN 'When the reason is gone: SELECT chatbot_retry(); and CALL chatbot_process_queue();' END;
+    SELECT count(*) INTO found FROM chatbot_sync.source AS s
+    LEFT JOIN (SELECT DISTINCT q.chatbot_id, q.source_type, q.source_id FROM chatbot_sync.job AS q) AS j
+        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+    WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL AND j.chatbot_id IS NULL;
+    RETURN QUERY SELECT 'sources that wait', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
+        format('%s without a job', found), CASE WHEN found > 0 THEN 'CALL chatbot_sync_all();' END;
+    SELECT count(*) INTO found FROM chatbot_sync.source AS s WHERE s.truncated;
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'truncated sources', 'warning', format('the end of %s is not searched', found),
+            'ALTER SYSTEM SET chatbot_sync.max_chunks = 1000; then embed them again. Which: SELECT * FROM chatbot_sync.source WHERE truncated;';
+            format('ALTER DATABASE %I SET chatbot_sync.max_chunks = 1000; and in a new session CALL chatbot_sync_all(refresh => true); Which: SELECT * FROM chatbot_sync.source WHERE truncated;', current_database());
+    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_sources();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_hosts();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_backup();
+    -- Triggers
+    FOR said, version IN
+        SELECT t.tgrelid::regclass::text, t.tgname::text FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
+        WHERE p.pronamespace = 'chatbot_sync'::regnamespace AND t.tgenabled = 'D'
+    LOOP
+        RETURN QUERY SELECT 'triggers', 'error', format('trigger %s of %s is disabled: its changes are not seen', version, said),
+            format('ALTER TABLE %s ENABLE TRIGGER %I; and then SELECT chatbot_repair();', said, version);
+    END LOOP;
+    FOR said, found IN
+        SELECT h.relation::text, (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = h.relation AND t.tgname LIKE 'chatbot\_sync\_' || h.host || '\_%')
+        FROM chatbot_sync.host_table AS h
+    LOOP
+        IF found < 4 THEN
+            RETURN QUERY SELECT 'triggers', 'error', format('%s has %s of its 4 triggers', said, found),
+                format('SELECT chatbot_detach(%L); and chatbot_attach() again.', said);
+        END IF;
+    END LOOP;
+    IF (SELECT count(*) FROM pg_event_trigger AS t WHERE t.evtname IN ('chatbot_sync_ddl', 'chatbot_sync_drop') AND t.evtenabled <> 'D') < 2 THEN
+        RETURN QUERY SELECT 'event triggers', 'error', 'changes of host tables are not followed',
+            'ALTER EVENT TRIGGER chatbot_sync_ddl ENABLE; ALTER EVENT TRIGGER chatbot_sync_drop ENABLE;';
+    END IF;
+    FOR said IN
+        SELECT e.name FROM unnest(ARRAY['chatbot_sync_ddl', 'chatbot_sync_drop', 'chatbot_sync_rewrite', 'chatbot_sync_text_search']) AS e (name)
+        WHERE NOT EXISTS (SELECT FROM pg_event_trigger AS t WHERE t.evtname = e.name AND t.evtenabled <> 'D')
+    LOOP
+        RETURN QUERY SELECT 'event triggers', 'error', format('changes that %s sees are not followed', said),
+            format('ALTER EVENT TRIGGER %s ENABLE; and then SELECT chatbot_repair();', said);
+    END LOOP;
+    -- Models
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.next) THEN
+        RETURN QUERY SELECT 'models', 'warning', (SELECT format('model %s is to follow and is not whole', m.model) FROM chatbot_sync.model AS m WHERE m.next),
+            'CALL chatbot_reembed();';
+    END IF;
+    SELECT count(*) INTO found FROM chatbot_sync.model AS m WHERE NOT m.active AND NOT m.next
+        AND m.id IN (SELECT DISTINCT e.model_id FROM chatbot_sync.embedding AS e);
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'models', 'ok', format('%s models keep vectors that no search uses', found),
+            'If you do not go back: CALL chatbot_drop_model(id); the ids: TABLE chatbot_sync.model;';
+    END IF;
+    -- Indexes
+    FOR lacks IN
+        SELECT x.id, x.index_error, string_agg(format('%s is %s', i.name, CASE WHEN i.present THEN 'invalid' ELSE 'missing' END), ', ') AS lacking
+        FROM chatbot_sync.model AS x JOIN chatbot_sync.model_index AS i ON i.model_id = x.id AND i.wanted AND NOT i.valid GROUP BY x.id
+    LOOP
+        -- Where there are nodes, it is they that say how far they are.
+        IF EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database() AND p.relid = 'chatbot_sync.embedding'::regclass)
+            OR EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'chatbot_sync index')
+        THEN
+            RETURN QUERY SELECT 'indexes', 'ok', 'an index is being made', NULL::text;
+        ELSE
+            RETURN QUERY SELECT 'indexes', 'error', concat_ws(': ', lacks.lacking, lacks.index_error), format('CALL chatbot_create_index(%s);', lacks.id);
+        END IF;
+    END LOOP;
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m JOIN chatbot_sync.model_index AS i ON i.model_id = m.id WHERE m.active AND i.kind = 'hnsw' AND i.valid) THEN
+        IF string_to_array(version_of_vector, '.')::int[] < ARRAY[0, 8] THEN
+            RETURN QUERY SELECT 'indexes', 'warning', format('pgvector %s does not go on where a filter leaves too few: then all is read', version_of_vector),
+                'Install pgvector 0.8 or later, then ALTER EXTENSION vector UPDATE;';
+        END IF;
+        IF 'true' = ANY (chatbot_sync.in_each_shard('chatbot_sync.embedding', 'SELECT (c.reltuples <> 0 AND NOT EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid))::text FROM pg_class AS c WHERE c.oid = ''%s''::regclass')) THEN
+            RETURN QUERY SELECT 'indexes', 'warning', 'Postgres does not know which chatbots are large, and so uses no index',
+                'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
+        END IF;
+    ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
+        -- As src/scan.rs decides, with four times the limit: an index makes each write slower.
+        RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
+        FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
+            SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
+            FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all FROM %s AS x GROUP BY x.chatbot_id) AS s
+            WHERE s.chunks > greatest(1, 50 * s.of_all / nullif(s.chunks, 0) / 500) * 4 * $sql$ || current_setting('chatbot_sync.exact_search_limit') || '
+            ORDER BY s.chunks DESC LIMIT 1')) AS a
+        LIMIT 1;
+    END IF;
+    -- Keys that a session may see
+    SELECT count(*) INTO found FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%';
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'keys', 'warning', 'a key is a setting of a role or database, which everybody may read',
+            'Put it into a file: ALTER SYSTEM SET chatbot_sync.openai_api_key_file = ''/path/to/file'';';
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_repair() RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+    p record;
+    done text;
+    repaired bigint := 0;
+    waiting bigint;
+BEGIN
+    FOR p IN SELECT * FROM @extschema@.chatbot_verify() LOOP
+        CASE p.problem
+        -- What cannot be seen may be there: it is left as it is.
+        WHEN 'unreadable', 'invalid id' THEN
+            RAISE NOTICE '% % of chatbot %: %: left as it is: %', p.source_type, p.source_id, p.chatbot_id, p.problem, p.detail;
+            CONTINUE;
+        WHEN 'orphan' THEN
+            PERFORM @extschema@.chatbot_delete_source(p.chatbot_id, p.source_type, p.source_id);
+            done := 'forgotten';
+        WHEN 'detached' THEN
+            UPDATE chatbot_sync.source AS s SET host = NULL
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            done := 'kept, as no table''s';
+        WHEN 'double job' THEN
+            DELETE FROM chatbot_sync.job AS j
+            WHERE (j.chatbot_id, j.source_type, j.source_id) = (p.chatbot_id, p.source_type, p.source_id)
+                AND j.due_at = 'infinity' AND EXISTS (SELECT FROM chatbot_sync.job AS k WHERE k.due_at = 'infinity' AND k.id > j.id
+                    AND (k.chatbot_id, k.source_type, k.source_id) = (j.chatbot_id, j.source_type, j.source_id));
+            done := 'all but the newest deleted';
+        WHEN 'missing' THEN
+            done := 'is a source now';
+        ELSE
+            -- Without a table that has the text, only its owner can embed it again.
+            UPDATE chatbot_sync.source AS s SET content_hash = NULL,
+        WHEN 'wrong attributes' THEN
+            UPDATE chatbot_sync.embedding AS e SET enabled = s.enabled, metadata = CASE WHEN e.lang IS NULL THEN s.metadata
+                ELSE s.metadata || jsonb_build_object('lang', e.lang) END
+            FROM chatbot_sync.source AS s
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id)
+                AND (e.chatbot_id, e.source_type, e.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            done := 'its chunks have what it has';
+        WHEN 'outdated' THEN
+            UPDATE chatbot_sync.source AS s SET status = 'pending'
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id) AND s.host IS NOT NULL;
+            done := 'to be cut and read anew';
+            IF NOT FOUND THEN
+                PERFORM chatbot_sync.read_words_anew(p.chatbot_id, p.source_type, p.source_id);
+                done := 'its words read anew';
+            END IF;
+        ELSE
+            -- Without a table that has the text, only its owner can embed it again.
+            UPDATE chatbot_sync.source AS s SET content_hash = NULL, enabled = s.enabled OR p.problem = 'stale',
+                status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
+                error_code = CASE WHEN s.host IS NULL THEN '55000' END,
+                error = CASE WHEN s.host IS NULL THEN p.problem || ': ' || p.detail || '. Embed it again.' END
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            IF p.problem <> 'stale' THEN
+                DELETE FROM chatbot_sync.embedding AS e
+                WHERE (e.chatbot_id, e.source_type, e.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+            END IF;
+            done := CASE WHEN p.problem = 'stale' THEN 'to be embedded again' ELSE 'its vectors deleted, to be embedded again' END;
+        END CASE;
+        RAISE NOTICE '% % of chatbot %: %: %', p.source_type, p.source_id, p.chatbot_id, p.problem, done;
+        repaired := repaired + 1;
+    END LOOP;
+    FOR p IN SELECT DISTINCT i.model_id FROM chatbot_sync.model_index AS i WHERE i.wanted AND NOT i.valid LOOP
+        PERFORM chatbot_sync.index_build(p.model_id);
+        RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
+        repaired := repaired + 1;
+    END LOOP;
+    -- Children and partitions whose triggers are missing get them.
+    FOR p IN SELECT h.relation FROM chatbot_sync.host_table AS h LOOP
+        PERFORM chatbot_sync.table_altered(p.relation);
+    END LOOP;
+    PERFORM chatbot_sync.adopt();
+    SELECT count(*) INTO waiting FROM chatbot_sync.source AS s
+    WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL;
+    IF waiting > 0 THEN
+        RAISE NOTICE '% sources are pending: CALL chatbot_sync_all();', waiting;
+    END IF;
+    RETURN repaired;
+END
+$$;
+DROP EVENT TRIGGER chatbot_sync_ddl;
+CREATE EVENT TRIGGER chatbot_sync_ddl ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TRIGGER', 'ALTER TYPE', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')
+    EXECUTE FUNCTION chatbot_sync.after_ddl();
+COMMENT ON EVENT TRIGGER chatbot_sync_ddl IS 'Follows changes of host tables.';
+CREATE EVENT TRIGGER chatbot_sync_rewrite ON table_rewrite EXECUTE FUNCTION chatbot_sync.after_rewrite();
+COMMENT ON EVENT TRIGGER chatbot_sync_rewrite IS 'Follows host tables that are written anew.';
+CREATE EVENT TRIGGER chatbot_sync_text_search ON ddl_command_end
+    WHEN TAG IN ('ALTER TEXT SEARCH CONFIGURATION', 'ALTER TEXT SEARCH DICTIONARY', 'ALTER SCHEMA')
+    EXECUTE FUNCTION chatbot_sync.after_text_search();
+COMMENT ON EVENT TRIGGER chatbot_sync_text_search IS 'Follows changes of text search configurations and dictionaries.';
+COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with, how the content was read (1: HTML, 2: translated), and the version of the reader of its words (0: they are to be read anew).';
+-- A model can take over although a provider refuses some texts.
+CREATE FUNCTION chatbot_sync.reembed_begin(skip_errors boolean) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_sync_reembed_begin_wrapper';
+
+-- Without a default skip_errors has to be said, which tells it from the other.
+CREATE PROCEDURE chatbot_reembed(skip_errors boolean, batch int DEFAULT 100)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    step record;
+    last_chatbot_id bigint;
+    last_source_type text;
+    last_source_id bigint;
+    to_index int;
+BEGIN
+    PERFORM chatbot_sync.reembed_begin(skip_errors);
+    LOOP
+        SELECT * INTO step
+        FROM chatbot_sync.reembed_batch(batch, last_chatbot_id, last_source_type, last_source_id) AS s;
+        IF NOT FOUND THEN
+            RAISE NOTICE 'no model is to follow: chatbot_set_model() names one';
+            RETURN;
+        END IF;
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        IF step.taken OPERATOR(pg_catalog.>) 0 THEN
+            RAISE NOTICE '% of % sources', step.sources OPERATOR(pg_catalog.-) step.not_whole, step.sources;
+            last_chatbot_id := step.last_chatbot_id;
+            last_source_type := step.last_source_type;
+            last_source_id := step.last_source_id;
+            CONTINUE;
+        END IF;
+        IF step.not_whole OPERATOR(pg_catalog.=) 0 THEN
+            -- What the model that answers has, the one that follows has before it answers.
+            SELECT m.id INTO to_index FROM chatbot_sync.model AS m
+            WHERE m.next AND m.dimensions OPERATOR(pg_catalog.<=) 4000
+                AND EXISTS (SELECT FROM chatbot_sync.model AS a WHERE a.active AND a.indexed)
+                AND EXISTS (SELECT FROM chatbot_sync.model_index AS i
+                    WHERE i.model_id OPERATOR(pg_catalog.=) m.id AND NOT i.valid);
+            IF FOUND THEN
+                CALL @extschema@.chatbot_create_index(to_index, NOT chatbot_sync.in_transaction_block());
+            END IF;
+        END IF;
+        -- Whoever was at work meanwhile left something over: once more from the start.
+        IF step.not_whole OPERATOR(pg_catalog.=) 0 AND chatbot_sync.swap_model() THEN
+            IF NOT chatbot_sync.in_transaction_block() THEN
+                COMMIT;
+            END IF;
+            RETURN;
+        END IF;
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        IF last_chatbot_id IS NULL THEN
+            -- Others have taken what is left.
+            PERFORM pg_catalog.pg_sleep(0.1);
+        END IF;
+        last_chatbot_id := NULL;
+        last_source_type := NULL;
+        last_source_id := NULL;
+    END LOOP;
+END
+$$;
+
 CREATE OR REPLACE PROCEDURE chatbot_reembed(batch int DEFAULT 100)
 LANGUAGE plpgsql
 AS $$
@@ -897,6 +1217,32 @@ COMMENT ON FUNCTION chatbot_sync.reembed_begin IS 'The first step of chatbot_ree
 
 REVOKE ALL ON FUNCTION chatbot_sync.reembed_begin FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION chatbot_sync.functions_of(level text) RETURNS SETOF regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.oid::regprocedure
+    FROM pg_proc p
+    JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+    JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'chatbot_sync'
+    JOIN (VALUES
+        ('chatbot_search', 1), ('chatbot_embed', 1), ('chatbot_chunk', 1),
+        ('chatbot_embed_source', 2), ('chatbot_delete_source', 2), ('chatbot_cleanup', 2),
+        ('chatbot_session_open', 2), ('chatbot_session_add_message', 2), ('chatbot_session_messages', 2),
+        ('chatbot_session_close', 2), ('chatbot_attach', 2), ('chatbot_attach_chatbots', 2), ('chatbot_detach', 2),
+        ('chatbot_sync_all', 2), ('adopt', 2), ('count_waiting', 2), ('sync_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
+        ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
+        ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('purge_log', 2),
+        ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
+        ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
+        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('index_wanted', 3), ('is_distributed', 1),
+        ('index_build', 3), ('index_start', 3), ('index_step', 3)
+    ) AS f (name, least) ON f.name = p.proname
+    WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
+$$;
+
+COMMENT ON PROCEDURE chatbot_reembed(boolean, int) IS 'The same; with skip_errors the model answers without the sources whose texts its provider refuses.';
+COMMENT ON FUNCTION chatbot_sync.reembed_begin IS 'The first step of chatbot_reembed().';
+REVOKE ALL ON FUNCTION chatbot_sync.reembed_begin FROM PUBLIC;
 REVOKE ALL ON PROCEDURE chatbot_reembed(boolean, int) FROM PUBLIC;
 
 -- The doctor looks at more, row security holds in searches and views, and a database can be switched off.
@@ -1190,6 +1536,131 @@ AS $$
     WHERE NOT EXISTS (SELECT FROM unread) AND NOT EXISTS (SELECT FROM secured)
 $$;
 
+CREATE OR REPLACE FUNCTION chatbot_doctor() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    version text;
+    version_of_vector text;
+    lacks record;
+    found bigint;
+    said text;
+    began timestamptz;
+    down boolean := false;
+BEGIN
+    -- Where the library and the SQL do not go together, nothing else is to be asked.
+    SELECT * INTO check_name, status, detail, hint FROM chatbot_sync.check_version() AS v;
+    RETURN NEXT;
+    IF status = 'error' THEN
+        RETURN;
+    END IF;
+    -- pgvector
+    SELECT e.extversion INTO version_of_vector FROM pg_extension AS e WHERE e.extname = 'vector';
+    version := version_of_vector;
+    RETURN QUERY SELECT 'pgvector',
+        CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN 'ok' ELSE 'error' END,
+        'version ' || version, CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN NULL ELSE 'ALTER EXTENSION vector UPDATE;' END;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_database();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_roles();
+    -- The provider, asked for one vector.
+    began := clock_timestamp();
+    IF NOT chatbot_sync.is_enabled() THEN
+        RETURN QUERY SELECT 'provider', 'ok', 'not asked: chatbot_sync.enabled is off', NULL::text;
+    ELSE
+        BEGIN
+            PERFORM @extschema@.chatbot_embed('Is anybody there?', 'query');
+            RETURN QUERY SELECT 'provider', 'ok', format('%s answered in %s ms',
+                COALESCE((SELECT m.provider || ' (' || m.model || ')' FROM chatbot_sync.model AS m WHERE m.active), 'the built-in model'),
+                round(extract(epoch FROM clock_timestamp() - began) * 1000)), NULL::text;
+        EXCEPTION WHEN query_canceled THEN
+            RAISE;
+        WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL, version = PG_EXCEPTION_HINT;
+            RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
+        END;
+    END IF;
+    -- Nodes of Citus. What follows would ask one that is down.
+    FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
+        RETURN NEXT;
+        down := down OR check_name = 'node down';
+    END LOOP;
+    IF down THEN
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_workers();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_queue();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_row_security();
+    SELECT count(*) INTO found FROM chatbot_sync.job AS j WHERE j.leased_by IS NOT NULL
+        AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = j.leased_by);
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'leases', 'warning', format('%s jobs are leased by processes that are gone', found),
+            'They come back with the next worker, or now: CALL chatbot_process_queue();';
+    END IF;
+    -- Sources
+    SELECT count(*), min(format('%s %s of chatbot %s: %s', s.source_type, s.source_id, s.chatbot_id, s.error)) INTO found, said
+    FROM chatbot_sync.source AS s WHERE s.status = 'error';
+    RETURN QUERY SELECT 'sources in error', CASE WHEN found > 0 THEN 'error' ELSE 'ok' END,
+        CASE WHEN found > 0 THEN format('%s, as %s', found, said) ELSE 'none' END,
+        CASE WHEN found > 0 THEN 'When the reason is gone: SELECT chatbot_retry(); and CALL chatbot_process_queue();' END;
+    SELECT count(*) INTO found FROM chatbot_sync.source AS s
+    LEFT JOIN (SELECT DISTINCT q.chatbot_id, q.source_type, q.source_id FROM chatbot_sync.job AS q) AS j
+        ON (j.chatbot_id, j.source_type, j.source_id) = (s.chatbot_id, s.source_type, s.source_id)
+    WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL AND j.chatbot_id IS NULL;
+    RETURN QUERY SELECT 'sources that wait', CASE WHEN found > 0 THEN 'warning' ELSE 'ok' END,
+        format('%s without a job', found), CASE WHEN found > 0 THEN 'CALL chatbot_sync_all();' END;
+    SELECT count(*) INTO found FROM chatbot_sync.source AS s WHERE s.truncated;
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'truncated sources', 'warning', format('the end of %s is not searched', found),
+            format('ALTER DATABASE %I SET chatbot_sync.max_chunks = 1000; and in a new session CALL chatbot_sync_all(refresh => true); Which: SELECT * FROM chatbot_sync.source WHERE truncated;', current_database());
+    END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_sources();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_hosts();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_backup();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_triggers();
+    -- Models
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.next) THEN
+        RETURN QUERY SELECT 'models', 'warning', (SELECT format('model %s is to follow and is not whole', m.model) FROM chatbot_sync.model AS m WHERE m.next),
+            'CALL chatbot_reembed();';
+    END IF;
+    SELECT count(*) INTO found FROM chatbot_sync.model AS m WHERE NOT m.active AND NOT m.next
+        AND m.id IN (SELECT DISTINCT e.model_id FROM chatbot_sync.embedding AS e);
+    IF found > 0 THEN
+        RETURN QUERY SELECT 'models', 'ok', format('%s models keep vectors that no search uses', found),
+            'If you do not go back: CALL chatbot_drop_model(id); the ids: TABLE chatbot_sync.model;';
+    END IF;
+    -- Indexes
+    FOR lacks IN
+        SELECT x.id, x.index_error, string_agg(format('%s is %s', i.name, CASE WHEN i.present THEN 'invalid' ELSE 'missing' END), ', ') AS lacking
+        FROM chatbot_sync.model AS x JOIN chatbot_sync.model_index AS i ON i.model_id = x.id AND i.wanted AND NOT i.valid GROUP BY x.id
+    LOOP
+        -- Where there are nodes, it is they that say how far they are.
+        IF EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database() AND p.relid = 'chatbot_sync.embedding'::regclass)
+            OR EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'chatbot_sync index')
+        THEN
+            RETURN QUERY SELECT 'indexes', 'ok', 'an index is being made', NULL::text;
+        ELSE
+            RETURN QUERY SELECT 'indexes', 'error', concat_ws(': ', lacks.lacking, lacks.index_error), format('CALL chatbot_create_index(%s);', lacks.id);
+        END IF;
+    END LOOP;
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m JOIN chatbot_sync.model_index AS i ON i.model_id = m.id WHERE m.active AND i.kind = 'hnsw' AND i.valid) THEN
+        IF string_to_array(version_of_vector, '.')::int[] < ARRAY[0, 8] THEN
+            RETURN QUERY SELECT 'indexes', 'warning', format('pgvector %s does not go on where a filter leaves too few: then all is read', version_of_vector),
+                'Install pgvector 0.8 or later, then ALTER EXTENSION vector UPDATE;';
+        END IF;
+        IF 'true' = ANY (chatbot_sync.in_each_shard('chatbot_sync.embedding', 'SELECT (c.reltuples <> 0 AND NOT EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid))::text FROM pg_class AS c WHERE c.oid = ''%s''::regclass')) THEN
+            RETURN QUERY SELECT 'indexes', 'warning', 'Postgres does not know which chatbots are large, and so uses no index',
+                'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
+        END IF;
+    ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
+        -- As src/scan.rs decides, with four times the limit: an index makes each write slower.
+        RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
+        FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
+            SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
+            FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all FROM %s AS x GROUP BY x.chatbot_id) AS s
+            WHERE s.chunks > greatest(1, 50 * s.of_all / nullif(s.chunks, 0) / 500) * 4 * $sql$ || current_setting('chatbot_sync.exact_search_limit') || '
+            ORDER BY s.chunks DESC LIMIT 1')) AS a
+        LIMIT 1;
+    END IF;
     RETURN QUERY SELECT * FROM chatbot_sync.check_keys();
 
 END
