@@ -218,7 +218,7 @@ fn attempts_are_counted_and_end() {
     }
     assert_eq!(
         column::<String>(&mut app, STATUS),
-        ["1 error provider openai_compatible failed (Model mock, HTTP status 500: oops)"]
+        ["1 error provider openai_compatible failed at chunk 0 of document 1 of chatbot 1 (Model mock, HTTP status 500: oops)"]
     );
     // Kept for a person, who brings it back.
     app2.batch_execute("CALL chatbot_process_queue()").unwrap();
@@ -245,7 +245,7 @@ fn a_poisoned_text_spoils_no_others() {
     assert_eq!(
         column::<String>(&mut app, note),
         [
-            "provider openai_compatible refuses document 5 of chatbot 1 (Model mock, HTTP status 400: this text will not do)"
+            "provider openai_compatible refuses chunk 0 of document 5 of chatbot 1 (Model mock, HTTP status 400: this text will not do)"
         ]
     );
     app.batch_execute("UPDATE docs SET content = 'Better.' WHERE id = 5; CALL chatbot_process_queue()").unwrap();
