@@ -140,7 +140,10 @@ BEGIN
     FOR t IN
         SELECT h.relation AS root, r.relation, w.wanted, count(x.oid) AS found
         FROM chatbot_sync.host_table AS h
-        CROSS JOIN LATERAL (SELECT h.relation UNION SELECT p.relid FROM pg_partition_tree(h.relation) AS p) AS r (relation)
+        -- Not pg_partition_tree(), which waits for a lock on the table.
+        CROSS JOIN LATERAL (WITH RECURSIVE tree AS (
+            SELECT h.relation::oid AS oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent
+        ) SELECT tree.oid::regclass AS relation FROM tree) AS r
         JOIN pg_class AS c ON c.oid = r.relation
         CROSS JOIN LATERAL (SELECT 4 + (c.relkind = 'r' AND num_nonnulls(h.status_column, h.processed_column, h.error_column) > 0)::int AS wanted) AS w
         LEFT JOIN pg_trigger AS x ON x.tgrelid = r.relation AND NOT x.tgisinternal
