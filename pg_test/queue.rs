@@ -218,7 +218,9 @@ fn attempts_are_counted_and_end() {
     }
     assert_eq!(
         column::<String>(&mut app, STATUS),
-        ["1 error provider openai_compatible failed at chunk 0 of document 1 of chatbot 1 (Model mock, HTTP status 500: oops)"]
+        [
+            "1 error provider openai_compatible failed at chunk 0 of document 1 of chatbot 1 (Model mock, HTTP status 500: oops)"
+        ]
     );
     // Kept for a person, who brings it back.
     app2.batch_execute("CALL chatbot_process_queue()").unwrap();

@@ -430,7 +430,15 @@ BEGIN
     END LOOP;
     -- Children and partitions whose triggers are missing get them.
     FOR p IN SELECT h.relation FROM chatbot_sync.host_table AS h LOOP
-        PERFORM chatbot_sync.table_altered(p.relation);
+        DECLARE
+            waits text := current_setting('lock_timeout');
+        BEGIN
+            PERFORM set_config('lock_timeout', '100ms', true);
+            PERFORM chatbot_sync.table_altered(p.relation);
+            PERFORM set_config('lock_timeout', waits, true);
+        EXCEPTION WHEN lock_not_available THEN
+            RAISE WARNING '% is locked by another session: it is left out', p.relation;
+        END;
     END LOOP;
     PERFORM chatbot_sync.adopt();
     SELECT count(*) INTO waiting FROM chatbot_sync.source AS s
