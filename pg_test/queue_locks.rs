@@ -41,17 +41,20 @@ fn rows_of_other_tables_do_not_wait_for_a_locked_table() {
         // The doctor says why.
         let pid: i32 = one(&mut holder, "SELECT pg_backend_pid()");
         db.admin.batch_execute("UPDATE chatbot_sync.job SET created_at = created_at - interval '1 hour'").unwrap();
-        let before = mock.texts().len();
         let said: String =
             one(&mut boss, "SELECT status || ' ' || detail || hint FROM chatbot_doctor() WHERE check_name = 'queue'");
         assert!(said.starts_with("warning ") && said.contains(&format!("docs is locked by process {pid}")), "{said}");
-        let asked_by_doctor = mock.texts().len() - before;
         holder.batch_execute("ROLLBACK").unwrap();
         while one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job") > 0 {
             app.batch_execute("CALL chatbot_process_queue()").unwrap();
         }
         assert!(one::<bool>(&mut app, "SELECT bool_and(status = 'synced') FROM docs"), "{lock}");
-        assert_eq!(mock.texts().len(), 120 + asked_by_doctor, "{lock}");
+        // The doctor asks the provider whether it answers; of the rows, each is asked for once.
+        let mut texts: Vec<String> = mock.texts().into_iter().filter(|text| text != "Is anybody there?").collect();
+        texts.sort();
+        let count = texts.len();
+        texts.dedup();
+        assert_eq!((count, texts.len()), (120, 120), "{lock}");
     }
 }
 

@@ -349,7 +349,7 @@ BEGIN
                 'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
         END IF;
     ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
-        -- As src/scan.rs decides, with four times the limit: an index makes each write slower.
+        -- As src/search/plan.rs decides, with four times the limit: an index makes each write slower.
         RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
         FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
             SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
@@ -1029,7 +1029,9 @@ AS $$
 DECLARE
     said record;
 BEGIN
-    IF EXISTS (SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%') THEN
+    IF EXISTS (SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%'
+            -- Another database's settings are the concern of its own doctor.
+            AND s.setdatabase IN (0, (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))) THEN
         RETURN QUERY SELECT 'keys', 'warning', 'a key is a setting of a role or database, which everybody may read',
             'Put it into a file: ALTER SYSTEM SET chatbot_sync.openai_api_key_file = ''/path/to/file'';';
     END IF;

@@ -97,7 +97,9 @@ AS $$
 DECLARE
     said record;
 BEGIN
-    IF EXISTS (SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%') THEN
+    IF EXISTS (SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%'
+            -- Another database's settings are the concern of its own doctor.
+            AND s.setdatabase IN (0, (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))) THEN
         RETURN QUERY SELECT 'keys', 'warning', 'a key is a setting of a role or database, which everybody may read',
             'Put it into a file: ALTER SYSTEM SET chatbot_sync.openai_api_key_file = ''/path/to/file'';';
     END IF;

@@ -116,7 +116,7 @@ BEGIN
                 'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
         END IF;
     ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
-        -- As src/scan.rs decides, with four times the limit: an index makes each write slower.
+        -- As src/search/plan.rs decides, with four times the limit: an index makes each write slower.
         RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
         FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
             SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
