@@ -225,7 +225,8 @@ fn the_doctor_names_a_key_that_postgres_would_log_and_never_says_the_key() {
     is_well(admin);
     admin.batch_execute("ALTER ROLE app SET chatbot_sync.openai_api_key = 'sk-secret'").unwrap();
     is(admin, "keys", &["warning: a key is a setting of a role or database"]);
-    admin.batch_execute("ALTER ROLE app RESET chatbot_sync.openai_api_key; CREATE DATABASE other").unwrap();
+    admin.batch_execute("ALTER ROLE app RESET chatbot_sync.openai_api_key").unwrap();
+    admin.batch_execute("CREATE DATABASE other").unwrap();
     admin.batch_execute("ALTER DATABASE other SET chatbot_sync.openai_api_key = 'sk-secret'").unwrap();
     is_well(admin);
     admin.batch_execute("ALTER DATABASE postgres SET chatbot_sync.openai_api_key = 'sk-secret'").unwrap();

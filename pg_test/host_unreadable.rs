@@ -1,4 +1,4 @@
-//! Host tables: a row that cannot be read, stored or told is an error of that row, and stops nobody else.
+//! Host tables: a row that cannot be read, stored or told is an error of that row, and other rows go on.
 
 use postgres::Client;
 

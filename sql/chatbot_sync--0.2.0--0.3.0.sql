@@ -17,7 +17,7 @@ CREATE OR REPLACE VIEW chatbot_sync.source_status AS
         COALESCE(s.enabled, true) AS enabled, s.synced_at, now() - s.synced_at AS age
     FROM (SELECT chatbot_id, source_type, source_id, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
             enabled, synced_at FROM chatbot_sync.source) AS s
-    -- Sources without a row: queued by chatbot_enqueue_source() at REPEATABLE READ, and nobody has looked at them yet. A full join
+    -- Sources without a row: queued by chatbot_enqueue_source() at REPEATABLE READ, and no worker has taken them yet. A full join
     -- is no nested loop, whatever the statistics say.
     FULL JOIN (SELECT DISTINCT chatbot_id, source_type, source_id, true AS waits FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
         USING (chatbot_id, source_type, source_id);
@@ -79,7 +79,7 @@ $$;
 
 ALTER FUNCTION chatbot_repair() SET enable_seqscan = off;
 
--- A row that cannot be read stops nobody else, and what is not visible is not gone.
+-- A row that cannot be read does not stop other rows, and what is not visible is not gone.
 CREATE FUNCTION chatbot_sync.check_queue() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -183,7 +183,7 @@ BEGIN
         BEGIN
             EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
         EXCEPTION WHEN lock_not_available THEN
-            -- The check of the queue says who has locked it.
+            -- The check of the queue names the session that has locked it.
             lost := false;
         END;
         IF lost THEN
@@ -1082,7 +1082,9 @@ BEGIN
         CROSS JOIN LATERAL (SELECT 4 + (c.relkind = 'r' AND num_nonnulls(h.status_column, h.processed_column, h.error_column) > 0)::int AS wanted) AS w
         LEFT JOIN pg_trigger AS x ON x.tgrelid = r.relation AND NOT x.tgisinternal
             AND x.tgname ~ format('^(zz_)?chatbot_sync_%s_[a-z]+$', h.host)
-        GROUP BY h.relation, r.relation, w.wanted HAVING count(x.oid) < w.wanted
+        -- A partition or child without any is what chatbot_sync.check_hosts() names, and chatbot_repair() mends.
+        GROUP BY h.relation, r.relation, w.wanted
+        HAVING count(x.oid) < w.wanted AND (count(x.oid) > 0 OR r.relation = h.relation)
     LOOP
         RETURN QUERY SELECT 'triggers', 'error', format('%s has %s of its %s triggers', t.relation, t.found, t.wanted),
             format('SELECT chatbot_detach(%L); and chatbot_attach() again.', t.root::text);

@@ -139,7 +139,7 @@ BEGIN
         BEGIN
             EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
         EXCEPTION WHEN lock_not_available THEN
-            -- The check of the queue says who has locked it.
+            -- The check of the queue names the session that has locked it.
             lost := false;
         END;
         IF lost THEN

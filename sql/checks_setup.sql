@@ -150,7 +150,9 @@ BEGIN
         CROSS JOIN LATERAL (SELECT 4 + (c.relkind = 'r' AND num_nonnulls(h.status_column, h.processed_column, h.error_column) > 0)::int AS wanted) AS w
         LEFT JOIN pg_trigger AS x ON x.tgrelid = r.relation AND NOT x.tgisinternal
             AND x.tgname ~ format('^(zz_)?chatbot_sync_%s_[a-z]+$', h.host)
-        GROUP BY h.relation, r.relation, w.wanted HAVING count(x.oid) < w.wanted
+        -- A partition or child without any is what chatbot_sync.check_hosts() names, and chatbot_repair() mends.
+        GROUP BY h.relation, r.relation, w.wanted
+        HAVING count(x.oid) < w.wanted AND (count(x.oid) > 0 OR r.relation = h.relation)
     LOOP
         RETURN QUERY SELECT 'triggers', 'error', format('%s has %s of its %s triggers', t.relation, t.found, t.wanted),
             format('SELECT chatbot_detach(%L); and chatbot_attach() again.', t.root::text);

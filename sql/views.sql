@@ -8,7 +8,7 @@ CREATE VIEW chatbot_sync.source_status AS
         COALESCE(s.enabled, true) AS enabled, s.synced_at, now() - s.synced_at AS age
     FROM (SELECT chatbot_id, source_type, source_id, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
             enabled, synced_at FROM chatbot_sync.source) AS s
-    -- Sources without a row: queued by chatbot_enqueue_source() at REPEATABLE READ, and nobody has looked at them yet. A full join
+    -- Sources without a row: queued by chatbot_enqueue_source() at REPEATABLE READ, and no worker has taken them yet. A full join
     -- is no nested loop, whatever the statistics say.
     FULL JOIN (SELECT DISTINCT chatbot_id, source_type, source_id, true AS waits FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
         USING (chatbot_id, source_type, source_id);

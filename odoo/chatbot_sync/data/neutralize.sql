@@ -15,7 +15,7 @@ UPDATE ir_cron
    SET active = false
  WHERE id IN (SELECT res_id FROM ir_model_data WHERE module = 'chatbot_sync' AND model = 'ir.cron');
 
--- It fetches no page, not even if somebody asks for it. Settings: "Fetch No Pages"
+-- It fetches no page, not even where a user asks for it. Settings: "Fetch No Pages"
 INSERT INTO ir_config_parameter (key, value)
 VALUES ('chatbot_sync.fetch_paused', 'True')
     ON CONFLICT (key) DO UPDATE SET value = 'True';

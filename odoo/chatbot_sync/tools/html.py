@@ -155,7 +155,7 @@ def visible_tree(text):
             states.pop()
             continue
         states.append(states[-1].within(node))
-        # Scripts are left to whoever looks for data in them.
+        # The text of a script is kept for the caller that looks for structured data in it.
         if states[-1].removed and not states[-2].removed and node.tag not in ('script', 'style'):
             removed.append(node)
     for node in removed:
