@@ -91,7 +91,7 @@ fn every_sqlstate_is_in_the_reference() {
         db.admin.batch_execute(&sql).unwrap();
         assert_eq!(one::<String>(&mut db.admin, "SELECT pg_temp.code()"), row[0], "{}", row[1]);
     }
-    let used = include_str!("../src/pg/report.rs").split("PgSqlErrorCode::ERRCODE_").skip(1);
+    let used = include_str!("../src/pg/runtime/sql_error.rs").split("PgSqlErrorCode::ERRCODE_").skip(1);
     let mut used: Vec<String> =
         used.map(|s| s.split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap().to_lowercase()).collect();
     let raised =

@@ -1,5 +1,5 @@
 //! The one error of the pure layer and the shell. What a DBA sees of each kind (SQLSTATE, detail, hint) is decided in
-//! `pg/report.rs` alone.
+//! `pg/runtime/sql_error.rs` alone.
 
 /// `std::result::Result` with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -292,7 +292,7 @@ pub enum FaultKind {
 
 /// What to do about a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nature {
+pub enum RetryClass {
     /// Try again, a few times.
     Transient,
     /// Wait as long as is asked, then go on: no attempt was made.
@@ -305,13 +305,13 @@ pub enum Nature {
 
 impl FaultKind {
     /// What to do about it.
-    pub fn nature(self) -> Nature {
+    pub fn retry_class(self) -> RetryClass {
         match self {
-            Self::Unreachable | Self::Disconnected | Self::Server | Self::BadAnswer => Nature::Transient,
-            Self::Throttled => Nature::Throttled,
-            Self::Refused | Self::TooLong | Self::AnswerTooLarge | Self::TimedOut => Nature::Input,
+            Self::Unreachable | Self::Disconnected | Self::Server | Self::BadAnswer => RetryClass::Transient,
+            Self::Throttled => RetryClass::Throttled,
+            Self::Refused | Self::TooLong | Self::AnswerTooLarge | Self::TimedOut => RetryClass::Input,
             Self::Quota | Self::Unauthorized | Self::NotFound | Self::Redirect | Self::Dimensions | Self::Outdated => {
-                Nature::Permanent
+                RetryClass::Permanent
             }
         }
     }

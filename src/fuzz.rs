@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::embedding::batch::{Batch, Expected, Patience, Usage};
+use crate::embedding::batch::{Batcher, ResponseChecks, RetryPolicy, Usage};
 use crate::embedding::local;
 use crate::embedding::provider::{self, Limits, refused};
 use crate::error::{Fault, FaultKind};
@@ -107,8 +107,8 @@ proptest! {
     ) {
         for provider in provider::all() {
             let now = Instant::now();
-            let patience = Patience { max_attempts: 2, deadline: now + Duration::from_secs(9) };
-            let mut batch = Batch::new(Limits { inputs: 2, bytes: 99 }, Expected { dimensions, unit, normalise }, patience);
+            let retry_policy = RetryPolicy { max_attempts: 2, deadline: now + Duration::from_secs(9) };
+            let mut batch = Batcher::new(Limits { inputs: 2, bytes: 99 }, ResponseChecks { dimensions, unit, normalise }, retry_policy);
             batch.push(1, now);
             batch.push(1, now);
             let work = batch.next(now).unwrap();

@@ -134,6 +134,39 @@ impl Columns {
     }
 }
 
+/// What a row says, or is to say, of its own state. Only what has a column counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowStatus {
+    /// pending, synced, error.
+    pub status: Option<String>,
+    /// Whether it is synced.
+    pub processed: Option<bool>,
+    /// Why it is not.
+    pub error: Option<String>,
+}
+
+impl RowStatus {
+    /// Its vectors are whole.
+    pub fn synced() -> Self {
+        Self { status: Some("synced".to_owned()), processed: Some(true), error: None }
+    }
+
+    /// Its vectors are to come.
+    pub fn pending() -> Self {
+        Self { status: Some("pending".to_owned()), processed: Some(false), error: None }
+    }
+
+    /// It belongs to no chatbot, and so has none.
+    pub fn without_chatbot(status_nullable: bool) -> Self {
+        Self { status: (!status_nullable).then(|| "pending".to_owned()), processed: Some(false), error: None }
+    }
+
+    /// Its vectors could not be made.
+    pub fn failed(error: String) -> Self {
+        Self { status: Some("error".to_owned()), processed: Some(false), error: Some(error) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,7 @@ pub mod error;
 pub mod host;
 pub mod search;
 pub mod session_id;
+pub mod source;
 pub mod sync;
 pub mod text;
 pub mod version;

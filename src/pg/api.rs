@@ -6,13 +6,15 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{Uuid, name};
 
-use super::catalog_types::{Name, Regclass};
-use super::encoding::Text;
-use super::jsonb::Jsonb;
-use super::vector::Vector;
-use super::{args, guc, host, model, queue, reembed, search, session, store, sync, verify};
 use crate::embedding::provider::InputType;
 use crate::error::Error;
+use crate::pg::maintenance::{reembed, verify};
+use crate::pg::runtime::catalog_types::{Name, Regclass};
+use crate::pg::runtime::encoding::Text;
+use crate::pg::runtime::vector::Vector;
+use crate::pg::runtime::{arguments, settings};
+use crate::pg::{host, model, queue, search, session, store, sync};
+use crate::source::Jsonb;
 use crate::text::chunk::chunk;
 
 #[pg_extern]
@@ -38,9 +40,9 @@ fn chatbot_embed_source(
     >,
     ErrorReport,
 > {
-    let key = args::source(chatbot_id, source_type.as_deref(), source_id)?;
-    let content = &*args::given("content", content)?;
-    let done = sync::embed_source(key, content, args::metadata(metadata)?)?;
+    let key = arguments::source(chatbot_id, source_type.as_deref(), source_id)?;
+    let content = &*arguments::required("content", content)?;
+    let done = sync::embed_source(key, content, arguments::metadata(metadata)?)?;
     Ok(TableIterator::once((
         "success".to_owned(),
         key.chatbot_id,
@@ -71,8 +73,8 @@ fn chatbot_delete_source(
     >,
     ErrorReport,
 > {
-    let key = args::source(chatbot_id, source_type.as_deref(), source_id)?;
-    let deleted = store::leaving::delete(&key)?;
+    let key = arguments::source(chatbot_id, source_type.as_deref(), source_id)?;
+    let deleted = store::delete::delete(&key)?;
     let status = if deleted.is_some() { "success" } else { "not_found" };
     Ok(TableIterator::once((
         status.to_owned(),
@@ -93,8 +95,8 @@ fn chatbot_cleanup(
     >,
     ErrorReport,
 > {
-    let chatbot_id = args::id("chatbot_id", chatbot_id)?;
-    let (embeddings, sessions) = store::leaving::cleanup(chatbot_id)?;
+    let chatbot_id = arguments::id("chatbot_id", chatbot_id)?;
+    let (embeddings, sessions) = store::delete::cleanup(chatbot_id)?;
     Ok(TableIterator::once(("success".to_owned(), chatbot_id, embeddings, sessions)))
 }
 
@@ -161,9 +163,9 @@ fn chatbot_enqueue_source(
     metadata: default!(Option<Jsonb>, "'{}'"),
     priority: default!(Option<i32>, "0"),
 ) -> Result<i64, ErrorReport> {
-    let key = args::source(chatbot_id, source_type.as_deref(), source_id)?;
-    let (content, metadata) = (args::given("content", content)?, args::metadata(metadata)?);
-    Ok(queue::enqueue(key, &content, metadata, args::given("priority", priority)?)?)
+    let key = arguments::source(chatbot_id, source_type.as_deref(), source_id)?;
+    let (content, metadata) = (arguments::required("content", content)?, arguments::metadata(metadata)?);
+    Ok(queue::enqueue(key, &content, metadata, arguments::required("priority", priority)?)?)
 }
 
 #[pg_extern]
@@ -172,7 +174,7 @@ fn chatbot_retry(
     source_type: default!(Option<Text>, "NULL"),
     source_id: default!(Option<i64>, "NULL"),
 ) -> Result<i64, ErrorReport> {
-    let source_type = source_type.map(|given| args::source_type(Some(&given))).transpose()?;
+    let source_type = source_type.map(|given| arguments::source_type(Some(&given))).transpose()?;
     Ok(queue::retry(chatbot_id, source_type, source_id)?)
 }
 
@@ -235,8 +237,8 @@ fn chatbot_embed(
     content: Option<Text>,
     input_type: default!(Option<Text>, "'document'"),
 ) -> Result<Vector, ErrorReport> {
-    let content = &*args::given("content", content)?;
-    let input = match args::word("input_type", input_type.as_deref(), &model::INPUT_TYPES)? {
+    let content = &*arguments::required("content", content)?;
+    let input = match arguments::one_of("input_type", input_type.as_deref(), &model::INPUT_TYPES)? {
         "query" => InputType::Query,
         _ => InputType::Document,
     };
@@ -256,8 +258,8 @@ fn chatbot_chunk(
     >,
     ErrorReport,
 > {
-    let content = &*args::given("content", content)?;
-    let params = guc::chunk_params(chunk_size, chunk_overlap, max_chunks)?;
+    let content = &*arguments::required("content", content)?;
+    let params = settings::chunk_params(chunk_size, chunk_overlap, max_chunks)?;
     let rows: Vec<_> = chunk(content, &params)
         .chunks
         .iter()
@@ -292,7 +294,7 @@ fn chatbot_search(
     >,
     ErrorReport,
 > {
-    let question = search::Question {
+    let question = search::SearchArguments {
         chatbot_id,
         query: query.as_deref(),
         max_results,
@@ -301,7 +303,7 @@ fn chatbot_search(
         min_similarity,
         mode: mode.as_deref(),
     };
-    Ok(TableIterator::new(search::search(question)?.into_iter().map(search::Answer::into_row)))
+    Ok(TableIterator::new(search::search(question)?.into_iter().map(search::SearchResult::into_row)))
 }
 
 #[pg_extern]
@@ -309,7 +311,7 @@ fn chatbot_session_open(
     chatbot_id: Option<i64>,
     metadata: default!(Option<Jsonb>, "'{}'"),
 ) -> Result<Uuid, ErrorReport> {
-    Ok(session::open(args::id("chatbot_id", chatbot_id)?, args::metadata(metadata)?)?)
+    Ok(session::open(arguments::id("chatbot_id", chatbot_id)?, arguments::metadata(metadata)?)?)
 }
 
 #[pg_extern]
@@ -319,9 +321,14 @@ fn chatbot_session_add_message(
     content: Option<Text>,
     metadata: default!(Option<Jsonb>, "'{}'"),
 ) -> Result<i64, ErrorReport> {
-    let session_id = args::given("session_id", session_id)?;
-    let role = args::word("role", role.as_deref(), &session::ROLES)?;
-    Ok(session::add_message(session_id, role, &args::given("content", content)?, args::metadata(metadata)?)?)
+    let session_id = arguments::required("session_id", session_id)?;
+    let role = arguments::one_of("role", role.as_deref(), &session::ROLES)?;
+    Ok(session::add_message(
+        session_id,
+        role,
+        &arguments::required("content", content)?,
+        arguments::metadata(metadata)?,
+    )?)
 }
 
 #[pg_extern(stable)]
@@ -341,11 +348,11 @@ fn chatbot_session_messages(
     >,
     ErrorReport,
 > {
-    let messages = session::messages(args::given("session_id", session_id)?, max_messages)?;
+    let messages = session::messages(arguments::required("session_id", session_id)?, max_messages)?;
     Ok(TableIterator::new(messages))
 }
 
 #[pg_extern]
 fn chatbot_session_close(session_id: Option<Uuid>) -> Result<bool, ErrorReport> {
-    Ok(session::close(args::given("session_id", session_id)?)?)
+    Ok(session::close(arguments::required("session_id", session_id)?)?)
 }

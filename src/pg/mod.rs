@@ -1,46 +1,17 @@
 //! The shell: everything that knows Postgres.
 
 mod api;
-mod args;
-#[allow(unsafe_code)]
-mod catalog_types;
-#[allow(unsafe_code)]
-mod enabled;
-#[allow(unsafe_code)]
-mod encoding;
-mod event;
-mod guc;
 #[allow(unsafe_code)]
 mod host;
-mod http;
-#[allow(unsafe_code)]
-mod jsonb;
-#[allow(unsafe_code)]
-mod memory;
+mod internal_api;
+mod maintenance;
 mod model;
-#[allow(unsafe_code)]
-mod owner;
 mod queue;
-mod reembed;
-mod refresh;
-mod report;
-mod requests;
+mod runtime;
 mod search;
 mod session;
-mod steps;
 mod store;
-#[allow(unsafe_code)]
-mod subtransaction;
 mod sync;
-mod throttle;
-#[allow(unsafe_code)]
-mod vector;
-mod verify;
-#[allow(unsafe_code)]
-mod version;
-#[allow(unsafe_code)]
-mod visible_chatbots;
-mod words;
 #[allow(unsafe_code)]
 mod worker;
 
@@ -62,8 +33,8 @@ mod worker;
 #[allow(non_snake_case)]
 #[::pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    guc::define();
-    store::plan::init();
-    enabled::define();
+    runtime::settings::define();
+    runtime::plan::init();
+    runtime::enabled::define();
     worker::init();
 }

@@ -2,10 +2,11 @@
 
 use pgrx::{Uuid, pg_sys};
 
-use super::jsonb::Jsonb;
-use super::store::session::{self as store, Message};
 use crate::error::{Error, Result};
+use crate::pg::store::session as store;
+use crate::pg::store::session::Message;
 use crate::session_id;
+use crate::source::Jsonb;
 
 /// Who says a message.
 pub const ROLES: [&str; 3] = ["user", "assistant", "system"];

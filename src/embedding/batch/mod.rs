@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::embedding::provider::{Answer, Limits};
 use crate::embedding::retry::backoff;
-use crate::error::{Fault, FaultKind, Nature};
+use crate::error::{Fault, FaultKind, RetryClass};
 
 /// The wait before the second attempt; the caller's transaction is open meanwhile.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The wait where a provider asks to wait and does not say how long.
-const UNSAID_WAIT: Duration = Duration::from_secs(1);
+const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 /// The least wait where a provider asks to wait: 0 seconds, or a date in the past, is no leave to ask without end.
 const LEAST_WAIT: Duration = Duration::from_millis(100);
 /// As many requests in a row may fail, with no text embedded in between, before the provider is to blame, and not a text:
@@ -23,7 +23,7 @@ const MAX_TOKENS: u64 = u32::MAX as u64;
 
 /// Some of the texts, to be asked for together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Work {
+pub struct Batch {
     /// Which.
     pub range: Range<usize>,
     failed: u32,
@@ -31,7 +31,7 @@ pub struct Work {
     split: bool,
 }
 
-impl Work {
+impl Batch {
     /// The time that a request may take, of the time that is left. A request of several texts leaves time to split it, so
     /// that one text to which no answer ever comes is found before the time is over.
     pub fn timeout(&self, left: Duration) -> Duration {
@@ -64,7 +64,7 @@ impl std::ops::AddAssign for Usage {
 
 /// What an answer has to be.
 #[derive(Debug, Clone, Copy)]
-pub struct Expected {
+pub struct ResponseChecks {
     /// 0: any length, but one for all.
     pub dimensions: usize,
     /// The provider promises length 1.
@@ -75,7 +75,7 @@ pub struct Expected {
 
 /// How hard to try.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// Attempts at a request, 1 or more.
     pub max_attempts: u32,
     /// Nothing is tried that would be after it.
@@ -87,10 +87,10 @@ pub type Embedded = (usize, Result<Vec<f32>, Fault>);
 
 /// All requests for texts that come one after the other.
 #[derive(Debug)]
-pub struct Batch {
+pub struct Batcher {
     limits: Limits,
-    expected: Expected,
-    patience: Patience,
+    expected: ResponseChecks,
+    retry_policy: RetryPolicy,
     /// What the next request is made of.
     gathering: Range<usize>,
     gathered_bytes: usize,
@@ -104,7 +104,7 @@ pub struct Batch {
 #[derive(Debug, PartialEq, Eq)]
 struct Waiting {
     due: Instant,
-    work: Work,
+    work: Batch,
 }
 
 impl Ord for Waiting {
@@ -118,7 +118,7 @@ impl Waiting {
     /// Of the parts of a request that failed, single texts come first and then the largest, so that failures of one part
     /// are followed by other parts of the request and not by parts of that part.
     fn order(&self) -> (Instant, std::cmp::Reverse<usize>, usize) {
-        let Work { range, split, .. } = &self.work;
+        let Batch { range, split, .. } = &self.work;
         let size = match range.len() {
             1 => usize::MAX,
             len => len,
@@ -133,13 +133,13 @@ impl PartialOrd for Waiting {
     }
 }
 
-impl Batch {
+impl Batcher {
     /// No text yet.
-    pub fn new(limits: Limits, expected: Expected, patience: Patience) -> Self {
+    pub fn new(limits: Limits, expected: ResponseChecks, retry_policy: RetryPolicy) -> Self {
         Self {
             limits,
             expected,
-            patience,
+            retry_policy,
             gathering: 0..0,
             gathered_bytes: 0,
             waiting: BinaryHeap::new(),
@@ -166,7 +166,7 @@ impl Batch {
         if !self.gathering.is_empty() {
             let range = self.gathering.clone();
             self.gathering.start = range.end;
-            self.waiting.push(Waiting { due: now, work: Work { range, failed: 0, split: false } });
+            self.waiting.push(Waiting { due: now, work: Batch { range, failed: 0, split: false } });
         }
         self.gathered_bytes = 0;
     }
@@ -182,7 +182,7 @@ impl Batch {
     }
 
     /// The next request that may be sent now. Every one that is taken has to be [`Self::done`].
-    pub fn next(&mut self, now: Instant) -> Option<Work> {
+    pub fn next(&mut self, now: Instant) -> Option<Batch> {
         if self.paused_until.is_some_and(|until| until > now) || self.waiting.peek()?.due > now || self.holds_back() {
             return None;
         }
@@ -216,7 +216,7 @@ impl Batch {
     /// texts that are not.
     pub fn done(
         &mut self,
-        work: Work,
+        work: Batch,
         outcome: Result<Answer, Fault>,
         now: Instant,
         jitter: f64,
@@ -240,7 +240,7 @@ impl Batch {
 
     /// What is through of a request whose answer has a vector for each text. Texts whose vector cannot be right are asked
     /// for again, without the others, until their attempts are over.
-    fn take_each(&mut self, work: Work, vectors: Vec<Embedded>, now: Instant, jitter: f64) -> Vec<Embedded> {
+    fn take_each(&mut self, work: Batch, vectors: Vec<Embedded>, now: Instant, jitter: f64) -> Vec<Embedded> {
         let failed = work.failed + 1;
         let (mut through, wrong): (Vec<Embedded>, Vec<Embedded>) =
             vectors.into_iter().partition(|(_, vector)| vector.is_ok());
@@ -248,7 +248,7 @@ impl Batch {
             self.failed_in_a_row = 0;
         }
         let due = now + backoff(FIRST_WAIT, failed, jitter);
-        if failed >= self.patience.max_attempts || due >= self.patience.deadline {
+        if failed >= self.retry_policy.max_attempts || due >= self.retry_policy.deadline {
             through.extend(wrong);
             return through;
         }
@@ -256,17 +256,17 @@ impl Batch {
         texts.sort_unstable();
         for neighbours in texts.chunk_by(|a, b| a + 1 == *b) {
             let range = neighbours[0]..neighbours[0] + neighbours.len();
-            self.waiting.push(Waiting { due, work: Work { range, failed, split: work.split } });
+            self.waiting.push(Waiting { due, work: Batch { range, failed, split: work.split } });
         }
         through
     }
 
-    fn failed(&mut self, mut work: Work, fault: Fault, now: Instant, jitter: f64) -> Result<Vec<Embedded>, Fault> {
-        let deadline = self.patience.deadline;
-        let due = match fault.kind.nature() {
-            Nature::Permanent => return Err(fault),
+    fn failed(&mut self, mut work: Batch, fault: Fault, now: Instant, jitter: f64) -> Result<Vec<Embedded>, Fault> {
+        let deadline = self.retry_policy.deadline;
+        let due = match fault.kind.retry_class() {
+            RetryClass::Permanent => return Err(fault),
             // The provider is there, and says what it does not take: nothing is to be given up.
-            Nature::Input if matches!(fault.kind, FaultKind::Refused | FaultKind::TooLong) => {
+            RetryClass::Input if matches!(fault.kind, FaultKind::Refused | FaultKind::TooLong) => {
                 if work.range.len() == 1 {
                     return Ok(vec![(work.range.start, Err(fault))]);
                 }
@@ -274,16 +274,16 @@ impl Batch {
                 self.split(&work, &[work.range.start..middle, middle..work.range.end], now);
                 return Ok(Vec::new());
             }
-            Nature::Input => return Ok(self.find_culprit(work, fault, now)),
-            Nature::Throttled => {
-                let wait = fault.retry_after.unwrap_or(UNSAID_WAIT).max(LEAST_WAIT);
+            RetryClass::Input => return Ok(self.find_culprit(work, fault, now)),
+            RetryClass::Throttled => {
+                let wait = fault.retry_after.unwrap_or(DEFAULT_WAIT).max(LEAST_WAIT);
                 let until = now + wait;
                 self.pause(until);
                 until
             }
-            Nature::Transient => {
+            RetryClass::Transient => {
                 work.failed += 1;
-                if work.failed >= self.patience.max_attempts {
+                if work.failed >= self.retry_policy.max_attempts {
                     return match fault.kind {
                         // Where nobody is there, other texts fare no better.
                         FaultKind::Unreachable => Err(fault),
@@ -302,7 +302,7 @@ impl Batch {
 
     /// A request failed for good, and one of its texts may be why: it is split, the text in its middle apart, which tells
     /// soonest whether the provider embeds anything at all. Where it does not, texts that wait in parts fail with these.
-    fn find_culprit(&mut self, work: Work, fault: Fault, now: Instant) -> Vec<Embedded> {
+    fn find_culprit(&mut self, work: Batch, fault: Fault, now: Instant) -> Vec<Embedded> {
         self.failed_in_a_row += 1;
         let fails =
             |range: Range<usize>, fault: &Fault| range.map(|text| (text, Err(fault.clone()))).collect::<Vec<_>>();
@@ -324,16 +324,16 @@ impl Batch {
     }
 
     /// Asks for parts of a request, once each: its texts had their attempts.
-    fn split(&mut self, work: &Work, parts: &[Range<usize>], now: Instant) {
+    fn split(&mut self, work: &Batch, parts: &[Range<usize>], now: Instant) {
         for range in parts.iter().filter(|range| !range.is_empty()) {
             self.waiting
-                .push(Waiting { due: now, work: Work { range: range.clone(), failed: work.failed, split: true } });
+                .push(Waiting { due: now, work: Batch { range: range.clone(), failed: work.failed, split: true } });
         }
     }
 
     /// The instant that nothing is waited for any longer.
     pub fn deadline(&self) -> Instant {
-        self.patience.deadline
+        self.retry_policy.deadline
     }
 
     /// Until when a provider asked not to be asked.
@@ -371,7 +371,7 @@ impl Batch {
     }
 }
 
-impl Expected {
+impl ResponseChecks {
     /// A vector that can be right, normalised where that is wanted, or what is wrong with it.
     fn check(&self, mut vector: Vec<f32>, dimensions: usize) -> Result<Vec<f32>, String> {
         if vector.len() != dimensions {

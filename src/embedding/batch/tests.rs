@@ -7,9 +7,10 @@ fn limits(inputs: usize, bytes: usize) -> Limits {
 }
 
 /// Texts of these lengths, and no more to come.
-fn batch(lengths: &[usize], limits: Limits, now: Instant) -> Batch {
-    let expected = Expected { dimensions: 2, unit: false, normalise: false };
-    let mut batch = Batch::new(limits, expected, Patience { max_attempts: 3, deadline: now + Duration::from_secs(60) });
+fn batch(lengths: &[usize], limits: Limits, now: Instant) -> Batcher {
+    let expected = ResponseChecks { dimensions: 2, unit: false, normalise: false };
+    let mut batch =
+        Batcher::new(limits, expected, RetryPolicy { max_attempts: 3, deadline: now + Duration::from_secs(60) });
     lengths.iter().for_each(|&bytes| batch.push(bytes, now));
     batch.flush(now);
     batch
@@ -43,7 +44,7 @@ fn requests_stay_within_their_limits() {
 fn vectors_come_in_order() {
     let now = Instant::now();
     let mut batch = batch(&[1; 7], limits(3, 100), now);
-    let mut work: Vec<Work> = std::iter::from_fn(|| batch.next(now)).collect();
+    let mut work: Vec<Batch> = std::iter::from_fn(|| batch.next(now)).collect();
     work.reverse();
     let (mut all, mut used) = (vec![None; 7], Usage::default());
     for w in work {
@@ -98,7 +99,7 @@ fn wrong_answers_are_refused() {
     with("a vector of zeros", &|a| a.vectors[1].1 = vec![0.0, 0.0]);
     for (answer, message) in wrong {
         let mut batch = batch(&[1; 3], limits(3, 100), now);
-        batch.patience.max_attempts = 1;
+        batch.retry_policy.max_attempts = 1;
         let work = batch.next(now).unwrap();
         let (texts, _) = batch.done(work, Ok(answer), now, 0.5).unwrap();
         // One vector that is wrong is its own text's fault; an answer that is wrong as a whole is asked for in parts.
@@ -116,8 +117,8 @@ fn promised_dimensions_are_checked_or_made() {
     let now = Instant::now();
     for (unit, normalise, right) in [(true, false, false), (false, true, true), (false, false, true)] {
         let mut batch = batch(&[1], limits(1, 1), now);
-        batch.expected = Expected { dimensions: 0, unit, normalise };
-        batch.patience.max_attempts = 1;
+        batch.expected = ResponseChecks { dimensions: 0, unit, normalise };
+        batch.retry_policy.max_attempts = 1;
         let work = batch.next(now).unwrap();
         let done = batch.done(work, Ok(Answer::new(vec![(0, vec![3.0, 4.0])], 0)), now, 0.5);
         let vector = done.unwrap().0.pop().unwrap().1;
@@ -274,10 +275,10 @@ fn a_provider_that_is_down_is_not_asked_for_each_text() {
 fn a_provider_that_is_down_is_not_asked_more_by_many_requests_at_once() {
     let now = Instant::now();
     let mut batch = batch(&[1; 100], limits(100, 1000), now);
-    batch.patience.max_attempts = 1;
+    batch.retry_policy.max_attempts = 1;
     let mut requests = 0;
     while !batch.is_done() {
-        let in_flight: Vec<Work> = std::iter::from_fn(|| batch.next(now)).collect();
+        let in_flight: Vec<Batch> = std::iter::from_fn(|| batch.next(now)).collect();
         requests += in_flight.len();
         for work in in_flight {
             batch.done(work, Err(fault(FaultKind::Server)), now, 0.5).unwrap();
@@ -315,7 +316,7 @@ fn a_wrong_vector_is_asked_for_again_alone() {
 #[test]
 fn a_request_leaves_time_to_split_it() {
     let second = Duration::from_secs(1);
-    let work = |texts: usize, split| Work { range: 0..texts, failed: 0, split };
+    let work = |texts: usize, split| Batch { range: 0..texts, failed: 0, split };
     assert_eq!(work(1, false).timeout(second), second);
     assert_eq!(work(50, false).timeout(second), second / 2);
     assert_eq!(work(1, true).timeout(second), second / 2);

@@ -1,13 +1,13 @@
 //! What an UPDATE did to sources. The rows before and after it are read as often as needed, and not kept: their transition
 //! tables go to disk where they are large.
 
-use super::key_set::KeySet;
-use super::row::{Row, Rows};
-use super::table::Table;
-use super::told::is_writing_back;
 use crate::error::Result;
-use crate::pg::store::leaving;
-use crate::pg::store::source::SourceKey;
+use crate::pg::host::key_set::KeySet;
+use crate::pg::host::row::{Row, Rows};
+use crate::pg::host::status_writeback::is_writing_back;
+use crate::pg::host::table::Table;
+use crate::pg::store::delete;
+use crate::source::SourceKey;
 
 /// Keys that are handled together.
 const SLICE: usize = 10_000;
@@ -125,8 +125,8 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
             return self.relocate_each(&wanted, |before, after| (before, after));
         }
         // What another source is still to leave is left first.
-        self.relocate_each(&wanted, |before, _| (before, leaving::aside(before)))?;
-        self.relocate_each(&wanted, |before, after| (leaving::aside(before), after))
+        self.relocate_each(&wanted, |before, _| (before, delete::aside(before)))?;
+        self.relocate_each(&wanted, |before, after| (delete::aside(before), after))
     }
 
     /// Sources whose key is another now.
@@ -160,9 +160,9 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
             {
                 slice.push(how(before, after));
             }
-            if slice.len() < SLICE { Ok(()) } else { leaving::relocate(&std::mem::take(&mut slice)) }
+            if slice.len() < SLICE { Ok(()) } else { delete::relocate(&std::mem::take(&mut slice)) }
         })?;
-        leaving::relocate(&slice)
+        delete::relocate(&slice)
     }
 
     /// Adds all keys that have changed, before and after.

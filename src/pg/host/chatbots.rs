@@ -4,16 +4,16 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::follow::renumber;
-use super::row::Attribute;
-use super::table::{INTEGERS, Relation};
-use super::{Opened, OwnDdl, open_own};
 use crate::error::{Error, Result};
 use crate::host::Column;
-use crate::pg::args;
-use crate::pg::catalog_types::{Name, Regclass};
-use crate::pg::owner::ActingAs;
-use crate::pg::store::{host as store, host_row};
+use crate::pg::host::relation::{Opened, OwnDdl, Relation, open_own};
+use crate::pg::host::row::Attribute;
+use crate::pg::host::table::INTEGERS;
+use crate::pg::host::triggers::renumber;
+use crate::pg::runtime::arguments;
+use crate::pg::runtime::catalog_types::{Name, Regclass};
+use crate::pg::runtime::run_as::RunAs;
+use crate::pg::store::{host_row, host_triggers as store};
 
 /// The table whose rows are the chatbots.
 pub struct Chatbots {
@@ -62,7 +62,7 @@ impl Chatbots {
     /// All of them, one after the other.
     pub fn each_id(&self, mut act: impl FnMut(i64) -> Result<()>) -> Result<()> {
         const SLICE: i64 = 1_000;
-        let as_owner = || ActingAs::reading(self.relation.owner);
+        let as_owner = || RunAs::reading(self.relation.owner);
         let ids = {
             let _owner = as_owner();
             host_row::Ids::now(&self.relation.name, &self.id_name, &self.id_name)?
@@ -82,7 +82,7 @@ impl Chatbots {
 
 /// Deleting a row of the table forgets all of that chatbot.
 pub fn attach_chatbots(relation: Option<Regclass>, id_column: Option<Name>) -> Result<()> {
-    let id_column = args::given("id_column", id_column)?;
+    let id_column = arguments::required("id_column", id_column)?;
     let (opened, relation) = open_own(relation)?;
     if store::has_chatbots_triggers(relation.oid)? {
         return Err(Error::Attached { relation: relation.name });

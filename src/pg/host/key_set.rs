@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::pg::store::source::SourceKey;
+use crate::source::SourceKey;
 
 /// So many keys are kept themselves.
 const EXACT: usize = 100_000;

@@ -7,18 +7,18 @@ use std::mem;
 
 use pgrx::pg_sys;
 
-use super::key_set::KeySet;
-use super::read;
-use super::table::Table;
-use super::told::Told;
 use crate::error::Result;
 use crate::host::OnError;
-use crate::pg::owner::Restriction;
-use crate::pg::store::host_row::Look;
-use crate::pg::store::leaving;
-use crate::pg::store::source::SourceKey;
-use crate::pg::subtransaction::attempt;
+use crate::pg::host::key_set::KeySet;
+use crate::pg::host::read;
+use crate::pg::host::status_writeback::StatusWriteback;
+use crate::pg::host::table::Table;
+use crate::pg::runtime::run_as::Restriction;
+use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::store::delete;
+use crate::pg::store::host_row::ReadMode;
 use crate::pg::sync::{self, Care};
+use crate::source::SourceKey;
 
 thread_local! {
     /// What inner statements have changed since the outermost one began, or since an earlier one: of those the rows
@@ -43,7 +43,7 @@ impl Depth {
     }
 
     /// This one has changed them, for those around it to know.
-    pub fn changes(&self, keys: impl IntoIterator<Item = SourceKey>) {
+    pub fn record_changed(&self, keys: impl IntoIterator<Item = SourceKey>) {
         if self.is_inner() {
             CHANGED.with_borrow_mut(|changed| {
                 for key in keys {
@@ -89,34 +89,34 @@ impl<'a> Again<'a> {
 
     /// Looks at them, if they are many.
     pub fn reread_many(&self) -> Result<()> {
-        if self.keys.borrow().len() < SLICE { Ok(()) } else { self.reread() }
+        if self.keys.borrow().len() < SLICE { Ok(()) } else { self.sync_current_rows() }
     }
 
     /// Looks at them.
-    pub fn reread(&self) -> Result<()> {
+    pub fn sync_current_rows(&self) -> Result<()> {
         let keys = self.keys.take();
-        keys.chunks(SLICE).try_for_each(|keys| reread(self.table, keys))
+        keys.chunks(SLICE).try_for_each(|keys| sync_current_rows(self.table, keys))
     }
 }
 
 /// Makes sources what their rows are by now.
-fn reread(table: &Table, keys: &[SourceKey]) -> Result<()> {
+fn sync_current_rows(table: &Table, keys: &[SourceKey]) -> Result<()> {
     carefully(table, |care| reread_rows(table, keys, care))
 }
 
 fn reread_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<()> {
-    let rows = read::read(table, keys, Look::Now, care)?;
+    let rows = read::read(table, keys, ReadMode::Latest, care)?;
     let there: HashSet<SourceKey> = rows.iter().map(|row| row.input.key()).collect();
-    leaving::delete_many(&keys.iter().filter(|key| !there.contains(key)).copied().collect::<Vec<_>>())?;
-    let told = Told::new(table);
+    delete::delete_many(&keys.iter().filter(|key| !there.contains(key)).copied().collect::<Vec<_>>())?;
+    let writeback = StatusWriteback::new(table);
     let mut seen = HashSet::new();
     let inputs = rows.into_iter().filter(|row| seen.insert(row.input.key())).map(|row| {
-        told.says(row.input.key(), row.state);
+        writeback.record_current(row.input.key(), row.state);
         Ok(row.input)
     });
     let failing = table.host.on_error.into();
-    sync::sync(inputs, failing, care, None, |key, outcome| told.is(key, outcome))?;
-    told.write_back(Restriction::Session, failing, care)
+    sync::sync(inputs, failing, care, None, |key, outcome| writeback.record_outcome(key, outcome))?;
+    writeback.write(Restriction::Session, failing, care)
 }
 
 /// Does for a statement what its rows ask for: all of them together, and where that raises, and must not make the

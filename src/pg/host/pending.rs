@@ -4,24 +4,24 @@ use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys;
 
-use super::read::{self, Access, ReadRow};
-use super::table::{State, Table};
-use super::told::Told;
 use crate::error::{Error, Raised, Result};
-use crate::host::Host;
-use crate::pg::memory::Scratch;
-use crate::pg::owner::{ActingAs, Restriction};
-use crate::pg::store::host_row::{self, Look};
-use crate::pg::store::source::SourceKey;
-use crate::pg::store::{host as store, hosted};
-use crate::pg::subtransaction::attempt;
-use crate::pg::sync::{self, Care, Failing, RowInput, Unreadable};
-use crate::pg::{args, enabled, encoding, report};
+use crate::host::{Host, RowStatus};
+use crate::pg::host::read::{self, Access, ReadRow};
+use crate::pg::host::status_writeback::StatusWriteback;
+use crate::pg::host::table::Table;
+use crate::pg::runtime::memory::Scratch;
+use crate::pg::runtime::run_as::{Restriction, RunAs};
+use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::{arguments, enabled, encoding, sql_error};
+use crate::pg::store::host_row::{self, ReadMode};
+use crate::pg::store::{host_sources, host_triggers as store};
+use crate::pg::sync::{self, Care, OnFailure};
+use crate::source::{RowInput, SourceKey, Unreadable};
 use crate::text::content;
 
 /// What became of some sources.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct BatchOutcome {
     /// How many were looked at; 0 where none is left.
     pub taken: i64,
     /// Their vectors are whole now.
@@ -35,10 +35,10 @@ pub struct Batch {
 }
 
 /// Rows that nobody knows become sources that wait: how many.
-pub fn adopt(table: &Table) -> Result<i64> {
+pub fn register_existing_rows(table: &Table) -> Result<i64> {
     const SLICE: i64 = 10_000;
     let columns = &table.host.columns;
-    let as_owner = || ActingAs::reading(table.relation.owner);
+    let as_owner = || RunAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
         let enabled = columns.enabled.as_ref().map(|c| c.0.as_str());
@@ -56,12 +56,12 @@ pub fn adopt(table: &Table) -> Result<i64> {
         }
         // A row whose ids are none that a source can have is none.
         rows.retain(|row| table.key_of(row.1, row.0).is_ok());
-        adopted += hosted::insert_all_pending(table.source_type, table.host.host, rows)?;
+        adopted += host_sources::insert_all_pending(table.source_type, table.host.host, rows)?;
     }
 }
 
 /// The same for every host table. One that cannot be read now is left out, with a warning.
-pub fn adopt_all() -> Result<()> {
+pub fn register_all_existing_rows() -> Result<()> {
     for (relation, argument) in store::roots()? {
         let name = store::relation_name(relation)?;
         let Some(opened) = read::open_soon(relation, pg_sys::AccessShareLock)? else {
@@ -69,7 +69,7 @@ pub fn adopt_all() -> Result<()> {
             continue;
         };
         // SAFETY: it is open.
-        let adopted = attempt(|| adopt(&unsafe { Table::bind(Host::parse(&argument)?, opened.0)? }));
+        let adopted = attempt(|| register_existing_rows(&unsafe { Table::bind(Host::parse(&argument)?, opened.0)? }));
         if let Err(message) = said(adopted)? {
             pgrx::warning!("rows of {name} that are no sources yet cannot be found: {message}");
         }
@@ -89,21 +89,21 @@ fn said<T>(done: Result<std::result::Result<T, Raised>>) -> Result<std::result::
 
 /// Embeds some of the sources that wait or failed, in the order of their keys. Rows that somebody else has locked are
 /// passed over: who changes them embeds them. So are those of a table that somebody else has locked.
-pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<SourceKey>) -> Result<Batch> {
-    let limit = match args::given("batch", batch)? {
+pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<SourceKey>) -> Result<BatchOutcome> {
+    let limit = match arguments::required("batch", batch)? {
         n if n > 0 => n,
         n => return Err(Error::invalid("batch", n, "1 or more")),
     };
     encoding::require()?;
     if let Err(disabled) = enabled::require() {
         pgrx::notice!("{disabled}");
-        return Ok(Batch::default());
+        return Ok(BatchOutcome::default());
     }
-    let waiting = hosted::waiting(chatbot_id, after, limit)?;
-    let mut done = Batch {
+    let waiting = host_sources::waiting(chatbot_id, after, limit)?;
+    let mut done = BatchOutcome {
         taken: i64::try_from(waiting.len()).unwrap_or(i64::MAX),
         last: waiting.last().map(|(key, _)| *key),
-        ..Batch::default()
+        ..BatchOutcome::default()
     };
     let mut by_host: HashMap<i32, Vec<SourceKey>> = HashMap::new();
     for (key, host) in waiting {
@@ -118,7 +118,7 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
         });
         let synced = match synced {
             Err(error @ (Error::NoColumn { .. } | Error::ColumnType { .. })) => sync_unreadable(host, &keys, &error)?,
-            synced => synced?.unless_locked(host, Batch::default())?,
+            synced => synced?.unless_locked(host, BatchOutcome::default())?,
         };
         done.synced += synced.synced;
         done.failed += synced.failed;
@@ -130,41 +130,41 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
     Ok(done)
 }
 
-fn sync_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<Batch> {
-    let mut done = Batch::default();
-    let told = Told::new(table);
-    let inputs = read::read(table, keys, Look::Lock, care)?.into_iter().map(|row| {
-        told.says(row.input.key(), row.state);
+fn sync_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<BatchOutcome> {
+    let mut done = BatchOutcome::default();
+    let writeback = StatusWriteback::new(table);
+    let inputs = read::read(table, keys, ReadMode::ForUpdate, care)?.into_iter().map(|row| {
+        writeback.record_current(row.input.key(), row.state);
         Ok(row.input)
     });
-    let broken = sync::sync(inputs, Failing::Mark, care, None, |key, outcome| {
+    let broken = sync::sync(inputs, OnFailure::Mark, care, None, |key, outcome| {
         match outcome {
             Ok(_) => done.synced += 1,
             Err(_) => done.failed += 1,
         }
-        told.is(key, outcome);
+        writeback.record_outcome(key, outcome);
     })?;
-    done.stopped = broken.map(|error| encoding::for_client(report::in_a_line(&error)));
-    told.write_back(Restriction::Maintenance, Failing::Mark, care)?;
+    done.stopped = broken.map(|error| encoding::for_client(sql_error::in_a_line(&error)));
+    writeback.write(Restriction::Maintenance, OnFailure::Mark, care)?;
     Ok(done)
 }
 
 /// Marks the sources of a table whose columns are not what they were.
-fn sync_unreadable(host: i32, keys: &[SourceKey], error: &Error) -> Result<Batch> {
-    let mut done = Batch::default();
+fn sync_unreadable(host: i32, keys: &[SourceKey], error: &Error) -> Result<BatchOutcome> {
+    let mut done = BatchOutcome::default();
     let unreadable = |&key| Unreadable { key, host: Some(host), enabled: None, error: error.clone() };
     let inputs = keys.iter().map(|key| Ok(RowInput::Unreadable(unreadable(key))));
-    sync::sync(inputs, Failing::Mark, Care::Together, None, |_, _| done.failed += 1)?;
+    sync::sync(inputs, OnFailure::Mark, Care::Together, None, |_, _| done.failed += 1)?;
     Ok(done)
 }
 
 /// The sources that a host table's rows are, as the calling statement sees them, some thousands at a time. A table that
 /// cannot be read is said, and left out.
-pub fn each_key_as_seen(host: i32, mut act: impl FnMut(Vec<SourceKey>) -> Result<()>) -> Result<()> {
+pub fn each_key_in_snapshot(host: i32, mut act: impl FnMut(Vec<SourceKey>) -> Result<()>) -> Result<()> {
     const SLICE: i64 = 10_000;
     let seen = read::with_table(host, pg_sys::AccessShareLock, |table| {
         let columns = &table.host.columns;
-        let as_owner = || ActingAs::reading(table.relation.owner);
+        let as_owner = || RunAs::reading(table.relation.owner);
         let rows = attempt(|| {
             let _owner = as_owner();
             host_row::Ids::new(&table.relation.name, &columns.id.0, &columns.chatbot.0)
@@ -218,53 +218,53 @@ fn warn_unreadable(table: &Table, message: &str) {
 
 /// Tells rows what became of them, unless they were changed meanwhile: those that somebody else has locked, all of them where
 /// that is their table.
-pub fn tell(host: i32, outcomes: &[(&RowInput, &State)]) -> Result<Vec<SourceKey>> {
+pub fn tell(host: i32, outcomes: &[(&RowInput, &RowStatus)]) -> Result<Vec<SourceKey>> {
     let all = || outcomes.iter().map(|(input, _)| input.key()).collect::<Vec<_>>();
-    let told = read::without_waiting(|| {
-        let told = read::with_table(host, pg_sys::RowExclusiveLock, |table| {
+    let written = read::without_waiting(|| {
+        let result = read::with_table(host, pg_sys::RowExclusiveLock, |table| {
             match attempt(|| tell_rows(table, outcomes, Care::Together))? {
                 Ok(locked) => Ok(locked),
                 Err(_) => tell_rows(table, outcomes, Care::EachAlone),
             }
         });
-        match told {
+        match result {
             // It has no columns for that any more.
             Err(Error::NoColumn { .. } | Error::ColumnType { .. }) => Ok(Access::Detached),
-            told => told,
+            result => result,
         }
     })?;
-    Ok(match told {
+    Ok(match written {
         Some(Access::Done(locked)) => locked,
         Some(Access::Detached) => Vec::new(),
         Some(Access::Locked) | None => all(),
     })
 }
 
-fn tell_rows(table: &Table, outcomes: &[(&RowInput, &State)], care: Care) -> Result<Vec<SourceKey>> {
+fn tell_rows(table: &Table, outcomes: &[(&RowInput, &RowStatus)], care: Care) -> Result<Vec<SourceKey>> {
     if !table.host.columns.written() {
         return Ok(Vec::new());
     }
-    let told = Told::new(table);
+    let writeback = StatusWriteback::new(table);
     let keys: Vec<SourceKey> = outcomes.iter().map(|(input, _)| input.key()).collect();
     let by_key = |row: ReadRow| (row.input.key(), row);
     let mut rows: HashMap<SourceKey, ReadRow> =
-        read::read(table, &keys, Look::Lock, care)?.into_iter().map(by_key).collect();
+        read::read(table, &keys, ReadMode::ForUpdate, care)?.into_iter().map(by_key).collect();
     let there: HashSet<SourceKey> =
-        read::read(table, &keys, Look::Now, care)?.into_iter().map(|row| row.input.key()).collect();
+        read::read(table, &keys, ReadMode::Latest, care)?.into_iter().map(|row| row.input.key()).collect();
     let mut locked = Vec::new();
     for (input, should) in outcomes {
         let key = input.key();
         match rows.remove(&key) {
             Some(row) if row.input.same(input) => {
-                told.says(key, row.state);
-                told.should_say(key, (*should).clone());
+                writeback.record_current(key, row.state);
+                writeback.record_expected(key, (*should).clone());
             }
             Some(_) => {}
             None if there.contains(&key) => locked.push(key),
             None => {}
         }
     }
-    told.write_back(Restriction::Maintenance, Failing::Mark, care)?;
+    writeback.write(Restriction::Maintenance, OnFailure::Mark, care)?;
     Ok(locked)
 }
 
@@ -283,11 +283,11 @@ pub fn each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInput) -
     };
     for (_, argument) in roots {
         let host = Host::parse(&argument)?.host;
-        each_key_as_seen(host, |keys| {
+        each_key_in_snapshot(host, |keys| {
             keys.chunks(SLICE).try_for_each(|slice| {
                 pgrx::check_for_interrupts!();
                 let _scratch = Scratch::new();
-                let rows = read::rows(host, slice, Look::AsCaller)?.unless_locked(host, Vec::new())?;
+                let rows = read::rows(host, slice, ReadMode::Snapshot)?.unless_locked(host, Vec::new())?;
                 rows.into_iter().try_for_each(&mut act)
             })
         })?;

@@ -4,16 +4,17 @@ use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
-use super::table::{State, Table};
-use super::{Opened, lock_tree};
 use crate::error::{Error, Raised, Result};
-use crate::host::Host;
-use crate::pg::owner::ActingAs;
-use crate::pg::store::host_row::{self, HostRow, Look};
-use crate::pg::store::source::SourceKey;
-use crate::pg::store::{Settings, host as store};
-use crate::pg::subtransaction::{self, attempt};
-use crate::pg::sync::{Care, Item, RowInput, Unreadable};
+use crate::host::{Host, RowStatus};
+use crate::pg::host::relation::{Opened, lock_tree};
+use crate::pg::host::table::Table;
+use crate::pg::runtime::run_as::RunAs;
+use crate::pg::runtime::scoped_settings::ScopedSettings;
+use crate::pg::runtime::subtransaction::{self, attempt};
+use crate::pg::store::host_row::{self, HostRow, ReadMode};
+use crate::pg::store::host_triggers as store;
+use crate::pg::sync::Care;
+use crate::source::{RowInput, SourceInput, SourceKey, Unreadable};
 use crate::text::content::Content;
 
 /// A row, and what it says of its own state.
@@ -21,7 +22,7 @@ pub struct ReadRow {
     /// What its source is to become.
     pub input: RowInput,
     /// None where its status columns cannot be read either.
-    pub state: Option<State>,
+    pub state: Option<RowStatus>,
 }
 
 /// What became of a call that needs a host table.
@@ -80,7 +81,7 @@ pub fn open_soon(relation: pg_sys::Oid, lock: u32) -> Result<Option<Opened>> {
 
 /// Does something in a subtransaction, and gives up where a lock is not to be had in a moment: none then.
 pub fn without_waiting<R>(act: impl FnOnce() -> Result<R>) -> Result<Option<R>> {
-    let _short = Settings::short_lock_timeout();
+    let _short = ScopedSettings::short_lock_timeout();
     match subtransaction::within(act) {
         Ok(done) => done.map(Some),
         Err(caught) if subtransaction::is_a_lock_timeout(&caught) => Ok(None),
@@ -89,7 +90,7 @@ pub fn without_waiting<R>(act: impl FnOnce() -> Result<R>) -> Result<Option<R>> 
 }
 
 /// What sources of a host table are by now, or as the calling statement sees them; those whose row is gone are left out.
-pub fn rows(host: i32, keys: &[SourceKey], look: Look) -> Result<Access<Vec<RowInput>>> {
+pub fn rows(host: i32, keys: &[SourceKey], look: ReadMode) -> Result<Access<Vec<RowInput>>> {
     let read = with_table(host, pg_sys::AccessShareLock, |table| {
         Ok(read_unlocked(table, keys, look)?.into_iter().map(|row| row.input).collect())
     });
@@ -104,7 +105,7 @@ pub fn rows(host: i32, keys: &[SourceKey], look: Look) -> Result<Access<Vec<RowI
 }
 
 /// Reads rows that are not to be locked: together, or each alone where that raises.
-pub fn read_unlocked(table: &Table, keys: &[SourceKey], look: Look) -> Result<Vec<ReadRow>> {
+pub fn read_unlocked(table: &Table, keys: &[SourceKey], look: ReadMode) -> Result<Vec<ReadRow>> {
     match attempt(|| read(table, keys, look, Care::Together))? {
         Ok(rows) => Ok(rows),
         Err(_) => read(table, keys, look, Care::EachAlone),
@@ -112,7 +113,7 @@ pub fn read_unlocked(table: &Table, keys: &[SourceKey], look: Look) -> Result<Ve
 }
 
 /// Reads rows as the table's owner. Those that are gone, or locked by others where they are to be locked, are left out.
-pub fn read(table: &Table, keys: &[SourceKey], look: Look, care: Care) -> Result<Vec<ReadRow>> {
+pub fn read(table: &Table, keys: &[SourceKey], look: ReadMode, care: Care) -> Result<Vec<ReadRow>> {
     match care {
         Care::Together => {
             let ids: HashSet<i64> = keys.iter().map(|key| key.source_id).collect();
@@ -122,9 +123,9 @@ pub fn read(table: &Table, keys: &[SourceKey], look: Look, care: Care) -> Result
     }
 }
 
-fn read_whole(table: &Table, ids: Vec<i64>, chatbot: Option<i64>, look: Look) -> Result<Vec<ReadRow>> {
+fn read_whole(table: &Table, ids: Vec<i64>, chatbot: Option<i64>, look: ReadMode) -> Result<Vec<ReadRow>> {
     let rows = {
-        let _owner = ActingAs::reading(table.relation.owner);
+        let _owner = RunAs::reading(table.relation.owner);
         host_row::rows_by_id(&table.relation.name, &table.host.columns, ids, chatbot, look)?
     };
     let translated = table.translated();
@@ -133,13 +134,13 @@ fn read_whole(table: &Table, ids: Vec<i64>, chatbot: Option<i64>, look: Look) ->
         let key = table.key_of(chatbot_id, source_id).ok()?;
         let content = content.unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
         let content = Content::new(content, table.host.content_format, translated);
-        let item = Item { key, content, metadata, enabled, host: Some(table.host.host), fresh: false };
+        let item = SourceInput { key, content, metadata, enabled, host: Some(table.host.host), fresh: false };
         Some(ReadRow { input: item.into(), state: Some(state) })
     };
     Ok(rows.into_iter().filter_map(read).collect())
 }
 
-fn read_alone(table: &Table, key: SourceKey, look: Look) -> Result<Option<ReadRow>> {
+fn read_alone(table: &Table, key: SourceKey, look: ReadMode) -> Result<Option<ReadRow>> {
     let ids = vec![key.source_id];
     let raised = match attempt(|| read_whole(table, ids, Some(key.chatbot_id), look))? {
         Ok(mut rows) => return Ok(rows.pop()),
@@ -147,7 +148,7 @@ fn read_alone(table: &Table, key: SourceKey, look: Look) -> Result<Option<ReadRo
     };
     // What is not the user's own type or function can nearly always be read.
     let known = attempt(|| {
-        let _owner = ActingAs::reading(table.relation.owner);
+        let _owner = RunAs::reading(table.relation.owner);
         host_row::state_of(&table.relation.name, &table.host.columns, key, look)
     })?;
     Ok(match known {
@@ -157,7 +158,13 @@ fn read_alone(table: &Table, key: SourceKey, look: Look) -> Result<Option<ReadRo
     })
 }
 
-fn unreadable(table: &Table, key: SourceKey, raised: Raised, enabled: Option<bool>, state: Option<State>) -> ReadRow {
+fn unreadable(
+    table: &Table,
+    key: SourceKey,
+    raised: Raised,
+    enabled: Option<bool>,
+    state: Option<RowStatus>,
+) -> ReadRow {
     let unreadable = Unreadable { key, host: Some(table.host.host), enabled, error: raised.while_reading() };
     ReadRow { input: RowInput::Unreadable(unreadable), state }
 }
@@ -165,7 +172,7 @@ fn unreadable(table: &Table, key: SourceKey, raised: Raised, enabled: Option<boo
 /// Rows whose ids are none that a source can have, each with the reason.
 pub fn invalid_rows(table: &Table) -> Result<Vec<(SourceKey, Error)>> {
     let columns = &table.host.columns;
-    let _owner = ActingAs::reading(table.relation.owner);
+    let _owner = RunAs::reading(table.relation.owner);
     let ids = host_row::invalid_ids(&table.relation.name, &columns.id.0, &columns.chatbot.0)?;
     let invalid = |(source_id, chatbot_id)| {
         let key = SourceKey { chatbot_id, source_type: table.source_type, source_id };

@@ -5,21 +5,22 @@ use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys;
 
-use super::pending::adopt;
-use super::read::{ReadRow, read};
-use super::table::{State, Table};
-use super::told::Told;
-use super::{Opened, OwnDdl, trigger};
 use crate::error::Result;
-use crate::host::{Host, Mode};
-use crate::pg::memory::Scratch;
-use crate::pg::owner::Restriction;
-use crate::pg::store::host_row::Look;
-use crate::pg::store::source::{self, SourceKey};
-use crate::pg::store::{host as store, job};
-use crate::pg::subtransaction::attempt;
-use crate::pg::sync::{Care, Failing, RowInput};
-use crate::pg::{args, worker};
+use crate::host::{Host, Mode, RowStatus};
+use crate::pg::host::pending::register_existing_rows;
+use crate::pg::host::read::{ReadRow, read};
+use crate::pg::host::relation::{Opened, OwnDdl};
+use crate::pg::host::status_writeback::StatusWriteback;
+use crate::pg::host::table::Table;
+use crate::pg::host::trigger;
+use crate::pg::runtime::memory::Scratch;
+use crate::pg::runtime::run_as::Restriction;
+use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::{arguments, wake};
+use crate::pg::store::host_row::ReadMode;
+use crate::pg::store::{host_triggers as store, job, source};
+use crate::pg::sync::{Care, OnFailure};
+use crate::source::{RowInput, SourceKey};
 
 thread_local! {
     /// Relations that the running statement writes anew. After a statement that failed some stay, and are compared in vain
@@ -66,7 +67,7 @@ pub fn reconcile(relation: pg_sys::Oid, host: Host) -> Result<()> {
     // SAFETY: it is open.
     let table = unsafe { Table::bind(host, opened.0)? };
     trigger::delete_all_but_rows(&table)?;
-    let adopted = adopt(&table)? > 0;
+    let adopted = register_existing_rows(&table)? > 0;
     let mut waiting = 0;
     trigger::each_source_key(&table, |keys| {
         for slice in keys.chunks(SLICE) {
@@ -87,9 +88,9 @@ pub fn reconcile(relation: pg_sys::Oid, host: Host) -> Result<()> {
 /// Writes what differs; answers the rows that wait since now: those with another content and, where some were adopted,
 /// those that were never embedded.
 fn compare(table: &Table, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadRow>> {
-    let rows = match attempt(|| read(table, keys, Look::Now, Care::Together))? {
+    let rows = match attempt(|| read(table, keys, ReadMode::Latest, Care::Together))? {
         Ok(rows) => rows,
-        Err(_) => read(table, keys, Look::Now, Care::EachAlone)?,
+        Err(_) => read(table, keys, ReadMode::Latest, Care::EachAlone)?,
     };
     let mut changed = Vec::new();
     for row in rows {
@@ -101,12 +102,12 @@ fn compare(table: &Table, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadR
         };
         let Some(stored) = source::read(&item.key, &item.metadata, false)? else { continue };
         let edited = stored.synced && stored.content_hash.as_deref() != Some(item.content.hash());
-        if args::metadata_fits(&item.metadata).is_err() {
+        if arguments::metadata_fits(&item.metadata).is_err() {
             // Its error is said when it is synced.
             source::mark_pending(&[item.key])?;
-        } else if edited || !stored.stands_as(item) {
+        } else if edited || !stored.same_attributes(item) {
             let status = if stored.synced && !edited { "synced" } else { "pending" };
-            source::update_standing(item, status, &stored)?;
+            source::update_attributes(item, status, &stored)?;
         }
         if item.enabled && (edited || adopted && !stored.synced && stored.content_hash.is_none()) {
             changed.push(row);
@@ -122,15 +123,15 @@ fn write_pending(table: &Table, rows: Vec<ReadRow>) -> Result<()> {
         return Ok(());
     }
     let changed: Vec<_> = rows.iter().map(|row| (row.input.key(), None)).collect();
-    let told = Told::new(table);
+    let writeback = StatusWriteback::new(table);
     for row in rows {
         let key = row.input.key();
-        told.says(key, row.state);
-        told.should_say(key, State::pending());
+        writeback.record_current(key, row.state);
+        writeback.record_expected(key, RowStatus::pending());
     }
-    told.write_back(Restriction::Maintenance, Failing::Mark, Care::Together)?;
+    writeback.write(Restriction::Maintenance, OnFailure::Mark, Care::Together)?;
     if table.host.mode == Mode::Async {
-        worker::wake_at_commit();
+        wake::wake_at_commit();
         job::insert_changed(table.host.host, IN_BULK, &changed)?;
     }
     Ok(())

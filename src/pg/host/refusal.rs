@@ -3,11 +3,11 @@
 
 use pgrx::pg_sys;
 
-use super::row::Attribute;
-use super::table::Relation;
 use crate::error::Result;
-use crate::pg::owner::{ActingAs, Restriction};
-use crate::pg::store::host as store;
+use crate::pg::host::relation::Relation;
+use crate::pg::host::row::Attribute;
+use crate::pg::runtime::run_as::{Restriction, RunAs};
+use crate::pg::store::host_triggers as store;
 
 /// Whether a type, a constraint, an index, a generated column, a policy, a partition's bounds or a trigger of the user's
 /// depends on one of the columns, or may.
@@ -17,6 +17,6 @@ pub fn may_refuse(relation: &Relation, columns: &[Attribute]) -> Result<bool> {
     }
     // The trigger that asks runs with the rights and the search_path of whoever writes the row.
     // SAFETY: reads a variable of this backend.
-    let _path = ActingAs::new(unsafe { pg_sys::GetUserId() }, Restriction::Session);
+    let _path = RunAs::new(unsafe { pg_sys::GetUserId() }, Restriction::Session);
     store::depends_on_columns(relation.oid, columns.iter().map(|column| column.number).collect())
 }

@@ -4,9 +4,9 @@ use std::ffi::CStr;
 
 use pgrx::{FromDatum, pg_sys};
 
-use crate::pg::encoding;
-use crate::pg::jsonb::Jsonb;
-use crate::pg::subtransaction::attempt;
+use crate::pg::runtime::encoding;
+use crate::pg::runtime::subtransaction::attempt;
+use crate::source::Jsonb;
 
 /// A column's place and type.
 #[derive(Debug, Clone, Copy)]

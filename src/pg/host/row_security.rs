@@ -4,10 +4,9 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::Opened;
-use super::table::Relation;
 use crate::error::{Error, Result};
-use crate::pg::store::host as store;
+use crate::pg::host::relation::{Opened, Relation};
+use crate::pg::store::host_triggers as store;
 
 /// Fails where a policy hides rows of a table, or of one of its partitions, from its owner.
 pub fn refuse_hidden_rows(table: pg_sys::Oid) -> Result<()> {

@@ -1,23 +1,21 @@
 //! A host table: what its triggers say of it, and the columns that it has now.
 
+use crate::error::{Error, Result};
+use crate::host::{Column, Host, RowStatus};
+use crate::pg::host::refusal;
+use crate::pg::host::relation::Relation;
+use crate::pg::host::row::{Attribute, Row};
+use crate::pg::runtime::arguments;
+use crate::pg::runtime::run_as::{Restriction, RunAs};
+use crate::pg::store::{host_row, host_triggers as store};
+use crate::source::{Jsonb, SourceInput, SourceKey};
+use crate::text::content::Content;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
-
-use super::refusal;
-use super::row::{Attribute, Row};
-use crate::error::{Error, Result};
-use crate::host::{Column, Host};
-use crate::pg::args;
-use crate::pg::jsonb::Jsonb;
-use crate::pg::owner::{ActingAs, Restriction};
-use crate::pg::store::source::SourceKey;
-use crate::pg::store::{host as store, host_row};
-use crate::pg::sync::Item;
-use crate::text::content::Content;
 
 /// What an id may be.
 pub const INTEGERS: &[pg_sys::Oid] = &[pg_sys::INT2OID, pg_sys::INT4OID, pg_sys::INT8OID];
@@ -26,46 +24,6 @@ const CONTENTS: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::VARCHAROID, pg_sys::
 const BOOLEANS: &[pg_sys::Oid] = &[pg_sys::BOOLOID];
 /// Room for "pending".
 const LONGEST_STATUS: i32 = 7;
-
-/// A relation as far as it matters here.
-#[derive(Debug, Clone)]
-pub struct Relation {
-    /// Which.
-    pub oid: pg_sys::Oid,
-    /// With its schema, quoted.
-    pub name: String,
-    /// Its owner.
-    pub owner: pg_sys::Oid,
-    /// As in pg_class.relkind.
-    pub kind: u8,
-    /// Whether it is gone with its session.
-    pub temporary: bool,
-    /// The type of its rows.
-    pub row_type: pg_sys::Oid,
-}
-
-impl Relation {
-    /// What the cache has of it.
-    ///
-    /// # Safety
-    /// The relation is open.
-    pub unsafe fn of(relation: pg_sys::Relation) -> Self {
-        // SAFETY: as promised; names are palloc'ed C strings.
-        unsafe {
-            let class = &*(*relation).rd_rel;
-            let schema = pg_sys::get_namespace_name_or_temp(class.relnamespace);
-            let name = pg_sys::quote_qualified_identifier(schema, class.relname.data.as_ptr());
-            Self {
-                oid: (*relation).rd_id,
-                name: CStr::from_ptr(name).to_string_lossy().into_owned(),
-                owner: class.relowner,
-                kind: class.relkind.cast_unsigned(),
-                temporary: class.relpersistence.cast_unsigned() == pg_sys::RELPERSISTENCE_TEMP,
-                row_type: class.reltype,
-            }
-        }
-    }
-}
 
 /// A host table as its trigger, or attach, sees it.
 pub struct Table {
@@ -93,39 +51,6 @@ pub struct Table {
     pub error: Option<Attribute>,
     /// Looked up where it is asked for.
     may_refuse_status: OnceCell<bool>,
-}
-
-/// What a row says, or is to say, of its own state. Only what has a column counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
-    /// pending, synced, error.
-    pub status: Option<String>,
-    /// Whether it is synced.
-    pub processed: Option<bool>,
-    /// Why it is not.
-    pub error: Option<String>,
-}
-
-impl State {
-    /// Its vectors are whole.
-    pub fn synced() -> Self {
-        Self { status: Some("synced".to_owned()), processed: Some(true), error: None }
-    }
-
-    /// Its vectors are to come.
-    pub fn pending() -> Self {
-        Self { status: Some("pending".to_owned()), processed: Some(false), error: None }
-    }
-
-    /// It belongs to no chatbot, and so has none.
-    pub fn without_chatbot(status_nullable: bool) -> Self {
-        Self { status: (!status_nullable).then(|| "pending".to_owned()), processed: Some(false), error: None }
-    }
-
-    /// Its vectors could not be made.
-    pub fn failed(error: String) -> Self {
-        Self { status: Some("error".to_owned()), processed: Some(false), error: Some(error) }
-    }
 }
 
 thread_local! {
@@ -199,7 +124,7 @@ impl Table {
         let maybe = |role, column: &Option<Column>, types| column.as_ref().map(|c| find(role, c, types)).transpose();
         let columns = &host.columns;
         Ok(Self {
-            source_type: args::source_type(Some(&host.source_type))?,
+            source_type: arguments::source_type(Some(&host.source_type))?,
             id: find("id_column", &columns.id, INTEGERS)?,
             chatbot: find("chatbot_column", &columns.chatbot, INTEGERS)?,
             content: find("content_column", &columns.content, CONTENTS)?,
@@ -231,7 +156,7 @@ impl Table {
 
     /// The source with these ids, or why there can be none.
     pub fn key_of(&self, chatbot_id: i64, source_id: i64) -> Result<SourceKey> {
-        args::source(Some(chatbot_id), Some(self.source_type), Some(source_id))
+        arguments::source(Some(chatbot_id), Some(self.source_type), Some(source_id))
     }
 
     /// What names a row whose ids are none that a source can have, while its status is written.
@@ -277,16 +202,16 @@ impl Table {
     }
 
     /// What a row without a chatbot is to say, where it left one or says that it is synced.
-    pub fn state_without_chatbot(&self, old: Option<Row>, new: Row) -> Option<State> {
+    pub fn state_without_chatbot(&self, old: Option<Row>, new: Row) -> Option<RowStatus> {
         let left = old.is_some_and(|old| old.integer(self.chatbot).is_some());
         let processed = self.processed.is_some_and(|column| new.boolean(column) == Some(true));
         (left || processed || self.says_synced(new))
-            .then(|| State::without_chatbot(self.status.is_none_or(|column| column.nullable)))
+            .then(|| RowStatus::without_chatbot(self.status.is_none_or(|column| column.nullable)))
     }
 
     /// What a row says of its own state; of what has no column, what it should.
-    pub fn state(&self, row: Row, should: &State) -> State {
-        State {
+    pub fn state(&self, row: Row, should: &RowStatus) -> RowStatus {
+        RowStatus {
             status: self.status.map_or_else(|| should.status.clone(), |column| row.text(column)),
             processed: self.processed.map_or(should.processed, |column| row.boolean(column)),
             error: self.error.map_or_else(|| should.error.clone(), |column| row.text(column)),
@@ -294,10 +219,10 @@ impl Table {
     }
 
     /// The source that a row is, whole.
-    pub fn item(&self, row: Row, key: SourceKey, fresh: bool) -> Result<Item> {
+    pub fn item(&self, row: Row, key: SourceKey, fresh: bool) -> Result<SourceInput> {
         let translated = self.translated();
         let value = row.text(self.content).unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
-        Ok(Item {
+        Ok(SourceInput {
             key,
             content: Content::new(value, self.host.content_format, translated),
             metadata: self.metadata_of(row)?,
@@ -312,7 +237,7 @@ impl Table {
             return Ok(Jsonb::empty());
         }
         // A type of the user's may have a cast to json of the user's.
-        let _owner = ActingAs::new(self.relation.owner, Restriction::Maintenance);
+        let _owner = RunAs::new(self.relation.owner, Restriction::Maintenance);
         let shape: Vec<(i16, u32)> = self.metadata.iter().map(|a| (a.number, a.of_type.to_u32())).collect();
         let columns = &self.host.columns.metadata;
         host_row::metadata(row.composite(), self.relation.row_type, columns, &shape)

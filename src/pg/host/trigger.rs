@@ -5,22 +5,22 @@ use std::collections::HashSet;
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::{IntoDatum, pg_sys};
 
-use super::changes::Changes;
-use super::chatbots::Chatbots;
-use super::key_set::KeySet;
-use super::nested::{self, Again, Depth};
-use super::row::{Attribute, Row, Rows};
-use super::table::{State, Table};
-use super::told::{Told, is_writing_back};
 use crate::error::{Error, Result};
-use crate::host::{Mode, OnError};
-use crate::pg::memory::Scratch;
-use crate::pg::owner::{ActingAs, Restriction};
-use crate::pg::store::source::SourceKey;
-use crate::pg::store::{Newest, host_row, hosted, job, leaving};
-use crate::pg::subtransaction::attempt;
-use crate::pg::sync::{self, Care, RowInput, Unreadable};
-use crate::pg::{enabled, encoding, queue, report, worker};
+use crate::host::{Mode, OnError, RowStatus};
+use crate::pg::host::changes::Changes;
+use crate::pg::host::chatbots::Chatbots;
+use crate::pg::host::key_set::KeySet;
+use crate::pg::host::nested::{self, Again, Depth};
+use crate::pg::host::row::{Attribute, Row, Rows};
+use crate::pg::host::status_writeback::{StatusWriteback, is_writing_back};
+use crate::pg::host::table::Table;
+use crate::pg::runtime::memory::Scratch;
+use crate::pg::runtime::run_as::{Restriction, RunAs};
+use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::{enabled, encoding, sql_error, wake};
+use crate::pg::store::{LatestSnapshot, delete, host_row, host_sources, job};
+use crate::pg::sync::{self, Care, pending_at_commit};
+use crate::source::{RowInput, SourceKey, Unreadable};
 
 /// Keys are deleted so many at a time.
 const SLICE: usize = 10_000;
@@ -42,7 +42,7 @@ macro_rules! trigger_functions {
             let done = unsafe {
                 let context = (*call).context;
                 if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-                    Err(stranger("a statement"))
+                    Err(foreign_caller("a statement"))
                 } else {
                     $body(&*context.cast::<pg_sys::TriggerData>())
                 }
@@ -60,17 +60,17 @@ trigger_functions! {
 }
 
 /// Who may call the functions here.
-fn stranger(got: &str) -> Error {
+fn foreign_caller(got: &str) -> Error {
     Error::invalid("the caller", got, "a trigger that chatbot_attach() or chatbot_attach_chatbots() made")
 }
 
 /// Fails for a trigger that somebody else made, which may fire when there is nothing of what is needed.
-fn fires(data: &pg_sys::TriggerData, when: u32, for_what: &[(u32, bool)]) -> Result<()> {
+fn check_trigger_kind(data: &pg_sys::TriggerData, when: u32, for_what: &[(u32, bool)]) -> Result<()> {
     let timing = data.tg_event & (pg_sys::TRIGGER_EVENT_TIMINGMASK | pg_sys::TRIGGER_EVENT_ROW);
     if timing == when && for_what.contains(&(operation(data), true)) {
         Ok(())
     } else {
-        Err(stranger("a trigger of another kind"))
+        Err(foreign_caller("a trigger of another kind"))
     }
 }
 
@@ -88,8 +88,8 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         (pg_sys::TRIGGER_EVENT_UPDATE, old && new),
         (pg_sys::TRIGGER_EVENT_DELETE, old),
     ];
-    fires(data, pg_sys::TRIGGER_EVENT_AFTER, &for_what)?;
-    let _newest = Newest::new();
+    check_trigger_kind(data, pg_sys::TRIGGER_EVENT_AFTER, &for_what)?;
+    let _newest = LatestSnapshot::new();
     // SAFETY: the trigger runs, and its transition tables live as long, with rows of the relation's descriptor.
     let (table, rows) = unsafe {
         let descriptor = (*data.tg_relation).rd_att;
@@ -111,7 +111,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
             if later {
                 changes.each_gone(|gone| {
                     insert_jobs(&table, &gone.iter().map(|&key| (key, None)).collect::<Vec<_>>())?;
-                    queue::say_at_commit(gone.iter().copied());
+                    pending_at_commit::mark_pending_at_commit(gone.iter().copied());
                     Ok(())
                 })?;
                 let old = Some(rows(data.tg_oldtable));
@@ -123,7 +123,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
             changes.each_gone(|gone| {
                 let (later, gone): (Vec<_>, Vec<_>) = gone.iter().copied().partition(|key| depth.is_changed(key));
                 later.into_iter().for_each(|key| again.push(key));
-                leaving::delete_many(&gone)
+                delete::delete_many(&gone)
             })?;
             changes.each_moved(changed, |before, after| [before, after].into_iter().for_each(|key| again.push(key)))?;
             changes.relocate(|before, after| !changed(before, after))?;
@@ -131,9 +131,9 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
                 upsert(&table, || rows(data.tg_newtable), |at| changes.upserts.has(at), false, &depth)?;
             }
             if depth.is_inner() {
-                changes.each_key(|key| depth.changes([key]))?;
+                changes.each_key(|key| depth.record_changed([key]))?;
             }
-            again.reread()?;
+            again.sync_current_rows()?;
         }
     }
     NOTHING
@@ -149,7 +149,7 @@ fn insert_jobs(table: &Table, changed: &[(SourceKey, Option<SourceKey>)]) -> Res
     if changed.is_empty() {
         return Ok(());
     }
-    worker::wake_at_commit();
+    wake::wake_at_commit();
     job::insert_changed(table.host.host, priority(changed.len()), changed)
 }
 
@@ -172,7 +172,7 @@ fn enqueue(
 ) -> Result<()> {
     let mut changed: Vec<(SourceKey, Option<SourceKey>)> = Vec::new();
     let mut pending = Vec::new();
-    let told = Told::new(table);
+    let writeback = StatusWriteback::new(table);
     let (fresh, is_there) = (now == Now::Inserted, now != Now::Deleted);
     let (failing, care) = (table.host.on_error.into(), Care::EachAlone);
     let mut at = 0;
@@ -188,24 +188,24 @@ fn enqueue(
                     }
                 }
                 Some(Err(error)) if is_there && table.host.on_error == OnError::Raise => return Err(error),
-                Some(Err(error)) if is_there => says_invalid(table, &told, row, &error),
+                Some(Err(error)) if is_there => says_invalid(table, &writeback, row, &error),
                 _ => {}
             }
         }
         at += 1;
         if changed.len() >= SLICE || row.is_none() {
             if fresh {
-                hosted::insert_all_waiting(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
+                host_sources::insert_all_waiting(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
             }
             let changed = std::mem::take(&mut changed);
             insert_jobs(table, &changed)?;
             if !fresh {
-                queue::say_at_commit(changed.iter().map(|(key, _)| *key));
+                pending_at_commit::mark_pending_at_commit(changed.iter().map(|(key, _)| *key));
             }
         }
-        told.write_many_back(Restriction::Session, failing, care)?;
+        writeback.write_each(Restriction::Session, failing, care)?;
         if row.is_none() {
-            return told.write_back(Restriction::Session, failing, care);
+            return writeback.write(Restriction::Session, failing, care);
         }
     }
 }
@@ -219,12 +219,12 @@ fn delete(table: &Table, mut rows: Rows, depth: &Depth) -> Result<()> {
             if depth.is_changed(&key) { again.push(key) } else { keys.push(key) }
         }
         if keys.len() >= SLICE || row.is_none() {
-            leaving::delete_many(&keys)?;
-            depth.changes(keys.drain(..));
+            delete::delete_many(&keys)?;
+            depth.record_changed(keys.drain(..));
         }
         again.reread_many()?;
         if row.is_none() {
-            return again.reread();
+            return again.sync_current_rows();
         }
     }
 }
@@ -249,13 +249,13 @@ fn upsert_rows(
     care: Care,
 ) -> Result<()> {
     let again = Again::new(table);
-    let told = Told::new(table);
+    let writeback = StatusWriteback::new(table);
     let failing = table.host.on_error.into();
     let mut at = 0;
     let mut seen = KeySet::default();
     let inputs = std::iter::from_fn(|| {
         // What is known by now does not wait in memory for the rest.
-        if let Err(error) = told.write_many_back(Restriction::Session, failing, care).and_then(|()| again.reread_many())
+        if let Err(error) = writeback.write_each(Restriction::Session, failing, care).and_then(|()| again.reread_many())
         {
             return Some(Err(error));
         }
@@ -267,20 +267,20 @@ fn upsert_rows(
                     Some(Ok(key)) if depth.is_changed(&key) => again.push(key),
                     Some(Ok(key)) if seen.add(key) => again.push(key),
                     Some(Ok(key)) => {
-                        depth.changes([key]);
-                        told.shows(key, row);
+                        depth.record_changed([key]);
+                        writeback.record_row(key, row);
                         return Some(read_row(table, row, key, fresh, care));
                     }
                     Some(Err(error)) if table.host.on_error == OnError::Raise => return Some(Err(error)),
-                    Some(Err(error)) => says_invalid(table, &told, row, &error),
+                    Some(Err(error)) => says_invalid(table, &writeback, row, &error),
                     None => {}
                 }
             }
         }
     });
-    sync::sync(inputs, failing, care, None, |key, outcome| told.is(key, outcome))?;
-    told.write_back(Restriction::Session, failing, care)?;
-    again.reread()
+    sync::sync(inputs, failing, care, None, |key, outcome| writeback.record_outcome(key, outcome))?;
+    writeback.write(Restriction::Session, failing, care)?;
+    again.sync_current_rows()
 }
 
 /// What a row of the statement is to become.
@@ -300,16 +300,16 @@ fn read_row(table: &Table, row: Row, key: SourceKey, fresh: bool, care: Care) ->
 }
 
 /// A row whose ids are none that a source can have is no source, and says so itself.
-fn says_invalid(table: &Table, told: &Told, row: Row, error: &Error) {
+fn says_invalid(table: &Table, writeback: &StatusWriteback, row: Row, error: &Error) {
     let key = table.row_key(row);
-    told.shows(key, row);
-    told.should_say(key, State::failed(report::in_a_line(error)));
+    writeback.record_row(key, row);
+    writeback.record_expected(key, RowStatus::failed(sql_error::in_a_line(error)));
 }
 
 /// BEFORE a row is written: it says that it is synced, which the trigger after the statement makes true.
 unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let for_what = [(pg_sys::TRIGGER_EVENT_INSERT, true), (pg_sys::TRIGGER_EVENT_UPDATE, true)];
-    fires(data, pg_sys::TRIGGER_EVENT_BEFORE | pg_sys::TRIGGER_EVENT_ROW, &for_what)?;
+    check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE | pg_sys::TRIGGER_EVENT_ROW, &for_what)?;
     let inserted = operation(data) == pg_sys::TRIGGER_EVENT_INSERT;
     let tuple = if inserted { data.tg_trigtuple } else { data.tg_newtuple };
     let unchanged = Ok(tuple.into());
@@ -325,7 +325,7 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let is_new = |column| old.is_none_or(|old| !old.same(row, column));
     let invalid = table.checked_key(row).and_then(Result::err);
     let says = if let Some(error) = invalid {
-        Some(State::failed(report::in_a_line(&error)))
+        Some(RowStatus::failed(sql_error::in_a_line(&error)))
     } else if row.integer(table.chatbot).is_none() {
         table.state_without_chatbot(old, row)
     } else if table.is_enabled(row) {
@@ -334,9 +334,9 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         // statement would not see that it was asked.
         let visible = old.is_none_or(|old| table.differs(old, row) || !table.says_synced(old));
         let waits = table.host.mode == Mode::Async || !enabled::is_enabled();
-        (asked && visible).then(if waits { State::pending } else { State::synced })
+        (asked && visible).then(if waits { RowStatus::pending } else { RowStatus::synced })
     } else {
-        is_new(table.content).then(State::pending)
+        is_new(table.content).then(RowStatus::pending)
     };
     match says {
         Some(state) if table.state(row, &state) != state => {
@@ -351,7 +351,7 @@ unsafe fn with_state(
     table: &Table,
     tuple: pg_sys::HeapTuple,
     descriptor: pg_sys::TupleDesc,
-    state: &State,
+    state: &RowStatus,
 ) -> pg_sys::HeapTuple {
     let columns: [(Option<Attribute>, Option<pg_sys::Datum>); 3] = [
         (table.status, state.status.clone().into_datum()),
@@ -382,8 +382,8 @@ unsafe fn with_state(
 
 /// BEFORE a table is emptied.
 unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
-    fires(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
-    let _newest = Newest::new();
+    check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
+    let _newest = LatestSnapshot::new();
     // SAFETY: the trigger runs.
     let table = unsafe { Table::of(data)? };
     // SAFETY: it is open. TRUNCATE ONLY leaves the rows of children, which have triggers of their own for TRUNCATE.
@@ -391,12 +391,12 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         unsafe { ((*(*data.tg_relation).rd_rel).relkind, (*(*data.tg_relation).rd_rel).relhassubclass) };
     let inherited = kind.cast_unsigned() == pg_sys::RELKIND_RELATION && has_children;
     if !table.host.partition && !inherited {
-        hosted::delete_host(table.host.host)?;
+        host_sources::delete_host(table.host.host)?;
         return NOTHING;
     }
     let only = if inherited { "ONLY " } else { "" };
     let from = format!("{only}{}", table.relation.name);
-    if let Err(raised) = attempt(|| each_key_in(&table, &from, leaving::delete_many))? {
+    if let Err(raised) = attempt(|| each_key_in(&table, &from, delete::delete_many))? {
         pgrx::warning!(
             "the sources of {} stay until SELECT chatbot_repair(): its rows cannot be read: {}",
             table.relation.name,
@@ -413,7 +413,7 @@ pub fn each_source_key(table: &Table, act: impl FnMut(&[SourceKey]) -> Result<()
 
 fn each_key_in(table: &Table, from: &str, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
     let columns = &table.host.columns;
-    let as_owner = || ActingAs::reading(table.relation.owner);
+    let as_owner = || RunAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
         host_row::Ids::now(from, &columns.id.0, &columns.chatbot.0)?
@@ -435,17 +435,17 @@ fn each_key_in(table: &Table, from: &str, mut act: impl FnMut(&[SourceKey]) -> R
 pub fn delete_all_but_rows(table: &Table) -> Result<()> {
     let mut after = None;
     loop {
-        let known = hosted::keys_beyond(table.host.host, after, SLICE as i64)?;
+        let known = host_sources::keys_beyond(table.host.host, after, SLICE as i64)?;
         let Some(last) = known.last() else { return Ok(()) };
         after = Some(*last);
         let rows: HashSet<(i64, i64)> = {
-            let _owner = ActingAs::reading(table.relation.owner);
+            let _owner = RunAs::reading(table.relation.owner);
             let ids = known.iter().map(|key| key.source_id).collect();
             let (columns, relation) = (&table.host.columns, &table.relation.name);
             host_row::these(relation, &columns.id.0, &columns.chatbot.0, ids)?.into_iter().collect()
         };
         let is_gone = |key: &SourceKey| !rows.contains(&(key.source_id, key.chatbot_id));
-        leaving::delete_many(&known.into_iter().filter(is_gone).collect::<Vec<_>>())?;
+        delete::delete_many(&known.into_iter().filter(is_gone).collect::<Vec<_>>())?;
     }
 }
 
@@ -453,12 +453,12 @@ pub fn delete_all_but_rows(table: &Table) -> Result<()> {
 unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     if operation(data) == pg_sys::TRIGGER_EVENT_DELETE {
         let old = !data.tg_oldtable.is_null();
-        fires(data, pg_sys::TRIGGER_EVENT_AFTER, &[(pg_sys::TRIGGER_EVENT_DELETE, old)])?;
+        check_trigger_kind(data, pg_sys::TRIGGER_EVENT_AFTER, &[(pg_sys::TRIGGER_EVENT_DELETE, old)])?;
     } else {
-        fires(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
+        check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     }
-    let _newest = Newest::new();
-    let forget = |id| leaving::cleanup(id).map(drop);
+    let _newest = LatestSnapshot::new();
+    let forget = |id| delete::cleanup(id).map(drop);
     // SAFETY: the trigger runs, and its transition table lives as long.
     let (chatbots, rows) = unsafe {
         let rows = (operation(data) == pg_sys::TRIGGER_EVENT_DELETE)

@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Answer, Asked, Mode};
 use crate::error::Result;
-use crate::pg::store::search::{self as store, ChunkKey, Found, Scope};
+use crate::pg::search::{MAX_RESULTS, Mode, SearchRequest, SearchResult};
+use crate::pg::store::search::{ChunkKey, FoundChunk, Scope};
 use crate::pg::store::tables::Tables;
-use crate::pg::store::{index, statistics};
+use crate::pg::store::{index, search as store, statistics};
 use crate::search::bm25::{bm25, fused};
 use crate::search::plan::{self, Size};
 
@@ -16,7 +16,7 @@ const LEAST_CANDIDATES: i64 = 50;
 
 /// A question, and where it is answered.
 struct Search<'a> {
-    asked: &'a Asked,
+    asked: &'a SearchRequest,
     scope: Scope<'a>,
     /// How large the chatbot is, where its model has indexes and Postgres' statistics name it among the largest.
     size: Option<Size>,
@@ -25,7 +25,7 @@ struct Search<'a> {
 }
 
 /// The best ones, as many as may be answers; in no order.
-pub fn find(asked: &Asked, tables: &Tables, most: i64) -> Result<Vec<Answer>> {
+pub fn find(asked: &SearchRequest, tables: &Tables, most: i64) -> Result<Vec<SearchResult>> {
     let size = statistics::size(tables, asked.filter.chatbot_id, asked.model_id)?;
     let scope = Scope { tables, filter: &asked.filter, model_id: asked.model_id, dimensions: asked.dimensions };
     let search = Search { asked, scope, size, restricted: tables.are_restricted() };
@@ -37,21 +37,21 @@ pub fn find(asked: &Asked, tables: &Tables, most: i64) -> Result<Vec<Answer>> {
 }
 
 impl Search<'_> {
-    fn by_vector(&self, vector: &[f32], limit: i64) -> Result<Vec<Answer>> {
+    fn by_vector(&self, vector: &[f32], limit: i64) -> Result<Vec<SearchResult>> {
         let found = self.nearest(vector, limit)?;
-        Ok(found.into_iter().map(|found| Answer { score: found.similarity.unwrap_or(0.0), found }).collect())
+        Ok(found.into_iter().map(|found| SearchResult { score: found.similarity.unwrap_or(0.0), found }).collect())
     }
 
     /// The nearest chunks, by the index where that pays.
-    fn nearest(&self, vector: &[f32], limit: i64) -> Result<Vec<Found>> {
+    fn nearest(&self, vector: &[f32], limit: i64) -> Result<Vec<FoundChunk>> {
         let candidates = limit.max(LEAST_CANDIDATES);
-        let in_sight = match self.size {
-            Some(size) => size.in_sight(candidates, self.asked.exact_limit, index::goes_on()?),
+        let ef_search = match self.size {
+            Some(size) => size.ef_search(candidates, self.asked.exact_limit, index::has_iterative_scan()?),
             None => None,
         };
-        if let Some(in_sight) = in_sight {
+        if let Some(ef_search) = ef_search {
             // None: the filter lets few through, or the chatbot is smaller than it was.
-            if let Some(found) = store::nearest_by_index(&self.scope, vector, limit, candidates, in_sight)? {
+            if let Some(found) = store::nearest_by_index(&self.scope, vector, limit, candidates, ef_search)? {
                 return Ok(found);
             }
         }
@@ -59,15 +59,15 @@ impl Search<'_> {
     }
 
     /// Needs no vector of the query, and asks no provider: it works where none answers.
-    fn by_text(&self, limit: i64) -> Result<Vec<Answer>> {
+    fn by_text(&self, limit: i64) -> Result<Vec<SearchResult>> {
         let scores = self.text_scores(limit, None)?;
         let keys: Vec<ChunkKey> = scores.keys().cloned().collect();
         let found = store::by_key(&self.scope, &keys, None)?;
-        Ok(found.into_iter().map(|found| Answer { score: real(scores[&found.key]), found }).collect())
+        Ok(found.into_iter().map(|found| SearchResult { score: real(scores[&found.key]), found }).collect())
     }
 
-    fn by_both(&self, vector: &[f32], limit: i64) -> Result<Vec<Answer>> {
-        let candidates = (limit * CANDIDATES).clamp(LEAST_CANDIDATES, i64::from(super::MAX_RESULTS));
+    fn by_both(&self, vector: &[f32], limit: i64) -> Result<Vec<SearchResult>> {
+        let candidates = (limit * CANDIDATES).clamp(LEAST_CANDIDATES, i64::from(MAX_RESULTS));
         let mut found = self.nearest(vector, candidates)?;
         let near: HashSet<ChunkKey> = found.iter().map(|f| f.key.clone()).collect();
         let scores = self.text_scores(candidates, Some(&near))?;
@@ -76,9 +76,9 @@ impl Search<'_> {
         if !others.is_empty() {
             found.extend(store::by_key(&self.scope, &others, Some(vector))?);
         }
-        let answer = |found: Found| {
+        let answer = |found: FoundChunk| {
             let text = scores.get(&found.key).copied().unwrap_or(0.0);
-            Answer { score: real(fused(f64::from(found.similarity.unwrap_or(0.0)), text, best)), found }
+            SearchResult { score: real(fused(f64::from(found.similarity.unwrap_or(0.0)), text, best)), found }
         };
         Ok(found.into_iter().map(answer).collect())
     }
@@ -91,17 +91,17 @@ impl Search<'_> {
         if words.is_empty() {
             return Ok(HashMap::new());
         }
-        let (looked_up, shares, all) = match large {
+        let (index_terms, shares, all) = match large {
             Some(Size { chunks, .. }) => {
                 let shares = statistics::shares(self.scope.tables, &words);
-                let looked_up = plan::looked_up(&shares, chunks, near.is_none());
-                let shares = shares.iter().zip(&looked_up).map(|(share, up)| (!up).then_some(*share)).collect();
-                (looked_up, shares, chunks)
+                let index_terms = plan::index_terms(&shares, chunks, near.is_none());
+                let shares = shares.iter().zip(&index_terms).map(|(share, up)| (!up).then_some(*share)).collect();
+                (index_terms, shares, chunks)
             }
             None => (vec![true; words.len()], Vec::new(), store::count(&self.scope)?),
         };
-        let mut matching = store::matching(&self.scope, &words, &looked_up)?;
-        if let Some(near) = near.filter(|_| looked_up.contains(&false)) {
+        let mut matching = store::matching(&self.scope, &words, &index_terms)?;
+        if let Some(near) = near.filter(|_| index_terms.contains(&false)) {
             // They may have the words that are in too many to be looked up.
             let matched: HashSet<&ChunkKey> = matching.iter().map(|m| &m.key).collect();
             let others: Vec<ChunkKey> = near.iter().filter(|key| !matched.contains(key)).cloned().collect();

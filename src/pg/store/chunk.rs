@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::search::{spaced, words_of};
-use super::source::SourceKey;
-use super::{Mode, one, run, write};
 use crate::error::Result;
-use crate::pg::sync::Item;
-use crate::pg::vector::Vector;
+use crate::pg::runtime::vector::Vector;
+use crate::pg::store::search::{spaced, words_of};
+use crate::pg::store::{Mode, one, run, write};
+use crate::source::{SourceInput, SourceKey};
 
 /// A stored chunk without its vector.
 pub struct StoredChunk {
@@ -58,7 +57,7 @@ pub struct NewChunk<'a> {
 }
 
 /// Writes metadata and whether searches find it to the chunks of a source.
-pub fn update_chunks_standing(item: &Item) -> Result<()> {
+pub fn update_chunk_attributes(item: &SourceInput) -> Result<()> {
     let sql = "UPDATE chatbot_sync.embedding SET enabled = $5,
             metadata = CASE WHEN lang IS NULL THEN $4 ELSE $4 || pg_catalog.jsonb_object(ARRAY['lang', lang]) END
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
@@ -142,7 +141,7 @@ pub fn read_words(key: &SourceKey, model_id: i32, chunks: Vec<(i32, String)>) ->
 }
 
 /// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and it keeps to privileges.
-pub fn insert_chunks(model_id: i32, sources: &[&Item], chunks: Vec<NewChunk>) -> Result<()> {
+pub fn insert_chunks(model_id: i32, sources: &[&SourceInput], chunks: Vec<NewChunk>) -> Result<()> {
     const STATEMENT_BYTES: usize = 200 * 1024;
     let sql = "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,
             lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)

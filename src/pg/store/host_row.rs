@@ -3,13 +3,12 @@
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 
-use super::host::{execute, literal, quoted};
-use super::source::SourceKey;
-use super::{Cursor, Mode, Settings, one, run, write};
 use crate::error::Result;
-use crate::host::{Column, Columns};
-use crate::pg::host::State;
-use crate::pg::jsonb::Jsonb;
+use crate::host::{Column, Columns, RowStatus};
+use crate::pg::runtime::scoped_settings::ScopedSettings;
+use crate::pg::store::host_triggers::{execute, literal, quoted};
+use crate::pg::store::{Cursor, Mode, one, run, write};
+use crate::source::{Jsonb, SourceKey};
 
 /// The (id, chatbot) of the rows that have these ids and belong to a chatbot.
 pub fn these(relation: &str, id: &str, chatbot: &str, ids: Vec<i64>) -> Result<Vec<(i64, i64)>> {
@@ -70,25 +69,25 @@ impl Ids {
 
 /// How rows are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum ReadMode {
     /// Locked, but for those that others have locked.
-    Lock,
+    ForUpdate,
     /// As they are by now.
-    Now,
+    Latest,
     /// As the calling statement sees them.
-    AsCaller,
+    Snapshot,
 }
 
-impl Look {
+impl ReadMode {
     fn clause(self) -> &'static str {
-        if self == Self::Lock { "FOR NO KEY UPDATE SKIP LOCKED" } else { "" }
+        if self == Self::ForUpdate { "FOR NO KEY UPDATE SKIP LOCKED" } else { "" }
     }
 
     fn mode(self) -> Mode {
         match self {
-            Self::Lock => Mode::Write,
-            Self::Now => Mode::ReadNow,
-            Self::AsCaller => Mode::Read,
+            Self::ForUpdate => Mode::Write,
+            Self::Latest => Mode::ReadNow,
+            Self::Snapshot => Mode::Read,
         }
     }
 }
@@ -106,7 +105,7 @@ pub struct HostRow {
     /// Whether searches find it.
     pub enabled: bool,
     /// What it says of its own state.
-    pub state: State,
+    pub state: RowStatus,
 }
 
 fn object(of: &str, columns: &[Column]) -> String {
@@ -122,7 +121,7 @@ pub fn rows_by_id(
     columns: &Columns,
     ids: Vec<i64>,
     chatbot: Option<i64>,
-    look: Look,
+    look: ReadMode,
 ) -> Result<Vec<HostRow>> {
     let sql = format!(
         "SELECT t.{id}::bigint, t.{chatbot}::bigint, t.{content}::text, {metadata}, {state}
@@ -136,7 +135,7 @@ pub fn rows_by_id(
         metadata = object("t", &columns.metadata),
     );
     let args: Vec<DatumWithOid> = std::iter::once(ids.into()).chain(chatbot.map(Into::into)).collect();
-    let _settings = Settings::for_metadata();
+    let _settings = ScopedSettings::for_metadata();
     run(&sql, &args, look.mode(), |rows| {
         rows.map(|row| {
             Ok(HostRow {
@@ -145,7 +144,7 @@ pub fn rows_by_id(
                 content: row.get(3)?,
                 metadata: one(row.get(4))?,
                 enabled: one(row.get(5))?,
-                state: State { status: row.get(6)?, processed: row.get(7)?, error: row.get(8)? },
+                state: RowStatus { status: row.get(6)?, processed: row.get(7)?, error: row.get(8)? },
             })
         })
         .collect()
@@ -153,7 +152,12 @@ pub fn rows_by_id(
 }
 
 /// Whether searches are to find a row, and what it says of its state: of one whose other columns cannot be read.
-pub fn state_of(relation: &str, columns: &Columns, key: SourceKey, look: Look) -> Result<Option<(bool, State)>> {
+pub fn state_of(
+    relation: &str,
+    columns: &Columns,
+    key: SourceKey,
+    look: ReadMode,
+) -> Result<Option<(bool, RowStatus)>> {
     let sql = format!(
         "SELECT {state} FROM {relation} AS t WHERE t.{id} = $1 AND t.{chatbot} = $2 {lock}",
         state = state(columns),
@@ -163,7 +167,7 @@ pub fn state_of(relation: &str, columns: &Columns, key: SourceKey, look: Look) -
     );
     run(&sql, &[key.source_id.into(), key.chatbot_id.into()], look.mode(), |mut rows| {
         let read = |row: pgrx::spi::SpiHeapTupleData| {
-            let state = State { status: row.get(2)?, processed: row.get(3)?, error: row.get(4)? };
+            let state = RowStatus { status: row.get(2)?, processed: row.get(3)?, error: row.get(4)? };
             Ok((one(row.get(1))?, state))
         };
         rows.next().map(read).transpose()
@@ -187,7 +191,7 @@ fn state(columns: &Columns) -> String {
 /// The metadata of a row that is given as a composite value of this type, in which its columns have these numbers and
 /// types.
 pub fn metadata(row: pg_sys::Datum, row_type: pg_sys::Oid, columns: &[Column], shape: &[(i16, u32)]) -> Result<Jsonb> {
-    let _settings = Settings::for_metadata();
+    let _settings = ScopedSettings::for_metadata();
     // A kept plan of a composite value does not notice that its type changes: another shape is another statement.
     // SAFETY: the value is of this type, says the caller, and lives as long as the call.
     let row = unsafe { DatumWithOid::new(Composite(row), row_type) };
@@ -210,7 +214,7 @@ impl pgrx::IntoDatum for Composite {
 }
 
 /// Tells rows what became of them. A reason that is too long for its column is cut.
-pub fn write_back(relation: &str, columns: &Columns, told: &[(SourceKey, State)]) -> Result<()> {
+pub fn write_back(relation: &str, columns: &Columns, told: &[(SourceKey, RowStatus)]) -> Result<()> {
     let types = |Column(name, _): &Column| {
         let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
             WHERE attrelid = $1::pg_catalog.regclass AND attname = $2";

@@ -5,9 +5,10 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
-use super::{Mode, Settings, one, run, write};
 use crate::error::{Error, Result};
-use crate::pg::vector::vector_type;
+use crate::pg::runtime::scoped_settings::ScopedSettings;
+use crate::pg::runtime::vector::vector_type;
+use crate::pg::store::{Mode, host_triggers, one, run, write};
 
 /// pgvector's limit for an index of `vector`; beyond it `halfvec` takes as many again.
 const MOST_DIMENSIONS: usize = 2000;
@@ -57,7 +58,7 @@ pub fn statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
 
 /// Makes the indexes of a model in this transaction; whoever writes vectors waits until it ends.
 pub fn build(model_id: i32) -> Result<()> {
-    statements(model_id, false)?.iter().try_for_each(|sql| super::host::execute(sql))
+    statements(model_id, false)?.iter().try_for_each(|sql| host_triggers::execute(sql))
 }
 
 /// Whose the table is, with whose rights its indexes are made.
@@ -97,7 +98,7 @@ pub fn lacking(model_id: i32) -> Result<Option<String>> {
 }
 
 /// Whether HNSW goes on where a filter left too few: pgvector has it since 0.8.
-pub fn goes_on() -> Result<bool> {
+pub fn has_iterative_scan() -> Result<bool> {
     thread_local!(static GOES_ON: Cell<Option<bool>> = const { Cell::new(None) });
     if let Some(known) = GOES_ON.get() {
         return Ok(known);
@@ -112,18 +113,18 @@ pub fn goes_on() -> Result<bool> {
 }
 
 /// As long as this lives, HNSW is what orders by distance, and keeps so many in sight.
-pub fn by_hnsw(in_sight: i32) -> Result<Settings> {
-    let in_sight = CString::new(in_sight.to_string()).map_err(|error| Error::Internal(error.to_string()))?;
+pub fn hnsw_settings(ef_search: i32) -> Result<ScopedSettings> {
+    let ef_search = CString::new(ef_search.to_string()).map_err(|error| Error::Internal(error.to_string()))?;
     // A plan that sorts anyway, a few candidates, looks so dear without enable_sort that it would be compiled. There is one
     // plan for every chatbot and vector: to make it each time took a tenth of a search.
     let mut settings: Vec<(&CStr, &CStr)> = vec![
         (c"enable_sort", c"off"),
         (c"jit", c"off"),
         (c"plan_cache_mode", c"force_generic_plan"),
-        (c"hnsw.ef_search", &in_sight),
+        (c"hnsw.ef_search", &ef_search),
     ];
-    if goes_on()? {
+    if has_iterative_scan()? {
         settings.push((c"hnsw.iterative_scan", c"relaxed_order"));
     }
-    Ok(Settings::new(&settings))
+    Ok(ScopedSettings::new(&settings))
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use pgrx::datum::DatumWithOid;
 
-use super::source::{BY_KEY, SourceKey, beyond, key, key_columns, mark_retried};
-use super::{Mode, one, run, write};
 use crate::error::Result;
-use crate::pg::jsonb::Jsonb;
-use crate::pg::memory::Scratch;
-use crate::pg::worker;
+use crate::pg::runtime::memory::Scratch;
+use crate::pg::runtime::wake;
+use crate::pg::store::source::{BY_KEY, beyond, key, key_columns, mark_retried};
+use crate::pg::store::{Mode, one, run, write};
+use crate::source::{Jsonb, SourceKey};
 
 /// Sources that wait again together.
 const SLICE: i32 = 1_000;
@@ -120,7 +120,7 @@ pub fn pick(chatbot_id: i64, priority: i32, limit: i32, but: &[i32]) -> Result<V
 }
 
 /// All jobs of sources that are due, or failed, oldest first, locked; those that others have locked are passed over.
-pub fn of_sources(keys: &[SourceKey]) -> Result<Vec<Job>> {
+pub fn jobs_of_sources(keys: &[SourceKey]) -> Result<Vec<Job>> {
     let columns: Vec<String> = COLUMNS.split(", ").map(|c| format!("j.{}", c.trim())).collect();
     let sql = format!(
         "SELECT {} FROM chatbot_sync.job j,
@@ -179,7 +179,7 @@ pub fn release(ids: JobIds, attempts: i32, wait: Option<Duration>) -> Result<()>
 }
 
 /// What the dead had taken, and what this session took and left, is due again.
-pub fn release_dead() -> Result<()> {
+pub fn release_orphaned_leases() -> Result<()> {
     let sql = "UPDATE chatbot_sync.job SET lease = NULL, leased_by = NULL, due_at = pg_catalog.clock_timestamp()
         WHERE leased_by > 0 AND (leased_by = pg_catalog.pg_backend_pid() OR NOT EXISTS (
             SELECT FROM pg_catalog.pg_stat_get_activity(leased_by) AS a
@@ -225,7 +225,7 @@ pub fn delete_of_source(key: &SourceKey) -> Result<()> {
         Ok(before)
     })?;
     for (host, from) in before {
-        worker::wake_at_commit();
+        wake::wake_at_commit();
         insert_changed(host, 1, &[(from, None)])?;
     }
     Ok(())

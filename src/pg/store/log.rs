@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::source::SourceKey;
-use super::{Mode, one, run, write};
 use crate::embedding::batch::Usage;
 use crate::error::Result;
-use crate::pg::guc;
+use crate::pg::runtime::settings;
+use crate::pg::store::{Mode, one, run, write};
+use crate::source::SourceKey;
 
 /// What a sync took.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ impl Entry {
 
 /// Adds rows, unless none are wanted.
 pub fn insert(entries: &[Entry]) -> Result<()> {
-    if entries.is_empty() || guc::log_retention() == Some(Duration::ZERO) {
+    if entries.is_empty() || settings::log_retention() == Some(Duration::ZERO) {
         return Ok(());
     }
     fn all<T>(entries: &[Entry], of: impl Fn(&Entry) -> T) -> Vec<T> {
@@ -103,7 +103,7 @@ pub fn forget(chatbot_id: i64) -> Result<()> {
 /// Takes away rows that are older than they are to be kept, at most so many, and keeps what they came to: how many. Rows
 /// that somebody else has locked are passed over.
 pub fn purge(most: i32) -> Result<i32> {
-    let Some(retention) = guc::log_retention() else { return Ok(0) };
+    let Some(retention) = settings::log_retention() else { return Ok(0) };
     let sql = format!(
         "WITH old AS (SELECT chatbot_id, id FROM chatbot_sync.sync_log
                 WHERE logged_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1)
@@ -116,13 +116,13 @@ pub fn purge(most: i32) -> Result<i32> {
     let gone: i32 =
         run(&sql, &[retention.as_secs_f64().into(), most.into()], Mode::Write, |rows| one(rows.first().get_one()))?;
     if gone > 0 {
-        put_together()?;
+        sum_old_rows()?;
     }
     Ok(gone)
 }
 
 /// One row of sync_total a model and error, once there are many.
-fn put_together() -> Result<()> {
+fn sum_old_rows() -> Result<()> {
     let sql = "WITH many AS (SELECT id FROM chatbot_sync.sync_total
                 WHERE (SELECT count(*) FROM chatbot_sync.sync_total) > 1000 FOR UPDATE SKIP LOCKED),
             gone AS (DELETE FROM chatbot_sync.sync_total t USING many WHERE t.id = many.id RETURNING t.*)

@@ -3,10 +3,10 @@
 use pgrx::datum::DatumWithOid;
 use serde_json::Map;
 
-use super::{Mode, one, run, write};
 use crate::embedding::provider::Model;
 use crate::error::{Error, Result};
-use crate::pg::jsonb::Jsonb;
+use crate::pg::store::{Mode, one, run, write};
+use crate::source::Jsonb;
 
 /// The model that new vectors are made with.
 #[derive(Debug, Clone)]
@@ -80,7 +80,7 @@ const SAME: &str = "(provider, model, dimensions, shortened, document_prefix, qu
     = ($1, $2, $3, $4, $5, $6, $7)";
 
 /// The id of a model, whose row is made where there is none, and whether it is the active one.
-pub fn find_or_make(model: &Model) -> Result<(i32, bool)> {
+pub fn find_or_insert(model: &Model) -> Result<(i32, bool)> {
     insert_model(model, false)?;
     let sql = format!("SELECT id, active FROM chatbot_sync.model WHERE {SAME}");
     run(&sql, &model_args(model), Mode::Write, |rows| {
@@ -110,14 +110,14 @@ pub fn next_model() -> Result<Option<ActiveModel>> {
 }
 
 /// Whether there are vectors at all.
-pub fn any_vectors() -> Result<bool> {
+pub fn has_vectors() -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.source WHERE chunk_count > 0)";
     run(sql, &[], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
 /// Whether a model has a vector for every chunk, since it was the active one right before this one, and nothing was
 /// changed since.
-pub fn still_whole(id: i32, active: i32) -> Result<bool> {
+pub fn is_whole(id: i32, active: i32) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.model WHERE id = $2 AND replaced = $1)
         AND NOT EXISTS (SELECT 1 FROM chatbot_sync.source WHERE next_model_id IS NULL OR next_model_id NOT IN ($1, $2))";
     run(sql, &[id.into(), active.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))

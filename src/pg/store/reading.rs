@@ -2,12 +2,12 @@
 
 use pgrx::datum::DatumWithOid;
 
-use super::chunk::{chunks, languages, read_words};
-use super::source::{self, BY_KEY, SourceKey, beyond, key};
-use super::{Mode, one, run, write};
 use crate::error::Result;
-use crate::pg::jsonb::Jsonb;
-use crate::pg::words::{Configurations, WORDS_VERSION, WordsRead};
+use crate::pg::store::chunk::{chunks, languages, read_words};
+use crate::pg::store::source::{self, BY_KEY, beyond, key};
+use crate::pg::store::text_search::{Configurations, WORDS_VERSION, WordsRead};
+use crate::pg::store::{Mode, one, run, write};
+use crate::source::{Jsonb, SourceKey};
 
 /// How one source was cut and read.
 pub struct StoredReading {

@@ -2,10 +2,11 @@
 
 use pgrx::datum::DatumWithOid;
 
-use super::source::{BY_KEY, Failed, SourceKey, beyond, by_chatbot, key, key_columns, of_chatbot};
-use super::{Mode, one, run, write};
 use crate::error::Result;
-use crate::pg::vector::Vector;
+use crate::pg::runtime::vector::Vector;
+use crate::pg::store::source::{BY_KEY, Failed, beyond, by_chatbot, key, key_columns, of_chatbot};
+use crate::pg::store::{Mode, host_triggers, one, run, write};
+use crate::source::SourceKey;
 
 /// A chunk without a vector of the other model.
 pub struct Missing {
@@ -177,7 +178,7 @@ pub fn progress(model_id: i32) -> Result<(i64, i64)> {
 
 /// Nobody makes, changes or deletes a source until the transaction ends.
 pub fn stop_writers() -> Result<()> {
-    super::host::execute("LOCK TABLE chatbot_sync.source IN SHARE ROW EXCLUSIVE MODE")
+    host_triggers::execute("LOCK TABLE chatbot_sync.source IN SHARE ROW EXCLUSIVE MODE")
 }
 
 /// Sources that are not whole with a model, in the order of their keys.

@@ -1,8 +1,9 @@
 //! What Postgres raised while a host row was read or its status written, in the source's row.
 
-use super::source::{Failed, SourceKey};
-use super::write;
 use crate::error::Result;
+use crate::pg::store::source::Failed;
+use crate::pg::store::write;
+use crate::source::SourceKey;
 
 /// Marks the source of a row that cannot be read. Its vectors stay. Whether searches find it stays too where even that
 /// cannot be read.

@@ -4,12 +4,13 @@ use pgrx::datum::DatumWithOid;
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 use serde::{Deserialize, Serialize};
 
-use super::tables::Tables;
-use super::{Mode, Settings, index, one, run, statistics};
 use crate::error::Result;
-use crate::pg::jsonb::Jsonb;
-use crate::pg::vector::{Vector, vector_type};
+use crate::pg::runtime::scoped_settings::ScopedSettings;
+use crate::pg::runtime::vector::{Vector, vector_type};
+use crate::pg::store::tables::Tables;
+use crate::pg::store::{Mode, index, one, run, statistics};
 use crate::search::bm25::{Counts, counts};
+use crate::source::Jsonb;
 
 /// Words are separated by white space and by these: what is written E-4711 is found as 4711 too.
 const SEPARATORS: &str = "'-_/\\.:@#', '        '";
@@ -25,7 +26,7 @@ const MOST_WORDS: i64 = 64;
 pub type ChunkKey = (String, i64, i32);
 
 /// One answer of a search.
-pub struct Found {
+pub struct FoundChunk {
     /// Which chunk.
     pub key: ChunkKey,
     /// Place in the source.
@@ -115,8 +116,8 @@ pub fn words_of(configuration: &str, text: &str) -> String {
     format!("pg_catalog.to_tsvector({configuration}, pg_catalog.translate({text}, {SEPARATORS}))")
 }
 
-fn found(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Found> {
-    Ok(Found {
+fn found(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<FoundChunk> {
+    Ok(FoundChunk {
         key: (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?),
         chunk_index: one(row.get(4))?,
         content: one(row.get(5))?,
@@ -126,7 +127,7 @@ fn found(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Found> {
 }
 
 /// The chunks nearest to a vector, best first, by an exact scan of the chatbot's.
-pub fn nearest(scope: &Scope, query: &[f32], limit: i64) -> Result<Vec<Found>> {
+pub fn nearest(scope: &Scope, query: &[f32], limit: i64) -> Result<Vec<FoundChunk>> {
     let distance = format!("embedding OPERATOR({}.<=>) $5", vector_type()?.schema);
     Ok(ordered(scope, query, (limit, limit), &scope.of_chatbot(), &distance)?.0)
 }
@@ -138,9 +139,9 @@ pub fn nearest_by_index(
     query: &[f32],
     limit: i64,
     candidates: i64,
-    in_sight: i32,
-) -> Result<Option<Vec<Found>>> {
-    let _settings = index::by_hnsw(in_sight)?;
+    ef_search: i32,
+) -> Result<Option<Vec<FoundChunk>>> {
+    let _settings = index::hnsw_settings(ef_search)?;
     let (schema, dimensions) = (vector_type()?.schema, scope.dimensions);
     let distance = format!(
         "{} OPERATOR({schema}.<=>) {}",
@@ -158,7 +159,7 @@ fn ordered(
     (limit, candidates): (i64, i64),
     of: &str,
     distance: &str,
-) -> Result<(Vec<Found>, i64)> {
+) -> Result<(Vec<FoundChunk>, i64)> {
     // Texts are fetched last: a sort copies what it is given, and of most chunks it needs the distance alone.
     // A text without a known word has the zero vector, which is near to nothing: its distance is NaN, sorted last.
     let sql = format!(
@@ -191,7 +192,7 @@ fn ordered(
 }
 
 /// Chunks by their keys, with their similarity to a vector where there is one.
-pub fn by_key(scope: &Scope, keys: &[ChunkKey], query: Option<&[f32]>) -> Result<Vec<Found>> {
+pub fn by_key(scope: &Scope, keys: &[ChunkKey], query: Option<&[f32]>) -> Result<Vec<FoundChunk>> {
     let similarity = match query {
         Some(_) => format!("NULLIF(1 - (embedding OPERATOR({}.<=>) $6), 'NaN')::real", vector_type()?.schema),
         None => "NULL::real".to_owned(),
@@ -241,16 +242,17 @@ pub struct Matching {
 }
 
 /// The chatbot's chunks with at least one of the words that are looked up.
-pub fn matching(scope: &Scope, words: &[String], looked_up: &[bool]) -> Result<Vec<Matching>> {
+pub fn matching(scope: &Scope, words: &[String], index_terms: &[bool]) -> Result<Vec<Matching>> {
     // Which index is best depends on the words.
-    let _settings = Settings::new(&[(c"plan_cache_mode", c"force_custom_plan")]);
+    let _settings = ScopedSettings::new(&[(c"plan_cache_mode", c"force_custom_plan")]);
     let sql = format!(
         "SELECT source_type, source_id, chunk_id, words, COALESCE({}, false) {} AND words @@ $5::tsquery",
         scope.filter.condition(),
         scope.of_chatbot_by_index()
     );
     let escaped = |word: &String| format!("'{}'", word.replace('\\', "\\\\").replace('\'', "''"));
-    let any: Vec<String> = words.iter().zip(looked_up).filter(|(_, up)| **up).map(|(word, _)| escaped(word)).collect();
+    let any: Vec<String> =
+        words.iter().zip(index_terms).filter(|(_, up)| **up).map(|(word, _)| escaped(word)).collect();
     if any.is_empty() {
         return Ok(Vec::new());
     }
@@ -281,7 +283,7 @@ fn counted(sql: &str, args: &[DatumWithOid], words: &[String], mode: Mode) -> Re
 
 /// The answers of the node that has the chatbot's shards, best first, each with its score: one statement, which Citus sends
 /// there. The key of a chunk is not among what it says.
-pub fn on_node(filter: &Filter, question: Jsonb, vector: Option<Vec<f32>>) -> Result<Vec<(Found, f32)>> {
+pub fn on_node(filter: &Filter, question: Jsonb, vector: Option<Vec<f32>>) -> Result<Vec<(FoundChunk, f32)>> {
     let sql =
         "SELECT a.source_type, a.source_id, a.chunk_index, a.chunk_index, a.content, a.similarity, a.metadata, a.score
         FROM (SELECT tableoid AS shard FROM chatbot_sync.embedding WHERE chatbot_id = $1 LIMIT 1) AS e,

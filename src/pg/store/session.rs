@@ -3,9 +3,9 @@
 use pgrx::Uuid;
 use pgrx::datum::TimestampWithTimeZone;
 
-use super::{Mode, one, run, write};
 use crate::error::Result;
-use crate::pg::jsonb::Jsonb;
+use crate::pg::store::{Mode, one, run, write};
+use crate::source::Jsonb;
 
 /// Opens a session.
 pub fn insert_session(chatbot_id: i64, id: Uuid, metadata: Jsonb) -> Result<()> {

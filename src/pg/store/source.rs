@@ -1,36 +1,15 @@
 //! Sources and their chunks.
 
+use crate::error::{Error, Result};
+use crate::pg::runtime::{settings, sql_error};
+use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
+use crate::pg::store::{Mode, Rows, chunk, lock_with_retry, one, reads_latest, run, write};
+use crate::source::{Jsonb, SOURCE_TYPES, SourceInput, SourceKey, SyncOutcome};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::SpiHeapTupleData;
-
-use super::{Mode, Rows, chunk, one, outlast, overtakes, run, write};
-use crate::error::{Error, Result};
-use crate::pg::args::SOURCE_TYPES;
-use crate::pg::jsonb::Jsonb;
-use crate::pg::sync::{Item, Synced};
-use crate::pg::words::{WORDS_VERSION, WordsRead};
-use crate::pg::{guc, report};
-
-/// Which source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SourceKey {
-    /// The tenant.
-    pub chatbot_id: i64,
-    /// `document` or `link`.
-    pub source_type: &'static str,
-    /// The host row's id.
-    pub source_id: i64,
-}
-
-impl std::fmt::Display for SourceKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { chatbot_id, source_type, source_id } = self;
-        write!(f, "{source_type} {source_id} of chatbot {chatbot_id}")
-    }
-}
 
 impl SourceKey {
     /// The key's columns.
@@ -70,20 +49,20 @@ pub struct SourceRow {
 
 impl SourceRow {
     /// Whether nothing but its content can differ.
-    pub fn stands_as(&self, item: &Item) -> bool {
+    pub fn same_attributes(&self, item: &SourceInput) -> bool {
         self.same_metadata && self.enabled == item.enabled && (item.host.is_none() || self.host == item.host)
     }
 
     /// All of it kept.
-    pub fn as_synced(&self) -> Synced {
-        Synced { chunks: self.chunk_count, reused: self.chunk_count, truncated: self.truncated }
+    pub fn as_synced(&self) -> SyncOutcome {
+        SyncOutcome { chunks: self.chunk_count, reused: self.chunk_count, truncated: self.truncated }
     }
 }
 
 /// What a sync makes of a source.
 pub struct Stored<'a> {
     /// What it was told.
-    pub item: &'a Item,
+    pub item: &'a SourceInput,
     /// How it was cut.
     pub chunking: Vec<i32>,
     /// Chunks that it has.
@@ -105,7 +84,7 @@ pub struct Failed {
 impl Failed {
     /// What an error says.
     pub fn new(error: &Error) -> Self {
-        Self { code: report::sqlstate(error), message: report::in_a_line(error) }
+        Self { code: sql_error::sqlstate(error), message: sql_error::in_a_line(error) }
     }
 }
 
@@ -120,13 +99,13 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
         return looked_at(READ, Mode::ReadNow);
     }
     let lock = format!("{READ} FOR NO KEY UPDATE");
-    if overtakes() {
+    if reads_latest() {
         // Nearly always nobody has it, and no subtransaction is needed.
         if let Some(row) = looked_at(&format!("{lock} SKIP LOCKED"), Mode::Write)? {
             return Ok(Some(row));
         }
     }
-    outlast(|| looked_at(&lock, Mode::Write))
+    lock_with_retry(|| looked_at(&lock, Mode::Write))
 }
 
 fn source_row(mut rows: Rows) -> pgrx::spi::Result<Option<SourceRow>> {
@@ -200,8 +179,8 @@ pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> 
 /// Whether somebody else has deleted one of these since the transaction's snapshot, at REPEATABLE READ or SERIALIZABLE. Who
 /// makes it anew has a foreign key's check find the old row, too, which would be a conflict: the row that counts is there,
 /// and locked, as its maker knows.
-pub fn deleted_meanwhile(sources: &[&Stored]) -> Result<bool> {
-    if !guc::sees_only_its_snapshot() {
+pub fn has_concurrent_delete(sources: &[&Stored]) -> Result<bool> {
+    if !settings::sees_only_its_snapshot() {
         return Ok(false);
     }
     let sql = "SELECT FROM chatbot_sync.source s,
@@ -275,18 +254,18 @@ pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
 
 /// Writes all about a source but its content, to its chunks too. A source that a host table has keeps no more than until its
 /// next sync what a call by hand says of it.
-pub fn update_standing(item: &Item, status: &str, row: &SourceRow) -> Result<()> {
+pub fn update_attributes(item: &SourceInput, status: &str, row: &SourceRow) -> Result<()> {
     let sql = "UPDATE chatbot_sync.source SET metadata = $4, enabled = $5, host = COALESCE($6, host),
             status = CASE WHEN $6 IS NULL AND host IS NOT NULL THEN 'pending' ELSE $7 END, error = NULL,
             error_code = NULL, attempts = 0, next_attempt_at = NULL
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let standing = [item.metadata.clone().into(), item.enabled.into(), item.host.into(), status.into()];
     write(sql, &item.key.args_and(standing))?;
-    if row.stands_as(item) { Ok(()) } else { chunk::update_chunks_standing(item) }
+    if row.same_attributes(item) { Ok(()) } else { chunk::update_chunk_attributes(item) }
 }
 
 /// Makes the row of a source that waits to be embedded. Does nothing where there is one.
-pub fn insert_pending(item: &Item) -> Result<()> {
+pub fn insert_pending(item: &SourceInput) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source (chatbot_id, source_type, source_id, metadata, enabled, host, status)
         VALUES ($1, $2, $3, $4, $5, $6, 'pending') ON CONFLICT DO NOTHING";
     let standing = [item.metadata.clone().into(), item.enabled.into(), item.host.into()];
@@ -294,7 +273,7 @@ pub fn insert_pending(item: &Item) -> Result<()> {
 }
 
 /// Says of a source why it has not what it should have. Its vectors stay as they are, and are found as the source is.
-pub fn mark_failed(item: &Item, failed: &Failed) -> Result<()> {
+pub fn mark_failed(item: &SourceInput, failed: &Failed) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s
             (chatbot_id, source_type, source_id, metadata, enabled, host, error_code, error, status, attempts)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'error', 1)
@@ -315,7 +294,7 @@ pub fn mark_failed(item: &Item, failed: &Failed) -> Result<()> {
 
 /// Says of a source that is embedded by the queue why it has not what it should have: it is tried again then, or not by
 /// itself where that is none.
-pub fn mark_attempt(item: &Item, failed: &Failed, attempts: i32, again: Option<Duration>) -> Result<()> {
+pub fn mark_attempt(item: &SourceInput, failed: &Failed, attempts: i32, again: Option<Duration>) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, metadata, enabled, host,
             error_code, error, attempts, next_attempt_at, status)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,

@@ -6,8 +6,9 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
-use super::tables::{Table, Tables, schema};
 use crate::error::{Error, Result};
+use crate::pg::runtime::schema::schema;
+use crate::pg::store::tables::{Table, Tables};
 use crate::search::plan::Size;
 
 /// How large a chatbot is, as far as it is among those that the statistics name: the largest are. None where the model has

@@ -1,15 +1,14 @@
 //! The tables that a search reads: ours, or a node's shards of them.
 
+use crate::error::{Error, Result};
+use crate::pg::runtime::catalog;
+use crate::pg::runtime::schema::{has_citus, schema};
+use crate::pg::store::{Mode, one, run};
+use crate::version::OWN;
 use std::ffi::CStr;
 use std::fmt::{self, Display};
 
 use pgrx::pg_sys;
-
-use super::{Mode, one, run};
-use crate::error::{Error, Result};
-use crate::version::OWN;
-
-const SCHEMA: &CStr = c"chatbot_sync";
 
 /// One of them.
 pub struct Table {
@@ -92,24 +91,6 @@ fn not_ours(id: pg_sys::Oid) -> Error {
     Error::Internal(format!("the relation with the oid {} is none that is searched", id.to_u32()))
 }
 
-/// Our schema.
-pub fn schema() -> Result<pg_sys::Oid> {
-    // SAFETY: a look-up in the catalog's cache.
-    match unsafe { pg_sys::get_namespace_oid(SCHEMA.as_ptr(), true) } {
-        pg_sys::InvalidOid => Err(Error::Internal("the schema chatbot_sync is gone".to_owned())),
-        id => Ok(id),
-    }
-}
-
-/// Whether there is Citus in this database.
-pub fn has_citus() -> bool {
-    // SAFETY: a look-up in the catalog's cache.
-    let citus = unsafe {
-        pg_sys::get_relname_relid(c"pg_dist_partition".as_ptr(), pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE))
-    };
-    citus != pg_sys::InvalidOid
-}
-
 /// Whether Citus has the tables.
 pub fn distributed() -> Result<bool> {
     if !has_citus() {
@@ -123,7 +104,7 @@ pub fn distributed() -> Result<bool> {
         Ok((one::<bool>(row.get(1))?, one::<bool>(row.get(2))?))
     })?;
     if distributed && !is_asked {
-        let sql = super::extension_version()?.unwrap_or_default();
+        let sql = catalog::extension_version()?.unwrap_or_default();
         return Err(Error::SqlTooOld { sql, library: OWN.to_owned() });
     }
     Ok(distributed)

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::reading::{self, StoredReading};
-use super::source::{SourceKey, key, key_columns};
-use super::{Mode, one, run};
 use crate::error::Result;
-use crate::pg::jsonb::Jsonb;
-use crate::pg::vector::vector_type;
+use crate::pg::runtime::vector::vector_type;
+use crate::pg::store::reading::{self, StoredReading};
+use crate::pg::store::source::{key, key_columns};
+use crate::pg::store::{Mode, one, run};
+use crate::source::{Jsonb, SourceKey};
 
 /// Synced sources that have not every chunk with the model that answers, with what is wrong, and whether they have chunks
 /// of another model.

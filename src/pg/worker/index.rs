@@ -10,9 +10,10 @@ use pgrx::bgworkers::{
 };
 use pgrx::{PgMemoryContexts, pg_sys};
 
-use super::{connect, database, guarded, report, transaction};
 use crate::error::{Error, Result};
+use crate::pg::runtime;
 use crate::pg::store::index as store;
+use crate::pg::worker::{connect, guarded, report, transaction};
 
 /// So long a step waits at most: CREATE INDEX CONCURRENTLY waits for the transaction that it is in.
 const STEP: Duration = Duration::from_millis(100);
@@ -39,7 +40,7 @@ thread_local! {
 
 /// Starts a worker, which has this session's memory for it and as many helpers.
 pub fn start(model_id: i32) -> Result<()> {
-    let argument = (u64::from(store::table_owner()?.to_u32()) << 32) | u64::from(database());
+    let argument = (u64::from(store::table_owner()?.to_u32()) << 32) | u64::from(runtime::database());
     // SAFETY: numbers of this process.
     let (pid, memory, helpers) =
         unsafe { (pg_sys::MyProcPid, pg_sys::maintenance_work_mem, pg_sys::max_parallel_maintenance_workers) };

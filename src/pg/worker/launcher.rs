@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime, DynamicBackgroundWorker};
 use pgrx::pg_sys;
 
-use super::{SHARED, handle_signals, milliseconds};
-use crate::pg::guc;
+use crate::pg::runtime::settings;
+use crate::pg::runtime::wake::{SHARED, milliseconds};
+use crate::pg::worker::handle_signals;
 
 /// Where no worker could be started, or one was ended, it is tried again after it.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
@@ -49,7 +50,7 @@ pub extern "C-unwind" fn chatbot_sync_launcher(_arg: pg_sys::Datum) {
         let look = now >= next_look || std::mem::take(&mut SHARED.exclusive().everybody);
         if look {
             list(&mut databases, true);
-            next_look = now + guc::naptime();
+            next_look = now + settings::naptime();
         }
         for database in databases.values_mut() {
             let before = database.workers.len();
@@ -153,7 +154,7 @@ fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
 
 /// The databases that there are, as far as `chatbot_sync.databases` has them.
 fn list(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
-    let only = guc::databases();
+    let only = settings::databases();
     let mut found = BTreeMap::new();
     // SAFETY: within a transaction, as the autovacuum launcher reads the same table.
     unsafe {
@@ -213,9 +214,9 @@ unsafe fn role_of(owner: pg_sys::Oid) -> pg_sys::Oid {
 /// Starts the workers that are wanted and allowed; false where one could not be started.
 fn start(databases: &mut BTreeMap<u32, Database>) -> bool {
     let mut running: usize = databases.values().map(|database| database.workers.len()).sum();
-    let most_each = guc::workers_per_database();
+    let most_each = settings::workers_per_database();
     for (&oid, database) in databases.iter_mut() {
-        while running < guc::max_workers() {
+        while running < settings::max_workers() {
             let first = database.wanted && database.workers.is_empty();
             let further = database.more && !database.workers.is_empty() && database.workers.len() < most_each;
             if !first && !further {

@@ -5,11 +5,12 @@ use std::ffi::c_char;
 
 use pgrx::pg_sys;
 
-use super::tell_now;
 use crate::error::Result;
-use crate::pg::owner::{ActingAs, Restriction};
-use crate::pg::store::{extension_owner, job};
-use crate::pg::subtransaction;
+use crate::pg::runtime::catalog::extension_owner;
+use crate::pg::runtime::run_as::{Restriction, RunAs};
+use crate::pg::runtime::subtransaction;
+use crate::pg::runtime::wake::request_worker;
+use crate::pg::store::job;
 
 static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
 
@@ -84,7 +85,7 @@ unsafe extern "C-unwind" fn committed() {
     // SAFETY: a snapshot of the statement's own transaction, taken off below.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
     if let Ok(Ok(true)) = subtransaction::within(has_due_jobs) {
-        tell_now(false);
+        request_worker(false);
     }
     // SAFETY: as above.
     unsafe { pg_sys::PopActiveSnapshot() };
@@ -92,6 +93,6 @@ unsafe extern "C-unwind" fn committed() {
 
 fn has_due_jobs() -> Result<bool> {
     let Some(owner) = extension_owner()? else { return Ok(false) };
-    let _owner = ActingAs::new(owner, Restriction::Session);
+    let _owner = RunAs::new(owner, Restriction::Session);
     Ok(job::top_priority(&[])?.is_some())
 }

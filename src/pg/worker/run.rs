@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use pgrx::pg_sys;
 
-use super::{connect, report, tell_due, tell_now, transaction};
+use crate::pg::model::embedding_call;
 use crate::pg::queue::{self, Claim};
-use crate::pg::{enabled, http, store};
+use crate::pg::runtime::wake::{request_worker, schedule_worker};
+use crate::pg::runtime::{self, enabled};
+use crate::pg::store;
+use crate::pg::worker::{connect, report, transaction};
 
 /// Somebody who copies or drops the database has so long before it is looked at again.
-const STEP_ASIDE: Duration = Duration::from_secs(5);
+const YIELD_TIME: Duration = Duration::from_secs(5);
 /// A worker has two halves of a batch at a time: one is stored, the other on its way.
 const HALF: usize = queue::BATCH / 2;
 /// What is due and was not to be had, since somebody has it locked, is looked at again after it.
@@ -23,23 +26,25 @@ const PURGED: i32 = 10_000;
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn chatbot_sync_worker(argument: pg_sys::Datum) {
     connect(argument);
-    let Ok(Some(owner)) = transaction(None, store::extension_owner) else { return tell_due(None) };
-    http::set_aside(Some(must_step_aside));
+    let Ok(Some(owner)) = transaction(None, runtime::catalog::extension_owner) else {
+        return schedule_worker(None);
+    };
+    embedding_call::set_yield_check(Some(must_yield_to_ddl));
     drain(owner);
     // SAFETY: what was counted is everybody's to see.
     unsafe { pg_sys::pgstat_report_stat(true) };
 }
 
 fn drain(owner: pg_sys::Oid) {
-    if transaction(Some(owner), store::job::release_dead).is_err() {
+    if transaction(Some(owner), store::job::release_orphaned_leases).is_err() {
         return;
     }
     // A batch is cut while the one before is asked for, and asked for while that one is stored.
     let mut asked: Option<Claim> = None;
     loop {
         pgrx::check_for_interrupts!();
-        if must_step_aside() {
-            return step_aside(owner, asked);
+        if must_yield_to_ddl() {
+            return yield_to_ddl(owner, asked);
         }
         report(Some(c"looking for sources that are due"));
         let next = match transaction(Some(owner), || queue::claim(HALF)) {
@@ -49,7 +54,7 @@ fn drain(owner: pg_sys::Oid) {
             Err(_) => None,
         };
         if next.as_ref().is_some_and(Claim::is_full) {
-            tell_now(true);
+            request_worker(true);
         }
         let finished = asked.take().map(|mut claim| {
             let activity = CString::new(format!("embedding {} sources", claim.len())).unwrap_or_default();
@@ -57,8 +62,8 @@ fn drain(owner: pg_sys::Oid) {
             claim.finish();
             claim
         });
-        if http::stepped_aside() {
-            return step_aside(owner, finished.into_iter().chain(next));
+        if embedding_call::has_yielded_to_ddl() {
+            return yield_to_ddl(owner, finished.into_iter().chain(next));
         }
         asked = next;
         if let Some(claim) = &mut asked {
@@ -77,29 +82,29 @@ fn drain(owner: pg_sys::Oid) {
         report(None);
     }
     report(Some(c"purging the log"));
-    while !must_step_aside() && matches!(transaction(Some(owner), || store::log::purge(PURGED)), Ok(PURGED)) {}
+    while !must_yield_to_ddl() && matches!(transaction(Some(owner), || store::log::purge(PURGED)), Ok(PURGED)) {}
     // Where it is switched off it is not to be started again.
     let next_due = || if enabled::is_enabled() { store::job::next_due() } else { Ok(None) };
     if let Ok(due) = transaction(Some(owner), next_due) {
-        tell_due(due.map(|due| if due.is_zero() { LOCKED } else { due }));
+        schedule_worker(due.map(|due| if due.is_zero() { LOCKED } else { due }));
     }
 }
 
 /// Somebody needs the database: leaves what was claimed to whoever comes afterwards.
-fn step_aside(owner: pg_sys::Oid, claims: impl IntoIterator<Item = Claim>) {
+fn yield_to_ddl(owner: pg_sys::Oid, claims: impl IntoIterator<Item = Claim>) {
     for claim in claims {
         let _ = transaction(Some(owner), || claim.release());
     }
-    tell_due(Some(STEP_ASIDE));
+    schedule_worker(Some(YIELD_TIME));
 }
 
 /// Whether somebody wants to copy or drop the database, who waits for all its sessions to leave.
-fn must_step_aside() -> bool {
+fn must_yield_to_ddl() -> bool {
     const DATABASE: u32 = 1262;
     let tag = pg_sys::LOCKTAG {
         locktag_field1: 0,
         locktag_field2: DATABASE,
-        locktag_field3: super::database(),
+        locktag_field3: runtime::database(),
         locktag_field4: 0,
         locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
         locktag_lockmethodid: 1,

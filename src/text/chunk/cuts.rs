@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::Params;
+use super::params::Params;
 use super::text::{Pos, is_cluster_boundary, skip_white, walk};
 
 /// What is cut at, from best to worst.

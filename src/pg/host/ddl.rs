@@ -1,0 +1,189 @@
+//! What is done to host tables after they were attached: renamed, altered, restored, dropped.
+
+use crate::error::{Error, Result};
+use crate::host::{Column, Host};
+use crate::pg::host::chatbots::follow_chatbots;
+use crate::pg::host::pending::register_existing_rows;
+use crate::pg::host::reconcile::{reconcile, take_rewritten};
+use crate::pg::host::relation::{OWN_DDL, Opened, OwnDdl, Relation};
+use crate::pg::host::table::Table;
+use crate::pg::host::trigger;
+use crate::pg::host::triggers::{make_triggers, make_triggers_of, number, renumber};
+use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::store::{delete, host_sources, host_triggers as store};
+use pgrx::pg_sys;
+
+/// After somebody changed a table: columns that were renamed keep their meaning, those that are gone lose it, rows whose
+/// values changed with it are compared, and every partition and child has our triggers, and nothing else has.
+pub fn on_altered(oid: pg_sys::Oid) -> Result<()> {
+    if OWN_DDL.get() {
+        return Ok(());
+    }
+    let _own = OwnDdl::new();
+    let rewritten = take_rewritten()?;
+    for (relation, argument) in store::roots_of(oid)? {
+        update_triggers(relation, Host::parse(&argument)?, rewritten.contains(&relation))?;
+    }
+    for (relation, argument) in store::strays()? {
+        detach_dropped(relation, Host::parse(&argument)?)?;
+    }
+    if let Some((name, argument)) = store::chatbots_table(oid)? {
+        follow_chatbots(oid, &name, &argument)?;
+    }
+    Ok(())
+}
+
+/// After somebody made triggers of ours, as a restore does, one after the other: their columns may have other numbers.
+pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
+    if OWN_DDL.get() {
+        return Ok(());
+    }
+    let _own = OwnDdl::new();
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
+    let mut changed = Vec::new();
+    for before in store::arguments(oid)? {
+        let before = Host::parse(&before)?;
+        let mut host = before.clone();
+        number(&mut host.columns, &relation.name, opened.0)?;
+        if host != before {
+            changed.push(host);
+        }
+    }
+    let mut chatbots = store::chatbots_triggers(oid)?;
+    for (_, argument) in &mut chatbots {
+        let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
+        renumber(&mut column, descriptor);
+        *argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
+    }
+    drop(opened);
+    for host in changed {
+        let states = store::trigger_states(host.host)?;
+        store::remake_triggers(oid, &relation.name, host.host, &host.argument()?)?;
+        store::restore_states(states)?;
+    }
+    for (made, argument) in chatbots {
+        store::make_chatbots_triggers(&relation.name, &argument, |name| name == made)?;
+    }
+    Ok(())
+}
+
+fn update_triggers(oid: pg_sys::Oid, before: Host, rewritten: bool) -> Result<()> {
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
+    let mut host = before.clone();
+    let mut gone = Vec::new();
+    for (role, column) in host.columns.all_mut() {
+        if !renumber(column, descriptor) {
+            gone.push((role, column.0.clone()));
+        }
+    }
+    if let Some((_, column)) =
+        gone.iter().find(|(role, _)| matches!(*role, "id_column" | "chatbot_column" | "content_column"))
+    {
+        pgrx::warning!(
+            "{} is detached, and what was embedded of it deleted: its column {column} is gone",
+            relation.name
+        );
+        drop(opened);
+        store::drop_triggers(host.host)?;
+        return host_sources::delete_host(host.host);
+    }
+    for (role, name) in &gone {
+        pgrx::warning!("column {name} of {} is gone: it was {role} of chatbot_attach()", relation.name);
+        let columns = &mut host.columns;
+        match *role {
+            "metadata_columns" => {
+                columns.metadata.retain(|Column(n, _)| n != name);
+                host_sources::drop_metadata(host.host, name)?;
+            }
+            "enabled_column" => {
+                columns.enabled = None;
+                host_sources::enable_host(host.host)?;
+            }
+            "status_column" => columns.status = None,
+            "processed_column" => columns.processed = None,
+            _ => columns.error = None,
+        }
+    }
+    for (Column(old, number), Column(new, _)) in before.columns.metadata.iter().flat_map(|old| {
+        host.columns.metadata.iter().filter(|new| new.1 == old.1 && new.0 != old.0).map(move |new| (old, new))
+    }) {
+        pgrx::debug1!("column {number} of {} is {new} now", relation.name);
+        host_sources::rename_metadata(host.host, old, new)?;
+    }
+    // SAFETY: it is open.
+    let translated = unsafe { Table::bind(host.clone(), opened.0)? }.translated();
+    let other_reading = translated != host.translated;
+    host.translated = translated;
+    drop(opened);
+    if host != before {
+        let states = store::trigger_states(host.host)?;
+        make_triggers(&host, &relation)?;
+        store::restore_states(states)?;
+    }
+    if rewritten || other_reading || reads_other_columns(&before, &host) {
+        return reconcile(oid, host);
+    }
+    for partition in store::tree(oid)? {
+        if !store::has_triggers(partition, host.host)? {
+            make_triggers_of(&host, oid, partition)?;
+            let opened = Opened::new(oid, pg_sys::AccessShareLock);
+            // SAFETY: it is open.
+            let table = unsafe { Table::bind(host.clone(), opened.0)? };
+            let waiting = attempt(|| register_existing_rows(&table))?.unwrap_or_else(|raised| {
+                pgrx::warning!("rows of {} that are no sources yet cannot be found: {}", relation.name, raised.message);
+                0
+            });
+            if waiting > 0 {
+                pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a column that is read was replaced by another of the same name, as `DROP c, ADD c` does.
+fn reads_other_columns(before: &Host, now: &Host) -> bool {
+    let read = |host: &Host| {
+        let all = host.columns.all().into_iter();
+        let read = all.filter(|(role, _)| !matches!(*role, "status_column" | "processed_column" | "error_column"));
+        read.map(|(_, column)| column.clone()).collect::<Vec<_>>()
+    };
+    let before = read(before);
+    read(now).iter().any(|now| before.iter().any(|before| before.0 == now.0 && before.1 != now.1))
+}
+
+/// A partition or child that is one no more takes its rows with it.
+fn detach_dropped(oid: pg_sys::Oid, host: Host) -> Result<()> {
+    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    // SAFETY: it is open.
+    let table = unsafe { Table::bind(host, opened.0)? };
+    drop(opened);
+    trigger::each_source_key(&table, delete::delete_many)?;
+    store::drop_triggers_of(oid, table.host.host)
+}
+
+/// After tables were dropped, with triggers of these hosts: their rows are no sources any more.
+pub fn on_dropped(hosts: &[i32]) -> Result<()> {
+    for &host in hosts {
+        match store::root(host)? {
+            None => host_sources::delete_host(host)?,
+            Some((relation, argument)) => {
+                let opened = Opened::new(relation, pg_sys::AccessShareLock);
+                // SAFETY: it is open.
+                let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
+                if let Err(raised) = attempt(|| trigger::delete_all_but_rows(&table))? {
+                    pgrx::warning!(
+                        "sources of {} stay until SELECT chatbot_repair(): its rows cannot be read: {}",
+                        table.relation.name,
+                        raised.message
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}

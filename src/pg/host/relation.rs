@@ -1,0 +1,124 @@
+//! Relations that are open, and what is read of them; and the mark that DDL is the extension's own.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::pg::runtime::arguments;
+use crate::pg::runtime::catalog_types::Regclass;
+use crate::pg::store::host_triggers as store;
+
+/// A relation as far as it matters here.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    /// Which.
+    pub oid: pg_sys::Oid,
+    /// With its schema, quoted.
+    pub name: String,
+    /// Its owner.
+    pub owner: pg_sys::Oid,
+    /// As in pg_class.relkind.
+    pub kind: u8,
+    /// Whether it is gone with its session.
+    pub temporary: bool,
+    /// The type of its rows.
+    pub row_type: pg_sys::Oid,
+}
+
+impl Relation {
+    /// What the cache has of it.
+    ///
+    /// # Safety
+    /// The relation is open.
+    pub unsafe fn of(relation: pg_sys::Relation) -> Self {
+        // SAFETY: as promised; names are palloc'ed C strings.
+        unsafe {
+            let class = &*(*relation).rd_rel;
+            let schema = pg_sys::get_namespace_name_or_temp(class.relnamespace);
+            let name = pg_sys::quote_qualified_identifier(schema, class.relname.data.as_ptr());
+            Self {
+                oid: (*relation).rd_id,
+                name: CStr::from_ptr(name).to_string_lossy().into_owned(),
+                owner: class.relowner,
+                kind: class.relkind.cast_unsigned(),
+                temporary: class.relpersistence.cast_unsigned() == pg_sys::RELPERSISTENCE_TEMP,
+                row_type: class.reltype,
+            }
+        }
+    }
+}
+
+thread_local! {
+    pub static OWN_DDL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While this lives, what is done to tables is our own doing.
+pub struct OwnDdl(bool);
+
+impl OwnDdl {
+    pub fn new() -> Self {
+        Self(OWN_DDL.replace(true))
+    }
+}
+
+impl Drop for OwnDdl {
+    fn drop(&mut self) {
+        OWN_DDL.set(self.0);
+    }
+}
+
+/// A relation that is open, and stays locked until the transaction ends.
+pub struct Opened(pub pg_sys::Relation);
+
+impl Opened {
+    pub fn new(oid: pg_sys::Oid, lock: u32) -> Self {
+        // SAFETY: raises an error where there is none.
+        Self(unsafe { pg_sys::relation_open(oid, lock.cast_signed()) })
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: it is open.
+            unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock.cast_signed()) };
+        }
+    }
+}
+
+/// Opens a table of the caller's, so that nobody writes to it until the transaction ends.
+pub fn open_own(relation: Option<Regclass>) -> Result<(Opened, Relation)> {
+    let oid = arguments::required("relation", relation)?.0;
+    if !store::relation_exists(oid)? {
+        return Err(Error::invalid("relation", oid.to_u32(), "a table"));
+    }
+    let opened = Opened::new(oid, pg_sys::ShareRowExclusiveLock);
+    // SAFETY: it is open.
+    let relation = unsafe { Relation::of(opened.0) };
+    let got = match relation.kind {
+        pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE if relation.temporary => "a temporary table",
+        pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE => {
+            // SAFETY: a look-up in the catalog's cache.
+            let owns = unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), relation.owner) };
+            return if owns { Ok((opened, relation)) } else { Err(Error::NotOwner { relation: relation.name }) };
+        }
+        pg_sys::RELKIND_VIEW => "a view",
+        pg_sys::RELKIND_MATVIEW => "a materialized view",
+        pg_sys::RELKIND_FOREIGN_TABLE => "a foreign table",
+        pg_sys::RELKIND_SEQUENCE => "a sequence",
+        pg_sys::RELKIND_INDEX | pg_sys::RELKIND_PARTITIONED_INDEX => "an index",
+        _ => "a type",
+    };
+    Err(Error::NoTable { relation: relation.name, got })
+}
+
+/// Locks a table and its partitions until the transaction ends.
+pub fn lock_tree(table: pg_sys::Oid, lock: u32) -> Result<()> {
+    for oid in store::tree(table)? {
+        // SAFETY: waits, or raises an error where the lock is not to be had.
+        unsafe { pg_sys::LockRelationOid(oid, lock.cast_signed()) };
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Telling rows what became of them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use crate::error::{Error, Raised, Result};
+use crate::host::RowStatus;
+use crate::pg::host::read;
+use crate::pg::host::row::Row;
+use crate::pg::host::table::Table;
+use crate::pg::runtime::run_as::{Restriction, RunAs};
+use crate::pg::runtime::sql_error;
+use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::store::source::Failed;
+use crate::pg::store::{host_row, row_error};
+use crate::pg::sync::{Care, OnFailure};
+use crate::source::{SourceKey, SyncOutcome};
+
+thread_local! {
+    static WRITING_BACK: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Other triggers may write while rows are told; what those change is seen, but only so deep are rows told of it.
+const MAX_TRIGGER_DEPTH: u32 = 3;
+
+/// Rows that are corrected together, so that what they should say is not all kept until the last one is known.
+const MANY: usize = 10_000;
+
+/// While this lives, a status that is written asks for nothing: the rows are told what is known already.
+pub struct WritingBack(u32);
+
+impl WritingBack {
+    /// From now on.
+    pub fn new() -> Self {
+        Self(WRITING_BACK.replace(WRITING_BACK.get() + 1))
+    }
+}
+
+/// Whether rows are told right now.
+pub fn is_writing_back() -> bool {
+    WRITING_BACK.get() > 0
+}
+
+impl Drop for WritingBack {
+    fn drop(&mut self) {
+        WRITING_BACK.set(self.0);
+    }
+}
+
+/// What rows say of their state, and what they should.
+pub struct StatusWriteback<'a> {
+    table: &'a Table,
+    /// None where a row's status columns cannot be read.
+    shown: RefCell<HashMap<SourceKey, Option<RowStatus>>>,
+    wrong: RefCell<Vec<(SourceKey, RowStatus)>>,
+}
+
+impl<'a> StatusWriteback<'a> {
+    /// Nothing yet.
+    pub fn new(table: &'a Table) -> Self {
+        Self { table, shown: RefCell::default(), wrong: RefCell::default() }
+    }
+
+    /// What a row says.
+    pub fn record_row(&self, key: SourceKey, row: Row) {
+        if self.table.host.columns.written() {
+            self.record_current(key, Some(self.table.state(row, &RowStatus::synced())));
+        }
+    }
+
+    /// What a row says; none where that cannot be read.
+    pub fn record_current(&self, key: SourceKey, state: Option<RowStatus>) {
+        if self.table.host.columns.written() {
+            self.shown.borrow_mut().insert(key, state);
+        }
+    }
+
+    /// What it should.
+    pub fn record_outcome(&self, key: SourceKey, outcome: std::result::Result<Option<SyncOutcome>, &Error>) {
+        self.record_expected(
+            key,
+            match outcome {
+                Ok(Some(_)) => RowStatus::synced(),
+                Ok(None) => RowStatus::pending(),
+                Err(error) => RowStatus::failed(sql_error::in_a_line(error)),
+            },
+        );
+    }
+
+    /// What it should.
+    pub fn record_expected(&self, key: SourceKey, should: RowStatus) {
+        let Some(shown) = self.shown.borrow_mut().remove(&key) else { return };
+        let Table { status, processed, error, .. } = self.table;
+        let differs = shown.is_none_or(|shown| {
+            status.is_some() && shown.status != should.status
+                || processed.is_some() && shown.processed != should.processed
+                || error.is_some() && shown.error != should.error
+        });
+        if differs {
+            self.wrong.borrow_mut().push((key, should));
+        }
+    }
+
+    /// Corrects the rows, if they are many.
+    pub fn write_each(&self, restriction: Restriction, failing: OnFailure, care: Care) -> Result<()> {
+        if self.wrong.borrow().len() < MANY { Ok(()) } else { self.write(restriction, failing, care) }
+    }
+
+    /// Corrects the rows. One that does not take its status stays as it is, unless `failing` says that this is an error of
+    /// the statement.
+    pub fn write(&self, restriction: Restriction, failing: OnFailure, care: Care) -> Result<()> {
+        let wrong = self.wrong.take();
+        if wrong.is_empty() || WRITING_BACK.get() >= MAX_TRIGGER_DEPTH {
+            return Ok(());
+        }
+        let _quiet = WritingBack::new();
+        write(self.table, &wrong, restriction, failing, care)
+    }
+}
+
+/// Tells all rows of a table that they wait; of those that can be no source, why.
+pub fn write_pending(table: &Table) -> Result<()> {
+    let columns = &table.host.columns;
+    if !columns.written() {
+        return Ok(());
+    }
+    let _quiet = WritingBack::new();
+    let failing = OnFailure::from(table.host.on_error);
+    let together = || {
+        let _owner = RunAs::new(table.relation.owner, Restriction::Session);
+        host_row::write_pending(&table.relation.name, columns)
+    };
+    if failing == OnFailure::Raise {
+        together()?;
+    } else if attempt(together)?.is_err() {
+        write_each_pending(table)?;
+    }
+    let invalid = read::invalid_rows(table)?;
+    let says = |(key, error): (SourceKey, Error)| (key, RowStatus::failed(sql_error::in_a_line(&error)));
+    let invalid: Vec<_> = invalid.into_iter().map(says).collect();
+    if invalid.is_empty() { Ok(()) } else { write(table, &invalid, Restriction::Session, failing, Care::EachAlone) }
+}
+
+fn write_each_pending(table: &Table) -> Result<()> {
+    const SLICE: i64 = 10_000;
+    let columns = &table.host.columns;
+    let as_owner = || RunAs::reading(table.relation.owner);
+    let ids = {
+        let _owner = as_owner();
+        host_row::Ids::now(&table.relation.name, &columns.id.0, &columns.chatbot.0)?
+    };
+    loop {
+        let slice = {
+            let _owner = as_owner();
+            ids.next(SLICE)?
+        };
+        if slice.is_empty() {
+            return Ok(());
+        }
+        let key = |(source_id, chatbot_id)| Some((table.key_of(chatbot_id, source_id).ok()?, RowStatus::pending()));
+        let rows: Vec<_> = slice.into_iter().filter_map(key).collect();
+        write(table, &rows, Restriction::Session, OnFailure::Mark, Care::EachAlone)?;
+    }
+}
+
+fn write(
+    table: &Table,
+    told: &[(SourceKey, RowStatus)],
+    restriction: Restriction,
+    failing: OnFailure,
+    care: Care,
+) -> Result<()> {
+    let write = |told: &[(SourceKey, RowStatus)]| {
+        let _owner = RunAs::new(table.relation.owner, restriction);
+        host_row::write_back(&table.relation.name, &table.host.columns, told)
+    };
+    // Where nothing can refuse it, what is raised is for the caller, who then has each row handled alone: a subtransaction
+    // for rows that are locked outside of it would cost a multixact each.
+    if failing == OnFailure::Raise || care == Care::Together && !table.may_refuse_status()? {
+        return write(told);
+    }
+    if attempt(|| write(told))?.is_ok() {
+        return Ok(());
+    }
+    for one in told.chunks(1) {
+        if let Err(raised) = attempt(|| write(one))? {
+            refused(table, &one[0], raised)?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(table: &Table, (key, state): &(SourceKey, RowStatus), raised: Raised) -> Result<()> {
+    let status = state.status.clone().unwrap_or_default();
+    pgrx::warning!("{key}: its row of {} does not take the status {status}: {}", table.relation.name, raised.message);
+    row_error::note_refused_status(key, &Failed::new(&raised.while_writing_status()))
+}

@@ -1,0 +1,60 @@
+//! The triggers of a host table and of its partitions, and the numbers of the columns that they name.
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::host::{Column, Columns, Host};
+use crate::pg::host::relation::{Opened, Relation};
+use crate::pg::host::row::Attribute;
+use crate::pg::store::host_triggers as store;
+
+/// Gives a column the name or the number that it has by now; false where it is gone.
+pub fn renumber(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
+    let Column(name, number) = column;
+    match (Attribute::find(descriptor, name), Attribute::name(descriptor, *number)) {
+        // Restored, or made anew as another table's partition: names count.
+        (Some(found), _) => *number = found.number,
+        (None, Some(renamed)) => *name = renamed,
+        (None, None) => return false,
+    }
+    true
+}
+
+/// Gives the columns the numbers that they have in a relation.
+pub fn number(columns: &mut Columns, relation: &str, open: pg_sys::Relation) -> Result<()> {
+    // SAFETY: it is open.
+    let descriptor = unsafe { (*open).rd_att };
+    for (role, Column(name, number)) in columns.all_mut() {
+        let found = Attribute::find(descriptor, name).ok_or_else(|| Error::NoColumn {
+            relation: relation.to_owned(),
+            column: name.clone(),
+            role,
+        })?;
+        *number = found.number;
+    }
+    Ok(())
+}
+
+/// Makes the triggers of a table and of its partitions and children.
+pub fn make_triggers(host: &Host, root: &Relation) -> Result<()> {
+    for oid in store::tree(root.oid)? {
+        make_triggers_of(host, root.oid, oid)?;
+    }
+    Ok(())
+}
+
+pub fn make_triggers_of(host: &Host, root: pg_sys::Oid, oid: pg_sys::Oid) -> Result<()> {
+    let opened = Opened::new(oid, pg_sys::ShareRowExclusiveLock);
+    // SAFETY: it is open.
+    let relation = unsafe { Relation::of(opened.0) };
+    if relation.kind == pg_sys::RELKIND_FOREIGN_TABLE || relation.temporary {
+        let got = if relation.temporary { "a temporary table" } else { "a foreign table" };
+        return Err(Error::NoTable { relation: relation.name, got });
+    }
+    let mut host = Host { partition: oid != root, ..host.clone() };
+    number(&mut host.columns, &relation.name, opened.0)?;
+    let leaf = relation.kind == pg_sys::RELKIND_RELATION;
+    let argument = host.argument()?;
+    drop(opened);
+    store::make_triggers(oid, &relation.name, host.host, &argument, leaf && host.columns.written())
+}

@@ -1,0 +1,374 @@
+//! What our own SQL calls: steps of procedures, and what event triggers follow.
+
+use pgrx::name;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::error::Error;
+use crate::pg::maintenance::{reembed, refresh};
+use crate::pg::runtime::catalog_types::Regclass;
+use crate::pg::runtime::{arguments, enabled, rollback_usage, version, wake};
+use crate::pg::store::{self, log};
+use crate::pg::{host, queue, search, sync, worker};
+use crate::source::Jsonb;
+
+/// A step of chatbot_process_queue(): takes sources that are due.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_claim(most int) RETURNS int
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_queue_claim(most: Option<i32>) -> Result<i32, ErrorReport> {
+    let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0));
+    Ok(sync::int(queue::step_claim(most)?)?)
+}
+
+/// A step of chatbot_process_queue(): asks the provider.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_embed() RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_queue_embed() {
+    queue::step_embed();
+}
+
+/// A step of chatbot_process_queue(): stores.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_store() RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_queue_store() -> Result<(), ErrorReport> {
+    Ok(queue::step_store()?)
+}
+
+/// A step of chatbot_process_queue(): tells the rows of host tables.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_tell() RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_queue_tell() -> Result<(), ErrorReport> {
+    Ok(queue::step_write_status()?)
+}
+
+/// Takes away old rows of the log: how many.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.purge_log_batch(most int) RETURNS int
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_purge_log_batch(most: Option<i32>) -> Result<i32, ErrorReport> {
+    Ok(log::purge(arguments::required("most", most)?)?)
+}
+
+/// Between a new library and ALTER EXTENSION ... UPDATE nobody's DDL fails for our sake: statements on tables that are
+/// attached say what is to be done.
+fn unless_outdated(follow: impl FnOnce() -> Result<(), Error>) -> Result<(), ErrorReport> {
+    if version::check().is_err() { Ok(()) } else { Ok(follow()?) }
+}
+
+/// What follows a change of a table; called by an event trigger.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_altered(relation regclass) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorReport> {
+    unless_outdated(|| {
+        let relation = arguments::required("relation", relation)?.0;
+        host::on_altered(relation)?;
+        host::warn_of_hidden_rows(relation)
+    })
+}
+
+/// Remembers that a statement writes a table anew; called by an event trigger.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_rewritten(relation regclass, reason int) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_table_rewritten(relation: Option<Regclass>, reason: Option<i32>) -> Result<(), ErrorReport> {
+    host::note_rewrite(arguments::required("relation", relation)?.0, arguments::required("reason", reason)?);
+    Ok(())
+}
+
+/// What follows when rows were written anew, or types altered that columns have; called by an event trigger.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.rows_rewritten(types oid[]) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_rows_rewritten(types: Option<Vec<pg_sys::Oid>>) -> Result<(), ErrorReport> {
+    unless_outdated(|| host::follow_rewrites(arguments::required("types", types)?))
+}
+
+/// What follows a trigger of ours that is made by hand; called by an event trigger.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.triggers_restored(relation regclass) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_triggers_restored(relation: Option<Regclass>) -> Result<(), ErrorReport> {
+    unless_outdated(|| host::on_restored(arguments::required("relation", relation)?.0))
+}
+
+/// What follows when tables are gone; called by an event trigger.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.tables_dropped(hosts int[]) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_tables_dropped(hosts: Option<Vec<i32>>) -> Result<(), ErrorReport> {
+    unless_outdated(|| host::on_dropped(&arguments::required("hosts", hosts)?))
+}
+
+/// Rows of host tables that nobody knows become sources that wait.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.adopt() RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_adopt() -> Result<(), ErrorReport> {
+    Ok(host::register_all_existing_rows()?)
+}
+
+/// One step of chatbot_sync_all().
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.sync_batch(chatbot_id bigint, batch int, after_chatbot_id bigint,
+    after_source_type text, after_source_id bigint)
+RETURNS TABLE (taken bigint, synced bigint, failed bigint, last_chatbot_id bigint, last_source_type text,
+    last_source_id bigint, stopped text)
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_sync_batch(
+    chatbot_id: Option<i64>,
+    batch: Option<i32>,
+    after_chatbot_id: Option<i64>,
+    after_source_type: Option<&str>,
+    after_source_id: Option<i64>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(taken, i64),
+            name!(synced, i64),
+            name!(failed, i64),
+            name!(last_chatbot_id, Option<i64>),
+            name!(last_source_type, Option<String>),
+            name!(last_source_id, Option<i64>),
+            name!(stopped, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let after = after_chatbot_id
+        .map(|_| arguments::source(after_chatbot_id, after_source_type, after_source_id))
+        .transpose()?;
+    let host::BatchOutcome { taken, synced, failed, last, stopped } = host::sync_batch(chatbot_id, batch, after)?;
+    let last_type = last.map(|key| key.source_type.to_owned());
+    let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
+    Ok(TableIterator::once((taken, synced, failed, chatbot, last_type, source, stopped)))
+}
+
+/// A step of chatbot_sync_all(refresh => true).
+#[pg_extern(
+    sql = "CREATE FUNCTION chatbot_sync.refresh_batch(chatbot_id bigint, after_chatbot_id bigint, after_source_type text,
+    after_source_id bigint)
+RETURNS TABLE (looked_at bigint, marked bigint, words_read bigint, cut_by_hand bigint, last_chatbot_id bigint,
+    last_source_type text, last_source_id bigint)
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
+)]
+fn chatbot_sync_refresh_batch(
+    chatbot_id: Option<i64>,
+    after_chatbot_id: Option<i64>,
+    after_source_type: Option<&str>,
+    after_source_id: Option<i64>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(looked_at, i64),
+            name!(marked, i64),
+            name!(words_read, i64),
+            name!(cut_by_hand, i64),
+            name!(last_chatbot_id, Option<i64>),
+            name!(last_source_type, Option<String>),
+            name!(last_source_id, Option<i64>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let after = after_chatbot_id
+        .map(|_| arguments::source(after_chatbot_id, after_source_type, after_source_id))
+        .transpose()?;
+    let refresh::Step { looked_at, last, marked, words_read, cut_by_hand } = refresh::step(chatbot_id, after)?;
+    let last_type = last.map(|key| key.source_type.to_owned());
+    let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
+    Ok(TableIterator::once((looked_at, marked, words_read, cut_by_hand, chatbot, last_type, source)))
+}
+
+/// How many sources differ from what they would become with the settings of the calling session: of host tables, by their
+/// words, and by hand.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.outdated_sources()
+RETURNS TABLE (of_tables bigint, words_by_hand bigint, cut_by_hand bigint)
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_outdated_sources() -> Result<
+    TableIterator<'static, (name!(of_tables, i64), name!(words_by_hand, i64), name!(cut_by_hand, i64))>,
+    ErrorReport,
+> {
+    let refresh::Step { marked, words_read, cut_by_hand, .. } = refresh::count()?;
+    Ok(TableIterator::once((marked, words_read, cut_by_hand)))
+}
+
+/// Reads the words of one source anew, from its chunks.
+#[pg_extern(
+    sql = "CREATE FUNCTION chatbot_sync.read_words_anew(chatbot_id bigint, source_type text, source_id bigint) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
+)]
+fn chatbot_sync_read_words_anew(
+    chatbot_id: Option<i64>,
+    source_type: Option<&str>,
+    source_id: Option<i64>,
+) -> Result<(), ErrorReport> {
+    Ok(refresh::read_words(&arguments::source(chatbot_id, source_type, source_id)?)?)
+}
+
+/// Whether nothing can be committed in between: BEGIN was said, or a function calls.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.in_transaction_block() RETURNS boolean
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+#[allow(unsafe_code)]
+fn chatbot_sync_in_transaction_block() -> bool {
+    // SAFETY: reads the state of this backend's transaction, and of the procedure that asks.
+    unsafe { pg_sys::IsTransactionBlock() || !pg_sys::SPI_inside_nonatomic_context() }
+}
+
+/// Whether the library and the SQL of this database go together.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.check_version()
+RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_check_version() -> Result<
+    TableIterator<
+        'static,
+        (name!(check_name, String), name!(status, String), name!(detail, String), name!(hint, Option<String>)),
+    >,
+    ErrorReport,
+> {
+    let (status, detail, hint) = version::look()?;
+    Ok(TableIterator::once(("version".to_owned(), status.to_owned(), detail, hint)))
+}
+
+/// Whether this session may embed: the setting `chatbot_sync.enabled`, and what ALTER DATABASE says of it.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.is_enabled() RETURNS boolean
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_is_enabled() -> bool {
+    enabled::is_enabled()
+}
+
+/// Whether there can be workers.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.is_preloaded() RETURNS boolean
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_is_preloaded() -> bool {
+    wake::preloaded()
+}
+
+/// Whether a worker could not be started.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.lacks_worker_process() RETURNS boolean
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_lacks_worker_process() -> bool {
+    wake::lacks_process()
+}
+
+/// What syncs took whose transaction rolled back.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.rolled_back()
+RETURNS TABLE (model_id int, error_code text, syncs bigint, requests bigint, inputs bigint, tokens bigint)
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_rolled_back() -> TableIterator<
+    'static,
+    (
+        name!(model_id, i32),
+        name!(error_code, String),
+        name!(syncs, i64),
+        name!(requests, i64),
+        name!(inputs, i64),
+        name!(tokens, i64),
+    ),
+> {
+    let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    TableIterator::new(rollback_usage::sums().into_iter().map(move |sum| {
+        let usage = sum.usage;
+        (sum.model_id, sum.sqlstate(), int(sum.syncs), int(usage.requests), int(usage.inputs), int(usage.tokens))
+    }))
+}
+
+/// The first step of chatbot_reembed().
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.reembed_begin(skip_errors boolean) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_reembed_begin(skip_errors: Option<bool>) -> Result<(), ErrorReport> {
+    Ok(reembed::begin(skip_errors)?)
+}
+
+/// A step of chatbot_reembed().
+#[pg_extern(
+    sql = "CREATE FUNCTION chatbot_sync.reembed_batch(batch int, after_chatbot_id bigint, after_source_type text,
+    after_source_id bigint)
+RETURNS TABLE (taken bigint, last_chatbot_id bigint, last_source_type text, last_source_id bigint, sources bigint,
+    not_whole bigint)
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
+)]
+fn chatbot_sync_reembed_batch(
+    batch: Option<i32>,
+    after_chatbot_id: Option<i64>,
+    after_source_type: Option<&str>,
+    after_source_id: Option<i64>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(taken, i64),
+            name!(last_chatbot_id, Option<i64>),
+            name!(last_source_type, Option<String>),
+            name!(last_source_id, Option<i64>),
+            name!(sources, i64),
+            name!(not_whole, i64),
+        ),
+    >,
+    ErrorReport,
+> {
+    let after = after_chatbot_id
+        .map(|_| arguments::source(after_chatbot_id, after_source_type, after_source_id))
+        .transpose()?;
+    let row = reembed::batch(batch, after)?.map(|step| {
+        let last = step.last;
+        let last_type = last.map(|key| key.source_type.to_owned());
+        let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
+        (step.taken, chatbot, last_type, source, step.progress.0, step.progress.1)
+    });
+    Ok(TableIterator::new(row))
+}
+
+/// The last step of chatbot_reembed().
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.swap_model() RETURNS boolean
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_swap_model() -> Result<bool, ErrorReport> {
+    Ok(reembed::swap()?)
+}
+
+/// What chatbot_create_index() does where it may keep writers waiting; a part of chatbot_repair().
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_build(model_id int) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_index_build(model_id: Option<i32>) -> Result<(), ErrorReport> {
+    Ok(store::index::build(arguments::required("model_id", model_id)?)?)
+}
+
+/// A step of chatbot_create_index(): somebody makes them.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_start(model_id int) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_index_start(model_id: Option<i32>) -> Result<(), ErrorReport> {
+    Ok(worker::index::start(arguments::required("model_id", model_id)?)?)
+}
+
+/// A step of chatbot_create_index(): waits a moment.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_step() RETURNS text
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_index_step() -> Result<Option<String>, ErrorReport> {
+    Ok(worker::index::step()?)
+}
+
+/// What chatbot_search() asks of the node that has the chatbot, where Citus has the tables.
+#[pg_extern(sql = "
+CREATE FUNCTION chatbot_sync.search_in(embedding oid, source oid, question jsonb, metadata_filter jsonb, vector real[])
+RETURNS TABLE (source_type text, source_id bigint, chunk_index int, content text, similarity real, score real, metadata jsonb)
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_search_in(
+    embedding: Option<pg_sys::Oid>,
+    source: Option<pg_sys::Oid>,
+    question: Option<Jsonb>,
+    metadata_filter: Option<Jsonb>,
+    vector: Option<Vec<f32>>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(source_type, String),
+            name!(source_id, i64),
+            name!(chunk_index, i32),
+            name!(content, String),
+            name!(similarity, Option<f32>),
+            name!(score, f32),
+            name!(metadata, Jsonb),
+        ),
+    >,
+    ErrorReport,
+> {
+    let shards = (arguments::required("embedding", embedding)?, arguments::required("source", source)?);
+    let question = arguments::required("question", question)?;
+    let answers = search::on_this_node(shards, &question, metadata_filter, vector)?;
+    Ok(TableIterator::new(answers.into_iter().map(search::SearchResult::into_row)))
+}

@@ -1,0 +1,293 @@
+//! Changing the model under its vectors, and what that or a sync would send.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::embedding::batch::Usage;
+use crate::embedding::local;
+use crate::embedding::provider::{InputType, LOCAL, Model};
+use crate::error::{Error, Fault, Result};
+use crate::pg::model::{self, Embedder};
+use crate::pg::runtime::memory::Scratch;
+use crate::pg::runtime::rollback_usage::UsageCounter;
+use crate::pg::runtime::{arguments, catalog_types, enabled, encoding, settings};
+use crate::pg::search::visible_chatbots::VisibleChatbots;
+use crate::pg::store::log::{self, Entry};
+use crate::pg::store::reembed::Missing;
+use crate::pg::store::source::Failed;
+use crate::pg::store::{model as models, reembed as store};
+use crate::pg::{host, sync};
+use crate::source::{RowInput, SourceKey};
+
+/// Sources that a notice names.
+const SHOWN: usize = 20;
+
+/// What became of some sources.
+pub struct Step {
+    /// How many were looked at; 0 where none is left.
+    pub taken: i64,
+    /// The last of them.
+    pub last: Option<SourceKey>,
+    /// Sources in all, and those that are not whole yet.
+    pub progress: (i64, i64),
+}
+
+/// Sources that a provider refused in this session's call of chatbot_reembed(), each with the reason.
+#[derive(Default)]
+struct Refused {
+    sources: BTreeMap<SourceKey, Fault>,
+    /// Whether the model may answer without them.
+    skipped: bool,
+}
+
+thread_local! {
+    static REFUSED: RefCell<Refused> = RefCell::default();
+}
+
+/// A call of chatbot_reembed() begins: no source is refused yet.
+pub fn begin(skip_errors: Option<bool>) -> Result<()> {
+    let skipped = arguments::required("skip_errors", skip_errors)?;
+    REFUSED.set(Refused { skipped, ..Refused::default() });
+    Ok(())
+}
+
+/// Gives some sources the vectors of the model that is to follow. None where no model is to follow.
+///
+/// A source with a text that the provider refuses is marked with the reason, and the others go on. It is not asked for
+/// again in this call. When nothing else is left this is an error, unless such sources are to be skipped.
+pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Step>> {
+    let limit = match arguments::required("batch", limit)? {
+        n if n > 0 => n,
+        n => return Err(Error::invalid("batch", n, "1 or more")),
+    };
+    let (Some(active), Some(next)) = (models::active_model()?, models::next_model()?) else { return Ok(None) };
+    encoding::require()?;
+    enabled::require()?;
+    let keys = store::take(next.id, after, limit, |key| REFUSED.with_borrow(|r| r.sources.contains_key(key)))?;
+    if keys.is_empty() {
+        let progress = left_over(next.id, &next.model.name)?;
+        return Ok(Some(Step { taken: 0, last: None, progress }));
+    }
+    let missing = store::missing(&keys, active.id, next.id)?;
+    let began = Instant::now();
+    let mut entries = entries(next.id, &missing);
+    let mut spent = UsageCounter::new(next.id);
+    let Embedded { made, refused, usage } = embed(&next.model, missing)?;
+    spent.usage(usage);
+    spent.syncs(entries.len());
+    let embedding = began.elapsed();
+    store::store(&keys, active.id, next.id, made)?;
+    share(&mut entries, usage, embedding, began.elapsed());
+    for (key, fault) in &refused {
+        let failed = Failed::new(&fault.clone().into());
+        store::mark_refused(key, next.id, &failed)?;
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.key == *key) {
+            entry.error_code = Some(failed.code);
+        }
+    }
+    REFUSED.with_borrow_mut(|all| all.sources.extend(refused));
+    log::insert(&entries)?;
+    spent.ended("00000");
+    let taken = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+    Ok(Some(Step { taken, last: keys.last().copied(), progress: progress(next.id, after, taken)? }))
+}
+
+/// Sources in all, and those that are not whole yet. They are counted at the beginning and at the end, and not for each batch,
+/// which would read all sources once for every hundred.
+fn progress(model_id: i32, after: Option<SourceKey>, taken: i64) -> Result<(i64, i64)> {
+    thread_local!(static COUNTED: Cell<Option<(i32, i64, i64)>> = const { Cell::new(None) });
+    let (sources, not_whole) = match COUNTED.get() {
+        Some((counted, sources, not_whole)) if counted == model_id && after.is_some() && taken > 0 => {
+            (sources, (not_whole - taken).max(0))
+        }
+        _ => store::progress(model_id)?,
+    };
+    COUNTED.set(Some((model_id, sources, not_whole)));
+    Ok((sources, not_whole))
+}
+
+/// Sources in all, and those that are not whole and have to be: an error where all of those were refused.
+fn left_over(model_id: i32, model: &str) -> Result<(i64, i64)> {
+    let (sources, not_whole) = store::progress(model_id)?;
+    REFUSED.with_borrow_mut(|refused| {
+        let count = i64::try_from(refused.sources.len()).unwrap_or(i64::MAX);
+        let Some(first) = refused.sources.values().next().cloned().filter(|_| not_whole <= count) else {
+            return Ok((sources, not_whole));
+        };
+        if not_whole == 0 || refused.skipped {
+            return Ok((sources, 0));
+        }
+        refused.sources.clear();
+        Err(Error::NotReembedded { sources: not_whole, model: model.to_owned(), first: Box::new(first) })
+    })
+}
+
+/// What is to be logged of sources that have chunks without a vector.
+fn entries(model_id: i32, missing: &[Missing]) -> Vec<Entry> {
+    let of_source = missing.chunk_by(|a, b| a.key == b.key);
+    let entry = |chunks: &[Missing]| {
+        let embedded = i32::try_from(chunks.len()).unwrap_or(i32::MAX);
+        Entry { chunks: embedded, embedded, error_code: None, ..Entry::failed(chunks[0].key, model_id, String::new()) }
+    };
+    of_source.map(entry).collect()
+}
+
+/// Each source its share of what they took together; requests are the first one's.
+fn share(entries: &mut [Entry], usage: Usage, embedding: Duration, total: Duration) {
+    let mut shared = Usage::default();
+    for entry in entries {
+        let inputs = u64::try_from(entry.embedded).unwrap_or(0).min(usage.inputs - shared.inputs);
+        let tokens = usage.tokens * (shared.inputs + inputs) / usage.inputs.max(1) - shared.tokens;
+        let more = Usage { requests: usage.requests - shared.requests, inputs, tokens };
+        shared += more;
+        entry.usage = more;
+        (entry.embedding, entry.storing, entry.total) = (embedding, total - embedding, total);
+    }
+}
+
+/// What became of chunks.
+struct Embedded {
+    made: Vec<(Missing, Vec<f32>)>,
+    /// Sources with a chunk that has no vector, and why it has none.
+    refused: BTreeMap<SourceKey, Fault>,
+    usage: Usage,
+}
+
+fn embed(model: &Model, missing: Vec<Missing>) -> Result<Embedded> {
+    let mut usage = Usage::default();
+    let mut embedder = Embedder::new(model, InputType::Document);
+    let mut vectors: HashMap<usize, Vec<f32>> = HashMap::new();
+    let mut refused = BTreeMap::new();
+    let (mut pushed, mut through) = (0, 0);
+    while through < missing.len() {
+        while pushed < missing.len() && embedder.wants_more() {
+            embedder.push(&missing[pushed].content)?;
+            pushed += 1;
+        }
+        if pushed == missing.len() {
+            embedder.flush()?;
+        }
+        for answered in embedder.wait()? {
+            usage += answered.usage;
+            let chunk = |number: usize| format!("chunk {} of {}", missing[number].chunk_id, missing[number].key);
+            if let Some((number, parts)) = answered.in_parts {
+                pgrx::warning!("{}", model::in_parts(&chunk(number), &model.name, parts));
+            }
+            through += answered.texts.len();
+            for (number, outcome) in answered.texts {
+                match outcome {
+                    Ok(vector) => drop(vectors.insert(number, vector)),
+                    Err(fault) => {
+                        let fault = Fault { subject: Some(chunk(number)), ..fault };
+                        refused.entry(missing[number].key).or_insert(fault);
+                    }
+                }
+            }
+        }
+    }
+    embedder.done();
+    let made = missing.into_iter().enumerate().filter_map(|(at, chunk)| Some((chunk, vectors.remove(&at)?)));
+    Ok(Embedded { made: made.collect(), refused, usage })
+}
+
+/// Lets the model that is to follow answer, if it is whole, or lacks only sources that are to be skipped: nobody writes
+/// meanwhile. Whether it does.
+pub fn swap() -> Result<bool> {
+    store::stop_writers()?;
+    let Some(next) = models::next_model()? else { return Ok(false) };
+    let not_whole = store::progress(next.id)?.1;
+    let refused = REFUSED.take();
+    if not_whole > 0 {
+        let count = i64::try_from(refused.sources.len()).unwrap_or(i64::MAX);
+        if !refused.skipped || not_whole > count {
+            REFUSED.set(refused);
+            return Ok(false);
+        }
+        let shown: Vec<String> = refused.sources.keys().take(SHOWN).map(ToString::to_string).collect();
+        let more = if refused.sources.len() > SHOWN { ", ..." } else { "" };
+        pgrx::notice!(
+            "model {} answers without vectors of {not_whole} sources, which are in error until chatbot_retry(): {}{more}",
+            next.model.name,
+            shown.join(", ")
+        );
+    }
+    models::activate(next.id)?;
+    Ok(true)
+}
+
+/// What would be sent.
+#[derive(Debug, Default)]
+pub struct Estimate {
+    /// Sources that were looked at.
+    pub sources: i64,
+    /// Chunks that they have or would have.
+    pub chunks: i64,
+    /// Chunks that would be embedded.
+    pub to_embed: i64,
+    /// Tokens of those, by the built-in model's own counting, or a quarter of their bytes.
+    pub tokens: i64,
+}
+
+/// What a sync of a host table, or of all of them, would send; with a model that is to follow, what its vectors would
+/// take.
+pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
+    encoding::require()?;
+    let params = settings::chunk_params(None, None, None)?;
+    let mut estimate = Estimate::default();
+    let visible = VisibleChatbots::of_caller()?;
+    if let (None, Some(active), Some(next)) = (relation, models::active_model()?, models::next_model()?) {
+        let mut after = None;
+        loop {
+            pgrx::check_for_interrupts!();
+            let _scratch = Scratch::new();
+            let mut keys = store::not_whole(next.id, after, 1000)?;
+            let Some(last) = keys.last().copied() else { return Ok(estimate) };
+            after = Some(last);
+            keys.retain(|key| visible.contains(key.chatbot_id));
+            estimate.sources += i64::try_from(keys.len()).unwrap_or(0);
+            estimate.chunks += store::chunks_of(&keys, active.id)?;
+            let missing = store::missing(&keys, active.id, next.id)?;
+            estimate.add(&next.model.provider, missing.iter().map(|chunk| chunk.content.as_str()));
+        }
+    }
+    let (id, model) = match models::active_model()? {
+        Some(active) => (active.id, active.model),
+        None => (0, model::for_reading()?),
+    };
+    let mut unreadable = 0;
+    host::each_input(relation.map(|r| r.0), |input| {
+        if !visible.contains(input.key().chatbot_id) {
+            return Ok(());
+        }
+        estimate.sources += 1;
+        let RowInput::Readable(item) = input else {
+            unreadable += 1;
+            return Ok(());
+        };
+        if !item.enabled {
+            return Ok(());
+        }
+        let _scratch = Scratch::new();
+        let needed = sync::needed(&item, id, &params)?;
+        estimate.chunks += i64::try_from(item.content.cut(&params)?.len()).unwrap_or(0);
+        estimate.add(&model.provider, needed.iter().map(String::as_str));
+        Ok(())
+    })?;
+    if unreadable > 0 {
+        pgrx::warning!(
+            "{unreadable} rows cannot be read, and count as sources without chunks: SELECT * FROM chatbot_verify();"
+        );
+    }
+    Ok(estimate)
+}
+
+impl Estimate {
+    fn add<'a>(&mut self, provider: &str, texts: impl Iterator<Item = &'a str>) {
+        for text in texts {
+            let tokens = if provider == LOCAL { local::tokens(text) } else { text.len().div_ceil(4) };
+            self.to_embed += 1;
+            self.tokens += i64::try_from(tokens).unwrap_or(0);
+        }
+    }
+}

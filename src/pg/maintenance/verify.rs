@@ -1,0 +1,131 @@
+//! What is stored against what should be.
+
+use std::collections::HashMap;
+
+use crate::error::Result;
+use crate::pg::host;
+use crate::pg::maintenance::refresh::{self, CurrentSettings, Outdated};
+use crate::pg::runtime::memory::Scratch;
+use crate::pg::runtime::{encoding, sql_error};
+use crate::pg::search::visible_chatbots::VisibleChatbots;
+use crate::pg::store::host_row::ReadMode;
+use crate::pg::store::model::active_model_as_seen;
+use crate::pg::store::verify as store;
+use crate::pg::store::verify::StoredSource;
+use crate::source::{RowInput, SourceInput, SourceKey, Unreadable};
+
+/// Something that is not as it should be.
+pub struct Problem {
+    /// In a word or two.
+    pub problem: &'static str,
+    /// Of which source.
+    pub key: SourceKey,
+    /// What, exactly.
+    pub detail: String,
+}
+
+/// Looks at everything: our own tables first, then every row of every host table, some at a time: what it holds in memory is
+/// what it has found.
+pub fn verify() -> Result<Vec<Problem>> {
+    encoding::require()?;
+    let mut problems = Vec::new();
+    let active = active_model_as_seen()?.map_or(0, |active| active.id);
+    for (key, found, other) in store::incomplete(active)? {
+        let problem = if other { "wrong model" } else { "incomplete" };
+        problems.push(Problem { problem, key, detail: found });
+    }
+    for (key, detail) in store::wrong_dimensions()? {
+        problems.push(Problem { problem: "wrong dimensions", key, detail });
+    }
+    for (key, jobs) in store::double_jobs()? {
+        let detail = format!("{jobs} jobs of it have failed, expected one");
+        problems.push(Problem { problem: "double job", key, detail });
+    }
+    let hosts = host::hosts()?;
+    for (key, host) in store::of_unknown_hosts(&hosts)? {
+        let detail = format!("its table, host {host}, is not attached any more");
+        problems.push(Problem { problem: "detached", key, detail });
+    }
+    for key in store::unlike_their_source()? {
+        let detail = "its chunks have other metadata, or are found where it is not".to_owned();
+        problems.push(Problem { problem: "wrong attributes", key, detail });
+    }
+    let settings = CurrentSettings::new()?;
+    for host in hosts {
+        verify_host(host, &settings, &mut problems)?;
+    }
+    for (key, detail) in refresh::with_outdated_words(&settings)? {
+        problems.push(Problem { problem: "outdated", key, detail });
+    }
+    let visible = VisibleChatbots::of_caller()?;
+    problems.retain(|problem| visible.contains(problem.key.chatbot_id));
+    Ok(problems)
+}
+
+fn verify_host(host: i32, settings: &CurrentSettings, problems: &mut Vec<Problem>) -> Result<()> {
+    // A text may be large.
+    const SLICE: i64 = 200;
+    let mut after = None;
+    loop {
+        pgrx::check_for_interrupts!();
+        let _scratch = Scratch::new();
+        let known = store::of_host(host, after, SLICE)?;
+        let Some(last) = known.last() else { break };
+        after = Some(last.reading.key);
+        let keys: Vec<SourceKey> = known.iter().map(|stored| stored.reading.key).collect();
+        // A table that is locked is left out, which the call says.
+        let Some(rows) = host::rows(host, &keys, ReadMode::Snapshot)?.map(Some).unless_locked(host, None)? else {
+            break;
+        };
+        let rows: HashMap<SourceKey, RowInput> = rows.into_iter().map(|row| (row.key(), row)).collect();
+        for stored in known {
+            let key = stored.reading.key;
+            let difference = match rows.get(&key) {
+                None => Some(("orphan", "the table has no such row".to_owned())),
+                Some(RowInput::Unreadable(Unreadable { error, .. })) => {
+                    Some(("unreadable", format!("{} ({})", sql_error::in_a_line(error), sql_error::sqlstate(error))))
+                }
+                Some(RowInput::Readable(item)) => difference(&stored, item, settings)?,
+            };
+            problems.extend(difference.map(|(problem, detail)| Problem { problem, key, detail }));
+        }
+    }
+    for (key, error) in host::invalid_rows(host)? {
+        problems.push(Problem { problem: "invalid id", key, detail: format!("{error}: the row is no source") });
+    }
+    host::each_key_in_snapshot(host, |keys| {
+        let _scratch = Scratch::new();
+        let missing = store::unknown(host, &keys)?.into_iter();
+        let detail = || "the row is no source".to_owned();
+        problems.extend(missing.map(|key| Problem { problem: "missing", key, detail: detail() }));
+        Ok(())
+    })
+}
+
+/// In what a source is not what its row would make of it: problem and detail. One that waits, or failed, says so itself.
+fn difference(
+    stored: &StoredSource,
+    item: &SourceInput,
+    settings: &CurrentSettings,
+) -> Result<Option<(&'static str, String)>> {
+    let stale = |detail: &str| Ok(Some(("stale", detail.to_owned())));
+    if stored.has_job {
+        return Ok(None);
+    }
+    if stored.enabled != item.enabled {
+        return stale("searches find it and the row is not enabled, or the other way round");
+    }
+    if !stored.synced {
+        return Ok(None);
+    }
+    if item.enabled && stored.content_hash.as_deref().is_some_and(|hash| hash != item.content.hash()) {
+        return stale("the row's text is another than the one that was embedded");
+    }
+    if !store::is_same_json(&stored.metadata, &item.metadata)? {
+        return stale("the row's metadata is another than the source's");
+    }
+    Ok(match settings.outdated(&stored.reading)? {
+        Some(Outdated::Cut(detail) | Outdated::Words(detail)) if item.enabled => Some(("outdated", detail)),
+        _ => None,
+    })
+}

@@ -1,0 +1,397 @@
+//! Requests from within a backend. Threads of ours send them, with every signal blocked, and never call into Postgres;
+//! the backend's own thread waits on its latch and answers interrupts. Leaving early, for whatever reason, closes every
+//! socket.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use pgrx::pg_sys;
+
+use crate::embedding::batch::{Batch, Batcher, Embedded, ResponseChecks, RetryPolicy, Usage};
+use crate::embedding::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
+use crate::embedding::transport::{Http, ask};
+use crate::error::{Error, Fault, FaultKind, Result};
+use crate::pg::model::throttle;
+use crate::pg::runtime::{enabled, log_line, settings};
+
+/// Requests that are handed to each thread: as long as it takes to store what has arrived, none is without work.
+const AHEAD: usize = 4;
+/// How often a worker that waits for a provider asks whether it has to leave.
+const YIELD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static YIELD_CHECK: Cell<Option<fn() -> bool>> = const { Cell::new(None) };
+    static YIELDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Asks this once a second while it waits, and stops waiting when it says so.
+pub fn set_yield_check(aside: Option<fn() -> bool>) {
+    YIELD_CHECK.set(aside);
+}
+
+/// Whether that was so.
+pub fn has_yielded_to_ddl() -> bool {
+    YIELDED.take()
+}
+
+/// What is the same in all requests of a call.
+struct RequestContext {
+    http: Arc<Http>,
+    provider: &'static (dyn Provider + Sync),
+    endpoint: Endpoint,
+    model: Model,
+    input: InputType,
+    deadline: Instant,
+}
+
+/// What became of a request.
+pub struct BatchResult {
+    /// Which texts were in it.
+    pub range: Range<usize>,
+    /// Those of them that are through.
+    pub texts: Vec<Embedded>,
+    /// What it took.
+    pub usage: Usage,
+    /// A text that was longer than the model takes, and the number of parts that it was embedded in.
+    pub in_parts: Option<(usize, usize)>,
+}
+
+/// Texts on their way to a provider. Dropped before it is done it ends every request.
+pub struct EmbeddingCall {
+    batch: Batcher,
+    texts: BTreeMap<usize, String>,
+    pushed: usize,
+    most_in_flight: usize,
+    flushed: bool,
+    /// Why the provider was not asked for a while, unless it has answered since.
+    throttled: Option<Fault>,
+    pool: RequestThreads,
+    client: ConnectionCache,
+}
+
+impl EmbeddingCall {
+    /// Opens no connection yet.
+    pub fn new(
+        provider: &'static (dyn Provider + Sync),
+        model: &Model,
+        input: InputType,
+        max_attempts: u32,
+    ) -> Result<Self> {
+        enabled::require()?;
+        let endpoint = settings::endpoint(provider)?;
+        let deadline = Instant::now() + settings::sync_timeout();
+        let Limits { inputs, bytes } = provider.limits(&model.name);
+        let inputs = model.max_inputs().unwrap_or(inputs).min(settings::batch_size());
+        let expected = ResponseChecks {
+            dimensions: model.dimensions,
+            unit: provider.promises_unit(model),
+            normalise: provider.normalise(model),
+        };
+        let retry_policy = RetryPolicy { max_attempts, deadline };
+        let mut batch = Batcher::new(Limits { inputs, bytes }, expected, retry_policy);
+        if let Some(wait) = throttle::wait(provider.name()) {
+            let until = Instant::now() + wait;
+            if until >= deadline {
+                let message = "another session was asked to wait";
+                return Err(Fault::new(FaultKind::Throttled, provider.name(), &model.name, message).into());
+            }
+            batch.pause(until);
+        }
+        let client = ConnectionCache::take()?;
+        let http = client.http.clone();
+        let pool =
+            RequestThreads::new(RequestContext { http, provider, endpoint, model: model.clone(), input, deadline })?;
+        let most_in_flight = settings::max_parallel_requests();
+        Ok(Self {
+            batch,
+            texts: BTreeMap::new(),
+            pushed: 0,
+            most_in_flight,
+            flushed: false,
+            throttled: None,
+            pool,
+            client,
+        })
+    }
+
+    /// A further text: its number.
+    pub fn push(&mut self, text: String) -> Result<usize> {
+        let at = self.pushed;
+        self.pushed += 1;
+        self.flushed = false;
+        self.batch.push(text.len(), Instant::now());
+        self.texts.insert(at, text);
+        self.send()?;
+        Ok(at)
+    }
+
+    /// Waits for no further text to fill a request.
+    pub fn flush(&mut self) -> Result<()> {
+        self.flushed = true;
+        self.batch.flush(Instant::now());
+        self.send()
+    }
+
+    /// Whether a further text would be sent soon. Each thread has its next requests waiting for it, so that none is idle
+    /// while this one cuts or stores.
+    pub fn wants_more(&self) -> bool {
+        self.batch.waiting() + self.batch.in_flight() < AHEAD * self.most_in_flight
+    }
+
+    /// Waits until some texts are through, or more are wanted, or all are done.
+    pub fn wait(&mut self) -> Result<Vec<BatchResult>> {
+        let mut answered = Vec::new();
+        loop {
+            while let Ok((work, outcome, time)) = self.pool.outcomes.try_recv() {
+                self.log(&work, &outcome, time);
+                answered.push(self.take(work, outcome)?);
+            }
+            self.send()?;
+            if !answered.is_empty() || self.batch.is_done() || (!self.flushed && self.wants_more()) {
+                return Ok(answered);
+            }
+            if Instant::now() >= self.batch.deadline() {
+                return Err(self.fault(FaultKind::TimedOut, "chatbot_sync.sync_timeout is over").into());
+            }
+            let mut until = self.batch.wake_at().map_or(self.batch.deadline(), |at| at.min(self.batch.deadline()));
+            if let Some(aside) = YIELD_CHECK.get() {
+                if aside() {
+                    YIELDED.set(true);
+                    return Err(self.fault(FaultKind::TimedOut, "the database is needed").into());
+                }
+                until = until.min(Instant::now() + YIELD_CHECK_INTERVAL);
+            }
+            self.pool.wait(until);
+        }
+    }
+
+    /// Keeps the connections for the next call.
+    pub fn done(self) {
+        self.client.keep();
+    }
+
+    fn take(&mut self, work: Batch, outcome: std::result::Result<Answer, Fault>) -> Result<BatchResult> {
+        let range = work.range.clone();
+        let throttled = matches!(&outcome, Err(f) if f.kind == FaultKind::Throttled);
+        match &outcome {
+            Ok(_) => self.throttled = None,
+            Err(fault) if throttled => self.throttled = Some(fault.clone()),
+            Err(_) => {}
+        }
+        let parts = outcome.as_ref().map_or(0, |answer| answer.parts);
+        let in_parts = (parts > 0).then_some((range.start, parts));
+        let wait = outcome.as_ref().err().and_then(|f| f.retry_after);
+        let done = self.batch.done(work, outcome, Instant::now(), jitter());
+        if throttled {
+            throttle::publish(self.pool.question.provider.name(), wait);
+        }
+        let (mut texts, usage) = done.map_err(|fault| self.named(fault))?;
+        for (at, outcome) in &mut texts {
+            self.texts.remove(at);
+            if let Err(fault) = outcome {
+                *fault = self.named(fault.clone());
+            }
+        }
+        Ok(BatchResult { range, texts, usage, in_parts })
+    }
+
+    fn log(&self, work: &Batch, outcome: &std::result::Result<Answer, Fault>, time: Duration) {
+        log_line::debug_line("answered", || {
+            let RequestContext { provider, model, .. } = &*self.pool.question;
+            let (name, model, inputs) = (provider.name(), log_line::value(&model.name), work.range.len());
+            let how = match outcome {
+                Ok(_) => "ok".to_owned(),
+                Err(Fault { kind, status: Some(status), .. }) => format!("{kind:?} http_status={status}"),
+                Err(fault) => format!("{:?}", fault.kind),
+            };
+            format!("provider={name} model={model} inputs={inputs} ms={} outcome={how}", time.as_millis())
+        });
+    }
+
+    /// What is wrong with an answer is found by those who do not know whose it was.
+    fn named(&self, fault: Fault) -> Fault {
+        // That there was no time left is because of that.
+        let fault = self.throttled.clone().filter(|_| fault.kind == FaultKind::TimedOut).unwrap_or(fault);
+        let RequestContext { provider, model, .. } = &*self.pool.question;
+        Fault { provider: provider.name().to_owned(), model: model.name.clone(), ..fault }
+    }
+
+    fn fault(&self, kind: FaultKind, message: &str) -> Fault {
+        self.named(Fault::new(kind, "", "", message))
+    }
+
+    fn send(&mut self) -> Result<()> {
+        while self.batch.in_flight() < AHEAD * self.most_in_flight {
+            let Some(work) = self.batch.next(Instant::now()) else { break };
+            let texts = self.texts.range(work.range.clone()).map(|(_, text)| text.clone()).collect();
+            self.pool.send(work, texts, self.most_in_flight)?;
+        }
+        Ok(())
+    }
+}
+
+/// The backend's HTTP client, with its kept connections. Unless it is put back it is shut down.
+struct ConnectionCache {
+    http: Arc<Http>,
+    kept: bool,
+}
+
+thread_local! {
+    static IDLE: RefCell<Option<Arc<Http>>> = const { RefCell::new(None) };
+}
+
+impl ConnectionCache {
+    fn take() -> Result<Self> {
+        let config = settings::http_config();
+        let idle = IDLE.take().filter(|http| *http.config() == config);
+        let http = match idle {
+            Some(http) => http,
+            None => Arc::new(Http::new(&config)?),
+        };
+        Ok(Self { http, kept: false })
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+        IDLE.set(Some(self.http.clone()));
+    }
+}
+
+impl Drop for ConnectionCache {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.http.shutdown();
+        }
+    }
+}
+
+/// What became of a request, and how long it took.
+type Outcome = (Batch, std::result::Result<Answer, Fault>, Duration);
+type Queue = Mutex<Receiver<(Batch, Vec<String>)>>;
+
+/// The threads of one call. They end when it is dropped, or as soon as their request does.
+struct RequestThreads {
+    question: Arc<RequestContext>,
+    work: Sender<(Batch, Vec<String>)>,
+    queue: Arc<Queue>,
+    answers: Sender<Outcome>,
+    outcomes: Receiver<Outcome>,
+    wake: PipeReader,
+    waker: Arc<PipeWriter>,
+    threads: usize,
+    sent: usize,
+}
+
+impl RequestThreads {
+    fn new(question: RequestContext) -> Result<Self> {
+        let (work, queue) = channel();
+        let (answers, outcomes) = channel();
+        let (wake, waker) = std::io::pipe().map_err(no_thread)?;
+        let (question, queue, waker) = (Arc::new(question), Arc::new(Mutex::new(queue)), Arc::new(waker));
+        Ok(Self { question, work, queue, answers, outcomes, wake, waker, threads: 0, sent: 0 })
+    }
+
+    /// Hands a request to a thread, to a further one as long as there are fewer than `most` and than requests.
+    fn send(&mut self, work: Batch, texts: Vec<String>, most: usize) -> Result<()> {
+        self.sent += 1;
+        if self.threads < most.min(self.sent) {
+            let (question, queue) = (self.question.clone(), self.queue.clone());
+            let (answers, waker) = (self.answers.clone(), self.waker.clone());
+            let _blocked = BlockedSignals::new();
+            let thread = std::thread::Builder::new().name("chatbot_sync".to_owned());
+            thread.spawn(move || serve(&question, &queue, &answers, &waker)).map_err(no_thread)?;
+            self.threads += 1;
+        }
+        self.work.send((work, texts)).map_err(|_| Error::Internal("no thread asks a provider".to_owned()))
+    }
+
+    /// Waits for an outcome or an instant; a cancel, a timeout or a shutdown ends it with its own error.
+    #[allow(unsafe_code)]
+    fn wait(&self, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        // Rounded up: waking a little late is better than asking again and again within the same millisecond.
+        let millis = i64::try_from(left.as_millis()).unwrap_or(i64::MAX).saturating_add(1);
+        let events =
+            pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+        // SAFETY: the latch is this backend's own and the descriptor is open as long as self is.
+        let woken = unsafe {
+            let woken = pg_sys::WaitLatchOrSocket(
+                pg_sys::MyLatch,
+                events.cast_signed(),
+                self.wake.as_raw_fd(),
+                millis,
+                pg_sys::PG_WAIT_EXTENSION,
+            );
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+            woken
+        };
+        pgrx::check_for_interrupts!();
+        if woken & pg_sys::WL_SOCKET_READABLE.cast_signed() != 0 {
+            // There is at least a byte, so this does not block; what it says is in the channel.
+            let _ = (&self.wake).read(&mut [0; 256]);
+        }
+    }
+}
+
+fn no_thread(error: std::io::Error) -> Error {
+    Error::Internal(format!("a thread cannot be started: {error}"))
+}
+
+/// A thread: takes work until there is none, asks, tells. Calls nothing of Postgres.
+fn serve(q: &RequestContext, queue: &Queue, answers: &Sender<Outcome>, waker: &PipeWriter) {
+    loop {
+        let taken = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
+        let Ok((work, texts)) = taken else { return };
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let left = q.deadline.saturating_duration_since(Instant::now());
+        let left = work.timeout(left).max(Duration::from_millis(1));
+        let began = Instant::now();
+        let asked =
+            catch_unwind(AssertUnwindSafe(|| ask(&*q.http, q.provider, &q.endpoint, &q.model, q.input, &texts, left)));
+        let outcome = asked.unwrap_or_else(|_| {
+            Err(Fault::new(FaultKind::Unreachable, q.provider.name(), &q.model.name, "the HTTP client failed"))
+        });
+        if answers.send((work, outcome, began.elapsed())).is_err() {
+            return;
+        }
+        let mut waker = waker;
+        let _ = waker.write(&[1]);
+    }
+}
+
+/// Every signal is blocked while this lives: threads that are started meanwhile leave all of them to the main thread.
+struct BlockedSignals(libc::sigset_t);
+
+impl BlockedSignals {
+    #[allow(unsafe_code)]
+    fn new() -> Self {
+        // SAFETY: both sets are initialised by the calls before they are read; only this thread's mask changes.
+        unsafe {
+            let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self(before)
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: the mask is the one that was in force before.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+    }
+}
+
+/// 0 to 1, different in each backend: for spreading attempts, not for secrets.
+pub fn jitter() -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    f64::from(now.subsec_nanos() % 1009) / 1009.0
+}

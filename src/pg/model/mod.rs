@@ -1,0 +1,322 @@
+//! The model that vectors are made with: which one it is, choosing another, and texts to vectors.
+
+pub mod embedding_call;
+pub mod requests;
+pub mod throttle;
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use crate::embedding::batch::Usage;
+use crate::embedding::local;
+use crate::embedding::provider::{self, InputType, LOCAL, Model};
+use crate::error::{Error, Fault, FaultKind, Result};
+use crate::pg::model::embedding_call::{BatchResult, EmbeddingCall};
+use crate::pg::runtime::{arguments, settings};
+use crate::pg::store::model as store;
+use crate::pg::store::model::ActiveModel;
+use crate::source;
+
+/// What a text is embedded as.
+pub const INPUT_TYPES: [&str; 2] = ["document", "query"];
+/// pgvector's limit.
+const MAX_DIMENSIONS: usize = 16_000;
+/// Longer vectors do not fit into a page beside their text.
+const MAX_IN_LINE: usize = 1_900;
+
+/// The active model, made the built-in one where there is none yet.
+pub fn for_writing() -> Result<ActiveModel> {
+    if let Some(model) = store::active_model()? {
+        return Ok(model);
+    }
+    store::insert_model(&built_in(), true)?;
+    store::active_model()?.ok_or_else(|| Error::Internal("no model is active".to_owned()))
+}
+
+/// The active model, or the built-in one where there is none yet: a reader makes no row.
+pub fn for_reading() -> Result<Model> {
+    Ok(store::active_model_as_seen()?.map_or_else(built_in, |active| active.model))
+}
+
+fn built_in() -> Model {
+    Model {
+        provider: LOCAL.to_owned(),
+        name: local::NAME.to_owned(),
+        dimensions: local::DIMENSIONS,
+        shortened: false,
+        document_prefix: String::new(),
+        query_prefix: String::new(),
+        options: Map::new(),
+    }
+}
+
+/// Texts on their way to vectors, whoever makes them.
+pub struct Embedder {
+    model: Model,
+    input: InputType,
+    attempts: u32,
+    route: Route,
+}
+
+enum Route {
+    /// Nothing was to be embedded yet.
+    None,
+    /// The built-in model, and the texts that it has not embedded yet.
+    Local {
+        texts: Vec<String>,
+        embedded: usize,
+    },
+    EmbeddingCall(Box<EmbeddingCall>),
+    /// What was made before, by text, and the texts that are asked for.
+    Prefetched {
+        made: HashMap<String, (Vec<f32>, Usage)>,
+        asked: Vec<String>,
+        answered: usize,
+    },
+}
+
+impl Embedder {
+    /// Asks nobody yet.
+    pub fn new(model: &Model, input: InputType) -> Self {
+        Self { model: model.clone(), input, attempts: settings::max_attempts(), route: Route::None }
+    }
+
+    /// Asks nobody twice: who asks will come again.
+    pub fn once(model: &Model, input: InputType) -> Self {
+        Self { attempts: 1, ..Self::new(model, input) }
+    }
+
+    /// Asks nobody at all: what was not made before is refused.
+    pub fn prefetched(model: &Model, made: HashMap<String, (Vec<f32>, Usage)>) -> Self {
+        let route = Route::Prefetched { made, asked: Vec::new(), answered: 0 };
+        Self { route, ..Self::new(model, InputType::Document) }
+    }
+
+    /// A further text: its number, from 0.
+    pub fn push(&mut self, text: &str) -> Result<usize> {
+        if let Route::None = self.route {
+            self.route = if self.model.provider == LOCAL {
+                if self.model.name != local::NAME {
+                    let Model { provider, name, .. } = self.model.clone();
+                    return Err(Error::ModelUnknown { provider, model: name });
+                }
+                Route::Local { texts: Vec::new(), embedded: 0 }
+            } else {
+                let provider = provider::find(&self.model.provider)?;
+                Route::EmbeddingCall(Box::new(EmbeddingCall::new(provider, &self.model, self.input, self.attempts)?))
+            };
+        }
+        match &mut self.route {
+            Route::EmbeddingCall(remote) => {
+                let prefix = match self.input {
+                    InputType::Document => &self.model.document_prefix,
+                    InputType::Query => &self.model.query_prefix,
+                };
+                remote.push(format!("{prefix}{text}"))
+            }
+            Route::Local { texts, embedded } => {
+                texts.push(text.to_owned());
+                Ok(*embedded + texts.len() - 1)
+            }
+            Route::Prefetched { asked, answered, .. } => {
+                asked.push(text.to_owned());
+                Ok(*answered + asked.len() - 1)
+            }
+            Route::None => Err(Error::Internal("a text has no way to a vector".to_owned())),
+        }
+    }
+
+    /// Whether a further text would not just have to wait.
+    pub fn wants_more(&self) -> bool {
+        /// As many as are stored together.
+        const LOCAL_TEXTS: usize = 200;
+        match &self.route {
+            Route::None => true,
+            Route::Local { texts, .. } | Route::Prefetched { asked: texts, .. } => texts.len() < LOCAL_TEXTS,
+            Route::EmbeddingCall(remote) => remote.wants_more(),
+        }
+    }
+
+    /// Waits for no further text to fill a request.
+    pub fn flush(&mut self) -> Result<()> {
+        match &mut self.route {
+            Route::EmbeddingCall(remote) => remote.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until some texts are through, or more are wanted, or all are done. An error is final for all that are not.
+    pub fn wait(&mut self) -> Result<Vec<BatchResult>> {
+        match &mut self.route {
+            Route::None => Ok(Vec::new()),
+            Route::EmbeddingCall(remote) => remote.wait(),
+            Route::Prefetched { made, asked, answered } => {
+                let from = *answered;
+                *answered += asked.len();
+                let answer = |(at, text): (usize, String)| {
+                    // Not taken out: a text may occur twice. What it took is counted once.
+                    let (vector, usage) = match made.get_mut(&text) {
+                        Some((vector, usage)) => (Ok(vector.clone()), std::mem::take(usage)),
+                        None => (
+                            Err(Fault::new(FaultKind::Outdated, &self.model.provider, &self.model.name, "")),
+                            Usage::default(),
+                        ),
+                    };
+                    BatchResult { range: at..at + 1, texts: vec![(at, vector)], usage, in_parts: None }
+                };
+                Ok((from..).zip(asked.drain(..)).map(answer).collect())
+            }
+            Route::Local { texts, embedded } => {
+                let range = *embedded..*embedded + texts.len();
+                *embedded = range.end;
+                let embed = |text: String| {
+                    pgrx::check_for_interrupts!();
+                    Ok(local::embed(&text))
+                };
+                let texts = range.clone().zip(texts.drain(..).map(embed)).collect();
+                // It costs nothing that somebody would want to add up.
+                Ok(vec![BatchResult { range, texts, usage: Usage::default(), in_parts: None }])
+            }
+        }
+    }
+
+    /// All texts are through: connections are kept for the next call.
+    pub fn done(self) {
+        if let Route::EmbeddingCall(remote) = self.route {
+            remote.done();
+        }
+    }
+}
+
+/// What is said of a text that is longer than a model takes.
+pub fn in_parts(subject: &str, model: &str, parts: usize) -> String {
+    format!(
+        "{subject} is longer than model {model} takes: it is embedded in {parts} parts, and its vector is their mean"
+    )
+}
+
+/// The vector of one text.
+pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>> {
+    let mut embedder = Embedder::new(model, input);
+    embedder.push(text)?;
+    embedder.flush()?;
+    loop {
+        let Some(answered) = embedder.wait()?.into_iter().find(|answered| !answered.texts.is_empty()) else { continue };
+        if let Some((_, parts)) = answered.in_parts {
+            pgrx::notice!("{}", in_parts("the text", &model.name, parts));
+        }
+        if let Some((_, outcome)) = answered.texts.into_iter().next() {
+            let vector = outcome?;
+            embedder.done();
+            return Ok(vector);
+        }
+    }
+}
+
+/// What somebody wants to embed with, as SQL gives it.
+pub struct Choice<'a> {
+    /// Who makes vectors.
+    pub provider: Option<&'a str>,
+    /// Its name there.
+    pub model: Option<&'a str>,
+    /// None: the model's own.
+    pub dimensions: Option<i32>,
+    /// None: what the provider's documentation wants.
+    pub document_prefix: Option<&'a str>,
+    /// None: what the provider's documentation wants.
+    pub query_prefix: Option<&'a str>,
+    /// A JSON object.
+    pub options: Option<source::Jsonb>,
+}
+
+/// Chooses a model: its id. Where there are vectors of another, that one answers until this one has all of its own.
+pub fn set(choice: Choice) -> Result<i32> {
+    let model = checked(choice)?;
+    let before = store::active_model()?;
+    let (id, active) = store::find_or_insert(&model)?;
+    if active {
+        store::set_next(None)?;
+        return Ok(id);
+    }
+    let in_line = |model: &Model| model.dimensions <= MAX_IN_LINE;
+    match before {
+        Some(before) if store::has_vectors()? && !store::is_whole(id, before.id)? => {
+            store::set_vector_storage(in_line(&model) && in_line(&before.model))?;
+            store::set_next(Some(id))?;
+            pgrx::notice!(
+                "model {} answers until CALL chatbot_reembed(); has made the vectors of {}",
+                before.model.name,
+                model.name
+            );
+        }
+        _ => {
+            store::set_vector_storage(in_line(&model))?;
+            store::activate(id)?;
+        }
+    }
+    Ok(id)
+}
+
+fn checked(mut choice: Choice) -> Result<Model> {
+    let provider = arguments::one_of("provider", choice.provider, &provider::names())?;
+    let name = arguments::required("model", choice.model)?.trim();
+    let options = arguments::metadata(choice.options.take())?;
+    let options: Map<String, Value> = serde_json::from_str(options.as_str())
+        .map_err(|error| Error::invalid("options", format!("no JSON object ({error})"), "an object"))?;
+    let dimensions = match choice.dimensions.map(usize::try_from) {
+        None => None,
+        Some(Ok(n)) if (1..=MAX_DIMENSIONS).contains(&n) => Some(n),
+        Some(_) => {
+            let got = choice.dimensions.unwrap_or_default();
+            return Err(Error::invalid("dimensions", got, format!("1 to {MAX_DIMENSIONS}")));
+        }
+    };
+    if provider == LOCAL {
+        return checked_local(name, dimensions, &choice, &options);
+    }
+    let provider = provider::find(provider)?;
+    if name.is_empty() {
+        return Err(Error::invalid("model", "empty", "the name of a model"));
+    }
+    provider::check_options(provider.options(), &options)?;
+    let known = provider.known(name);
+    if let Some(expected) = known.zip(dimensions).and_then(|(known, n)| known.refuses(n)) {
+        return Err(Error::invalid("dimensions", dimensions.unwrap_or_default(), expected));
+    }
+    let (document, query) = provider.prefixes(name);
+    let own = known.map(|k| k.dimensions);
+    let mut model = Model {
+        provider: provider.name().to_owned(),
+        name: name.to_owned(),
+        dimensions: dimensions.or(own).unwrap_or(0),
+        shortened: dimensions.is_some() && dimensions != own,
+        document_prefix: choice.document_prefix.unwrap_or(document).to_owned(),
+        query_prefix: choice.query_prefix.unwrap_or(query).to_owned(),
+        options,
+    };
+    if model.dimensions == 0 {
+        // Nobody has written down how long its vectors are: it says so itself.
+        model.dimensions = embed_one(&model, InputType::Document, "How long is a vector?")?.len();
+    }
+    Ok(model)
+}
+
+fn checked_local(
+    name: &str,
+    dimensions: Option<usize>,
+    choice: &Choice,
+    options: &Map<String, Value>,
+) -> Result<Model> {
+    arguments::one_of("model", Some(name), &[local::NAME])?;
+    provider::check_options(&[], options)?;
+    if let Some(n) = dimensions.filter(|n| *n != local::DIMENSIONS) {
+        return Err(Error::invalid("dimensions", n, local::DIMENSIONS.to_string()));
+    }
+    for (name, prefix) in [("document_prefix", choice.document_prefix), ("query_prefix", choice.query_prefix)] {
+        if let Some(prefix) = prefix.filter(|p| !p.is_empty()) {
+            return Err(Error::invalid(name, format!("\"{prefix}\""), "none: the built-in model has no prefixes"));
+        }
+    }
+    Ok(built_in())
+}

@@ -1,0 +1,114 @@
+//! Texts of many sources on their way to vectors, while nobody waits for them.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::embedding::batch::Usage;
+use crate::embedding::provider::{InputType, Model};
+use crate::error::{Error, Fault, Result};
+use crate::pg::model::Embedder;
+
+/// What became of texts.
+#[derive(Default)]
+pub struct Made {
+    /// By text, with what each took.
+    pub vectors: HashMap<String, (Vec<f32>, Usage)>,
+    /// Texts that were refused.
+    pub refused: HashMap<String, Fault>,
+    /// Texts that were longer than the model takes, with the number of parts that each was embedded in.
+    pub in_parts: HashMap<String, usize>,
+    /// Why those that are neither are not.
+    pub error: Option<Error>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Requests on their way. Dropped before they are through they are ended.
+pub struct Requests {
+    embedder: Embedder,
+    /// Texts that are not asked for yet.
+    waiting: VecDeque<String>,
+    asked: Vec<String>,
+    through: usize,
+    flushed: bool,
+    began: Instant,
+    made: Made,
+}
+
+impl Requests {
+    /// Asks for as many of the texts as go out at once; none of them comes twice.
+    pub fn start(model: &Model, texts: impl IntoIterator<Item = String>) -> Self {
+        let mut requests = Self {
+            embedder: Embedder::once(model, InputType::Document),
+            waiting: texts.into_iter().collect(),
+            asked: Vec::new(),
+            through: 0,
+            flushed: false,
+            began: Instant::now(),
+            made: Made::default(),
+        };
+        requests.made.error = requests.hand_out().err();
+        requests
+    }
+
+    /// Waits for all of them.
+    pub fn finish(mut self) -> Made {
+        while self.made.error.is_none() && (!self.waiting.is_empty() || self.through < self.asked.len()) {
+            self.made.error = self.step().err();
+        }
+        self.made.elapsed = self.began.elapsed();
+        if self.made.error.is_none() {
+            self.embedder.done();
+        }
+        self.made
+    }
+
+    fn hand_out(&mut self) -> Result<()> {
+        while self.embedder.wants_more()
+            && let Some(text) = self.waiting.pop_front()
+        {
+            self.embedder.push(&text)?;
+            self.asked.push(text);
+        }
+        if self.waiting.is_empty() && !std::mem::replace(&mut self.flushed, true) {
+            self.embedder.flush()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.hand_out()?;
+        let answered = self.embedder.wait()?;
+        if answered.is_empty() && self.flushed {
+            return Err(Error::Internal("texts were not answered".to_owned()));
+        }
+        for answer in answered {
+            self.through += answer.texts.len();
+            if let Some((number, parts)) = answer.in_parts {
+                self.made.in_parts.insert(self.asked[number].clone(), parts);
+            }
+            let inputs = answer.usage.inputs.max(1);
+            let mut left = answer.usage;
+            for (number, outcome) in answer.texts {
+                let text = self.asked[number].clone();
+                match outcome {
+                    Ok(vector) => {
+                        let share = Usage {
+                            requests: left.requests,
+                            inputs: left.inputs.min(1),
+                            tokens: (answer.usage.tokens / inputs).min(left.tokens),
+                        };
+                        left = Usage {
+                            requests: 0,
+                            inputs: left.inputs - share.inputs,
+                            tokens: left.tokens - share.tokens,
+                        };
+                        self.made.vectors.insert(text, (vector, share));
+                    }
+                    Err(fault) => drop(self.made.refused.insert(text, fault)),
+                }
+            }
+        }
+        Ok(())
+    }
+}

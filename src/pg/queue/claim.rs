@@ -1,0 +1,335 @@
+//! Sources that were claimed, on their way from their texts to their vectors.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use crate::embedding::batch::Usage;
+use crate::embedding::retry::backoff;
+use crate::error::{Error, Fault, FaultKind, Result, RetryClass, RowStep};
+use crate::host::RowStatus;
+use crate::pg::host;
+use crate::pg::model::requests::Requests;
+use crate::pg::model::{self, embedding_call};
+use crate::pg::queue::locked_tables::{host_rows, put_off};
+use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::{log_line, settings};
+use crate::pg::store::log::{self, Entry};
+use crate::pg::store::model::ActiveModel;
+use crate::pg::store::source::{self, Failed};
+use crate::pg::store::{delete, job, row_error};
+use crate::pg::sync::{self, Care, OnFailure, Prefetched};
+use crate::source::{RowInput, SourceKey};
+use crate::text::chunk::Params;
+
+/// Where a provider asks to wait and does not say how long.
+const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+/// When a row that somebody else had locked is told again what became of it.
+const STATUS_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Sources that were claimed, on their way.
+pub struct Claim {
+    pub lease: i64,
+    pub model: ActiveModel,
+    pub tasks: Vec<Task>,
+    pub requests: Option<Requests>,
+    pub vectors: HashMap<String, (Vec<f32>, Usage)>,
+    pub elapsed: Duration,
+}
+
+/// A source that was claimed.
+pub struct Task {
+    pub key: SourceKey,
+    pub jobs: Vec<(i64, i64)>,
+    pub host: Option<i32>,
+    pub attempts: i32,
+    /// None where it is no more.
+    pub input: Option<RowInput>,
+    pub texts: Vec<String>,
+    pub failed: Option<Error>,
+    /// What its row is to be told.
+    pub outcome: Option<RowStatus>,
+    /// Nothing is left to be done but telling its row: its jobs end with that.
+    pub stored: bool,
+}
+
+impl Claim {
+    /// How many sources there are.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Asks for the vectors that are wanted, and waits for none. Needs no transaction.
+    pub fn start(&mut self) {
+        // In the order of the sources, so that those of one stand together.
+        let mut seen = HashSet::new();
+        let texts = self.tasks.iter().flat_map(|task| &task.texts).filter(|text| seen.insert(*text)).cloned();
+        self.requests = Some(Requests::start(&self.model.model, texts));
+    }
+
+    /// Waits for the vectors. Needs no transaction.
+    pub fn finish(&mut self) {
+        let made = self.requests.take().map(Requests::finish).unwrap_or_default();
+        for task in &mut self.tasks {
+            for text in &task.texts {
+                if let Some(&parts) = made.in_parts.get(text) {
+                    let name = &self.model.model.name;
+                    pgrx::warning!("{}", model::in_parts(&task.name_chunk(text), name, parts));
+                }
+                let error = match made.refused.get(text) {
+                    Some(fault) => Fault { subject: Some(task.name_chunk(text)), ..fault.clone() }.into(),
+                    None if made.vectors.contains_key(text) => continue,
+                    // Final for all that have not what they need.
+                    None => match &made.error {
+                        Some(error) => error.clone(),
+                        None => continue,
+                    },
+                };
+                task.failed.get_or_insert(error);
+            }
+        }
+        (self.vectors, self.elapsed) = (made.vectors, made.elapsed);
+    }
+
+    /// Stores what was made for sources that still are what they were, and ends their jobs. Those of a table that another
+    /// session has locked are put off.
+    pub fn store(&mut self) -> Result<()> {
+        self.keep_leased()?;
+        let mut now: HashMap<SourceKey, RowInput> = HashMap::new();
+        let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
+        for task in &self.tasks {
+            if let Some(host) = task.host {
+                by_host.entry(host).or_default().push(task.key);
+            }
+        }
+        for (host, keys) in by_host {
+            match host_rows(host, &keys)? {
+                Some(rows) => now.extend(rows.into_iter().map(|row| (row.key(), row))),
+                None => put_off_tasks(host, &mut self.tasks)?,
+            }
+        }
+        let vectors = std::mem::take(&mut self.vectors);
+        let ended = match attempt(|| self.store_tasks(&now, vectors.clone(), Care::Together))? {
+            Ok(ended) => ended,
+            Err(_) => self.store_tasks(&now, vectors, Care::EachAlone)?,
+        };
+        for (task, ended) in self.tasks.iter_mut().zip(ended) {
+            (task.outcome, task.stored) = (ended.outcome, ended.stored);
+        }
+        Ok(())
+    }
+
+    /// What became of each task.
+    fn store_tasks(
+        &self,
+        now: &HashMap<SourceKey, RowInput>,
+        vectors: HashMap<String, (Vec<f32>, Usage)>,
+        care: Care,
+    ) -> Result<Vec<Ended>> {
+        let mut ended: Vec<Ended> = self.tasks.iter().map(|_| Ended::default()).collect();
+        let mut done: Vec<(i64, i64)> = Vec::new();
+        let mut gone = Vec::new();
+        let mut outdated: Vec<(i64, i64)> = Vec::new();
+        let mut inputs = Vec::new();
+        let mut by_key = HashMap::new();
+        let mut failed = Vec::new();
+        for (at, task) in self.tasks.iter().enumerate() {
+            let current = if task.host.is_some() { now.get(&task.key) } else { task.input.as_ref() };
+            match (&task.input, current) {
+                (None, None) => {
+                    gone.push(task.key);
+                    done.extend(&task.jobs);
+                }
+                (Some(was), Some(is)) if was.same(is) => match (&task.failed, is) {
+                    (Some(error), _) => failed.push((at, error.clone())),
+                    (None, RowInput::Unreadable(unreadable)) => failed.push((at, unreadable.error.clone())),
+                    (None, readable) => {
+                        by_key.insert(task.key, at);
+                        inputs.push(readable.clone());
+                    }
+                },
+                _ => outdated.extend(&task.jobs),
+            }
+        }
+        delete::delete_many(&gone)?;
+        let prefetched = Prefetched { model_id: self.model.id, vectors, elapsed: self.elapsed };
+        let mut outcomes = Vec::new();
+        sync::sync(inputs.into_iter().map(Ok), OnFailure::Leave, care, Some(prefetched), |key, outcome| {
+            outcomes.push((key, outcome.map_err(Clone::clone)));
+        })?;
+        for (key, outcome) in outcomes {
+            let Some(at) = by_key.remove(&key) else { continue };
+            let task = &self.tasks[at];
+            match outcome {
+                Ok(synced) => {
+                    let stored = task.host.is_some();
+                    let outcome = Some(if synced.is_some() { RowStatus::synced() } else { RowStatus::pending() });
+                    ended[at] = Ended { outcome, stored };
+                    if !stored {
+                        done.extend(&task.jobs);
+                    }
+                }
+                Err(Error::Provider(fault)) if fault.kind == FaultKind::Outdated => outdated.extend(&task.jobs),
+                Err(error) => failed.push((at, error)),
+            }
+        }
+        for (at, state) in self.fail(failed, care)? {
+            ended[at].outcome = Some(state);
+        }
+        job::delete(&done)?;
+        job::release(&outdated, 0, Some(Duration::ZERO))?;
+        Ok(ended)
+    }
+
+    /// Keeps the tasks whose jobs nobody else has taken since.
+    fn keep_leased(&mut self) -> Result<()> {
+        let all: Vec<(i64, i64)> = self.tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
+        let ours: HashSet<(i64, i64)> = job::still_leased(&all, self.lease)?.into_iter().collect();
+        self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
+        Ok(())
+    }
+
+    /// Leaves all of it to others.
+    pub fn release(&self) -> Result<()> {
+        for task in &self.tasks {
+            job::release(&task.jobs, task.attempts, Some(Duration::ZERO))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing of it could be stored, for a reason that is Postgres' own: each source is tried alone.
+    pub fn give_up(&mut self, message: &str) -> Result<()> {
+        self.keep_leased()?;
+        let error = Error::NotStored(message.to_owned());
+        let failed = (0..self.tasks.len()).map(|at| (at, error.clone())).collect();
+        self.fail(failed, Care::EachAlone).map(drop)
+    }
+
+    /// Tasks that failed, by their places, are tried again later or never by themselves, and it is logged: what their rows
+    /// are to be told.
+    fn fail(&self, failed: Vec<(usize, Error)>, care: Care) -> Result<Vec<(usize, RowStatus)>> {
+        let mut failures = log_line::Failures::default();
+        let (mut entries, mut states) = (Vec::new(), Vec::new());
+        for (at, error) in failed {
+            let task = &self.tasks[at];
+            failures.add(&task.key, &error);
+            let (failed, state) = task.fail(&error, care)?;
+            entries.push(Entry::failed(task.key, self.model.id, failed.code));
+            states.push((at, state));
+        }
+        log::insert(&entries)?;
+        failures.write();
+        Ok(states)
+    }
+
+    /// Tells the rows of host tables what became of them; those that somebody else has locked are told later.
+    pub fn tell(&self) -> Result<()> {
+        let mut by_host: BTreeMap<i32, Vec<(&RowInput, &RowStatus)>> = BTreeMap::new();
+        for task in &self.tasks {
+            if let (Some(host), Some(input), Some(state)) = (task.host, &task.input, &task.outcome) {
+                by_host.entry(host).or_default().push((input, state));
+            }
+        }
+        let mut later = HashSet::new();
+        for (host, told) in by_host {
+            later.extend(host::tell(host, &told)?);
+        }
+        let (locked, told): (Vec<&Task>, Vec<&Task>) =
+            self.tasks.iter().filter(|task| task.stored).partition(|task| later.contains(&task.key));
+        let ours = |tasks: Vec<&Task>| {
+            let ids: Vec<(i64, i64)> = tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
+            job::still_leased(&ids, self.lease)
+        };
+        job::delete(&ours(told)?)?;
+        job::release(&ours(locked)?, 0, Some(STATUS_RETRY_DELAY))
+    }
+}
+
+/// What became of a task.
+#[derive(Default)]
+struct Ended {
+    outcome: Option<RowStatus>,
+    stored: bool,
+}
+
+impl Task {
+    /// A chunk of the source as messages name it.
+    fn name_chunk(&self, text: &str) -> String {
+        let cut = match (&self.input, settings::chunk_params(None, None, None)) {
+            (Some(RowInput::Readable(item)), Ok(params)) => item.content.cut(&params).ok(),
+            _ => None,
+        };
+        let at = cut.and_then(|cut| cut.texts().iter().position(|(_, chunk)| *chunk == text));
+        at.map_or_else(|| self.key.to_string(), |at| format!("chunk {at} of {}", self.key))
+    }
+
+    /// The texts that are to be embedded, or why none can be.
+    pub fn prepare(&mut self, model_id: i32, params: &Params) -> Result<()> {
+        (self.texts, self.failed) = (Vec::new(), None);
+        match &self.input {
+            Some(RowInput::Readable(item)) => match sync::needed(item, model_id, params) {
+                Ok(texts) => self.texts = texts,
+                Err(error) if error.is_about_one_source() => self.failed = Some(error),
+                Err(error) => return Err(error),
+            },
+            Some(RowInput::Unreadable(unreadable)) => self.failed = Some(unreadable.error.clone()),
+            None => {}
+        }
+        match &self.input {
+            Some(RowInput::Readable(item)) if !self.texts.is_empty() => source::insert_pending(item),
+            _ => Ok(()),
+        }
+    }
+
+    /// A fault: again later, or never by itself. What its source and its row are to say.
+    fn fail(&self, error: &Error, care: Care) -> Result<(Failed, RowStatus)> {
+        let (nature, asked) = match error {
+            Error::Provider(fault) if fault.kind == FaultKind::TimedOut => (RetryClass::Transient, None),
+            Error::Provider(fault) => (fault.kind.retry_class(), fault.retry_after),
+            Error::NotStored(_) | Error::Row { step: RowStep::Store, .. } => (RetryClass::Transient, None),
+            // Switched off after it was claimed: no attempt was made.
+            Error::Disabled => (RetryClass::Throttled, None),
+            _ => (RetryClass::Permanent, None),
+        };
+        let tried = self.attempts + i32::from(nature != RetryClass::Throttled);
+        let (attempts, wait) = match nature {
+            RetryClass::Throttled => (tried, Some(asked.unwrap_or(DEFAULT_WAIT))),
+            RetryClass::Transient if tried < i32::try_from(settings::max_attempts()).unwrap_or(i32::MAX) => {
+                let failed = u32::try_from(tried).unwrap_or(1);
+                (tried, Some(backoff(settings::retry_delay(), failed, embedding_call::jitter())))
+            }
+            _ => (tried, None),
+        };
+        let failed = Failed::new(error);
+        let mark = || match &self.input {
+            Some(RowInput::Readable(item)) => source::mark_attempt(item, &failed, attempts, wait),
+            Some(RowInput::Unreadable(row)) => row_error::mark_unreadable(&row.key, row.host, row.enabled, &failed),
+            None => Ok(()),
+        };
+        match care {
+            Care::Together => mark()?,
+            Care::EachAlone => {
+                if let Err(raised) = attempt(mark)? {
+                    pgrx::warning!("{}: chatbot_sync.source does not take its error: {}", self.key, raised.message);
+                }
+            }
+        }
+        // The newest has what is wanted.
+        if let Some((newest, older)) = self.jobs.split_last() {
+            job::delete(older)?;
+            job::release(&[*newest], attempts, wait)?;
+        }
+        let state = match wait {
+            Some(_) => RowStatus::pending(),
+            None => RowStatus::failed(failed.message.clone()),
+        };
+        Ok((failed, state))
+    }
+}
+
+/// Leaves the tasks of a table that is locked for later.
+pub fn put_off_tasks(host: i32, tasks: &mut Vec<Task>) -> Result<()> {
+    for task in tasks.extract_if(.., |task| task.host == Some(host)) {
+        put_off(host, &task.jobs, task.attempts)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! The queue: jobs are claimed in a short transaction, texts embedded with none open, and vectors stored in another, if the
+//! source still is what was embedded. Whoever is killed in between loses nothing: what was claimed comes back.
+
+mod claim;
+mod locked_tables;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+use crate::error::{Error, Result};
+use crate::pg::model;
+use crate::pg::queue::claim::{Task, put_off_tasks};
+use crate::pg::queue::locked_tables::{host_rows, locked_hosts};
+use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::{enabled, encoding, settings, wake};
+use crate::pg::store::job::{self, Job};
+use crate::pg::store::{delete, source};
+use crate::pg::sync::pending_at_commit::mark_pending_at_commit;
+use crate::source::{Jsonb, RowInput, SourceInput, SourceKey};
+use crate::text::content::{Content, Format};
+
+pub use crate::pg::queue::claim::Claim;
+
+/// Sources that are embedded together.
+pub const BATCH: usize = 100;
+/// Chatbots that share a batch.
+const CHATBOTS: usize = 4;
+/// What is claimed and not stored after the time that a provider may take, and this, is somebody else's.
+const LEASE: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// The chatbot that was served last.
+    static LAST: Cell<i64> = const { Cell::new(0) };
+    /// What this session has claimed, between the steps of chatbot_process_queue().
+    static CLAIMED: RefCell<Option<Claim>> = const { RefCell::new(None) };
+}
+
+/// A source that no host table has waits with its content: the job's id.
+pub fn enqueue(key: SourceKey, content: &str, metadata: Jsonb, priority: i32) -> Result<i64> {
+    let id = job::insert_content(&key, content, &metadata, priority)?;
+    wake::wake_at_commit();
+    mark_pending_at_commit([key]);
+    // A row that another transaction makes meanwhile would be a conflict at a higher level: the worker makes it then.
+    if !settings::sees_only_its_snapshot() {
+        let content = Content::new(String::new(), Format::Text, false);
+        source::insert_pending(&SourceInput { key, content, metadata, enabled: true, host: None, fresh: false })?;
+    }
+    Ok(id)
+}
+
+/// Sources that failed for good wait again: how many.
+pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Option<i64>) -> Result<i64> {
+    wake::wake_at_commit();
+    job::retry(chatbot_id, source_type, source_id)
+}
+
+/// Claims sources that are due, at most so many; none where there is none. Those of a table that another session has
+/// locked are put off.
+pub fn claim(most: usize) -> Result<Option<Claim>> {
+    encoding::require()?;
+    if !enabled::is_enabled() {
+        return Ok(None);
+    }
+    loop {
+        let Some(by_source) = pick(most, &locked_hosts())? else { return Ok(None) };
+        let claim = lease(by_source)?;
+        if claim.len() > 0 {
+            return Ok(Some(claim));
+        }
+    }
+}
+
+/// Jobs that are due, by their sources.
+fn pick(most: usize, locked: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Job>>>> {
+    let Some(priority) = job::top_priority(locked)? else { return Ok(None) };
+    let most = most.min(BATCH);
+    let mut chatbots = Vec::new();
+    let mut last = LAST.get();
+    let mut wrapped = false;
+    while chatbots.len() < CHATBOTS.min(most) {
+        match job::next_chatbot(priority, last, locked)? {
+            Some(chatbot) if !chatbots.contains(&chatbot) => {
+                last = chatbot;
+                chatbots.push(chatbot);
+            }
+            None if !wrapped => (last, wrapped) = (i64::MIN, true),
+            _ => break,
+        }
+    }
+    LAST.set(last);
+    let mut picked: Vec<Job> = Vec::new();
+    for (at, &chatbot) in chatbots.iter().enumerate() {
+        let share = (most - picked.len()).div_ceil(chatbots.len() - at);
+        picked.extend(job::pick(chatbot, priority, i32::try_from(share).unwrap_or(1), locked)?);
+    }
+    // What failed is tried again alone: it may be what spoils the others.
+    if picked.first().is_some_and(|job| job.attempts > 0) {
+        picked.truncate(1);
+    } else {
+        picked.retain(|job| job.attempts == 0);
+    }
+    let mut keys: Vec<SourceKey> = picked.iter().map(|job| job.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut by_source: BTreeMap<SourceKey, Vec<Job>> = BTreeMap::new();
+    for job in job::jobs_of_sources(&keys)? {
+        by_source.entry(job.key).or_default().push(job);
+    }
+    Ok(Some(by_source).filter(|by_source| !by_source.is_empty()))
+}
+
+fn lease(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
+    let model = model::for_writing()?;
+    let lease = new_lease();
+    let ids: Vec<(i64, i64)> = by_source.values().flatten().map(|job| (job.key.chatbot_id, job.id)).collect();
+    job::lease(&ids, lease, settings::sync_timeout() + LEASE)?;
+    let mut tasks = tasks(by_source)?;
+    let params = settings::chunk_params(None, None, None)?;
+    if attempt(|| tasks.iter_mut().try_for_each(|task| task.prepare(model.id, &params)))?.is_err() {
+        for task in &mut tasks {
+            if let Err(raised) = attempt(|| task.prepare(model.id, &params))? {
+                (task.texts, task.failed) = (Vec::new(), Some(raised.while_storing()));
+            }
+        }
+    }
+    let waiting = tasks.iter().filter(|task| !task.texts.is_empty()).map(|task| task.key);
+    source::mark_pending(&waiting.collect::<Vec<_>>())?;
+    let (requests, vectors, elapsed) = (None, HashMap::new(), Duration::ZERO);
+    Ok(Claim { lease, model, tasks, requests, vectors, elapsed })
+}
+
+/// What the sources are by now; those that only changed their key take their vectors along.
+fn tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
+    let mut tasks = Vec::new();
+    let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
+    let mut moves = Vec::new();
+    for (key, mut jobs) in by_source {
+        let ids = jobs.iter().map(|job| (key.chatbot_id, job.id)).collect();
+        let attempts = jobs.iter().map(|job| job.attempts).max().unwrap_or(0);
+        let moved = |job: &Job| {
+            let (chatbot_id, source_id) = job.from?;
+            Some((job.host?, SourceKey { chatbot_id, source_id, ..key }, key))
+        };
+        moves.extend(jobs.iter().filter_map(moved));
+        let Some(newest) = jobs.pop() else { continue };
+        if let Some(host) = newest.host {
+            by_host.entry(host).or_default().push(key);
+        }
+        let item = newest.content.map(|content| SourceInput {
+            key,
+            content: Content::new(content, Format::Text, false),
+            metadata: newest.metadata.unwrap_or_else(Jsonb::empty),
+            enabled: true,
+            host: None,
+            fresh: false,
+        });
+        tasks.push(Task {
+            key,
+            jobs: ids,
+            host: newest.host,
+            attempts,
+            input: item.map(RowInput::Readable),
+            texts: Vec::new(),
+            failed: None,
+            outcome: None,
+            stored: false,
+        });
+    }
+    let mut rows = HashMap::new();
+    for (host, keys) in by_host {
+        match host_rows(host, &keys)? {
+            Some(read) => rows.extend(read.into_iter().map(|row| (row.key(), row))),
+            None => put_off_tasks(host, &mut tasks)?,
+        }
+    }
+    for task in &mut tasks {
+        if task.host.is_some() {
+            task.input = rows.remove(&task.key);
+        }
+    }
+    moves.retain(|(_, _, to)| tasks.iter().any(|task| task.key == *to));
+    relocate(moves, &tasks)?;
+    Ok(tasks)
+}
+
+/// Sources whose key is another now, unless a row has the old one again.
+fn relocate(moves: Vec<(i32, SourceKey, SourceKey)>, tasks: &[Task]) -> Result<()> {
+    let there: HashSet<SourceKey> = tasks.iter().filter(|t| t.input.is_some()).map(|t| t.key).collect();
+    let (mut moved, mut gone) = (Vec::new(), Vec::new());
+    for (host, from, to) in moves {
+        // What cannot be read may be there.
+        let taken =
+            || Ok::<_, Error>(host_rows(host, &[from])?.is_none_or(|rows| rows.iter().any(|row| row.key() == from)));
+        if source::exists(&from)? && !taken()? {
+            if there.contains(&to) && !source::exists(&to)? { moved.push((from, to)) } else { gone.push(from) }
+        }
+    }
+    if !moved.is_empty() {
+        delete::relocate(&moved)?;
+    }
+    delete::delete_many(&gone)
+}
+
+/// A number that no other lease has.
+fn new_lease() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let nanos = u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or(0);
+    (nanos ^ (u64::from(std::process::id()) << 40)).cast_signed()
+}
+
+/// A step of chatbot_process_queue(): claims; how many sources.
+pub fn step_claim(most: usize) -> Result<usize> {
+    CLAIMED.set(None);
+    if let Err(disabled) = enabled::require() {
+        pgrx::notice!("{disabled}");
+        return Ok(0);
+    }
+    job::release_orphaned_leases()?;
+    let claimed = claim(most)?;
+    let count = claimed.as_ref().map_or(0, Claim::len);
+    CLAIMED.set(claimed);
+    Ok(count)
+}
+
+/// A step of chatbot_process_queue(): asks the provider.
+pub fn step_embed() {
+    if let Some(mut claim) = CLAIMED.take() {
+        claim.start();
+        claim.finish();
+        CLAIMED.set(Some(claim));
+    }
+}
+
+/// A step of chatbot_process_queue(): stores.
+pub fn step_store() -> Result<()> {
+    if let Some(mut claim) = CLAIMED.take() {
+        claim.store()?;
+        CLAIMED.set(Some(claim));
+    }
+    Ok(())
+}
+
+/// A step of chatbot_process_queue(): tells the rows.
+pub fn step_write_status() -> Result<()> {
+    CLAIMED.take().map_or(Ok(()), |claim| claim.tell())
+}

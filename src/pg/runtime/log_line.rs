@@ -1,0 +1,62 @@
+//! Lines in the server's log, as key=value: what is usual at DEBUG1, faults at LOG. None has a document's text, a
+//! provider's own words, which may repeat it, or a key.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use crate::error::Error;
+use crate::pg::runtime::sql_error;
+use crate::source::SourceKey;
+
+/// A line that only those see who ask for it: it is made up only then.
+pub fn debug_line(event: &str, fields: impl FnOnce() -> String) {
+    if is_wanted() {
+        pgrx::debug1!("chatbot_sync: event={event} {}", fields());
+    }
+}
+
+#[allow(unsafe_code)]
+fn is_wanted() -> bool {
+    // SAFETY: reads settings of this backend.
+    unsafe { pgrx::pg_sys::message_level_is_interesting(pgrx::pg_sys::DEBUG1.cast_signed()) }
+}
+
+/// A source's key.
+pub fn source_fields(key: &SourceKey) -> String {
+    let SourceKey { chatbot_id, source_type, source_id } = key;
+    format!("chatbot_id={chatbot_id} source_type={source_type} source_id={source_id}")
+}
+
+/// A word as it is, anything else quoted.
+pub fn value(of: impl Display) -> String {
+    let text = of.to_string();
+    let plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '=';
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("{text:?}") }
+}
+
+/// Sources that failed together: a line for each kind of fault, however many there are.
+#[derive(Default)]
+pub struct Failures(BTreeMap<String, (u64, String)>);
+
+impl Failures {
+    /// One more.
+    pub fn add(&mut self, key: &SourceKey, error: &Error) {
+        let sqlstate = sql_error::sqlstate(error);
+        debug_line("failed", || format!("{} sqlstate={sqlstate}{}", source_fields(key), provider_fields(error)));
+        let known = self.0.entry(sqlstate);
+        known.or_insert_with(|| (0, format!("{}{}", source_fields(key), provider_fields(error)))).0 += 1;
+    }
+
+    /// Says them.
+    pub fn write(self) {
+        for (sqlstate, (sources, first)) in self.0 {
+            pgrx::log!("chatbot_sync: event=failed sqlstate={sqlstate} sources={sources} {first}");
+        }
+    }
+}
+
+fn provider_fields(error: &Error) -> String {
+    let Error::Provider(fault) = error else { return String::new() };
+    let status = fault.status.map_or(String::new(), |status| format!(" http_status={status}"));
+    format!(" provider={} model={}{status}", value(&fault.provider), value(&fault.model))
+}

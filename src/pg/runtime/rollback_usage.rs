@@ -1,0 +1,200 @@
+//! Syncs whose transaction rolled back: their rows of sync_log went with it, what they took did not. They are counted in
+//! shared memory, from the server's start on, where the library is preloaded.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+
+use pgrx::lwlock::PgLwLock;
+use pgrx::shmem::PGRXSharedMemory;
+use pgrx::{pg_guard, pg_sys};
+
+use crate::embedding::batch::Usage;
+use crate::pg::runtime::{self};
+
+/// Databases, models and errors that can be told apart. What comes after them is not counted.
+const PLACES: usize = 1024;
+/// An error of Postgres' own, a cancel among them.
+const OTHER: [u8; 5] = *b"other";
+
+/// What came to nothing with one model, for one reason.
+#[derive(Debug, Clone, Copy)]
+pub struct Sum {
+    database: u32,
+    /// With which model.
+    pub model_id: i32,
+    code: [u8; 5],
+    /// How many syncs.
+    pub syncs: u64,
+    /// What was asked of the provider.
+    pub usage: Usage,
+}
+
+impl Sum {
+    /// SQLSTATE of what went wrong with the sync; 00000 where nothing did, and the transaction rolled back all the same.
+    pub fn sqlstate(&self) -> String {
+        String::from_utf8_lossy(&self.code).into_owned()
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.syncs += more.syncs;
+        self.usage += more.usage;
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        (self.database, self.model_id, self.code) == (other.database, other.model_id, other.code)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Tally {
+    used: usize,
+    sums: [Sum; PLACES],
+}
+
+// SAFETY: plain numbers.
+unsafe impl PGRXSharedMemory for Tally {}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let none = Usage { requests: 0, inputs: 0, tokens: 0 };
+        Self { used: 0, sums: [Sum { database: 0, model_id: 0, code: OTHER, syncs: 0, usage: none }; PLACES] }
+    }
+}
+
+// SAFETY: it is given to pg_shmem_init! once, before it is used.
+static TALLY: PgLwLock<Tally> = unsafe { PgLwLock::new(c"chatbot_sync_rolled_back") };
+
+thread_local! {
+    /// What this transaction has taken so far, by the depth of its subtransactions.
+    static OPEN: RefCell<Vec<(i32, Sum)>> = const { RefCell::new(Vec::new()) };
+    static WATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Called while the library is preloaded.
+pub fn init() {
+    pgrx::pg_shmem_init!(TALLY);
+}
+
+/// What a call has taken, noted when it ends, however it ends.
+pub struct UsageCounter {
+    depth: i32,
+    sum: Sum,
+}
+
+impl UsageCounter {
+    /// Nothing yet.
+    pub fn new(model_id: i32) -> Self {
+        if runtime::wake::preloaded() && !WATCHING.replace(true) {
+            // SAFETY: the callbacks add numbers, and raise nothing.
+            unsafe {
+                pg_sys::RegisterXactCallback(Some(ended), std::ptr::null_mut());
+                pg_sys::RegisterSubXactCallback(Some(part_ended), std::ptr::null_mut());
+            }
+        }
+        let usage = Usage::default();
+        Self { depth: depth(), sum: Sum { database: runtime::database(), model_id, code: OTHER, syncs: 0, usage } }
+    }
+
+    /// More syncs.
+    pub fn syncs(&mut self, more: usize) {
+        self.sum.syncs += more as u64;
+    }
+
+    /// More requests.
+    pub fn usage(&mut self, more: Usage) {
+        self.sum.usage += more;
+    }
+
+    /// How it ended.
+    pub fn ended(&mut self, sqlstate: &str) {
+        if let Ok(code) = sqlstate.as_bytes().try_into() {
+            self.sum.code = code;
+        }
+    }
+}
+
+impl Drop for UsageCounter {
+    fn drop(&mut self) {
+        if !runtime::wake::preloaded() {
+            return;
+        }
+        if self.sum.code == OTHER {
+            // Cut off before anybody could count.
+            self.sum.syncs = self.sum.syncs.max(1);
+        }
+        OPEN.with_borrow_mut(|open| match open.last_mut() {
+            Some((depth, sum)) if *depth == self.depth && sum.same(&self.sum) => sum.add(&self.sum),
+            _ => open.push((self.depth, self.sum)),
+        });
+    }
+}
+
+/// What came to nothing in this database.
+pub fn sums() -> Vec<Sum> {
+    if !runtime::wake::preloaded() {
+        return Vec::new();
+    }
+    let tally = TALLY.share();
+    tally.sums[..tally.used].iter().filter(|sum| sum.database == runtime::database()).copied().collect()
+}
+
+fn depth() -> i32 {
+    // SAFETY: a number of this backend's transaction.
+    unsafe { pg_sys::GetCurrentTransactionNestLevel() }
+}
+
+fn count(lost: impl Iterator<Item = Sum>) {
+    let mut tally = TALLY.exclusive();
+    for sum in lost {
+        let used = tally.used;
+        match tally.sums[..used].iter_mut().find(|place| place.same(&sum)) {
+            Some(place) => place.add(&sum),
+            None if used < PLACES => {
+                tally.sums[used] = sum;
+                tally.used += 1;
+            }
+            None => {}
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn ended(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_ABORT => {
+            let lost = OPEN.take();
+            if !lost.is_empty() {
+                count(lost.into_iter().map(|(_, sum)| sum));
+            }
+        }
+        pg_sys::XactEvent::XACT_EVENT_COMMIT | pg_sys::XactEvent::XACT_EVENT_PREPARE => drop(OPEN.take()),
+        _ => {}
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn part_ended(
+    event: pg_sys::SubXactEvent::Type,
+    _part: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut c_void,
+) {
+    if OPEN.with_borrow(Vec::is_empty) {
+        return;
+    }
+    let now = depth();
+    match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => OPEN.with_borrow_mut(|open| {
+            // It is the surrounding transaction's from now on.
+            open.iter_mut().filter(|(depth, _)| *depth >= now).for_each(|(depth, _)| *depth = now - 1);
+        }),
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => OPEN.with_borrow_mut(|open| {
+            let (lost, kept): (Vec<_>, Vec<_>) = open.drain(..).partition(|(depth, _)| *depth >= now);
+            *open = kept;
+            if !lost.is_empty() {
+                count(lost.into_iter().map(|(_, sum)| sum));
+            }
+        }),
+        _ => {}
+    }
+}

@@ -1,0 +1,232 @@
+//! Statements through SPI, their plans kept as long as the session lives. What pgrx has for it can neither choose the
+//! snapshot nor leave a transaction without an id that only looks.
+
+use crate::pg::runtime::memory::Scratch;
+use crate::pg::runtime::mode::Mode;
+use crate::pg::runtime::plan::{self, How};
+use crate::pg::runtime::settings;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::{CString, c_char};
+
+use pgrx::datum::DatumWithOid;
+use pgrx::spi::{Error, SpiErrorCodes, SpiHeapTupleData};
+use pgrx::{FromDatum, IntoDatum, Spi, pg_sys};
+
+type Result<T> = pgrx::spi::Result<T>;
+/// A statement, the types of its arguments, and how it is planned.
+type PlanKey = (String, Vec<pg_sys::Oid>, How);
+
+thread_local! {
+    static PLANS: RefCell<HashMap<PlanKey, pg_sys::SPIPlanPtr>> = RefCell::default();
+    static NEWEST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While this lives, statements see what is committed by now at REPEATABLE READ and SERIALIZABLE too, as those of foreign
+/// keys do. For what follows a row of the user's that this transaction has written: whoever wrote what follows from an
+/// older version of the row is overtaken, and no conflict.
+pub struct LatestSnapshot(bool);
+
+impl LatestSnapshot {
+    /// From now on.
+    pub fn new() -> Self {
+        Self(NEWEST.replace(true))
+    }
+}
+
+/// Whether statements see what is committed by now, whatever the transaction's snapshot is.
+pub fn reads_latest() -> bool {
+    NEWEST.get() && settings::sees_only_its_snapshot()
+}
+
+impl Drop for LatestSnapshot {
+    fn drop(&mut self) {
+        NEWEST.set(self.0);
+    }
+}
+
+/// The rows of an answer.
+pub struct Rows<'a> {
+    table: Option<&'a pg_sys::SPITupleTable>,
+    count: usize,
+    next: usize,
+}
+
+/// The first row of an answer.
+pub struct First<'a>(Option<SpiHeapTupleData<'a>>);
+
+impl<'a> Rows<'a> {
+    /// How many there are, or were written.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The first one.
+    pub fn first(mut self) -> First<'a> {
+        First(self.next())
+    }
+}
+
+impl First<'_> {
+    /// A column, by its place from 1.
+    pub fn get<T: FromDatum + IntoDatum>(&self, column: usize) -> Result<Option<T>> {
+        self.0.as_ref().ok_or(Error::InvalidPosition)?.get(column)
+    }
+
+    /// The only column.
+    pub fn get_one<T: FromDatum + IntoDatum>(&self) -> Result<Option<T>> {
+        self.get(1)
+    }
+}
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = SpiHeapTupleData<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let table = self.table?;
+        let at = (self.next < self.count).then_some(self.next)?;
+        self.next += 1;
+        // SAFETY: SPI's answer, which has so many rows of this descriptor, and lives as long as `'a`.
+        unsafe { SpiHeapTupleData::new(table.tupdesc, *table.vals.add(at)) }.ok().flatten()
+    }
+}
+
+/// Runs a statement and reads the answer.
+pub fn execute<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
+    // SAFETY: connected until the answer is read; an error in between ends the transaction or subtransaction, which
+    // disconnects.
+    unsafe { Spi::check_status(pg_sys::SPI_connect())? };
+    let answer = connected(sql, args, mode, read);
+    // SAFETY: connected above.
+    unsafe { Spi::check_status(pg_sys::SPI_finish())? };
+    answer
+}
+
+fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
+    let how = How::of(mode);
+    let plan = prepared(sql, args, how)?;
+    if how == How::Keys {
+        plan::plan(plan);
+    }
+    let _planning = how.planning();
+    let _settings = how.settings();
+    let reads = matches!(mode, Mode::Read | Mode::Scan);
+    let null = |arg: &DatumWithOid| if arg.datum().is_some() { b' ' } else { b'n' }.cast_signed();
+    let mut values: Vec<pg_sys::Datum> =
+        args.iter().map(|arg| arg.datum().map_or(pg_sys::Datum::null(), |datum| datum.sans_lifetime())).collect();
+    let nulls: Vec<c_char> = args.iter().map(|arg| null(arg) as c_char).collect();
+    // SAFETY: a plan of these types, and as many values; SPI's answer lives until SPI_finish().
+    let rows = unsafe {
+        pg_sys::SPI_tuptable = std::ptr::null_mut();
+        let (values, nulls) = (values.as_mut_ptr(), nulls.as_ptr());
+        let status = if !reads && reads_latest() {
+            let (newest, none) = (pg_sys::GetLatestSnapshot(), std::ptr::null_mut());
+            pg_sys::SPI_execute_snapshot(plan, values, nulls, newest, none, false, true, 0)
+        } else {
+            pg_sys::SPI_execute_plan(plan, values, nulls, reads, 0)
+        };
+        Spi::check_status(status)?;
+        let table = pg_sys::SPI_tuptable.as_ref();
+        let count = table.map_or(pg_sys::SPI_processed, |table| table.numvals);
+        Rows { table, count: usize::try_from(count).unwrap_or(usize::MAX), next: 0 }
+    };
+    // Values are unpacked into the parent of the current context: with one of our own below SPI's they go with the answer,
+    // and do not stay until the transaction ends. SPI's is current again after each statement.
+    let _read = Scratch::new();
+    read(rows)
+}
+
+fn prepared(sql: &str, args: &[DatumWithOid], how: How) -> Result<pg_sys::SPIPlanPtr> {
+    let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>(), how);
+    if let Some(plan) = PLANS.with_borrow(|plans| plans.get(&key).copied()) {
+        return Ok(plan);
+    }
+    let text = CString::new(sql).map_err(|_| Error::SpiError(SpiErrorCodes::Argument))?;
+    let count = i32::try_from(args.len()).unwrap_or(i32::MAX);
+    let mut types = key.1.clone();
+    let options = how.options();
+    // SAFETY: the text and as many types, which SPI copies; a plan that is kept is never freed: at exit that would call
+    // into a Postgres that is already gone.
+    let plan = unsafe {
+        let plan = pg_sys::SPI_prepare_cursor(text.as_ptr(), count, types.as_mut_ptr(), options);
+        if plan.is_null() {
+            return Err(Spi::check_status(pg_sys::SPI_result)
+                .err()
+                .unwrap_or(Error::SpiError(SpiErrorCodes::Argument)));
+        }
+        pg_sys::SPI_keepplan(plan);
+        plan
+    };
+    PLANS.with_borrow_mut(|plans| plans.insert(key, plan));
+    Ok(plan)
+}
+
+/// The answer of a statement, fetched some rows at a time. It keeps no plan.
+pub struct Cursor(CString);
+
+impl Cursor {
+    /// Before the first row. The statement has no arguments, and only reads.
+    pub fn open(sql: &str, mode: Mode) -> Result<Self> {
+        let text = CString::new(sql).map_err(|_| Error::SpiError(SpiErrorCodes::Argument))?;
+        // SAFETY: connected meanwhile; the portal stays, with a copy of its plan and of its snapshot. A portal that "only
+        // reads" takes the snapshot that is active, which is put there and taken off again, unless an error has done so.
+        unsafe {
+            Spi::check_status(pg_sys::SPI_connect())?;
+            if mode != Mode::Read {
+                pg_sys::CommandCounterIncrement();
+                let newest =
+                    if reads_latest() { pg_sys::GetLatestSnapshot() } else { pg_sys::GetTransactionSnapshot() };
+                pg_sys::PushActiveSnapshot(newest);
+            }
+            let (name, none) = (std::ptr::null(), std::ptr::null_mut());
+            let (types, nulls) = (std::ptr::null_mut(), std::ptr::null());
+            let portal = pg_sys::SPI_cursor_open_with_args(name, text.as_ptr(), 0, types, none, nulls, true, 0);
+            let name = std::ffi::CStr::from_ptr((*portal).name).to_owned();
+            if mode != Mode::Read {
+                pg_sys::PopActiveSnapshot();
+            }
+            Spi::check_status(pg_sys::SPI_finish())?;
+            Ok(Self(name))
+        }
+    }
+
+    /// Reads the next rows.
+    pub fn fetch<R>(&self, most: i64, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
+        // SAFETY: connected until the answer is read, as in execute(); nobody else knows the portal.
+        unsafe {
+            Spi::check_status(pg_sys::SPI_connect())?;
+            let portal = pg_sys::SPI_cursor_find(self.0.as_ptr());
+            if portal.is_null() {
+                return Err(Error::SpiError(SpiErrorCodes::Cursor));
+            }
+            pg_sys::SPI_cursor_fetch(portal, true, most);
+            let table = pg_sys::SPI_tuptable.as_ref();
+            let count = usize::try_from(pg_sys::SPI_processed).unwrap_or(usize::MAX);
+            let answer = {
+                let _read = Scratch::new();
+                read(Rows { table, count, next: 0 })
+            };
+            Spi::check_status(pg_sys::SPI_finish())?;
+            answer
+        }
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: a portal of ours, if it is still there; SPI_cursor_close() would do no more.
+            unsafe {
+                let portal = pg_sys::GetPortalByName(self.0.as_ptr());
+                if !portal.is_null() {
+                    pg_sys::PortalDrop(portal, false);
+                }
+            }
+        }
+    }
+}
+
+/// A column that is never NULL.
+pub fn one<T>(column: Result<Option<T>>) -> Result<T> {
+    column?.ok_or(pgrx::spi::Error::InvalidPosition)
+}

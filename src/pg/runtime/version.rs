@@ -1,0 +1,72 @@
+//! Whether the library and the SQL of this database go together, looked at before the first statement of a session and
+//! again when a function has changed, as every update changes some.
+
+use std::cell::Cell;
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::pg::runtime::{catalog, encoding, sql_error};
+use crate::version::{self, Beside, OWN};
+
+thread_local! {
+    static FITS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Fails where they do not, with what to do about it.
+pub fn check() -> Result<()> {
+    // SAFETY: a plain variable of this thread's. While an extension is made or updated its version says little.
+    if FITS.get() || unsafe { pg_sys::creating_extension } {
+        return Ok(());
+    }
+    watch();
+    if let Some(sql) = catalog::extension_version()? {
+        version::check(&sql)?;
+        FITS.set(true);
+    }
+    Ok(())
+}
+
+/// What chatbot_doctor() says of it: status, detail, hint. It asks nothing of ours, and so works where nothing else does.
+pub fn look() -> Result<(&'static str, String, Option<String>)> {
+    let Some(sql) = catalog::extension_version()? else {
+        return Err(Error::Internal("the extension is not in this database".to_owned()));
+    };
+    if let Err(error) = version::check(&sql).and_then(|()| encoding::require()) {
+        return Ok(("error", error.to_string(), sql_error::hint(&error)));
+    }
+    Ok(match version::stands(&sql, catalog::installed_version()?.as_deref()) {
+        Beside::Same => ("ok", format!("{OWN}, the library and the SQL of this database"), None),
+        Beside::SqlOlder => (
+            "warning",
+            format!("the SQL of this database is of version {sql}, and the library of {OWN}: it lacks what is new"),
+            sql_error::hint(&Error::SqlTooOld { sql, library: OWN.to_owned() }),
+        ),
+        Beside::LibraryOlder(installed) => (
+            "warning",
+            format!("version {installed} is installed, and this session still has the library of {OWN}"),
+            Some(
+                "Connect again; where the library is preloaded, restart the server. Then ALTER EXTENSION chatbot_sync UPDATE;"
+                    .to_owned(),
+            ),
+        ),
+    })
+}
+
+fn watch() {
+    #[pgrx::pg_guard]
+    unsafe extern "C-unwind" fn forget(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+        FITS.set(false);
+    }
+    thread_local!(static WATCHING: Cell<bool> = const { Cell::new(false) });
+    if !WATCHING.replace(true) {
+        // SAFETY: the callback only clears a cell of this thread, and backends have one thread that calls Postgres.
+        unsafe {
+            pg_sys::CacheRegisterSyscacheCallback(
+                pg_sys::SysCacheIdentifier::PROCOID as i32,
+                Some(forget),
+                pg_sys::Datum::null(),
+            );
+        }
+    }
+}

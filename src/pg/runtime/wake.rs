@@ -1,0 +1,146 @@
+//! What a commit tells the launcher: that a database has something to do. It stands in shared memory, which is there only
+//! where the library is preloaded.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use pgrx::lwlock::PgLwLock;
+use pgrx::shmem::PGRXSharedMemory;
+use pgrx::{pg_guard, pg_sys};
+
+use crate::pg::runtime::{self, enabled};
+
+/// Databases that can be told apart; with more of them all are looked at.
+pub const SLOTS: usize = 256;
+
+/// A database that has something to do.
+#[derive(Clone, Copy)]
+pub struct Slot {
+    pub database: u32,
+    /// By now.
+    pub now: bool,
+    /// More than one worker can do soon.
+    pub more: bool,
+    /// At this time, in milliseconds since 1970; 0 where there is nothing.
+    pub due: i64,
+    /// Workers that have said so since the launcher looked: one that ends without a word was ended.
+    pub left: usize,
+}
+
+/// What all processes know.
+#[derive(Clone, Copy)]
+pub struct Shared {
+    /// The launcher's latch, in shared memory itself.
+    pub latch: usize,
+    /// There were not enough slots.
+    pub everybody: bool,
+    /// The launcher could not start a worker that somebody waits for.
+    pub no_process: bool,
+    pub slots: [Slot; SLOTS],
+}
+
+// SAFETY: plain numbers; the address is of shared memory, which is at the same place in every process.
+unsafe impl PGRXSharedMemory for Shared {}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            latch: 0,
+            everybody: false,
+            no_process: false,
+            slots: [Slot { database: 0, now: false, more: false, due: 0, left: 0 }; SLOTS],
+        }
+    }
+}
+
+impl Shared {
+    pub fn slot(&mut self, database: u32) -> Option<&mut Slot> {
+        let at = self.slots.iter().position(|slot| slot.database == database || slot.database == 0)?;
+        let slot = &mut self.slots[at];
+        slot.database = database;
+        Some(slot)
+    }
+
+    pub fn wake(&self) {
+        if self.latch != 0 {
+            // SAFETY: a latch of a process slot, which is there as long as the server runs.
+            unsafe { pg_sys::SetLatch(self.latch as *mut pg_sys::Latch) };
+        }
+    }
+}
+
+// SAFETY: it is given to pg_shmem_init! once, before it is used.
+pub static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"chatbot_sync") };
+
+static PRELOADED: AtomicBool = AtomicBool::new(false);
+
+/// Whether there are workers.
+pub fn preloaded() -> bool {
+    PRELOADED.load(Ordering::Relaxed)
+}
+
+/// Whether a worker could not be started, since all of max_worker_processes are in use.
+pub fn lacks_process() -> bool {
+    preloaded() && SHARED.share().no_process
+}
+
+pub fn milliseconds() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Tells the launcher that this database has something to do.
+pub fn request_worker(more: bool) {
+    let mut shared = SHARED.exclusive();
+    match shared.slot(runtime::database()) {
+        Some(slot) => {
+            slot.now = true;
+            slot.more |= more;
+        }
+        None => shared.everybody = true,
+    }
+    shared.wake();
+}
+
+/// The last word of a worker: tells the launcher when this database will have something to do.
+pub fn schedule_worker(wait: Option<Duration>) {
+    let due = wait.map_or(0, |wait| milliseconds().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+    let mut shared = SHARED.exclusive();
+    if let Some(slot) = shared.slot(runtime::database()) {
+        slot.due = due;
+        slot.left += 1;
+    }
+    shared.wake();
+}
+
+/// If this transaction commits, a worker looks at the queue.
+pub fn wake_at_commit() {
+    thread_local! {
+        static WATCHING: Cell<bool> = const { Cell::new(false) };
+        static WAKE: Cell<bool> = const { Cell::new(false) };
+    }
+    #[pg_guard]
+    unsafe extern "C-unwind" fn ended(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+        match event {
+            pg_sys::XactEvent::XACT_EVENT_COMMIT if WAKE.take() => request_worker(false),
+            pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PREPARE => WAKE.set(false),
+            _ => {}
+        }
+    }
+    if !preloaded() || !enabled::is_enabled_for_workers() {
+        return;
+    }
+    WAKE.set(true);
+    if !WATCHING.replace(true) {
+        // SAFETY: the callback sets flags and a latch, and raises nothing.
+        unsafe { pg_sys::RegisterXactCallback(Some(ended), std::ptr::null_mut()) };
+    }
+}
+
+/// Reserves the shared memory, while Postgres loads libraries at its start.
+pub fn init() {
+    PRELOADED.store(true, Ordering::Relaxed);
+    pgrx::pg_shmem_init!(SHARED);
+}

@@ -1,0 +1,184 @@
+//! A question in words to the chunks that answer it: near in meaning, with the same words, or both.
+
+use std::collections::HashMap;
+
+use pgrx::pg_sys;
+use serde::{Deserialize, Serialize};
+
+use crate::embedding::provider::InputType;
+use crate::error::{Error, Result};
+use crate::pg::model;
+use crate::pg::runtime::{arguments, settings};
+use crate::pg::store::model::active_model_as_seen;
+use crate::pg::store::search as store;
+use crate::pg::store::search::{Filter, FoundChunk};
+use crate::pg::store::tables::{self, Tables};
+use crate::source::{Jsonb, SOURCE_TYPES};
+
+mod find;
+#[allow(unsafe_code)]
+pub mod visible_chatbots;
+
+/// How to search.
+const MODES: [&str; 3] = ["hybrid", "vector", "text"];
+const MAX_RESULTS: i32 = 1000;
+
+/// An answer with its score.
+pub struct SearchResult {
+    /// The chunk.
+    pub found: FoundChunk,
+    /// What the answers are sorted by.
+    pub score: f32,
+}
+
+impl SearchResult {
+    /// A row of `chatbot_search()`.
+    pub fn into_row(self) -> (String, i64, i32, String, Option<f32>, f32, Jsonb) {
+        let Self { found: f, score } = self;
+        let (source_type, source_id, _) = f.key;
+        (source_type, source_id, f.chunk_index, f.content, f.similarity, score, f.metadata)
+    }
+}
+
+/// What is asked for, as SQL gives it.
+pub struct SearchArguments<'a> {
+    /// The tenant.
+    pub chatbot_id: Option<i64>,
+    /// In words.
+    pub query: Option<&'a str>,
+    /// 1 to 1000.
+    pub max_results: Option<i32>,
+    /// None: all.
+    pub source_types: Option<Vec<Option<String>>>,
+    /// What a source's metadata has to contain.
+    pub metadata_filter: Option<Jsonb>,
+    /// -1 to 1.
+    pub min_similarity: Option<f32>,
+    /// One of [`MODES`].
+    pub mode: Option<&'a str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Mode {
+    Hybrid,
+    Vector,
+    Text,
+}
+
+/// What is asked for, checked, with everything that an answer depends on: where Citus has the tables, the node answers that
+/// has the chatbot, and knows neither the model nor this session's settings.
+#[derive(Serialize, Deserialize)]
+struct SearchRequest {
+    filter: Filter,
+    model_id: i32,
+    dimensions: usize,
+    query: String,
+    limit: usize,
+    min_similarity: Option<f32>,
+    mode: Mode,
+    exact_limit: i32,
+    most_per_source: Option<usize>,
+    /// The query's, unless only its words are looked for.
+    #[serde(skip)]
+    vector: Option<Vec<f32>>,
+}
+
+/// The best chunks, best first. Writes nothing.
+pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
+    let chatbot_id = arguments::id("chatbot_id", question.chatbot_id)?;
+    let query = arguments::required("query", question.query)?;
+    let limit = match arguments::required("max_results", question.max_results)? {
+        n @ 1..=MAX_RESULTS => usize::try_from(n).unwrap_or(0),
+        n => return Err(Error::invalid("max_results", n, format!("1 to {MAX_RESULTS}"))),
+    };
+    let source_types = question.source_types.map(checked_types).transpose()?;
+    if let Some(filter) = question.metadata_filter.as_ref().filter(|f| !f.is_object()) {
+        return Err(Error::invalid("metadata_filter", filter.kind(), "an object"));
+    }
+    if let Some(least) = question.min_similarity.filter(|s| !(-1.0..=1.0).contains(s)) {
+        return Err(Error::invalid("min_similarity", least, "-1 to 1"));
+    }
+    let mode = match arguments::one_of("mode", question.mode, &MODES)? {
+        "text" => Mode::Text,
+        "vector" => Mode::Vector,
+        _ => Mode::Hybrid,
+    };
+    let Some(active) = active_model_as_seen()? else {
+        return Ok(Vec::new());
+    };
+    let vector = match mode {
+        Mode::Text => None,
+        Mode::Vector | Mode::Hybrid => Some(model::embed_one(&active.model, InputType::Query, query)?),
+    };
+    let asked = SearchRequest {
+        filter: Filter { chatbot_id, source_types, metadata: question.metadata_filter },
+        model_id: active.id,
+        dimensions: active.model.dimensions,
+        query: query.to_owned(),
+        limit,
+        min_similarity: question.min_similarity,
+        mode,
+        exact_limit: settings::exact_search_limit(),
+        most_per_source: settings::max_results_per_source(),
+        vector,
+    };
+    if tables::distributed()? {
+        let question = serde_json::to_value(&asked).map_err(|error| Error::Internal(error.to_string()))?;
+        let rows = store::on_node(&asked.filter, Jsonb::from(question), asked.vector)?;
+        return Ok(rows.into_iter().map(|(found, score)| SearchResult { found, score }).collect());
+    }
+    best(&asked, &Tables::whole()?)
+}
+
+/// A step of a search: what this node, which has the chatbot's shards, answers.
+pub fn on_this_node(
+    (embedding, source): (pg_sys::Oid, pg_sys::Oid),
+    question: &Jsonb,
+    metadata: Option<Jsonb>,
+    vector: Option<Vec<f32>>,
+) -> Result<Vec<SearchResult>> {
+    let mut asked: SearchRequest =
+        serde_json::from_str(question.as_str()).map_err(|error| Error::Internal(error.to_string()))?;
+    asked.filter.metadata = metadata;
+    asked.vector = vector;
+    best(&asked, &Tables::shards(embedding, source)?)
+}
+
+/// The best chunks in these tables, best first.
+fn best(asked: &SearchRequest, tables: &Tables) -> Result<Vec<SearchResult>> {
+    let most = match asked.most_per_source {
+        // Some will be left out.
+        Some(_) => i64::from(MAX_RESULTS),
+        None => i64::try_from(asked.limit).unwrap_or(i64::MAX),
+    };
+    let mut answers = find::find(asked, tables, most)?;
+    if let Some(least) = asked.min_similarity {
+        answers.retain(|answer| answer.found.similarity.is_some_and(|similarity| similarity >= least));
+    }
+    sort(&mut answers);
+    if let Some(most) = asked.most_per_source {
+        let mut of_source: HashMap<(String, i64), usize> = HashMap::new();
+        answers.retain(|SearchResult { found, .. }| {
+            let count = of_source.entry((found.key.0.clone(), found.key.1)).or_default();
+            *count += 1;
+            *count <= most
+        });
+    }
+    answers.truncate(asked.limit);
+    Ok(answers)
+}
+
+/// Best first; what is equal in the order of the sources and their texts.
+fn sort(answers: &mut [SearchResult]) {
+    answers.sort_by(|a, b| {
+        let place = |f: &FoundChunk| (f.key.0.clone(), f.key.1, f.chunk_index);
+        b.score.total_cmp(&a.score).then_with(|| place(&a.found).cmp(&place(&b.found)))
+    });
+}
+
+fn checked_types(types: Vec<Option<String>>) -> Result<Vec<String>> {
+    types
+        .into_iter()
+        .map(|t| arguments::one_of("source_types", t.as_deref(), &SOURCE_TYPES).map(str::to_owned))
+        .collect()
+}

@@ -1,0 +1,386 @@
+//! Host tables and their triggers, in the catalog.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::datum::DatumWithOid;
+use pgrx::{Spi, pg_sys};
+
+use crate::error::Result;
+use crate::pg::store::{self, Mode, one, run};
+
+/// Our triggers on tables that were attached, and on their partitions: relation, name, host, argument as jsonb.
+/// The CASE keeps the planner from reading arguments before it knows whose they are.
+const TRIGGERS: &str = "(SELECT t.tgrelid AS relation, t.tgname AS name, t.tgenabled AS enabled,
+        CASE WHEN p.oid = t.tgfoid THEN (pg_catalog.convert_from(
+            pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()))::jsonb
+        END AS argument
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+    WHERE p.pronamespace = 'chatbot_sync'::pg_catalog.regnamespace AND t.tgnargs = 1 AND NOT t.tgisinternal
+        AND p.proname IN ('host_changed', 'host_status', 'host_truncated'))";
+
+/// An identifier in a statement.
+pub fn quoted(name: &str) -> String {
+    let name = CString::new(name).unwrap_or_default();
+    // SAFETY: both are C strings.
+    unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())).to_string_lossy().into_owned() }
+}
+
+/// A literal in a statement.
+pub fn literal(text: &str) -> String {
+    let text = CString::new(text).unwrap_or_default();
+    // SAFETY: both are C strings.
+    unsafe { CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())).to_string_lossy().into_owned() }
+}
+
+/// A statement whose plan is not kept.
+pub fn execute(sql: &str) -> Result<()> {
+    store::refuse_read_only();
+    Ok(Spi::connect_mut(|client| client.update(sql, None, &[]).map(drop))?)
+}
+
+/// What a type is called.
+pub fn type_name(oid: pg_sys::Oid) -> Result<String> {
+    let sql = "SELECT pg_catalog.format_type($1, NULL)";
+    run(sql, &[oid.into()], Mode::Read, |rows| one(rows.first().get_one()))
+}
+
+/// What a relation is called.
+pub fn relation_name(oid: pg_sys::Oid) -> Result<String> {
+    let sql = "SELECT $1::pg_catalog.regclass::text";
+    run(sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// Whether there is such a relation.
+pub fn relation_exists(oid: pg_sys::Oid) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1)";
+    run(sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// A number for a further host table.
+pub fn next_host() -> Result<i32> {
+    let sql = "SELECT pg_catalog.nextval('chatbot_sync.host_id')::int";
+    run(sql, &[], Mode::Write, |rows| one(rows.first().get_one()))
+}
+
+/// A relation, given as an expression, and all that inherits from it: partitions and children, those of them too.
+fn with_descendants(relation: &str) -> String {
+    format!(
+        "(WITH RECURSIVE t AS (SELECT {relation}::oid AS relid UNION
+            SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN t ON i.inhparent = t.relid WHERE NOT i.inhdetachpending)
+        SELECT t.relid FROM t)"
+    )
+}
+
+/// A relation, given as an expression, and all that it inherits from.
+fn with_ancestors(relation: &str) -> String {
+    format!(
+        "(WITH RECURSIVE t AS (SELECT {relation}::oid AS relid UNION
+            SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN t ON i.inhrelid = t.relid WHERE NOT i.inhdetachpending)
+        SELECT t.relid FROM t)"
+    )
+}
+
+/// A relation and its partitions and children, those of them too.
+pub fn tree(oid: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    let sql = format!("SELECT t.relid FROM {} AS t", with_descendants("$1"));
+    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+}
+
+/// The relation, or one that inherits from it or that it inherits from, that is attached: its name.
+pub fn attached(oid: pg_sys::Oid) -> Result<Option<String>> {
+    let sql = format!(
+        "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
+        WHERE relation IN {} OR relation IN {} LIMIT 1",
+        with_descendants("$1"),
+        with_ancestors("$1")
+    );
+    run(&sql, &[oid.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+}
+
+/// A table that is attached as this source type: its name.
+pub fn other_table(source_type: &str) -> Result<Option<String>> {
+    let sql = format!(
+        "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
+        WHERE argument ->> 'source_type' = $1 AND NOT (argument ->> 'partition')::boolean LIMIT 1"
+    );
+    run(&sql, &[source_type.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+}
+
+type Attached = Vec<(pg_sys::Oid, String)>;
+
+fn attached_tables(sql: &str, args: &[DatumWithOid]) -> Result<Attached> {
+    run(sql, args, Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
+}
+
+/// All tables that are attached, with what is said of them.
+pub fn roots() -> Result<Attached> {
+    let sql = format!(
+        "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t WHERE NOT (argument ->> 'partition')::boolean"
+    );
+    attached_tables(&sql, &[])
+}
+
+/// The table of a host.
+pub fn root(host: i32) -> Result<Option<(pg_sys::Oid, String)>> {
+    let sql = format!(
+        "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t
+        WHERE NOT (argument ->> 'partition')::boolean AND (argument ->> 'host')::int = $1 LIMIT 1"
+    );
+    Ok(attached_tables(&sql, &[host.into()])?.pop())
+}
+
+/// The attached tables that a relation is, or inherits from.
+pub fn roots_of(oid: pg_sys::Oid) -> Result<Attached> {
+    let sql = format!(
+        "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t WHERE NOT (argument ->> 'partition')::boolean
+            AND relation IN {}",
+        with_ancestors("$1")
+    );
+    attached_tables(&sql, &[oid.into()])
+}
+
+/// The attached tables with a metadata column of one of these types, or of one that is made of them.
+pub fn roots_with_types(types: Vec<pg_sys::Oid>) -> Result<Attached> {
+    if types.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "WITH RECURSIVE u AS (SELECT pg_catalog.unnest($1::oid[]) AS type UNION
+            SELECT t.oid FROM pg_catalog.pg_type t JOIN u ON t.typelem = u.type OR t.typbasetype = u.type
+                OR EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.atttypid = u.type))
+        SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t
+        WHERE NOT (argument ->> 'partition')::boolean AND EXISTS (SELECT FROM pg_catalog.pg_attribute a
+            JOIN u ON u.type = a.atttypid WHERE a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped)"
+    );
+    attached_tables(&sql, &[types.into()])
+}
+
+/// Partitions and children with triggers of a table that they do not inherit from.
+pub fn strays() -> Result<Attached> {
+    let sql = format!(
+        "SELECT DISTINCT p.relation, p.argument::text FROM {TRIGGERS} AS p
+        WHERE (p.argument ->> 'partition')::boolean AND NOT EXISTS (
+            SELECT FROM {TRIGGERS} AS r WHERE r.argument -> 'host' = p.argument -> 'host'
+                AND NOT (r.argument ->> 'partition')::boolean AND r.relation IN {})",
+        with_ancestors("p.relation")
+    );
+    attached_tables(&sql, &[])
+}
+
+/// The hosts that a table is.
+pub fn hosts_of(oid: pg_sys::Oid) -> Result<Vec<i32>> {
+    let sql = format!(
+        "SELECT DISTINCT (argument ->> 'host')::int FROM {TRIGGERS} AS t
+        WHERE relation = $1 AND NOT (argument ->> 'partition')::boolean"
+    );
+    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+}
+
+/// Whether something that may refuse a value depends on one of a table's columns: constraints, indexes that are more than a
+/// list of columns, generated columns, policies, bounds of partitions; or a trigger that is not
+/// ours may look at one. A BEFORE trigger that comes before ours, and raises nothing, does not count.
+pub fn depends_on_columns(oid: pg_sys::Oid, columns: Vec<i16>) -> Result<bool> {
+    let depends = |class: &str, object: &str| {
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.{class}'::pg_catalog.regclass
+                AND d.objid = {object} AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                AND d.refobjid = $1 AND d.refobjsubid = ANY ($2))"
+        )
+    };
+    let sql = format!(
+        r"SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint c
+            WHERE c.conrelid = $1 AND c.contype IN ('c', 'f', 'p', 'u', 'x') AND (c.conkey && $2 OR c.conkey IS NULL))
+        OR EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = $1
+            AND (i.indisunique OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND {index})
+        OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
+            JOIN pg_catalog.pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+            WHERE a.attrelid = $1 AND a.attgenerated <> '' AND {default})
+        OR EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = $1 AND {policy})
+        OR EXISTS (SELECT FROM pg_catalog.pg_partitioned_table p
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid
+            JOIN pg_catalog.pg_attribute own ON own.attrelid = $1 AND own.attname = a.attname AND own.attnum = ANY ($2)
+            WHERE (p.partrelid = $1 OR p.partrelid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors($1)))
+                AND (a.attnum = ANY (p.partattrs) OR p.partexprs IS NOT NULL))
+        OR EXISTS (SELECT FROM pg_catalog.pg_trigger t
+            JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid JOIN pg_catalog.pg_language l ON l.oid = f.prolang
+            WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+                AND f.pronamespace <> 'chatbot_sync'::pg_catalog.regnamespace
+                AND NOT (t.tgtype & 2 <> 0 AND t.tgname < 'zz_chatbot_sync_' AND f.prosrc !~* '\mraise\M')
+                AND (l.lanname NOT IN ('plpgsql', 'sql') OR t.tgqual IS NOT NULL OR t.tgnewtable IS NOT NULL
+                    OR t.tgattr::int2[] && $2 OR f.prosrc ~* '\mnew\M\s*([,);]|\.\*)'
+                    OR EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum = ANY ($2)
+                        AND pg_catalog.strpos(pg_catalog.lower(f.prosrc), pg_catalog.lower(a.attname::text)) > 0)))",
+        index = depends("pg_class", "i.indexrelid"),
+        default = depends("pg_attrdef", "f.oid"),
+        policy = depends("pg_policy", "p.oid"),
+    );
+    run(&sql, &[oid.into(), columns.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// Whether a relation has the triggers of a host.
+pub fn has_triggers(oid: pg_sys::Oid, host: i32) -> Result<bool> {
+    let sql =
+        format!("SELECT EXISTS (SELECT FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2)");
+    run(&sql, &[oid.into(), host.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// Makes the triggers of one relation, or makes them anew.
+pub fn make_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str, status: bool) -> Result<()> {
+    let there = names(oid, host)?;
+    for (name, definition) in definitions(relation, host, argument) {
+        // Triggers fire in the order of their names: this one sees what others made of the row.
+        if status || !name.starts_with("zz_") {
+            execute(&definition)?;
+        } else if there.contains(&name) {
+            execute(&format!("DROP TRIGGER {name} ON {relation}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn names(oid: pg_sys::Oid, host: i32) -> Result<Vec<String>> {
+    let sql = format!("SELECT name::text FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2");
+    run(&sql, &[oid.into(), host.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+}
+
+/// Makes those triggers of one relation anew that it has.
+pub fn remake_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str) -> Result<()> {
+    let there = names(oid, host)?;
+    definitions(relation, host, argument)
+        .into_iter()
+        .filter(|(name, _)| there.contains(name))
+        .try_for_each(|(_, definition)| execute(&definition))
+}
+
+/// What triggers of ours on one relation were told, each once.
+pub fn arguments(oid: pg_sys::Oid) -> Result<Vec<String>> {
+    let sql = format!("SELECT DISTINCT argument::text FROM {TRIGGERS} AS t WHERE relation = $1");
+    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+}
+
+fn definitions(relation: &str, host: i32, argument: &str) -> [(String, String); 5] {
+    let argument = literal(argument);
+    let make = |name: String, when: &str, rest: &str| {
+        let sql = format!("CREATE OR REPLACE TRIGGER {name} {when} ON {relation} {rest}({argument})");
+        (name, sql)
+    };
+    let after = |event: &str, tables: &str| {
+        let changed = format!("REFERENCING {tables} FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.host_changed");
+        make(format!("chatbot_sync_{host}_{}", event.to_lowercase()), &format!("AFTER {event}"), &changed)
+    };
+    [
+        after("INSERT", "NEW TABLE AS new_rows"),
+        after("UPDATE", "OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+        after("DELETE", "OLD TABLE AS old_rows"),
+        make(
+            format!("chatbot_sync_{host}_truncate"),
+            "BEFORE TRUNCATE",
+            "FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.host_truncated",
+        ),
+        make(
+            format!("zz_chatbot_sync_{host}_status"),
+            "BEFORE INSERT OR UPDATE",
+            "FOR EACH ROW EXECUTE FUNCTION chatbot_sync.host_status",
+        ),
+    ]
+}
+
+/// Triggers that are not simply on: (name, relation, state).
+pub fn trigger_states(host: i32) -> Result<Vec<(String, String, i8)>> {
+    let sql = format!(
+        "SELECT name::text, relation::pg_catalog.regclass::text, enabled FROM {TRIGGERS} AS t
+        WHERE enabled <> 'O' AND (argument ->> 'host')::int = $1"
+    );
+    run(&sql, &[host.into()], Mode::ReadNow, |rows| {
+        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?))).collect()
+    })
+}
+
+/// Puts back what triggers that were made anew forgot.
+pub fn restore_states(states: Vec<(String, String, i8)>) -> Result<()> {
+    for (name, relation, state) in states {
+        let how = match state.cast_unsigned() {
+            b'D' => "DISABLE",
+            b'R' => "ENABLE REPLICA",
+            _ => "ENABLE ALWAYS",
+        };
+        execute(&format!("ALTER TABLE {relation} {how} TRIGGER {}", quoted(&name)))?;
+    }
+    Ok(())
+}
+
+fn drop_found(sql: &str, args: &[DatumWithOid]) -> Result<bool> {
+    let found: Vec<(String, String)> =
+        run(sql, args, Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())?;
+    for (name, relation) in &found {
+        execute(&format!("DROP TRIGGER {} ON {relation}", quoted(name)))?;
+    }
+    Ok(!found.is_empty())
+}
+
+/// Drops all triggers of a host.
+pub fn drop_triggers(host: i32) -> Result<()> {
+    let sql = format!(
+        "SELECT name::text, relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t WHERE (argument ->> 'host')::int = $1"
+    );
+    drop_found(&sql, &[host.into()]).map(drop)
+}
+
+/// Drops the triggers of a host on one relation.
+pub fn drop_triggers_of(oid: pg_sys::Oid, host: i32) -> Result<()> {
+    let sql = format!(
+        "SELECT name::text, relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
+        WHERE relation = $1 AND (argument ->> 'host')::int = $2"
+    );
+    drop_found(&sql, &[oid.into(), host.into()]).map(drop)
+}
+
+const CHATBOTS: &str = "FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+    WHERE p.pronamespace = 'chatbot_sync'::pg_catalog.regnamespace AND p.proname = 'chatbots_deleted' AND t.tgrelid = $1";
+
+/// Makes the triggers of a table of chatbots, or makes them anew: those for which `wanted`, by their names.
+pub fn make_chatbots_triggers(relation: &str, argument: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    let argument = literal(argument);
+    let make = |name: &str, when: &str, tables: &str| match wanted(name) {
+        false => Ok(()),
+        true => execute(&format!(
+            "CREATE OR REPLACE TRIGGER {name} {when} ON {relation} {tables}
+            FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.chatbots_deleted({argument})"
+        )),
+    };
+    make("chatbot_sync_chatbots_delete", "AFTER DELETE", "REFERENCING OLD TABLE AS old_rows")?;
+    make("chatbot_sync_chatbots_truncate", "BEFORE TRUNCATE", "")
+}
+
+/// The triggers of a table of chatbots, and what is said of it: (name, argument).
+pub fn chatbots_triggers(oid: pg_sys::Oid) -> Result<Vec<(String, String)>> {
+    let sql = format!(
+        "SELECT t.tgname::text, pg_catalog.convert_from(
+            pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()) {CHATBOTS}"
+    );
+    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
+}
+
+/// Whether a table is one of chatbots.
+pub fn has_chatbots_triggers(oid: pg_sys::Oid) -> Result<bool> {
+    let sql = format!("SELECT EXISTS (SELECT {CHATBOTS})");
+    run(&sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// A table of chatbots: its name, and what is said of it.
+pub fn chatbots_table(oid: pg_sys::Oid) -> Result<Option<(String, String)>> {
+    let sql = format!(
+        "SELECT t.tgrelid::pg_catalog.regclass::text,
+            pg_catalog.convert_from(pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1),
+                pg_catalog.getdatabaseencoding()) {CHATBOTS} LIMIT 1"
+    );
+    run(&sql, &[oid.into()], Mode::ReadNow, |mut rows| {
+        rows.next().map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).transpose()
+    })
+}
+
+/// Drops the triggers of a table of chatbots; false where it is none.
+pub fn drop_chatbots_triggers(oid: pg_sys::Oid, relation: &str) -> Result<bool> {
+    drop_found(&format!("SELECT t.tgname::text, {} {CHATBOTS}", literal(relation)), &[oid.into()])
+}

@@ -1,0 +1,83 @@
+//! A source as it is to become, and what becomes of it.
+
+use crate::embedding::batch::Usage;
+use crate::error::Result;
+use crate::host::OnError;
+use crate::pg::store::chunk::{self, StoredChunk};
+use crate::pg::store::source::{self, SourceRow};
+use crate::source::SourceInput;
+use crate::sync::diff::{Diff, diff};
+use crate::text::chunk::Params;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Changes when the chunker cuts differently, so that sources are cut anew when they are next embedded.
+const CHUNKER_VERSION: i32 = 1;
+
+/// How rows are handled of which one may make a statement fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// All at once, which is fast: what Postgres raises goes up to the caller.
+    Together,
+    /// Each in a subtransaction of its own: what Postgres raises becomes that row's error.
+    EachAlone,
+}
+
+/// What to do with a source that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Give up altogether.
+    Raise,
+    /// It says so, and keeps the vectors that it has.
+    Mark,
+    /// Who asked is told, and nothing is written.
+    Leave,
+}
+
+impl From<OnError> for OnFailure {
+    fn from(on_error: OnError) -> Self {
+        match on_error {
+            OnError::Raise => Self::Raise,
+            OnError::Mark => Self::Mark,
+        }
+    }
+}
+
+/// Vectors that were made before.
+#[derive(Default)]
+pub struct Prefetched {
+    /// With which model.
+    pub model_id: i32,
+    /// By text, with what each took.
+    pub vectors: HashMap<String, (Vec<f32>, Usage)>,
+    /// How long that took.
+    pub elapsed: Duration,
+}
+
+/// Whether the stored vectors are what they would become.
+pub fn unchanged(row: &SourceRow, item: &SourceInput, model_id: i32, params: &Params) -> bool {
+    row.content_hash.as_deref() == Some(item.content.hash())
+        && row.model_id == Some(model_id)
+        && row.chunking.as_ref() == Some(&chunking(params, item.content.reading()))
+}
+
+/// How a source is cut, as it is stored.
+pub fn chunking(params: &Params, reading: i32) -> Vec<i32> {
+    let Params { size, overlap, max_chunks } = *params;
+    let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks), reading]
+}
+
+/// The texts that would have to be embedded for a source as it is now.
+pub fn needed(item: &SourceInput, model_id: i32, params: &Params) -> Result<Vec<String>> {
+    let row = source::read(&item.key, &item.metadata, false)?;
+    if !item.enabled || row.as_ref().is_some_and(|row| unchanged(row, item, model_id, params)) {
+        return Ok(Vec::new());
+    }
+    let cut = item.content.cut(params)?;
+    let old = if row.is_some() { chunk::chunks(&item.key, model_id)? } else { Vec::new() };
+    let texts = cut.texts();
+    let Diff { kept, .. } = diff(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
+    let new = texts.iter().zip(kept).filter(|(_, kept)| kept.is_none());
+    Ok(new.map(|((_, text), _)| (*text).to_owned()).collect())
+}

@@ -1,0 +1,510 @@
+//! Sources in the caller's transaction: texts in, vectors stored. Many at a time: their new texts share requests, and what
+//! is through is stored while other requests are on their way.
+
+mod input;
+#[allow(unsafe_code)]
+pub mod pending_at_commit;
+mod pending_source;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::embedding::batch::Usage;
+use crate::embedding::provider::InputType;
+use crate::error::{Error, Fault, Result};
+use crate::pg::model::{self, Embedder, embedding_call};
+use crate::pg::runtime::memory::Scratch;
+use crate::pg::runtime::rollback_usage::UsageCounter;
+use crate::pg::runtime::scoped_settings::ScopedSettings;
+use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::{arguments, enabled, encoding, log_line, settings, sql_error, wake};
+use crate::pg::store::chunk::{self, StoredChunk};
+use crate::pg::store::log::{self, Entry};
+use crate::pg::store::model::ActiveModel;
+use crate::pg::store::source::{self, Failed, SourceRow, Stored};
+use crate::pg::store::text_search::Configurations;
+use crate::pg::store::{job, row_error};
+use crate::pg::sync::input::unchanged;
+use crate::pg::sync::pending_source::PendingSource;
+use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SyncOutcome, Unreadable};
+use crate::sync::diff::diff;
+use crate::text::chunk::Params;
+use crate::text::content::{Content, Format};
+
+pub use crate::pg::sync::input::{Care, OnFailure, Prefetched, chunking, needed};
+pub use crate::pg::sync::pending_source::int;
+
+/// Failures that are logged together.
+const LOGGED: usize = 1000;
+
+/// Makes the stored chunks of one source those of `content`, embedding only texts that are new.
+pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<SyncOutcome> {
+    let content = Content::new(content.to_owned(), Format::Text, false);
+    let item = SourceInput { key, content, metadata, enabled: true, host: None, fresh: false };
+    // What waits is older. Jobs come before sources, as where they are stored: nobody waits for the other.
+    job::delete_content(&key)?;
+    let mut outcome = None;
+    sync([Ok(item.into())], OnFailure::Raise, Care::Together, None, |_, synced| outcome = synced.ok().flatten())?;
+    outcome.ok_or_else(|| Error::Internal("a source was not embedded".to_owned()))
+}
+
+/// Makes the stored chunks those of the sources' content, and tells what became of each: none of a source
+/// that searches do not find, and that waits with its content until they do. No source may come twice.
+/// Answers why nobody was asked any more, where that is so.
+///
+/// A source's row is locked first, so that two syncs of one source come one after the other. Only a source that is new
+/// cannot be locked: then the row is made last before its chunks, and whoever comes second starts over with it.
+pub fn sync(
+    items: impl IntoIterator<Item = Result<RowInput>>,
+    failing: OnFailure,
+    care: Care,
+    prefetched: Option<Prefetched>,
+    mut done: impl FnMut(SourceKey, std::result::Result<Option<SyncOutcome>, &Error>),
+) -> Result<Option<Error>> {
+    let model = model::for_writing()?;
+    let params = settings::chunk_params(None, None, None)?;
+    // What another model made is of no use.
+    let prefetched = prefetched.map(|p| if p.model_id == model.id { p } else { Prefetched::default() });
+    let elapsed = prefetched.as_ref().map_or(Duration::ZERO, |p| p.elapsed);
+    // What was made before is stored, whatever was switched off meanwhile.
+    let embeds = prefetched.is_some() || enabled::is_enabled();
+    let embedder = match prefetched {
+        Some(prefetched) => Embedder::prefetched(&model.model, prefetched.vectors),
+        None => Embedder::new(&model.model, InputType::Document),
+    };
+    let mut run = SyncRun {
+        embedder,
+        embeds,
+        postponed: Vec::new(),
+        elapsed,
+        model: &model,
+        params,
+        words: if failing == OnFailure::Raise { Configurations::new()? } else { Configurations::or_fallback()? },
+        failing,
+        care,
+        open: VecDeque::new(),
+        again: Vec::new(),
+        broken: None,
+        failures: Vec::new(),
+        failed: log_line::Failures::default(),
+        spent: UsageCounter::new(model.id),
+        done: &mut done,
+    };
+    let outcome = run.all(items.into_iter());
+    run.spent.ended(outcome.as_ref().err().map_or_else(|| "00000".to_owned(), sql_error::sqlstate).as_str());
+    outcome?;
+    queue_postponed(&run.postponed)?;
+    log::insert(&run.failures)?;
+    run.failed.write();
+    if run.broken.is_none() {
+        run.embedder.done();
+    }
+    Ok(run.broken)
+}
+
+/// Makes the jobs of sources that stay pending.
+fn queue_postponed(postponed: &[(SourceKey, i32)]) -> Result<()> {
+    const IN_BULK: i32 = 0;
+    let mut by_host: BTreeMap<i32, Vec<(SourceKey, Option<SourceKey>)>> = BTreeMap::new();
+    for (key, host) in postponed {
+        by_host.entry(*host).or_default().push((*key, None));
+    }
+    for (host, changed) in by_host {
+        // A worker takes them at once where only this session is switched off.
+        wake::wake_at_commit();
+        job::insert_changed(host, IN_BULK, &changed)?;
+    }
+    Ok(())
+}
+
+struct SyncRun<'a> {
+    model: &'a ActiveModel,
+    params: Params,
+    words: Configurations,
+    failing: OnFailure,
+    care: Care,
+    embedder: Embedder,
+    /// Whether sources with new texts are embedded; otherwise they stay pending, with a job.
+    embeds: bool,
+    /// Those that stay pending, each with its host table.
+    postponed: Vec<(SourceKey, i32)>,
+    /// What was waited for before.
+    elapsed: Duration,
+    /// Sources that wait for vectors, in the order of their texts' numbers.
+    open: VecDeque<PendingSource>,
+    /// Sources that another transaction made meanwhile.
+    again: Vec<SourceInput>,
+    /// Why nobody is asked any more.
+    broken: Option<Error>,
+    /// What is to be logged of sources that failed.
+    failures: Vec<Entry>,
+    /// The same in the server's log.
+    failed: log_line::Failures,
+    spent: UsageCounter,
+    done: &'a mut dyn FnMut(SourceKey, std::result::Result<Option<SyncOutcome>, &Error>),
+}
+
+impl SyncRun<'_> {
+    /// Every source, one way or the other.
+    fn all(&mut self, mut items: impl Iterator<Item = Result<RowInput>>) -> Result<()> {
+        let mut scratch = Scratch::new();
+        loop {
+            let mut ready = Vec::new();
+            let mut more = true;
+            while self.broken.is_some() || self.embedder.wants_more() {
+                pgrx::check_for_interrupts!();
+                // Before each source: of those that are through at once, any number comes here one after the other.
+                scratch.reset();
+                let Some(input) = self.again.pop().map(|item| Ok(item.into())).or_else(|| items.next()) else {
+                    more = false;
+                    break;
+                };
+                let open = match input? {
+                    RowInput::Readable(item) => self.prepare(item)?,
+                    RowInput::Unreadable(unreadable) => self.fail_unreadable(unreadable).map(|()| None)?,
+                };
+                if let Some(open) = open {
+                    if open.missing == 0 { ready.push(open) } else { self.open.push_back(open) }
+                }
+            }
+            self.store(ready)?;
+            scratch.reset();
+            if !more && self.again.is_empty() {
+                if self.open.is_empty() {
+                    break;
+                }
+                self.flush();
+            }
+            let ready = self.wait()?;
+            self.store(ready)?;
+        }
+        Ok(())
+    }
+
+    /// What is to be embedded of a source; none where it is through.
+    fn prepare(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
+        if self.care == Care::Together {
+            return self.prepare_together(item);
+        }
+        let kept = item.clone();
+        match attempt(|| self.prepare_together(item))? {
+            Ok(open) => Ok(open),
+            Err(raised) => self.fail(kept, raised.while_storing()).map(|()| None),
+        }
+    }
+
+    fn prepare_together(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
+        let began = Instant::now();
+        let key = item.key;
+        if let Err(error) = encoding::require().and_then(|()| arguments::metadata_fits(&item.metadata)) {
+            return self.fail(SourceInput { metadata: Jsonb::empty(), ..item }, error).map(|()| None);
+        }
+        // Looked at without a lock first: most syncs of an application change nothing, and then nothing is written.
+        let seen = if item.fresh && item.enabled { None } else { source::read(&key, &item.metadata, false)? };
+        if let Some(row) = seen.as_ref().filter(|row| row.synced && row.same_attributes(&item))
+            && self.unchanged(row, &item)?
+        {
+            self.tell(key, Ok(Some(row.as_synced())));
+            return Ok(None);
+        }
+        let row = if seen.is_some() { source::read(&key, &item.metadata, true)? } else { None };
+        if item.host.is_none() && row.as_ref().is_some_and(|row| row.host.is_some()) {
+            pgrx::warning!(
+                "{key} is a row of an attached table: what is embedded by hand holds until the row is synced again"
+            );
+        }
+        if let Some(row) = &row
+            && self.unchanged(row, &item)?
+        {
+            source::update_attributes(&item, "synced", row)?;
+            self.tell(key, Ok(Some(row.as_synced())));
+            return Ok(None);
+        }
+        if !item.enabled {
+            match &row {
+                Some(row) => source::update_attributes(&item, "pending", row)?,
+                None => source::insert_pending(&item)?,
+            }
+            self.tell(key, Ok(None));
+            return Ok(None);
+        }
+        log_line::debug_line("started", || format!("{} model_id={}", log_line::source_fields(&key), self.model.id));
+        let cut = match item.content.cut(&self.params) {
+            Ok(cut) => cut,
+            Err(error) => return self.fail(item, error).map(|()| None),
+        };
+        let old = if row.is_some() { chunk::chunks(&key, self.model.id)? } else { Vec::new() };
+        let texts = cut.texts();
+        let diff = diff(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
+        let new: Vec<usize> = (0..texts.len()).filter(|&at| diff.kept[at].is_none()).collect();
+        let mut first = 0;
+        if !new.is_empty() && !self.embeds {
+            return self.postpone(&item, row.as_ref()).map(|()| None);
+        }
+        if !new.is_empty()
+            && let Some(error) = self.broken.clone()
+        {
+            return self.fail(item, error).map(|()| None);
+        }
+        for (at, &chunk) in new.iter().enumerate() {
+            match self.embedder.push(texts[chunk].1) {
+                Ok(number) if at == 0 => first = number,
+                Ok(_) => {}
+                Err(error) => {
+                    self.give_up(error.clone());
+                    return self.fail(item, error).map(|()| None);
+                }
+            }
+        }
+        if let Some((lang, end)) = &cut.truncated {
+            let of = lang.as_ref().map_or(String::new(), |lang| format!(" of {lang}"));
+            pgrx::warning!(
+                "{key} is longer than {} chunks: what comes after character {end}{of} is not embedded (chatbot_sync.max_chunks)",
+                self.params.max_chunks
+            );
+        }
+        let (vectors, missing) = (vec![None; new.len()], new.len());
+        let (prepared, embedding) = (Instant::now(), Duration::ZERO);
+        log_line::debug_line("chunked", || {
+            let (chunks, to_embed, ms) = (texts.len(), new.len(), (prepared - began).as_millis());
+            format!("{} chunks={chunks} to_embed={to_embed} ms={ms}", log_line::source_fields(&key))
+        });
+        let usage = Usage::default();
+        let failed = None;
+        Ok(Some(PendingSource {
+            item,
+            row,
+            cut,
+            old,
+            diff,
+            new,
+            first,
+            vectors,
+            missing,
+            failed,
+            began,
+            prepared,
+            embedding,
+            usage,
+        }))
+    }
+
+    /// What is through by now, at least one source unless more are wanted.
+    fn wait(&mut self) -> Result<Vec<PendingSource>> {
+        if self.broken.is_none() {
+            match self.embedder.wait() {
+                Ok(answered) => answered.into_iter().for_each(|answer| self.take(answer)),
+                Err(error) => self.give_up(error),
+            }
+        }
+        let mut ready = Vec::new();
+        for _ in 0..self.open.len() {
+            if let Some(open) = self.open.pop_front() {
+                if open.missing == 0 { ready.push(open) } else { self.open.push_back(open) }
+            }
+        }
+        Ok(ready)
+    }
+
+    fn flush(&mut self) {
+        if self.broken.is_none()
+            && let Err(error) = self.embedder.flush()
+        {
+            self.give_up(error);
+        }
+    }
+
+    /// An error that is final for all sources that wait.
+    fn give_up(&mut self, error: Error) {
+        for open in &mut self.open {
+            open.failed.get_or_insert_with(|| error.clone());
+            open.missing = 0;
+        }
+        self.broken = Some(error);
+    }
+
+    fn take(&mut self, answer: embedding_call::BatchResult) {
+        let embedding_call::BatchResult { range, texts, usage, in_parts } = answer;
+        self.spent.usage(usage);
+        let mut counted = Usage::default();
+        for open in &mut self.open {
+            let (from, to) = (open.first.max(range.start), (open.first + open.new.len()).min(range.end));
+            if from < to {
+                // Each source its share of the tokens; the request is the first one's.
+                let inputs = (to - from) as u64;
+                let share = usage.tokens * (counted.inputs + inputs) / usage.inputs.max(1) - counted.tokens;
+                let more = Usage { requests: usage.requests - counted.requests, inputs, tokens: share };
+                counted += more;
+                open.usage += more;
+                open.embedding = self.elapsed + open.prepared.elapsed();
+            }
+        }
+        let long = in_parts.and_then(|(number, parts)| {
+            let open = self.open.iter().find(|open| (open.first..open.first + open.new.len()).contains(&number))?;
+            Some((format!("chunk {} of {}", open.new[number - open.first], open.item.key), parts))
+        });
+        if let Some((chunk, parts)) = long {
+            pgrx::warning!("{}", model::in_parts(&chunk, &self.model.model.name, parts));
+        }
+        for (number, outcome) in texts {
+            let at = self.open.partition_point(|open| open.first + open.new.len() <= number);
+            let Some(open) = self.open.get_mut(at).filter(|open| number >= open.first) else { continue };
+            open.missing = open.missing.saturating_sub(1);
+            match outcome {
+                Ok(vector) => open.vectors[number - open.first] = Some(vector),
+                Err(fault) => {
+                    let chunk = open.new[number - open.first];
+                    let subject = Some(format!("chunk {chunk} of {}", open.item.key));
+                    open.failed.get_or_insert(Fault { subject, ..fault }.into());
+                }
+            }
+        }
+    }
+
+    /// Stores what is through. What another transaction made meanwhile comes again.
+    fn store(&mut self, ready: Vec<PendingSource>) -> Result<()> {
+        let began = Instant::now();
+        let (failed, ready): (Vec<PendingSource>, Vec<PendingSource>) =
+            ready.into_iter().partition(|open| open.failed.is_some());
+        for open in failed {
+            if let Some(error) = open.failed {
+                self.fail(open.item, error)?;
+            }
+        }
+        if self.care == Care::Together {
+            return self.store_together(ready, began);
+        }
+        for open in ready {
+            let kept = open.item.clone();
+            if let Err(raised) = attempt(|| self.store_together(vec![open], began))? {
+                self.fail(kept, raised.while_storing())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn store_together(&mut self, ready: Vec<PendingSource>, began: Instant) -> Result<()> {
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let chunking = |open: &PendingSource| chunking(&self.params, open.item.content.reading());
+        let stored = ready.iter().map(|open| {
+            let (chunk_count, truncated) = (int(open.cut.len())?, open.cut.truncated.is_some());
+            let configurations = open.configurations(&self.words)?;
+            Ok(Stored { item: &open.item, chunking: chunking(open), chunk_count, truncated, configurations })
+        });
+        let stored = stored.collect::<Result<Vec<Stored>>>()?;
+        let new: Vec<&Stored> =
+            stored.iter().zip(&ready).filter(|(_, open)| open.row.is_none()).map(|(s, _)| s).collect();
+        let unchecked = source::has_concurrent_delete(&new)?.then(ScopedSettings::unchecked);
+        let made = source::insert(self.model.id, &new)?;
+        let changed = stored.iter().zip(&ready).filter(|(_, open)| open.row.is_some()).map(|(s, _)| s);
+        source::update(self.model.id, &changed.collect::<Vec<_>>())?;
+        drop(stored);
+        let (ready, late): (Vec<PendingSource>, Vec<PendingSource>) =
+            ready.into_iter().partition(|open| open.row.is_some() || made.contains(&open.item.key));
+        self.again.extend(late.into_iter().map(|open| SourceInput { fresh: false, ..open.item }));
+        let mut chunks = Vec::new();
+        for (at, open) in ready.iter().enumerate() {
+            open.settle(self.model.id, &self.words)?;
+            chunks.extend(open.inserts(at, &self.words)?);
+        }
+        chunk::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
+        drop(unchecked);
+        self.spent.syncs(ready.len());
+        let mut entries = Vec::new();
+        for open in &ready {
+            let (chunks, embedded) = (int(open.cut.len())?, int(open.new.len())?);
+            entries.push(Entry {
+                key: open.item.key,
+                model_id: self.model.id,
+                error_code: None,
+                chunks,
+                embedded,
+                usage: open.usage,
+                chunking: open.prepared - open.began,
+                embedding: open.embedding,
+                storing: began.elapsed(),
+                total: self.elapsed + open.began.elapsed(),
+            });
+            log_line::debug_line("stored", || {
+                let (source, tokens, ms) =
+                    (log_line::source_fields(&open.item.key), open.usage.tokens, open.began.elapsed().as_millis());
+                format!("{source} chunks={chunks} embedded={embedded} tokens={tokens} ms={ms}")
+            });
+        }
+        log::insert(&entries)?;
+        for (open, Entry { chunks, embedded, .. }) in ready.iter().zip(entries) {
+            self.tell(
+                open.item.key,
+                Ok(Some(SyncOutcome { chunks, reused: chunks - embedded, truncated: open.cut.truncated.is_some() })),
+            );
+        }
+        Ok(())
+    }
+
+    fn fail_unreadable(&mut self, unreadable: Unreadable) -> Result<()> {
+        let Unreadable { key, host, enabled, error } = unreadable;
+        self.fail_with(key, error, |failed| row_error::mark_unreadable(&key, host, enabled, failed))
+    }
+
+    /// Leaves a source of a host table pending, with a job that is worked off when `chatbot_sync.enabled` is on again. Fails
+    /// for a text that a caller has given.
+    fn postpone(&mut self, item: &SourceInput, row: Option<&SourceRow>) -> Result<()> {
+        let host = item.host.ok_or(Error::Disabled)?;
+        match row {
+            Some(row) => source::update_attributes(item, "pending", row)?,
+            None => source::insert_pending(item)?,
+        }
+        self.postponed.push((item.key, host));
+        self.tell(item.key, Ok(None));
+        Ok(())
+    }
+
+    fn fail(&mut self, item: SourceInput, error: Error) -> Result<()> {
+        self.fail_with(item.key, error, |failed| source::mark_failed(&item, failed))
+    }
+
+    fn fail_with(&mut self, key: SourceKey, error: Error, mark: impl FnOnce(&Failed) -> Result<()>) -> Result<()> {
+        self.spent.syncs(1);
+        if self.failing == OnFailure::Raise || !error.is_about_one_source() {
+            return Err(error);
+        }
+        if self.failing == OnFailure::Mark {
+            let failed = Failed::new(&error);
+            self.mark(&key, || mark(&failed))?;
+            self.failed.add(&key, &error);
+            self.failures.push(Entry::failed(key, self.model.id, failed.code));
+            if self.failures.len() >= LOGGED {
+                log::insert(&std::mem::take(&mut self.failures))?;
+            }
+        }
+        self.tell(key, Err(&error));
+        Ok(())
+    }
+
+    /// Marks a source that failed; where our own table does not take that either, a warning says it.
+    fn mark(&self, key: &SourceKey, mark: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.care == Care::Together {
+            return mark();
+        }
+        if let Err(raised) = attempt(mark)? {
+            pgrx::warning!("{key}: chatbot_sync.source does not take its error: {}", raised.message);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, key: SourceKey, outcome: std::result::Result<Option<SyncOutcome>, &Error>) {
+        (self.done)(key, outcome);
+    }
+
+    /// Whether the source has the chunks, the vectors and the words that it would get.
+    fn unchanged(&self, row: &SourceRow, item: &SourceInput) -> Result<bool> {
+        if !unchanged(row, item, self.model.id, &self.params) {
+            return Ok(false);
+        }
+        let languages =
+            if item.content.is_translated() { chunk::languages(&item.key, self.model.id)? } else { vec![None] };
+        self.words.are_current(&row.words, &languages, &item.metadata)
+    }
+}
