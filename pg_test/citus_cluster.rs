@@ -1,5 +1,5 @@
-//! A coordinator and two worker nodes of Citus. Where the tests' Postgres has no Citus the tests of it are skipped, and say so;
-//! CHATBOT_SYNC_CITUS=required makes that a failure.
+//! A coordinator and two worker nodes of Citus. Where the tests' Postgres has no Citus the tests of it are skipped, and say
+//! so; CHATBOT_SYNC_CITUS=required makes that a failure.
 
 use std::io::Write;
 use std::net::TcpListener;

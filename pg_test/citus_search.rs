@@ -1,4 +1,4 @@
-//! Past one machine: which nodes are asked, what they answer, and who is in whose way.
+//! Past one machine: which nodes are asked, what they answer, and which writers conflict.
 
 use postgres::Client;
 

@@ -6,7 +6,7 @@ use super::harness::{application, documents, embed, one, remote, set, until, use
 use super::mock::{Fault, Mock};
 use super::server::Server;
 
-/// What is said of a check that is not well: "status: detail: hint".
+/// The row of a check that is not ok, as "status: detail: hint".
 pub(crate) fn said(client: &mut Client, check: &str) -> String {
     let sql = format!(
         "SELECT coalesce(string_agg(concat_ws(': ', status, detail, hint), '; '), '') FROM chatbot_doctor()
@@ -36,10 +36,10 @@ fn the_doctor_says_what_is_wrong_with_a_provider() {
     is(&mut app, "provider", &["error: ", "HV00M", "vectors of this length"]);
     mock.state().always = Some(Fault::Status(404, "", "{}"));
     is(&mut app, "provider", &["error: ", "HV00J"]);
-    // Nobody listens there.
+    // No server listens there.
     set(&mut db, "openai_compatible_url", "http://127.0.0.1:9/v1");
     is(&mut db.session("app"), "provider", &["error: ", "cannot be reached", "HV00N"]);
-    // A key that a provider needs, and nobody gave.
+    // A provider needs a key, and none is configured.
     db.admin.batch_execute("INSERT INTO chatbot_sync.model (provider, model, dimensions, active) VALUES ('cohere', 'embed-v4.0', 512, false)").unwrap();
     db.admin.batch_execute("UPDATE chatbot_sync.model SET active = false; UPDATE chatbot_sync.model SET active = true WHERE provider = 'cohere'").unwrap();
     is(

@@ -71,7 +71,7 @@ fn every_function_table_and_setting_is_in_the_reference() {
     db.admin.batch_execute("SELECT chatbot_chunk('')").unwrap();
     let documented: Vec<String> = table("Settings")
         .iter()
-        // What is in pg_settings for nobody.
+        // Settings that pg_settings does not show.
         .filter(|row| !row[0].ends_with("_api_key") && !row[0].ends_with("proxy"))
         .map(|row| format!("{} {}", row[0], row[1]))
         .collect();

@@ -118,7 +118,7 @@ fn progress_shows_what_waits_and_estimates_the_end() {
     )
     .unwrap();
     let progress = "SELECT concat_ws(' ', sources, synced, pending, in_work, failed, per_second > 0, estimated_end > now()) FROM chatbot_sync.progress";
-    // Nobody has made rows of sources for them.
+    // No rows of sources exist for them yet.
     assert_eq!(one::<String>(&mut app, progress), "6 0 6 0 0 f");
     let status = "SELECT count(*) FROM chatbot_sync.source_status WHERE status = 'pending'";
     assert_eq!(one::<i64>(&mut app, status), 6);

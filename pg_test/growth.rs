@@ -1,5 +1,5 @@
-//! What a row costs does not depend on how many there are, whatever the statistics say. Counted are the rows and index entries
-//! that are read, and memory.
+//! What a row costs does not depend on how many there are, whatever the statistics say. Counted are the rows and index
+//! entries that are read, and memory.
 
 use postgres::Client;
 

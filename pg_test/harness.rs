@@ -43,7 +43,8 @@ pub(crate) struct Failure {
 }
 
 impl Db {
-    /// A new database with the extension, and the roles `app`, `reader` and `boss` with their levels, and `stranger` without.
+    /// A new database with the extension, and the roles `app`, `reader` and `boss` with their levels, and `stranger`
+    /// without.
     pub fn new() -> Self {
         Self::from_template("with_extension")
     }
@@ -198,7 +199,7 @@ pub(crate) fn until(client: &mut Client, sql: &str) {
     }
 }
 
-/// Between two looks at a condition: who makes it true needs the processor more.
+/// The pause between two looks at a condition, since the process that makes it true needs the processor.
 pub(crate) fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(2));
 }

@@ -1,4 +1,4 @@
-//! Host tables: attaching what can be attached and nothing else, whatever it is called and whoever asks.
+//! Host tables: attaching what can be attached and nothing else, whatever it is called and whichever role asks.
 
 use postgres::Client;
 

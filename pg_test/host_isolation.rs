@@ -156,7 +156,7 @@ fn the_first_rows_of_a_database_do_not_conflict() {
     }
 }
 
-/// Somebody else does something after a transaction has begun, which then writes to a table without status columns.
+/// Another session writes after a transaction has begun, which then writes to a table without status columns.
 fn overtaken(level: &str, mode: &str, by: &str, then: &str) -> (Db, Mock, Client) {
     let (db, mock, mut app) = application();
     app.batch_execute(&format!(

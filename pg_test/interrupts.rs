@@ -68,7 +68,7 @@ fn fast_shutdown_ends_the_wait_for_the_provider() {
     let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
     let call = std::thread::spawn(move || code(&app.batch_execute(&sql).unwrap_err()).to_owned());
     mock.wait(|state| state.in_flight == 4);
-    // Nobody has been answered when the server is gone.
+    // No request has been answered when the server is gone.
     server.stop("fast");
     assert_eq!(call.join().unwrap(), "57P01");
     assert!(server.log().contains(&format!("\n{pid} 57P01 FATAL:")), "{}", server.log());

@@ -2,7 +2,7 @@
 
 use super::harness::{Db, column, failure, one};
 
-/// A call of every function. Some fail for everybody, with an error about what they are given.
+/// A call of every function. Some fail for every role, with an error about their arguments.
 const CALLS: [(&str, &str); 31] = [
     ("read", "chatbot_chunk('A text.')"),
     ("read", "chatbot_embed('A text.')"),

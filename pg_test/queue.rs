@@ -288,7 +288,7 @@ fn jobs_of_a_lost_session_are_released() {
         one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job WHERE leased_by IS NOT NULL AND due_at > now()"),
         30
     );
-    // Somebody else finds nothing to do while it is at work.
+    // Another session finds nothing to do while it is at work.
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     db.admin.batch_execute(&format!("SELECT pg_terminate_backend({pid})")).unwrap();
     assert!(drain.join().unwrap());
@@ -314,7 +314,7 @@ fn a_cancel_releases_what_was_claimed() {
 #[test]
 fn editors_at_repeatable_read_do_not_conflict_with_the_queue() {
     let (mut db, _mock, mut app) = queued();
-    // Rows that are told nothing: then nobody but their editors writes to them.
+    // Rows without status columns: only their editors write to them.
     app.batch_execute("CREATE TABLE plain (id bigint PRIMARY KEY, chatbot_id bigint, content text); SELECT chatbot_attach('plain', 'link', mode => 'async')").unwrap();
     app.batch_execute("INSERT INTO plain SELECT i, 1 + i % 2, 'Text ' || i FROM generate_series(1, 80) AS i").unwrap();
     let editors: Vec<_> = (0..8)
@@ -369,7 +369,7 @@ fn an_edited_source_says_pending() {
     app.batch_execute("SELECT chatbot_enqueue_source(2, 'link', 1, 'Fourth.')").unwrap();
     for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
-        // Somebody else has stored meanwhile, has one of them locked, and neither waits nor is waited for.
+        // Another session has stored meanwhile and has one of them locked; neither waits for the other.
         let (mut editor, mut other) = (db.session("app"), db.session("app"));
         editor.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM docs")).unwrap();
         let enqueue = format!("SELECT chatbot_enqueue_source(2, 'link', 1, 'Another at {level}.')");

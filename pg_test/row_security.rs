@@ -4,7 +4,8 @@ use postgres::Client;
 
 use super::harness::{Db, column, documents, drift, failure, one};
 
-/// What docs/dba.md says, with the roles of the tests: `app` goes on with all chatbots, `reader` and `boss` see two of three.
+/// What docs/dba.md says, with the roles of the tests: `app` goes on with all chatbots, `reader` and `boss` see two of
+/// three.
 const POLICIES: &str = "DO $$
 DECLARE
     t regclass;

@@ -116,7 +116,8 @@ impl Server {
         succeeded(run(&["cat", &format!("{}/log", self.folder)]))
     }
 
-    /// Runs one of Postgres's programs as a client of this server: what it printed on both streams, and whether it succeeded.
+    /// Runs one of Postgres's programs as a client of this server: what it printed on both streams, and whether it
+    /// succeeded.
     pub fn client_program(&self, program: &str, role: &str, arguments: &[&str]) -> (String, bool) {
         let program = format!("{}{program}", self.pg_ctl.trim_end_matches("pg_ctl"));
         let output = run(&[&[&program, "-h", &self.folder, "-U", role], arguments].concat());

@@ -79,7 +79,7 @@ fn every_problem_is_found_and_repaired() {
     }
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 1);
     app.batch_execute("DELETE FROM chatbot_sync.job").unwrap();
-    // Nobody has its text any more: it says so until it is embedded anew.
+    // Its text is stored nowhere: it is reported until it is embedded anew.
     assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(2)"), 0);
     let left = "SELECT status || ' ' || error_code FROM chatbot_sync.source WHERE chatbot_id = 2";
     assert_eq!(one::<String>(&mut app, left), "error 55000");

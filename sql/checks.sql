@@ -110,7 +110,7 @@ BEGIN
 END
 $$;
 
--- Host tables and sources that do not belong together, as after a restore, and deletions that nobody hears of.
+-- Host tables and sources that do not belong together, as after a restore, and deletions that no trigger sees.
 CREATE FUNCTION chatbot_sync.check_hosts() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 AS $$
@@ -189,7 +189,7 @@ BEGIN
 END
 $$;
 
--- Whoever makes a backup as the database's or a table's owner has to be able to read everything of ours. pg_dump refuses what
+-- A role that makes a backup as the owner of the database or of a table has to be able to read every table of the extension. pg_dump refuses what
 -- row security might hide, whatever the policies say.
 CREATE FUNCTION chatbot_sync.check_backup() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE sql SET search_path = pg_catalog, pg_temp

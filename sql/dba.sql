@@ -1,4 +1,4 @@
--- For whoever runs it: what is wrong, and what is to be done.
+-- For the DBA: what is wrong, and what is to be done.
 
 CREATE FUNCTION chatbot_doctor() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -197,7 +197,7 @@ COMMENT ON VIEW chatbot_sync.stats IS 'What the syncs in sync_log took, by chatb
 COMMENT ON FUNCTION chatbot_sync.purge_log IS 'Takes away rows of sync_log that are older than chatbot_sync.log_retention, some at a time: whether there are more.';
 COMMENT ON FUNCTION chatbot_sync.purge_log_batch IS 'As chatbot_sync.purge_log().';
 
--- Who watches the server may watch us: figures and states, and no text. Whoever reads pg_stat_activity sees more.
+-- Roles that monitor the server may see figures and states of the extension, and no text. pg_stat_activity shows them more.
 GRANT USAGE ON SCHEMA chatbot_sync TO pg_monitor;
 GRANT SELECT ON chatbot_sync.source_status, chatbot_sync.progress, chatbot_sync.stats, chatbot_sync.host_table,
     chatbot_sync.model, chatbot_sync.sync_log, chatbot_sync.sync_total TO pg_monitor;

@@ -24,7 +24,7 @@ AS $$
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
 $$;
 
--- Where our functions and pgvector's operators are, as far as not everybody may look there anyway.
+-- The schemas of the extension's functions and of pgvector's operators, as far as PUBLIC may not use them anyway.
 CREATE FUNCTION chatbot_sync.schemas_of_functions() RETURNS SETOF name
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$

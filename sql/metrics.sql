@@ -1,6 +1,6 @@
 -- Figures for monitoring, with Prometheus' names and units.
 
--- With its owner's rights: it gives away no more than sums, so that whoever watches needs no right on a table.
+-- With its owner's rights: it gives away no more than sums, so that a monitoring role needs no right on a table.
 CREATE FUNCTION chatbot_metrics() RETURNS TABLE (name text, labels jsonb, value double precision, type text, help text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

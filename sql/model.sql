@@ -40,7 +40,7 @@ BEGIN
                 CALL @extschema@.chatbot_create_index(to_index, NOT chatbot_sync.in_transaction_block());
             END IF;
         END IF;
-        -- Whoever was at work meanwhile left something over: once more from the start.
+        -- A session that was at work meanwhile left rows behind: once more from the start.
         IF step.not_whole OPERATOR(pg_catalog.=) 0 AND chatbot_sync.swap_model() THEN
             IF NOT chatbot_sync.in_transaction_block() THEN
                 COMMIT;

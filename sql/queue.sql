@@ -48,7 +48,7 @@ AS $$
 BEGIN
     RETURN chatbot_sync.purge_log_batch(10000) = 10000;
 EXCEPTION WHEN serialization_failure THEN
-    -- At REPEATABLE READ: somebody else has just done it.
+    -- At REPEATABLE READ: another session has just done it.
     RETURN false;
 END
 $$;

@@ -10,49 +10,49 @@ pub enum Error {
     /// An argument that must not be NULL.
     #[error("{name} is NULL")]
     NullArgument {
-        /// The parameter.
+        /// The parameter's name.
         name: &'static str,
     },
     /// A value that the parameter does not take.
     #[error("{name} is {got}, expected {expected}")]
     InvalidArgument {
-        /// The parameter.
+        /// The parameter's name.
         name: &'static str,
-        /// What was given, quoted where it is text.
+        /// The value that was passed, quoted where it is text.
         got: String,
-        /// What would do.
+        /// The values that are accepted, in words.
         expected: String,
     },
     /// More than can be stored or sent.
     #[error("{what} has {got} {unit}, the limit is {limit}")]
     TooLarge {
-        /// What is too large.
+        /// What is too large, such as "metadata".
         what: &'static str,
-        /// Its size.
+        /// Its size, in the unit.
         got: usize,
         /// The largest size that would do.
         limit: usize,
-        /// What is counted.
+        /// What is counted, such as "bytes".
         unit: &'static str,
     },
     /// No session has this id.
     #[error("session {id} does not exist")]
     SessionNotFound {
-        /// The session.
+        /// The session's id.
         id: String,
     },
     /// The session takes no more messages.
     #[error("session {id} is closed")]
     SessionClosed {
-        /// The session.
+        /// The session's id.
         id: String,
     },
     /// The database's model is one that this version of the extension does not have.
     #[error("this version has no model {model} of provider {provider}")]
     ModelUnknown {
-        /// Who makes its vectors.
+        /// The provider's name.
         provider: String,
-        /// Its name there.
+        /// The model's name at the provider.
         model: String,
     },
     /// The database's SQL is of a version that this library does not serve any more.
@@ -74,10 +74,10 @@ pub enum Error {
     /// A provider did not do its part.
     #[error("{0}")]
     Provider(Box<Fault>),
-    /// A provider is to be asked and nobody said where, or with which key, or the key may not be used.
+    /// A provider has no address or no key configured, or the key may not be used.
     #[error("{message}")]
     NotConfigured {
-        /// What is missing.
+        /// What is missing, for the error's message.
         message: String,
         /// What to do about it.
         hint: String,
@@ -113,15 +113,15 @@ pub enum Error {
     /// A relation whose rows cannot be followed.
     #[error("{relation} is {got}, expected a table")]
     NoTable {
-        /// Which.
+        /// The relation's qualified name.
         relation: String,
-        /// What it is.
+        /// The kind of relation that it is.
         got: &'static str,
     },
-    /// A table that is somebody else's.
+    /// The caller does not own the table.
     #[error("must be owner of table {relation}")]
     NotOwner {
-        /// Which.
+        /// The relation's qualified name.
         relation: String,
     },
     /// A table whose owner does not see every row of it.
@@ -143,37 +143,37 @@ pub enum Error {
     /// A table that is attached already.
     #[error("{relation} is attached already")]
     Attached {
-        /// Which.
+        /// The relation's qualified name.
         relation: String,
     },
     /// A table that is not attached.
     #[error("{relation} is not attached")]
     NotAttached {
-        /// Which.
+        /// The relation's qualified name.
         relation: String,
     },
     /// A table without a column that it should have.
     #[error("{relation} has no column \"{column}\", which {role} names")]
     NoColumn {
-        /// Which table.
+        /// The table's qualified name.
         relation: String,
-        /// Which column.
+        /// The column's name.
         column: String,
-        /// What it is for.
+        /// The parameter that names the column.
         role: &'static str,
     },
     /// A column of another kind than it should be.
     #[error("column \"{column}\" of {relation}, which {role} names, is {got}, expected {expected}")]
     ColumnType {
-        /// Which table.
+        /// The table's qualified name.
         relation: String,
-        /// Which column.
+        /// The column's name.
         column: String,
-        /// What it is for.
+        /// The parameter that names the column.
         role: &'static str,
-        /// What it is.
+        /// The column's type.
         got: String,
-        /// What would do.
+        /// The values that are accepted, in words.
         expected: String,
     },
     /// pgvector's type is not there.
@@ -320,11 +320,11 @@ impl FaultKind {
 /// A failed request, as far as a person has to know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// How.
+    /// The kind of fault, which decides whether the request is tried again.
     pub kind: FaultKind,
-    /// Who.
+    /// The provider's name.
     pub provider: String,
-    /// Asked for which model.
+    /// The model that was asked for.
     pub model: String,
     /// The HTTP status, where there was one.
     pub status: Option<u16>,

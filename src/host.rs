@@ -14,7 +14,7 @@ pub struct Host {
     pub source_type: String,
     /// What to do where a provider fails.
     pub on_error: OnError,
-    /// When vectors are made.
+    /// Whether vectors are made in the statement or through the queue.
     pub mode: Mode,
     /// How the content is written.
     pub content_format: Format,
@@ -22,7 +22,7 @@ pub struct Host {
     pub translated: bool,
     /// Whether this is a part of the table that was attached.
     pub partition: bool,
-    /// Which columns.
+    /// The columns that `chatbot_attach()` named.
     pub columns: Columns,
 }
 
@@ -33,11 +33,11 @@ pub struct Columns {
     pub id: Column,
     /// The tenant's.
     pub chatbot: Column,
-    /// The text.
+    /// The column with the content.
     pub content: Column,
-    /// Go into the metadata.
+    /// The columns that go into the metadata, under their names.
     pub metadata: Vec<Column>,
-    /// Whether searches find it.
+    /// The column that says whether searches find the row.
     pub enabled: Option<Column>,
     /// Written: pending, synced or error.
     pub status: Option<Column>,
@@ -57,11 +57,11 @@ pub struct Column(pub String, pub i16);
 pub enum OnError {
     /// Keep the row and the vectors that it has, and say why it has no others.
     Mark,
-    /// Fail the statement.
+    /// The statement fails.
     Raise,
 }
 
-/// When vectors are made.
+/// Whether vectors are made in the statement or through the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -72,12 +72,12 @@ pub enum Mode {
 }
 
 impl OnError {
-    /// The names of all.
+    /// The names of all values, as SQL has them.
     pub const NAMES: [&str; 2] = ["mark", "raise"];
 }
 
 impl Mode {
-    /// The names of all.
+    /// The names of all values, as SQL has them.
     pub const NAMES: [&str; 2] = ["sync", "async"];
 }
 
@@ -139,14 +139,14 @@ impl Columns {
 pub struct RowStatus {
     /// pending, synced, error.
     pub status: Option<String>,
-    /// Whether it is synced.
+    /// The value of `processed_column`: whether the source is synced.
     pub processed: Option<bool>,
-    /// Why it is not.
+    /// The value of `error_column`: why the source is not synced.
     pub error: Option<String>,
 }
 
 impl RowStatus {
-    /// Its vectors are whole.
+    /// The status of a row whose vectors are whole.
     pub fn synced() -> Self {
         Self { status: Some("synced".to_owned()), processed: Some(true), error: None }
     }

@@ -3,13 +3,13 @@
 use crate::error::Error;
 use crate::text::content::Content;
 
-/// The kinds of source.
+/// The values of `source_type`.
 pub const SOURCE_TYPES: [&str; 2] = ["document", "link"];
 
-/// Which source.
+/// The key of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceKey {
-    /// The tenant.
+    /// The chatbot that the source belongs to.
     pub chatbot_id: i64,
     /// `document` or `link`.
     pub source_type: &'static str,
@@ -80,17 +80,17 @@ impl From<&serde_json::Map<String, serde_json::Value>> for Jsonb {
 /// A source as it is to become.
 #[derive(Clone)]
 pub struct SourceInput {
-    /// Which.
+    /// The source's key.
     pub key: SourceKey,
     /// What is to be found.
     pub content: Content,
-    /// For its chunks too.
+    /// The metadata of the source and of its chunks.
     pub metadata: Jsonb,
     /// Whether searches find it. Nothing is embedded as long as they do not.
     pub enabled: bool,
     /// The host table that it comes from.
     pub host: Option<i32>,
-    /// Nobody can have made this source before, so that it need not be looked for first.
+    /// The row was inserted by this very statement, so no source can exist yet and the lookup is skipped.
     pub fresh: bool,
 }
 
@@ -107,7 +107,7 @@ impl SourceInput {
 /// What became of a source.
 #[derive(Debug, Clone, Copy)]
 pub struct SyncOutcome {
-    /// Chunks that it has.
+    /// The number of its chunks.
     pub chunks: i32,
     /// Of those, how many kept their vectors.
     pub reused: i32,

@@ -1,5 +1,5 @@
 //! Which versions of the extension's SQL a library serves. A package brings a new library at once, to every session that
-//! loads it; the SQL of a database stays until somebody says ALTER EXTENSION ... UPDATE there.
+//! loads it; the SQL of a database stays until ALTER EXTENSION ... UPDATE is run there.
 
 use crate::error::{Error, Result};
 
@@ -50,7 +50,8 @@ fn beside(sql: &str, installed: Option<&str>, own: &str) -> Beside {
     }
 }
 
-/// Major, minor, patch. What is no number is larger than all: nobody knows what it is.
+/// Major, minor, patch. A part that is no number counts as larger than all, since an unknown version is taken for a newer
+/// one.
 fn number(version: &str) -> Vec<u64> {
     version.split('.').map(|part| part.parse().unwrap_or(u64::MAX)).collect()
 }

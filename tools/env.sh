@@ -87,7 +87,7 @@ set_up_pgrx() {
     grep -qs "pg$PG_MAJOR = \"$PG_CONFIG\"" "$PGRX_HOME/config.toml" || cargo pgrx init "--pg$PG_MAJOR" "$PG_CONFIG" >/dev/null
 }
 
-# Runs a command as somebody whom Postgres accepts.
+# Runs a command as a user whom Postgres accepts.
 unprivileged() {
     if [ "$(id -u)" != 0 ]; then
         USER=${USER:-$(id -un)} "$@"

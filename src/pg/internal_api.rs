@@ -48,7 +48,7 @@ fn chatbot_sync_purge_log_batch(most: Option<i32>) -> Result<i32, ErrorReport> {
     Ok(log::purge(arguments::required("most", most)?)?)
 }
 
-/// Between a new library and ALTER EXTENSION ... UPDATE nobody's DDL fails for our sake: statements on tables that are
+/// Between a new library and ALTER EXTENSION ... UPDATE no DDL fails because of the extension: statements on tables that are
 /// attached say what is to be done.
 fn unless_outdated(follow: impl FnOnce() -> Result<(), Error>) -> Result<(), ErrorReport> {
     if version::check().is_err() { Ok(()) } else { Ok(follow()?) }
@@ -94,7 +94,7 @@ fn chatbot_sync_tables_dropped(hosts: Option<Vec<i32>>) -> Result<(), ErrorRepor
     unless_outdated(|| host::on_dropped(&arguments::required("hosts", hosts)?))
 }
 
-/// Rows of host tables that nobody knows become sources that wait.
+/// Registers rows of host tables that are no sources yet, as pending ones.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.adopt() RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_adopt() -> Result<(), ErrorReport> {
@@ -327,7 +327,7 @@ fn chatbot_sync_index_build(model_id: Option<i32>) -> Result<(), ErrorReport> {
     Ok(store::index::build(arguments::required("model_id", model_id)?)?)
 }
 
-/// A step of chatbot_create_index(): somebody makes them.
+/// A step of chatbot_create_index(): starts the worker that makes the indexes.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_start(model_id int) RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_index_start(model_id: Option<i32>) -> Result<(), ErrorReport> {

@@ -8,7 +8,7 @@ use crate::pg::store::session::Message;
 use crate::session_id;
 use crate::source::Jsonb;
 
-/// Who says a message.
+/// The roles that a message can have.
 pub const ROLES: [&str; 3] = ["user", "assistant", "system"];
 
 /// Opens a session: its id.

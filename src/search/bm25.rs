@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 pub struct Counts {
     /// In the order of the query's words.
     pub of_words: Vec<u32>,
-    /// In all.
+    /// The number of terms in the chunk.
     pub length: u32,
 }
 

@@ -19,7 +19,7 @@ const MAX_MATCHES_RAREST: f64 = 5_000.0;
 /// How large a chatbot is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Size {
-    /// Its chunks.
+    /// The number of its chunks.
     pub chunks: f64,
     /// Those of all chatbots, which the index has.
     pub of_all: f64,

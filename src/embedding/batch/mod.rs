@@ -24,7 +24,7 @@ const MAX_TOKENS: u64 = u32::MAX as u64;
 /// Some of the texts, to be asked for together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// Which.
+    /// The numbers of its texts, in the order in which they were pushed.
     pub range: Range<usize>,
     failed: u32,
     /// Whether it is a part of a request that failed.
@@ -43,7 +43,7 @@ impl Batch {
     }
 }
 
-/// What was used.
+/// What requests have used: their number, their inputs, and the tokens that the provider counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Requests that were answered, one way or the other.
@@ -73,7 +73,7 @@ pub struct ResponseChecks {
     pub normalise: bool,
 }
 
-/// How hard to try.
+/// How often and how long a request is tried again.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
     /// Attempts at a request, 1 or more.
@@ -134,7 +134,7 @@ impl PartialOrd for Waiting {
 }
 
 impl Batcher {
-    /// No text yet.
+    /// Makes an empty batcher: texts are pushed, and requests taken, later.
     pub fn new(limits: Limits, expected: ResponseChecks, retry_policy: RetryPolicy) -> Self {
         Self {
             limits,
@@ -207,7 +207,7 @@ impl Batcher {
         Some(self.paused_until.map_or(due, |until| due.max(until)))
     }
 
-    /// Sends nothing before this instant: somebody else was asked to wait.
+    /// Sends nothing before this instant, since the provider asked another session to wait.
     pub fn pause(&mut self, until: Instant) {
         self.paused_until = Some(self.paused_until.map_or(until, |u| u.max(until)));
     }
@@ -285,7 +285,7 @@ impl Batcher {
                 work.failed += 1;
                 if work.failed >= self.retry_policy.max_attempts {
                     return match fault.kind {
-                        // Where nobody is there, other texts fare no better.
+                        // Where the provider cannot be reached, other texts fare no better.
                         FaultKind::Unreachable => Err(fault),
                         _ => Ok(self.find_culprit(work, fault, now)),
                     };

@@ -19,7 +19,7 @@ pub const fn extend(mut hash: u32, bytes: &[u8]) -> u32 {
     hash
 }
 
-/// Where to look first.
+/// The slot of the hash table that a hash is looked up in first.
 pub const fn slot(hash: u32) -> usize {
     ((hash ^ (hash >> 15)).wrapping_mul(0x9e37_79b1) >> 16) as usize % SLOTS
 }

@@ -51,17 +51,17 @@ pub fn find(name: &str) -> Result<&'static (dyn Provider + Sync)> {
 /// What a vector is made with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
-    /// Who makes it.
+    /// The provider's name, as in `chatbot_set_model()`.
     pub provider: String,
-    /// Its name there.
+    /// The model's name at the provider.
     pub name: String,
     /// Length of its vectors; 0 as long as it is not known.
     pub dimensions: usize,
     /// Whether the provider is asked for this length, which is not the model's own.
     pub shortened: bool,
-    /// Put before a document.
+    /// The prefix of a text that is embedded as a document.
     pub document_prefix: String,
-    /// Put before a query.
+    /// The prefix of a text that is embedded as a query.
     pub query_prefix: String,
     /// The provider's own options.
     pub options: Map<String, Value>,
@@ -87,9 +87,9 @@ impl Model {
 /// What a text is embedded as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputType {
-    /// To be found.
+    /// The text is stored, and found by queries.
     Document,
-    /// To find with.
+    /// The text is a query.
     Query,
 }
 
@@ -98,12 +98,12 @@ pub enum InputType {
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides a text.
+    /// Wraps a text that must not be shown in messages or logs.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text.
+    /// The text itself, for the request that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -127,11 +127,11 @@ pub struct Endpoint {
 /// One POST.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Where to.
+    /// The address that the request is sent to.
     pub url: String,
-    /// Beside the content type.
+    /// Headers of the request beside the content type.
     pub headers: Vec<(&'static str, Secret)>,
-    /// JSON.
+    /// The body of the request, in JSON.
     pub body: Vec<u8>,
 }
 
@@ -144,7 +144,7 @@ impl Request {
 /// What fits into one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Texts.
+    /// The largest number of texts in one request.
     pub inputs: usize,
     /// Bytes of text. Where a provider counts tokens it is their number, as no token is shorter than a byte.
     pub bytes: usize,
@@ -162,9 +162,9 @@ pub struct Known {
 /// Which lengths can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shorter {
-    /// None but its own.
+    /// The model gives vectors of its own length only.
     No,
-    /// These.
+    /// The model gives vectors of one of these lengths.
     OneOf(&'static [usize]),
     /// From this one to its own.
     From(usize),
@@ -235,16 +235,16 @@ pub trait Provider {
     fn decode(&self, body: &[u8]) -> Result<Answer, String>;
 }
 
-/// What an option takes.
+/// The values that an option of `chatbot_set_model()` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OptionKind {
-    /// Any text.
+    /// The option takes any text.
     Text,
-    /// One of these.
+    /// The option takes one of these words.
     OneOf(&'static [&'static str]),
     /// A whole number, 1 or more.
     Count,
-    /// true or false.
+    /// The option takes true or false.
     Boolean,
 }
 
@@ -275,7 +275,7 @@ pub fn check_options(known: &[(&str, OptionKind)], options: &Map<String, Value>)
     Ok(())
 }
 
-/// Checks an address that somebody configured: http or https, a host, no user or password in it.
+/// Checks a configured address: http or https, a host, no user or password in it.
 pub fn check_url(name: &'static str, url: &str) -> Result<String> {
     let expected = "http:// or https://, a host and perhaps a path, without user or password";
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));

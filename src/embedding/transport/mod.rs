@@ -20,10 +20,10 @@ use crate::error::{Error, Fault, FaultKind, Result};
 
 use names::Names;
 
-/// What came back.
+/// The response to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// HTTP status.
+    /// The HTTP status code.
     pub status: u16,
     /// Headers that say how long to wait: those of [`WAIT_HEADERS`] that there are.
     pub wait_headers: Vec<(&'static str, String)>,
@@ -31,20 +31,20 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// Why nothing came back.
+/// Why a request has no response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// No connection was made; in the client's words.
     Unreachable(String),
     /// The connection broke while a request was sent or answered; in the client's words.
     Disconnected(String),
-    /// Nothing in time.
+    /// There was no response within the timeout.
     TimedOut,
     /// More bytes than may be read.
     TooLarge,
 }
 
-/// Sends requests.
+/// Sends a request and receives its response.
 pub trait Transport: Send + Sync {
     /// One request and its answer, within a time.
     fn send(&self, request: &Request, timeout: Duration) -> std::result::Result<Response, Failure>;

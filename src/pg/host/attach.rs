@@ -15,7 +15,7 @@ use crate::text::content::Format;
 
 /// What `chatbot_attach()` is told, as SQL gives it.
 pub struct Attach<'a> {
-    /// The table.
+    /// The table that is attached.
     pub relation: Option<Regclass>,
     /// `document` or `link`.
     pub source_type: Option<&'a str>,
@@ -23,17 +23,17 @@ pub struct Attach<'a> {
     pub id: Option<Name>,
     /// The tenant's.
     pub chatbot: Option<Name>,
-    /// The text.
+    /// The column with the content.
     pub content: Option<Name>,
-    /// Go into the metadata.
+    /// The columns that go into the metadata.
     pub metadata: Option<Vec<Option<Name>>>,
     /// Columns that may be named.
     pub enabled: Option<Name>,
-    /// Written.
+    /// The column that pending, synced or error is written to.
     pub status: Option<Name>,
-    /// Written.
+    /// The column that says whether the row is synced.
     pub processed: Option<Name>,
-    /// Written.
+    /// The column that the reason of a failure is written to.
     pub error: Option<Name>,
     /// sync, async.
     pub mode: Option<&'a str>,

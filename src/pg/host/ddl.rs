@@ -13,7 +13,7 @@ use crate::pg::runtime::subtransaction::attempt;
 use crate::pg::store::{delete, host_sources, host_triggers as store};
 use pgrx::pg_sys;
 
-/// After somebody changed a table: columns that were renamed keep their meaning, those that are gone lose it, rows whose
+/// After ALTER TABLE: columns that were renamed keep their meaning, those that are gone lose it, rows whose
 /// values changed with it are compared, and every partition and child has our triggers, and nothing else has.
 pub fn on_altered(oid: pg_sys::Oid) -> Result<()> {
     if OWN_DDL.get() {
@@ -33,7 +33,7 @@ pub fn on_altered(oid: pg_sys::Oid) -> Result<()> {
     Ok(())
 }
 
-/// After somebody made triggers of ours, as a restore does, one after the other: their columns may have other numbers.
+/// After triggers of the extension were created by a restore, one after the other: their columns may have other numbers.
 pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
     if OWN_DDL.get() {
         return Ok(());

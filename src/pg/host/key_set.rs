@@ -10,8 +10,8 @@ const EXACT: usize = 100_000;
 /// Bits of the filter that stands for more: 8 MB.
 const BITS: usize = 1 << 26;
 
-/// Knows each key that was added. Beyond [`EXACT`] keys it may also take one for known that was not added: whoever asks has to
-/// do the right thing then, too.
+/// Knows each key that was added. Beyond [`EXACT`] keys it may also take one for known that was not added: whoever asks has
+/// to do the right thing then, too.
 #[derive(Default)]
 pub struct KeySet {
     exact: HashSet<SourceKey>,

@@ -34,7 +34,7 @@ pub struct BatchOutcome {
     pub stopped: Option<String>,
 }
 
-/// Rows that nobody knows become sources that wait: how many.
+/// Registers rows that are no sources yet as pending ones; answers how many.
 pub fn register_existing_rows(table: &Table) -> Result<i64> {
     const SLICE: i64 = 10_000;
     let columns = &table.host.columns;
@@ -87,7 +87,7 @@ fn said<T>(done: Result<std::result::Result<T, Raised>>) -> Result<std::result::
     }
 }
 
-/// Embeds some of the sources that wait or failed, in the order of their keys. Rows that somebody else has locked are
+/// Embeds some of the sources that wait or failed, in the order of their keys. Rows that another session has locked are
 /// passed over: who changes them embeds them. So are those of a table that somebody else has locked.
 pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<SourceKey>) -> Result<BatchOutcome> {
     let limit = match arguments::required("batch", batch)? {
@@ -216,8 +216,8 @@ fn warn_unreadable(table: &Table, message: &str) {
     pgrx::warning!("rows of {} cannot be read: {message}", table.relation.name);
 }
 
-/// Tells rows what became of them, unless they were changed meanwhile: those that somebody else has locked, all of them where
-/// that is their table.
+/// Tells rows what became of them, unless they were changed meanwhile: those that somebody else has locked, all of them
+/// where that is their table.
 pub fn tell(host: i32, outcomes: &[(&RowInput, &RowStatus)]) -> Result<Vec<SourceKey>> {
     let all = || outcomes.iter().map(|(input, _)| input.key()).collect::<Vec<_>>();
     let written = read::without_waiting(|| {
@@ -304,7 +304,7 @@ pub fn readings() -> Result<HashMap<i32, i32>> {
     store::roots()?.into_iter().map(reading).collect()
 }
 
-/// All host tables.
+/// The numbers of all host tables.
 pub fn hosts() -> Result<Vec<i32>> {
     store::roots()?.into_iter().map(|(_, argument)| Ok(Host::parse(&argument)?.host)).collect()
 }

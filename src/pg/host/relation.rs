@@ -13,11 +13,11 @@ use crate::pg::store::host_triggers as store;
 /// A relation as far as it matters here.
 #[derive(Debug, Clone)]
 pub struct Relation {
-    /// Which.
+    /// The relation's oid.
     pub oid: pg_sys::Oid,
     /// With its schema, quoted.
     pub name: String,
-    /// Its owner.
+    /// The role that owns the relation.
     pub owner: pg_sys::Oid,
     /// As in pg_class.relkind.
     pub kind: u8,
@@ -88,7 +88,7 @@ impl Drop for Opened {
     }
 }
 
-/// Opens a table of the caller's, so that nobody writes to it until the transaction ends.
+/// Opens a table that the caller owns, locked against writers until the transaction ends.
 pub fn open_own(relation: Option<Regclass>) -> Result<(Opened, Relation)> {
     let oid = arguments::required("relation", relation)?.0;
     if !store::relation_exists(oid)? {

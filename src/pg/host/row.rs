@@ -13,7 +13,7 @@ use crate::source::Jsonb;
 pub struct Attribute {
     /// From 1.
     pub number: i16,
-    /// Its type.
+    /// The column's type.
     pub of_type: pg_sys::Oid,
     /// Its type; of a domain the one below.
     pub base: pg_sys::Oid,
@@ -65,7 +65,7 @@ impl Attribute {
     }
 }
 
-/// A row in a slot that somebody else owns, or that [`Rows`] does.
+/// A row in a slot that is owned by Postgres or by [`Rows`].
 #[derive(Debug, Clone, Copy)]
 pub struct Row(*mut pg_sys::TupleTableSlot);
 
@@ -102,7 +102,7 @@ impl Row {
         }
     }
 
-    /// A boolean.
+    /// The value of a boolean column; none where it is NULL.
     pub fn boolean(self, of: Attribute) -> Option<bool> {
         // SAFETY: the column has this type.
         unsafe { bool::from_datum(self.datum(of)?, false) }

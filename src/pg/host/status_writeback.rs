@@ -30,7 +30,7 @@ const MANY: usize = 10_000;
 pub struct WritingBack(u32);
 
 impl WritingBack {
-    /// From now on.
+    /// Until this is dropped, writes to status columns do not count as a request to sync again.
     pub fn new() -> Self {
         Self(WRITING_BACK.replace(WRITING_BACK.get() + 1))
     }
@@ -56,12 +56,12 @@ pub struct StatusWriteback<'a> {
 }
 
 impl<'a> StatusWriteback<'a> {
-    /// Nothing yet.
+    /// Starts a write-back to the rows of a table, with no row recorded.
     pub fn new(table: &'a Table) -> Self {
         Self { table, shown: RefCell::default(), wrong: RefCell::default() }
     }
 
-    /// What a row says.
+    /// Records the status that a row in a slot shows now.
     pub fn record_row(&self, key: SourceKey, row: Row) {
         if self.table.host.columns.written() {
             self.record_current(key, Some(self.table.state(row, &RowStatus::synced())));
@@ -75,7 +75,7 @@ impl<'a> StatusWriteback<'a> {
         }
     }
 
-    /// What it should.
+    /// Records what a sync made of a row's source: the status that the row is to show.
     pub fn record_outcome(&self, key: SourceKey, outcome: std::result::Result<Option<SyncOutcome>, &Error>) {
         self.record_expected(
             key,
@@ -87,7 +87,7 @@ impl<'a> StatusWriteback<'a> {
         );
     }
 
-    /// What it should.
+    /// Records the status that a row is to show.
     pub fn record_expected(&self, key: SourceKey, should: RowStatus) {
         let Some(shown) = self.shown.borrow_mut().remove(&key) else { return };
         let Table { status, processed, error, .. } = self.table;

@@ -27,27 +27,27 @@ const LONGEST_STATUS: i32 = 7;
 
 /// A host table as its trigger, or attach, sees it.
 pub struct Table {
-    /// What was said of it.
+    /// What `chatbot_attach()` was told about it.
     pub host: Host,
     /// Which kind of source its rows are.
     pub source_type: &'static str,
-    /// The relation.
+    /// The table itself.
     pub relation: Relation,
     /// The source's id.
     pub id: Attribute,
     /// The tenant's.
     pub chatbot: Attribute,
-    /// The text.
+    /// The column with the content.
     pub content: Attribute,
-    /// Go into the metadata.
+    /// The columns that go into the metadata.
     pub metadata: Vec<Attribute>,
-    /// Whether searches find it.
+    /// The column that says whether searches find the row.
     pub enabled: Option<Attribute>,
-    /// Written.
+    /// The column that pending, synced or error is written to.
     pub status: Option<Attribute>,
-    /// Written.
+    /// The column that says whether the row is synced.
     pub processed: Option<Attribute>,
-    /// Written.
+    /// The column that the reason of a failure is written to.
     pub error: Option<Attribute>,
     /// Looked up where it is asked for.
     may_refuse_status: OnceCell<bool>,
@@ -81,7 +81,7 @@ impl Table {
         }
     }
 
-    /// What is said of a table, with the columns that it has.
+    /// Binds what `chatbot_attach()` was told about a table to the columns that it has.
     ///
     /// # Safety
     /// The relation is open.
@@ -189,7 +189,7 @@ impl Table {
         watched.chain(self.metadata.iter().copied()).any(|column| !old.same(new, column))
     }
 
-    /// Whether somebody asks for another try, by writing a status.
+    /// Whether an UPDATE asks for another try, by writing 'pending' to the status.
     pub fn asks_again(&self, old: Row, new: Row) -> bool {
         self.status.is_some_and(|column| {
             !old.same(new, column) && matches!(new.text(column).as_deref(), Some("pending" | "synced"))
@@ -255,7 +255,7 @@ fn watch() {
     }
     thread_local!(static WATCHING: Cell<bool> = const { Cell::new(false) });
     if !WATCHING.replace(true) {
-        // SAFETY: the callbacks only clear a map of this thread, which nobody borrows while a catalog is read.
+        // SAFETY: the callbacks only clear a map of this thread, which is not borrowed while a catalog is read.
         unsafe {
             pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::null());
             let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID.cast_signed();

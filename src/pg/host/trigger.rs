@@ -64,7 +64,7 @@ fn foreign_caller(got: &str) -> Error {
     Error::invalid("the caller", got, "a trigger that chatbot_attach() or chatbot_attach_chatbots() made")
 }
 
-/// Fails for a trigger that somebody else made, which may fire when there is nothing of what is needed.
+/// Fails for a trigger that `chatbot_attach()` did not make, which may fire without transition tables.
 fn check_trigger_kind(data: &pg_sys::TriggerData, when: u32, for_what: &[(u32, bool)]) -> Result<()> {
     let timing = data.tg_event & (pg_sys::TRIGGER_EVENT_TIMINGMASK | pg_sys::TRIGGER_EVENT_ROW);
     if timing == when && for_what.contains(&(operation(data), true)) {
@@ -161,8 +161,8 @@ enum Now {
     Deleted,
 }
 
-/// Rows wait to be looked at: those that are `wanted`, by their places; `old` are the same rows before. Only rows are made, none
-/// is touched that somebody else may hold.
+/// Rows wait to be looked at: those that are `wanted`, by their places; `old` are the same rows before. Only rows are made,
+/// none is touched that somebody else may hold.
 fn enqueue(
     table: &Table,
     mut old: Option<Rows>,

@@ -27,7 +27,7 @@ const SHOWN: usize = 20;
 pub struct Step {
     /// How many were looked at; 0 where none is left.
     pub taken: i64,
-    /// The last of them.
+    /// The key of the last source that was taken: the next step begins after it.
     pub last: Option<SourceKey>,
     /// Sources in all, and those that are not whole yet.
     pub progress: (i64, i64),
@@ -93,8 +93,8 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Step
     Ok(Some(Step { taken, last: keys.last().copied(), progress: progress(next.id, after, taken)? }))
 }
 
-/// Sources in all, and those that are not whole yet. They are counted at the beginning and at the end, and not for each batch,
-/// which would read all sources once for every hundred.
+/// Sources in all, and those that are not whole yet. They are counted at the beginning and at the end, and not for each
+/// batch, which would read all sources once for every hundred.
 fn progress(model_id: i32, after: Option<SourceKey>, taken: i64) -> Result<(i64, i64)> {
     thread_local!(static COUNTED: Cell<Option<(i32, i64, i64)>> = const { Cell::new(None) });
     let (sources, not_whole) = match COUNTED.get() {
@@ -216,7 +216,7 @@ pub fn swap() -> Result<bool> {
     Ok(true)
 }
 
-/// What would be sent.
+/// What a sync would send to the provider.
 #[derive(Debug, Default)]
 pub struct Estimate {
     /// Sources that were looked at.

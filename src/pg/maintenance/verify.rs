@@ -18,7 +18,7 @@ use crate::source::{RowInput, SourceInput, SourceKey, Unreadable};
 pub struct Problem {
     /// In a word or two.
     pub problem: &'static str,
-    /// Of which source.
+    /// The source that has the problem.
     pub key: SourceKey,
     /// What, exactly.
     pub detail: String,

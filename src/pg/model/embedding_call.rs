@@ -36,7 +36,7 @@ pub fn set_yield_check(aside: Option<fn() -> bool>) {
     YIELD_CHECK.set(aside);
 }
 
-/// Whether that was so.
+/// Whether the last call ended because a session wants to copy or drop the database.
 pub fn has_yielded_to_ddl() -> bool {
     YIELDED.take()
 }
@@ -57,7 +57,7 @@ pub struct BatchResult {
     pub range: Range<usize>,
     /// Those of them that are through.
     pub texts: Vec<Embedded>,
-    /// What it took.
+    /// What the request has used.
     pub usage: Usage,
     /// A text that was longer than the model takes, and the number of parts that it was embedded in.
     pub in_parts: Option<(usize, usize)>,
@@ -77,7 +77,7 @@ pub struct EmbeddingCall {
 }
 
 impl EmbeddingCall {
-    /// Opens no connection yet.
+    /// Prepares a call; no connection is opened before the first request.
     pub fn new(
         provider: &'static (dyn Provider + Sync),
         model: &Model,

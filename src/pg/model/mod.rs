@@ -51,7 +51,7 @@ fn built_in() -> Model {
     }
 }
 
-/// Texts on their way to vectors, whoever makes them.
+/// Turns texts into vectors: by the built-in model, by a provider, or from vectors that were made before.
 pub struct Embedder {
     model: Model,
     input: InputType,
@@ -77,17 +77,17 @@ enum Route {
 }
 
 impl Embedder {
-    /// Asks nobody yet.
+    /// Prepares to embed with a model; no request is sent yet.
     pub fn new(model: &Model, input: InputType) -> Self {
         Self { model: model.clone(), input, attempts: settings::max_attempts(), route: Route::None }
     }
 
-    /// Asks nobody twice: who asks will come again.
+    /// Sends each request once: the caller tries again later.
     pub fn once(model: &Model, input: InputType) -> Self {
         Self { attempts: 1, ..Self::new(model, input) }
     }
 
-    /// Asks nobody at all: what was not made before is refused.
+    /// Sends no request: a text whose vector was not made before is refused.
     pub fn prefetched(model: &Model, made: HashMap<String, (Vec<f32>, Usage)>) -> Self {
         let route = Route::Prefetched { made, asked: Vec::new(), answered: 0 };
         Self { route, ..Self::new(model, InputType::Document) }
@@ -175,7 +175,7 @@ impl Embedder {
                     Ok(local::embed(&text))
                 };
                 let texts = range.clone().zip(texts.drain(..).map(embed)).collect();
-                // It costs nothing that somebody would want to add up.
+                // The built-in model has no price, so its tokens are not counted.
                 Ok(vec![BatchResult { range, texts, usage: Usage::default(), in_parts: None }])
             }
         }
@@ -214,11 +214,11 @@ pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>
     }
 }
 
-/// What somebody wants to embed with, as SQL gives it.
+/// The arguments of `chatbot_set_model()`.
 pub struct Choice<'a> {
-    /// Who makes vectors.
+    /// The provider's name.
     pub provider: Option<&'a str>,
-    /// Its name there.
+    /// The model's name at the provider.
     pub model: Option<&'a str>,
     /// None: the model's own.
     pub dimensions: Option<i32>,
@@ -296,7 +296,7 @@ fn checked(mut choice: Choice) -> Result<Model> {
         options,
     };
     if model.dimensions == 0 {
-        // Nobody has written down how long its vectors are: it says so itself.
+        // The length of its vectors is not known in advance, so the provider is asked for one.
         model.dimensions = embed_one(&model, InputType::Document, "How long is a vector?")?.len();
     }
     Ok(model)

@@ -1,4 +1,4 @@
-//! Texts of many sources on their way to vectors, while nobody waits for them.
+//! Requests for the texts of many sources, which run while the worker does something else.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,18 +8,18 @@ use crate::embedding::provider::{InputType, Model};
 use crate::error::{Error, Fault, Result};
 use crate::pg::model::Embedder;
 
-/// What became of texts.
+/// The vectors of texts, and the faults of those that have none.
 #[derive(Default)]
 pub struct Made {
     /// By text, with what each took.
     pub vectors: HashMap<String, (Vec<f32>, Usage)>,
-    /// Texts that were refused.
+    /// The texts that the provider refused, each with its fault.
     pub refused: HashMap<String, Fault>,
     /// Texts that were longer than the model takes, with the number of parts that each was embedded in.
     pub in_parts: HashMap<String, usize>,
     /// Why those that are neither are not.
     pub error: Option<Error>,
-    /// How long it took.
+    /// The time from the first request to the last response.
     pub elapsed: Duration,
 }
 

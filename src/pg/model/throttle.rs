@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use pgrx::pg_sys;
 
-/// Nobody is made to wait longer by another session.
+/// The longest wait that one session publishes for others.
 const LONGEST: Duration = Duration::from_secs(3600);
 /// Where a provider does not say how long.
 const UNSAID: Duration = Duration::from_secs(1);

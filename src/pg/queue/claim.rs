@@ -23,7 +23,7 @@ use crate::text::chunk::Params;
 
 /// Where a provider asks to wait and does not say how long.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
-/// When a row that somebody else had locked is told again what became of it.
+/// How long a row that another session has locked waits for its status.
 const STATUS_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Sources that were claimed, on their way.
@@ -221,7 +221,7 @@ impl Claim {
         Ok(states)
     }
 
-    /// Tells the rows of host tables what became of them; those that somebody else has locked are told later.
+    /// Writes the status to the rows of host tables; rows that another session has locked get it later.
     pub fn tell(&self) -> Result<()> {
         let mut by_host: BTreeMap<i32, Vec<(&RowInput, &RowStatus)>> = BTreeMap::new();
         for task in &self.tasks {

@@ -1,5 +1,6 @@
 //! The queue: jobs are claimed in a short transaction, texts embedded with none open, and vectors stored in another, if the
-//! source still is what was embedded. Whoever is killed in between loses nothing: what was claimed comes back.
+//! source still is what was embedded. A worker that is killed in between loses nothing: its lease ends, and its jobs are
+//! due again.
 
 mod claim;
 mod locked_tables;
@@ -26,7 +27,7 @@ pub use crate::pg::queue::claim::Claim;
 pub const BATCH: usize = 100;
 /// Chatbots that share a batch.
 const CHATBOTS: usize = 4;
-/// What is claimed and not stored after the time that a provider may take, and this, is somebody else's.
+/// A lease ends so long after the time that a provider may take: then other workers may take the jobs.
 const LEASE: Duration = Duration::from_secs(60);
 
 thread_local! {

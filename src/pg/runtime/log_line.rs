@@ -39,7 +39,7 @@ pub fn value(of: impl Display) -> String {
 pub struct Failures(BTreeMap<String, (u64, String)>);
 
 impl Failures {
-    /// One more.
+    /// Counts a failed source under its error's SQLSTATE.
     pub fn add(&mut self, key: &SourceKey, error: &Error) {
         let sqlstate = sql_error::sqlstate(error);
         debug_line("failed", || format!("{} sqlstate={sqlstate}{}", source_fields(key), provider_fields(error)));
@@ -47,7 +47,7 @@ impl Failures {
         known.or_insert_with(|| (0, format!("{}{}", source_fields(key), provider_fields(error)))).0 += 1;
     }
 
-    /// Says them.
+    /// Writes one LOG line for each SQLSTATE, with the number of sources and the first one's key.
     pub fn write(self) {
         for (sqlstate, (sources, first)) in self.0 {
             pgrx::log!("chatbot_sync: event=failed sqlstate={sqlstate} sources={sources} {first}");

@@ -33,12 +33,12 @@ const INDEX_PAGES: u32 = 10_000_000;
 /// Levels of each of its indexes.
 const INDEX_HEIGHT: i32 = 4;
 
-/// Whose statements are planned.
+/// Whose statements the planner is at work on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planned {
     /// Anybody's, by the statistics.
     Any,
-    /// A statement of ours.
+    /// A statement of the extension.
     Ours,
     /// What runs within a statement of ours: of the checks of our foreign keys, too, the first one makes the plan.
     Within,
@@ -133,8 +133,8 @@ pub fn plan(statement: pg_sys::SPIPlanPtr) {
     }
 }
 
-/// Settings that plans depend on, as far as they are not those of a new server. No plan of ours is worth compiling: the sizes
-/// are made up.
+/// Settings that plans depend on, as far as they are not those of a new server. No plan of ours is worth compiling: the
+/// sizes are made up.
 fn changed_settings() -> Vec<(&'static CStr, &'static CStr)> {
     // SAFETY: reads settings.
     let (off, costs, limits, jit) = unsafe {

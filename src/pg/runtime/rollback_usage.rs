@@ -20,12 +20,12 @@ const OTHER: [u8; 5] = *b"other";
 #[derive(Debug, Clone, Copy)]
 pub struct Sum {
     database: u32,
-    /// With which model.
+    /// The model that the requests were for.
     pub model_id: i32,
     code: [u8; 5],
-    /// How many syncs.
+    /// The number of syncs.
     pub syncs: u64,
-    /// What was asked of the provider.
+    /// The requests, inputs and tokens that were used.
     pub usage: Usage,
 }
 
@@ -82,7 +82,7 @@ pub struct UsageCounter {
 }
 
 impl UsageCounter {
-    /// Nothing yet.
+    /// Starts to count for a model.
     pub fn new(model_id: i32) -> Self {
         if runtime::wake::preloaded() && !WATCHING.replace(true) {
             // SAFETY: the callbacks add numbers, and raise nothing.
@@ -95,17 +95,17 @@ impl UsageCounter {
         Self { depth: depth(), sum: Sum { database: runtime::database(), model_id, code: OTHER, syncs: 0, usage } }
     }
 
-    /// More syncs.
+    /// Counts more syncs.
     pub fn syncs(&mut self, more: usize) {
         self.sum.syncs += more as u64;
     }
 
-    /// More requests.
+    /// Counts what more requests have used.
     pub fn usage(&mut self, more: Usage) {
         self.sum.usage += more;
     }
 
-    /// How it ended.
+    /// Records the SQLSTATE that the run ended with; 00000 where it went well.
     pub fn ended(&mut self, sqlstate: &str) {
         if let Ok(code) = sqlstate.as_bytes().try_into() {
             self.sum.code = code;

@@ -28,7 +28,7 @@ impl RunAs {
         acting
     }
 
-    /// From now on.
+    /// Until this is dropped, statements run as this role, under the restriction.
     pub fn new(role: pg_sys::Oid, restriction: Restriction) -> Self {
         // SAFETY: as VACUUM and others act as a table's owner. An error that ends the transaction or subtransaction puts
         // both the role and the settings back.

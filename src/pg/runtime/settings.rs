@@ -290,7 +290,7 @@ pub fn max_parallel_requests() -> usize {
     count(&MAX_PARALLEL_REQUESTS)
 }
 
-/// Attempts at a request.
+/// `chatbot_sync.max_attempts`: how often a request is sent, or a source of the queue tried.
 pub fn max_attempts() -> u32 {
     u32::try_from(MAX_ATTEMPTS.get()).unwrap_or(1)
 }
@@ -320,7 +320,7 @@ pub fn naptime() -> Duration {
     Duration::from_secs(u64::try_from(NAPTIME.get()).unwrap_or(1))
 }
 
-/// Most workers.
+/// `chatbot_sync.max_workers`: the largest number of workers in the cluster.
 pub fn max_workers() -> usize {
     count(&MAX_WORKERS)
 }

@@ -28,7 +28,7 @@ thread_local! {
 pub struct LatestSnapshot(bool);
 
 impl LatestSnapshot {
-    /// From now on.
+    /// Until this is dropped, statements read the latest committed rows.
     pub fn new() -> Self {
         Self(NEWEST.replace(true))
     }
@@ -61,7 +61,7 @@ impl<'a> Rows<'a> {
         self.count
     }
 
-    /// The first one.
+    /// The first row, if there is one.
     pub fn first(mut self) -> First<'a> {
         First(self.next())
     }
@@ -73,7 +73,7 @@ impl First<'_> {
         self.0.as_ref().ok_or(Error::InvalidPosition)?.get(column)
     }
 
-    /// The only column.
+    /// The value of the first column.
     pub fn get_one<T: FromDatum + IntoDatum>(&self) -> Result<Option<T>> {
         self.get(1)
     }

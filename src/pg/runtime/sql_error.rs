@@ -35,7 +35,7 @@ fn packed(sqlstate: &str) -> i32 {
     sqlstate.bytes().enumerate().map(|(at, c)| i32::from(c.wrapping_sub(b'0') & 0x3f) << (6 * at)).sum()
 }
 
-/// Message and detail.
+/// An error's message and detail in one line, as status columns and logs have it.
 pub fn in_a_line(error: &Error) -> String {
     match parts(error).1 {
         Some(detail) => format!("{error} ({detail})"),

@@ -10,8 +10,8 @@ use pgrx::prelude::{PgSqlErrorCode, PgTryBuilder};
 
 use crate::error::{Raised, Result};
 
-/// Does something in a subtransaction: what it answers, or the error of Postgres that undid it. A cancel, and a shutdown, are
-/// no such error, and go on. An error of ours undoes it too.
+/// Does something in a subtransaction: what it answers, or the error of Postgres that undid it. A cancel, and a shutdown,
+/// are no such error, and go on. An error of ours undoes it too.
 pub fn within<T>(act: impl FnOnce() -> Result<T>) -> std::result::Result<Result<T>, CaughtError> {
     // SAFETY: as a block with an EXCEPTION; what was current before is again.
     unsafe {
@@ -116,7 +116,7 @@ fn is_an_interrupt(caught: &CaughtError) -> bool {
     matches!(code(caught), PgSqlErrorCode::ERRCODE_QUERY_CANCELED | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN)
 }
 
-/// Whether two transactions met.
+/// Whether an error says that two transactions wrote the same row (40001).
 pub fn is_a_conflict(caught: &CaughtError) -> bool {
     code(caught) == PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
 }

@@ -21,7 +21,7 @@ pub struct Vector(pub Vec<f32>);
 /// Where pgvector is in this database.
 #[derive(Debug, Clone)]
 pub struct VectorType {
-    /// The type.
+    /// The oid of the type `vector`.
     pub oid: pg_sys::Oid,
     /// The schema that the type and its operators are in, quoted.
     pub schema: String,

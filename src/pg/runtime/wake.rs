@@ -19,7 +19,7 @@ pub const SLOTS: usize = 256;
 #[derive(Clone, Copy)]
 pub struct Slot {
     pub database: u32,
-    /// By now.
+    /// A worker is wanted at once.
     pub now: bool,
     /// More than one worker can do soon.
     pub more: bool,
@@ -29,14 +29,14 @@ pub struct Slot {
     pub left: usize,
 }
 
-/// What all processes know.
+/// What sessions, workers and the launcher share.
 #[derive(Clone, Copy)]
 pub struct Shared {
     /// The launcher's latch, in shared memory itself.
     pub latch: usize,
     /// There were not enough slots.
     pub everybody: bool,
-    /// The launcher could not start a worker that somebody waits for.
+    /// The launcher could not start a worker for a database that needs one.
     pub no_process: bool,
     pub slots: [Slot; SLOTS],
 }
@@ -76,7 +76,7 @@ pub static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"chatbot_sync") };
 
 static PRELOADED: AtomicBool = AtomicBool::new(false);
 
-/// Whether there are workers.
+/// Whether the library is preloaded, so that there are workers.
 pub fn preloaded() -> bool {
     PRELOADED.load(Ordering::Relaxed)
 }

@@ -19,13 +19,13 @@ mod find;
 #[allow(unsafe_code)]
 pub mod visible_chatbots;
 
-/// How to search.
+/// The values of `mode`.
 const MODES: [&str; 3] = ["hybrid", "vector", "text"];
 const MAX_RESULTS: i32 = 1000;
 
 /// An answer with its score.
 pub struct SearchResult {
-    /// The chunk.
+    /// The chunk that was found.
     pub found: FoundChunk,
     /// What the answers are sorted by.
     pub score: f32,
@@ -40,11 +40,11 @@ impl SearchResult {
     }
 }
 
-/// What is asked for, as SQL gives it.
+/// The arguments of `chatbot_search()`.
 pub struct SearchArguments<'a> {
-    /// The tenant.
+    /// The chatbot whose chunks are searched.
     pub chatbot_id: Option<i64>,
-    /// In words.
+    /// The query's text.
     pub query: Option<&'a str>,
     /// 1 to 1000.
     pub max_results: Option<i32>,

@@ -10,13 +10,13 @@ use crate::source::{SourceInput, SourceKey};
 
 /// A stored chunk without its vector.
 pub struct StoredChunk {
-    /// Stays with it.
+    /// The chunk's number in its source, which it keeps when it moves.
     pub chunk_id: i32,
-    /// Where it stands.
+    /// The chunk's place in the source's text.
     pub place: Place,
     /// Its language, where the source has several.
     pub lang: Option<String>,
-    /// Its text.
+    /// The chunk's text.
     pub content: String,
 }
 
@@ -32,7 +32,7 @@ impl StoredChunk {
 pub struct Place {
     /// From 0.
     pub index: i32,
-    /// First character.
+    /// The offset of the first character in the source's text.
     pub start: i32,
     /// The character after the last.
     pub end: i32,
@@ -40,19 +40,19 @@ pub struct Place {
 
 /// A chunk to be stored.
 pub struct NewChunk<'a> {
-    /// Which of the sources.
+    /// The position of its source in the list of sources.
     pub source: usize,
-    /// Free in its source.
+    /// A number that no other chunk of the source has.
     pub chunk_id: i32,
-    /// Where it stands.
+    /// The chunk's place in the source's text.
     pub place: Place,
     /// Its language, where the source has several.
     pub lang: Option<&'a str>,
     /// How its words are read.
     pub configuration: String,
-    /// Its text.
+    /// The chunk's text.
     pub content: &'a str,
-    /// Its vector.
+    /// The chunk's vector.
     pub vector: Vec<f32>,
 }
 
@@ -88,7 +88,7 @@ pub fn languages(key: &SourceKey, model_id: i32) -> Result<Vec<Option<String>>> 
     run(sql, &key.args_and([model_id.into()]), Mode::ReadNow, |rows| rows.map(|row| row.get(1)).collect())
 }
 
-/// Deletes chunks.
+/// Deletes chunks of a source, by their numbers.
 pub fn delete_chunks(key: &SourceKey, model_id: i32, chunk_ids: Vec<i32>) -> Result<()> {
     if chunk_ids.is_empty() {
         return Ok(());

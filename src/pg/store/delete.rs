@@ -58,7 +58,7 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
         let back: Vec<_> = moves.iter().map(|&(from, to)| (aside(from), to)).collect();
         return relocate(&back);
     }
-    // Nobody's: left over from before.
+    // What is stored under the new keys is left over and belongs to no row.
     delete_many(&moves.iter().map(|(_, to)| *to).collect::<Vec<_>>())?;
     const SOURCE: &str = "host, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
         content_hash, chunking, model_id, enabled, metadata, text_search_configs, next_model_id, synced_at";
@@ -82,8 +82,8 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
     delete_many(&moves.iter().map(|(from, _)| *from).collect::<Vec<_>>())
 }
 
-/// Locks the sources of a chatbot, in the order of their keys. Some at a time: the rows that a statement locks are kept until it
-/// ends.
+/// Locks the sources of a chatbot, in the order of their keys. Some at a time: the rows that a statement locks are kept
+/// until it ends.
 fn lock_all(chatbot_id: i64) -> Result<()> {
     const SLICE: i32 = 10_000;
     let mut after: Option<SourceKey> = None;

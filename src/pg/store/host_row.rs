@@ -94,15 +94,15 @@ impl ReadMode {
 
 /// A row as SQL reads it.
 pub struct HostRow {
-    /// Its id.
+    /// The value of `id_column`.
     pub source_id: i64,
     /// The tenant's.
     pub chatbot_id: i64,
-    /// The text.
+    /// The value of `content_column`, as text.
     pub content: Option<String>,
     /// From the columns that go into it.
     pub metadata: Jsonb,
-    /// Whether searches find it.
+    /// The value of `enabled_column`; true where none is named.
     pub enabled: bool,
     /// What it says of its own state.
     pub state: RowStatus,

@@ -98,7 +98,7 @@ pub fn delete_host(host: i32) -> Result<()> {
     write("DELETE FROM chatbot_sync.source WHERE host = $1", &[host.into()]).map(drop)
 }
 
-/// Keeps the sources of a host table, which are nobody's from now on.
+/// Keeps the sources of a host table as sources without a table.
 pub fn release_host(host: i32) -> Result<()> {
     write("UPDATE chatbot_sync.source SET host = NULL WHERE host = $1", &[host.into()]).map(drop)
 }

@@ -113,7 +113,7 @@ fn attached_tables(sql: &str, args: &[DatumWithOid]) -> Result<Attached> {
     run(sql, args, Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
 }
 
-/// All tables that are attached, with what is said of them.
+/// All tables that are attached, each with the argument of its triggers.
 pub fn roots() -> Result<Attached> {
     let sql = format!(
         "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t WHERE NOT (argument ->> 'partition')::boolean"
@@ -353,7 +353,7 @@ pub fn make_chatbots_triggers(relation: &str, argument: &str, wanted: impl Fn(&s
     make("chatbot_sync_chatbots_truncate", "BEFORE TRUNCATE", "")
 }
 
-/// The triggers of a table of chatbots, and what is said of it: (name, argument).
+/// The triggers of a table of chatbots: (name, argument).
 pub fn chatbots_triggers(oid: pg_sys::Oid) -> Result<Vec<(String, String)>> {
     let sql = format!(
         "SELECT t.tgname::text, pg_catalog.convert_from(
@@ -368,7 +368,7 @@ pub fn has_chatbots_triggers(oid: pg_sys::Oid) -> Result<bool> {
     run(&sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
-/// A table of chatbots: its name, and what is said of it.
+/// A table of chatbots: its name, and the argument of its triggers.
 pub fn chatbots_table(oid: pg_sys::Oid) -> Result<Option<(String, String)>> {
     let sql = format!(
         "SELECT t.tgrelid::pg_catalog.regclass::text,

@@ -56,7 +56,7 @@ pub fn statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
     Ok(statements)
 }
 
-/// Makes the indexes of a model in this transaction; whoever writes vectors waits until it ends.
+/// Makes the indexes of a model in this transaction; sessions that write vectors wait until it ends.
 pub fn build(model_id: i32) -> Result<()> {
     statements(model_id, false)?.iter().try_for_each(|sql| host_triggers::execute(sql))
 }

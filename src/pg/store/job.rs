@@ -17,13 +17,13 @@ const SLICE: i32 = 1_000;
 /// A job as it is claimed.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// In its chatbot.
+    /// The job's number, unique in its chatbot.
     pub id: i64,
-    /// Which source.
+    /// The source that waits.
     pub key: SourceKey,
     /// The host table that has its content; none where the job has it.
     pub host: Option<i32>,
-    /// How often it failed.
+    /// The number of failed attempts.
     pub attempts: i32,
     /// The source that it was before.
     pub from: Option<(i64, i64)>,
@@ -141,7 +141,7 @@ fn id_args(ids: JobIds) -> [DatumWithOid<'static>; 2] {
 const THESE: &str = "unnest($1::bigint[], $2::bigint[]) AS k (chatbot_id, id)
     WHERE (j.chatbot_id, j.id) = (k.chatbot_id, k.id)";
 
-/// Takes jobs, as (chatbot, id), for a while: nobody else looks at them before it is over.
+/// Leases jobs, as (chatbot, id), for a time in which no other worker takes them.
 pub fn lease(ids: JobIds, lease: i64, time: Duration) -> Result<()> {
     let sql = format!(
         "UPDATE chatbot_sync.job j SET lease = $3, leased_by = pg_catalog.pg_backend_pid(),
@@ -160,7 +160,7 @@ pub fn still_leased(ids: JobIds, lease: i64) -> Result<Vec<(i64, i64)>> {
     })
 }
 
-/// They are done.
+/// Deletes jobs that are done.
 pub fn delete(ids: JobIds) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
@@ -190,8 +190,8 @@ pub fn release_orphaned_leases() -> Result<()> {
 const THESE_SOURCES: &str = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
     WHERE (j.chatbot_id, j.source_type, j.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
 
-/// Those of the sources that have a job, and that nobody has locked, wait. Not with Citus, which ends its transactions on other
-/// nodes before ours is through.
+/// Marks those of the sources pending that have a job and are not locked by another session. Not with Citus, which ends its
+/// transactions on other nodes before ours is through.
 pub fn mark_waiting(keys: &[SourceKey]) -> Result<()> {
     let _scratch = Scratch::new();
     let sql = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NULL";
@@ -247,7 +247,8 @@ pub fn next_due() -> Result<Option<Duration>> {
     Ok(seconds.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok()))
 }
 
-/// Sources that failed for good wait again: how many. One whose text nobody has any more can only be embedded anew.
+/// Marks sources that failed for good pending again; answers how many. A source whose text is stored nowhere can only be
+/// embedded anew.
 pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Option<i64>) -> Result<i64> {
     let mut retried = 0;
     let mut after = None;

@@ -8,12 +8,12 @@ use crate::pg::runtime::settings;
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::SourceKey;
 
-/// What a sync took.
+/// A row of `chatbot_sync.sync_log`: what the sync of one source took.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Of which source.
+    /// The source that was synced.
     pub key: SourceKey,
-    /// With which model.
+    /// The model that embedded it.
     pub model_id: i32,
     /// SQLSTATE of what went wrong.
     pub error_code: Option<String>,
@@ -29,12 +29,12 @@ pub struct Entry {
     pub embedding: Duration,
     /// Time for storing it, and what was stored with it.
     pub storing: Duration,
-    /// Time in all.
+    /// The time from the beginning to the end.
     pub total: Duration,
 }
 
 impl Entry {
-    /// One that failed.
+    /// The entry of a sync that failed with this SQLSTATE.
     pub fn failed(key: SourceKey, model_id: i32, error_code: String) -> Self {
         let (usage, zero) = (Usage::default(), Duration::ZERO);
         let error_code = Some(error_code);
@@ -101,7 +101,7 @@ pub fn forget(chatbot_id: i64) -> Result<()> {
 }
 
 /// Takes away rows that are older than they are to be kept, at most so many, and keeps what they came to: how many. Rows
-/// that somebody else has locked are passed over.
+/// that another session has locked are skipped.
 pub fn purge(most: i32) -> Result<i32> {
     let Some(retention) = settings::log_retention() else { return Ok(0) };
     let sql = format!(

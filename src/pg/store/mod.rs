@@ -47,8 +47,8 @@ fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(Rows) -> pgrx::s
     Ok(spi::execute(sql, args, mode, read)?)
 }
 
-/// Locks what others may have locked. Who waits for one that then has written would meet a conflict at a higher level: it begins
-/// again where statements may overtake.
+/// Locks what others may have locked. Who waits for one that then has written would meet a conflict at a higher level: it
+/// begins again where statements may overtake.
 fn lock_with_retry<R>(mut lock: impl FnMut() -> Result<R>) -> Result<R> {
     if !reads_latest() {
         return lock();

@@ -13,7 +13,7 @@ use crate::source::Jsonb;
 pub struct ActiveModel {
     /// Its row's id.
     pub id: i32,
-    /// What it is.
+    /// Provider, name, dimensions, prefixes and options.
     pub model: Model,
 }
 

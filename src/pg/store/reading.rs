@@ -63,8 +63,8 @@ fn with_languages((mut reading, model_id): Row) -> Result<StoredReading> {
     Ok(reading)
 }
 
-/// Sources that searches find, in the order of their keys: of host tables those that do not wait anyway, of others those that
-/// have chunks.
+/// Sources that searches find, in the order of their keys: of host tables those that do not wait anyway, of others those
+/// that have chunks.
 pub fn page(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredReading>> {
     let mut args = vec![limit.into()];
     let of_chatbot = if chatbot_id.is_some() { " AND chatbot_id = $2" } else { "" };

@@ -10,11 +10,11 @@ use crate::source::SourceKey;
 
 /// A chunk without a vector of the other model.
 pub struct Missing {
-    /// Of which source.
+    /// The source that the chunk is of.
     pub key: SourceKey,
-    /// Which.
+    /// The chunk's number in its source.
     pub chunk_id: i32,
-    /// Its text.
+    /// The chunk's text.
     pub content: String,
 }
 
@@ -95,7 +95,7 @@ fn store_of_chatbot(
     model_id: i32,
     made: &[(Missing, Vec<f32>)],
 ) -> Result<()> {
-    // Whoever embeds them now comes before or after.
+    // A session that embeds them now comes before or after.
     let lock = format!("SELECT FROM chatbot_sync.source e, {THESE} WHERE {OF_THESE} FOR NO KEY UPDATE OF e");
     write(&lock, &of_chatbot(chatbot_id, keys))?;
     let args = |keys: &[SourceKey]| args(chatbot_id, keys, active, model_id);
@@ -176,7 +176,7 @@ pub fn progress(model_id: i32) -> Result<(i64, i64)> {
     })
 }
 
-/// Nobody makes, changes or deletes a source until the transaction ends.
+/// Locks out sessions that insert, update or delete sources, until the transaction ends.
 pub fn stop_writers() -> Result<()> {
     host_triggers::execute("LOCK TABLE chatbot_sync.source IN SHARE ROW EXCLUSIVE MODE")
 }

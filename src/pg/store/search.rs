@@ -27,9 +27,9 @@ pub type ChunkKey = (String, i64, i32);
 
 /// One answer of a search.
 pub struct FoundChunk {
-    /// Which chunk.
+    /// The chunk's key.
     pub key: ChunkKey,
-    /// Place in the source.
+    /// The chunk's place among the chunks of its source, from 0.
     pub chunk_index: i32,
     /// The chunk's text.
     pub content: String,
@@ -42,7 +42,7 @@ pub struct FoundChunk {
 /// What a search is restricted to.
 #[derive(Serialize, Deserialize)]
 pub struct Filter {
-    /// The tenant.
+    /// The chatbot whose chunks are searched.
     pub chatbot_id: i64,
     /// None: all.
     pub source_types: Option<Vec<String>>,
@@ -65,7 +65,7 @@ impl Filter {
 
 /// What is looked through: one model's chunks in these tables, as far as the filter lets them.
 pub struct Scope<'a> {
-    /// Where they are.
+    /// The tables that are searched: whole ones, or the shards of a node.
     pub tables: &'a Tables,
     /// Whose, and which of them.
     pub filter: &'a Filter,
@@ -233,9 +233,9 @@ pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<String
 /// A chunk with some of the words: its counts, and whether the filter lets it through. The others count for how frequent a
 /// word is.
 pub struct Matching {
-    /// Which chunk.
+    /// The chunk's key.
     pub key: ChunkKey,
-    /// Of the words.
+    /// How often the chunk has each term.
     pub counts: Counts,
     /// Whether it may be an answer.
     pub passes: bool,

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::Jsonb;
 
-/// Opens a session.
+/// Inserts a session.
 pub fn insert_session(chatbot_id: i64, id: Uuid, metadata: Jsonb) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.session (chatbot_id, id, metadata) VALUES ($1, $2, $3)";
     write(sql, &[chatbot_id.into(), id.into(), metadata.into()]).map(drop)

@@ -27,19 +27,19 @@ impl SourceKey {
 pub struct SourceRow {
     /// SHA-256 of the content that the vectors were made from.
     pub content_hash: Option<Vec<u8>>,
-    /// How it was cut.
+    /// The chunker's version and settings when the source was cut.
     pub chunking: Option<Vec<i32>>,
-    /// With which model.
+    /// The model that its vectors were made with.
     pub model_id: Option<i32>,
     /// Whether the vectors are whole, and its row took that status.
     pub synced: bool,
-    /// Chunks that it has.
+    /// The number of its chunks.
     pub chunk_count: i32,
     /// Whether its end was cut off.
     pub truncated: bool,
-    /// Whether its metadata is what was asked about.
+    /// Whether its metadata equals the metadata that was passed.
     pub same_metadata: bool,
-    /// Whether searches find it.
+    /// Whether searches find the source.
     pub enabled: bool,
     /// The host table that it comes from.
     pub host: Option<i32>,
@@ -53,7 +53,7 @@ impl SourceRow {
         self.same_metadata && self.enabled == item.enabled && (item.host.is_none() || self.host == item.host)
     }
 
-    /// All of it kept.
+    /// The outcome of a sync that keeps every chunk.
     pub fn as_synced(&self) -> SyncOutcome {
         SyncOutcome { chunks: self.chunk_count, reused: self.chunk_count, truncated: self.truncated }
     }
@@ -61,11 +61,11 @@ impl SourceRow {
 
 /// What a sync makes of a source.
 pub struct Stored<'a> {
-    /// What it was told.
+    /// The content, metadata and state that it is to have.
     pub item: &'a SourceInput,
-    /// How it was cut.
+    /// The chunker's version and settings when the source was cut.
     pub chunking: Vec<i32>,
-    /// Chunks that it has.
+    /// The number of its chunks.
     pub chunk_count: i32,
     /// Whether its end was cut off.
     pub truncated: bool,
@@ -75,14 +75,14 @@ pub struct Stored<'a> {
 
 /// Why a source has not what it should have.
 pub struct Failed {
-    /// SQLSTATE.
+    /// The error's SQLSTATE.
     pub code: String,
-    /// In a line.
+    /// The error's message and detail, in one line.
     pub message: String,
 }
 
 impl Failed {
-    /// What an error says.
+    /// The SQLSTATE and the message of an error.
     pub fn new(error: &Error) -> Self {
         Self { code: sql_error::sqlstate(error), message: sql_error::in_a_line(error) }
     }
@@ -100,7 +100,7 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
     }
     let lock = format!("{READ} FOR NO KEY UPDATE");
     if reads_latest() {
-        // Nearly always nobody has it, and no subtransaction is needed.
+        // The row is nearly always unlocked, and then no subtransaction is needed.
         if let Some(row) = looked_at(&format!("{lock} SKIP LOCKED"), Mode::Write)? {
             return Ok(Some(row));
         }
@@ -176,9 +176,9 @@ pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> 
     run(&sql, &columns(model_id, sources), Mode::Write, keys_of)
 }
 
-/// Whether somebody else has deleted one of these since the transaction's snapshot, at REPEATABLE READ or SERIALIZABLE. Who
-/// makes it anew has a foreign key's check find the old row, too, which would be a conflict: the row that counts is there,
-/// and locked, as its maker knows.
+/// Whether another transaction has deleted one of these since the transaction's snapshot, at REPEATABLE READ or
+/// SERIALIZABLE. Who makes it anew has a foreign key's check find the old row, too, which would be a conflict: the row that
+/// counts is there, and locked, as its maker knows.
 pub fn has_concurrent_delete(sources: &[&Stored]) -> Result<bool> {
     if !settings::sees_only_its_snapshot() {
         return Ok(false);
@@ -334,8 +334,8 @@ pub fn mark_retried(keys: &[SourceKey]) -> Result<i64> {
 }
 
 /// The condition that a walk through sources in the order of their keys goes on after one of them, with its arguments, the
-/// first of which has this number; nothing at the beginning. Never `$n IS NULL OR ...`: a generic plan would read all sources
-/// before it, each time.
+/// first of which has this number; nothing at the beginning. Never `$n IS NULL OR ...`: a generic plan would read all
+/// sources before it, each time.
 pub fn beyond(after: Option<SourceKey>, number: usize) -> (String, Vec<DatumWithOid<'static>>) {
     let Some(key) = after else { return (String::new(), Vec::new()) };
     let [chatbot, source_type, source] = [number, number + 1, number + 2];

@@ -10,23 +10,23 @@ use std::fmt::{self, Display};
 
 use pgrx::pg_sys;
 
-/// One of them.
+/// A table that is searched.
 pub struct Table {
-    /// Which.
+    /// The table's oid.
     pub id: pg_sys::Oid,
     name: String,
 }
 
 /// Both, with the same chatbots in them.
 pub struct Tables {
-    /// Chunks.
+    /// The table of chunks.
     pub embedding: Table,
-    /// Sources.
+    /// The table of sources.
     pub source: Table,
 }
 
 impl Tables {
-    /// Ours.
+    /// The extension's own tables, not single shards of them.
     pub fn whole() -> Result<Self> {
         let table = |name: &'static CStr| {
             // SAFETY: look-ups in the catalog's cache.

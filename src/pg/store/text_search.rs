@@ -87,7 +87,7 @@ impl Configurations {
         Ok(read.version == WORDS_VERSION && would.iter().eq(read.configurations.iter().collect::<BTreeSet<_>>()))
     }
 
-    /// Of a text in this language, or else in the one that the metadata's lang names, or nobody knows.
+    /// Of a text in this language, or else in the one that the metadata's `lang` names, or in none that is known.
     pub fn of(&self, lang: Option<&str>, metadata: &Jsonb) -> Result<String> {
         let said = || metadata.text("lang");
         let Some(lang) = lang.map(str::to_owned).or_else(said) else { return Ok(self.default.clone()) };

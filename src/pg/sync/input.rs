@@ -26,7 +26,7 @@ pub enum Care {
 /// What to do with a source that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Give up altogether.
+    /// The run ends with the error.
     Raise,
     /// It says so, and keeps the vectors that it has.
     Mark,
@@ -46,11 +46,11 @@ impl From<OnError> for OnFailure {
 /// Vectors that were made before.
 #[derive(Default)]
 pub struct Prefetched {
-    /// With which model.
+    /// The model that the vectors were made with.
     pub model_id: i32,
     /// By text, with what each took.
     pub vectors: HashMap<String, (Vec<f32>, Usage)>,
-    /// How long that took.
+    /// The time that the provider took.
     pub elapsed: Duration,
 }
 

@@ -41,7 +41,8 @@ const LOGGED: usize = 1000;
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<SyncOutcome> {
     let content = Content::new(content.to_owned(), Format::Text, false);
     let item = SourceInput { key, content, metadata, enabled: true, host: None, fresh: false };
-    // What waits is older. Jobs come before sources, as where they are stored: nobody waits for the other.
+    // What waits is older. Jobs are locked before sources, in the same order as where they are stored, so that two sessions
+    // cannot deadlock.
     job::delete_content(&key)?;
     let mut outcome = None;
     sync([Ok(item.into())], OnFailure::Raise, Care::Together, None, |_, synced| outcome = synced.ok().flatten())?;
@@ -50,10 +51,10 @@ pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Sy
 
 /// Makes the stored chunks those of the sources' content, and tells what became of each: none of a source
 /// that searches do not find, and that waits with its content until they do. No source may come twice.
-/// Answers why nobody was asked any more, where that is so.
+/// Answers the error after which no more requests were sent, where there was one.
 ///
 /// A source's row is locked first, so that two syncs of one source come one after the other. Only a source that is new
-/// cannot be locked: then the row is made last before its chunks, and whoever comes second starts over with it.
+/// cannot be locked: then the row is made last before its chunks, and the second session starts over with it.
 pub fn sync(
     items: impl IntoIterator<Item = Result<RowInput>>,
     failing: OnFailure,
@@ -134,7 +135,7 @@ struct SyncRun<'a> {
     open: VecDeque<PendingSource>,
     /// Sources that another transaction made meanwhile.
     again: Vec<SourceInput>,
-    /// Why nobody is asked any more.
+    /// The error after which no more requests are sent.
     broken: Option<Error>,
     /// What is to be logged of sources that failed.
     failures: Vec<Entry>,

@@ -1,5 +1,5 @@
-//! A worker that makes the indexes of a model, since CREATE INDEX CONCURRENTLY runs in no function, and who waits for it.
-//! It needs no preloading.
+//! The worker that makes the indexes of a model, since CREATE INDEX CONCURRENTLY runs in no function, and the session that
+//! waits for it. It needs no preloading.
 
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -18,7 +18,7 @@ use crate::pg::worker::{connect, guarded, report, transaction};
 /// So long a step waits at most: CREATE INDEX CONCURRENTLY waits for the transaction that it is in.
 const STEP: Duration = Duration::from_millis(100);
 
-/// A model whose indexes are made, and who makes them; none when that one has ended.
+/// A model whose indexes are being made, and the worker that makes them; none when the worker has ended.
 struct Making {
     model_id: i32,
     worker: Option<DynamicBackgroundWorker>,

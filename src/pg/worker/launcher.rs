@@ -17,7 +17,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 struct Database {
     /// Whom its workers connect as.
     role: pg_sys::Oid,
-    /// Somebody has to look at it.
+    /// A worker has to look at it.
     wanted: bool,
     /// A further worker has to.
     more: bool,

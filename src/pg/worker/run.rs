@@ -12,11 +12,11 @@ use crate::pg::runtime::{self, enabled};
 use crate::pg::store;
 use crate::pg::worker::{connect, report, transaction};
 
-/// Somebody who copies or drops the database has so long before it is looked at again.
+/// How long a database is left alone for a session that copies or drops it.
 const YIELD_TIME: Duration = Duration::from_secs(5);
 /// A worker has two halves of a batch at a time: one is stored, the other on its way.
 const HALF: usize = queue::BATCH / 2;
-/// What is due and was not to be had, since somebody has it locked, is looked at again after it.
+/// Jobs that are due and locked by another session are looked at again after this time.
 const LOCKED: Duration = Duration::from_secs(1);
 /// Rows of the log that are taken away together.
 const PURGED: i32 = 10_000;
@@ -31,7 +31,7 @@ pub extern "C-unwind" fn chatbot_sync_worker(argument: pg_sys::Datum) {
     };
     embedding_call::set_yield_check(Some(must_yield_to_ddl));
     drain(owner);
-    // SAFETY: what was counted is everybody's to see.
+    // SAFETY: statistics are reported as any backend reports them.
     unsafe { pg_sys::pgstat_report_stat(true) };
 }
 
@@ -49,7 +49,7 @@ fn drain(owner: pg_sys::Oid) {
         report(Some(c"looking for sources that are due"));
         let next = match transaction(Some(owner), || queue::claim(HALF)) {
             Ok(next) => next,
-            // Said in the log; somebody comes again soon.
+            // It is in the log, and the launcher starts a worker again soon.
             Err(_) if asked.is_none() => return,
             Err(_) => None,
         };
@@ -90,7 +90,7 @@ fn drain(owner: pg_sys::Oid) {
     }
 }
 
-/// Somebody needs the database: leaves what was claimed to whoever comes afterwards.
+/// Another session copies or drops the database: releases what was claimed, for a later worker.
 fn yield_to_ddl(owner: pg_sys::Oid, claims: impl IntoIterator<Item = Claim>) {
     for claim in claims {
         let _ = transaction(Some(owner), || claim.release());
@@ -98,7 +98,7 @@ fn yield_to_ddl(owner: pg_sys::Oid, claims: impl IntoIterator<Item = Claim>) {
     schedule_worker(Some(YIELD_TIME));
 }
 
-/// Whether somebody wants to copy or drop the database, who waits for all its sessions to leave.
+/// Whether a session waits to copy or drop the database, for which every other session has to leave.
 fn must_yield_to_ddl() -> bool {
     const DATABASE: u32 = 1262;
     let tag = pg_sys::LOCKTAG {

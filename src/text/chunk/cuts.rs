@@ -35,7 +35,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// All of it.
+    /// The cost of cutting here: of the boundary, and a pseudo-random part.
     pub fn cost(&self) -> u64 {
         self.kind + self.random
     }

@@ -22,11 +22,11 @@ use self::text::{Pos, is_cluster_boundary, skip_white, walk};
 /// A stretch of the text, white space at its ends left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
-    /// First byte.
+    /// The offset of the first byte.
     pub start: usize,
     /// The byte after the last.
     pub end: usize,
-    /// First character.
+    /// The offset of the first character.
     pub start_char: usize,
     /// The character after the last.
     pub end_char: usize,

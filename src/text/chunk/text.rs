@@ -5,9 +5,9 @@ use unicode_segmentation::GraphemeCursor;
 /// A place in the text, counted both ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pos {
-    /// Bytes before it.
+    /// The number of bytes before the position.
     pub byte: usize,
-    /// Characters before it.
+    /// The number of characters before the position.
     pub char: usize,
 }
 

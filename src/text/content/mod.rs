@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::text::chunk::{Chunk, Params, chunk};
 
-/// How content is written.
+/// The format of a source's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// As it is.
+    /// Plain text, which is embedded as it is.
     #[default]
     Text,
     /// Its text is embedded, not its tags.
@@ -21,7 +21,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The names of all.
+    /// The names of all formats, as SQL has them.
     pub const NAMES: [&str; 2] = ["text", "html"];
 }
 
@@ -39,7 +39,7 @@ pub struct Content {
 pub struct Part {
     /// Its language's code, where there may be several.
     pub lang: Option<String>,
-    /// The text.
+    /// The text that is cut into chunks.
     pub text: String,
 }
 
@@ -134,7 +134,7 @@ impl Cut {
         self.chunks.len()
     }
 
-    /// Whether there is none.
+    /// Whether the content has no chunk.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
