@@ -1,7 +1,7 @@
 # Targets with a line each: `make` alone prints them. What is fetched goes to DEV, by default ~/.cache/chatbot_sync.
 
 SHELL := bash
-TOOLS := demo test check-all test-citus test-odoo fuzz soak bench bench-search package release-schema install
+TOOLS := demo test check-all test-citus test-odoo fuzz soak bench bench-search bench-languages package release-schema install
 
 .PHONY: help clean-all $(TOOLS)
 
@@ -20,6 +20,7 @@ help:
 	@echo 'measure it'
 	@echo '  make bench           the figures of bench/README.md, as ratios within one run'
 	@echo '  make bench-search    how well and how fast searches find'
+	@echo '  make bench-languages how well they find in some twenty languages'
 	@echo 'release it'
 	@echo '  make release-schema  keeps the SQL of a release, for updates from it'
 	@echo '  make clean-all       removes what was fetched and built'

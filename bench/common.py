@@ -75,7 +75,7 @@ def use_provider(db, provider):
 
 
 def forget_provider(db):
-    db.execute("SELECT chatbot_set_model('local', 'minilm-static-256')")
+    db.execute("SELECT chatbot_set_model('local', 'multilingual-static-256')")
     db.execute("ALTER SYSTEM RESET chatbot_sync.openai_compatible_url")
     db.execute("SELECT pg_reload_conf()")
 

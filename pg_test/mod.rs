@@ -70,6 +70,8 @@ mod index;
 #[cfg(test)]
 mod interrupts;
 #[cfg(test)]
+mod languages;
+#[cfg(test)]
 mod mock;
 #[cfg(test)]
 mod models;

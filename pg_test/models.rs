@@ -17,7 +17,7 @@ fn with_vectors() -> (Db, Mock, Client, Client) {
 }
 
 const NEXT: &str = "SELECT chatbot_set_model('openai_compatible', 'mock', 8)";
-const BACK: &str = "SELECT chatbot_set_model('local', 'minilm-static-256')";
+const BACK: &str = "SELECT chatbot_set_model('local', 'multilingual-static-256')";
 const ACTIVE: &str = "SELECT provider FROM chatbot_sync.model WHERE active";
 /// Chunks by what they are found with: (model's dimensions, source, place, text), of the model that answers.
 const ANSWERS: &str = "SELECT concat_ws(' ', vector_dims(e.embedding), s.source_id, s.chunk_index, s.content)
@@ -207,4 +207,23 @@ fn a_source_is_synced_again_once_its_text_is_taken() {
     boss.batch_execute("CALL chatbot_reembed()").unwrap();
     assert_eq!(one::<i64>(&mut app, in_error), 0);
     assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+}
+
+#[test]
+fn database_keeps_its_built_in_model() {
+    let db = Db::new();
+    let (mut app, mut boss) = (db.session("app"), db.session("boss"));
+    // As a version made it that had the English model alone.
+    boss.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
+    app.batch_execute(&embed(1, "Refunds are paid within ten days.")).unwrap();
+    app.batch_execute(&embed(2, "The office is open from nine to five.")).unwrap();
+    let used = "SELECT DISTINCT m.model FROM chatbot_sync.embedding e JOIN chatbot_sync.model m ON m.id = e.model_id";
+    assert_eq!(column::<String>(&mut app, used), ["minilm-static-256"]);
+    let found = "SELECT source_id FROM chatbot_search(1, 'How do I get my money back?', mode => 'vector')";
+    assert_eq!(column::<i64>(&mut app, found), [1, 2]);
+    // And moves to the other as to any model.
+    boss.batch_execute("SELECT chatbot_set_model('local', 'multilingual-static-256'); CALL chatbot_reembed()").unwrap();
+    let active = "SELECT model FROM chatbot_sync.model WHERE active";
+    assert_eq!(one::<String>(&mut app, active), "multilingual-static-256");
+    assert_eq!(column::<i64>(&mut app, found), [1, 2]);
 }

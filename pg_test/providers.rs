@@ -3,18 +3,30 @@
 use super::harness::{Db, column, one};
 
 #[test]
-fn the_built_in_model_answers_the_same_through_sql() {
+fn built_in_models_answer_through_sql_as_their_references_do() {
     let db = Db::new();
-    let mut reader = db.session("reader");
-    let cases: serde_json::Value = serde_json::from_str(include_str!("../tests/data/local_expected.json")).unwrap();
-    for case in cases.as_array().unwrap() {
-        let text = case["text"].as_str().unwrap();
-        let sql = "SELECT chatbot_embed($1)::text";
-        let got: String = reader.query_one(sql, &[&text]).unwrap().get(0);
-        let got: Vec<f64> = serde_json::from_str(&got).unwrap();
-        let expected: Vec<f64> = serde_json::from_value(case["vector"].clone()).unwrap();
-        assert_eq!(got.len(), 256);
-        assert!(got.iter().zip(&expected).all(|(g, e)| (g - e).abs() < 1e-4), "{text}");
+    let mut boss = db.session("boss");
+    for (model, expected) in [
+        // Of a new database, where none was chosen.
+        (None, include_str!("../tests/data/multilingual_expected.json")),
+        (Some("minilm-static-256"), include_str!("../tests/data/local_expected.json")),
+        (Some("multilingual-static-256"), include_str!("../tests/data/multilingual_expected.json")),
+    ] {
+        if let Some(model) = model {
+            boss.execute("SELECT chatbot_set_model('local', $1)", &[&model]).unwrap();
+        }
+        let cases: serde_json::Value = serde_json::from_str(expected).unwrap();
+        for case in cases.as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let vector: String = boss.query_one("SELECT chatbot_embed($1)::text", &[&text]).unwrap().get(0);
+            let vector: Vec<f64> = serde_json::from_str(&vector).unwrap();
+            let expected: Vec<f64> = serde_json::from_value(case["vector"].clone()).unwrap();
+            assert_eq!(vector.len(), 256);
+            assert!(
+                vector.iter().zip(&expected).all(|(ours, theirs)| (ours - theirs).abs() < 1e-4),
+                "{model:?} {text}"
+            );
+        }
     }
 }
 

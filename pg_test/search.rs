@@ -221,3 +221,40 @@ fn a_search_of_named_tables_answers_the_same_and_takes_no_others() {
     }
     assert_eq!(failure(&mut db.session("boss"), &search("chatbot_sync.embedding", "Vector", 256)).code, "42501");
 }
+
+#[test]
+fn question_in_another_language_finds_the_text() {
+    let db = Db::new();
+    let mut app = shop(&db);
+    for (question, source) in [
+        ("Wie bekomme ich mein Geld zurück?", 1),
+        ("Когда открыт офис?", 2),
+        ("月亮绕地球", 3),
+        ("¿A qué hora abre la oficina?", 2),
+    ] {
+        for mode in ["vector", "hybrid"] {
+            let rest = format!(", mode => '{mode}', metadata_filter => '{{\"lang\": \"en\"}}'");
+            assert_eq!(answers(&mut app, question, &rest)[0], source, "{mode} {question}");
+        }
+    }
+}
+
+#[test]
+fn hybrid_goes_by_words_in_a_language_that_the_model_does_not_know() {
+    let db = Db::new();
+    db.session("boss").batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
+    let mut app = db.session("app");
+    for (id, text) in [
+        (1, "Возврат денег занимает десять дней."),
+        (2, "Офис открыт с девяти до пяти."),
+        (3, "Луна обращается вокруг Земли за месяц."),
+    ] {
+        app.execute("SELECT chatbot_embed_source(1, 'document', $1, $2)", &[&i64::from(id), &text]).unwrap();
+    }
+    for (question, source) in [("возврат денег", 1), ("офис открыт", 2), ("луна вокруг земли", 3)]
+    {
+        assert_eq!(answers(&mut app, question, "")[0], source, "{question}");
+        let score = format!("SELECT score FROM chatbot_search(1, '{question}', 1)");
+        assert!((one::<f32>(&mut app, &score) - 1.0).abs() < 1e-6, "{question}");
+    }
+}

@@ -755,7 +755,7 @@ BEGIN
     SELECT o.* INTO l FROM chatbot_sync.outdated_sources() AS o;
     IF l.of_tables + l.words_by_hand > 0 THEN
         RETURN QUERY SELECT 'outdated sources', 'warning',
-            format('%s sources were cut, or their words read, with other settings than those of this session', l.of_tables + l.words_by_hand),
+            format('%s sources were cut, or their words read, by an older version or with other settings than those of this session', l.of_tables + l.words_by_hand),
             'CALL chatbot_sync_all(refresh => true);';
     END IF;
     IF l.cut_by_hand > 0 THEN
@@ -764,11 +764,11 @@ BEGIN
             format('Give chatbot_embed_source() their text again. Which: SELECT * FROM chatbot_sync.source WHERE host IS NULL AND chunk_count > 0 AND chunking[2:4] <> %L;',
                 ARRAY[current_setting('chatbot_sync.chunk_size'), current_setting('chatbot_sync.chunk_overlap'), current_setting('chatbot_sync.max_chunks')]);
     END IF;
-    said := nullif(current_setting('chatbot_sync.text_search_config'), '');
-    IF NOT EXISTS (SELECT FROM pg_ts_config AS c WHERE c.cfgname = COALESCE(said, 'simple')) THEN
+    said := COALESCE(nullif(current_setting('chatbot_sync.text_search_config'), ''), 'auto');
+    IF said <> 'auto' AND NOT EXISTS (SELECT FROM pg_ts_config AS c WHERE c.cfgname = said) THEN
         RETURN QUERY SELECT 'text search', 'error',
             format('text search configuration "%s", which chatbot_sync.text_search_config names, does not exist: words are read with simple', said),
-            format('ALTER DATABASE %I SET chatbot_sync.text_search_config = ''english''; and in a new session CALL chatbot_sync_all(refresh => true);', current_database());
+            format('ALTER DATABASE %I SET chatbot_sync.text_search_config = ''auto''; and in a new session CALL chatbot_sync_all(refresh => true);', current_database());
     END IF;
     -- Whole with the model that answers, by what is written down, or by what is there.
     SELECT count(*), min(format('%s %s of chatbot %s', s.source_type, s.source_id, s.chatbot_id)) INTO found, said
@@ -1230,3 +1230,8 @@ GRANT SELECT (chatbot_id, source_type, source_id, status, error, error_code, att
     synced_at) ON chatbot_sync.source TO pg_monitor;
 
 GRANT SELECT (chatbot_id, source_type, source_id, due_at, created_at, leased_by) ON chatbot_sync.job TO pg_monitor;
+
+-- The language of a source. Rows of before have none: their words are found as they were, and are read anew by
+-- CALL chatbot_sync_all(refresh => true), or when their text changes.
+ALTER TABLE chatbot_sync.source ADD COLUMN lang text;
+COMMENT ON COLUMN chatbot_sync.source.lang IS 'Its language: what the metadata say, or what was detected, und where that failed; of a translated one the most common. NULL where chatbot_sync.text_search_config names a configuration.';

@@ -40,6 +40,7 @@ COMMENT ON COLUMN chatbot_sync.source.host IS 'The host table that it comes from
 COMMENT ON COLUMN chatbot_sync.source.enabled IS 'Whether searches find it.';
 COMMENT ON COLUMN chatbot_sync.source.next_model_id IS 'A model that has a vector for every chunk that it has now: the one that is to follow, or the last one that was, and then the one before it has them too.';
 COMMENT ON COLUMN chatbot_sync.source.text_search_configs IS 'The text search configurations that its words were read with.';
+COMMENT ON COLUMN chatbot_sync.source.lang IS 'Its language: what the metadata say, or what was detected, und where that failed; of a translated one the most common. NULL where chatbot_sync.text_search_config names a configuration.';
 COMMENT ON COLUMN chatbot_sync.source.content_hash IS 'sha256(convert_to(content, ''UTF8'')) of what the vectors were made from.';
 COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with, how the content was read (1: HTML, 2: translated), and the version of the reader of its words (0: they are to be read anew).';
 

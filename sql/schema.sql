@@ -54,6 +54,7 @@ CREATE TABLE chatbot_sync.source (
     metadata        jsonb NOT NULL DEFAULT '{}',
     text_search_configs text[] NOT NULL DEFAULT '{}',
     synced_at       timestamptz,
+    lang            text,
     PRIMARY KEY (chatbot_id, source_type, source_id)
 );
 

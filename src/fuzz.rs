@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::embedding::batch::{Batcher, ResponseChecks, RetryPolicy, Usage};
-use crate::embedding::local;
+use crate::embedding::local::{self, WordCache};
 use crate::embedding::provider::{self, Limits, refused};
 use crate::error::{Fault, FaultKind};
-use crate::search::bm25;
+use crate::search::tsvector::{Term, counts};
 use crate::sync::diff::diff;
 use crate::text::chunk::{Params, chunk};
 use crate::text::content::{Content, Format};
@@ -138,14 +138,21 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_embedded_by_the_built_in_model(text in text()) {
-        let vector = local::embed(&text);
-        prop_assert_eq!(vector.len(), local::DIMENSIONS);
-        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-        prop_assert!(length == 0.0 || (length - 1.0).abs() < 1e-4, "{}", length);
-        prop_assert!(local::tokens(&text) <= local::MAX_TOKENS);
-        // Words are apart: what comes before a text does not change its pieces.
-        prop_assert_eq!(local::tokens(&format!("a {text}")), (local::tokens(&text) + 1).min(local::MAX_TOKENS));
+    fn any_text_has_a_vector_of_the_built_in_models(text in text(), other in text()) {
+        for model in local::MODELS {
+            let mut words = WordCache::default();
+            let vector = model.embed(&text, &mut words);
+            prop_assert_eq!(vector.len(), model.dimensions());
+            let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+            prop_assert!(length == 0.0 || (length - 1.0).abs() < 1e-4, "{}", length);
+            let tokens = model.tokens(&text, &mut words);
+            prop_assert!(tokens <= model.max_tokens());
+            // Words are apart: what comes before a text does not change its pieces.
+            prop_assert_eq!(model.tokens(&format!("a {text}"), &mut words), (tokens + 1).min(model.max_tokens()));
+            // What a call has met before changes nothing.
+            model.embed(&other, &mut words);
+            prop_assert_eq!(model.embed(&text, &mut words), vector);
+        }
     }
 
     #[test]
@@ -191,8 +198,8 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_as_a_tsvector_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64), size in 0u32..6) {
-        let words: [&[u8]; 2] = [b"a", b"b"];
-        let _any = bm25::counts(&bytes, &words);
-        let _sized = bm25::counts(&[&size.to_le_bytes()[..], &bytes].concat(), &words);
+        let words = [vec![Term::lexeme("a")], vec![Term::prefix("b")]];
+        let _any = counts(&bytes, &words);
+        let _sized = counts(&[&size.to_le_bytes()[..], &bytes].concat(), &words);
     }
 }

@@ -5,7 +5,7 @@
 //! - [`error`]: what can go wrong
 //! - [`host`]: what `chatbot_attach()` was told about a table
 //! - [`text`]: what an application stores, the texts in it, and their chunks
-//! - [`embedding`]: texts to requests to vectors: batches, retries, providers, HTTP, the built-in model
+//! - [`embedding`]: texts to requests to vectors: batches, retries, providers, HTTP, the built-in models
 //! - [`search`]: which way a search goes, BM25, and its fusion with similarities
 //! - [`sync`]: which stored chunks are kept, and which texts are embedded
 //! - [`session_id`]: ids of sessions

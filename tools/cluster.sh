@@ -18,13 +18,14 @@ fetch_package() { # FOLDER PACKAGE...
     options=(-qq -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=)
     (
         cd "$apt"
-        apt-get "${options[@]}" update || exit 1
+        [ -n "${APT_UPDATED:-}" ] || apt-get "${options[@]}" update || exit 1
         for package in "$@"; do
             ! apt-get "${options[@]}" download "$package" || exit 0
         done
         exit 1
     ) >/dev/null 2>&1 || return 1
-    dpkg -x "$apt"/*.deb "$folder.new" && mv "$folder.new" "$folder" && rm -r "$apt"
+    APT_UPDATED=yes
+    dpkg -x "$apt"/*.deb "$folder.new" && mv "$folder.new" "$folder" && rm "$apt"/*.deb
 }
 
 # Sets MANUAL, the PostgreSQL manual. Fails where it is not to be had.

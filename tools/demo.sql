@@ -53,6 +53,9 @@ EXECUTE ask ('How often should I vacuum a table?');
 EXECUTE ask ('What happens when two transactions wait for each other?');
 EXECUTE ask ('How do I change the type of a column?');
 EXECUTE ask ('How do I make a standby server for failover?');
+\echo '--- And in another language than the manual''s: the model that is built in knows 26.'
+EXECUTE ask ('Wie ändere ich das Passwort eines Benutzers?');
+EXECUTE ask ('¿Cómo hago una copia de seguridad de la base de datos?');
 
 \echo '--- Somebody puts a sentence into the middle of a long page. Only what changed is embedded again.'
 \set ECHO none

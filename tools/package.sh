@@ -38,8 +38,11 @@ gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
 {
     printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: MIT\n'
     sed 's/^$/./; s/^/ /' LICENSE
-    printf '\nFiles: src/embedding/local/data/*\nLicense: Apache-2.0\n'
-    sed 's/^$/./; s/^/ /' src/embedding/local/data/NOTICE
+    for model in minilm-static-256:Apache-2.0 multilingual-static-256:MIT; do
+        printf '\nFiles: src/embedding/local/data/%s/*\nLicense: %s\n' "${model%:*}" "${model#*:}"
+        sed 's/^$/./; s/^/ /' "src/embedding/local/data/${model%:*}/NOTICE"
+        [ "${model#*:}" = Apache-2.0 ] || sed 's/^$/./; s/^/ /' "src/embedding/local/data/${model%:*}/LICENSE"
+    done
 } >"$doc/copyright"
 find "$doc" -type f -exec chmod 644 {} +
 # What the library asks of the C library at least.
@@ -70,7 +73,11 @@ rm -rf "$stage"
 mkdir -p "$stage/lib" "$stage/share/extension"
 cp "$lib"/* "$stage/lib/"
 cp "$share"/* "$stage/share/extension/"
-cp -r README.md CHANGELOG.md LICENSE docs src/embedding/local/data/NOTICE "$stage/"
+cp -r README.md CHANGELOG.md LICENSE docs "$stage/"
+for model in minilm-static-256 multilingual-static-256; do
+    mkdir -p "$stage/models/$model"
+    cp src/embedding/local/data/$model/{LICENSE,NOTICE} "$stage/models/$model/"
+done
 cat >"$stage/INSTALL" <<'TEXT'
 As the owner of the server's folders, with its pg_config:
 

@@ -3,7 +3,7 @@
 //! - [`retry`]: how long to wait before the next attempt
 //! - [`provider`]: what each provider's API looks like, without sockets
 //! - [`transport`]: one request over HTTP
-//! - [`local`]: the model that is built in
+//! - [`local`]: the models that are built in
 
 pub mod batch;
 pub mod local;

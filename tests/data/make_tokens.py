@@ -1,16 +1,14 @@
 #!/usr/bin/env python3
-"""Writes local_tokens.json: what Hugging Face `tokenizers` answers for awkward texts.
+"""Writes local_tokens.json and multilingual_tokens.json: what Hugging Face `tokenizers` answers for awkward texts.
 
     pip install tokenizers && python3 make_tokens.py
 
-Deterministic. Only characters of Unicode 8, whose properties the reference knows.
+Deterministic. Only characters of Unicode 3.2, whose properties the reference knows, but for some named ones.
 """
 import json, pathlib, random, unicodedata
 from tokenizers import Tokenizer
 
 here = pathlib.Path(__file__).parent
-tok = Tokenizer.from_file(str(here / "../../src/provider/local/data/tokenizer.json"))
-unk = tok.token_to_id("[UNK]")
 rng = random.Random(4711)
 texts = [
     "E-4711", "naïve café", "ẞ ß ſ", "İstanbul ısı", "Ǆ ǅ ǆ", "x\u0301y\u0323z", "½ ² ™", "a\u200bb\u00adc", "\ufeffbom",
@@ -36,6 +34,13 @@ pools = [[c for c in p if old.category(c) != "Cn" and not 0xD800 <= ord(c) < 0xE
 for _ in range(400):
     pool = rng.choice(pools) if rng.random() < 0.7 else sum(rng.sample(pools, 3), [])
     texts.append("".join(" " if rng.random() < 0.12 else rng.choice(pool) for _ in range(rng.randint(1, 40))))
-out = [{"text": t, "ids": [i for i in tok.encode(t, add_special_tokens=False).ids if i != unk]} for t in texts]
-(here / "local_tokens.json").write_text(json.dumps(out, ensure_ascii=True, indent=0) + "\n")
-print(len(out), sum(bool(o["ids"]) for o in out))
+more = [
+    "a=\u0338b <\u0338 >\u0338c", "x≠y", "が が ﾊﾞ", "각 각", "Tiếng Việt tiê\u0301ng", "ᚠᚢᚦ test ᚠ", "漢" * 300,
+    "Donaudampfschifffahrtsgesellschaftskapitän", "переиндексирование", "يَكْتُبُونَ", "שָׁלוֹם", "ÀÉÎÕÜ", "ΆΣ ΟΔΌΣ", "①②③ ㍿ ㌔",
+]
+for name, folder, texts in [("local", "minilm-static-256", texts), ("multilingual", "multilingual-static-256", texts + more)]:
+    tok = Tokenizer.from_file(str(here / "../../src/embedding/local/data" / folder / "tokenizer.json"))
+    unk = tok.token_to_id("[UNK]")
+    out = [{"text": t, "ids": [i for i in tok.encode(t, add_special_tokens=False).ids if i != unk]} for t in texts]
+    (here / f"{name}_tokens.json").write_text(json.dumps(out, ensure_ascii=True, indent=0) + "\n")
+    print(name, len(out), sum(bool(o["ids"]) for o in out))

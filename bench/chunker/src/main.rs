@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use chatbot_sync::chunk::{Params, chunk};
+use chatbot_sync::text::chunk::{Params, chunk};
 use text_splitter::{ChunkConfig, TextSplitter};
 use unicode_segmentation::UnicodeSegmentation;
 

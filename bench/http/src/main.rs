@@ -203,7 +203,7 @@ fn main() {
     }
     client
         .batch_execute(
-            "DROP TABLE shelf; SELECT chatbot_cleanup(2); SELECT chatbot_set_model('local', 'minilm-static-256')",
+            "DROP TABLE shelf; SELECT chatbot_cleanup(2); SELECT chatbot_set_model('local', 'multilingual-static-256')",
         )
         .expect("the model that was there before");
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::embedding::batch::Usage;
-use crate::embedding::local;
+use crate::embedding::local::{self, WordCache};
 use crate::embedding::provider::{InputType, LOCAL, Model};
 use crate::error::{Error, Fault, Result};
 use crate::pg::model::{self, Embedder};
@@ -225,7 +225,7 @@ pub struct Estimate {
     pub chunks: i64,
     /// Chunks that would be embedded.
     pub to_embed: i64,
-    /// Tokens of those, by the built-in model's own counting, or a quarter of their bytes.
+    /// Tokens of those, as a built-in model counts its own, or a quarter of their bytes.
     pub tokens: i64,
 }
 
@@ -248,7 +248,7 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
             estimate.sources += i64::try_from(keys.len()).unwrap_or(0);
             estimate.chunks += store::chunks_of(&keys, active.id)?;
             let missing = store::missing(&keys, active.id, next.id)?;
-            estimate.add(&next.model.provider, missing.iter().map(|chunk| chunk.content.as_str()));
+            estimate.add(&next.model, missing.iter().map(|chunk| chunk.content.as_str()));
         }
     }
     let (id, model) = match models::active_model()? {
@@ -271,7 +271,7 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
         let _scratch = Scratch::new();
         let needed = sync::needed(&item, id, &params)?;
         estimate.chunks += i64::try_from(item.content.cut(&params)?.len()).unwrap_or(0);
-        estimate.add(&model.provider, needed.iter().map(String::as_str));
+        estimate.add(&model, needed.iter().map(String::as_str));
         Ok(())
     })?;
     if unreadable > 0 {
@@ -283,9 +283,11 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
 }
 
 impl Estimate {
-    fn add<'a>(&mut self, provider: &str, texts: impl Iterator<Item = &'a str>) {
+    fn add<'a>(&mut self, model: &Model, texts: impl Iterator<Item = &'a str>) {
+        let built_in = if model.provider == LOCAL { local::find(&model.name) } else { None };
+        let mut words = WordCache::default();
         for text in texts {
-            let tokens = if provider == LOCAL { local::tokens(text) } else { text.len().div_ceil(4) };
+            let tokens = built_in.map_or(text.len().div_ceil(4), |built_in| built_in.tokens(text, &mut words));
             self.to_embed += 1;
             self.tokens += i64::try_from(tokens).unwrap_or(0);
         }

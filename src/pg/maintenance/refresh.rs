@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use crate::error::Result;
 use crate::pg::runtime::settings;
+use crate::pg::store::configurations::Configurations;
 use crate::pg::store::reading::{self, StoredReading};
 use crate::pg::store::source;
-use crate::pg::store::text_search::Configurations;
 use crate::pg::{host, sync};
 use crate::source::SourceKey;
 use crate::text::chunk::Params;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use crate::embedding::batch::Usage;
-use crate::embedding::local;
+use crate::embedding::local::{self, StaticModel, WordCache};
 use crate::embedding::provider::{self, InputType, LOCAL, Model};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::pg::model::embedding_call::{BatchResult, EmbeddingCall};
@@ -25,25 +25,25 @@ const MAX_DIMENSIONS: usize = 16_000;
 /// Longer vectors do not fit into a page beside their text.
 const MAX_IN_LINE: usize = 1_900;
 
-/// The active model, made the built-in one where there is none yet.
+/// The active model, made a built-in one where there is none yet.
 pub fn for_writing() -> Result<ActiveModel> {
     if let Some(model) = store::active_model()? {
         return Ok(model);
     }
-    store::insert_model(&built_in(), true)?;
+    store::insert_model(&built_in(local::MODELS[0]), true)?;
     store::active_model()?.ok_or_else(|| Error::Internal("no model is active".to_owned()))
 }
 
-/// The active model, or the built-in one where there is none yet: a reader makes no row.
+/// The active model, or a built-in one where there is none yet: a reader makes no row.
 pub fn for_reading() -> Result<Model> {
-    Ok(store::active_model_as_seen()?.map_or_else(built_in, |active| active.model))
+    Ok(store::active_model_as_seen()?.map_or_else(|| built_in(local::MODELS[0]), |active| active.model))
 }
 
-fn built_in() -> Model {
+fn built_in(model: &StaticModel) -> Model {
     Model {
         provider: LOCAL.to_owned(),
-        name: local::NAME.to_owned(),
-        dimensions: local::DIMENSIONS,
+        name: model.name.to_owned(),
+        dimensions: model.dimensions(),
         shortened: false,
         document_prefix: String::new(),
         query_prefix: String::new(),
@@ -62,8 +62,10 @@ pub struct Embedder {
 enum Route {
     /// Nothing was to be embedded yet.
     None,
-    /// The built-in model, and the texts that it has not embedded yet.
+    /// A built-in model, the words that it has met, and the texts that it has not embedded yet.
     Local {
+        model: &'static StaticModel,
+        words: WordCache,
         texts: Vec<String>,
         embedded: usize,
     },
@@ -97,11 +99,11 @@ impl Embedder {
     pub fn push(&mut self, text: &str) -> Result<usize> {
         if let Route::None = self.route {
             self.route = if self.model.provider == LOCAL {
-                if self.model.name != local::NAME {
+                let Some(model) = local::find(&self.model.name) else {
                     let Model { provider, name, .. } = self.model.clone();
                     return Err(Error::ModelUnknown { provider, model: name });
-                }
-                Route::Local { texts: Vec::new(), embedded: 0 }
+                };
+                Route::Local { model, words: WordCache::default(), texts: Vec::new(), embedded: 0 }
             } else {
                 let provider = provider::find(&self.model.provider)?;
                 Route::EmbeddingCall(Box::new(EmbeddingCall::new(provider, &self.model, self.input, self.attempts)?))
@@ -115,7 +117,7 @@ impl Embedder {
                 };
                 remote.push(format!("{prefix}{text}"))
             }
-            Route::Local { texts, embedded } => {
+            Route::Local { texts, embedded, .. } => {
                 texts.push(text.to_owned());
                 Ok(*embedded + texts.len() - 1)
             }
@@ -167,12 +169,12 @@ impl Embedder {
                 };
                 Ok((from..).zip(asked.drain(..)).map(answer).collect())
             }
-            Route::Local { texts, embedded } => {
+            Route::Local { model, words, texts, embedded } => {
                 let range = *embedded..*embedded + texts.len();
                 *embedded = range.end;
                 let embed = |text: String| {
                     pgrx::check_for_interrupts!();
-                    Ok(local::embed(&text))
+                    Ok(model.embed(&text, words))
                 };
                 let texts = range.clone().zip(texts.drain(..).map(embed)).collect();
                 // The built-in model has no price, so its tokens are not counted.
@@ -194,6 +196,12 @@ pub fn in_parts(subject: &str, model: &str, parts: usize) -> String {
     format!(
         "{subject} is longer than model {model} takes: it is embedded in {parts} parts, and its vector is their mean"
     )
+}
+
+/// The share of a text that a model knows, from 0 to 1; 1 for a model of a provider, whose pieces are not known here.
+pub fn known_share(model: &Model, text: &str) -> f64 {
+    let built_in = if model.provider == LOCAL { local::find(&model.name) } else { None };
+    built_in.map_or(1.0, |built_in| built_in.known_share(text))
 }
 
 /// The vector of one text.
@@ -308,15 +316,17 @@ fn checked_local(
     choice: &Choice,
     options: &Map<String, Value>,
 ) -> Result<Model> {
-    arguments::one_of("model", Some(name), &[local::NAME])?;
+    let names = local::MODELS.map(|model| model.name);
+    let model = local::find(arguments::one_of("model", Some(name), &names)?)
+        .ok_or_else(|| Error::Internal(format!("{name} is among the built-in models, and is not found")))?;
     provider::check_options(&[], options)?;
-    if let Some(n) = dimensions.filter(|n| *n != local::DIMENSIONS) {
-        return Err(Error::invalid("dimensions", n, local::DIMENSIONS.to_string()));
+    if let Some(n) = dimensions.filter(|n| *n != model.dimensions()) {
+        return Err(Error::invalid("dimensions", n, model.dimensions().to_string()));
     }
     for (name, prefix) in [("document_prefix", choice.document_prefix), ("query_prefix", choice.query_prefix)] {
         if let Some(prefix) = prefix.filter(|p| !p.is_empty()) {
-            return Err(Error::invalid(name, format!("\"{prefix}\""), "none: the built-in model has no prefixes"));
+            return Err(Error::invalid(name, format!("\"{prefix}\""), "none: the built-in models have no prefixes"));
         }
     }
-    Ok(built_in())
+    Ok(built_in(model))
 }

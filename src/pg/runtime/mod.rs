@@ -13,6 +13,8 @@ pub mod enabled;
 pub mod encoding;
 #[allow(unsafe_code)]
 pub mod jsonb;
+#[allow(unsafe_code)]
+pub mod lexemes;
 pub mod log_line;
 #[allow(unsafe_code)]
 pub mod memory;
@@ -33,6 +35,8 @@ pub mod spi;
 pub mod sql_error;
 #[allow(unsafe_code)]
 pub mod subtransaction;
+#[allow(unsafe_code)]
+pub mod tsvector;
 #[allow(unsafe_code)]
 pub mod vector;
 #[allow(unsafe_code)]

@@ -9,7 +9,7 @@ use pgrx::shmem::PGRXSharedMemory;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::embedding::batch::Usage;
-use crate::pg::runtime::{self};
+use crate::pg::runtime;
 
 /// Databases, models and errors that can be told apart. What comes after them is not counted.
 const PLACES: usize = 1024;

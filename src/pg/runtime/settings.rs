@@ -26,7 +26,7 @@ static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(64 << 20);
 static MAX_RESULTS_PER_SOURCE: GucSetting<i32> = GucSetting::<i32>::new(0);
 static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
 static EXACT_SEARCH_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
-static TEXT_SEARCH_CONFIG: Text = Text::new(Some(c"simple"));
+static TEXT_SEARCH_CONFIG: Text = Text::new(Some(c"auto"));
 static NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(60);
 static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static WORKERS_PER_DATABASE: GucSetting<i32> = GucSetting::<i32>::new(2);
@@ -199,7 +199,7 @@ pub fn define() {
     GucRegistry::define_string_guc(
         c"chatbot_sync.text_search_config",
         c"Text search configuration of sources that do not say their language.",
-        c"Takes effect on a source when it is embedded next.",
+        c"auto: by the language that is detected. Takes effect on a source when it is embedded next.",
         &TEXT_SEARCH_CONFIG,
         GucContext::Userset,
         plain,
@@ -310,9 +310,9 @@ pub fn exact_search_limit() -> i32 {
     EXACT_SEARCH_LIMIT.get()
 }
 
-/// The text search configuration of sources that do not say their language.
+/// The text search configuration of sources that do not say their language, or `auto`.
 pub fn text_search_config() -> String {
-    value(&TEXT_SEARCH_CONFIG).unwrap_or_else(|| "simple".to_owned())
+    value(&TEXT_SEARCH_CONFIG).unwrap_or_else(|| "auto".to_owned())
 }
 
 /// How long the launcher sleeps at most.

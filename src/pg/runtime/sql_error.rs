@@ -195,7 +195,7 @@ fn argument_hint(name: &str) -> &'static str {
         "source_type" | "source_types" => "Write 'document' or 'link', in lower case.",
         "metadata" | "metadata_filter" => "Write it like jsonb_build_object('title', 'Shipping').",
         "provider" | "model" | "dimensions" | "options" | "document_prefix" | "query_prefix" => {
-            "The built-in model is chosen with: SELECT chatbot_set_model('local', 'minilm-static-256');"
+            "A built-in model is chosen with: SELECT chatbot_set_model('local', 'multilingual-static-256'); or 'minilm-static-256', for English alone."
         }
         name if name.starts_with("chatbot_sync.") => {
             "A superuser sets it with ALTER SYSTEM SET, then SELECT pg_reload_conf();"

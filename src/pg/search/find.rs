@@ -7,7 +7,8 @@ use crate::pg::search::{MAX_RESULTS, Mode, SearchRequest, SearchResult};
 use crate::pg::store::search::{ChunkKey, FoundChunk, Scope};
 use crate::pg::store::tables::Tables;
 use crate::pg::store::{index, search as store, statistics};
-use crate::search::bm25::{bm25, fused};
+use crate::search::bm25::{Scores, bm25};
+use crate::search::fusion::Fusion;
 use crate::search::plan::{self, Size};
 
 /// Of each half as many are looked at for each answer, and at least so many: what is second in both may be the best.
@@ -22,6 +23,13 @@ struct Search<'a> {
     size: Option<Size>,
     /// Policies of row security hide rows from this role: what statistics say of all rows is not for it.
     restricted: bool,
+}
+
+/// BM25 scores by chunk, and that of a chunk that has every word of the query once.
+#[derive(Default)]
+struct TextScores {
+    of_chunks: HashMap<ChunkKey, f64>,
+    of_all_words: f64,
 }
 
 /// The best ones, as many as may be answers; in no order.
@@ -60,7 +68,7 @@ impl Search<'_> {
 
     /// Needs no vector of the query, and asks no provider: it works where none answers.
     fn by_text(&self, limit: i64) -> Result<Vec<SearchResult>> {
-        let scores = self.text_scores(limit, None)?;
+        let scores = self.text_scores(limit, None)?.of_chunks;
         let keys: Vec<ChunkKey> = scores.keys().cloned().collect();
         let found = store::by_key(&self.scope, &keys, None)?;
         Ok(found.into_iter().map(|found| SearchResult { score: real(scores[&found.key]), found }).collect())
@@ -70,26 +78,27 @@ impl Search<'_> {
         let candidates = (limit * CANDIDATES).clamp(LEAST_CANDIDATES, i64::from(MAX_RESULTS));
         let mut found = self.nearest(vector, candidates)?;
         let near: HashSet<ChunkKey> = found.iter().map(|f| f.key.clone()).collect();
-        let scores = self.text_scores(candidates, Some(&near))?;
+        let TextScores { of_chunks: scores, of_all_words } = self.text_scores(candidates, Some(&near))?;
         let best = scores.values().copied().fold(0.0, f64::max);
+        let fusion = Fusion::new(self.asked.known, of_all_words, best);
         let others: Vec<ChunkKey> = scores.keys().filter(|key| !near.contains(key)).cloned().collect();
         if !others.is_empty() {
             found.extend(store::by_key(&self.scope, &others, Some(vector))?);
         }
         let answer = |found: FoundChunk| {
             let text = scores.get(&found.key).copied().unwrap_or(0.0);
-            SearchResult { score: real(fused(f64::from(found.similarity.unwrap_or(0.0)), text, best)), found }
+            SearchResult { score: real(fusion.score(f64::from(found.similarity.unwrap_or(0.0)), text)), found }
         };
         Ok(found.into_iter().map(answer).collect())
     }
 
     /// The BM25 scores of the chunks with the query's words that have the highest; in a large chatbot, of those with a rare
     /// one of them; and those of the chunks that are near. None: there are no other answers.
-    fn text_scores(&self, most: i64, near: Option<&HashSet<ChunkKey>>) -> Result<HashMap<ChunkKey, f64>> {
+    fn text_scores(&self, most: i64, near: Option<&HashSet<ChunkKey>>) -> Result<TextScores> {
         let large = self.size.filter(|size| !self.restricted && size.chunks > f64::from(self.asked.exact_limit));
         let words = store::query_words(&self.scope, &self.asked.query, large.is_some())?;
         if words.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(TextScores::default());
         }
         let (index_terms, shares, all) = match large {
             Some(Size { chunks, .. }) => {
@@ -109,7 +118,7 @@ impl Search<'_> {
         }
         let (matching, counts): (Vec<_>, Vec<_>) =
             matching.into_iter().map(|matching| ((matching.key, matching.passes), matching.counts)).unzip();
-        let scores = bm25(&counts, &shares, all);
+        let Scores { of_chunks: scores, of_all_words } = bm25(&counts, &shares, all);
         let mut scored: Vec<(ChunkKey, f64)> = matching
             .into_iter()
             .zip(scores)
@@ -122,7 +131,7 @@ impl Search<'_> {
             let others = scored.split_off(most);
             scored.extend(others.into_iter().filter(|(key, _)| near.is_some_and(|near| near.contains(key))));
         }
-        Ok(scored.into_iter().collect())
+        Ok(TextScores { of_chunks: scored.into_iter().collect(), of_all_words })
     }
 }
 

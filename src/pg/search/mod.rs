@@ -78,9 +78,17 @@ struct SearchRequest {
     mode: Mode,
     exact_limit: i32,
     most_per_source: Option<usize>,
+    /// The share of the query that the model knows.
+    #[serde(default = "all")]
+    known: f64,
     /// The query's, unless only its words are looked for.
     #[serde(skip)]
     vector: Option<Vec<f32>>,
+}
+
+/// What another version's coordinator does not say.
+fn all() -> f64 {
+    1.0
 }
 
 /// The best chunks, best first. Writes nothing.
@@ -120,6 +128,7 @@ pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
         mode,
         exact_limit: settings::exact_search_limit(),
         most_per_source: settings::max_results_per_source(),
+        known: model::known_share(&active.model, query),
         vector,
     };
     if tables::distributed()? {

@@ -1,10 +1,9 @@
 //! The chunks of sources, with their vectors and words.
 
-use std::collections::BTreeMap;
-
 use crate::error::Result;
+use crate::pg::runtime::lexemes::Configuration;
+use crate::pg::runtime::tsvector::TsVector;
 use crate::pg::runtime::vector::Vector;
-use crate::pg::store::search::{spaced, words_of};
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::{SourceInput, SourceKey};
 
@@ -49,7 +48,7 @@ pub struct NewChunk<'a> {
     /// Its language, where the source has several.
     pub lang: Option<&'a str>,
     /// How its words are read.
-    pub configuration: String,
+    pub configuration: &'a Configuration,
     /// The chunk's text.
     pub content: &'a str,
     /// The chunk's vector.
@@ -123,20 +122,26 @@ pub fn move_chunks(key: &SourceKey, model_id: i32, moves: &[(i32, Place)]) -> Re
     write(sql, &args).map(drop)
 }
 
-/// Reads the words of chunks, as (chunk, configuration), another way.
-pub fn read_words(key: &SourceKey, model_id: i32, chunks: Vec<(i32, String)>) -> Result<()> {
-    // The configuration is an argument: Citus takes only IMMUTABLE functions of columns in an UPDATE.
-    let sql = format!(
-        "UPDATE chatbot_sync.embedding SET words = {}
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4 AND chunk_id = ANY ($5)",
-        words_of("$6::pg_catalog.regconfig", "content")
-    );
-    let mut by_configuration: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-    for (id, configuration) in chunks {
-        by_configuration.entry(configuration).or_default().push(id);
-    }
-    by_configuration.into_iter().try_for_each(|(configuration, ids)| {
-        write(&sql, &key.args_and([model_id.into(), ids.into(), configuration.into()])).map(drop)
+/// Reads the words of chunks anew: which chunk, how, and its text. Those that come out the same are not written.
+pub fn read_words(key: &SourceKey, model_id: i32, chunks: &[(i32, &Configuration, &str)]) -> Result<()> {
+    const CHUNKS: usize = 100;
+    let sql = "UPDATE chatbot_sync.embedding e SET words = n.words
+        FROM unnest($2::text[], $3::bigint[], $4::int[], $5::int[], $6)
+            AS n (source_type, source_id, model_id, chunk_id, words)
+        WHERE (e.source_type, e.source_id, e.model_id, e.chunk_id) = (n.source_type, n.source_id, n.model_id, n.chunk_id)
+            AND e.chatbot_id = $1 AND e.words <> n.words";
+    chunks.chunks(CHUNKS).try_for_each(|chunks| {
+        let ids: Vec<i32> = chunks.iter().map(|(id, _, _)| *id).collect();
+        let words: Vec<TsVector> = chunks.iter().map(|(_, how, text)| how.words(text)).collect();
+        let args = [
+            key.chatbot_id.into(),
+            vec![key.source_type.to_owned(); chunks.len()].into(),
+            vec![key.source_id; chunks.len()].into(),
+            vec![model_id; chunks.len()].into(),
+            ids.into(),
+            words.into(),
+        ];
+        write(sql, &args).map(drop)
     })
 }
 
@@ -149,12 +154,13 @@ pub fn insert_chunks(model_id: i32, sources: &[&SourceInput], chunks: Vec<NewChu
             CASE WHEN n.lang IS NULL THEN ($6::jsonb[])[n.source]
                 ELSE ($6::jsonb[])[n.source] || pg_catalog.jsonb_build_object('lang', n.lang) END,
             n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding,
-            pg_catalog.to_tsvector(n.configuration::pg_catalog.regconfig, n.spaced)
-        FROM unnest($7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-            AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, configuration, spaced)";
+            n.words
+        FROM unnest($7, $8, $9, $10, $11, $12, $13, $14, $15)
+            AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)";
     let mut chunks = chunks.into_iter().peekable();
     while let Some(first) = chunks.peek().map(|c| c.source) {
-        let (mut source, mut langs, mut configurations, mut texts) = (vec![], vec![], vec![], vec![]);
+        let (mut source, mut langs) = (vec![], vec![]);
+        let mut words: Vec<TsVector> = vec![];
         let (mut ids, mut indexes, mut starts, mut ends) = (vec![], vec![], vec![], vec![]);
         let (mut contents, mut vectors): (Vec<String>, Vec<Vector>) = (vec![], vec![]);
         let (mut bytes, mut last) = (0, first);
@@ -163,14 +169,12 @@ pub fn insert_chunks(model_id: i32, sources: &[&SourceInput], chunks: Vec<NewChu
             last = c.source;
             source.push(i32::try_from(c.source - first + 1).unwrap_or(i32::MAX));
             langs.push(c.lang.map(str::to_owned));
-            configurations.push(c.configuration);
             ids.push(c.chunk_id);
             indexes.push(c.place.index);
             starts.push(c.place.start);
             ends.push(c.place.end);
             contents.push(c.content.to_owned());
-            // Here and not in SQL, where it takes as long as reading the words.
-            texts.push(spaced(c.content));
+            words.push(c.configuration.words(c.content));
             vectors.push(Vector(c.vector));
         }
         let of = &sources[first..=last];
@@ -191,8 +195,7 @@ pub fn insert_chunks(model_id: i32, sources: &[&SourceInput], chunks: Vec<NewChu
                 ends.into(),
                 contents.into(),
                 vectors.into(),
-                configurations.into(),
-                texts.into(),
+                words.into(),
             ],
         )?;
     }

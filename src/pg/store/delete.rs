@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use crate::error::Result;
 use crate::pg::runtime::memory::Scratch;
-use crate::pg::store::source::{BY_KEY, beyond, by_chatbot, key, key_columns, of_chatbot, write_by_chatbot};
+use crate::pg::store::source::{
+    BY_KEY, beyond, by_chatbot, has_languages, key, key_columns, of_chatbot, write_by_chatbot,
+};
 use crate::pg::store::{Mode, job, lock_with_retry, log, run, write};
 use crate::source::SourceKey;
 
@@ -64,7 +66,8 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
         content_hash, chunking, model_id, enabled, metadata, text_search_configs, next_model_id, synced_at";
     const EMBEDDING: &str =
         "model_id, chunk_id, chunk_index, start_offset, end_offset, enabled, lang, metadata, content, embedding, words";
-    for (table, columns) in [("source", SOURCE), ("embedding", EMBEDDING)] {
+    let source = if has_languages()? { format!("{SOURCE}, lang") } else { SOURCE.to_owned() };
+    for (table, columns) in [("source", source.as_str()), ("embedding", EMBEDDING)] {
         let sql = format!(
             "INSERT INTO chatbot_sync.{table} (chatbot_id, source_type, source_id, {columns})
             SELECT to_chatbot_id, to_source_type, to_source_id, {columns} FROM chatbot_sync.{table} s,

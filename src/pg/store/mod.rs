@@ -10,6 +10,7 @@ use crate::pg::runtime::spi::{self, Cursor, Rows, one, reads_latest};
 use crate::pg::runtime::{subtransaction, version};
 
 pub mod chunk;
+pub mod configurations;
 pub mod delete;
 #[allow(unsafe_code)]
 pub mod host_row;
@@ -23,9 +24,9 @@ pub mod model;
 pub mod reading;
 pub mod reembed;
 pub mod row_error;
-#[allow(unsafe_code)]
 pub mod search;
 pub mod session;
+#[allow(unsafe_code)]
 pub mod source;
 #[allow(unsafe_code)]
 pub mod statistics;

@@ -3,9 +3,10 @@
 use pgrx::datum::DatumWithOid;
 
 use crate::error::Result;
-use crate::pg::store::chunk::{chunks, languages, read_words};
-use crate::pg::store::source::{self, BY_KEY, beyond, key};
-use crate::pg::store::text_search::{Configurations, WORDS_VERSION, WordsRead};
+use crate::pg::store::chunk::{StoredChunk, chunks, languages, read_words};
+use crate::pg::store::configurations::Configurations;
+use crate::pg::store::source::{self, BY_KEY, SAID_LANG, beyond, has_languages, key};
+use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::{Jsonb, SourceKey};
 
@@ -25,15 +26,21 @@ pub struct StoredReading {
     pub metadata: Jsonb,
 }
 
-const COLUMNS: &str = "chatbot_id, source_type, source_id, host, chunking, text_search_configs,
-    CASE WHEN metadata ? 'lang' THEN pg_catalog.jsonb_build_object('lang', metadata -> 'lang') ELSE '{}' END, model_id";
+fn columns() -> Result<String> {
+    let lang = if has_languages()? { "lang" } else { "NULL::text" };
+    Ok(format!(
+        "chatbot_id, source_type, source_id, host, chunking, text_search_configs,
+            CASE WHEN metadata ? 'lang' THEN pg_catalog.jsonb_build_object('lang', metadata -> 'lang') ELSE '{{}}' END,
+            model_id, {lang}, {SAID_LANG}"
+    ))
+}
 
 /// A source as it is read, with its model.
 type Row = (StoredReading, Option<i32>);
 
 fn stored(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Row> {
     let mut cut: Option<Vec<i32>> = row.get(5)?;
-    let words = WordsRead::split_off(&mut cut, one(row.get(6))?);
+    let words = WordsRead::new(&mut cut, one(row.get(6))?, row.get(9)?, row.get(10)?);
     let reading = StoredReading {
         key: key(row)?,
         host: row.get(4)?,
@@ -48,7 +55,8 @@ fn stored(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Row> {
 /// The next sources of a host table, in the order of their keys.
 pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredReading>> {
     let (beyond, key_args) = beyond(after, 3);
-    let sql = format!("SELECT {COLUMNS} FROM chatbot_sync.source WHERE host = $1{beyond} {BY_KEY} $2");
+    let columns = columns()?;
+    let sql = format!("SELECT {columns} FROM chatbot_sync.source WHERE host = $1{beyond} {BY_KEY} $2");
     let args: Vec<_> = [host.into(), limit.into()].into_iter().chain(key_args).collect();
     let found: Vec<_> = run(&sql, &args, Mode::Read, |rows| rows.map(|row| stored(&row)).collect())?;
     found.into_iter().map(with_languages).collect()
@@ -71,8 +79,9 @@ pub fn page(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i64) -> Re
     args.extend(chatbot_id.map(DatumWithOid::from));
     let (beyond, key_args) = beyond(after, args.len() + 1);
     args.extend(key_args);
+    let columns = columns()?;
     let sql = format!(
-        "SELECT {COLUMNS} FROM chatbot_sync.source
+        "SELECT {columns} FROM chatbot_sync.source
         WHERE enabled AND CASE WHEN host IS NULL THEN chunk_count > 0 ELSE status = 'synced' END{of_chatbot}{beyond}
         {BY_KEY} $1"
     );
@@ -82,8 +91,9 @@ pub fn page(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i64) -> Re
 
 /// One source; none where there is no such source.
 pub fn of(key: &SourceKey) -> Result<Option<StoredReading>> {
+    let columns = columns()?;
     let sql = format!(
-        "SELECT {COLUMNS} FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3"
+        "SELECT {columns} FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3"
     );
     let found = run(&sql, &key.args(), Mode::ReadNow, |mut rows| rows.next().map(|row| stored(&row)).transpose())?;
     found.map(with_languages).transpose()
@@ -97,19 +107,27 @@ pub fn read_words_anew(stored: &StoredReading, words: &Configurations) -> Result
     let sql = "SELECT DISTINCT model_id FROM chatbot_sync.embedding
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let models: Vec<i32> = run(sql, &key.args(), Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())?;
-    let mut configurations = Vec::new();
+    let (mut configurations, mut lang): (Vec<String>, _) = (Vec::new(), None);
     for model_id in models {
-        let mut read = Vec::new();
-        for chunk in chunks(key, model_id)? {
-            let name = words.of(chunk.lang.as_deref(), &stored.metadata)?;
-            if !configurations.contains(&name) {
-                configurations.push(name.clone());
-            }
-            read.push((chunk.chunk_id, name));
-        }
-        read_words(key, model_id, read)?;
+        let chunks = chunks(key, model_id)?;
+        let texts: Vec<(Option<&str>, &str)> = chunks.iter().map(StoredChunk::text).collect();
+        let reading = words.read(&stored.metadata, &texts)?;
+        let read =
+            chunks.iter().zip(&reading.of_chunks).map(|(chunk, how)| (chunk.chunk_id, how, chunk.content.as_str()));
+        read_words(key, model_id, &read.collect::<Vec<_>>())?;
+        let names = reading.names().into_iter().filter(|name| !configurations.contains(name));
+        configurations.extend(names.collect::<Vec<_>>());
+        lang = reading.lang;
     }
-    let sql = "UPDATE chatbot_sync.source SET text_search_configs = $4, chunking[6] = $5
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    write(sql, &key.args_and([configurations.into(), WORDS_VERSION.into()])).map(drop)
+    let mut args = key.args_and([configurations.into(), WORDS_VERSION.into()]);
+    let mut of_lang = "";
+    if has_languages()? {
+        of_lang = ", lang = $6";
+        args.push(lang.into());
+    }
+    let sql = format!(
+        "UPDATE chatbot_sync.source SET text_search_configs = $4, chunking[6] = $5{of_lang}
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3"
+    );
+    write(&sql, &args).map(drop)
 }

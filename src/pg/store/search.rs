@@ -1,26 +1,28 @@
 //! Chunks near to a vector, chunks with words, and both by their keys.
 
 use pgrx::datum::DatumWithOid;
-use pgrx::{FromDatum, IntoDatum, pg_sys};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::pg::runtime::lexemes::Configuration;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
+use crate::pg::runtime::tsvector::TsVector;
 use crate::pg::runtime::vector::{Vector, vector_type};
 use crate::pg::store::tables::Tables;
+use crate::pg::store::text_search::{PARSER_VERSION, UNKNOWN_VERSION, WORDS_VERSION};
 use crate::pg::store::{Mode, index, one, run, statistics};
-use crate::search::bm25::{Counts, counts};
+use crate::search::bm25::Counts;
+use crate::search::tsvector::{Term, counts};
+use crate::search::words::{alternatives, own_form};
 use crate::source::Jsonb;
 
-/// Words are separated by white space and by these: what is written E-4711 is found as 4711 too.
+/// What separated words before they were split by our own analyzer.
 const SEPARATORS: &str = "'-_/\\.:@#', '        '";
-/// A text with these taken out, as [`words_of`] does it.
-pub fn spaced(text: &str) -> String {
-    text.replace(['-', '_', '/', '\\', '.', ':', '@', '#'], " ")
-}
 
 /// Words of a query that count.
-const MOST_WORDS: i64 = 64;
+const MOST_WORDS: usize = 64;
+/// Sources of a large chatbot whose languages a query is read in, besides those that are common in all chatbots.
+const SAMPLED_SOURCES: i64 = 1_000;
 
 /// Which chunk: source type, source, chunk.
 pub type ChunkKey = (String, i64, i32);
@@ -109,11 +111,6 @@ impl Scope<'_> {
             keys.iter().map(|k| k.2).collect::<Vec<_>>().into(),
         ]
     }
-}
-
-/// The expression for the words of a text.
-pub fn words_of(configuration: &str, text: &str) -> String {
-    format!("pg_catalog.to_tsvector({configuration}, pg_catalog.translate({text}, {SEPARATORS}))")
 }
 
 fn found(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<FoundChunk> {
@@ -206,27 +203,75 @@ pub fn by_key(scope: &Scope, keys: &[ChunkKey], query: Option<&[f32]>) -> Result
     run(&sql, &args, Mode::Read, |rows| rows.map(|row| found(&row)).collect())
 }
 
-/// The words of a query, sorted by their bytes, as the configurations see it that the chatbot's sources were read with; of
-/// a large one, the configurations that Postgres' statistics name.
-pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<String>> {
-    let configurations = if large {
-        statistics::elements(&scope.tables.source, c"text_search_configs")
-    } else {
-        let sql = format!(
-            "SELECT DISTINCT pg_catalog.unnest(text_search_configs) FROM {} WHERE chatbot_id = $1 AND enabled",
-            scope.tables.source
-        );
-        let chatbot_id = [scope.filter.chatbot_id.into()];
-        run(&sql, &chatbot_id, Mode::Scan, |rows| rows.map(|row| one(row.get(1))).collect::<Result<Vec<String>, _>>())?
-    };
+/// How the words of a chatbot's sources were read.
+pub struct ReadWords {
+    /// By our own analyzer and these text search configurations.
+    pub configurations: Vec<Configuration>,
+    /// By Postgres' parser and these, as long as they are not read anew.
+    pub by_parser: Vec<Configuration>,
+}
+
+/// How the words of the chatbot's sources were read; of a large one, as Postgres' statistics say of all chatbots, and as
+/// those of its first sources were.
+pub fn read_words(scope: &Scope, large: bool) -> Result<ReadWords> {
+    let table = &scope.tables.source;
+    let limit = if large { format!("LIMIT {SAMPLED_SOURCES}") } else { String::new() };
     let sql = format!(
-        "SELECT DISTINCT u.lexeme FROM pg_catalog.pg_ts_config c CROSS JOIN LATERAL pg_catalog.unnest({}) AS u
-        WHERE c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname) = ANY ($1) LIMIT $3",
-        words_of("c.oid", "$2")
+        "SELECT DISTINCT c.name, s.version
+        FROM (
+            SELECT text_search_configs, COALESCE(chunking[6], {PARSER_VERSION}) AS version FROM {table}
+            WHERE chatbot_id = $1 AND enabled AND chunk_count > 0 {limit}
+        ) AS s, LATERAL pg_catalog.unnest(s.text_search_configs) AS c (name)"
     );
-    let args = [configurations.into(), query.into(), MOST_WORDS.into()];
-    let mut words: Vec<String> = run(&sql, &args, Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())?;
-    words.sort_unstable();
+    let mut names: Vec<(String, i32)> = run(&sql, &[scope.filter.chatbot_id.into()], Mode::Scan, |rows| {
+        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect()
+    })?;
+    if large {
+        let common = statistics::elements(table, c"text_search_configs");
+        let are_current = statistics::arrays(table, c"chunking").is_some_and(|cut| {
+            let is_current = |numbers: &[i32]| numbers.get(5) == Some(&WORDS_VERSION);
+            cut.iter().all(|numbers| is_current(numbers))
+        });
+        names.extend(common.into_iter().map(|name| (name, if are_current { WORDS_VERSION } else { UNKNOWN_VERSION })));
+    }
+    let sql = "SELECT c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname), c.oid
+        FROM pg_catalog.pg_ts_config c
+        WHERE c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname) = ANY ($1)
+        ORDER BY 1";
+    let all: Vec<String> = names.iter().map(|(name, _)| name.clone()).collect();
+    let found: Vec<Configuration> = run(sql, &[all.into()], Mode::Read, |rows| {
+        rows.map(|row| Ok(Configuration { name: one(row.get(1))?, id: one(row.get(2))? })).collect()
+    })?;
+    let of = |version: i32| {
+        let is = |of: i32| of == version || of == UNKNOWN_VERSION;
+        let is_named = |c: &&Configuration| names.iter().any(|(name, of)| is(*of) && *name == c.name);
+        found.iter().filter(is_named).cloned().collect()
+    };
+    Ok(ReadWords { configurations: of(WORDS_VERSION), by_parser: of(PARSER_VERSION) })
+}
+
+/// The words of a query, each as the terms that it may be in the index: in all languages that the chatbot has, and in none.
+pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<Vec<Term>>> {
+    let ReadWords { configurations, by_parser } = read_words(scope, large)?;
+    if configurations.is_empty() && by_parser.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut read: Vec<_> = configurations.iter().map(|c| c.terms(query)).collect();
+    read.push(own_form(query));
+    let mut words = alternatives(&read);
+    let sql = format!(
+        "SELECT DISTINCT u.lexeme FROM pg_catalog.unnest($1::oid[]) AS c (id) CROSS JOIN LATERAL pg_catalog.unnest(
+            pg_catalog.to_tsvector(c.id::pg_catalog.regconfig, pg_catalog.translate($2, {SEPARATORS}))) AS u
+        ORDER BY 1"
+    );
+    if !by_parser.is_empty() {
+        let ids: Vec<pgrx::pg_sys::Oid> = by_parser.iter().map(|c| c.id).collect();
+        let lexemes: Vec<String> =
+            run(&sql, &[ids.into(), query.into()], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())?;
+        let known: Vec<Term> = words.iter().flatten().cloned().collect();
+        words.extend(lexemes.into_iter().map(Term::lexeme).filter(|term| !known.contains(term)).map(|term| vec![term]));
+    }
+    words.truncate(MOST_WORDS);
     Ok(words)
 }
 
@@ -242,7 +287,7 @@ pub struct Matching {
 }
 
 /// The chatbot's chunks with at least one of the words that are looked up.
-pub fn matching(scope: &Scope, words: &[String], index_terms: &[bool]) -> Result<Vec<Matching>> {
+pub fn matching(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool]) -> Result<Vec<Matching>> {
     // Which index is best depends on the words.
     let _settings = ScopedSettings::new(&[(c"plan_cache_mode", c"force_custom_plan")]);
     let sql = format!(
@@ -250,9 +295,12 @@ pub fn matching(scope: &Scope, words: &[String], index_terms: &[bool]) -> Result
         scope.filter.condition(),
         scope.of_chatbot_by_index()
     );
-    let escaped = |word: &String| format!("'{}'", word.replace('\\', "\\\\").replace('\'', "''"));
-    let any: Vec<String> =
-        words.iter().zip(index_terms).filter(|(_, up)| **up).map(|(word, _)| escaped(word)).collect();
+    let any: Vec<String> = words
+        .iter()
+        .zip(index_terms)
+        .filter(|(_, up)| **up)
+        .flat_map(|(word, _)| word.iter().map(Term::to_query))
+        .collect();
     if any.is_empty() {
         return Ok(Vec::new());
     }
@@ -262,18 +310,17 @@ pub fn matching(scope: &Scope, words: &[String], index_terms: &[bool]) -> Result
 }
 
 /// Chunks by their keys, which all pass the filter.
-pub fn matching_of(scope: &Scope, words: &[String], keys: &[ChunkKey]) -> Result<Vec<Matching>> {
+pub fn matching_of(scope: &Scope, words: &[Vec<Term>], keys: &[ChunkKey]) -> Result<Vec<Matching>> {
     let sql = format!("SELECT e.source_type, e.source_id, e.chunk_id, e.words, true {}", scope.by_key());
     counted(&sql, &scope.key_args(keys), words, Mode::Read)
 }
 
-fn counted(sql: &str, args: &[DatumWithOid], words: &[String], mode: Mode) -> Result<Vec<Matching>> {
-    let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+fn counted(sql: &str, args: &[DatumWithOid], words: &[Vec<Term>], mode: Mode) -> Result<Vec<Matching>> {
     run(sql, args, mode, |rows| {
         let rows = rows.map(|row| {
             let key = (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?);
             let TsVector(vector) = one(row.get(4))?;
-            Ok(counts(&vector, &words).map(|counts| (key, counts, row.get::<bool>(5))))
+            Ok(counts(&vector, words).map(|counts| (key, counts, row.get::<bool>(5))))
         });
         rows.filter_map(Result::transpose)
             .map(|row| row.and_then(|(key, counts, passes)| Ok(Matching { key, counts, passes: one(passes)? })))
@@ -301,40 +348,4 @@ pub fn count(scope: &Scope) -> Result<f64> {
     );
     let count: Option<f64> = run(&sql, &[scope.filter.chatbot_id.into()], Mode::Scan, |rows| rows.first().get_one())?;
     Ok(count.unwrap_or(0.0))
-}
-
-/// The qualified name of a text search configuration; none where there is none of this name.
-pub fn configuration(name: &str) -> Result<Option<String>> {
-    let sql = "SELECT c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname)
-        FROM pg_catalog.pg_ts_config c WHERE c.cfgname = $1
-        ORDER BY c.cfgnamespace = 'pg_catalog'::pg_catalog.regnamespace DESC LIMIT 1";
-    run(sql, &[name.into()], Mode::Read, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
-}
-
-/// A `tsvector`'s bytes after its length word.
-struct TsVector(Vec<u8>);
-
-impl FromDatum for TsVector {
-    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
-        if is_null {
-            return None;
-        }
-        // SAFETY: the datum is a tsvector, as its caller says: a varlena, read with its long header.
-        unsafe {
-            let vector = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
-            let bytes = std::slice::from_raw_parts(pgrx::vardata_any(vector).cast(), pgrx::varsize_any_exhdr(vector));
-            Some(Self(bytes.to_vec()))
-        }
-    }
-}
-
-impl IntoDatum for TsVector {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        // Only ever read.
-        None
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::TSVECTOROID
-    }
 }

@@ -1,7 +1,7 @@
 //! Sources and their chunks.
 
 use crate::error::{Error, Result};
-use crate::pg::runtime::{settings, sql_error};
+use crate::pg::runtime::{schema, settings, sql_error};
 use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
 use crate::pg::store::{Mode, Rows, chunk, lock_with_retry, one, reads_latest, run, write};
 use crate::source::{Jsonb, SOURCE_TYPES, SourceInput, SourceKey, SyncOutcome};
@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
 use pgrx::spi::SpiHeapTupleData;
 
 impl SourceKey {
@@ -71,6 +72,8 @@ pub struct Stored<'a> {
     pub truncated: bool,
     /// How its words are read.
     pub configurations: Vec<String>,
+    /// Its language, as far as somebody said or detected it.
+    pub lang: Option<String>,
 }
 
 /// Why a source has not what it should have.
@@ -88,17 +91,23 @@ impl Failed {
     }
 }
 
+/// The language that a source's metadata say.
+pub const SAID_LANG: &str =
+    "CASE pg_catalog.jsonb_typeof(metadata -> 'lang') WHEN 'string' THEN metadata ->> 'lang' END";
+
 /// Reads a source; with `lock` it is locked against other syncs until the transaction ends.
 pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<SourceRow>> {
-    const READ: &str =
+    let lang = if has_languages()? { "lang" } else { "NULL::text" };
+    let read = format!(
         "SELECT content_hash, chunking, model_id, status = 'synced' AND error IS NULL, chunk_count, truncated, metadata = $4, enabled, host,
-            text_search_configs
-        FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
+            text_search_configs, {lang}, {SAID_LANG}
+        FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3"
+    );
     let looked_at = |sql: &str, mode| run(sql, &key.args_and([metadata.clone().into()]), mode, source_row);
     if !lock {
-        return looked_at(READ, Mode::ReadNow);
+        return looked_at(&read, Mode::ReadNow);
     }
-    let lock = format!("{READ} FOR NO KEY UPDATE");
+    let lock = format!("{read} FOR NO KEY UPDATE");
     if reads_latest() {
         // The row is nearly always unlocked, and then no subtransaction is needed.
         if let Some(row) = looked_at(&format!("{lock} SKIP LOCKED"), Mode::Write)? {
@@ -112,7 +121,7 @@ fn source_row(mut rows: Rows) -> pgrx::spi::Result<Option<SourceRow>> {
     let Some(row) = rows.next() else { return Ok(None) };
     let mut chunking: Option<Vec<i32>> = row.get(2)?;
     Ok(Some(SourceRow {
-        words: WordsRead::split_off(&mut chunking, one(row.get(10))?),
+        words: WordsRead::new(&mut chunking, one(row.get(10))?, row.get(11)?, row.get(12)?),
         content_hash: row.get(1)?,
         chunking,
         model_id: row.get(3)?,
@@ -152,24 +161,35 @@ fn columns<'a>(model_id: i32, sources: &[&Stored]) -> Vec<DatumWithOid<'a>> {
         all(sources, |s| s.item.enabled).into(),
         all(sources, |s| s.item.host).into(),
         all(sources, |s| s.configurations.join(",")).into(),
+        all(sources, |s| s.lang.clone()).into(),
     ]
 }
 
 const COLUMNS: &str = "chatbot_id, source_type, source_id, content_hash, chunking, chunk_count, truncated, metadata,
-    enabled, host, configurations";
-const UNNEST: &str = "unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    enabled, host, configurations, lang";
+const UNNEST: &str = "unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+
+/// Whether the rows of sources say their languages: those of an older version of the SQL do not.
+pub fn has_languages() -> Result<bool> {
+    // SAFETY: look-ups in the catalog's cache.
+    unsafe {
+        let table = pg_sys::get_relname_relid(c"source".as_ptr(), schema::schema()?);
+        Ok(pg_sys::get_attnum(table, c"lang".as_ptr()) > 0)
+    }
+}
 
 /// Makes the rows of sources: those that no other transaction made meanwhile.
 pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> {
     if sources.is_empty() {
         return Ok(HashSet::new());
     }
+    let lang = if has_languages()? { ", lang" } else { "" };
     let sql = format!(
         "INSERT INTO chatbot_sync.source (chatbot_id, source_type, source_id, content_hash, chunking, chunk_count,
-            truncated, metadata, enabled, host, text_search_configs, model_id, status, synced_at)
+            truncated, metadata, enabled, host, text_search_configs, model_id, status, synced_at{lang})
         SELECT chatbot_id, source_type, source_id, content_hash, pg_catalog.string_to_array(chunking, ',')::int[],
             chunk_count, truncated, metadata, enabled, host, pg_catalog.string_to_array(configurations, ','), $1, 'synced',
-            pg_catalog.now()
+            pg_catalog.now(){lang}
         FROM {UNNEST} AS n ({COLUMNS})
         ON CONFLICT DO NOTHING RETURNING chatbot_id, source_type, source_id"
     );
@@ -233,6 +253,7 @@ pub fn of_chatbot(chatbot_id: i64, keys: &[SourceKey]) -> [DatumWithOid<'static>
 /// Writes what a sync has made of sources. One that a host table has, and that was embedded by hand, waits for its row's own
 /// content to come back.
 pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
+    let lang = if has_languages()? { ", lang = n.lang" } else { "" };
     let sql = format!(
         "UPDATE chatbot_sync.source s SET content_hash = n.content_hash,
             chunking = pg_catalog.string_to_array(n.chunking, ',')::int[], model_id = $1, chunk_count = n.chunk_count,
@@ -240,10 +261,10 @@ pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
             text_search_configs = pg_catalog.string_to_array(n.configurations, ','),
             status = CASE WHEN n.host IS NULL AND s.host IS NOT NULL THEN 'pending' ELSE 'synced' END,
             synced_at = pg_catalog.now(), error = NULL, error_code = NULL, attempts = 0, next_attempt_at = NULL,
-            next_model_id = NULL
+            next_model_id = NULL{lang}
         FROM {UNNEST} AS n ({COLUMNS})
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (n.chatbot_id, n.source_type, n.source_id)
-            AND s.chatbot_id = $13"
+            AND s.chatbot_id = $14"
     );
     by_chatbot(sources.iter().copied(), |s| s.item.key.chatbot_id).into_iter().try_for_each(|(chatbot_id, sources)| {
         let mut args = columns(model_id, &sources);
@@ -255,7 +276,9 @@ pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
 /// Writes all about a source but its content, to its chunks too. A source that a host table has keeps no more than until its
 /// next sync what a call by hand says of it.
 pub fn update_attributes(item: &SourceInput, status: &str, row: &SourceRow) -> Result<()> {
+    // Of one that waits, the metadata may say another language than its words were read in.
     let sql = "UPDATE chatbot_sync.source SET metadata = $4, enabled = $5, host = COALESCE($6, host),
+            chunking = CASE WHEN $7 = 'pending' AND chunk_count > 0 THEN chunking[1:5] || 0 ELSE chunking END,
             status = CASE WHEN $6 IS NULL AND host IS NOT NULL THEN 'pending' ELSE $7 END, error = NULL,
             error_code = NULL, attempts = 0, next_attempt_at = NULL
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";

@@ -4,29 +4,49 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 
-use pgrx::pg_sys;
+use pgrx::{FromDatum, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::pg::runtime::schema::schema;
 use crate::pg::store::tables::{Table, Tables};
 use crate::search::plan::Size;
+use crate::search::tsvector::Term;
 
 /// How large a chatbot is, as far as it is among those that the statistics name: the largest are. None where the model has
 /// no index, or the chatbot is not named.
 pub fn size(tables: &Tables, chatbot_id: i64, model_id: i32) -> Result<Option<Size>> {
     let index = tables.embedding.index(&format!("embedding_hnsw_{model_id}"));
     let Some(of_all) = chunks_indexed(&tables.embedding, &index)? else { return Ok(None) };
-    let share = most_common(tables.embedding.id, c"chatbot_id", pg_sys::STATISTIC_KIND_MCV, |values, shares| {
+    let share = most_common(tables.embedding.id, c"chatbot_id", pg_sys::STATISTIC_KIND_MCV, |values, shares, _| {
         let at = values.iter().position(|value| value.value().cast_signed() as i64 == chatbot_id)?;
         shares.get(at).map(|share| f64::from(*share))
     });
     Ok(share.flatten().map(|share| Size { chunks: (share * of_all).round(), of_all }))
 }
 
-/// In which share of all chunks words are; of the rare ones the statistics know only how frequent they are at most.
-pub fn shares(tables: &Tables, words: &[String]) -> Vec<f64> {
-    let (known, least) = elements_and_least(tables.embedding.id, c"words", |word| words.iter().any(|w| w == word));
-    words.iter().map(|word| known.get(word).copied().unwrap_or(least)).collect()
+/// In which share of all chunks words are; of the rare ones the statistics know only how frequent they are at most. A word
+/// is at least where the most frequent one of its terms is.
+pub fn shares(tables: &Tables, words: &[Vec<Term>]) -> Vec<f64> {
+    let is_of = |lexeme: &str, term: &Term| lexeme == term.text || term.is_prefix && lexeme.starts_with(&term.text);
+    let wanted = |lexeme: &str| words.iter().flatten().any(|term| is_of(lexeme, term));
+    let (known, least) = elements_and_least(tables.embedding.id, c"words", wanted);
+    let share = |term: &Term| {
+        let shares = known.iter().filter(|(lexeme, _)| is_of(lexeme, term)).map(|(_, share)| share);
+        shares.sum::<f64>().clamp(least, 1.0)
+    };
+    words.iter().map(|word| word.iter().map(share).fold(least, f64::max)).collect()
+}
+
+/// The values of a column of integer arrays, where the statistics know nearly all of them: it has few.
+pub fn arrays(table: &Table, column: &CStr) -> Option<Vec<Vec<i32>>> {
+    const NEARLY_ALL: f32 = 0.99;
+    let known = most_common(table.id, column, pg_sys::STATISTIC_KIND_MCV, |values, shares, nulls| {
+        // SAFETY: a value of this kind of statistics is one of the column, in a copy of the statistics.
+        let array = |value: &pg_sys::Datum| unsafe { Vec::<i32>::from_datum(*value, false) };
+        let arrays = values.iter().map(array).collect::<Option<Vec<_>>>()?;
+        (shares.iter().sum::<f32>() + nulls >= NEARLY_ALL).then_some(arrays)
+    });
+    known.flatten()
 }
 
 /// The most common elements of a column of texts.
@@ -36,7 +56,7 @@ pub fn elements(table: &Table, column: &CStr) -> Vec<String> {
 
 /// Those that are asked for with their shares, and the share that all others have at most.
 fn elements_and_least(table: pg_sys::Oid, column: &CStr, wanted: impl Fn(&str) -> bool) -> (HashMap<String, f64>, f64) {
-    let read = |values: &[pg_sys::Datum], shares: &[f32]| {
+    let read = |values: &[pg_sys::Datum], shares: &[f32], _| {
         let text = |value: &pg_sys::Datum| {
             // SAFETY: an element of this kind of statistics is a text, in a copy of the statistics.
             unsafe {
@@ -53,12 +73,12 @@ fn elements_and_least(table: pg_sys::Oid, column: &CStr, wanted: impl Fn(&str) -
     most_common(table, column, pg_sys::STATISTIC_KIND_MCELEM, read).unwrap_or_default()
 }
 
-/// The most common values or elements of a column, with their shares.
+/// The most common values or elements of a column, with their shares, and the share of rows where it is NULL.
 fn most_common<R>(
     table: pg_sys::Oid,
     column: &CStr,
     kind: u32,
-    read: impl FnOnce(&[pg_sys::Datum], &[f32]) -> R,
+    read: impl FnOnce(&[pg_sys::Datum], &[f32], f32) -> R,
 ) -> Option<R> {
     // SAFETY: a look-up in the catalog's cache, released below; the slot's arrays are as long as it says, and are freed
     // when they were read.
@@ -69,11 +89,13 @@ fn most_common<R>(
         if row.is_null() {
             return None;
         }
+        let nulls = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_statistic>(row)).stanullfrac;
         let mut slot = pg_sys::AttStatsSlot::default();
         let both = (pg_sys::ATTSTATSSLOT_VALUES | pg_sys::ATTSTATSSLOT_NUMBERS).cast_signed();
         let found = pg_sys::get_attstatsslot(&raw mut slot, row, kind.cast_signed(), pg_sys::InvalidOid, both);
         pg_sys::ReleaseSysCache(row);
-        let answer = found.then(|| read(of_length(slot.values, slot.nvalues), of_length(slot.numbers, slot.nnumbers)));
+        let answer =
+            found.then(|| read(of_length(slot.values, slot.nvalues), of_length(slot.numbers, slot.nnumbers), nulls));
         pg_sys::free_attstatsslot(&raw mut slot);
         answer
     }

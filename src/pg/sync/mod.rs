@@ -19,10 +19,10 @@ use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::subtransaction::attempt;
 use crate::pg::runtime::{arguments, enabled, encoding, log_line, settings, sql_error, wake};
 use crate::pg::store::chunk::{self, StoredChunk};
+use crate::pg::store::configurations::Configurations;
 use crate::pg::store::log::{self, Entry};
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::source::{self, Failed, SourceRow, Stored};
-use crate::pg::store::text_search::Configurations;
 use crate::pg::store::{job, row_error};
 use crate::pg::sync::input::unchanged;
 use crate::pg::sync::pending_source::PendingSource;
@@ -264,6 +264,7 @@ impl SyncRun<'_> {
                 self.params.max_chunks
             );
         }
+        let reading = self.words.read(&item.metadata, &texts)?;
         let (vectors, missing) = (vec![None; new.len()], new.len());
         let (prepared, embedding) = (Instant::now(), Duration::ZERO);
         log_line::debug_line("chunked", || {
@@ -278,6 +279,7 @@ impl SyncRun<'_> {
             cut,
             old,
             diff,
+            reading,
             new,
             first,
             vectors,
@@ -391,8 +393,8 @@ impl SyncRun<'_> {
         let chunking = |open: &PendingSource| chunking(&self.params, open.item.content.reading());
         let stored = ready.iter().map(|open| {
             let (chunk_count, truncated) = (int(open.cut.len())?, open.cut.truncated.is_some());
-            let configurations = open.configurations(&self.words)?;
-            Ok(Stored { item: &open.item, chunking: chunking(open), chunk_count, truncated, configurations })
+            let (configurations, lang) = (open.reading.names(), open.reading.lang.clone());
+            Ok(Stored { item: &open.item, chunking: chunking(open), chunk_count, truncated, configurations, lang })
         });
         let stored = stored.collect::<Result<Vec<Stored>>>()?;
         let new: Vec<&Stored> =
@@ -407,8 +409,8 @@ impl SyncRun<'_> {
         self.again.extend(late.into_iter().map(|open| SourceInput { fresh: false, ..open.item }));
         let mut chunks = Vec::new();
         for (at, open) in ready.iter().enumerate() {
-            open.settle(self.model.id, &self.words)?;
-            chunks.extend(open.inserts(at, &self.words)?);
+            open.settle(self.model.id)?;
+            chunks.extend(open.inserts(at)?);
         }
         chunk::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
         drop(unchecked);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use crate::embedding::batch::Usage;
 use crate::error::{Error, Result};
 use crate::pg::store::chunk::{self, NewChunk, Place, StoredChunk};
+use crate::pg::store::configurations::Reading;
 use crate::pg::store::source::SourceRow;
-use crate::pg::store::text_search::{Configurations, WORDS_VERSION, WordsRead};
 use crate::source::SourceInput;
 use crate::sync::diff::Diff;
 use crate::text::content::Cut;
@@ -18,6 +18,8 @@ pub struct PendingSource {
     pub cut: Cut,
     pub old: Vec<StoredChunk>,
     pub diff: Diff,
+    /// How its words are read.
+    pub reading: Reading,
     /// Which chunks are to be embedded.
     pub new: Vec<usize>,
     /// The number of the first of their texts.
@@ -32,25 +34,13 @@ pub struct PendingSource {
 }
 
 impl PendingSource {
-    /// How the words of its chunks are read, each way once.
-    pub fn configurations(&self, words: &Configurations) -> Result<Vec<String>> {
-        let mut all = Vec::new();
-        for (lang, _) in self.cut.texts() {
-            let name = words.of(lang, &self.item.metadata)?;
-            if !all.contains(&name) {
-                all.push(name);
-            }
-        }
-        Ok(all)
-    }
-
     fn places(&self) -> impl Iterator<Item = Result<Place>> {
         let place = |(at, (start, end))| Ok(Place { index: int(at)?, start: int(start)?, end: int(end)? });
         self.cut.places().enumerate().map(place)
     }
 
     /// The chunks that are new, of the source with this number.
-    pub fn inserts(&self, source: usize, words: &Configurations) -> Result<Vec<NewChunk<'_>>> {
+    pub fn inserts(&self, source: usize) -> Result<Vec<NewChunk<'_>>> {
         let places = self.places().collect::<Result<Vec<Place>>>()?;
         let texts = self.cut.texts();
         let free = self.old.iter().map(|c| c.chunk_id).max().map_or(0, |id| id + 1);
@@ -58,14 +48,14 @@ impl PendingSource {
         let insert = |((&at, vector), chunk_id): ((&usize, &'_ Option<Vec<f32>>), i32)| {
             let vector = vector.clone().ok_or_else(|| Error::Internal("a chunk has no vector".to_owned()))?;
             let (lang, content) = texts[at];
-            let configuration = words.of(lang, &self.item.metadata)?;
+            let configuration = &self.reading.of_chunks[at];
             Ok(NewChunk { source, chunk_id, place: places[at], lang, configuration, content, vector })
         };
         new.map(insert).collect()
     }
 
     /// The chunks that a source has already: those that no text has go, others move to where their texts are.
-    pub fn settle(&self, model_id: i32, words: &Configurations) -> Result<()> {
+    pub fn settle(&self, model_id: i32) -> Result<()> {
         let Some(row) = &self.row else { return Ok(()) };
         let key = &self.item.key;
         let Diff { kept, dropped } = &self.diff;
@@ -79,12 +69,11 @@ impl PendingSource {
             }
         }
         chunk::move_chunks(key, model_id, &moves)?;
-        if row.words != (WordsRead { version: WORDS_VERSION, configurations: self.configurations(words)? }) {
+        if self.reading.differs(&row.words) {
             let texts = self.cut.texts();
-            let kept = kept.iter().zip(&texts).filter_map(|(kept, (lang, _))| Some(((*kept)?, *lang)));
-            let read =
-                |(at, lang): (usize, Option<&str>)| Ok((self.old[at].chunk_id, words.of(lang, &self.item.metadata)?));
-            chunk::read_words(key, model_id, kept.map(read).collect::<Result<_>>()?)?;
+            let kept = kept.iter().zip(&texts).zip(&self.reading.of_chunks);
+            let read = kept.filter_map(|((kept, (_, text)), how)| Some((self.old[(*kept)?].chunk_id, how, *text)));
+            chunk::read_words(key, model_id, &read.collect::<Vec<_>>())?;
         }
         if !row.same_attributes(&self.item) {
             chunk::update_chunk_attributes(&self.item)?;

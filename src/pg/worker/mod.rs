@@ -16,9 +16,8 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::PgTryBuilder;
 
 use crate::error::Error;
-use crate::pg::runtime::rollback_usage;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
-use crate::pg::runtime::wake::{self};
+use crate::pg::runtime::{rollback_usage, wake};
 
 /// A launcher that failed comes back after it.
 const RESTART: Duration = Duration::from_secs(1);

@@ -1,4 +1,5 @@
-//! BERT's uncased WordPiece, as `tokenizer.json` beside the model describes it, over a vocabulary frozen at build time.
+//! BERT's uncased WordPiece, as the `tokenizer.json` of the English model describes it, over a vocabulary frozen at build
+//! time.
 //!
 //! Source: Devlin et al. 2018 and Hugging Face `tokenizers`, whose BertNormalizer, BertPreTokenizer and WordPiece this
 //! equals id by id (`tests/data/local_tokens.json` holds what that library answered).
@@ -8,7 +9,8 @@ use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCa
 
 use super::hash;
 
-static FROZEN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vocab.bin"));
+static FROZEN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wordpiece.bin"));
+include!(concat!(env!("OUT_DIR"), "/wordpiece.rs"));
 const OFFSETS: usize = hash::SLOTS * 4;
 const CONTINUES: &[u8] = b"##";
 /// A longer word has no pieces: it is unknown as a whole.
@@ -145,7 +147,7 @@ fn look_up(prefix: &[u8], piece: &[u8], hash: u32) -> Option<u16> {
 /// Where a piece's bytes start in the frozen table.
 fn offset(id: usize) -> usize {
     let at = OFFSETS + id * 4;
-    let pieces = OFFSETS + (super::VOCABULARY + 1) * 4;
+    let pieces = OFFSETS + (WORDPIECES + 1) * 4;
     pieces + u32::from_le_bytes([FROZEN[at], FROZEN[at + 1], FROZEN[at + 2], FROZEN[at + 3]]) as usize
 }
 

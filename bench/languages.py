@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""How well searches find in many languages, on texts of Debian's packages that tools/bench-languages.sh unpacks.
+
+    languages.py texts FOLDER > texts.json       # the texts and questions of all packages in FOLDER
+    languages.py run "CONNECTION" texts.json     # a row a language, MRR@10
+"""
+import collections, gzip, html.parser, json, math, pathlib, re, statistics, sys, unicodedata, zlib
+
+# Texts and questions of a language that are taken of each set.
+PAGES, QUESTIONS, ANSWERS = 150, 60, 10
+
+
+# Texts
+
+class Sections(html.parser.HTMLParser):
+    """The headings of a page with the anchor of each, and the text up to the next one."""
+    SKIPPED, BLOCKS = {"script", "style", "head", "nav"}, {"p", "div", "li", "dt", "dd", "tr", "pre", "br", "table"}
+
+    def __init__(self):
+        super().__init__()
+        self.sections, self.skip, self.heading, self.anchor = [], 0, False, ""
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        navigation = tag == "div" and re.search(r"navheader|navfooter|related|sphinxsidebar|footer|toc", attrs.get("class") or "")
+        if self.skip or tag in self.SKIPPED or navigation:
+            self.skip += tag in self.SKIPPED | {"div"}
+        if tag == "section" and attrs.get("id"):
+            self.anchor = attrs["id"]
+        if re.fullmatch("h[1-6]", tag) and not self.skip:
+            self.heading = True
+            self.sections.append([self.anchor, "", ""])
+        elif self.heading and tag == "a" and attrs.get("id"):
+            self.sections[-1][0] = attrs["id"]
+        if tag in self.BLOCKS:
+            self.handle_data("\n")
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+
+    def handle_endtag(self, tag):
+        if self.skip and tag in self.SKIPPED | {"div"}:
+            self.skip -= 1
+        if re.fullmatch("h[1-6]", tag):
+            self.heading = False
+
+    def handle_data(self, data):
+        if self.sections and not self.skip:
+            self.sections[-1][1 if self.heading else 2] += data
+
+
+def tidy(text):
+    return re.sub(r"\s*\n\s*", "\n", re.sub(r"[ \t\u00a0]+", " ", text.replace("\0", ""))).strip()
+
+
+def language_of(package):
+    suffix = re.search(r"-([a-z]{2}(?:-[a-z]{2})?)$", package)
+    return suffix.group(1).replace("-", "_") if suffix else "en"
+
+
+def sections(folder):
+    """Of each language: (key, heading, text) of the sections of its documents. A section and its translation have one key."""
+    found = collections.defaultdict(dict)
+    for package in sorted(folder.iterdir()):
+        document = re.sub(r"-([a-z]{2}(-[a-z]{2})?)$", "", package.name)
+        if document.startswith("manpages"):
+            continue
+        for path in sorted(package.rglob("*.html")):
+            if path.is_symlink() or not path.is_file():
+                continue
+            reader = Sections()
+            reader.feed(path.read_text(encoding="utf-8", errors="replace"))
+            for anchor, heading, text in reader.sections:
+                heading = re.sub(r"^(\w+ )?[0-9A-Z]+(\.[0-9]+)*\.\s*|^第\s*\d+\s*[章节節]\.?\s*|¶|\uf0c1", "", tidy(heading).replace("\n", " ")).strip()
+                text = tidy(text)
+                if len(text) > 150 and len(heading) > 3:
+                    found[language_of(package.name)].setdefault(f"{document}#{anchor or path.stem + heading}", (heading, text))
+    return {language: [(key, *both) for key, both in texts.items()] for language, texts in found.items()}
+
+
+def roff(text):
+    text = re.sub(r"(?m)^[.'](\\\"|TH|SH|SS|PP|TP|IP|HP|LP|P|RS|RE|nf|fi|ad|na|nh|hy|sp|br|so|ie?|el|de|ds|if|\.).*$|^\.$", "", text)
+    text = re.sub(r"(?m)^\.[A-Za-z]+ ?", "", text)
+    text = re.sub(r"\\\*\(..|\\\*.|\\f(\(..|\[[^]]*\]|.)|\\s[-+]?\d|\\[&|^/,:%]|\\m\[[^]]*\]", "", text)
+    text = re.sub(r"\\\((aq|cq|oq|dq)", "'", text)
+    text = re.sub(r"\\\([a-z]{2}|\\\[[^]]*\]", " ", text)
+    return re.sub(r"\\(.)", r"\1", text.replace("\\-", "-").replace("\\ ", " ").replace("\\e", "\\"))
+
+
+def pages(folder):
+    """Of each language: (name, summary, text) of manual pages, the summary not in the text."""
+    found = collections.defaultdict(dict)
+    for path in sorted(folder.glob("manpages*/usr/share/man/**/*.gz")):
+        language = path.relative_to(folder).parts[4]
+        language = "en" if re.fullmatch(r"man\d\w*", language) else language.split(".")[0]
+        if path.is_symlink() or re.search("[@.]", language):
+            continue
+        raw = gzip.decompress(path.read_bytes()).decode("utf-8", errors="replace")
+        parts = re.split(r"(?m)^\.SH\b.*$|^\.Sh\b.*$", raw)
+        if len(parts) < 3:
+            continue
+        name, dash, summary = tidy(roff(parts[1])).replace("\n", " ").partition(" - ")
+        text = tidy(roff("\n".join(parts[2:])))
+        if dash and len(summary) > 5 and len(text) > 300:
+            found[language].setdefault(path.name.removesuffix(".gz"), (summary.strip(), text))
+    taken = {}
+    for language, texts in found.items():
+        some = sorted(texts.items(), key=lambda page: zlib.crc32(page[0].encode()))[:PAGES]
+        taken[language] = [(key, *both) for key, both in some]
+    return taken
+
+
+def with_questions(texts, languages):
+    """[(key, text, question or None)], questions that no other text has, and that are translated: not the same in others."""
+    times = collections.Counter(question for _, question, _ in texts)
+    def said(question):
+        return times[question] == 1 and (len(question.split()) > 1 or not question.isascii()) and languages[question] < 3
+    rows = [(key, text, question if said(question) else None) for key, question, text in texts]
+    asked = sorted((key for key, _, question in rows if question), key=lambda key: zlib.crc32(key.encode()))[:QUESTIONS]
+    asked = set(asked)
+    return [(key, text, question if key in asked else None) for key, text, question in rows]
+
+
+def collect(folder):
+    """Sets of texts: {"set": , "language": , "texts": [(key, text, question or null)], "english": [(question, key in English)]}"""
+    out = []
+    for name, by_language in (("pages", pages(folder)), ("sections", sections(folder))):
+        # The untranslated ones are in many: they are English's alone.
+        languages = collections.Counter(question for texts in by_language.values() for question in {question for _, question, _ in texts})
+        keys = {key for key, *_ in by_language["en"]}
+        for question in {question for _, question, _ in by_language["en"]}:
+            languages[question] += 3
+        for language, texts in sorted(by_language.items()):
+            rows = with_questions(texts, collections.Counter() if language == "en" else languages)
+            crossed = []
+            if name == "sections" and language != "en":
+                crossed = [(question, key) for key, _, question in rows if question and key in keys and not key.split("#")[1].startswith("id")]
+            if sum(question is not None for *_, question in rows) >= 30:
+                out.append({"set": name, "language": language, "texts": rows, "english": crossed})
+    return out
+
+
+
+# Searches
+
+RUNS = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
+
+
+def tokens(text):
+    """Words in lower case; of Han and Kana pairs of characters."""
+    for word in re.findall(r"\w+", unicodedata.normalize("NFKC", text).lower()):
+        yield from filter(None, RUNS.split(word))
+        for run in RUNS.findall(word):
+            yield from (run[at:at + 2] for at in range(len(run) - 1)) if len(run) > 1 else run
+
+
+class Bm25:
+    """BM25 of chunks, plainly: no stemming, no stop words."""
+
+    def __init__(self, chunks):
+        counts = [collections.Counter(tokens(chunk)) for chunk in chunks]
+        self.lengths = [sum(count.values()) for count in counts]
+        self.mean = statistics.mean(self.lengths)
+        self.postings = collections.defaultdict(list)
+        for number, count in enumerate(counts):
+            for token, times in count.items():
+                self.postings[token].append((number, times))
+
+    def best(self, query, most):
+        """The numbers of the best chunks, best first."""
+        scores = collections.Counter()
+        for token in set(tokens(query)):
+            postings = self.postings.get(token, [])
+            idf = math.log(1 + (len(self.lengths) - len(postings) + 0.5) / (len(postings) + 0.5))
+            for number, times in postings:
+                scores[number] += idf * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * self.lengths[number] / self.mean))
+        return [number for number, _ in scores.most_common(most)]
+
+
+def mrr(found, right):
+    """1 ÷ the place of the right text among the first ten different ones, or 0."""
+    places = list(dict.fromkeys(found))[:ANSWERS]
+    return 1 / (places.index(right) + 1) if right in places else 0
+
+
+class Bench:
+    MODELS = "multilingual-static-256", "minilm-static-256"
+
+    def __init__(self, connection):
+        import psycopg
+        self.db = psycopg.connect(connection, autocommit=True)
+        self.db.execute("LOAD 'chatbot_sync'")
+        self.db.execute("SET chatbot_sync.max_chunks = 1000")
+
+    def load(self, chatbot, language, texts):
+        metadata = json.dumps({"lang": language})
+        with self.db.cursor() as cursor:
+            rows = [(chatbot, number, text, metadata) for number, (_, text, _) in enumerate(texts, 1)]
+            cursor.executemany("SELECT chatbot_embed_source(%s, 'document', %s, %s, %s::jsonb)", rows)
+
+    def mean(self, chatbot, questions, mode):
+        sql = "SELECT source_id FROM chatbot_search(%s, %s, 200, mode => %s)"
+        return statistics.mean(mrr([s for s, in self.db.execute(sql, [chatbot, question, mode])], right) for question, right in questions)
+
+    def plain(self, chatbot, questions):
+        chunks = self.db.execute("SELECT source_id, content FROM chatbot_sync.embedding WHERE chatbot_id = %s", [chatbot]).fetchall()
+        bm25 = Bm25([content for _, content in chunks])
+        return statistics.mean(mrr([chunks[n][0] for n in bm25.best(question, 200)], right) for question, right in questions)
+
+    def run(self, sets):
+        """Of each model: {(set, language): {column: MRR@10}}."""
+        figures = collections.defaultdict(dict)
+        english = next(s for s in sets if (s["set"], s["language"]) == ("sections", "en"))
+        places = {key: number for number, (key, *_) in enumerate(english["texts"], 1)}
+        for model in self.MODELS:
+            for chatbot, in self.db.execute("SELECT DISTINCT chatbot_id FROM chatbot_sync.source").fetchall():
+                self.db.execute("SELECT chatbot_cleanup(%s)", [chatbot])
+            self.db.execute("SELECT chatbot_set_model('local', %s)", [model])
+            self.load(1, "en", english["texts"])
+            for number, one in enumerate(sets, 2):
+                self.load(number, one["language"], one["texts"])
+                row = figures[one["set"], one["language"]]
+                questions = [(question, at) for at, (*_, question) in enumerate(one["texts"], 1) if question]
+                row["questions"] = len(questions)
+                row[model, "vector"], row[model, "hybrid"] = (self.mean(number, questions, mode) for mode in ("vector", "hybrid"))
+                if model == self.MODELS[0]:
+                    row["words"], row["plain"] = self.mean(number, questions, "text"), self.plain(number, questions)
+                crossed = [(question, places[key]) for question, key in one["english"]]
+                if len(crossed) >= 30:
+                    row[model, "crossed"] = self.mean(1, crossed, "hybrid")
+                print(f"{model} {one['set']} {one['language']}", file=sys.stderr, flush=True)
+        return figures
+
+
+def show(figures):
+    both, english = Bench.MODELS
+    columns = {"words": "words", "plain BM25": "plain", "vectors": (both, "vector"), "hybrid": (both, "hybrid"),
+               "of English text": (both, "crossed"), "vectors, English model": (english, "vector"), "hybrid, English model": (english, "hybrid")}
+    def cell(value):
+        return "–" if value is None else f"{value:.3f}".removeprefix("0")
+    for name in ("sections", "pages"):
+        rows = {language: row for (of, language), row in figures.items() if of == name}
+        print(f"\n| {name} | questions | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 2)}")
+        for language, row in rows.items():
+            print(f"| {language} | {row['questions']} | {' | '.join(cell(row.get(column)) for column in columns.values())} |")
+        means = []
+        for column in columns.values():
+            values = [row[column] for language, row in rows.items() if language != "en" and column in row]
+            means.append(statistics.mean(values) if values else None)
+        print(f"| mean without en | | {' | '.join(map(cell, means))} |", flush=True)
+        for model in Bench.MODELS:
+            worse = {language: row[model, "hybrid"] - max(row["words"], row[model, "vector"]) for language, row in rows.items()}
+            print(f"\n{model}: hybrid less than its better half by more than .005:", ", ".join(f"{language} {less:.3f}" for language, less in worse.items() if less < -0.005) or "nowhere")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["texts", folder]:
+            json.dump(collect(pathlib.Path(folder)), sys.stdout, ensure_ascii=False)
+        case ["run", connection, texts]:
+            show(Bench(connection).run(json.loads(pathlib.Path(texts).read_text())))
+        case _:
+            sys.exit(__doc__)
