@@ -86,7 +86,8 @@ fn in_order_of_ids(vocab: &Value) -> Result<Vec<&str>> {
     Ok(pieces)
 }
 
-/// Slots (an id and a fingerprint, u16 each, by hash, linear probing), where each piece starts (u32 each), the pieces. Little endian.
+/// Builds the table: slots (u16 id and u16 fingerprint, placed by hash with linear probing), the offset of each piece
+/// (u32), and the pieces. Numbers are little-endian.
 fn freeze_wordpieces(pieces: &[&str]) -> Result<Vec<u8>> {
     let mut slots = vec![(hash::EMPTY, 0); hash::SLOTS];
     for (id, piece) in pieces.iter().enumerate() {

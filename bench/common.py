@@ -1,4 +1,4 @@
-"""What the benchmarks in Python share: times, their ratios, and the mock provider of bench/http."""
+"""Shared by the benchmarks in Python: timing, ratios, and the mock provider of bench/http."""
 import json, pathlib, statistics, subprocess, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -25,7 +25,8 @@ def ratios(these, those):
 
 
 class Provider:
-    """A process with the mock provider and the bare client, which ends with this one; port 0: any that is free."""
+    """A process with the mock provider and the bare client of bench/http. It ends with this one. Port 0 is any free
+    port."""
 
     def __init__(self, port=0):
         manifest = ROOT / "bench/http/Cargo.toml"
@@ -43,11 +44,11 @@ class Provider:
         self.ask(latency_ms=milliseconds)
 
     def inputs(self):
-        """How many texts were sent since this was asked last."""
+        """Returns the number of texts that were sent since the last call."""
         return self.ask(stats=True)["inputs"]
 
     def push(self, texts, batch=100, parallel=4):
-        """Seconds that the bare client takes for lists of texts, one list after the other."""
+        """Returns the seconds that the bare client takes to send lists of texts, one list after the other."""
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(texts, file)
             file.flush()
@@ -55,7 +56,7 @@ class Provider:
 
 
 def documents(db):
-    """A thousand pages, ids from 1, and the chunks of each."""
+    """Returns a thousand pages with ids from 1, each with its chunks."""
     sql = """SELECT row_number() OVER (ORDER BY id), content, ARRAY(
             SELECT c.content FROM chatbot_chunk(page.content) AS c ORDER BY c.chunk_index)
         FROM page ORDER BY id LIMIT 1000"""
@@ -63,7 +64,7 @@ def documents(db):
 
 
 def use_provider(db, provider):
-    """Makes the mock the provider of the whole server, and its model the database's."""
+    """Makes the mock the provider of the server, and its model that of the database."""
     db.execute("LOAD 'chatbot_sync'")
     db.execute(f"ALTER SYSTEM SET chatbot_sync.openai_compatible_url = '{provider.url}'")
     db.execute("SELECT pg_reload_conf()")
@@ -81,7 +82,8 @@ def forget_provider(db):
 
 
 def missing_and_extra(db, chatbots, hosts):
-    """Chunks that the rows of tables should have and have not, and those that are too many."""
+    """Returns the number of chunks that the rows of the tables should have and do not have, and of chunks that are
+    too many."""
     rows = " UNION ALL ".join(f"SELECT chatbot_id, id, content FROM {host}" for host in hosts)
     should = f"""SELECT h.chatbot_id, h.id, c.chunk_index, c.content FROM ({rows}) AS h, chatbot_chunk(h.content) AS c
         WHERE h.chatbot_id = ANY(%(chatbots)s)"""

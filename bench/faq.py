@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The questions of Python's FAQ with their answers, and the pages of its manual among which they are looked for, as CSV: id,
-question (none for a page of the manual), text.
+"""Writes the questions and answers of Python's FAQ, and the pages of its manual as other texts to search, as CSV: id,
+question (empty for a page of the manual), text.
 
     faq.py .../html > faq.csv
 """

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Whether the cost of a row depends on how many there are: the processor's time a row for LARGE rows divided by that for SMALL,
-for each kind of statement and call, whatever the statistics say. 1.0 is linear. The time is that of the session's own process,
-as Linux counts it, which others on the machine disturb less than a clock.
+"""Measures whether the cost of a row depends on the number of rows: the processor time per row for LARGE rows divided
+by that for SMALL rows, for each kind of statement and call, with missing, stale and fresh statistics. A ratio of 1.0
+is linear. The time is that of the session's own process as Linux counts it, which other processes disturb less than
+wall-clock time.
 
     pip install 'psycopg[binary]'
     python3 bench/growth.py "host=/run/postgresql user=postgres dbname=mydb" [SMALL LARGE [KIND]]
 
-The first argument is a libpq connection string, a superuser's, to a database of a throw-away server that has a release
-build of the extension with its settings at their defaults, and no workers. KIND is a part of a row's name. Everything that
+The first argument is a libpq connection string of a superuser, for a database of a throw-away server without workers.
+The server has a release build of the extension with default settings. KIND is a part of a row's name. Everything that
 the extension stores in that database is DELETED.
 
     missing   never analyzed; a new session
@@ -34,7 +35,7 @@ QUEUE = "CALL chatbot_process_queue()"
 ALL = "CALL chatbot_sync_all()"
 DROP_MODEL = """DO $$ DECLARE old int := (SELECT max(id) FROM chatbot_sync.model WHERE NOT active);
     BEGIN CALL chatbot_drop_model(old); END $$"""
-# The built-in model once more, as another.
+# The built-in model a second time, as a model of its own.
 NEXT_MODEL = """INSERT INTO chatbot_sync.model (provider, model, dimensions, options, active, next)
     VALUES ('local', 'minilm-static-256', 256, '{"copy": true}', false, true)"""
 
@@ -44,7 +45,7 @@ def filled(statements, bot, rows):
 
 
 class Kind:
-    """What is done to the rows of a chatbot that `fill` has made; `attach` comes before them."""
+    """A measured statement on the rows of a chatbot that ``fill`` inserts. ``attach`` runs before them."""
 
     def __init__(self, name, act, attach=SYNC, fill=INSERT, before=None, after=None, repeats=5):
         self.name, self.act, self.attach, self.fill = name, act, attach, fill
@@ -149,7 +150,7 @@ class Growth:
         if state != "stale":
             db.close()
             db = self.connect()
-            # The library and its models are loaded by whoever comes first.
+            # The first call of a session loads the library and its model, which is not measured.
             db.execute("SELECT chatbot_embed('Hello.')")
         before = self.processor_seconds(db)
         self.run(db, kind.act, 2, rows)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What a host table's triggers cost, as ratios of times that one run measures in turns.
+"""Measures what the triggers of a host table cost, as ratios of times that one run measures in turns.
 
     pip install 'psycopg[binary]'
     python3 bench/hosts.py "host=/run/postgresql user=postgres dbname=mydb" [ROUNDS]
 
-The first argument is a libpq connection string, a superuser's, to a database of a throw-away server that has a release
-build of the extension with its settings at their defaults, no workers, and a table page (id bigint, title text, content
-text) with a thousand pages or more. All vectors of that database are DELETED.
+The first argument is a libpq connection string of a superuser, for a database of a throw-away server without workers.
+The server has a release build of the extension with default settings, and a table page (id bigint, title text,
+content text) with a thousand pages or more. All vectors of that database are DELETED.
 """
 import http.client, json, statistics, sys, urllib.parse
 import psycopg
@@ -14,7 +14,7 @@ from common import Provider, documents, forget_provider, heading, missing_and_ex
 
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
 OLD_ROUNDS = min(3, ROUNDS)
-# What takes a moment is much quicker than what disturbs it: extremes are those of the medians of so many.
+# Single statements are much shorter than most disturbances, so least and most are those of medians of this many.
 BLOCK, UPDATE_BLOCK = 50, 12
 UPDATE_ROUNDS, SINGLE_ROUNDS = UPDATE_BLOCK * ROUNDS, BLOCK * ROUNDS
 STATEMENT, OLD_BATCH = 50, 10
@@ -33,7 +33,8 @@ class Bench:
         self.documents = documents(self.db)
 
     def table(self, name, attach=None):
-        """A host table as an application has it; attach: how, None: not at all."""
+        """Creates a host table as an application has it. ``attach`` has further arguments of ``chatbot_attach()``;
+        ``None``: not attached."""
         self.db.execute(f"DROP TABLE IF EXISTS {name}")
         self.db.execute(f"""CREATE TABLE {name} (id bigserial PRIMARY KEY, chatbot_id int, title text, content text,
             active boolean NOT NULL DEFAULT true, visits int NOT NULL DEFAULT 0,
@@ -48,7 +49,8 @@ class Bench:
             self.db.execute(sql, [value for id, content, _ in rows for value in (id, CHATBOT, content)])
 
     def old_way(self):
-        """Documents first, then a call for each: requests one after the other, rows in a transaction of their own."""
+        """As applications did it before: documents first, then for each of them requests one after the other, and
+        rows in a transaction of their own."""
         self.insert_documents("plain")
         address = urllib.parse.urlparse(self.provider.url)
         http_client = http.client.HTTPConnection(address.netloc)
@@ -112,7 +114,7 @@ class Bench:
         self.clean("document", "plain", "old_embedding")
 
     def in_turns(self, rounds, tables, work):
-        """Times of the same work on each table, in an order that changes."""
+        """Returns the times of the same work on each table, in changing order."""
         times = {table: [] for table in tables}
         for at in range(rounds):
             for turn in range(len(tables)):
@@ -147,7 +149,7 @@ class Bench:
         for at, table in enumerate(tables):
             with self.db.transaction(), self.db.cursor() as cursor:
                 rows = [(CHATBOT + at, text) for text in texts]
-                # Rows of the same size in all three.
+                # With status columns of the same size, the rows of all three tables are equally long.
                 sql = f"INSERT INTO {table} (chatbot_id, content, sync_status, processed) VALUES (%s, %s, 'synced', true)"
                 cursor.executemany(sql, rows)
             self.db.execute(f"VACUUM ANALYZE {table}")

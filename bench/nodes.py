@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""What distribution costs a small statement: the same calls on one node and on the nodes of Citus, medians of one run.
+"""Measures what distribution costs small statements: the same calls on one node and on the nodes of Citus, medians of
+one run.
 
     python3 bench/nodes.py "host=127.0.0.1 port=5432 user=postgres dbname=mydb" [SHARDS]
 
-The first argument is a libpq connection string, a superuser's, to a coordinator that has nodes and the extension, and
-whose tables are not distributed. Everything that it has about chatbots 1 to 41 is DELETED. The model is the built-in one.
+The first argument is a libpq connection string of a superuser, for a coordinator with nodes and the extension, whose
+tables are not distributed yet. Everything that it has about chatbots 1 to 41 is DELETED. The model is the built-in
+one.
 """
 import statistics, sys
 import psycopg
@@ -12,7 +14,7 @@ from common import timed
 
 SHARDS = int(sys.argv[2]) if len(sys.argv) > 2 else 32
 CHATBOTS = range(1, 41)
-# So many that a search of it uses an index.
+# So many chunks that a search of this chatbot uses an index.
 LARGE, SOURCES = 41, 400
 TIMES = 100
 TEXT = "Sentence {0} of chatbot {1} says something about parcels, refunds and number {2}. "

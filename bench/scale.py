@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""What many chunks take, worked out from what one takes: no server is asked.
+"""Computes what many chunks take from what one takes, without a server.
 
     python3 bench/scale.py
 
-Bytes are those that bench/sizes.py printed; the rate of the built-in model is bench/store.py's. A provider is given as many
-requests at a time as chatbot_sync.max_parallel_requests says, a hundred texts each, and does nothing else for others.
+The bytes are those that bench/sizes.py printed, the rate of the built-in model is that of bench/store.py. A provider
+gets as many requests at a time as chatbot_sync.max_parallel_requests allows, with a hundred texts each, and serves
+nothing else.
 """
-BYTES = {256: (3475 + 63, 1369), 768: (7907 + 63, 4098), 1536: (9036 + 63, 8194)}  # dimensions: row and key, HNSW
-LOCAL = 10_900                       # chunks a second, built-in model, one session
+BYTES = {256: (3475 + 63, 1369), 768: (7907 + 63, 4098), 1536: (9036 + 63, 8194)}  # by dimensions: bytes of a row and its key, bytes in HNSW
+LOCAL = 10_900                       # chunks per second with the built-in model in one session
 REQUEST, TEXTS, PARALLEL = 0.3, 100, 4
-TOKENS, A_MINUTE = 250, 5_000_000    # of a chunk; a provider's limit
+TOKENS, A_MINUTE = 250, 5_000_000    # tokens of a chunk; tokens per minute that a provider allows
 
 
 def size(n):

@@ -1,23 +1,23 @@
 #!/usr/bin/env python3
-"""Whether searches find it, and how fast: figures for the README of this folder.
+"""Measures the quality and speed of searches: the figures for bench/README.md.
 
     pip install 'psycopg[binary]' numpy rank_bm25 snowballstemmer
     python3 bench/search.py quality "host=/run/postgresql user=postgres dbname=mydb" PAGES.csv FAQ.csv
     python3 bench/search.py speed "host=/run/postgresql user=postgres dbname=mydb" [CHUNKS/CHATBOTS...]
 
-The database has a release build of the extension, its settings at their defaults, and a table page (tools/pages.py makes
-one). Everything that chatbot_sync has stored in it is DELETED, before and after. PAGES.csv and FAQ.csv: id, title, text;
-a question is a title, and its answer is the text.
+The database has a release build of the extension with default settings, and a table page (tools/pages.py makes one).
+Everything that chatbot_sync has stored in it is DELETED, before and after. PAGES.csv and FAQ.csv have id, title,
+text; each title is a question whose answer is the text.
 """
 import csv, functools, pathlib, re, statistics, struct, subprocess, sys, time
 import numpy, psycopg
 
 ANSWERS = 10
-# Of a set with more, every so manieth.
+# The largest number of questions; of a larger set every n-th one is used.
 QUESTIONS = 150
-# How often each is searched for, after a first time.
+# How often each title is searched for, after a first search that is not measured.
 TURNS = 3
-# Seconds that a search of all chunks may take to be compared with others.
+# Seconds: an exact search that takes longer is not compared with others.
 SLOW = 0.3
 WEIGHTS = [n / 10 for n in range(11)]
 
@@ -40,7 +40,8 @@ def clean(db):
 # Quality
 
 def questions_of(path):
-    """(id, title as a question, text without its title), as far as both say something and the title is nobody else's."""
+    """Returns all texts, and the questions: (id, title, text without its title) where both are long enough and the
+    title is unique."""
     csv.field_size_limit(1 << 30)
     rows = []
     for number, title, text in csv.reader(open(path, newline="")):
@@ -52,12 +53,12 @@ def questions_of(path):
 
 
 def scores(ranks):
-    """MRR@10 and recall@5 of ranks from 0, None where it was not found."""
+    """Returns MRR@10 and recall@5 of ranks, which begin with 0; ``None``: not found."""
     return statistics.mean(0 if r is None else 1 / (r + 1) for r in ranks), statistics.mean(r is not None and r < 5 for r in ranks)
 
 
 def rank(sources, right):
-    """The place of a source among the first ten different ones."""
+    """Returns the rank of a source among the first ten different ones; ``None`` where it is not among them."""
     seen = list(dict.fromkeys(sources))[:ANSWERS]
     return seen.index(right) if right in seen else None
 
@@ -95,7 +96,7 @@ def quality(connection, *paths):
         bm25 = BM25Okapi([words(text) for _, _, text, _ in chunks])
         for right, question, _ in questions:
             for mode in ("text", "vector", "hybrid"):
-                # Enough for ten different sources.
+                # So many chunks contain ten different sources.
                 sql = "SELECT source_id FROM chatbot_search(1, %s, 200, mode => %s)"
                 found[mode].append(rank([s for s, in db.execute(sql, [question, mode])], right))
             sql = """SELECT source_id FROM chatbot_sync.embedding, CAST(replace(plainto_tsquery('english', %s)::text, '&', '|') AS tsquery) AS q
@@ -103,7 +104,7 @@ def quality(connection, *paths):
             found["ts_rank"].append(rank([s for s, in db.execute(sql, [question])], right))
             best = numpy.argsort(-bm25.get_scores(words(question)))[:200]
             found["bm25"].append(rank([sources[n] for n in best], right))
-            # The fusion, with other weights than the extension's.
+            # The fusion of similarity and BM25 with other weights than the extension's.
             query = numpy.array(db.execute("SELECT chatbot_embed(%s, 'query')::real[]", [question]).fetchone()[0], dtype=numpy.float32)
             text = numpy.zeros(len(chunks))
             for source, at, score in db.execute("SELECT source_id, chunk_index, score FROM chatbot_search(1, %s, 1000, mode => 'text')", [question]):
@@ -113,7 +114,7 @@ def quality(connection, *paths):
             for weight in WEIGHTS:
                 best = numpy.argsort(-((1 - weight) * similarity + weight * text))[:200]
                 fused[weight].append(rank([sources[n] for n in best], right))
-        # As if the chatbot were large.
+        # The limit makes the chatbot a large one, so that searches use the indexes.
         db.execute("CALL chatbot_create_index()")
         db.execute("SET chatbot_sync.exact_search_limit = 100")
         for right, question, _ in questions:
@@ -144,14 +145,15 @@ class Speed:
         self.model = self.db.execute("SELECT id FROM chatbot_sync.model WHERE active").fetchone()[0]
 
     def generated(self, count):
-        """Vectors between two of the manual's, with noise: clusters as real ones have them."""
+        """Returns vectors between two of the manual's, with noise, so that they form clusters as real ones do."""
         one, other = (self.vectors[self.random.integers(len(self.vectors), size=count)] for _ in range(2))
         share = self.random.uniform(0.5, 1, (count, 1)).astype(numpy.float32)
         made = share * one + (1 - share) * other + self.random.normal(0, 0.3 / 16, one.shape).astype(numpy.float32)
         return made / numpy.linalg.norm(made, axis=1, keepdims=True)
 
     def load(self, chunks, chatbots):
-        """Chunks of chatbots 1 to so many, ten a source; "mixed": of chatbots of unequal size. Answers who is searched."""
+        """Stores generated chunks, ten a source, for this many chatbots; "mixed": of unequal size. Returns the
+        chatbots to search, by name."""
         db = self.db
         clean(db)
         db.execute("CREATE TEMP TABLE made (n int, v vector)")
@@ -180,7 +182,8 @@ class Speed:
         return groups
 
     def statement(self, distance):
-        """As fast as pgvector is: the texts are fetched of those that are nearest, which a sort of all of them would copy."""
+        """Returns the fastest statement with pgvector alone. It fetches the texts of the nearest chunks only, since
+        sorting would copy them."""
         return f"""SELECT e.source_id * 10 + e.chunk_index, e.source_type, e.content, e.metadata, n.distance
             FROM (SELECT ctid AS place, {distance} AS distance FROM chatbot_sync.embedding
                 WHERE chatbot_id = %(chatbot)s AND model_id = {self.model} ORDER BY {distance} LIMIT 10) AS n
@@ -194,7 +197,7 @@ class Speed:
         return {"bare pgvector": (self.db, self.statement("embedding <=> %(vector)s::vector"))}
 
     def by_index(self, in_sight):
-        """Bare HNSW, in a session of its own with its settings."""
+        """Searches with HNSW alone, in a session with its own settings."""
         db, length = connect(self.connection), self.vectors.shape[1]
         db.execute(f"SET enable_sort = off; SET hnsw.ef_search = {in_sight}; SET hnsw.iterative_scan = relaxed_order")
         return {f"bare pgvector, HNSW, ef_search {in_sight}": (db, self.statement(f"embedding::vector({length}) <=> %(vector)s::vector({length})"))}
@@ -207,8 +210,8 @@ class Speed:
         return [[row[0] for row in db.execute(sql, self.args(n, chatbots)).fetchall()] for n in range(len(self.titles))]
 
     def compare(self, title, arms, chatbots, right):
-        """A search for each title by each of the arms, in turns; a line for each arm. Those that start with "bare" are what
-        the others are divided by: by the quickest that finds 0.98 of what is right."""
+        """Runs a search for each title with each of the arms in turns, and prints a line for each arm. Times are
+        divided by that of the fastest arm whose name begins with "bare" and whose recall is at least 0.98."""
         times, found = {name: [] for name in arms}, {name: [] for name in arms}
         for turn in range(TURNS + 1):
             for n in range(len(self.titles)):
@@ -239,7 +242,7 @@ class Speed:
                 if (time.perf_counter() - start) / len(self.titles) > SLOW:
                     print(f"{name}, no index: bare pgvector takes {(time.perf_counter() - start) / len(self.titles):.1f} s")
                     continue
-                # All columns in one sort, as one writes it first.
+                # All columns in one sort: the obvious way to write the statement.
                 simple = self.statement("embedding <=> %(vector)s::vector").replace("SELECT ctid AS place,", "SELECT ctid AS place, content, metadata,")
                 arms = {"the query's vector alone": (self.db, "SELECT chatbot_embed(%(query)s, 'query') IS NULL"),
                         "bare pgvector, texts in the sort": (self.db, simple.replace("e.content, e.metadata", "n.content, n.metadata"))}
@@ -249,7 +252,8 @@ class Speed:
             self.db.execute("CALL chatbot_create_index()")
             print(f"chatbot_create_index(): {time.perf_counter() - start:.0f} s")
             for name, ids in groups.items():
-                # Where HNSW passes over most of what it sees it takes as long as reading all of a large one.
+                # Where HNSW passes over most of the chunks that it looks at, it takes as long as reading all chunks
+                # of a large chatbot.
                 arms = self.by_index(200) | self.by_index(1000) if len(ids) == 1 else self.exact()
                 self.compare(f"{name}, with indexes", arms | self.ours(), ids, right[name])
         clean(self.db)

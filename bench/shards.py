@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How evenly chatbots of very different size fall on shards, and shards on nodes: a simulation, no server is asked.
+"""Simulates how evenly chatbots of very different size fall on shards, and shards on nodes, without a server.
 
     python3 bench/shards.py
 
-The k-th largest of the chatbots has a share proportional to k**-s (Zipf). A chatbot falls on a shard as if at random,
-which is what a hash does, and shards are dealt to nodes in turns, as Citus does it. What is printed is the load of the
-fullest one divided by the mean: 1 is even; the fullest node decides how many nodes are needed. Median, and the extremes,
-of as many placements as SEEDS says.
+The k-th largest chatbot has a share proportional to k**-s (Zipf). A chatbot falls on a random shard, as by a hash,
+and shards are dealt to nodes in turns, as Citus does. The output is the load of the fullest one divided by the mean:
+1 is even, and the fullest node decides how many nodes are needed. It has the median and the extremes of as many
+placements as there are SEEDS.
 """
 import heapq, itertools, random, statistics
 
@@ -20,7 +20,7 @@ def shares(chatbots, s):
 
 
 def by_hash(sizes, shards, nodes, seed):
-    """(fullest shard, fullest node), each against the mean."""
+    """Returns (fullest shard, fullest node), each divided by the mean."""
     chance = random.Random(seed)
     of_shards = [0.0] * shards
     for size in sizes:
@@ -30,8 +30,9 @@ def by_hash(sizes, shards, nodes, seed):
 
 
 def rebalanced(sizes, shards, nodes, seed, alone=0):
-    """The fullest node against the mean, when the largest chatbots have a shard each (isolate_tenant_to_new_shard) and
-    shards are dealt by size, the largest first, to the emptiest node (the rebalancer's by_disk_size does as well)."""
+    """Returns the fullest node divided by the mean when the largest chatbots have a shard each
+    (isolate_tenant_to_new_shard) and shards are dealt by size, the largest first, to the emptiest node (similar to
+    the rebalancer's by_disk_size)."""
     chance = random.Random(seed)
     of_shards = [0.0] * shards
     for size in sizes[alone:]:

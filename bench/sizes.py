@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What a chunk takes: bytes of its row, of its key and of an HNSW index, and what that index costs whoever writes.
+"""Measures what a chunk takes: bytes of its row, of its key and in an HNSW index, and what the index costs writers.
 
     python3 bench/sizes.py "host=/run/postgresql user=postgres dbname=mydb" [ROWS]
 
-The first argument is a libpq connection string to a database that has the extension, whose tables are not touched, and a
-table page (id bigint, title text, content text) with some hundred pages (tools/pages.py makes one). Texts are chunks of
-those; vectors are random, which is the worst an index can meet. Sizes are what they are; times are ratios within one run.
+The first argument is a libpq connection string for a database with the extension, whose tables are not changed, and
+with a table page (id bigint, title text, content text) of some hundred pages (tools/pages.py makes one). Texts are
+chunks of these pages; vectors are random, which is the worst case for an index. Sizes are absolute; times are ratios
+within one run.
 """
 import statistics, sys
 import psycopg

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Sixteen clients, a provider that fails at random, killed sessions and workers, a crash; and then everything is compared.
+"""Stress test: sixteen clients, a provider that fails at random, killed sessions and workers, and a crash; then all
+data is compared.
 
     pip install 'psycopg[binary]'
     python3 bench/soak.py "host=/run/postgresql user=postgres dbname=mydb" [SECONDS [SEED]]
 
-The first argument is a libpq connection string, a superuser's, to an empty database of a throw-away server on this machine
-that preloads the extension: processes of it are KILLED. It may be restarted meanwhile. The exit status is 0 if nothing was
-lost, stale, doubled or resurrected.
+The first argument is a libpq connection string of a superuser, for an empty database of a throw-away server on this
+machine that preloads the extension: its processes are KILLED. The server may be restarted meanwhile. The exit status
+is 0 if nothing was lost, stale, doubled or resurrected.
 """
 import collections, hashlib, http.server, json, multiprocessing, os, random, signal, struct, sys, threading, time
 import psycopg
@@ -17,12 +18,12 @@ CLIENTS = 16
 CHATBOTS = 12
 DIMENSIONS = 8
 TABLES = {"documents": "document", "links": "link"}
-# What a client may be told. Anything else is a defect: an internal error, say.
+# SQLSTATEs that a client may get. Any other, such as an internal error, is a defect.
 EXPECTED = {
-    "40001", "40P01", "55P03",  # conflicts, which Odoo tries again
-    "57014", "57P01", "57P02", "57P03", "08006", "08003", "08000", "lost",  # cancels, kills, the crash
-    "HV00N", "58030", "HV000", "53000", "HV00L", "HV00M",  # the provider, where on_error is raise, and in searches
-    "23503",  # a chatbot that is gone
+    "40001", "40P01", "55P03",  # conflicts, which Odoo retries
+    "57014", "57P01", "57P02", "57P03", "08006", "08003", "08000", "lost",  # cancelled, killed, or lost in the crash
+    "HV00N", "58030", "HV000", "53000", "HV00L", "HV00M",  # faults of the provider, in searches and where on_error is raise
+    "23503",  # the chatbot was deleted
 }
 
 
@@ -32,7 +33,7 @@ def vector(text):
 
 
 def provider(port, faults, asked, seed):
-    """Speaks OpenAI's protocol. A fault is an answer that is late, refused, cut off, of another shape, or none."""
+    """Serves OpenAI's protocol. A fault is a response that is late, refused, cut off or malformed, or none at all."""
     dice = random.Random(seed)
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -87,7 +88,7 @@ def provider(port, faults, asked, seed):
         daemon_threads = True
 
         def handle_error(self, *_):
-            pass  # a client that left
+            pass  # the client has closed the connection
 
     server = Server(("127.0.0.1", 0), Handler)
     port.value = server.server_address[1]
@@ -106,7 +107,8 @@ def connect(connection, seconds=60):
 
 
 class Client(threading.Thread):
-    """Does what applications do, in transactions at REPEATABLE READ, and tries conflicts again as Odoo does."""
+    """A client that does what applications do, in transactions at REPEATABLE READ, and retries conflicts as Odoo
+    does."""
 
     def __init__(self, connection, seed, until):
         super().__init__(daemon=True)
@@ -145,7 +147,7 @@ class Client(threading.Thread):
             if self.db.closed or self.db.broken:
                 self.db = connect(self.connection)
             return state
-        except psycopg.Rollback:  # of a transaction whose connection is gone
+        except psycopg.Rollback:  # the connection was lost within the transaction
             self.told["lost"] += 1
             self.db = connect(self.connection)
             return "lost"
@@ -195,7 +197,7 @@ class Client(threading.Thread):
         self.db.execute("SELECT * FROM chatbot_search(%s, %s, mode => %s)", [self.chatbot(), self.text()[:50], mode])
 
     def embed(self):
-        """Sources that no table has."""
+        """Embeds sources without a host table."""
         id = 10**9 + self.dice.randrange(40)
         if self.dice.random() < 0.3:
             self.db.execute("SELECT chatbot_delete_source(99, 'document', %s)", [id])
@@ -232,7 +234,7 @@ class Client(threading.Thread):
 
 
 def chaos(connection, seed, until, counts):
-    """Ends sessions and workers, and kills a worker now and then, which makes the server recover."""
+    """Ends sessions and workers at random, and sometimes kills a worker, which makes the server recover."""
     dice = random.Random(seed)
     db = connect(connection)
     while time.monotonic() < until:
@@ -275,7 +277,7 @@ def set_up(db, port):
 
 
 def drain(db):
-    """What failed is tried again, and the queue runs dry."""
+    """Retries what failed until nothing is pending and the queue is empty, for three minutes at most."""
     until = time.monotonic() + 180
     left = "SELECT (SELECT count(*) FROM chatbot_sync.job), (SELECT count(*) FROM chatbot_sync.source WHERE status <> 'synced' AND enabled)"
     while db.execute(left).fetchone() != (0, 0):
@@ -288,7 +290,7 @@ def drain(db):
 
 
 def compare(db):
-    """What is wrong, as lines."""
+    """Returns each difference between what is stored and what should be, as a line."""
     wrong = [f"job {row}" for row in db.execute("SELECT * FROM chatbot_sync.job LIMIT 5")]
     wrong += [f"source {row}" for row in db.execute("SELECT chatbot_id, source_type, source_id, status, error FROM chatbot_sync.source WHERE status <> 'synced' AND enabled LIMIT 5")]
     wrong += [f"verify {row}" for row in db.execute("SELECT * FROM chatbot_verify() LIMIT 20")]

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""What storing costs, as ratios of times that one run measures in turns: on a busy machine a time alone says little.
+"""Measures what storing costs, as ratios of times that one run measures in turns: on a busy machine absolute times
+say little.
 
     pip install 'psycopg[binary]' numpy model2vec
     python3 bench/store.py "host=/run/postgresql user=postgres dbname=mydb" [ROUNDS]
 
-The first argument is a libpq connection string, a superuser's (CHECKPOINT), to a database that has a release build of
-the extension with its settings at their defaults, and a table page (id bigint, title text, content text) with some
-hundred pages (tools/pages.py makes one). Chatbots 2 to 9 of that database are DELETED, before and after. Only what is
-stored is asserted, never a time.
+The first argument is a libpq connection string of a superuser (for CHECKPOINT), for a database with a release build
+of the extension with default settings, and a table page (id bigint, title text, content text) of some hundred pages
+(tools/pages.py makes one). Chatbots 2 to 9 of that database are DELETED, before and after. Only the stored data is
+asserted, never a time.
 """
 import json, sys
 import numpy, psycopg
@@ -34,24 +35,24 @@ class Bench:
     def __init__(self, connection):
         self.model = load_model()
         self.db = psycopg.connect(connection, autocommit=True)
-        # The planner takes a set-returning function for 1000 rows, and then finds a query over pages worth compiling.
+        # The planner expects 1000 rows of a set-returning function, and would JIT-compile a query over many pages.
         self.db.execute("SET jit = off")
         # What Python embeds with is what the database does.
         self.db.execute("SELECT chatbot_set_model('local', 'minilm-static-256')")
 
     def one(self, sql, *args):
-        """The first column of one row, from a statement that the server keeps."""
+        """Returns the first column of one row, with a prepared statement."""
         return self.db.execute(sql, args, prepare=True).fetchone()[0]
 
     def clean(self):
         for chatbot in range(2, 10):
             self.one("SELECT status FROM chatbot_cleanup(%s)", chatbot)
-        # Cuts the tables' ends off too: every run finds them alike.
+        # This also truncates the tables' ends, so that every run starts alike.
         self.db.execute("VACUUM chatbot_sync.source, chatbot_sync.embedding")
         self.db.execute("CHECKPOINT")
 
     def stored(self, work):
-        """Times work that stores all chunks, from empty."""
+        """Returns the seconds of work that stores all chunks in empty tables."""
         self.clean()
         seconds = timed(work)
         count = self.one("SELECT count(*) FROM chatbot_sync.embedding WHERE chatbot_id IN (2, 3)")
@@ -71,7 +72,7 @@ class Bench:
                     copy.write(self.finished[table])
 
     def python(self):
-        """What an application does: model2vec, and rows with vectors as pgvector's own package writes them."""
+        """As an application does it: model2vec, and rows with vectors written by pgvector's own package."""
         vectors = self.model.encode([chunk[-1] for chunk in self.chunks])
         texts = ("[" + ",".join(map(str, vector.tolist())) + "]" for vector in vectors)
         with self.db.transaction(), self.db.cursor() as cursor:
@@ -84,7 +85,8 @@ class Bench:
             cursor.executemany(sql, ((self.model_id, text, *chunk) for text, chunk in zip(texts, self.chunks)))
 
     def prepare(self):
-        """The inputs of all four, and proof that Python stores what the extension does. Warms up, too."""
+        """Prepares the inputs of all four ways and warms up. Checks that Python stores the same rows as the
+        extension."""
         self.clean()
         self.embed_source()
         self.model_id = self.one("SELECT id FROM chatbot_sync.model WHERE active")
@@ -94,7 +96,7 @@ class Bench:
         self.chunks = self.db.execute(sql).fetchall()
         self.finished = {}
         for table in TABLES:
-            # In the order in which they were stored.
+            # In the order in which they are stored.
             sql = f"SELECT * FROM chatbot_sync.{table} WHERE chatbot_id = 2 ORDER BY ctid"
             with self.db.cursor() as cursor, cursor.copy(f"COPY ({sql}) TO STDOUT (FORMAT BINARY)") as copy:
                 self.finished[table] = b"".join(copy)
@@ -109,7 +111,8 @@ class Bench:
     def throughput(self):
         ours, copy, bare, python = [], [], [], []
         for _ in range(ROUNDS):
-            # Before and after what it is taken from: the difference is small, and drift would be most of it.
+            # Measured before and after the time that it is subtracted from: the difference is small, and drift would
+            # distort it.
             before = timed(self.embed_only)
             ours.append(self.stored(self.embed_source))
             bare.append((before + timed(self.embed_only)) / 2)
@@ -126,7 +129,7 @@ class Bench:
         row("model2vec + executemany / embed_source", [b / a for a, b in zip(ours, python)])
 
     def latency(self):
-        # A text of 100 chunks: one that is longer, cut where its hundredth ends.
+        # A text of 100 chunks: a longer one, cut at the end of its hundredth chunk.
         text = self.one("SELECT string_agg(content, E'\\n\\n' ORDER BY id) FROM (SELECT * FROM page LIMIT 200) p")
         ends = self.one("SELECT array_agg(end_offset ORDER BY chunk_index) FROM chatbot_chunk(%s)", text)
         short, long = text[: ends[0]], text[: ends[-1]]
@@ -134,7 +137,7 @@ class Bench:
         counts = self.one(sql, 1, short), self.one(sql, 2, long)
         rounds = []
         for n in range(3, 2 * LATENCY_ROUNDS + 3, 2):
-            # Two sources of its own for each round; the second time they are unchanged.
+            # Two new sources in each round; the second call finds them unchanged.
             works = ("SELECT 1",), (sql, n, short), (sql, n + 1, long), (sql, n, short), (sql, n + 1, long)
             rounds.append([timed(self.one, *work) * 1000 for work in works])
         trip, short_new, long_new, short_same, long_same = zip(*rounds)
@@ -148,7 +151,8 @@ class Bench:
         row("unchanged / first sync, 100-chunk source", again, target="target < 0.05")
 
     def spread(self):
-        """Rows of one chatbot in one statement, and of many: those are written by a statement for each chatbot."""
+        """Writes rows of one chatbot in one statement, and of many chatbots, which are stored by one statement for
+        each."""
         self.db.execute("SET synchronous_commit = off")
         self.db.execute("DROP TABLE IF EXISTS spread")
         self.db.execute("CREATE TABLE spread (id bigserial PRIMARY KEY, chatbot_id bigint, content text)")

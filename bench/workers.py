@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""The queue and its workers: how fast a backlog goes, how soon one edit is found, and what a killed worker costs.
+"""Measures the queue and its workers: the time for a backlog, the delay of one edit, and what a killed worker costs.
 
     pip install 'psycopg[binary]'
     python3 bench/workers.py "host=/run/postgresql user=postgres dbname=mydb" [ROUNDS [KILLS [PORT SERVICE]]]
 
-The first argument is a libpq connection string, a superuser's, to the only database of a throw-away server that preloads
-a release build of the extension, with its settings at their defaults, and that has a table page (id bigint, title text,
-content text) with a thousand pages or more. It has to be on this machine: processes of it are KILLED, and all vectors of
-that database are DELETED. SERVICE is the address of a service of the kind that the extension replaces, which asks the
-provider at PORT of this machine: it is sent the same documents, a call each.
+The first argument is a libpq connection string of a superuser, for the only database of a throw-away server that
+preloads a release build of the extension with default settings. The database has a table page (id bigint, title text,
+content text) with a thousand pages or more. The server has to run on this machine: its processes are KILLED, and all
+vectors of the database are DELETED. SERVICE is the address of a service of the kind that the extension replaces,
+which uses the provider at PORT of this machine; it gets the same documents, one call each.
 """
 import http.client, json, os, random, signal, statistics, sys, time, urllib.parse
 import psycopg
@@ -34,7 +34,7 @@ class Bench:
         self.chunks = sum((chunks for _, _, chunks in self.documents), [])
 
     def connect(self):
-        """Again and again while the server recovers."""
+        """Connects again and again while the server recovers."""
         for _ in range(6000):
             try:
                 self.db = psycopg.connect(self.connection, autocommit=True)
@@ -91,7 +91,7 @@ class Bench:
         self.db.execute("CHECKPOINT")
 
     def insert(self, table="backlog", first=0):
-        """The thousand documents, of ten chatbots, in one statement."""
+        """Inserts the thousand documents of ten chatbots in one statement."""
         ids, texts = [first + id for id, _, _ in self.documents], [content for _, content, _ in self.documents]
         sql = f"""INSERT INTO {table} (id, chatbot_id, content)
             SELECT id, id %% %s + 1, content FROM unnest(%s::bigint[], %s::text[]) AS n (id, content)"""
@@ -102,7 +102,8 @@ class Bench:
         return missing_and_extra(self.db, range(1, CHATBOTS + 1), ["backlog"])
 
     def drained(self, workers):
-        """Seconds from the commit until the last source is synced; no workers: by a session that calls."""
+        """Returns the seconds from the commit until the queue is empty. Without workers this session processes the
+        queue."""
         self.clean()
         self.insert()
         start = time.perf_counter()
@@ -115,7 +116,7 @@ class Bench:
         return seconds
 
     def by_service(self):
-        """The same documents, as an application sends them to the service: one call after the other."""
+        """Sends the same documents to the service as an application does, one call after the other."""
         connection = http.client.HTTPConnection(SERVICE)
         for id, content, _ in self.documents:
             body = json.dumps({"chatbot_id": id % CHATBOTS + 1, "content": content})
@@ -125,7 +126,7 @@ class Bench:
             assert answer.read() and answer.status == 200, answer.status
 
     def at_once(self):
-        """The same documents, in mode sync."""
+        """Returns the seconds of inserting the same documents in mode sync."""
         self.clean()
         seconds = timed(self.insert, "at_once")
         self.db.execute("TRUNCATE at_once")
@@ -144,7 +145,7 @@ class Bench:
             if SERVICE:
                 service.append(timed(self.by_service))
             for name, workers, _ in ways:
-                # A name that no database has keeps the workers away.
+                # With a list that does not name this database it has no workers.
                 self.set(workers_per_database=max(workers, 1), databases="" if workers else "nobody")
                 self.provider.inputs()
                 ours[name].append(self.drained(workers))
@@ -172,7 +173,7 @@ class Bench:
         self.db.execute(f"INSERT INTO {table} (id, chatbot_id, content) VALUES (%s, 1, %s)", [id, text], prepare=True)
 
     def seen(self, id):
-        """Asks every half millisecond."""
+        """Waits until a source is synced, checking every half millisecond."""
         sql = "SELECT status FROM chatbot_sync.source WHERE chatbot_id = 1 AND source_type = 'document' AND source_id = %s"
         while self.one(sql, id) != "synced":
             time.sleep(0.0005)
@@ -205,7 +206,8 @@ class Bench:
         self.db.execute("TRUNCATE note, note_sync")
 
     def kill(self, pid, how):
-        """Whether it was there; after SIGKILL the server recovers."""
+        """Sends a signal to a process. Returns whether it existed. After SIGKILL it waits until the server has
+        recovered."""
         try:
             os.kill(pid, how)
         except ProcessLookupError:

@@ -1,6 +1,6 @@
-"""The whole flow in a running Odoo, over HTTP as its web client speaks, with a mock provider of embeddings.
+"""The whole module in a running Odoo: over HTTP, as the web client does it, with a mock provider of embeddings.
 
-Started by tools/test-odoo.sh, which sets ODOO_URL, and PGHOST and PGUSER for a superuser of the server.
+tools/test-odoo.sh starts it. It sets ODOO_URL, and PGHOST and PGUSER for a superuser of the server.
 """
 
 import base64
@@ -19,13 +19,14 @@ import psycopg2
 import requests
 
 URL = os.environ['ODOO_URL']
-MASTER = 'admin'  # Odoo's own default
+MASTER = 'admin'  # Odoo's default master password
 DIMENSIONS = 64
-PATIENCE = 90  # seconds until what is waited for is given up
+PATIENCE = 90  # seconds until waiting for a condition fails
 
 
 class Provider(http.server.ThreadingHTTPServer):
-    """Speaks OpenAI's protocol. Texts that share words are near to each other. ``fault`` is a status to answer instead."""
+    """Implements OpenAI's protocol. Texts that share words have similar vectors. ``fault`` is a status that is sent
+    instead."""
 
     daemon_threads = True
 
@@ -93,7 +94,7 @@ class Odoo:
         return [row[names[0]] for row in rows] if len(names) == 1 else rows
 
     def wait(self, model, ids, **wanted):
-        """Waits until records say so."""
+        """Waits until all records have these values."""
         def there():
             return all(all(row[name] == value for name, value in wanted.items()) for row in self.read(model, ids, *wanted, 'id'))
         wait(there, lambda: self.read(model, ids, *wanted, 'id'))
@@ -132,7 +133,7 @@ def sql(database, statement, *params):
 
 
 def set_server(setting, value):
-    """Sets a setting of the server, and waits until sessions see it."""
+    """Changes a setting of the server, and waits until sessions see it."""
     sql('flow', f"ALTER SYSTEM SET chatbot_sync.{setting} = {value}")
     [[generation]] = sql('flow', "SELECT pg_conf_load_time()")
     sql('flow', "SELECT pg_reload_conf()")
@@ -140,7 +141,7 @@ def set_server(setting, value):
 
 
 def of_chatbot(database, chatbot):
-    """How many rows the extension has of a chatbot, by table."""
+    """Returns the number of rows that the extension has for a chatbot, by table."""
     return {
         table: sql(database, f"SELECT count(*) FROM chatbot_sync.{table} WHERE chatbot_id = %s", chatbot)[0][0]
         for table in ('source', 'embedding', 'session', 'message', 'job')
@@ -253,7 +254,7 @@ class TestRecords(FlowCase):
 class TestProvider(FlowCase):
     def test_retry_after_a_failure(self):
         [before] = self.documents("The old text.")
-        # What is asked again until there is no time left may end as a status or as a time-out.
+        # Requests that are retried until the timeout may end with their status or as a timeout.
         for fault, reason in ((401, "key"), (404, "404"), (500, "openai_compatible"), (429, "openai_compatible")):
             with self.subTest(fault):
                 provider.fault = fault
@@ -265,7 +266,7 @@ class TestProvider(FlowCase):
                 action = self.odoo('chatbot.document', 'action_retry', [document])
                 self.assertEqual(action['params']['type'], 'warning')
                 provider.fault = None
-                # A provider that is asked too much is left alone for as long as it says.
+                # A provider that throttles is not asked before the wait that it named is over.
                 wait(lambda ids=(before, document): self.odoo('chatbot.document', 'action_retry', list(ids))['params']['type'] != 'warning')
                 self.assertEqual(set(self.odoo.read('chatbot.document', [before, document], 'status')), {'synced'})
                 self.assertIn(f"A new text for {fault}.", self.found(f"new text for {fault}"))
@@ -325,7 +326,7 @@ class TestLater(FlowCase):
         self.addCleanup(set_server, 'databases', 'DEFAULT')
         ids = self.documents("Refunds are paid within ten days.")
         crons = self.odoo('ir.cron', 'search', [('name', 'ilike', "what is queued")])
-        with contextlib.suppress(OdooError):  # its minute has come, and it runs already
+        with contextlib.suppress(OdooError):  # the scheduler may run it at this moment, which makes the call fail
             self.odoo('ir.cron', 'method_direct_trigger', crons)
         self.odoo.wait('chatbot.document', ids, status='synced')
 
@@ -343,13 +344,13 @@ class TestDatabases(FlowCase):
             f'{URL}/web/database/{action}', data={'master_pwd': MASTER, **form}, files=files, timeout=300, allow_redirects=False,
         )
         self.assertLess(answer.status_code, 400)
-        # Where it fails, it shows its page again, with the reason on it.
+        # On failure the page is shown again with the reason in it.
         reason = re.search(r'alert-danger[^>]*>(.*?)<', answer.text if 'html' in answer.headers.get('Content-Type', '') else '', re.DOTALL)
         self.assertFalse(reason and reason[1].strip())
         return answer
 
     def is_whole(self, database, chatbot):
-        """A database that was copied works by itself."""
+        """Checks that a copied database works by itself."""
         odoo = Odoo(database)
         self.assertEqual(self.found("vouchers", odoo, chatbot)[0], "Vouchers are valid for three years.")
         ids = odoo('chatbot.document', 'create', [{'name': "New", 'content': "Gadgets glow green.", 'chatbot_id': chatbot}])
@@ -377,7 +378,7 @@ class TestDatabases(FlowCase):
     def test_backup_and_restore(self):
         self.documents("Refunds are paid within ten days.", "Vouchers are valid for three years.")
         rows = {table: sql('flow', f"SELECT count(*) FROM chatbot_sync.{table}") for table in ('source', 'embedding', 'session', 'message')}
-        # pg_restore calls it a failure that Odoo's role may not comment on an extension of a superuser's.
+        # Odoo's role may not comment on an extension of a superuser, which pg_restore would report as a failure.
         for extension in ('vector', 'chatbot_sync'):
             sql('flow', f"COMMENT ON EXTENSION {extension} IS NULL")
         for backup_format in ('zip', 'dump'):
@@ -394,7 +395,7 @@ class TestDatabases(FlowCase):
         self.documents("Refunds are paid within ten days.", "Vouchers are valid for three years.")
         provider.requests.clear()
         self.manage('duplicate', name='flow', new_name='flow_neutral', neutralize_database='true')
-        # A copy of the copy is not neutralized by Odoo: it is already, as far as Odoo knows.
+        # Odoo does not neutralize a copy of the copy, since its rows already say that it is neutralized.
         self.manage('duplicate', name='flow_neutral', new_name='flow_neutral_too')
         for name in ('flow_neutral', 'flow_neutral_too'):
             with self.subTest(name):
@@ -409,7 +410,7 @@ class TestDatabases(FlowCase):
                 [link] = copy('chatbot.link', 'create', [{'url': URL, 'chatbot_id': self.chatbot}])
                 with self.assertRaises(OdooError):
                     copy('chatbot.link', 'action_fetch', [link])
-                # A worker, or anybody else, who would embed what waits.
+                # Other processes that could embed what is pending.
                 sql(name, "CALL chatbot_process_queue()")
                 sql(name, "CALL chatbot_sync_all()")
                 self.assertEqual(copy.read('chatbot.document', ids, 'status'), ['pending'])
@@ -432,7 +433,7 @@ class TestDatabases(FlowCase):
 if __name__ == '__main__':
     provider = Provider()
     set_server('openai_compatible_url', f"'{provider.url}'")
-    # What fails is to be told soon, and what failed to be tried again soon.
+    # Failures and retries come soon.
     set_server('sync_timeout', '3000')
     set_server('retry_delay', '100')
     sql('flow', "SELECT chatbot_set_model('openai_compatible', 'mock', %s)", DIMENSIONS)

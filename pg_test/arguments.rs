@@ -1,4 +1,4 @@
-//! Bad input: a clear error, and nothing changed.
+//! Invalid arguments are refused with a clear error, and change nothing.
 
 use super::harness::{Db, everything, failure};
 

@@ -1,4 +1,5 @@
-//! pg_dump and restores: what a dump leaves out, and what a restore leaves behind.
+//! Dumps and restores: a restored database has everything and continues to sync, as a superuser and as an application,
+//! and no key is in a dump.
 
 use postgres::Client;
 
@@ -8,7 +9,7 @@ use super::server::Server;
 
 const KEY: &str = "sk-nobody-may-read-this";
 
-/// A server with a database `shop` that `app` owns, copied from a template that has the extension, and in it a row of
+/// Starts a server with a database `shop` that `app` owns, copied from a template with the extension. It has a row of
 /// every kind.
 fn shop() -> (Server, Mock) {
     let mock = Mock::new();
@@ -48,14 +49,14 @@ fn shop() -> (Server, Mock) {
     (server, mock)
 }
 
-/// As Odoo makes a database: its own role copies a template.
+/// Copies a template as the role `app`, as Odoo does.
 fn copy_of(server: &Server, template: &str, name: &str) {
     let mut app = server.db.session("app");
     app.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).unwrap();
 }
 
-/// All that has to come back, as lines: rows, sequences, triggers, grants. Columns may have other numbers where some were
-/// dropped before, and triggers are told.
+/// Returns everything that a restore has to bring back, as lines: rows, sequences, triggers, grants. The numbers of
+/// columns are left out, since columns that were dropped before the dump do not come back.
 fn everything(client: &mut Client) -> Vec<String> {
     let mut lines = column::<String>(
         client,
@@ -83,7 +84,7 @@ fn everything(client: &mut Client) -> Vec<String> {
 const ANSWERS: &str = "SELECT a::text FROM chatbot_search(1, 'Refunds are paid within ten days.') AS a
     UNION ALL SELECT a::text FROM chatbot_search(3, 'the first model', mode => 'text') AS a";
 
-/// Fails unless a database has all that `shop` has, answers as it does, and goes on by itself.
+/// Fails unless a database has everything that `shop` has, answers searches in the same way, and continues to sync.
 fn is_whole(server: &Server, name: &str, how: &str) {
     let mut original = server.db.in_database("shop").session("app");
     let mut db = server.db.in_database(name);
@@ -97,7 +98,7 @@ fn is_whole(server: &Server, name: &str, how: &str) {
     goes_on(&mut db, &mut app, how);
 }
 
-/// Edits sync, in both modes, and what waited is done.
+/// Fails unless edits sync in both modes, and the jobs of the dump are processed.
 fn goes_on(db: &mut Db, app: &mut Client, how: &str) {
     app.batch_execute(
         "CALL chatbot_sync_all(); SELECT chatbot_retry(); CALL chatbot_process_queue();
@@ -111,13 +112,13 @@ fn goes_on(db: &mut Db, app: &mut Client, how: &str) {
     let waits = "SELECT count(*) FROM chatbot_sync.job";
     assert_eq!(one::<i64>(app, waits), 0, "{how}");
     assert_eq!(column::<String>(&mut db.admin, "SELECT v::text FROM chatbot_verify() AS v"), [""; 0], "{how}");
-    // A table that is attached later is none of those that were.
+    // A table that is attached later gets a new host id, none of those in the dump.
     app.batch_execute("SELECT chatbot_detach('links'); SELECT chatbot_attach('links', 'link')").unwrap();
     let hosts = column::<i32>(app, "SELECT host FROM chatbot_sync.host_table");
     assert!(hosts.contains(&4) && hosts.len() == 2, "{how}: {hosts:?}");
 }
 
-/// Dumps `shop` in a format, as a role: the file or folder.
+/// Dumps `shop` in a format as a role. Returns the path of the file or folder.
 fn dump(server: &Server, role: &str, format: &str, options: &[&str]) -> String {
     let file = server.file(&format!("{role}.{format}"));
     let (said, done) =
@@ -126,7 +127,7 @@ fn dump(server: &Server, role: &str, format: &str, options: &[&str]) -> String {
     file
 }
 
-/// Restores a dump into a database as a role: what the program said, and whether it succeeded.
+/// Restores a dump into a database as a role. Returns what the program printed, and whether it succeeded.
 fn restore(server: &Server, role: &str, file: &str, database: &str, options: &[&str]) -> (String, bool) {
     if file.ends_with(".plain") {
         server.client_program(
@@ -170,7 +171,7 @@ fn an_applications_restore_is_whole() {
         copy_of(&server, "with_extension", "restored");
         let options: &[&str] = if format == "plain" { &[] } else { &["--no-owner"] };
         let (said, _) = restore(&server, "app", &file, "restored", options);
-        // What is its owner's to say, and the template has said: the comment on an extension, and grants to the level admin.
+        // Only the owner may comment on an extension and grant the level admin, and the template has both already.
         let harmless = ["must be owner of extension", "permission denied for function"];
         let errors = said.lines().filter(|l| l.contains("ERROR:") && !harmless.iter().any(|h| l.contains(h)));
         assert_eq!(errors.collect::<Vec<_>>(), [""; 0], "{format}");
@@ -210,7 +211,7 @@ fn no_key_is_in_a_dump() {
     for secret in [KEY, "sk-in-a-file"] {
         assert!(!dumped.contains(secret) && !cluster.contains(secret), "{secret}");
     }
-    // It was in use.
+    // The key was sent, so it was really configured.
     let asked = mock.state().requests.iter().any(|(headers, _)| headers.contains(KEY));
     assert!(asked);
 }

@@ -1,4 +1,5 @@
-//! Past one machine: what is distributed, and what it takes.
+//! With Citus: a distributed database gives the same answers as a plain one, rows and vectors commit together, and a
+//! node that is down or lacks rights is reported.
 
 use postgres::Client;
 
@@ -6,7 +7,7 @@ use super::citus_cluster::{Cluster, prepare, shards_indexed};
 use super::harness::{ATTACH, Db, Failure, column, failure, one, prose, remote, until, use_mock};
 use super::mock::{Fault, Mock};
 
-/// All that is stored and can be compared between databases.
+/// Returns the stored rows, without the columns that differ between two databases.
 fn state(client: &mut Client) -> Vec<String> {
     column(
         client,
@@ -22,7 +23,7 @@ fn state(client: &mut Client) -> Vec<String> {
     )
 }
 
-/// What an application does, and the one who runs it.
+/// The statements of an application and of its administrator.
 const DOES: [&str; 40] = [
     ATTACH,
     "CALL chatbot_sync_all(batch => 3)",
@@ -80,7 +81,7 @@ fn a_distributed_database_answers_as_a_plain_one() {
     let (mut plain, _mock) = remote();
     let mock = Mock::new();
     use_mock(&mut cluster.coordinator.db, &mock);
-    // A step of the queue's is a step of the test's.
+    // No workers, so that each step of the queue happens where the test calls it.
     cluster
         .admin()
         .batch_execute("ALTER SYSTEM SET chatbot_sync.workers_per_database = 0; SELECT pg_reload_conf()")
@@ -96,7 +97,7 @@ fn a_distributed_database_answers_as_a_plain_one() {
         let sql = sql.replace("PROSE", &text);
         for db in [&mut plain, &mut cluster.coordinator.db] {
             let role = if sql.contains("repair") { "boss" } else { "app" };
-            // One by one: a procedure commits.
+            // Each statement alone, since a procedure that commits cannot run with others in one message.
             for statement in if sql.starts_with("CALL") { sql.split(';').collect() } else { vec![sql.as_str()] } {
                 db.session(role).batch_execute(statement).unwrap_or_else(|error| panic!("{statement:.200}: {error:?}"));
             }
@@ -151,7 +152,7 @@ fn faults_and_model_changes_work_on_distributed_tables() {
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     let bad = "SELECT count(*) FROM chatbot_sync.source WHERE status <> 'synced'";
     assert_eq!(one::<i64>(&mut app, bad), 0);
-    // Another model, of vectors that do not fit into a page, and back.
+    // Another model whose vectors do not fit into a page, and back.
     let old = one::<i32>(&mut app, "SELECT id FROM chatbot_sync.model WHERE active");
     let storage = "SELECT string_agg(DISTINCT result, '') FROM run_command_on_shards('chatbot_sync.embedding',
         $$SELECT attstorage FROM pg_attribute WHERE attrelid = '%s'::regclass AND attname = 'embedding'$$)";
@@ -189,14 +190,14 @@ fn rows_and_vectors_commit_together_on_nodes_and_workers_follow() {
     app.batch_execute("SELECT chatbot_detach('documents')").unwrap();
     app.batch_execute(ATTACH).unwrap();
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
-    // What triggers have written is there at once, though they are the owner's.
+    // The rows that triggers wrote as the owner are visible in the same transaction.
     app.batch_execute("BEGIN; INSERT INTO documents (chatbot_id, content) VALUES (1, 'Fresh news.')").unwrap();
     let seen = "SELECT count(*) FROM chatbot_search(1, 'fresh news', 20) WHERE content = 'Fresh news.'";
     assert_eq!(one::<i64>(&mut app, seen), 1);
     app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_embed_source(1, 'link', 5, 'A link.')").unwrap();
     app.batch_execute("SELECT chatbot_delete_source(1, 'link', 5); ROLLBACK").unwrap();
     assert_eq!(one::<i64>(&mut app, seen), 0);
-    // A source on each node, of which one goes.
+    // A chatbot on the first node, which is then stopped.
     let on_node = format!(
         "SELECT c::int FROM generate_series(1, 100) AS c WHERE {} = (SELECT nodeport FROM pg_dist_shard_placement
             WHERE shardid = get_shard_id_for_distribution_column('chatbot_sync.source', c)) LIMIT 1",
@@ -222,7 +223,7 @@ fn the_doctor_names_a_node_that_cannot_serve_a_role() {
     assert_eq!(column::<String>(cluster.admin(), nodes), [""; 0]);
     cluster.distribute();
     assert_eq!(column::<String>(cluster.admin(), nodes), ["ok ", "ok "]);
-    // A level that is given or taken later is given or taken there too.
+    // A level that is revoked or granted later is revoked or granted on the nodes too.
     cluster.admin().batch_execute("SELECT chatbot_revoke('app')").unwrap();
     let rights = "SELECT has_schema_privilege('app', 'chatbot_sync', 'USAGE')";
     assert!(!one::<bool>(&mut cluster.nodes[0].db.admin, rights));

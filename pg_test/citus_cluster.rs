@@ -1,5 +1,5 @@
-//! A coordinator and two worker nodes of Citus. Where the tests' Postgres has no Citus the tests of it are skipped, and say
-//! so; CHATBOT_SYNC_CITUS=required makes that a failure.
+//! A Citus cluster with a coordinator and two worker nodes. Without Citus its tests are skipped with a message;
+//! CHATBOT_SYNC_CITUS=required makes that a failure.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -9,23 +9,23 @@ use postgres::Client;
 use super::harness::{DOCUMENTS, Db, EXTENSION, one};
 use super::server::Server;
 
-/// A coordinator with the extension, Citus and two nodes; none without Citus.
+/// A coordinator with the extension, and two worker nodes.
 pub struct Cluster {
-    /// Where applications connect.
+    /// The server that applications connect to.
     pub coordinator: Server,
-    /// The others.
+    /// The worker nodes.
     pub nodes: [Server; 2],
-    /// The coordinator's first.
+    /// The ports of the servers, the coordinator's first.
     pub ports: [u16; 3],
 }
 
 impl Cluster {
-    /// Its worker nodes have nothing but Citus.
+    /// Starts the servers; the nodes have nothing but Citus. Returns `None` where Citus is not installed.
     pub fn start(test: &str, libraries: &str) -> Option<Self> {
         let there = "SELECT count(*) = 1 FROM pg_available_extensions WHERE name = 'citus'";
         if !one::<bool>(&mut Db::without_extension().admin, there) {
             assert_ne!(std::env::var("CHATBOT_SYNC_CITUS").as_deref(), Ok("required"), "the Postgres has no Citus");
-            // Not println!(): what a test prints that goes well is not shown.
+            // println!() is not used here: the test runner hides the output of tests that succeed.
             writeln!(std::io::stderr(), "{test} is skipped: the tests' Postgres has no Citus").unwrap();
             return None;
         }
@@ -35,12 +35,12 @@ impl Cluster {
         Some(Self { coordinator, nodes: [node(ports[1]), node(ports[2])], ports })
     }
 
-    /// A superuser of the coordinator's.
+    /// Returns a superuser's session of the coordinator.
     pub fn admin(&mut self) -> &mut Client {
         &mut self.coordinator.db.admin
     }
 
-    /// As a DBA does it.
+    /// Registers the nodes with the coordinator, as a DBA does.
     pub fn add_nodes(&mut self) {
         let [coordinator, one, two] = self.ports;
         self.admin()
@@ -51,14 +51,14 @@ impl Cluster {
             .unwrap();
     }
 
-    /// With eight shards of each table.
+    /// Registers the nodes and distributes each table over eight shards.
     pub fn distribute(&mut self) {
         self.add_nodes();
         self.admin().batch_execute("SELECT chatbot_distribute(8)").unwrap();
     }
 }
 
-/// An application's tables, with rows and a source from before they are attached.
+/// Creates an application's tables, with rows and a source that exist before the tables are attached.
 pub fn prepare(db: &mut Db) {
     db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
     db.session("app").batch_execute(DOCUMENTS).unwrap();
@@ -67,7 +67,7 @@ pub fn prepare(db: &mut Db) {
     db.session("app").batch_execute(early).unwrap();
 }
 
-/// How many shards have a valid HNSW index.
+/// Returns the number of shards that have a valid HNSW index.
 pub fn shards_indexed(cluster: &mut Cluster) -> i64 {
     let valid = "SELECT count(*) FROM run_command_on_shards('chatbot_sync.embedding', $$SELECT true FROM pg_index i JOIN pg_class c
         ON c.oid = i.indexrelid WHERE i.indrelid = '%s'::regclass AND i.indisvalid AND c.relname LIKE 'embedding\\_hnsw\\_%%'$$)

@@ -1,4 +1,5 @@
-//! Past one machine: which nodes are asked, what they answer, and which writers conflict.
+//! With Citus: a search runs in one statement on one node and finds what a single server finds, and writers of
+//! different rows do not conflict.
 
 use postgres::Client;
 
@@ -57,7 +58,7 @@ fn a_node_searches_a_large_chatbot_as_one_machine_does() {
     assert_eq!(column::<String>(&mut boss, advice), [""; 0]);
     let sizes = "SELECT count(*) FROM chatbot_sync.model_index WHERE valid AND chunks IS NULL AND bytes IS NULL";
     assert_eq!(one::<i64>(&mut reader, sizes), 2);
-    // The node's index is used, for the large chatbot alone, and finds as much.
+    // The index of the node is used for the large chatbot only, and finds the same chunks.
     let mut scans = || {
         let sql = "SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_all_indexes WHERE indexrelname LIKE 'embedding\\_hnsw\\_%'";
         let shown = "SET citus.override_table_visibility = off";
@@ -67,7 +68,8 @@ fn a_node_searches_a_large_chatbot_as_one_machine_does() {
         };
         cluster.nodes.iter_mut().map(of).sum::<i64>()
     };
-    // One session of the node's answers all three, and says what it did when it ends. Only the last one is for the index.
+    // One session of the node answers all three searches, and reports its index scans when it ends. Only the last
+    // search uses the index.
     let on_one_node = "SELECT count(DISTINCT nodeport) = 1 FROM pg_dist_shard_placement WHERE shardid IN (
         SELECT get_shard_id_for_distribution_column('chatbot_sync.embedding', c) FROM (VALUES (1), (2)) AS v (c))";
     assert!(one::<bool>(&mut cluster.coordinator.db.admin, on_one_node));
@@ -86,11 +88,11 @@ fn a_node_searches_a_large_chatbot_as_one_machine_does() {
     assert_eq!(scans() - before, 1);
     reader.batch_execute("SET chatbot_sync.exact_search_limit = 100").unwrap();
     assert_eq!(answers(&mut reader), right);
-    // At REPEATABLE READ and READ ONLY.
+    // Searches work at REPEATABLE READ and READ ONLY.
     reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").unwrap();
     assert_eq!(answers(&mut reader), right);
     reader.batch_execute("COMMIT").unwrap();
-    // One question, one statement.
+    // A search sends one statement to one node.
     let (mut app, told) = cluster.coordinator.db.listening("app");
     app.batch_execute("SELECT chatbot_search(1, 'number 144'); SET citus.log_remote_commands = on").unwrap();
     told.lock().unwrap().clear();
@@ -102,7 +104,7 @@ fn a_node_searches_a_large_chatbot_as_one_machine_does() {
     assert_eq!(shards_indexed(&mut cluster), 0);
 }
 
-/// The shards of one table that a statement asked, each as often as it did.
+/// Returns the shards of a table that a statement was sent to, each once.
 fn shards_asked(client: &mut Client, told: &std::sync::Mutex<Vec<String>>, sql: &str, table: &str) -> Vec<String> {
     let name = format!("{table}_1");
     told.lock().unwrap().clear();
@@ -156,7 +158,7 @@ fn a_statement_about_one_chatbot_asks_one_shard() {
         format!("SELECT chatbot_session_close('{session}')"),
         "SELECT chatbot_cleanup(1)".to_owned(),
     ];
-    // chatbot_sync_all() looks at every host table first.
+    // chatbot_sync_all() reads every host table before it begins; this call does that outside the measured ones.
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     let mut asked = 0;
     for sql in &of_one {

@@ -1,4 +1,4 @@
-//! docs/dba.md: what a DBA is told to run.
+//! Every statement of docs/dba.md runs, in its order, and leaves the databases as the page says.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use super::server::Server;
 
 const PAGE: &str = include_str!("../docs/dba.md");
 
-/// The page as one script for psql: what is for the shell is called from there, what needs root is left out.
+/// Returns the page as one script for psql. Shell commands are called from it; those that need root are left out.
 fn script() -> String {
     let mut script = String::new();
     for block in PAGE.split("\n```").skip(1).step_by(2) {

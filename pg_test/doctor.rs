@@ -1,4 +1,5 @@
-//! What is wrong is said, with a statement that helps.
+//! chatbot_doctor() reports each problem with providers, sources, deletions, restores, backups and workers, with a
+//! statement that helps.
 
 use postgres::Client;
 
@@ -6,7 +7,7 @@ use super::harness::{application, documents, embed, one, remote, set, until, use
 use super::mock::{Fault, Mock};
 use super::server::Server;
 
-/// The row of a check that is not ok, as "status: detail: hint".
+/// Returns the rows of a check that are not ok, as "status: detail: hint"; empty where there are none.
 pub(crate) fn said(client: &mut Client, check: &str) -> String {
     let sql = format!(
         "SELECT coalesce(string_agg(concat_ws(': ', status, detail, hint), '; '), '') FROM chatbot_doctor()
@@ -36,10 +37,10 @@ fn the_doctor_says_what_is_wrong_with_a_provider() {
     is(&mut app, "provider", &["error: ", "HV00M", "vectors of this length"]);
     mock.state().always = Some(Fault::Status(404, "", "{}"));
     is(&mut app, "provider", &["error: ", "HV00J"]);
-    // No server listens there.
+    // No server listens at this address.
     set(&mut db, "openai_compatible_url", "http://127.0.0.1:9/v1");
     is(&mut db.session("app"), "provider", &["error: ", "cannot be reached", "HV00N"]);
-    // A provider needs a key, and none is configured.
+    // The provider needs a key, and none is configured.
     db.admin.batch_execute("INSERT INTO chatbot_sync.model (provider, model, dimensions, active) VALUES ('cohere', 'embed-v4.0', 512, false)").unwrap();
     db.admin.batch_execute("UPDATE chatbot_sync.model SET active = false; UPDATE chatbot_sync.model SET active = true WHERE provider = 'cohere'").unwrap();
     is(
@@ -91,7 +92,7 @@ fn the_doctor_says_what_no_search_finds() {
     is_well(&mut app);
     let blank = "SELECT detail FROM chatbot_doctor() WHERE check_name = 'sources not found'";
     assert_eq!(one::<String>(&mut app, blank), "1 have no text, 1 are not enabled: no search finds them");
-    // As if it had been restored from elsewhere.
+    // As after a restore of rows from a database with other model ids.
     db.admin
         .batch_execute("UPDATE chatbot_sync.source SET model_id = 99; UPDATE chatbot_sync.embedding SET model_id = 99")
         .unwrap();
@@ -103,7 +104,7 @@ fn the_doctor_says_what_no_search_finds() {
     db.admin.batch_execute("SELECT chatbot_repair()").unwrap();
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     is_well(&mut app);
-    // A model that has taken over by the book.
+    // A model that took over properly, and whose predecessor was dropped.
     db.admin.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256'); CALL chatbot_reembed(); CALL chatbot_drop_model(1)").unwrap();
     is_well(&mut app);
 }
@@ -157,7 +158,7 @@ fn the_doctor_says_which_deletions_are_not_seen() {
 fn the_doctor_says_what_a_restore_lost() {
     let (mut db, _mock, mut app) = documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'A text.')").unwrap();
-    // Our tables came, the table's triggers did not.
+    // Our tables were restored, the triggers of the host table were not.
     app.batch_execute("DO $$ DECLARE t name; BEGIN FOR t IN SELECT tgname FROM pg_trigger WHERE tgrelid = 'documents'::regclass AND tgname LIKE '%chatbot\\_sync%' LOOP EXECUTE format('DROP TRIGGER %I ON documents', t); END LOOP; END $$").unwrap();
     is(
         &mut app,
@@ -166,7 +167,7 @@ fn the_doctor_says_what_a_restore_lost() {
     );
     app.batch_execute("SELECT chatbot_attach('documents', 'document'); CALL chatbot_sync_all()").unwrap();
     is_well(&mut app);
-    // The triggers came, our rows did not.
+    // The triggers were restored, our rows were not.
     db.admin.batch_execute("DELETE FROM chatbot_sync.embedding; DELETE FROM chatbot_sync.source").unwrap();
     is(
         &mut app,
@@ -208,7 +209,7 @@ fn the_doctor_says_why_workers_cannot_work() {
     let mock = Mock::new();
     use_mock(&mut server.db, &mock);
     let mut app = server.db.session("app");
-    // The look at every database that the launcher begins with has found none.
+    // The launcher looks at every database when it starts, and found no free worker process.
     until(&mut server.db.admin, "SELECT chatbot_sync.lacks_worker_process()");
     is(
         &mut app,

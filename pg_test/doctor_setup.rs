@@ -1,4 +1,5 @@
-//! The doctor finds what is wrong with a database, its roles and its triggers, and its hints are statements that help.
+//! chatbot_doctor() reports problems of a database, its roles and its triggers, and its hints are statements that solve
+//! them.
 
 use postgres::Client;
 
@@ -7,7 +8,7 @@ use super::harness::{Db, application, column, documents, failure, one, pause, un
 use super::mock::Mock;
 use super::server::Server;
 
-/// Runs the hints of a check as a superuser.
+/// Runs the statements in the hints of a check as a superuser.
 fn follow_hints(admin: &mut Client, check: &str) {
     let sql = format!("SELECT hint FROM chatbot_doctor() WHERE check_name = '{check}' AND status <> 'ok'");
     for hint in column::<String>(admin, &sql) {
@@ -47,7 +48,7 @@ fn the_doctor_names_a_worker_that_ends_at_its_start() {
     admin.batch_execute("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC, app").unwrap();
     let detail = "they connect as app, the owner of the database, who may not connect";
     is(&mut admin, "workers", &["error: workers end at their start: ", detail]);
-    // It is true.
+    // The report is true: a worker that is started does end.
     admin.batch_execute(insert).unwrap();
     while !server.log().contains("permission denied for database") {
         pause();
@@ -123,7 +124,7 @@ fn the_doctor_names_triggers_that_do_not_fire() {
         follow_hints(&mut db.admin, "triggers");
         is_well(&mut app);
     }
-    // A replica of logical replication may want them so.
+    // A trigger may be ENABLE ALWAYS, for example for logical replication: that is not a problem.
     app.batch_execute("ALTER TABLE documents ENABLE ALWAYS TRIGGER chatbot_sync_1_insert").unwrap();
     is_well(&mut app);
     app.batch_execute("DROP TRIGGER chatbot_sync_2_delete ON part_1").unwrap();
@@ -135,7 +136,7 @@ fn the_doctor_names_triggers_that_do_not_fire() {
     let attach = "SELECT chatbot_attach('parts', 'link', status_column => 'status')";
     app.batch_execute(&format!("SELECT chatbot_detach('parts'); {attach}; CALL chatbot_sync_all()")).unwrap();
     is_well(&mut app);
-    // On the children only.
+    // The triggers remain on the children only.
     let host: i32 = one(&mut app, "SELECT host FROM chatbot_sync.host_table WHERE relation = 'parts'::regclass");
     for event in ["insert", "update", "delete", "truncate"] {
         app.batch_execute(&format!("DROP TRIGGER chatbot_sync_{host}_{event} ON parts")).unwrap();

@@ -1,12 +1,12 @@
-//! What README.md and the pages of docs/ say is what happens: every statement of them runs, and they name every function,
-//! table, setting and error. docs/dba.md is a script of its own, see dba.rs.
+//! README.md and the pages of docs/: every statement in them runs, and the reference names every function, table,
+//! setting and error. docs/dba.md is run as a script of its own (dba.rs).
 
 use super::harness::{Db, column, one};
 use super::mock::Mock;
 
 const REFERENCE: &str = include_str!("../docs/reference.md");
 
-/// The pages whose statements are run, one after the other, in one database.
+/// The pages whose statements are run one after the other in one database.
 const PAGES: [&str; 4] = [
     include_str!("../README.md"),
     include_str!("../docs/guide.md"),
@@ -14,7 +14,7 @@ const PAGES: [&str; 4] = [
     include_str!("../docs/troubleshooting.md"),
 ];
 
-/// The rows of the table under a heading, as cells.
+/// Returns the cells of the table under a heading of the reference.
 fn table(heading: &str) -> Vec<Vec<&'static str>> {
     let section = REFERENCE.split(&format!("\n## {heading}\n")).nth(1).unwrap();
     let lines = section.split("\n#").next().unwrap().lines().filter(|l| l.starts_with("| "));
@@ -32,11 +32,11 @@ fn every_statement_of_the_pages_runs() {
     let statements = |page: &'static str| page.split("```sql\n").skip(1).map(|b| b.split("```").next().unwrap());
     let blocks: Vec<&str> = PAGES.into_iter().flat_map(statements).collect();
     assert!(blocks.len() > 40, "{}", blocks.len());
-    // The first one is the appetizer: it takes the extension and a table for granted.
+    // The first block is the example at the top of README.md: it needs the extension and a table, so it runs last.
     let mock = Mock::new();
     let server = mock.url.trim_end_matches("/v1");
     for block in &blocks[1..] {
-        // For this session instead of for the server, and with a server that is there.
+        // Settings are set for this session instead of the server, and addresses are those of the mock.
         let block = block.replace("ALTER SYSTEM SET shared_preload_libraries", "-- ");
         let block = block.replace("ALTER SYSTEM SET", "SET").replace("SELECT pg_reload_conf();", "");
         let block = &block.replace("http://gpu:11434", server).replace("http://gpu:8000", server);
@@ -71,7 +71,7 @@ fn every_function_table_and_setting_is_in_the_reference() {
     db.admin.batch_execute("SELECT chatbot_chunk('')").unwrap();
     let documented: Vec<String> = table("Settings")
         .iter()
-        // Settings that pg_settings does not show.
+        // Keys and the proxy's address are not in pg_settings.
         .filter(|row| !row[0].ends_with("_api_key") && !row[0].ends_with("proxy"))
         .map(|row| format!("{} {}", row[0], row[1]))
         .collect();

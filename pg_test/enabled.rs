@@ -1,4 +1,5 @@
-//! `chatbot_sync.enabled = off`: nothing is sent and nothing is lost.
+//! `chatbot_sync.enabled = off`: no provider is asked, no change is lost, and everything is embedded after it is on
+//! again.
 
 use postgres::Client;
 
@@ -8,7 +9,7 @@ use super::harness::{
 use super::mock::Mock;
 use super::server::Server;
 
-/// What ALTER DATABASE says of the database of a session.
+/// Runs ALTER DATABASE on the session's own database.
 fn switch(client: &mut Client, what: &str) {
     let database: String = one(client, "SELECT quote_ident(current_database())");
     client.batch_execute(&format!("ALTER DATABASE {database} {what}")).unwrap();
@@ -23,7 +24,7 @@ fn off_asks_no_provider_and_what_waits_is_worked_off_later() {
     let (mut db, mock, mut app) = documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, title, content) SELECT 1, 'T', 'Text ' || i FROM generate_series(1, 4) AS i").unwrap();
     let asked = mock.state().requests.len();
-    // A session that is open hears of it.
+    // A session that is already open follows the change.
     switch(&mut db.admin, OFF);
     app.batch_execute(
         "INSERT INTO documents (chatbot_id, content) VALUES (1, 'New.');
@@ -99,7 +100,7 @@ fn off_keeps_rows_of_every_mode_and_on_error_and_model() {
         assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding"), [2], "{place}");
         assert_eq!(mock.state().requests.len(), asked, "{place}");
         switch(&mut db.admin, ON);
-        // Either way.
+        // Both procedures embed what waits.
         let work_off = if on_error == "mark" { "CALL chatbot_sync_all()" } else { "CALL chatbot_process_queue()" };
         app.batch_execute(work_off).unwrap();
         assert_eq!(drift(&mut app), [""; 0], "{place}");
@@ -118,7 +119,7 @@ fn searches_with_the_built_in_model_answer_while_off() {
         let sql = format!("SELECT source_id FROM chatbot_search(1, 'parcels', mode => '{mode}')");
         assert_eq!(column::<i64>(&mut app, &sql), [1], "{mode}");
     }
-    // In one message of the client's, too.
+    // The change also applies within one message with several statements.
     let name: String = one(&mut db.admin, "SELECT current_database()::text");
     let both = format!(
         "SELECT chatbot_embed_source(2, 'document', 1, 'On.'); ALTER DATABASE {name} {OFF}; {}",
@@ -127,7 +128,7 @@ fn searches_with_the_built_in_model_answer_while_off() {
     switch(&mut db.admin, ON);
     assert_eq!(failure(&mut db.admin, &both).code, "55000");
     switch(&mut db.admin, OFF);
-    // What is as it was needs no vector.
+    // A text that did not change needs no vector, so the call succeeds.
     app.batch_execute(&embed(1, "Parcels leave at noon.")).unwrap();
     assert_eq!(failure(&mut app, &embed(1, "Parcels leave at one.")).code, "55000");
 }
@@ -142,7 +143,7 @@ fn a_session_may_say_off_and_cannot_say_on_for_its_database() {
     assert_eq!(column::<String>(&mut app, STATUS), ["1 synced"]);
     switch(&mut db.admin, OFF);
     let asked = mock.state().requests.len();
-    // The session began when it was on: it may say on, which changes nothing.
+    // The setting was on when this session began, so it may set it on; that has no effect.
     app.batch_execute("SET chatbot_sync.enabled = on; INSERT INTO documents (chatbot_id, content) VALUES (1, 'Two.')")
         .unwrap();
     let mut later = db.session("app");
@@ -150,7 +151,7 @@ fn a_session_may_say_off_and_cannot_say_on_for_its_database() {
     let refused = failure(&mut later, "SET chatbot_sync.enabled = on");
     assert_eq!(refused.code, "42501", "{refused:?}");
     assert!(refused.hint.contains("ALTER DATABASE"), "{refused:?}");
-    // Said before the library was there, by the role or by the session.
+    // The role or the session sets it before the library is loaded, so the library cannot refuse it then.
     db.admin
         .batch_execute("CREATE ROLE said_on LOGIN IN ROLE app; ALTER ROLE said_on SET chatbot_sync.enabled = on")
         .unwrap();
@@ -171,7 +172,7 @@ fn the_owner_of_a_database_switches_its_copy_off() {
     let name: String = one(&mut db.admin, "SELECT current_database()::text");
     db.admin.batch_execute(&format!("ALTER DATABASE {name} OWNER TO app")).unwrap();
     let mut app = db.session("app");
-    // As neutralize.sql does it, in a session that has not called anything of ours: the library has to know the setting.
+    // As neutralize.sql does. The library has to be loaded, since it defines the setting.
     app.batch_execute("SELECT chatbot_chunk('')").unwrap();
     switch(&mut app, OFF);
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'One.')").unwrap();
@@ -207,7 +208,7 @@ fn a_server_that_is_off_asks_no_provider_whatever_a_role_or_a_connection_says() 
         );
         assert!(said.contains("chatbot_sync.enabled"), "{said}");
         assert_eq!(mock.texts(), [""; 0]);
-        // More particular than the server's.
+        // A setting of the database takes precedence over that of the server.
         switch(&mut server.db.admin, "SET chatbot_sync.enabled = on");
         server.db.session("app").batch_execute(&embed(1, "A text.")).unwrap();
         assert_eq!(mock.texts(), ["A text."]);
@@ -237,7 +238,8 @@ fn workers_rest_while_a_database_is_off() {
     switch(&mut quiet.admin, OFF);
     until(&mut quiet.admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
     let asked = mock.texts().iter().filter(|text| text.starts_with("quiet")).count();
-    // Whenever the launcher hears of the one it hears of the other.
+    // The launcher is notified of both databases in the same way, so the jobs of one show that it has seen those of the
+    // other.
     for _ in 0..3 {
         quiet.admin.batch_execute(insert).unwrap();
         server.db.admin.batch_execute(insert).unwrap();
@@ -245,7 +247,7 @@ fn workers_rest_while_a_database_is_off() {
     }
     assert_eq!(mock.texts().iter().filter(|text| text.starts_with("quiet")).count(), asked);
     assert_eq!(one::<i64>(&mut quiet.admin, "SELECT count(*) FROM chatbot_sync.job WHERE leased_by IS NULL"), 3);
-    // No commit asks for it: the launcher looks at every database again.
+    // No commit follows: the launcher looks at every database again after chatbot_sync.naptime.
     switch(&mut quiet.admin, ON);
     until(&mut quiet.admin, done);
     assert_eq!(one::<i64>(&mut quiet.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 4);

@@ -1,4 +1,4 @@
-//! Databases in other encodings are refused, and clients in other encodings are served.
+//! Databases in other encodings than UTF-8 are refused with a clear error, and clients in other encodings are served.
 
 use postgres::Client;
 
@@ -34,7 +34,7 @@ fn create_extension_is_refused_where_texts_are_not_utf8() {
         let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'chatbot_sync'";
         assert_eq!(one::<i64>(&mut db.admin, left), 0, "{encoding}");
     }
-    // With the C locale, and in UTF-8.
+    // With the C locale and in UTF-8 the extension works.
     let mut db = database("UTF8", "fresh");
     db.admin
         .batch_execute(
@@ -46,12 +46,12 @@ fn create_extension_is_refused_where_texts_are_not_utf8() {
 
 #[test]
 fn a_database_that_has_the_extension_from_before_gets_an_error_from_each_call() {
-    // As 0.2.0, under a name of this test's own.
+    // The scripts of 0.2.0, under a version number that no other test uses.
     let folder = folder_of_scripts();
     let released = include_str!("../sql/chatbot_sync--0.2.0.sql");
     let update = include_str!("../sql/chatbot_sync--0.2.0--0.3.0.sql");
     let _scripts = [Script::new(&folder, "0.2.7", released), Script::new(&folder, &format!("0.2.7--{OWN}"), update)];
-    // The trigger of a table that is attached elsewhere, as a restore brings it.
+    // The trigger of a table that is attached in another database, as a restore would create it.
     let (mut other, _mock, _app) = documents();
     let trigger = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'chatbot_sync_1_insert'";
     let trigger: String = one(&mut other.admin, trigger);
@@ -91,7 +91,7 @@ fn a_database_that_has_the_extension_from_before_gets_an_error_from_each_call() 
             said.starts_with(&format!("error: the encoding of this database is {encoding}, expected UTF8: ")),
             "{said}"
         );
-        // An application's row is saved, and its source says why it is not embedded.
+        // The application's row is stored, and its source has the reason why it is not embedded.
         admin
             .batch_execute(
                 "CREATE TABLE documents (id serial PRIMARY KEY, chatbot_id int, title text, content text,
@@ -109,7 +109,7 @@ fn a_database_that_has_the_extension_from_before_gets_an_error_from_each_call() 
     }
 }
 
-/// A text as a client that is in LATIN1 sends it.
+/// Returns a text as bytes in LATIN1.
 fn latin1(text: &str) -> Vec<u8> {
     text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
 }
@@ -132,7 +132,7 @@ fn a_client_in_another_encoding_reads_and_writes_its_own() {
     let answer = std::fs::read(&out).unwrap();
     let has = |text: &str| answer.windows(text.chars().count()).any(|window| window == latin1(text));
     assert!(has("Crème brûlée for dessert.") && has("José"), "{answer:?}");
-    // What is no UTF-8 here was the client's own.
+    // psql reports its errors in LATIN1, so its accented characters are not valid UTF-8 here.
     assert!(said.contains("source_type is \"d\u{fffd}cument\", expected one of document, link"), "{said}");
     assert!(said.contains("\u{fffd}...\", expected one of"), "{said}");
     assert!(!said.contains("has no equivalent"), "{said}");

@@ -1,12 +1,13 @@
-//! Providers that do not do their part: what a statement says, what it changes, and what is tried again.
+//! Faults of a provider: which error a statement raises, that it changes nothing, which requests are sent again, and
+//! that only the text that causes a fault fails.
 
 use super::harness::{Failure, column, documents, embed, everything, failure, one, prose, remote, set};
 use super::mock::{Fault, Mock};
 
-/// Eight numbers in base64, the last one of them none.
+/// Eight numbers in base64, the last of which is NaN.
 const NAN: &str = "AACAPwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAwH8=";
 
-/// Each fault with its code, and a word of the detail.
+/// Each fault, with its SQLSTATE and a part of its detail.
 const FAULTS: [(Fault, &str, &str); 29] = [
     (Fault::Status(400, "", r#"{"error":{"message":"too long"}}"#), "HV00L", "HTTP status 400: too long"),
     (Fault::Status(401, "", r#"{"error":{"message":"no such key"}}"#), "28000", "HTTP status 401: no such key"),
@@ -61,7 +62,7 @@ fn a_fault_leaves_vectors_and_session_whole() {
         assert!(failure.detail.contains("Model mock") && !failure.hint.is_empty(), "{failure:?}");
         mock.state().always = None;
         assert_eq!(everything(&mut app), before);
-        // What a provider asked for must not outlive this test's fault.
+        // The wait that the provider asked for would delay the next fault's requests.
         forget_throttling(&mut db.admin);
         assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 1);
     }
@@ -97,7 +98,7 @@ fn a_throttled_request_is_sent_again_after_the_wait() {
     }
     app.batch_execute(&embed(1, "A text.")).unwrap();
     assert_eq!(mock.state().requests.len(), 4);
-    // What one session was told all know, and say without asking.
+    // A wait that one session was asked for applies to all sessions, and they fail without a request.
     mock.state().faults.push_back(Fault::Status(429, "retry-after: 1000\r\n", ""));
     assert_eq!(failure(&mut app, &embed(1, "Another text.")).code, "53000");
     assert_eq!(failure(&mut other, &embed(2, "A second text.")).code, "53000");
@@ -161,7 +162,7 @@ fn the_refused_chunk_is_named() {
         detail: "Model mock, HTTP status 400: this text will not do".to_owned(),
         hint: failure.hint.clone(),
     };
-    // Where the text stands in two chunks either may be found first.
+    // If the text is in two overlapping chunks, either of them may be found first.
     let second = expected.message.replace(&format!("chunk {chunk}"), &format!("chunk {}", chunk + 1));
     assert!(failure == expected || failure.message == second, "{failure:?}");
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
@@ -179,7 +180,7 @@ fn a_missing_server_fails_at_once() {
     );
 }
 
-/// Faults of one text that its whole request has.
+/// Lets every request with a poisoned text fail with a fault.
 fn poison(mock: &Mock, fault: Fault) {
     let mut state = mock.state();
     state.poison = Some("poison");
@@ -202,10 +203,10 @@ fn a_fault_of_one_row_leaves_the_others_synced_in_every_path() {
         assert!(mock.asked().0 <= 1 + 3 * 6, "{}", mock.asked().0);
         let error: String = one(&mut app, "SELECT error FROM chatbot_sync.source WHERE status <> 'synced'");
         assert!(error.contains(&format!("chunk 0 of document {} of chatbot 1", poisoned[0])), "{error}");
-        // The same by the call that embeds what is in error.
+        // chatbot_sync_all(), which tries sources in error again, isolates the text as well.
         app.batch_execute("CALL chatbot_sync_all()").unwrap();
         assert_eq!(column::<i64>(&mut app, failed), poisoned);
-        // And by the queue.
+        // So does the queue.
         app.batch_execute("SELECT chatbot_retry(); CALL chatbot_process_queue()").unwrap();
         assert_eq!(column::<i64>(&mut app, failed), poisoned);
         app.batch_execute("DELETE FROM documents").unwrap();

@@ -1,4 +1,5 @@
-//! What a sync took is logged, counted and shown.
+//! Each sync is logged and counted, also when it fails or its transaction rolls back; logs and views contain no texts
+//! and no keys.
 
 use postgres::Client;
 
@@ -8,7 +9,7 @@ use super::server::Server;
 
 const REFUSED: Fault = Fault::Status(401, "", r#"{"error":{"message":"no"}}"#);
 
-/// The sum of a metric's values whose labels contain a text.
+/// Returns the sum of a metric's values whose labels contain a text.
 fn value(client: &mut Client, name: &str, label: &str) -> f64 {
     let sql = format!(
         "SELECT coalesce(sum(value), 0) FROM chatbot_metrics() WHERE name = 'chatbot_sync_{name}' AND labels::text LIKE '%{label}%'"
@@ -28,7 +29,7 @@ fn a_sync_is_logged_with_its_stages() {
             chunking_ms > 0 AND embedding_ms > 0 AND storing_ms > 0, chunking_ms + embedding_ms + storing_ms <= total_ms,
             error_code IS NULL, requests)
         FROM chatbot_sync.sync_log ORDER BY id";
-    // What changes nothing is no sync.
+    // A statement that changes nothing is not logged as a sync.
     assert_eq!(column::<String>(&mut app, log), ["t f t t t 0", "t t t t t 0"]);
     let stats = "SELECT concat_ws(' ', chatbot_id, provider, syncs, failed, success_rate, reused > 0, pending,
             abs(mean_ms - mean_chunking_ms - mean_embedding_ms - mean_storing_ms) < mean_ms, p95_ms >= p95_storing_ms)
@@ -47,7 +48,7 @@ fn a_failure_is_logged_and_counted() {
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'First.')").unwrap();
     mock.state().always = Some(REFUSED);
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Second.'), (1, 'Third.')").unwrap();
-    // The queue's, too.
+    // Failures in the queue are logged as well.
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 1, 'Fourth.'); CALL chatbot_process_queue()").unwrap();
     let stats = "SELECT concat_ws(' ', syncs, failed, success_rate, errors, tokens) FROM chatbot_sync.stats";
     assert_eq!(column::<String>(&mut app, stats), [r#"1 3 0.25 {"28000": 3} 10"#]);
@@ -83,7 +84,7 @@ fn old_log_rows_go_and_counters_never_go_back() {
     app.batch_execute("SELECT chatbot_cleanup(1)").unwrap();
     assert_eq!(one::<i64>(&mut app, rows), 0);
     assert_eq!(column::<String>(&mut app, counters), before);
-    // Many rows of the totals become one.
+    // Rows of sync_total are merged into one.
     app.batch_execute("INSERT INTO chatbot_sync.sync_total (model_id, syncs, chunks, embedded, requests, inputs, tokens, chunking_ms, embedding_ms, storing_ms)
             SELECT 1, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM generate_series(1, 1000)").unwrap();
     app.batch_execute(&embed(1, "Text.")).unwrap();
@@ -118,7 +119,7 @@ fn progress_shows_what_waits_and_estimates_the_end() {
     )
     .unwrap();
     let progress = "SELECT concat_ws(' ', sources, synced, pending, in_work, failed, per_second > 0, estimated_end > now()) FROM chatbot_sync.progress";
-    // No rows of sources exist for them yet.
+    // They have jobs but no sources yet, since the transaction was at REPEATABLE READ.
     assert_eq!(one::<String>(&mut app, progress), "6 0 6 0 0 f");
     let status = "SELECT count(*) FROM chatbot_sync.source_status WHERE status = 'pending'";
     assert_eq!(one::<i64>(&mut app, status), 6);
@@ -172,7 +173,7 @@ fn usage_of_rolled_back_syncs_is_counted() {
     assert_eq!(lost(&mut app, "other"), [1.0, 0.0]);
     assert_eq!(value(&mut app, "sync_errors_total", ""), 0.0);
     assert_eq!(value(&mut app, "syncs_total", ""), 3.0);
-    // Another database has nothing to do with it.
+    // The counters are per database.
     server.db.other().batch_execute("CREATE DATABASE beside TEMPLATE template0").unwrap();
     let mut beside = server.db.in_database("beside");
     beside.admin.batch_execute(super::harness::EXTENSION).unwrap();
@@ -200,7 +201,7 @@ fn log_lines_say_what_happened_without_texts_and_keys() {
     insert(&mut app, "docs", 1);
     insert(&mut app, "links", 1);
     until(&mut app, "SELECT count(*) = 2 FROM chatbot_sync.embedding");
-    // The provider repeats what it was sent.
+    // The provider repeats the text and the key in its message.
     mock.state().always =
         Some(Fault::Status(400, "", r#"{"error":{"message":"not Confidential words with sk-confidential"}}"#));
     insert(&mut app, "docs", 2);

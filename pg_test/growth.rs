@@ -1,5 +1,5 @@
-//! What a row costs does not depend on how many there are, whatever the statistics say. Counted are the rows and index
-//! entries that are read, and memory.
+//! The cost of a row does not depend on how many rows there are, whatever the statistics say. The tests count the rows
+//! and index entries that are read, and the memory that is used.
 
 use postgres::Client;
 
@@ -18,17 +18,17 @@ const INSERT: &str = "INSERT INTO documents (chatbot_id, title, content)
 const QUEUE: &str = "CALL chatbot_process_queue()";
 const HIDDEN: &str = "SET session_replication_role = replica; DELETE FROM documents WHERE chatbot_id = BOT;
     RESET session_replication_role";
-/// What users set for statements of their own.
+/// Planner settings that a user may have set for other statements.
 const SETTINGS: &str = "SET plan_cache_mode = force_custom_plan; SET enable_nestloop = off; SET enable_indexscan = off;
     SET random_page_cost = 1000; SET from_collapse_limit = 1; SET cpu_tuple_cost = 0";
 
-/// A statement on the rows of a chatbot.
+/// A statement on the rows of a chatbot, whose cost is measured.
 struct Kind {
     attach: &'static str,
-    /// Before it, not counted.
+    /// The statements before it, which are not measured.
     before: &'static str,
     statement: &'static str,
-    /// A row is read by its key, and not with all of its chatbot.
+    /// Whether each row has to be read by its key, and not with all rows of its chatbot.
     by_key: bool,
 }
 
@@ -76,7 +76,8 @@ fn filled(sql: &str, chatbot: i32, rows: i32) -> String {
     sql.replace("BOT", &chatbot.to_string()).replace("ROWS", &rows.to_string())
 }
 
-/// A database with documents of chatbot 1, and statistics that know no other; a session that has its plans from then.
+/// Returns a database with documents of chatbot 1 and statistics that know no other chatbot, and a session that has its
+/// plans from that time.
 fn known_chatbot(kind: &Kind) -> (Db, Client) {
     let mut db = Db::new();
     db.admin
@@ -102,7 +103,8 @@ fn known_chatbot(kind: &Kind) -> (Db, Client) {
     (db, old)
 }
 
-/// Rows and index entries that were read so far, and how many of those, at most, by a look into one index of ours.
+/// Returns the number of rows and index entries that were read so far, and for each of our primary keys (name, scans,
+/// entries read).
 fn read(db: &mut Db, session: &mut Client) -> (i64, Vec<(String, i64, i64)>) {
     session.batch_execute("SELECT pg_stat_force_next_flush()").unwrap();
     let rows =
@@ -115,7 +117,7 @@ fn read(db: &mut Db, session: &mut Client) -> (i64, Vec<(String, i64, i64)>) {
     (all, ours.map(|row| (row.get(0), row.get(1), row.get(2))).collect())
 }
 
-/// Rows and index entries that a statement reads for each of its rows.
+/// Returns the number of rows and index entries that a statement reads for each of its rows.
 fn cost_of_a_row(kind: &Kind, settings: &str, rows: i32) -> i64 {
     let (mut db, mut old) = known_chatbot(kind);
     old.batch_execute(&filled(INSERT, 2, rows)).unwrap();
@@ -190,13 +192,13 @@ fn memory_does_not_grow_with_the_rows_of_a_statement() {
             "CALL chatbot_sync_all()",
             "DELETE FROM documents WHERE chatbot_id = 2",
         ] {
-            // A session of its own, which has loaded what it needs.
+            // A new session that has already loaded and planned what every session needs once.
             let mut session = db.other();
             session
                 .batch_execute("UPDATE documents SET title = title || '.', active = NOT active WHERE chatbot_id = 1")
                 .unwrap();
             let before = megabytes(&mut session, "VmSize");
-            // What was needed before that is in the peak, too, and not much.
+            // This statement's own memory is part of the peak, but small.
             if statement.contains("UPDATE chatbots") {
                 db.admin.batch_execute("DELETE FROM chatbots WHERE id = 2").unwrap();
             }

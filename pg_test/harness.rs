@@ -1,4 +1,4 @@
-//! A server, a database for each test, and short words for what tests ask.
+//! The server that all tests share, a database for each test, and helpers to query it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -8,7 +8,7 @@ use postgres::{Client, Config, NoTls};
 
 use super::mock::Mock;
 
-/// A text that several chunks are cut from, sentence by sentence different.
+/// Returns a text of several chunks in which every sentence differs.
 pub(crate) fn prose(sentences: usize) -> String {
     (0..sentences)
         .map(|i| {
@@ -17,15 +17,15 @@ pub(crate) fn prose(sentences: usize) -> String {
         .collect()
 }
 
-/// Who tests act as.
+/// The roles that tests connect as.
 pub(crate) const ROLES: &str =
     "CREATE ROLE boss LOGIN; CREATE ROLE app LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE stranger LOGIN;";
 
-/// What a database has before a test.
+/// Creates the extension and gives the roles their levels.
 pub(crate) const EXTENSION: &str = "CREATE EXTENSION chatbot_sync CASCADE;
     SELECT chatbot_grant('app'); SELECT chatbot_grant('reader', 'read'); SELECT chatbot_grant('boss', 'admin');";
 
-/// A database of a test's own. It stays until the server goes, which is right after the tests.
+/// A database of one test. It is not dropped; the shared server ends with the test run.
 pub(crate) struct Db {
     place: Config,
     name: String,
@@ -33,7 +33,7 @@ pub(crate) struct Db {
     pub admin: Client,
 }
 
-/// How an error looks from outside.
+/// An error as the client receives it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub code: String,
@@ -43,13 +43,13 @@ pub(crate) struct Failure {
 }
 
 impl Db {
-    /// A new database with the extension, and the roles `app`, `reader` and `boss` with their levels, and `stranger`
-    /// without.
+    /// A new database with the extension. The roles `reader`, `app` and `boss` have the levels `read`, `app` and
+    /// `admin`; `stranger` has none.
     pub fn new() -> Self {
         Self::from_template("with_extension")
     }
 
-    /// A new database as Postgres makes it.
+    /// A new database without the extension.
     pub fn without_extension() -> Self {
         Self::from_template("template0")
     }
@@ -65,7 +65,8 @@ impl Db {
         });
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let mut maker = connect(shared(), "postgres");
-        // One at a time: two copies of a template get in each other's way, and a session that just left it may linger.
+        // One at a time, since two copies of a template disturb each other; a session that has just left the template
+        // may still be there, hence the loop.
         maker.batch_execute("SELECT pg_advisory_lock(1)").unwrap();
         while let Err(error) = maker.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")) {
             assert_eq!(error.code().map(|c| c.code()), Some("55006"), "{error}");
@@ -73,7 +74,7 @@ impl Db {
         Self::at(shared().clone(), &name)
     }
 
-    /// A database of a server, which the server's config tells how to reach as superuser.
+    /// A database of the server that `place` connects to as a superuser.
     pub fn at(place: Config, name: &str) -> Self {
         Self { admin: connect(&place, name), name: name.to_owned(), place }
     }
@@ -83,12 +84,12 @@ impl Db {
         Self::at(self.place.clone(), name)
     }
 
-    /// A session of a role.
+    /// Opens a session as a role.
     pub fn session(&self, role: &str) -> Client {
         connect(self.place.clone().user(role), &self.name)
     }
 
-    /// A session of a role, and what it is told: "NOTICE: ..." and "WARNING: ...".
+    /// Opens a session as a role, and collects the messages that it receives: "NOTICE: ..." and "WARNING: ...".
     pub fn listening(&self, role: &str) -> (Client, Arc<Mutex<Vec<String>>>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let mut place = self.place.clone();
@@ -101,7 +102,7 @@ impl Db {
         (client, told)
     }
 
-    /// A superuser's further session.
+    /// Opens another session as the superuser.
     pub fn other(&self) -> Client {
         connect(&self.place, &self.name)
     }
@@ -113,14 +114,14 @@ fn connect(place: &Config, database: &str) -> Client {
     client
 }
 
-/// A database that embeds with a mock, and the mock.
+/// Returns a database whose model is that of a mock provider, and the mock.
 pub(crate) fn remote() -> (Db, Mock) {
     let (mut db, mock) = (Db::new(), Mock::new());
     use_mock(&mut db, &mock);
     (db, mock)
 }
 
-/// A database that embeds with a mock, the mock, and a session of `app`, which may make tables of its own.
+/// Returns a database with a mock provider, the mock, and a session of `app`, which may create tables.
 pub(crate) fn application() -> (Db, Mock, Client) {
     let (mut db, mock) = remote();
     db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
@@ -128,7 +129,7 @@ pub(crate) fn application() -> (Db, Mock, Client) {
     (db, mock, app)
 }
 
-/// Tables of an application's, as Odoo has them.
+/// An application's tables, similar to those of Odoo.
 pub(crate) const DOCUMENTS: &str = "CREATE TABLE chatbots (id serial PRIMARY KEY, name text);
     CREATE TABLE documents (
         id serial PRIMARY KEY, chatbot_id int REFERENCES chatbots ON DELETE CASCADE, title text, content text,
@@ -136,12 +137,12 @@ pub(crate) const DOCUMENTS: &str = "CREATE TABLE chatbots (id serial PRIMARY KEY
     );
     INSERT INTO chatbots (name) VALUES ('One'), ('Two'), ('Three');";
 
-/// Attaches them, all columns named.
+/// Attaches these tables, with every optional column.
 pub(crate) const ATTACH: &str = "SELECT chatbot_attach('documents', 'document', metadata_columns => '{title}',
         enabled_column => 'active', status_column => 'status', processed_column => 'processed', error_column => 'error');
     SELECT chatbot_attach_chatbots('chatbots');";
 
-/// As [`application`], with documents that are attached.
+/// Does the same as [`application`], with documents that are attached.
 pub(crate) fn documents() -> (Db, Mock, Client) {
     let (db, mock, mut app) = application();
     app.batch_execute(DOCUMENTS).unwrap();
@@ -149,7 +150,8 @@ pub(crate) fn documents() -> (Db, Mock, Client) {
     (db, mock, app)
 }
 
-/// Where what is stored is not what the documents say, each of them a chunk long; nothing where all is right.
+/// Returns each difference between the documents and what is stored for them; empty where there is none. Each document
+/// has to be one chunk long.
 pub(crate) fn drift(client: &mut Client) -> Vec<String> {
     column(
         client,
@@ -167,19 +169,20 @@ pub(crate) fn drift(client: &mut Client) -> Vec<String> {
     )
 }
 
-/// Waits until a session waits for a lock.
+/// Waits until the session with this pid waits for a lock.
 pub(crate) fn wait_for_lock(watcher: &mut Client, pid: i32) {
     let sql = format!("SELECT coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity WHERE pid = {pid}");
     while !one::<bool>(watcher, &sql) {}
 }
 
-/// Embeds with a mock from now on.
+/// Makes the mock the provider of the database.
 pub(crate) fn use_mock(db: &mut Db, mock: &Mock) {
     set(db, "openai_compatible_url", &mock.url);
     db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
 }
 
-/// A setting for every later session, and for the superuser's at once.
+/// Sets a setting for the superuser's session and for every session that connects later. The name is without its
+/// prefix.
 pub(crate) fn set(db: &mut Db, name: &str, value: &str) {
     let name = format!("chatbot_sync.{name}");
     db.admin.batch_execute(&format!("SET {name} = '{value}'")).unwrap();
@@ -187,31 +190,31 @@ pub(crate) fn set(db: &mut Db, name: &str, value: &str) {
     db.admin.batch_execute(&format!("ALTER DATABASE {database} SET {name} = '{value}'")).unwrap();
 }
 
-/// The statement for a document of chatbot 1.
+/// Returns the statement that embeds a document of chatbot 1.
 pub(crate) fn embed(id: i64, text: &str) -> String {
     format!("SELECT chatbot_embed_source(1, 'document', {id}, $text${text}$text$)")
 }
 
-/// Asks until the answer is so.
+/// Waits until a query returns true.
 pub(crate) fn until(client: &mut Client, sql: &str) {
     while !one::<bool>(client, sql) {
         pause();
     }
 }
 
-/// The pause between two looks at a condition, since the process that makes it true needs the processor.
+/// Pauses between two checks of a condition, so that the process that makes it true gets the processor.
 pub(crate) fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(2));
 }
 
-/// Rows that come one at a time from a query.
+/// Returns the value of a query that returns one row with one column.
 pub(crate) fn one<T: FromSqlOwned>(client: &mut Client, sql: &str) -> T {
     let rows = client.query(sql, &[]).unwrap_or_else(|error| panic!("{:.300}: {error:?}", sql));
     assert_eq!(rows.len(), 1, "{sql}");
     rows[0].get(0)
 }
 
-/// The first column.
+/// Returns the first column of a query.
 pub(crate) fn column<T: FromSqlOwned>(client: &mut Client, sql: &str) -> Vec<T> {
     client
         .query(sql, &[])
@@ -221,7 +224,7 @@ pub(crate) fn column<T: FromSqlOwned>(client: &mut Client, sql: &str) -> Vec<T> 
         .collect()
 }
 
-/// A statement that must fail.
+/// Runs a statement that has to fail, and returns its error.
 pub(crate) fn failure(client: &mut Client, sql: &str) -> Failure {
     let error = client.batch_execute(sql).expect_err(&sql[..sql.len().min(300)]);
     let error = error.as_db_error().unwrap_or_else(|| panic!("{:.300}: {error:?}", sql));
@@ -233,7 +236,7 @@ pub(crate) fn failure(client: &mut Client, sql: &str) -> Failure {
     }
 }
 
-/// Everything that is stored, as one text to compare.
+/// Returns all rows of our tables with their xmin and ctid, as one text, so that any write is seen.
 pub(crate) fn everything(client: &mut Client) -> String {
     let tables = ["source", "embedding", "model", "job", "session", "message", "sync_log", "sync_total"];
     let all = tables.map(|t| {

@@ -1,4 +1,5 @@
-//! Host tables: attaching what can be attached and nothing else, whatever it is called and whichever role asks.
+//! chatbot_attach(): any table with suitable columns can be attached, by any name; anything else is refused and leaves
+//! nothing behind.
 
 use postgres::Client;
 
@@ -9,7 +10,7 @@ const TABLE: &str =
     status text, short varchar(6), done boolean, error text, needed text NOT NULL DEFAULT '',
     made text GENERATED ALWAYS AS (title) STORED, at timestamp)";
 
-/// Nothing is attached, not even by half.
+/// Fails unless nothing is attached, not even partly.
 fn is_bare(client: &mut Client) {
     let left =
         "SELECT (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal) + (SELECT count(*) FROM chatbot_sync.source)
@@ -124,7 +125,7 @@ fn attach_refuses_what_cannot_be_attached_and_leaves_nothing() {
     let mut reader = db.session("reader");
     assert_eq!(failure(&mut reader, "SELECT chatbot_attach('t', 'document')").code, "42501");
     assert_eq!(failure(&mut db.session("stranger"), "SELECT chatbot_attach('t', 'document')").code, "42501");
-    // What failed leaves nothing in the session either.
+    // The failed calls left nothing in the session that would disturb this one.
     app.batch_execute(
         "SELECT chatbot_attach('t', 'document', metadata_columns => '{title}'); ALTER TABLE t RENAME title TO name",
     )
@@ -263,7 +264,7 @@ fn each_translation_is_embedded_once_under_its_language() {
     app.batch_execute("UPDATE t SET name = '{}' WHERE id = 1; UPDATE t SET body = body - 'fr_FR' WHERE id = 1")
         .unwrap();
     assert_eq!(column::<String>(&mut app, stored), [r#"1 Welcome {"lang": "en_US", "name": {}}"#]);
-    // The same in another language is another text.
+    // The same text in another language is another chunk.
     app.batch_execute("UPDATE t SET body = '{\"fr_FR\": \"Welcome\"}' WHERE id = 1").unwrap();
     assert_eq!(
         column::<String>(&mut app, "SELECT lang || (metadata ->> 'lang') FROM chatbot_sync.embedding"),
@@ -288,7 +289,7 @@ fn the_text_of_html_is_embedded_without_tags() {
     assert_eq!(mock.texts(), ["Title\n\nA & B"]);
     let sql = "SELECT start_offset || ' ' || end_offset FROM chatbot_sync.embedding";
     assert_eq!(one::<String>(&mut app, sql), "0 12");
-    // Other tags, the same text: its vector stays.
+    // Other tags with the same text: the vector is kept.
     app.batch_execute("UPDATE t SET content = '<h2>Title</h2> <div>A &#38; B</div>'").unwrap();
     assert_eq!(mock.asked(), (1, 1));
 }
@@ -303,7 +304,7 @@ fn html_of_an_older_reader_is_read_anew_and_only_text_that_differs_is_embedded()
     )
     .unwrap();
     assert_eq!(mock.texts(), ["Parcels leave at once.", "Refunds are paid."]);
-    // As the reader of 0.2.0 left it, which embedded hidden text.
+    // The state that the HTML reader of 0.2.0 left, which embedded hidden text.
     db.admin
         .batch_execute(
             "UPDATE chatbot_sync.source SET chunking[5] = 1;
@@ -327,7 +328,7 @@ fn sources_that_exist_keep_their_vectors_on_attach() {
     )
     .unwrap();
     app.batch_execute(super::harness::ATTACH).unwrap();
-    // What is archived is not found from now on.
+    // Sources of inactive rows are not found once the table is attached.
     assert_eq!(
         column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding WHERE enabled ORDER BY 1"),
         [1, 3]
@@ -336,7 +337,7 @@ fn sources_that_exist_keep_their_vectors_on_attach() {
     app.batch_execute("CALL chatbot_sync_all(); UPDATE documents SET active = true").unwrap();
     assert_eq!(drift(&mut app), [""; 0]);
     assert_eq!(mock.asked(), (3, 3));
-    // The row comes after its source.
+    // The source exists before its row is inserted.
     app.batch_execute(
         "SELECT chatbot_embed_source(1, 'document', 4, 'Four.'), chatbot_embed_source(1, 'document', 5, 'Five.');
          INSERT INTO documents (id, chatbot_id, content, active) VALUES (4, 1, 'Four.', true), (5, 1, 'Five.', false)",

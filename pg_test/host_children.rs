@@ -1,11 +1,12 @@
-//! Host tables with children of INHERITS: their rows are rows of the table, whichever way they come.
+//! Host tables with inheritance children: rows of children are sources like those of the parent, and children that are
+//! added or removed take their rows along.
 
 use postgres::Client;
 
 use super::harness::{Db, application, column, drift, failure, one};
 use super::mock::Mock;
 
-/// A table with a child that has a child, columns of its own, and another order of columns.
+/// A table with a child and a grandchild, which have columns of their own in another order.
 const FAMILY: &str = "CREATE TABLE documents (id int PRIMARY KEY, chatbot_id int, title text, content text, active boolean DEFAULT true,
         status text, processed boolean, error text);
     CREATE TABLE letters (sender text, PRIMARY KEY (id)) INHERITS (documents);
@@ -83,7 +84,7 @@ fn children_that_come_and_go_take_their_rows_along() {
 #[test]
 fn a_child_without_triggers_is_said_and_gets_them() {
     let (db, _mock, mut app) = family();
-    // As a version made it that did not know children.
+    // As a version that ignored children created it.
     app.batch_execute("DROP TRIGGER chatbot_sync_1_insert ON letters; DROP TRIGGER chatbot_sync_1_update ON letters; DROP TRIGGER chatbot_sync_1_delete ON letters;
         DROP TRIGGER chatbot_sync_1_truncate ON letters; DROP TRIGGER zz_chatbot_sync_1_status ON letters; INSERT INTO letters (id, chatbot_id, content) VALUES (7, 1, 'Not seen.')").unwrap();
     let said = "SELECT detail || ' | ' || hint FROM chatbot_doctor() WHERE check_name = 'triggers'";

@@ -1,4 +1,5 @@
-//! Host tables: two sessions at REPEATABLE READ and SERIALIZABLE, on the same rows and on different ones.
+//! Two sessions at REPEATABLE READ and SERIALIZABLE: they conflict where the host table's own rows do, and nowhere
+//! else.
 
 use std::thread::JoinHandle;
 
@@ -9,7 +10,7 @@ use super::mock::Mock;
 
 const ROWS: &str = "INSERT INTO documents (chatbot_id, title, content) SELECT 1 + i % 2, 'T' || i, 'Text number ' || i FROM generate_series(1, 20) i";
 
-/// Two sessions whose transactions have begun and looked at the table, before anything is written.
+/// Returns two sessions with open transactions that have read the table, before anything is written.
 fn both(level: &str) -> (Db, Mock, Client, Client) {
     let (db, mock, mut first) = documents();
     first.batch_execute(ROWS).unwrap();
@@ -20,7 +21,7 @@ fn both(level: &str) -> (Db, Mock, Client, Client) {
     (db, mock, first, second)
 }
 
-/// Runs a statement that has to wait for a lock.
+/// Runs a statement in another thread and waits until it is blocked by a lock. The thread returns its SQLSTATE.
 fn blocked(db: &Db, mut client: Client, sql: &'static str) -> JoinHandle<(Option<String>, Client)> {
     let pid: i32 = one(&mut client, "SELECT pg_backend_pid()");
     let call = std::thread::spawn(move || {
@@ -31,8 +32,8 @@ fn blocked(db: &Db, mut client: Client, sql: &'static str) -> JoinHandle<(Option
     call
 }
 
-/// What the second session is told where both do this: in turn, and the first commits before the second comes, or while
-/// it waits.
+/// Runs one statement in each of two open transactions, the second one after the first has committed (`waits` false),
+/// or blocked until it commits (`waits` true). Returns the SQLSTATE of the second statement and what is stored wrongly.
 fn told(level: &str, one: &'static str, other: &'static str, waits: bool) -> (Option<String>, Vec<String>) {
     let (db, _mock, mut first, mut second) = both(level);
     first.batch_execute(one).unwrap();
@@ -49,7 +50,7 @@ fn told(level: &str, one: &'static str, other: &'static str, waits: bool) -> (Op
     (code, drift(&mut first))
 }
 
-/// Statements that change different rows.
+/// Pairs of statements that change different rows.
 const APART: [(&str, &str); 8] = [
     ("UPDATE documents SET content = 'One.' WHERE id = 1", "UPDATE documents SET content = 'Two.' WHERE id = 2"),
     ("UPDATE documents SET content = 'One.' WHERE id = 1", "UPDATE documents SET content = 'Three.' WHERE id = 3"),
@@ -73,7 +74,7 @@ fn different_rows_do_not_conflict_at_repeatable_read() {
         assert_eq!(told("REPEATABLE READ", first, second, false), (None, vec![]), "{first}; {second}");
         assert_eq!(told("REPEATABLE READ", second, first, false), (None, vec![]), "{second}; {first}");
     }
-    // Side by side, neither waits for the other.
+    // Both transactions are open at once, and neither waits for the other.
     for (one, other) in APART {
         let (_db, _mock, mut first, mut second) = both("REPEATABLE READ");
         first.batch_execute(one).unwrap();
@@ -109,7 +110,7 @@ fn the_same_row_is_stored_as_one_session_wrote_it() {
 
 #[test]
 fn deleting_a_chatbot_wins_over_a_concurrent_edit() {
-    // At READ COMMITTED the second statement sees what the first one did.
+    // At READ COMMITTED the second statement sees what the first one committed.
     let edit = "UPDATE documents SET content = 'Edited.' WHERE id = 1";
     let delete = "DELETE FROM chatbots WHERE id = 2";
     let new = "INSERT INTO documents (id, chatbot_id, content) VALUES (30, 2, 'New.')";
@@ -156,7 +157,8 @@ fn the_first_rows_of_a_database_do_not_conflict() {
     }
 }
 
-/// Another session writes after a transaction has begun, which then writes to a table without status columns.
+/// Runs `by` in another session after a transaction has begun, and then `then` in that transaction. The table has no
+/// status columns.
 fn overtaken(level: &str, mode: &str, by: &str, then: &str) -> (Db, Mock, Client) {
     let (db, mock, mut app) = application();
     app.batch_execute(&format!(
@@ -207,7 +209,7 @@ fn an_editor_waits_out_what_is_being_stored() {
         ] {
             let (mut db, _mock, mut app) = overtaken(level, "sync", "CALL chatbot_sync_all()", "SELECT 1");
             app.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM documents")).unwrap();
-            // As a worker does, or chatbot_reembed().
+            // A worker or chatbot_reembed() writes the source in this way.
             let store = "BEGIN; UPDATE chatbot_sync.source SET synced_at = now() WHERE source_id IN (1, 2)";
             db.admin.batch_execute(store).unwrap();
             let call = blocked(&db, app, then);
@@ -234,7 +236,7 @@ fn a_freed_key_can_be_used_again() {
 
 #[test]
 fn serializable_stores_what_some_serial_order_would() {
-    // Both look at all documents, and each changes one: only one may.
+    // Each transaction reads all documents and changes one, which has no serial order: one of them has to fail.
     let (_db, _mock, mut first, mut second) = both("SERIALIZABLE");
     first.batch_execute("UPDATE documents SET content = 'One.' WHERE id = 1").unwrap();
     second.batch_execute("UPDATE documents SET content = 'Two.' WHERE id = 2").unwrap();
@@ -249,7 +251,7 @@ fn serializable_fails_only_where_the_table_itself_would() {
     let mut second = db.session("app");
     let rows = "INSERT INTO documents (chatbot_id, content) SELECT 1 + i % 2, 'Text number ' || i FROM generate_series(1, 2000) i; ANALYZE documents";
     first.batch_execute(rows).unwrap();
-    // Far apart and side by side: rows, and what our indexes have of them.
+    // Rows far apart and next to each other, in the table and in our indexes.
     for (one, other) in [(1, 1999), (2, 1999), (1, 3)] {
         for client in [&mut first, &mut second] {
             client.batch_execute("BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL enable_seqscan = off").unwrap();

@@ -1,4 +1,5 @@
-//! Host tables: what becomes of rows and vectors when tables, columns and partitions change or go.
+//! Changes of the host table itself: renamed, altered, dropped, detached and restored tables and columns are followed,
+//! and nothing is left behind.
 
 use postgres::Client;
 
@@ -7,12 +8,12 @@ use super::harness::{application, column, documents, drift, failure, one};
 const ROWS: &str =
     "INSERT INTO documents (chatbot_id, title, content) VALUES (1, 'A', 'First text.'), (2, 'B', 'Second text.')";
 
-/// Where sources are.
+/// Returns the keys of all sources.
 fn sources(client: &mut Client) -> Vec<String> {
     column(client, "SELECT chatbot_id || '/' || source_id FROM chatbot_sync.source ORDER BY 1")
 }
 
-/// What is left of us where nothing should be.
+/// Counts the sources, chunks and triggers of ours that are left.
 fn left(client: &mut Client) -> i64 {
     one(
         client,
@@ -25,7 +26,7 @@ fn left(client: &mut Client) -> i64 {
 fn renamed_tables_and_columns_are_followed() {
     let (db, mock, mut app) = documents();
     app.batch_execute(ROWS).unwrap();
-    // Sessions that have written before, and keep what they know.
+    // A session that has written before and caches what it knows about the table.
     let mut other = db.session("app");
     other.batch_execute("UPDATE documents SET content = content || ' Edited.'").unwrap();
     mock.state().poison = Some("poison");
@@ -295,7 +296,7 @@ fn detach_keeps_or_deletes_embeddings_as_asked() {
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     assert_eq!(drift(&mut app), [""; 0]);
     app.batch_execute("UPDATE documents SET active = true").unwrap();
-    // Of the text that did not change the vector was there.
+    // The vector of the text that did not change was still stored.
     assert_eq!((mock.texts().split_off(2), drift(&mut app)), (vec!["Changed.".to_owned()], vec![]));
     app.batch_execute("SELECT chatbot_detach('documents', true); SELECT chatbot_detach('chatbots')").unwrap();
     assert_eq!(left(&mut app), 0);
@@ -310,7 +311,7 @@ fn a_restored_table_keeps_its_columns() {
         "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgname",
     );
     assert_eq!(triggers.len(), 7);
-    // As a restore finds the database: our tables have their rows, and no event was fired.
+    // As a restore finds the database: our tables have their rows, and no event trigger fired.
     db.admin
         .batch_execute(
             "CREATE TABLE kept AS TABLE chatbot_sync.source; CREATE TABLE kept_too AS TABLE chatbot_sync.embedding",

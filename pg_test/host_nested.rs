@@ -1,4 +1,4 @@
-//! Triggers of the user's that change rows which a statement has just written.
+//! Triggers of the user that change rows which the same statement has just written: the final state is embedded.
 
 use super::harness::{column, documents, drift};
 

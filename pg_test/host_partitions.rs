@@ -1,4 +1,4 @@
-//! Host tables in partitions: whatever way rows come, move and go.
+//! Partitioned host tables: rows are followed however they are written, moved, attached or detached.
 
 use std::io::Write;
 
@@ -7,7 +7,8 @@ use postgres::Client;
 use super::harness::{Db, application, column, drift, failure, one};
 use super::mock::Mock;
 
-/// Documents by chatbot and region; the second partition has its columns in another order, the third has partitions.
+/// Documents by chatbot and region. The second partition has its columns in another order, the third one is partitioned
+/// itself.
 const PARTITIONED: &str = "CREATE TABLE documents (id int NOT NULL, chatbot_id int, region text, title text, content text, active boolean DEFAULT true,
         status text, processed boolean, error text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
     CREATE TABLE eu PARTITION OF documents FOR VALUES IN ('eu');
@@ -30,7 +31,7 @@ fn partitioned() -> (Db, Mock, Client) {
     (db, mock, app)
 }
 
-/// How many triggers each table has.
+/// Returns each table with its number of triggers.
 fn triggers(client: &mut Client) -> Vec<String> {
     column(
         client,
@@ -45,7 +46,7 @@ fn rows_in_partitions_are_embedded() {
     assert_eq!(triggers(&mut app), ["asia 5", "documents 4", "eu 5", "other 5", "rest 4", "us 5"]);
     app.batch_execute("UPDATE documents SET content = content || ' Edited.', title = region").unwrap();
     assert_eq!((mock.asked(), drift(&mut app)), ((2, 8), vec![]));
-    // Directly.
+    // Written to the partitions directly.
     for table in ["eu", "us", "rest", "asia", "other"] {
         app.batch_execute(&format!("UPDATE {table} SET content = content || ' In {table}.', title = '{table}'"))
             .unwrap();

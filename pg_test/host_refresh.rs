@@ -1,4 +1,5 @@
-//! Host tables: sources that other settings have cut or read, and the calls that make them anew.
+//! Sources that were made with other settings: they are found, reported, and made again with as few embeddings as
+//! possible.
 
 use std::sync::Mutex;
 
@@ -9,7 +10,7 @@ use super::mock::{Fault, Mock};
 
 const REFRESH: &str = "CALL chatbot_sync_all(refresh => true)";
 
-/// How many chunks the sources have, and how long the longest is.
+/// Returns the number of chunks and the length of the longest one.
 fn chunks(client: &mut Client) -> (i64, i32) {
     let sql = "SELECT count(*), max(length(content)) FROM chatbot_sync.embedding";
     let row = client.query_one(sql, &[]).unwrap();
@@ -20,12 +21,12 @@ fn insert(client: &mut Client, chatbot: i32, text: &str) {
     client.execute("INSERT INTO documents (chatbot_id, content) VALUES ($1, $2)", &[&chatbot, &text]).unwrap();
 }
 
-/// The texts that sources were embedded with: all but what the doctor asks.
+/// Returns the texts that were embedded, without the doctor's test request.
 pub(crate) fn embedded(mock: &Mock) -> Vec<String> {
     mock.texts().into_iter().filter(|text| text != "Is anybody there?").collect()
 }
 
-/// What a session was told since the last look.
+/// Returns and clears the messages that a session has received.
 fn taken(told: &Mutex<Vec<String>>) -> Vec<String> {
     told.lock().unwrap().drain(..).collect()
 }
@@ -49,7 +50,7 @@ fn refresh_cuts_sources_by_todays_settings() {
     set(&mut db, "chunk_size", "300");
     set(&mut db, "chunk_overlap", "0");
     let (mut app, told) = db.listening("app");
-    // No other call does it, and none of them says that it did.
+    // Other statements neither refresh sources nor report it.
     app.batch_execute("UPDATE documents SET content = content; CALL chatbot_sync_all()").unwrap();
     assert_eq!((chunks(&mut app), taken(&told)), (before, vec![]));
     let found = check(&mut app, "outdated sources");
@@ -59,7 +60,7 @@ fn refresh_cuts_sources_by_todays_settings() {
             "warning | 3 sources were cut, or their words read, by an older version or with other settings than those of this session | CALL chatbot_sync_all(refresh => true);"
         ]
     );
-    // Of one chatbot.
+    // Only one chatbot is refreshed.
     app.batch_execute("CALL chatbot_sync_all(1, 100, true)").unwrap();
     assert_eq!(
         taken(&told),
@@ -76,7 +77,7 @@ fn refresh_cuts_sources_by_todays_settings() {
     assert!(chunks(&mut app).1 <= 300);
     assert_eq!(check(&mut app, "outdated sources"), [""; 0]);
     assert_eq!(column::<String>(&mut app, "SELECT DISTINCT status FROM documents"), ["synced"]);
-    // A chunk whose text is the same keeps its vector, and a second call has nothing to do.
+    // A chunk with the same text keeps its vector, and a second call has nothing to do.
     assert_eq!(mock.texts().iter().filter(|text| *text == "Short.").count(), 1);
     let asked = embedded(&mock);
     taken(&told);
@@ -138,7 +139,7 @@ fn sources_by_hand_are_counted_where_their_text_is_needed() {
     let said = "NOTICE: 1 sources that no table has were cut with other settings: their text is not here, chatbot_embed_source() has to be given it again";
     assert_eq!(taken(&told)[1..], [said.to_owned()]);
     assert_eq!(embedded(&mock), asked);
-    // What the doctor says to be asked finds it.
+    // The statement in the doctor's hint finds this source.
     let hint: String = one(&mut app, "SELECT hint FROM chatbot_doctor() WHERE check_name = 'outdated sources'");
     let which = &hint[hint.find("SELECT * FROM").unwrap()..];
     assert_eq!(one::<i64>(&mut app, &which.replace("SELECT *", "SELECT count(*)")), 1);
@@ -162,7 +163,7 @@ fn refresh_goes_on_where_it_was_stopped() {
     let call = std::thread::spawn(move || failure(&mut app, "CALL chatbot_sync_all(batch => 1, refresh => true)").code);
     mock.wait(|state| state.faults.is_empty() && state.in_flight == 1);
     let mut watcher = db.session("app");
-    // How far it is can be seen from other sessions.
+    // Other sessions see the progress.
     let progress = "SELECT concat_ws(' ', synced, pending) FROM chatbot_sync.progress";
     assert_eq!(one::<String>(&mut watcher, progress), "1 5");
     db.admin.batch_execute(&format!("SELECT pg_cancel_backend({pid})")).unwrap();
@@ -190,7 +191,7 @@ fn two_calls_of_refresh_share_the_work() {
     let all = texts.len();
     texts.sort();
     texts.dedup();
-    // Whatever one has in hand the other passes over; what is left over the last call does.
+    // Each call skips the sources that the other has locked; the last call does what is left.
     first.batch_execute(REFRESH).unwrap();
     assert_eq!((texts.len(), check(&mut first, "outdated sources")), (all, vec![]));
 }
@@ -232,7 +233,8 @@ fn verify_finds_what_other_settings_made_and_repair_has_it_made_anew() {
     set(&mut db, "chunk_size", "300");
     set(&mut db, "text_search_config", "english");
     let (mut boss, told) = db.listening("boss");
-    // A text of nobody's table that was cut otherwise can only be given again.
+    // A source without a host table that was cut otherwise can only be embedded by the application, so verify does not
+    // report it.
     assert_eq!(column::<String>(&mut boss, OUTDATED), ["outdated document 1"]);
     boss.batch_execute("SET chatbot_sync.chunk_size = 1000").unwrap();
     assert_eq!(column::<String>(&mut boss, OUTDATED), ["outdated document 1", "outdated link 5"]);
@@ -284,7 +286,7 @@ fn a_changed_text_search_configuration_is_said_and_its_words_read_anew() {
         );
     }
     assert_eq!(text(&mut app, "the"), [""; 0]);
-    // Another name of the same is no change.
+    // Renaming the configuration, or moving it to another schema, is not a change.
     app.batch_execute("ALTER TEXT SEARCH CONFIGURATION shop RENAME TO \"my shop\"").unwrap();
     set(&mut db, "text_search_config", "my shop");
     let (mut app, told) = db.listening("app");
@@ -297,7 +299,7 @@ fn a_changed_text_search_configuration_is_said_and_its_words_read_anew() {
         (text(&mut app, "voucher"), check(&mut app, "outdated sources")),
         (both.map(str::to_owned).to_vec(), vec![])
     );
-    // It is gone: rows can be written all the same, and everything says so.
+    // After it is dropped rows can still be written, and a notice, a warning and the doctor say so.
     app.batch_execute("DROP TEXT SEARCH CONFIGURATION s2.\"my shop\"").unwrap();
     assert!(taken(&told)[0].starts_with("NOTICE: the words of 2 sources were read with s2.\"my shop\" as it was"));
     insert(&mut app, 1, "Parcels leave daily.");

@@ -1,4 +1,5 @@
-//! Host tables: values that change without an UPDATE of the row, and rows that lose their chatbot.
+//! Values that change without an UPDATE of the row, such as in a table rewrite or by ON DELETE SET NULL: sources
+//! follow, and unchanged texts are not embedded again.
 
 use postgres::Client;
 
@@ -96,7 +97,7 @@ fn a_column_replaced_by_another_of_its_name_is_read_anew() {
         .unwrap();
     assert_eq!(column::<i64>(&mut app, "SELECT chatbot_id FROM chatbot_sync.source"), [3, 3]);
     assert_eq!((drift(&mut app), column::<String>(&mut db.admin, PROBLEMS)), (vec![], vec![]));
-    // Renamed and then named as before is another column, too.
+    // A new column with the name of a dropped one is not part of the metadata.
     app.batch_execute(
         "ALTER TABLE documents DROP title; ALTER TABLE documents ADD title text DEFAULT 'Not of attach';
          UPDATE documents SET content = 'Edited ' || id",
@@ -180,12 +181,12 @@ fn a_row_that_loses_its_chatbot_does_not_say_synced() {
         app.batch_execute("DELETE FROM chatbots WHERE id = 1; UPDATE documents SET chatbot_id = NULL WHERE chatbot_id = 3; CALL chatbot_process_queue()").unwrap();
         assert_eq!(statuses(&mut app), ["1 - f -", "2 synced t -", "3 - f -", "4 - f -"], "{mode}");
         assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source"), [2], "{mode}");
-        // Nor where it is written so.
+        // The status is corrected as well where a statement writes it.
         app.batch_execute("INSERT INTO documents (content, status, processed) VALUES ('Five.', 'synced', true), ('Six.', 'pending', false);
             UPDATE documents SET status = 'synced' WHERE id = 1").unwrap();
         assert_eq!(statuses(&mut app)[4..], ["5 - f -", "6 pending f -"], "{mode}");
         assert_eq!(statuses(&mut app)[0], "1 - f -");
-        // With a chatbot again it is embedded again.
+        // With a chatbot again the row is embedded again.
         app.batch_execute("UPDATE documents SET chatbot_id = 2 WHERE id = 1; CALL chatbot_process_queue()").unwrap();
         assert_eq!(statuses(&mut app)[..2], ["1 synced t -", "2 synced t -"], "{mode}");
         assert_eq!(column::<String>(&mut db.admin, PROBLEMS), [""; 0]);
@@ -205,7 +206,7 @@ fn a_row_that_moves_to_a_default_chatbot_keeps_its_vectors() {
     let asked = mock.asked();
     app.batch_execute("DELETE FROM chatbots WHERE id = 1").unwrap();
     assert_eq!((drift(&mut app), mock.asked()), (vec![], asked));
-    // A status that may not be empty.
+    // Where the status column is NOT NULL the status is pending.
     app.batch_execute(
         "CREATE TABLE t (id int PRIMARY KEY, chatbot_id int REFERENCES chatbots ON DELETE SET NULL, content text, status text NOT NULL DEFAULT 'pending');
          SELECT chatbot_attach('t', 'link', status_column => 'status'); INSERT INTO t VALUES (1, 2, 'A link.'); DELETE FROM documents; DELETE FROM chatbots WHERE id = 2",

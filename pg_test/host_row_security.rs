@@ -1,4 +1,5 @@
-//! Host tables with row-level security: rows that we are not allowed to see are not gone.
+//! Host tables with row-level security: a table whose owner does not see every row is refused, and rows that are hidden
+//! later do not count as deleted.
 
 use postgres::Client;
 
@@ -31,11 +32,11 @@ fn a_table_whose_owner_does_not_see_all_rows_is_not_attached() {
     assert_eq!(failed.code, "0A000");
     assert!(failed.message.contains("public.docs") && failed.message.contains("app"), "{failed:?}");
     assert!(failed.hint.contains("NO FORCE ROW LEVEL SECURITY") && failed.hint.contains("BYPASSRLS"), "{failed:?}");
-    // A policy that the owner is not subject to hides nothing.
+    // The owner is not subject to this policy, so it hides nothing from it.
     app.batch_execute("ALTER TABLE docs NO FORCE ROW LEVEL SECURITY; SET app.tenant = 'two'").unwrap();
     attach(&mut app, "async");
     assert_eq!(column::<String>(&mut app, "SELECT status FROM docs ORDER BY id"), ["synced", "synced"]);
-    // Neither does any policy from who may bypass them.
+    // Nor is a role with BYPASSRLS.
     let name: String = one(&mut db.0.admin, "SELECT 'owner_' || current_database()");
     db.0.admin
         .batch_execute(&format!(
@@ -78,7 +79,7 @@ fn rows_that_are_hidden_later_are_neither_orphans_nor_deleted() {
         assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
         let doctor = "SELECT status FROM chatbot_doctor() WHERE check_name = 'row-level security'";
         assert_eq!(column::<String>(&mut boss, doctor), ["error"]);
-        // A session that sees a row changes it, one that sees none asks for all.
+        // One statement changes a row that its session sees; the others run in a session that sees no row.
         app.batch_execute(
             "SET app.tenant = 'one'; UPDATE docs SET content = 'Edited.' WHERE id = 1; SET app.tenant = 'two';
             SELECT chatbot_retry(); CALL chatbot_process_queue(); CALL chatbot_sync_all(); SELECT chatbot_estimate()",
@@ -88,7 +89,7 @@ fn rows_that_are_hidden_later_are_neither_orphans_nor_deleted() {
         let status = "SELECT concat_ws(' ', status, error_code) FROM chatbot_sync.source WHERE source_id = 1";
         let expected = if mode == "sync" { "synced" } else { "error 42501" };
         assert_eq!(one::<String>(&mut app, status), expected);
-        // And back.
+        // The rows are visible again.
         app.batch_execute("ALTER TABLE docs NO FORCE ROW LEVEL SECURITY; CALL chatbot_sync_all()").unwrap();
         assert_eq!(column::<String>(&mut boss, problems), [""; 0], "{mode}");
         assert_eq!(column::<String>(&mut app, "SELECT status FROM docs ORDER BY id"), ["synced", "synced"], "{mode}");

@@ -1,4 +1,5 @@
-//! Host tables: no user's code runs with another role's rights, and triggers of other roles stop no statement.
+//! Security of host tables: no user's code runs with the rights of another role, and triggers of other roles stop no
+//! statement.
 
 use super::harness::{application, column, documents, failure, one};
 
@@ -40,7 +41,7 @@ fn ddl_on_a_host_table_runs_no_code_as_superuser() {
     )
     .unwrap();
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
-    // What other roles have attached stops no statement.
+    // Tables that other roles have attached do not stop a statement.
     let mut stranger = db.session("stranger");
     stranger.batch_execute("CREATE TEMP TABLE own (a int); ALTER TABLE own RENAME a TO b; DROP TABLE own").unwrap();
     db.admin.batch_execute("DROP TABLE t").unwrap();

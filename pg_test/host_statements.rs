@@ -1,4 +1,5 @@
-//! Host tables: every statement that an application writes its rows with.
+//! Every kind of statement that an application changes rows with keeps the vectors in step, and embeds only what
+//! changed.
 
 use std::io::Write;
 
@@ -13,12 +14,12 @@ fn odoo(client: &mut Client, sql: &str) {
         .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
 }
 
-/// Texts with their vectors: a text that was embedded again looks the same, but costs a request.
+/// Returns the texts with their vectors. Embedding a text again gives the same vector, so tests count requests as well.
 fn vectors(client: &mut Client) -> Vec<String> {
     column(client, "SELECT content || embedding::text FROM chatbot_sync.embedding ORDER BY 1")
 }
 
-/// Where sources are.
+/// Returns the keys and statuses of all sources.
 fn sources(client: &mut Client) -> Vec<String> {
     column(client, "SELECT chatbot_id || '/' || source_id || ' ' || status FROM chatbot_sync.source ORDER BY 1")
 }
@@ -41,7 +42,7 @@ fn odoos_statements_keep_vectors_in_step() {
         ),
     );
     assert_eq!(ids, (1..=100).collect::<Vec<_>>());
-    // An unset boolean is NULL, which is not active.
+    // A boolean that Odoo has not set is NULL, which is not active.
     assert_eq!(mock.state().requests.len(), 0);
     odoo(
         &mut app,
@@ -82,7 +83,7 @@ fn rows_of_one_statement_share_requests() {
 #[test]
 fn a_statement_larger_than_work_mem_is_embedded() {
     let (_db, _mock, mut app) = documents();
-    // Then transition tables are files.
+    // With so little work_mem the transition tables are written to disk.
     app.batch_execute(
         "SET work_mem = '64kB';
          INSERT INTO documents (chatbot_id, title, content)
@@ -199,7 +200,7 @@ fn a_rollback_restores_vectors_exactly() {
     assert_eq!(everything(&mut app), before);
     odoo(&mut app, &format!("SAVEPOINT s; {all}; ROLLBACK TO s"));
     assert_eq!(everything(&mut app), before);
-    // A statement that fails behind our trigger.
+    // The statement fails after our trigger has run.
     app.batch_execute("CREATE TABLE taken (id int UNIQUE DEFERRABLE); INSERT INTO taken VALUES (1)").unwrap();
     let sql = "WITH a AS (UPDATE documents SET content = 'None') INSERT INTO taken VALUES (1)";
     assert_eq!(failure(&mut app, sql).code, "23505");
@@ -245,7 +246,7 @@ fn changes_of_other_columns_embed_nothing() {
     odoo(&mut app, "UPDATE documents SET active = NOT active");
     assert_eq!(drift(&mut app), [""; 0]);
     assert_eq!(vectors(&mut app), before);
-    // Each search asked for its query's vector.
+    // The three requests are those of the searches, for the vectors of their queries.
     assert_eq!(mock.state().requests.len(), requests + 3);
 }
 
@@ -296,7 +297,7 @@ fn changed_keys_take_their_vectors_along() {
         assert_eq!(drift(&mut app), [""; 0], "{update}");
     }
     assert_eq!((vectors(&mut app), mock.state().requests.len()), (before, requests));
-    // A swap whose rows get other texts too.
+    // Keys are swapped and some of the texts change in the same statement.
     odoo(
         &mut app,
         "UPDATE documents SET id = 100 - id, content = CASE WHEN id < 20 THEN content ELSE 'Swapped ' || id END",
@@ -314,7 +315,7 @@ fn a_row_without_a_chatbot_is_no_source_until_it_has_one() {
     assert_eq!(mock.texts().len(), 3);
     odoo(&mut app, "UPDATE documents SET chatbot_id = 3 WHERE id = 1");
     assert_eq!(drift(&mut app), [""; 0]);
-    // Its place is taken by another row.
+    // Another row takes over its key.
     app.batch_execute("ALTER TABLE documents DROP CONSTRAINT documents_pkey, ADD PRIMARY KEY (id) DEFERRABLE").unwrap();
     odoo(
         &mut app,

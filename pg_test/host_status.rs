@@ -1,18 +1,19 @@
-//! Host tables: what rows are told of their state, and what a provider's failure leaves.
+//! Status columns: rows are written once, with the rights of the table's owner, and a provider's failure leaves row,
+//! vectors and reason consistent.
 
 use postgres::Client;
 
 use super::harness::{Db, application, column, documents, drift, everything, failure, one, set};
 use super::mock::{Fault, Mock};
 
-/// What rows say of themselves.
+/// Returns the status columns of all rows.
 fn told(client: &mut Client) -> Vec<String> {
     let sql =
         "SELECT concat_ws(' ', id, COALESCE(status, '-'), processed, COALESCE(error, '-')) FROM documents ORDER BY id";
     column(client, sql)
 }
 
-/// What is found of a chatbot, by its text.
+/// Returns the texts of a chatbot that searches can find.
 fn found(client: &mut Client, chatbot: i32) -> Vec<String> {
     column(
         client,
@@ -20,7 +21,7 @@ fn found(client: &mut Client, chatbot: i32) -> Vec<String> {
     )
 }
 
-/// Counts what other triggers see: a row for each firing.
+/// Creates a trigger that adds a row to the table `fired` for each insert or update of a document.
 const COUNTED: &str = "CREATE TABLE fired (what text, id int);
     CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO public.fired VALUES (TG_OP, NEW.id); RETURN NULL;
@@ -109,11 +110,11 @@ fn a_refused_text_marks_its_row_and_no_other() {
     let sources = "SELECT concat_ws(' ', source_id, s.status, error_code, s.error = d.error) FROM chatbot_sync.source s
         JOIN documents d ON d.id = source_id ORDER BY source_id";
     assert_eq!(column::<String>(&mut app, sources), ["1 error HV00L t", "2 synced", "3 synced", "4 error HV00L t"]);
-    // Nothing is tried by itself.
+    // A source in error is not tried again by an update that changes nothing.
     let before = mock.asked();
     app.batch_execute("UPDATE documents SET write_uid = 1, content = content").unwrap();
     assert_eq!(mock.asked(), before);
-    // Tried again: it is asked for, or the text is another.
+    // It is tried again when its status is set to pending or its content changes.
     app.batch_execute("UPDATE documents SET status = 'pending' WHERE id = 1").unwrap();
     assert!(told(&mut app)[0].starts_with("1 error f"));
     assert_eq!(one::<i32>(&mut app, "SELECT attempts FROM chatbot_sync.source WHERE source_id = 1"), 2);
@@ -123,7 +124,7 @@ fn a_refused_text_marks_its_row_and_no_other() {
     )
     .unwrap();
     assert_eq!(drift(&mut app), [""; 0]);
-    // The text that was there before: no request.
+    // The text whose vector is still stored needs no request.
     mock.state().poison = Some("poison");
     app.batch_execute("UPDATE documents SET content = 'more poison' WHERE id = 4").unwrap();
     let before = mock.asked();
@@ -169,7 +170,7 @@ fn a_provider_that_is_down_loses_no_rows() {
     assert_eq!(drift(&mut app), [""; 0]);
 }
 
-/// Documents that fail with their provider.
+/// Returns a database with documents that are attached with `on_error => 'raise'`.
 fn raising() -> (Db, Mock, Client) {
     let (db, mock, mut app) = application();
     app.batch_execute("CREATE TABLE documents (id serial PRIMARY KEY, chatbot_id int, content text, status text)")
@@ -250,7 +251,7 @@ fn status_columns_are_written_as_the_tables_owner() {
     assert_eq!(column::<String>(&mut app, "SELECT who || ' ' || path FROM seen"), ["app pg_catalog, pg_temp"]);
     let back = "SELECT current_user = session_user AND current_setting('search_path') LIKE '%public'";
     assert!(one::<bool>(&mut db.admin, back));
-    // Who may write rows needs no other right.
+    // A role that may write rows of the host table needs no other privilege.
     db.admin
         .batch_execute("GRANT INSERT ON documents TO stranger; GRANT USAGE ON documents_id_seq TO stranger")
         .unwrap();
@@ -297,7 +298,8 @@ fn deferred_triggers_do_not_prevent_status_writeback() {
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     assert_eq!(told(&mut app), ["1 synced t -"]);
     assert!(one::<i64>(&mut app, "SELECT count(*) FROM fired WHERE who = 'app'") > 0);
-    // With a superuser's rights it would run as the superuser, later: the row is not told, and its source says why.
+    // Called by a superuser, the deferred trigger would run as the superuser at commit: the row keeps its status, and
+    // its source has the reason.
     app.batch_execute(late).unwrap();
     db.admin.batch_execute("CALL chatbot_sync_all()").unwrap();
     assert_eq!(told(&mut app)[1], "2 - -");

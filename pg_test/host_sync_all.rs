@@ -1,4 +1,5 @@
-//! Host tables: rows that wait, and chatbot_sync_all().
+//! chatbot_sync_all(): pending rows are embedded batch by batch, calls share the work, and a row that fails stops no
+//! other.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +8,7 @@ use postgres::Client;
 use super::harness::{ATTACH, DOCUMENTS, Db, application, column, documents, drift, failure, one, set};
 use super::mock::{Fault, Mock};
 
-/// Documents that were there before their table is attached: so many, of two chatbots.
+/// Returns a database with this many documents of two chatbots, which were there before their table was attached.
 fn waiting(rows: usize) -> (Db, Mock, Client, Arc<Mutex<Vec<String>>>) {
     let (db, mock, _) = application();
     let (mut app, told) = db.listening("app");
@@ -58,7 +59,7 @@ fn bad_arguments_are_refused() {
 fn progress_is_committed_batch_by_batch() {
     let (db, mock, mut app, _) = waiting(9);
     let mut watcher = db.session("app");
-    // The third batch hangs.
+    // The third batch does not get a response.
     app.batch_execute("SET chatbot_sync.sync_timeout = '1h'").unwrap();
     let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
     for fault in [Fault::Gzip, Fault::Gzip, Fault::Hang] {
@@ -69,7 +70,7 @@ fn progress_is_committed_batch_by_batch() {
     assert_eq!((count(&mut watcher, "synced"), count(&mut watcher, "pending")), (6, 3));
     assert_eq!(one::<i64>(&mut watcher, "SELECT count(*) FROM documents WHERE status = 'synced'"), 6);
     assert_eq!(one::<i64>(&mut watcher, "SELECT sum(synced)::bigint FROM chatbot_sync.progress"), 6);
-    // What is done stays done, and the next call does the rest.
+    // What was committed stays, and the next call does the rest.
     db.other().batch_execute(&format!("SELECT pg_cancel_backend({pid})")).unwrap();
     let (code, mut app) = call.join().unwrap();
     assert_eq!(code, "57014");
@@ -89,7 +90,7 @@ fn two_calls_share_the_rows() {
     for client in [&mut app, &mut second] {
         client.batch_execute("SET chatbot_sync.sync_timeout = '1h'").unwrap();
     }
-    // Each has a request on its way before either is answered.
+    // Both calls have sent a request before either is answered.
     mock.state().gather = 2;
     let call = std::thread::spawn(move || second.batch_execute("CALL chatbot_sync_all(batch => 5)").unwrap());
     app.batch_execute("CALL chatbot_sync_all(batch => 5)").unwrap();

@@ -1,11 +1,11 @@
-//! Host tables: a row that cannot be read, stored or told is an error of that row, and other rows go on.
+//! Rows that cannot be read, stored or given their status: the error is that of the one row, and other rows are synced.
 
 use postgres::Client;
 
 use super::harness::{Db, application, column, failure, one};
 use super::mock::Mock;
 
-/// Values that a row may have and that cannot be read as metadata, each with the SQLSTATE that reading it raises.
+/// Values that cannot be read as metadata, each with the SQLSTATE that reading it raises.
 const UNREADABLE: [(&str, &str); 5] = [
     (r#"'{"t":"\ud83d"}'::json"#, "22P02"),
     (r#"'{"t":"\u0000"}'::json"#, "22P05"),
@@ -14,7 +14,8 @@ const UNREADABLE: [(&str, &str); 5] = [
     ("'deep'::mood", "54001"),
 ];
 
-/// A table of the application's whose rows 1 and 3 are good, with a type whose cast to json raises for some values.
+/// Creates and attaches a table whose metadata column has the given type. The type `mood` has a cast to json that
+/// raises an error for some values.
 fn table(mode: &str, of_type: &str, on_error: &str) -> (Db, Mock, Client) {
     let (db, mock, mut app) = application();
     app.batch_execute(&format!(
@@ -68,7 +69,7 @@ fn an_unreadable_row_is_in_error_and_the_others_are_synced() {
             assert_eq!(column::<String>(&mut app, STATUSES), expected, "{mode} {value}");
             let reason: String = one(&mut app, "SELECT error FROM docs WHERE id = 2");
             assert!(reason.starts_with("the row cannot be read: "), "{reason}");
-            // Whoever asks for all of them gets all others.
+            // Functions that read all rows process all others.
             let mut boss = db.session("boss");
             let estimate = "SELECT concat_ws(' ', sources, chunks, chunks_to_embed) FROM chatbot_estimate()";
             assert_eq!(one::<String>(&mut app, estimate), "3 2 0");
@@ -84,11 +85,11 @@ fn an_unreadable_row_is_in_error_and_the_others_are_synced() {
             assert_eq!(column::<i32>(&mut app, synced), [1, 3, 4], "{mode} {value}");
             assert_eq!(column::<String>(&mut app, STATUSES)[1], expected[1], "{mode} {value}");
             db.admin.batch_execute("CALL chatbot_reembed()").unwrap();
-            // The row is mended.
+            // The row is corrected.
             app.batch_execute(&format!("UPDATE docs SET meta = {good} WHERE id = 2; CALL chatbot_process_queue()"))
                 .unwrap();
             assert_eq!(column::<String>(&mut app, STATUSES)[1], "2 synced t synced t", "{mode} {value}");
-            // One that becomes unreadable keeps its vectors.
+            // A row that becomes unreadable keeps its vectors.
             app.batch_execute(&format!(
                 "UPDATE docs SET meta = {value}, content = content || id; CALL chatbot_process_queue()"
             ))
@@ -154,7 +155,7 @@ fn ids_that_no_source_can_have_are_said_by_their_rows() {
         assert_eq!(column::<String>(&mut boss, problems), ["invalid id -3 2", "invalid id 0 1", "invalid id 1 -4"]);
         assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
         app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_estimate()").unwrap();
-        // A source that moves there is none any more; one that comes from there is one.
+        // A source that moves to such an id ends, and one that moves away from it begins.
         app.batch_execute(
             "UPDATE docs SET bot = 0 WHERE id = 5; UPDATE docs SET bot = 2 WHERE id = 1; CALL chatbot_process_queue()",
         )
@@ -191,7 +192,7 @@ fn metadata_over_the_limit_is_an_error_of_its_row() {
     }
 }
 
-/// What may refuse the status 'synced' of row 2, and with which SQLSTATE.
+/// Statements after which row 2 refuses the status 'synced', each with the SQLSTATE of the refusal.
 const REFUSALS: [(&str, &str); 8] = [
     ("ALTER TABLE docs ADD CHECK (id <> 2 OR status IN ('new', 'pending'))", "23514"),
     ("ALTER TABLE docs ADD CHECK (id <> 2 OR NOT processed)", "23514"),

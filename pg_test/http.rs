@@ -1,4 +1,5 @@
-//! Providers over HTTP, from within a backend: what is sent, how, and what is stored of the answer.
+//! Requests over HTTP from a backend: what is sent, in parallel and over kept connections, and that each text gets its
+//! own vector.
 
 use super::harness::{column, embed, one, prose, remote};
 use super::mock::{Fault, vector};
@@ -43,7 +44,7 @@ fn compressed_answers_are_requested_and_understood() {
     app.batch_execute(&embed(1, "A text.")).unwrap();
     assert!(mock.state().requests[0].0.to_lowercase().contains("accept-encoding: gzip\r\n"));
     assert_eq!(mock.state().requests.len(), 1);
-    // The connection goes on.
+    // The connection is used again.
     app.batch_execute(&embed(1, "Another text.")).unwrap();
     assert_eq!(mock.state().connections, 1);
 }
@@ -52,7 +53,7 @@ fn compressed_answers_are_requested_and_understood() {
 fn requests_are_sent_in_parallel() {
     let (db, mock) = remote();
     let mut app = db.session("app");
-    // The server answers none of them before it has sixteen.
+    // The mock answers no request before it has sixteen.
     mock.state().gather = 16;
     app.batch_execute("SET chatbot_sync.batch_size = 1; SET chatbot_sync.max_parallel_requests = 16").unwrap();
     app.batch_execute(&embed(1, &prose(160))).unwrap();

@@ -1,4 +1,5 @@
-//! Indexes for large chatbots: when they are used, and how they are made, kept and lost.
+//! Indexes for large chatbots: they are used where they pay, find what an exact search finds, and are built, rebuilt
+//! and dropped on request.
 
 use postgres::Client;
 
@@ -10,12 +11,12 @@ const CREATE: &str = "CALL chatbot_create_index()";
 const VALID: &str = "SELECT count(*) = 2 FROM chatbot_sync.model_index WHERE valid AND model_id = 1";
 const SCANS: &str = "SELECT pg_stat_get_xact_numscans('chatbot_sync.embedding_hnsw_1'::regclass),
     pg_stat_get_xact_numscans('chatbot_sync.embedding_pkey'::regclass)";
-/// A session finds a chatbot of more than a hundred chunks large.
+/// Makes chatbots of more than a hundred chunks large for this session.
 const LIMIT: &str = "SET chatbot_sync.exact_search_limit = 100";
 const ILL: &str =
     "SELECT concat_ws(' ', status, detail, hint) FROM chatbot_doctor() WHERE check_name = 'indexes' AND status <> 'ok'";
 
-/// Chatbot 1 has 400 chunks, chatbot 2 has 20.
+/// Returns a database in which chatbot 1 has 400 chunks and chatbot 2 has 20.
 fn chatbots() -> Db {
     let db = Db::new();
     db.session("app")
@@ -29,7 +30,7 @@ fn chatbots() -> Db {
     db
 }
 
-/// The same with indexes, and a session of a role that only reads.
+/// Returns the same database with indexes, and a session of `reader`.
 fn indexed() -> (Db, Client) {
     let db = chatbots();
     db.session("boss").batch_execute(CREATE).unwrap();
@@ -38,10 +39,10 @@ fn indexed() -> (Db, Client) {
     (db, reader)
 }
 
-/// How often a search scanned the index for vectors, and the primary key.
+/// Returns how often a search scanned the HNSW index, and the primary key.
 fn scans(reader: &mut Client, search: &str) -> (i64, i64) {
     let mut tx = reader.build_transaction().read_only(true).start().unwrap();
-    // Counts of transactions before may be among them.
+    // The counters may include scans of earlier transactions.
     let before = tx.query_one(SCANS, &[]).unwrap();
     tx.query(search, &[]).unwrap();
     let after = tx.query_one(SCANS, &[]).unwrap();
@@ -75,7 +76,7 @@ fn an_index_search_leaves_no_settings_behind() {
         current_setting('enable_sort'), current_setting('plan_cache_mode'))";
     assert_eq!(one::<String>(&mut reader, settings), "77 off on auto");
     assert!(one::<bool>(&mut reader, VALID));
-    // In a session that has not loaded pgvector yet, too.
+    // Also in a session that has not loaded pgvector before.
     reader.batch_execute("RESET ALL").unwrap();
     assert_eq!(one::<String>(&mut reader, settings), "40 off on auto");
 }
@@ -98,7 +99,7 @@ fn an_index_search_finds_what_an_exact_one_finds() {
         }
     }
     assert_eq!(found(&mut reader, "1, '\u{1f389}'"), [0i64; 0]);
-    // Smaller than Postgres' statistics say.
+    // The chatbot is now smaller than the statistics say.
     db.session("app")
         .batch_execute("SELECT chatbot_delete_source(1, 'document', i) FROM generate_series(4, 400) i")
         .unwrap();
@@ -113,7 +114,7 @@ fn a_rare_word_is_found_among_many() {
     }
     db.session("app").batch_execute(&embed(1000, "Fehler E-4711: Gerät neu starten.")).unwrap();
     assert_eq!(found(&mut reader, "1, 'E-4711', 3")[0], 1000);
-    // In all of them.
+    // Words that are in all chunks.
     assert_eq!(found(&mut reader, "1, 'text tells about', 500, mode => 'text'").len(), 400);
 }
 
@@ -137,7 +138,7 @@ fn an_index_is_built_once_and_writers_go_on() {
     other.batch_execute("SET lock_timeout = '60s'").unwrap();
     other.batch_execute(&embed(501, "Written while the index is made.")).unwrap();
     assert_eq!(column::<String>(&mut other, ILL), [""; 0]);
-    // Both say where the one is that is at work.
+    // Both calls report the progress of the one that builds.
     let hears =
         |told: &std::sync::Mutex<Vec<String>>| told.lock().unwrap().iter().any(|n| n.contains("waiting for writers"));
     while !told.iter().all(|told| hears(told)) {
@@ -189,7 +190,7 @@ fn repair_builds_indexes_after_a_restore() {
     assert_eq!(column::<String>(&mut app, ILL), [ill]);
     assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 1);
     assert!(one::<bool>(&mut db.admin, VALID));
-    // What CREATE INDEX CONCURRENTLY leaves where it fails.
+    // The invalid index that a failed CREATE INDEX CONCURRENTLY leaves.
     db.admin
         .batch_execute(
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'chatbot_sync.embedding_hnsw_1'::regclass",
@@ -231,7 +232,7 @@ fn bad_index_requests_are_refused() {
     assert_eq!(failure(&mut boss, CREATE).code, "25001");
     boss.batch_execute("ROLLBACK; BEGIN; CALL chatbot_create_index(concurrent => false); COMMIT").unwrap();
     assert!(one::<bool>(&mut boss, VALID));
-    // Once more, and back.
+    // Creating and dropping an index again succeeds.
     boss.batch_execute("CALL chatbot_create_index(1)").unwrap();
     boss.batch_execute("SELECT chatbot_drop_index(), chatbot_drop_index(1)").unwrap();
     assert!(one::<bool>(&mut boss, "SELECT bool_and(NOT present AND NOT wanted) FROM chatbot_sync.model_index"));
@@ -264,7 +265,7 @@ fn models_get_and_lose_their_own_indexes() {
     set(&mut db, "openai_compatible_url", &mock.url);
     let (mut boss, mut reader) = (db.session("boss"), db.session("reader"));
     reader.batch_execute(LIMIT).unwrap();
-    // More than an index of vector takes: halves.
+    // More dimensions than an HNSW index of vector takes, so halfvec is used.
     let halves = r#"SELECT chatbot_set_model('openai_compatible', 'mock', 2100, options => '{"dimensions_field": "dimensions"}')"#;
     boss.batch_execute(halves).unwrap();
     boss.batch_execute("CALL chatbot_reembed()").unwrap();
@@ -316,7 +317,7 @@ fn a_frequent_word_of_a_near_chunk_counts() {
         )
         .unwrap();
     db.other().batch_execute("ANALYZE chatbot_sync.embedding").unwrap();
-    // More chunks have the one word than are looked up.
+    // The word "winter" is in more chunks than the index is asked for.
     let worth = "SELECT source_id, (score - 0.6 * similarity)::real FROM chatbot_search(3, 'Quux winter', 20)";
     let answers = reader.query(worth, &[]).unwrap();
     assert_eq!((answers[0].get::<_, i64>(0), answers.len()), (7, 20));

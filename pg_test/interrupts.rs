@@ -1,15 +1,17 @@
-//! Leaving a statement that waits for a provider.
+//! Interrupts while a statement waits for a provider: cancel, terminate, timeouts, shutdown and a lost client end it at
+//! once, and leave no thread and no connection.
 
 use super::harness::{embed, failure, one, prose, remote, set, use_mock};
 use super::mock::{Fault, Mock};
 use super::server::Server;
 
-/// The client may notice that the connection is closed before it looks at why.
+/// Returns the SQLSTATE of an error. A client that only notices the closed connection counts as 57P01, terminated.
 fn code(error: &postgres::Error) -> &str {
     error.code().map_or(if error.is_closed() { "57P01" } else { "" }, |code| code.code())
 }
 
-/// Ends a call that waits for a server which hangs, with so many requests in flight.
+/// Interrupts a call that waits for a server which does not answer, with this many requests in flight. Returns the
+/// SQLSTATE, and whether the session still works.
 fn interrupt(requests: usize, fault: Fault, how: &str) -> String {
     let (db, mock) = remote();
     let mut app = db.session("app");
@@ -30,11 +32,11 @@ fn interrupt(requests: usize, fault: Fault, how: &str) -> String {
     mock.wait(|state| state.in_flight == requests);
     watcher.batch_execute(&how.replace("PID", &pid.to_string())).unwrap();
     let outcome = call.join().unwrap();
-    // A backend that crashes takes the watcher with it before it leaves the view.
+    // If the backend crashed, this session would end too, and the query would fail.
     while one::<i64>(&mut watcher, &format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")) > 0 {
         std::thread::yield_now();
     }
-    // Every socket is closed: the server notices each of its clients leave.
+    // Every socket is closed: the mock notices that all its clients have left.
     mock.wait(|state| state.in_flight == 0);
     assert_eq!(mock.state().abandoned, requests);
     outcome
@@ -68,7 +70,7 @@ fn fast_shutdown_ends_the_wait_for_the_provider() {
     let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
     let call = std::thread::spawn(move || code(&app.batch_execute(&sql).unwrap_err()).to_owned());
     mock.wait(|state| state.in_flight == 4);
-    // No request has been answered when the server is gone.
+    // The server stops although no request was answered.
     server.stop("fast");
     assert_eq!(call.join().unwrap(), "57P01");
     assert!(server.log().contains(&format!("\n{pid} 57P01 FATAL:")), "{}", server.log());
@@ -88,7 +90,7 @@ fn statement_timeout_ends_the_wait_and_leaves_no_threads() {
         app.batch_execute("SET statement_timeout = 0").unwrap();
     }
     mock.wait(|state| state.in_flight == 0);
-    // Threads end as soon as their sockets do.
+    // The threads end as soon as their sockets are closed.
     let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
     while threads() > 1 {
         std::thread::yield_now();
@@ -107,7 +109,7 @@ fn a_lost_client_ends_the_wait() {
     let cancel = app.cancel_token();
     let call = std::thread::spawn(move || app.batch_execute(&embed(1, "A text.")).is_err());
     mock.wait(|state| state.in_flight == 1);
-    // The client's socket is shut without a word.
+    // The client's socket is shut without sending Terminate.
     let sql = format!("SELECT client_port FROM pg_stat_activity WHERE pid = {pid}");
     shut_socket(u16::try_from(one::<i32>(&mut watcher, &sql)).unwrap());
     mock.wait(|state| state.in_flight == 0);
@@ -115,7 +117,7 @@ fn a_lost_client_ends_the_wait() {
     drop(cancel);
 }
 
-/// Shuts this process' end of the connection that has this local port.
+/// Shuts this process' end of the connection with this local port.
 #[allow(unsafe_code)]
 fn shut_socket(port: u16) {
     for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {

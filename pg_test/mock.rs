@@ -1,5 +1,5 @@
-//! An embeddings server on loopback, in the test's own process, that does wrong on demand. It speaks OpenAI's protocol,
-//! and Ollama's, over TLS too.
+//! An embeddings server on loopback in the test's own process, which fails on demand. It implements OpenAI's protocol
+//! and Ollama's, also over TLS.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,10 +13,10 @@ use flate2::write::GzEncoder;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-/// Length of the vectors.
+/// The length of the vectors.
 pub(crate) const DIMENSIONS: usize = 8;
 
-/// What to do instead of answering.
+/// What the server does with a request instead of answering it correctly.
 #[derive(Clone)]
 pub(crate) enum Fault {
     Status(u16, &'static str, &'static str),
@@ -30,39 +30,39 @@ pub(crate) enum Fault {
     Beyond,
     Dimensions,
     NotFinite,
-    /// In place of a vector.
+    /// Puts this text in the place of the first vector.
     Vector(&'static str),
     NotJson,
     Large,
-    /// Compressed, which is no fault.
+    /// Compresses the response, which is not a fault.
     Gzip,
-    /// Small as it is sent, and large.
+    /// Compresses a large response, so that few bytes are sent.
     Bomb,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// For the next requests, one each.
+    /// The faults of the next requests, one each.
     pub faults: VecDeque<Fault>,
-    /// For every request while it is there.
+    /// The fault of every request while it is set.
     pub always: Option<Fault>,
-    /// Status 400 for a request with a text that contains it.
+    /// Answers with status 400 if one of the texts contains this.
     pub poison: Option<&'static str>,
-    /// What a request with that text is answered, where it is not status 400.
+    /// The fault of a request with the `poison` text, instead of status 400.
     pub poison_fault: Option<Fault>,
-    /// Texts of more bytes are refused as too long.
+    /// Refuses texts of more bytes than this as too long.
     pub longest: Option<usize>,
-    /// Requests wait until there are so many.
+    /// Answers no request before this many have arrived.
     pub gather: usize,
-    /// No request is answered while this is so; [`Mock::release`] ends it.
+    /// Answers no request while this is true; [`Mock::release`] ends it.
     pub held: bool,
-    /// Requests so far: (headers, body).
+    /// The requests so far: (headers, body).
     pub requests: Vec<(String, Value)>,
-    /// Connections so far.
+    /// The number of connections so far.
     pub connections: usize,
-    /// Requests that are being answered, hung ones among them.
+    /// The number of requests that are not answered yet.
     pub in_flight: usize,
-    /// Requests that the client left.
+    /// The number of requests whose connection ended before they were answered.
     pub abandoned: usize,
 }
 
@@ -76,7 +76,7 @@ impl Mock {
         Self::start(None)
     }
 
-    /// With a certificate.
+    /// Starts a server over TLS.
     pub fn over_tls(config: ServerConfig) -> Self {
         Self::start(Some(Arc::new(config)))
     }
@@ -109,13 +109,13 @@ impl Mock {
         self.state.0.lock().unwrap()
     }
 
-    /// Answers what was held.
+    /// Answers the requests that were held.
     pub fn release(&self) {
         self.state().held = false;
         self.state.1.notify_all();
     }
 
-    /// Waits until the server's state is so.
+    /// Waits until a condition on the server's state holds.
     pub fn wait(&self, so: impl Fn(&State) -> bool) {
         let mut state = self.state();
         while !so(&state) {
@@ -123,13 +123,13 @@ impl Mock {
         }
     }
 
-    /// How many requests so far, and how many texts in them.
+    /// Returns the number of requests so far, and the number of their texts.
     pub fn asked(&self) -> (usize, usize) {
         let texts = self.texts().len();
         (self.state().requests.len(), texts)
     }
 
-    /// The texts of all requests.
+    /// Returns the texts of all requests.
     pub fn texts(&self) -> Vec<String> {
         let state = self.state();
         let inputs = state.requests.iter().flat_map(|(_, body)| body["input"].as_array().unwrap().clone());
@@ -137,7 +137,7 @@ impl Mock {
     }
 }
 
-/// The vector of a text: of length 1, and another for another text.
+/// Returns the vector of a text: it has length 1 and depends on the text.
 pub(crate) fn vector(text: &str) -> Vec<f32> {
     vector_of(DIMENSIONS, text)
 }
@@ -204,7 +204,7 @@ fn serve(stream: impl Read + Write, socket: &TcpStream, shared: &(Mutex<State>, 
     }
 }
 
-/// None where the client has gone, or the connection is to be closed.
+/// Answers a request. Returns `None` where the client has gone, or the connection is to be closed.
 fn answer(
     stream: &mut (impl Read + Write),
     socket: &TcpStream,
@@ -225,7 +225,7 @@ fn answer(
         .enumerate()
         .map(|(at, t)| json!({"object": "embedding", "index": at, "embedding": embedding(t)}))
         .collect();
-    // In another order than the inputs: the index is what counts.
+    // The order differs from that of the inputs, so that only the index tells which text a vector belongs to.
     data.reverse();
     let (mut padding, mut header) = (0, "");
     let mut send = |status: (u16, &str), body: &[u8]| {
@@ -243,7 +243,7 @@ fn answer(
         None => {}
         Some(Fault::Status(code, header, body)) => return send((code, header), body.as_bytes()),
         Some(Fault::Hang) => {
-            // Until the client leaves.
+            // Waits until the client closes the connection.
             let _ = stream.read(&mut [0]);
             return None;
         }

@@ -1,7 +1,7 @@
-//! Tests that need a server: one file a subject, each test named after the promise that it holds.
+//! Tests that need a server: one file for each subject, each test named after the promise that it checks.
 //!
-//! Each test has a database of its own, with the extension in it, and talks to it as applications do: as several
-//! sessions, as several roles, with commits. Nothing here waits for a time.
+//! Each test has a database of its own with the extension, and uses it as applications do: with several sessions and
+//! roles, and with commits. No test waits for a fixed time; each waits for a condition.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -1,11 +1,13 @@
-//! Changing the model under its vectors.
+//! Changing the model: searches stay complete meanwhile, concurrent writes are kept, work is shared and resumed, and a
+//! refused text holds back no other source.
 
 use postgres::Client;
 
 use super::harness::{Db, column, embed, failure, one, prose, remote, set};
 use super::mock::Mock;
 
-/// A database with sources of the built-in model, a mock that can follow it, and sessions of who embeds and who decides.
+/// Returns a database with sources of the built-in model, a mock provider for the next one, and sessions of `app` and
+/// `boss`.
 fn with_vectors() -> (Db, Mock, Client, Client) {
     let (mut db, mock) = (Db::new(), Mock::new());
     set(&mut db, "openai_compatible_url", &mock.url);
@@ -19,7 +21,7 @@ fn with_vectors() -> (Db, Mock, Client, Client) {
 const NEXT: &str = "SELECT chatbot_set_model('openai_compatible', 'mock', 8)";
 const BACK: &str = "SELECT chatbot_set_model('local', 'multilingual-static-256')";
 const ACTIVE: &str = "SELECT provider FROM chatbot_sync.model WHERE active";
-/// Chunks by what they are found with: (model's dimensions, source, place, text), of the model that answers.
+/// Each chunk of the active model that a search finds: (its dimensions, source, chunk index, text).
 const ANSWERS: &str = "SELECT concat_ws(' ', vector_dims(e.embedding), s.source_id, s.chunk_index, s.content)
     FROM chatbot_search(1, 'number', 1000, mode => 'vector') s
     JOIN chatbot_sync.model m ON m.active
@@ -44,7 +46,7 @@ fn a_search_is_whole_while_the_model_changes() {
     assert!(after.iter().all(|answer| answer.starts_with("8 ")));
     assert_eq!(texts(&after), texts(&before));
     assert_eq!(mock.texts().iter().filter(|text| *text != "number").count(), before.len());
-    // And back: at once, as long as nothing has changed.
+    // Going back needs no embedding as long as nothing has changed.
     boss.batch_execute(BACK).unwrap();
     assert_eq!(column::<String>(&mut app, ANSWERS), before);
     let asked = mock.state().requests.len();
@@ -60,7 +62,7 @@ fn writes_during_reembed_are_kept() {
     let mut other = db.session("boss");
     let reembed = std::thread::spawn(move || other.batch_execute("CALL chatbot_reembed(100)").unwrap());
     mock.wait(|state| !state.requests.is_empty());
-    // With the model that answers, while the other one's vectors are made.
+    // Writes use the active model while the vectors of the next one are made.
     app.batch_execute(&embed(1, "Another text altogether.")).unwrap();
     app.batch_execute(&embed(7, "A new source.")).unwrap();
     app.batch_execute(&embed(3, &format!("3. {}", prose(15)).replace("Sentence 7 ", "Sentence seven "))).unwrap();
@@ -71,7 +73,7 @@ fn writes_during_reembed_are_kept() {
     reembed.join().unwrap();
     assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
     assert_eq!(texts(&column::<String>(&mut app, ANSWERS)), texts(&before));
-    // Back takes what has changed since, and nothing else.
+    // Going back embeds what has changed since, and nothing else.
     app.batch_execute(&embed(4, "Changed again.")).unwrap();
     boss.batch_execute(BACK).unwrap();
     assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
@@ -107,7 +109,7 @@ fn a_cancelled_reembed_resumes_and_two_share_the_work() {
         .collect();
     calls.into_iter().for_each(|call| call.join().unwrap());
     assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
-    // Those of the batch with the refused text were sent again, one by one when it was looked for.
+    // Only the batch with the refused text was sent again, in parts.
     assert!(mock.texts().len() - asked <= 50 + 5 * 4, "{}", mock.texts().len() - asked);
     assert_eq!(
         column::<String>(&mut app, ANSWERS).len(),
@@ -163,7 +165,7 @@ fn an_estimate_is_right_and_sends_nothing() {
     assert_eq!(usize::try_from(tokens).unwrap(), bytes);
     assert_eq!(estimate(&mut app, ""), (20, chunks, 0, 0));
     assert_eq!(failure(&mut app, "SELECT chatbot_estimate('other')").code, "42704");
-    // What a change of the model takes.
+    // The estimate of a change of the model.
     db.admin.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
     let (sources, all, to_embed, tokens) = estimate(&mut app, "");
     assert_eq!((sources, all, to_embed), (20, chunks, chunks));
@@ -184,7 +186,7 @@ fn a_refused_text_keeps_no_other_source_from_the_new_model() {
     assert_eq!(errors.len(), 1);
     assert!(errors[0].starts_with("7 ") && errors[0].contains("refuses chunk 0"), "{errors:?}");
     assert_eq!(one::<String>(&mut app, ACTIVE), "local");
-    // The others are not sent again.
+    // The other sources are not sent again.
     let asked = mock.texts().len();
     let (mut listening, told) = db.listening("boss");
     listening.batch_execute("CALL chatbot_reembed(skip_errors => true)").unwrap();

@@ -1,4 +1,5 @@
-//! What `monitoring/` asks for is there.
+//! The collector and the dashboard in `monitoring/` match the metrics that exist, and metric names follow Prometheus'
+//! conventions.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use super::server::Server;
 const COLLECTOR: &str = include_str!("../monitoring/chatbot_sync.collector.yml");
 const DASHBOARD: &str = include_str!("../monitoring/grafana.json");
 
-/// A metric of the collector: name, type, help, labels, column.
+/// A metric: name, type, help, labels, and column of the collector's query.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Metric {
     name: String,
@@ -22,7 +23,7 @@ struct Metric {
     column: String,
 }
 
-/// The file's own shape: a key a line.
+/// Reads the collector's metrics. The file has one key on each line.
 fn metrics() -> Vec<Metric> {
     let mut metrics: Vec<Metric> = Vec::new();
     let list = |text: &str| text.trim_matches(['[', ']']).split(", ").map(str::to_owned).collect::<BTreeSet<String>>();
@@ -49,7 +50,7 @@ fn query() -> &'static str {
     COLLECTOR.split("    query: |\n").nth(1).unwrap()
 }
 
-/// The server's metrics, as the collector would have them.
+/// Returns the metrics of the server in the collector's form.
 fn of_server(client: &mut Client) -> Vec<Metric> {
     let sql = "SELECT name, type, help, coalesce((SELECT string_agg(k, ', ') FROM jsonb_object_keys(labels) AS k), '')
         FROM chatbot_metrics() GROUP BY 1, 2, 3, 4";
@@ -65,7 +66,7 @@ fn of_server(client: &mut Client) -> Vec<Metric> {
 
 #[test]
 fn the_exporter_has_exactly_the_metrics() {
-    // With everything that there can be: a sync, a failure, and a rollback.
+    // Every kind of metric has a value: there is a sync, a failure and a rollback.
     let (mut server, mock) = (Server::preloaded(&[]), Mock::new());
     use_mock(&mut server.db, &mock);
     let mut app = server.db.session("app");
@@ -77,7 +78,7 @@ fn the_exporter_has_exactly_the_metrics() {
     there.sort();
     asked.sort();
     assert_eq!(asked, there);
-    // Each value comes out once, under its own name and with its own labels.
+    // Each value is in one column, under its own name and with its own labels.
     let rows = app.query(query(), &[]).unwrap();
     let shown: usize = rows
         .iter()
@@ -137,7 +138,7 @@ fn metric_names_follow_prometheus() {
         OR help IS NULL OR value IS NULL OR labels IS NULL
         OR EXISTS (SELECT FROM jsonb_each(labels) AS l WHERE l.key !~ '^[a-z_]+$' OR jsonb_typeof(l.value) <> 'string')";
     assert_eq!(column::<String>(&mut app, odd), [""; 0]);
-    // No series twice, and a metric has one type and one help.
+    // No series occurs twice, and each metric has one type and one help text.
     let twice = "SELECT name || labels FROM chatbot_metrics() GROUP BY name, labels HAVING count(*) > 1";
     assert_eq!(column::<String>(&mut app, twice), [""; 0]);
     let different = "SELECT name FROM chatbot_metrics() GROUP BY name HAVING count(DISTINCT (type, help)) > 1";

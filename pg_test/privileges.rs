@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Privileges: a role may do exactly what its level includes, and a role without a level nothing.
 
 use super::harness::{Db, column, failure, one};
 

@@ -1,4 +1,4 @@
-//! Texts to vectors.
+//! The built-in model through SQL: same vectors, one model row, and cancelling.
 
 use super::harness::{Db, column, one};
 
@@ -53,7 +53,7 @@ fn the_first_source_creates_one_model() {
 fn embedding_can_be_cancelled() {
     let db = Db::new();
     let mut app = db.session("app");
-    // Two hundred megabytes: more than a minute's work without a cancel.
+    // Two hundred megabytes: without a cancel it would run for more than a minute.
     let sql = "SET chatbot_sync.max_chunks = 100000; SET statement_timeout = '200ms';
         SELECT chatbot_embed_source(1, 'document', 1, string_agg(md5(i::text), ' ')) FROM generate_series(1, 1000000) i";
     let code = app.batch_execute(sql).unwrap_err().code().unwrap().code().to_owned();

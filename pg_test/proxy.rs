@@ -1,4 +1,5 @@
-//! Providers behind a proxy.
+//! Requests through a proxy: `chatbot_sync.proxy` alone decides, its password is sent and never shown, and a proxy that
+//! hangs can be cancelled.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,10 +9,10 @@ use super::harness::{embed, failure, remote, set, use_mock};
 use super::mock::Mock;
 use super::server::Server;
 
-/// A proxy on loopback that leads everywhere to the same provider, or nowhere.
+/// A proxy on loopback that connects every request to the same provider, or refuses all.
 struct Proxy {
     address: SocketAddr,
-    /// What it was asked.
+    /// The headers of the requests so far.
     heads: Arc<Mutex<Vec<String>>>,
 }
 
@@ -74,7 +75,7 @@ fn requests_go_through_the_proxy() {
     let (mut db, mock) = remote();
     let proxy = Proxy::to(&mock);
     set(&mut db, "proxy", &format!("http://{}", proxy.address));
-    // A host that only the proxy knows.
+    // Only the proxy can resolve this host.
     set(&mut db, "openai_compatible_url", "http://provider.invalid:81/v1");
     let mut app = db.session("app");
     for text in ["A text.", "Another text."] {
@@ -142,7 +143,7 @@ fn a_proxy_that_hangs_can_be_cancelled() {
     )
     .unwrap();
     assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "57014");
-    // The socket is closed: there is an end to what it says.
+    // Reads to the end: the client has closed its socket.
     let _ = deaf.accept().unwrap().0.read_to_end(&mut Vec::new());
     app.batch_execute("RESET statement_timeout; SELECT chatbot_chunk('still here')").unwrap();
 }

@@ -1,11 +1,12 @@
-//! The queue, drained by ordinary sessions.
+//! The queue, processed by ordinary sessions: sources are stored after their commit, the newest text wins, attempts
+//! end, and jobs of lost sessions are taken over.
 
 use postgres::Client;
 
 use super::harness::{Db, column, failure, one, prose, remote, set};
 use super::mock::{Fault, Mock};
 
-/// A table that is attached in mode async, and its owner's session.
+/// Creates a table that is attached in mode async, and returns a session of its owner.
 fn attached(db: &mut Db) -> Client {
     db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
     let mut app = db.session("app");
@@ -120,7 +121,8 @@ fn a_busy_chatbot_does_not_keep_others_waiting() {
     assert_eq!(mock.texts().len(), 351);
 }
 
-/// Drains the queue in another session while the provider is held; `meanwhile` runs when it has been asked.
+/// Processes the queue in another session while the provider's answers are held, and runs `act` when the request has
+/// been sent.
 fn meanwhile(db: &Db, mock: &Mock, act: impl FnOnce()) {
     mock.state().held = true;
     let asked = mock.state().requests.len();
@@ -211,7 +213,7 @@ fn attempts_are_counted_and_end() {
         assert_eq!(mock.state().requests.len(), attempt);
         let status = if attempt < 3 { "pending" } else { "error" };
         assert_eq!(column::<String>(&mut app, SOURCES), [format!("1 1 {status} 0 HV000 {attempt}")]);
-        // An hour, two hours, each a half more or less.
+        // The waits are one and two hours, each times 0.5 to 1.5.
         let due = "SELECT count(*) FROM chatbot_sync.source WHERE next_attempt_at > now() + make_interval(mins => 29)";
         assert_eq!(one::<i64>(&mut app, due), i64::from(attempt < 3));
         db.admin.batch_execute("UPDATE chatbot_sync.job SET due_at = now() WHERE due_at < 'infinity'").unwrap();
@@ -222,7 +224,7 @@ fn attempts_are_counted_and_end() {
             "1 error provider openai_compatible failed at chunk 0 of document 1 of chatbot 1 (Model mock, HTTP status 500: oops)"
         ]
     );
-    // Kept for a person, who brings it back.
+    // The job is kept, and not tried again before chatbot_retry().
     app2.batch_execute("CALL chatbot_process_queue()").unwrap();
     assert_eq!(mock.state().requests.len(), 3);
     mock.state().always = None;
@@ -267,7 +269,7 @@ fn throttling_is_no_attempt() {
     let wait =
         "SELECT count(*) FROM chatbot_sync.source WHERE next_attempt_at BETWEEN now() + '90s' AND now() + '101s'";
     assert_eq!(one::<i64>(&mut app, wait), 1);
-    // Others are not sent either before the time is over.
+    // Other texts are not sent either before the wait is over.
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'Second.'); CALL chatbot_process_queue()")
         .unwrap();
     assert_eq!(mock.state().requests.len(), 1);
@@ -288,7 +290,7 @@ fn jobs_of_a_lost_session_are_released() {
         one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job WHERE leased_by IS NOT NULL AND due_at > now()"),
         30
     );
-    // Another session finds nothing to do while it is at work.
+    // Another session finds no job while the first one works on them.
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     db.admin.batch_execute(&format!("SELECT pg_terminate_backend({pid})")).unwrap();
     assert!(drain.join().unwrap());
@@ -314,7 +316,7 @@ fn a_cancel_releases_what_was_claimed() {
 #[test]
 fn editors_at_repeatable_read_do_not_conflict_with_the_queue() {
     let (mut db, _mock, mut app) = queued();
-    // Rows without status columns: only their editors write to them.
+    // These rows have no status columns, so only their editors write to them.
     app.batch_execute("CREATE TABLE plain (id bigint PRIMARY KEY, chatbot_id bigint, content text); SELECT chatbot_attach('plain', 'link', mode => 'async')").unwrap();
     app.batch_execute("INSERT INTO plain SELECT i, 1 + i % 2, 'Text ' || i FROM generate_series(1, 80) AS i").unwrap();
     let editors: Vec<_> = (0..8)
@@ -369,7 +371,8 @@ fn an_edited_source_says_pending() {
     app.batch_execute("SELECT chatbot_enqueue_source(2, 'link', 1, 'Fourth.')").unwrap();
     for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
-        // Another session has stored meanwhile and has one of them locked; neither waits for the other.
+        // Another session has stored sources meanwhile and holds a lock on one of them; neither session waits for the
+        // other.
         let (mut editor, mut other) = (db.session("app"), db.session("app"));
         editor.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM docs")).unwrap();
         let enqueue = format!("SELECT chatbot_enqueue_source(2, 'link', 1, 'Another at {level}.')");

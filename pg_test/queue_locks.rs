@@ -1,4 +1,4 @@
-//! The queue: a lock on one table keeps only its own rows waiting, and what is committed in two phases is seen at once.
+//! The queue and locks: a locked table delays only its own rows, and COMMIT PREPARED wakes a worker.
 
 use postgres::Client;
 
@@ -33,12 +33,12 @@ fn rows_of_other_tables_do_not_wait_for_a_locked_table() {
         let left =
             "SELECT concat_ws(' ', source_type, count(*), max(attempts)) FROM chatbot_sync.job GROUP BY source_type";
         assert_eq!(column::<String>(&mut app, left), ["document 60 0"], "{lock}");
-        // What else looks at all tables leaves it out, and takes nothing away.
+        // Other functions that read all tables skip the locked one, and delete nothing.
         app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_estimate()").unwrap();
         let mut boss = db.session("boss");
         assert_eq!(column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), [""; 0], "{lock}");
         assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
-        // The doctor says why.
+        // The doctor names the session that holds the lock.
         let pid: i32 = one(&mut holder, "SELECT pg_backend_pid()");
         db.admin.batch_execute("UPDATE chatbot_sync.job SET created_at = created_at - interval '1 hour'").unwrap();
         let said: String =
@@ -49,7 +49,7 @@ fn rows_of_other_tables_do_not_wait_for_a_locked_table() {
             app.batch_execute("CALL chatbot_process_queue()").unwrap();
         }
         assert!(one::<bool>(&mut app, "SELECT bool_and(status = 'synced') FROM docs"), "{lock}");
-        // The doctor asks the provider whether it answers; of the rows, each is asked for once.
+        // Each row is sent once; the doctor's own test request does not count.
         let mut texts: Vec<String> = mock.texts().into_iter().filter(|text| text != "Is anybody there?").collect();
         texts.sort();
         let count = texts.len();
@@ -102,7 +102,7 @@ fn a_worker_does_not_wait_for_a_locked_table() {
 
 #[test]
 fn commit_prepared_wakes_a_worker() {
-    // Nothing but the commit can have woken it.
+    // With this naptime only the commit can wake a worker.
     let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h", "max_prepared_transactions=5"]);
     app.batch_execute("INSERT INTO links VALUES (1, 1, 'First.')").unwrap();
     until(&mut app, LINKS_ARE_SYNCED);
@@ -116,7 +116,7 @@ fn commit_prepared_wakes_a_worker() {
         committer.batch_execute("COMMIT PREPARED 'two'").unwrap();
         until(&mut app, &format!("SELECT count(*) = {id} FROM chatbot_sync.embedding"));
     }
-    // Errors of such statements are Postgres' own.
+    // Errors of COMMIT PREPARED, and of other statements, pass through unchanged.
     app.batch_execute("BEGIN; INSERT INTO links VALUES (4, 1, 'Never.'); PREPARE TRANSACTION 'two'").unwrap();
     app.batch_execute("ROLLBACK PREPARED 'two'").unwrap();
     let failed = super::harness::failure(&mut app, "COMMIT PREPARED 'two'");

@@ -1,4 +1,4 @@
-//! What overtakes something that waits in the queue.
+//! The order of the queue: a waiting text never replaces a newer one, and a moved row that is deleted leaves nothing.
 
 use super::harness::{application, column, one};
 
@@ -49,7 +49,7 @@ fn a_row_moved_and_deleted_by_hand_leaves_nothing() {
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     let sources = "SELECT concat_ws(' ', chatbot_id, source_id) FROM chatbot_sync.source";
     assert_eq!(column::<String>(&mut app, sources), ["1 2"]);
-    // Twice, and another row is there now where it was.
+    // The row moves twice, and another row then takes its first key.
     app.batch_execute(
         "UPDATE links SET chatbot_id = 3 WHERE id = 2; UPDATE links SET chatbot_id = 4 WHERE id = 2;
          UPDATE links SET id = 3 WHERE id = 2; INSERT INTO links VALUES (2, 1, 'Another.');

@@ -1,10 +1,11 @@
-//! Logical replication: what a subscriber lacks, and what it does twice.
+//! Logical replication: a subscriber that has our tables searches without embedding, and one that has only host tables
+//! can be repaired.
 
 use super::harness::{ATTACH, DOCUMENTS, column, drift, one, until};
 use super::mock::Mock;
 use super::server::Server;
 
-/// Two servers that embed with a mock each and have documents that are attached, with the same numbers.
+/// Starts two servers, each with a mock provider and attached documents, with the same ids.
 fn two() -> [(Server, Mock); 2] {
     [(); 2].map(|()| {
         let mock = Mock::new();
@@ -20,7 +21,7 @@ fn follow(from: &mut Server, to: &mut Server, tables: &str) {
     from.db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
     from.db.admin.batch_execute("INSERT INTO documents (chatbot_id, title, content) VALUES (1, 'a', 'One.')").unwrap();
     from.db.admin.batch_execute(&format!("CREATE PUBLICATION everything FOR TABLE {tables}")).unwrap();
-    // A subscriber begins empty.
+    // The subscriber begins with empty tables.
     to.db.admin.batch_execute("TRUNCATE chatbots, documents").unwrap();
     if tables.contains("chatbot_sync.model") {
         to.db.admin.batch_execute("DELETE FROM chatbot_sync.model").unwrap();
@@ -28,7 +29,7 @@ fn follow(from: &mut Server, to: &mut Server, tables: &str) {
     let connection = format!("host={} dbname=postgres user=postgres", from.file(""));
     let sql = format!("CREATE SUBSCRIPTION follower CONNECTION '{connection}' PUBLICATION everything");
     to.db.admin.batch_execute(&sql).unwrap();
-    // Every table is copied for itself; from then on changes come in the order of commits.
+    // The initial copy of each table is independent of the others; after it, changes arrive in the order of commits.
     until(&mut to.db.admin, "SELECT count(*) > 1 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel");
     from.db
         .admin
@@ -55,7 +56,7 @@ fn a_subscriber_of_our_tables_finds_the_same_and_embeds_nothing() {
     assert_eq!(drift(&mut subscriber.db.admin), [""; 0]);
     let rows = "SELECT e::text FROM chatbot_sync.embedding AS e UNION ALL SELECT s::text FROM chatbot_sync.source AS s ORDER BY 1";
     assert_eq!(column::<String>(&mut subscriber.db.admin, rows), column::<String>(&mut publisher.db.admin, rows));
-    // It takes over. Sequences do not follow.
+    // The subscriber takes over. Sequences are not replicated.
     subscriber.db.admin.batch_execute("DROP SUBSCRIPTION follower").unwrap();
     subscriber
         .db
@@ -75,7 +76,7 @@ fn a_subscriber_of_host_tables_alone_can_be_repaired() {
     subscriber.db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
     subscriber.db.admin.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Its own.')").unwrap();
     follow(&mut publisher, &mut subscriber, "chatbots, documents");
-    // No trigger of a statement fires for what replication writes.
+    // Statement-level triggers do not fire for what replication writes.
     assert_eq!(one::<i64>(&mut subscriber.db.admin, "SELECT count(*) FROM chatbot_sync.source"), 0);
     subscriber.db.admin.batch_execute("SELECT chatbot_repair(); CALL chatbot_sync_all()").unwrap();
     assert_eq!(drift(&mut subscriber.db.admin), [""; 0]);

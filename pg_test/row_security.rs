@@ -1,11 +1,11 @@
-//! Policies of row security on the extension's tables hold in every search, view and report.
+//! Row-level security on the extension's tables applies to every search, view and report, and an application with a
+//! policy writes as before.
 
 use postgres::Client;
 
 use super::harness::{Db, column, documents, drift, failure, one};
 
-/// What docs/dba.md says, with the roles of the tests: `app` goes on with all chatbots, `reader` and `boss` see two of
-/// three.
+/// The policies of docs/dba.md for the tests' roles: `app` has all chatbots, `reader` and `boss` see two of three.
 const POLICIES: &str = "DO $$
 DECLARE
     t regclass;
@@ -18,7 +18,8 @@ BEGIN
 END
 $$";
 
-/// Three chatbots that differ in nothing but their numbers. The third has a word in each chunk that the first has in one.
+/// Returns a database with three chatbots of the same texts, except that every chunk of the third has words that only
+/// one chunk of the first has.
 fn chatbots() -> Db {
     let db = Db::new();
     db.session("app")
@@ -40,7 +41,7 @@ fn answers(client: &mut Client, chatbot: i32, mode: &str) -> Vec<String> {
     column(client, &sql)
 }
 
-/// How often a transaction has scanned the index for vectors.
+/// The number of scans of the HNSW index in this transaction.
 const HNSW_SCANS: &str = "SELECT pg_stat_get_xact_numscans('chatbot_sync.embedding_hnsw_1'::regclass)";
 
 #[test]
@@ -66,7 +67,7 @@ fn search_finds_visible_chatbots_only_in_every_mode() {
         client.batch_execute("SET chatbot_sync.exact_search_limit = 100").unwrap();
     }
     check(&mut reader, &mut app, "with indexes");
-    // No frequency of a word in all chatbots is in a score that this role sees.
+    // The scores do not depend on how frequent a word is in chatbots that this role cannot see.
     let indexed: Vec<_> = ["hybrid", "vector", "text"].map(|mode| answers(&mut reader, 1, mode)).into();
     assert_eq!(indexed, exact);
     let mut tx = reader.transaction().unwrap();
@@ -121,7 +122,7 @@ fn views_and_reports_show_visible_chatbots_only() {
             }
         }
     }
-    // Something is wrong with each chatbot's document.
+    // The document of each chatbot has a problem.
     db.admin.batch_execute("UPDATE chatbot_sync.source SET content_hash = 'x' WHERE source_type = 'document'").unwrap();
     let mut boss = db.session("boss");
     assert_eq!(column::<i64>(&mut boss, "SELECT chatbot_id FROM chatbot_verify() ORDER BY 1"), [1, 2]);
@@ -129,7 +130,7 @@ fn views_and_reports_show_visible_chatbots_only() {
     assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 2);
     assert_eq!(column::<i64>(&mut db.admin, "SELECT chatbot_id FROM chatbot_verify()"), [3]);
     assert_eq!(one::<i64>(&mut app, "SELECT sources FROM chatbot_estimate()"), 3);
-    // Figures of all, and whoever watches the server sees no rows unless a policy says so.
+    // Metrics count all rows, but no row is visible that a policy does not allow.
     assert_eq!(
         one::<f64>(
             &mut db.session("reader"),
@@ -159,7 +160,7 @@ fn an_application_with_a_policy_writes_as_before() {
     assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding WHERE source_type = 'link'"), [2]);
     app.batch_execute("SELECT chatbot_cleanup(1)").unwrap();
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE chatbot_id = 1"), 0);
-    // Without one its triggers, which are the owner's, go on; what it calls itself is refused.
+    // Without the policy its triggers, which run as the owner, still work; its own calls are refused.
     db.admin.batch_execute("DROP POLICY application ON chatbot_sync.source").unwrap();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (2, 'One more.')").unwrap();
     assert_eq!(failure(&mut app, "SELECT chatbot_embed_source(1, 'link', 1, 'A link.')").code, "42501");

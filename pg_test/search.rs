@@ -1,4 +1,5 @@
-//! Questions to chunks.
+//! Searches: the best chunk comes first, filters hold in every mode, codes and words are found by the language of their
+//! source, and every text is a valid query.
 
 use super::harness::{Db, column, failure, one};
 
@@ -96,7 +97,7 @@ fn an_empty_database_answers_nothing_without_error() {
     assert_eq!(one::<i64>(&mut reader, "SELECT count(*) FROM chatbot_search(1, 'refunds')"), 0);
 }
 
-/// The sources of the answers, best first.
+/// Returns the source ids of the result, best first.
 fn answers(client: &mut postgres::Client, query: &str, rest: &str) -> Vec<i64> {
     column(client, &format!("SELECT source_id FROM chatbot_search(1, $q${query}$q${rest})"))
 }
@@ -118,7 +119,7 @@ fn codes_and_names_are_found() {
             assert_eq!(answers(app, query, &format!(", 5, mode => '{mode}'"))[0], best, "{mode} {query}");
         }
     }
-    // Words that are in all count for little, those that are in none for nothing.
+    // Words that are in all chunks count for little, and those that are in none for nothing.
     assert_eq!(answers(app, "the display of the E-4711 zzz", "")[0], 1);
     let scores = "SELECT similarity IS NULL AND score > 0 FROM chatbot_search(1, 'E-4711', 1, mode => 'text')";
     assert!(one::<bool>(app, scores));
@@ -145,10 +146,10 @@ fn words_are_read_by_the_sources_language() {
     let db = Db::new();
     let mut app = shop(&db);
     let text = |app: &mut postgres::Client, query: &str| answers(app, query, ", mode => 'text'");
-    // The sources say "en" and "fr".
+    // The metadata of these sources has the languages "en" and "fr".
     assert_eq!(text(&mut app, "refund parcels"), [1]);
     assert_eq!(text(&mut app, "rembourser"), [4]);
-    // Another language: the words are read anew, nothing is embedded.
+    // With another language the terms are made again, and nothing is embedded.
     let german = r#"SELECT embeddings_reused FROM chatbot_embed_source(1, 'document', 1,
         'Refunds are paid within ten days of the parcel''s return.', '{"lang": "xx"}')"#;
     assert_eq!(one::<i32>(&mut app, german), 1);
@@ -188,11 +189,11 @@ fn filters_hold_for_word_matches() {
         assert_eq!(with(&mut app, r#"metadata_filter => '{"lang": "fr"}'"#), [4]);
     }
     assert_eq!(answers(&mut app, "refunds", ", min_similarity => 0.3"), [1]);
-    // A word of another chatbot is none of this one's.
+    // A word of another chatbot does not match.
     assert_eq!(answers(&mut app, "year", ", mode => 'text'"), [0i64; 0]);
 }
 
-/// What Citus has a node do with its shards does the same with the tables themselves.
+/// The search that Citus runs on a node's shards works in the same way on the tables themselves.
 #[test]
 fn a_search_of_named_tables_answers_the_same_and_takes_no_others() {
     let mut db = Db::new();

@@ -1,45 +1,47 @@
-//! Servers beside the one that all tests share: for what a server is started with, and for how it ends.
+//! Servers of a single test, beside the shared one: for other start options, and for tests that end or restart the
+//! server.
 
 use std::process::{Command, Output};
 
 use super::harness::{Db, EXTENSION, ROLES, one};
 
-/// A server on a socket of its own. It ends with the test.
+/// A server on a socket of its own. It is stopped and deleted at the end of the test.
 pub(crate) struct Server {
     folder: String,
     pg_ctl: String,
     options: String,
     place: postgres::Config,
-    /// Its one database, with the extension and the roles that every other has.
+    /// Its database `postgres`, with the extension and the same roles as on the shared server.
     pub db: Db,
 }
 
 impl Server {
-    /// Has these variables in its environment, beside the tests' own.
+    /// Starts a server with these environment variables beside the tests' own.
     pub fn start(environment: &[(&str, &str)]) -> Self {
         Self::with(environment, &[])
     }
 
-    /// Has the library preloaded, and these settings.
+    /// Starts a server with the library preloaded, and with these settings.
     pub fn preloaded(settings: &[&str]) -> Self {
         Self::with(&[], &[&["shared_preload_libraries=chatbot_sync"], settings].concat())
     }
 
-    /// Has these variables in its environment, and these settings.
+    /// Starts a server with these environment variables and settings.
     pub fn with(environment: &[(&str, &str)], settings: &[&str]) -> Self {
         Self::at(environment, settings, 5432, EXTENSION)
     }
 
-    /// Has Citus preloaded, and listens on loopback too, on this port. What its database has is said.
+    /// Starts a server with these preloaded libraries, which also listens on loopback at this port; `has` is the SQL
+    /// that prepares its database.
     pub fn with_citus(libraries: &str, port: u16, has: &str) -> Self {
-        // Each database that Citus is in has a process of it, and each statement may have a connection a shard.
+        // The nodes of a cluster connect to each other over TCP, without TLS.
         let preload = format!("shared_preload_libraries={libraries}");
         let settings = [&preload, "listen_addresses=127.0.0.1", "citus.node_conninfo=sslmode=disable"];
         Self::at(&[], &settings, port, has)
     }
 
     fn at(environment: &[(&str, &str)], settings: &[&str], port: u16, has: &str) -> Self {
-        // The shared server goes first: with it the extension is installed.
+        // The shared server starts first, since starting it installs the extension.
         let bin: String =
             one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
         let folder = succeeded(run(&["mktemp", "-d", "/tmp/chatbot_sync.XXXXXX"]));
@@ -64,7 +66,7 @@ impl Server {
         Self { folder, pg_ctl, options, place, db }
     }
 
-    /// Ends it in a mode, and starts it again as it was. Sessions are lost.
+    /// Restarts the server. Open sessions are lost.
     pub fn restart(&mut self, mode: &str) {
         let data = format!("{}/data", self.folder);
         let log = format!("{}/log", self.folder);
@@ -72,7 +74,7 @@ impl Server {
         self.connect();
     }
 
-    /// Connects anew, as soon as it lets.
+    /// Reconnects as soon as the server accepts connections.
     pub fn connect(&mut self) {
         while self.place.clone().dbname("postgres").connect(postgres::NoTls).is_err() {
             std::thread::yield_now();
@@ -80,7 +82,7 @@ impl Server {
         self.db = Db::at(self.place.clone(), "postgres");
     }
 
-    /// A copy of it that follows it, and takes no part of its own in anything before it is promoted.
+    /// Starts a standby that streams from this server. It does not run anything by itself before it is promoted.
     pub fn standby(&self) -> Self {
         let folder = succeeded(run(&["mktemp", "-d", "/tmp/chatbot_sync.XXXXXX"]));
         let data = format!("{folder}/data");
@@ -96,28 +98,28 @@ impl Server {
         Self { folder, pg_ctl: self.pg_ctl.clone(), options, place, db }
     }
 
-    /// Makes it a primary.
+    /// Promotes the standby.
     pub fn promote(&self) {
         succeeded(run(&[&self.pg_ctl, "promote", "-D", &format!("{}/data", self.folder), "-w"]));
     }
 
-    /// Sends a signal to one of its processes.
+    /// Sends a signal to a process of the server.
     pub fn signal(&self, signal: &str, pid: i32) {
         run(&["kill", &format!("-{signal}"), &pid.to_string()]);
     }
 
-    /// Tells it to end, and waits until it has. Fails if it does not.
+    /// Stops the server and waits until it has ended; fails if it does not.
     pub fn stop(&self, mode: &str) {
         succeeded(self.stopped(mode));
     }
 
-    /// What it logged, each line with its process and SQLSTATE before it.
+    /// Returns the server's log. Each line begins with the pid and the SQLSTATE.
     pub fn log(&self) -> String {
         succeeded(run(&["cat", &format!("{}/log", self.folder)]))
     }
 
-    /// Runs one of Postgres's programs as a client of this server: what it printed on both streams, and whether it
-    /// succeeded.
+    /// Runs one of Postgres' programs as a client of this server. Returns what it printed on both streams, and whether
+    /// it succeeded.
     pub fn client_program(&self, program: &str, role: &str, arguments: &[&str]) -> (String, bool) {
         let program = format!("{}{program}", self.pg_ctl.trim_end_matches("pg_ctl"));
         let output = run(&[&[&program, "-h", &self.folder, "-U", role], arguments].concat());
@@ -125,7 +127,7 @@ impl Server {
         (String::from_utf8_lossy(&said).into_owned(), output.status.success())
     }
 
-    /// Where its own files may be put.
+    /// Returns the path of a file in the server's folder.
     pub fn file(&self, name: &str) -> String {
         format!("{}/{name}", self.folder)
     }
@@ -137,18 +139,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended before.
+        // It may have ended before, so an error is ignored.
         self.stopped("immediate");
         run(&["rm", "-r", &self.folder]);
     }
 }
 
-/// Runs a command as the user whom pgrx runs the shared server as.
+/// Runs a command as the user that pgrx runs the shared server as.
 fn run(command: &[&str]) -> Output {
     let user = std::env::var("CARGO_PGRX_TEST_RUNAS").ok();
     let sudo = user.as_deref().map_or(Vec::new(), |user| vec!["sudo", "-u", user]);
     let command = [&sudo, command].concat();
-    // That user may not be allowed to be here, and libpq would take what is not said from the environment.
+    // That user may have no access to the current folder, and libpq would take PGPORT from the environment.
     Command::new(command[0]).args(&command[1..]).current_dir("/").env_remove("PGPORT").output().unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! Conversations.
+//! Sessions: messages are complete and in order, and closed or unknown sessions are errors.
 
 use super::harness::{Db, column, failure, one};
 

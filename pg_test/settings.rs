@@ -1,4 +1,4 @@
-//! Where a provider is, with which key, and which model of it.
+//! Settings of a provider: its address, key and model. A key is sent and never shown, and a missing setting is named.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -11,7 +11,7 @@ fn a_key_arrives_and_is_never_shown() {
     let path = std::env::temp_dir().join(format!("chatbot_sync_key_{}", std::process::id()));
     let file = path.to_str().unwrap().to_owned();
     std::fs::write(&path, "sk-first\n").unwrap();
-    // The server may run as another user than this test.
+    // The server may run as another user than the test.
     let server = std::fs::metadata(one::<String>(&mut db.admin, "SHOW data_directory")).unwrap().uid();
     std::os::unix::fs::chown(&path, Some(server), None).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -27,7 +27,7 @@ fn a_key_arrives_and_is_never_shown() {
         let sent = mock.state().requests.last().unwrap().0.to_lowercase();
         assert!(sent.contains(&format!("authorization: bearer {key}\r\n")), "{sent}");
     }
-    // The provider repeats the key that it refuses.
+    // The provider repeats the key in its refusal.
     mock.state().always =
         Some(Fault::Status(401, "", r#"{"error":{"message":"Incorrect API key provided: sk-second."}}"#));
     let refused = failure(&mut app, &embed(2, "A text."));

@@ -1,4 +1,5 @@
-//! Sources in the caller's transaction: embedded, edited, moved, deleted.
+//! Sources in the caller's transaction: embedded, edited, moved and deleted, with vectors that belong to the
+//! transaction and an edit that costs only what changed.
 
 use postgres::IsolationLevel;
 
@@ -107,7 +108,7 @@ fn rows_that_an_edit_does_not_touch_stay() {
     embed(&mut app, 1, 1, &text);
     let rows = "SELECT content || xmin || ctid FROM chatbot_sync.embedding ORDER BY chunk_index";
     let before = column::<String>(&mut app, rows);
-    // A word of the same length: nothing moves.
+    // The replaced word has the same length, so no offset changes.
     let edited = text.replacen("Sentence 200 ", "Sentense 200 ", 1);
     assert_ne!(edited, text);
     let (chunks, reused) = embed(&mut app, 1, 1, &edited);
@@ -257,10 +258,10 @@ fn repeatable_read_conflicts_with_what_it_did_not_see() {
     embed(&mut first, 1, 1, "One text.");
     let mut old = second.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().unwrap();
     old.query_one("SELECT count(*) FROM chatbot_sync.source", &[]).unwrap();
-    // Another source: no conflict.
+    // Another source does not conflict.
     embed(&mut first, 1, 2, "Another source.");
     embed(&mut old, 1, 3, "A third source.");
-    // The same source, written since: only a retry can be right.
+    // The same source was written since the snapshot, so only a retry of the transaction can be right.
     embed(&mut first, 1, 1, "A newer text.");
     let error = old.query_one(&EMBED.replace("$4", "'{}'"), &[&1i64, &1i64, &"An older text."]).unwrap_err();
     assert_eq!(error.code().unwrap().code(), "40001");
@@ -271,8 +272,8 @@ fn repeatable_read_conflicts_with_what_it_did_not_see() {
     );
 }
 
-/// A table that was vacuumed while it was empty is planned for as if it stayed so, and plans are kept: a session that
-/// fills it would read all of it for each source.
+/// Statistics of a table that was vacuumed while it was empty say that it is empty. A session that keeps its plans from
+/// then would read all of the table for each source that it adds.
 #[test]
 fn a_growing_table_is_read_by_its_keys() {
     let mut db = Db::new();
@@ -327,7 +328,7 @@ fn any_search_path_and_schema_work() {
         )
         .unwrap();
     let mut app = db.session("app");
-    // Names that stand in the way, first in the path.
+    // Tables of the same names, which come first in the search path.
     app.batch_execute(
         "CREATE TEMP TABLE source (a int); CREATE TEMP TABLE embedding (a int); SET search_path = pg_temp;
          SELECT \"Their functions\".chatbot_embed_source(1, 'document', 1, 'Refunds take ten days.');",

@@ -1,4 +1,5 @@
-//! Providers with a certificate.
+//! Providers over TLS: certificates are checked against the system's authorities, connections are kept, and a handshake
+//! that hangs ends.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -21,7 +22,7 @@ fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A provider with a certificate for a host, good until the end of a year.
+/// Starts a provider with a certificate for a host that is valid until the end of a year.
 fn provider(authority: &Authority, host: &str, year: i32) -> Mock {
     let mut params = CertificateParams::new([host.to_owned()]).unwrap();
     params.not_after = date_time_ymd(year, 12, 31);
@@ -31,17 +32,17 @@ fn provider(authority: &Authority, host: &str, year: i32) -> Mock {
     Mock::over_tls(config.with_single_cert(vec![certificate.der().clone()], key.into()).unwrap())
 }
 
-/// A server whose system trusts this authority and no other.
+/// Starts a server whose system trusts this authority and no other.
 fn server_that_trusts(authority: &Authority) -> (Server, File) {
     let name = format!("chatbot_sync_ca_{}_{:?}.pem", std::process::id(), std::thread::current().id());
     let file = File(std::env::temp_dir().join(name));
     std::fs::write(&file.0, authority.pem()).unwrap();
-    // The server may run as another user than this test.
+    // The server may run as another user than the test.
     std::fs::set_permissions(&file.0, std::fs::Permissions::from_mode(0o644)).unwrap();
     (Server::start(&[("SSL_CERT_FILE", file.0.to_str().unwrap()), ("SSL_CERT_DIR", "")]), file)
 }
 
-/// A file that goes with the test.
+/// A file that is deleted at the end of the test.
 struct File(PathBuf);
 
 impl Drop for File {
@@ -101,7 +102,7 @@ fn a_handshake_that_hangs_ends_with_its_timeout_or_a_cancel() {
     assert!(late.detail.ends_with("no connection within chatbot_sync.connect_timeout"), "{late:?}");
     app.batch_execute("SET chatbot_sync.connect_timeout = '1h'; SET statement_timeout = '50ms'").unwrap();
     assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "57014");
-    // Both sockets are closed: there is an end to what they say.
+    // Reads to the end: both sockets are closed.
     for _ in 0..2 {
         let _ = deaf.accept().unwrap().0.read_to_end(&mut Vec::new());
     }

@@ -1,5 +1,5 @@
-//! ALTER EXTENSION chatbot_sync UPDATE: what it leaves otherwise than a new installation, and versions that do not go
-//! together.
+//! ALTER EXTENSION chatbot_sync UPDATE: every released version updates to exactly what a new installation has, and
+//! versions that do not match are refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::mock::Mock;
 use super::server::Server;
 use crate::version::OWN;
 
-/// Every object of the extension and all that is said of it, a line each. Only sizes and oids are left out.
+/// Every object of the extension with its properties, one on each line. Only sizes and oids are left out.
 const OBJECTS: &str = "
     WITH member AS (SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
             AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'chatbot_sync' WHERE d.deptype = 'e'),
@@ -38,10 +38,10 @@ const OBJECTS: &str = "
     UNION ALL SELECT concat_ws(' ', 'extension', extversion, extrelocatable, extnamespace::regnamespace) FROM pg_extension WHERE extname = 'chatbot_sync'
     ORDER BY 1";
 
-/// Every update changes a function.
+/// An update that changes a function, as every update does.
 const CHANGED: &str = "CREATE OR REPLACE FUNCTION chatbot_sync.version_of_sql() RETURNS int LANGUAGE sql AS 'SELECT 1'";
 
-/// A script in the server's folder of extensions, for as long as it lives.
+/// A script in the server's folder of extensions, deleted when it is dropped.
 pub(crate) struct Script(PathBuf);
 
 impl Script {
@@ -64,7 +64,7 @@ pub(crate) fn folder_of_scripts() -> PathBuf {
     Path::new(&share).join("extension")
 }
 
-/// The statement of a script that begins so.
+/// Returns the statement of a script that begins with `start` and ends with `end`.
 fn statement<'a>(script: &'a str, start: &str, end: &str) -> &'a str {
     let at = script.find(start).unwrap_or_else(|| panic!("no {start}"));
     let length = script[at..].find(end).unwrap() + end.len();
@@ -85,11 +85,11 @@ fn grant(admin: &mut Client) {
     admin.batch_execute(sql).unwrap();
 }
 
-/// What two databases differ in.
+/// Returns the objects in which two databases differ.
 fn differences(one: &mut Client, other: &mut Client) -> Vec<String> {
     let (one, other) = (column::<String>(one, OBJECTS), column::<String>(other, OBJECTS));
     assert!(one.len() > 200, "{}", one.len());
-    // Only a build with tests has their schema, and no release does.
+    // Builds with tests have a schema of their own, which no release has.
     let only = |a: &[String], b: &[String], sign| {
         a.iter()
             .filter(|line| !b.contains(line) && !line.contains("tests"))
@@ -99,7 +99,7 @@ fn differences(one: &mut Client, other: &mut Client) -> Vec<String> {
     [only(&one, &other, '-'), only(&other, &one, '+')].concat()
 }
 
-/// All that is said, a check a line.
+/// Returns the rows of chatbot_doctor(), one on each line.
 fn doctor(client: &mut Client) -> Vec<String> {
     column(client, "SELECT check_name || ': ' || concat_ws(': ', status, detail, hint) FROM chatbot_doctor()")
 }
@@ -108,7 +108,8 @@ fn doctor(client: &mut Client) -> Vec<String> {
 fn the_update_test_sees_every_kind_of_difference() {
     let folder = folder_of_scripts();
     let now = fs::read_to_string(folder.join(format!("chatbot_sync--{OWN}.sql"))).unwrap();
-    // As if a version before had lacked a function, an index and a comment, and had had others, another body and a right.
+    // An old version that lacks a function, an index and a comment, and has another function, table, body, column and
+    // privilege.
     let index = statement(&now, "CREATE INDEX job_source", ";");
     let comment = statement(&now, "COMMENT ON VIEW chatbot_sync.progress", ";");
     let new = statement(&now, "CREATE FUNCTION chatbot_repair", "\n$$;");
@@ -144,7 +145,7 @@ fn the_update_test_sees_every_kind_of_difference() {
     grant(&mut fresh.admin);
     let mut app = updated.session("app");
     app.batch_execute(DOCUMENTS).unwrap();
-    // The SQL is older than this library serves.
+    // The SQL is older than the oldest version that this library serves.
     let refused = failure(&mut app, ATTACH);
     assert_eq!(
         (refused.code.as_str(), refused.hint.as_str()),
@@ -156,10 +157,10 @@ fn the_update_test_sees_every_kind_of_difference() {
     updated.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE").unwrap();
     let found = differences(&mut fresh.admin, &mut updated.admin);
     assert!(doctor(&mut app).contains(&format!("version: ok: {OWN}, the library and the SQL of this database")));
-    // The one column was added last.
+    // The column was added last, so its number differs.
     let found: Vec<&String> = found.iter().filter(|line| !line[2..].starts_with("column chatbot_sync.job")).collect();
     assert_eq!(found, [""; 0]);
-    // In the session that was refused, with the rights that roles had.
+    // The session that was refused works now, and roles have the rights of their levels.
     app.batch_execute(ATTACH).unwrap();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'A text.')").unwrap();
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 1);
@@ -177,7 +178,7 @@ fn an_older_library_refuses_newer_sql() {
     let embed = "SELECT chatbot_embed_source(1, 'document', 1, 'A text.')";
     app.batch_execute(embed).unwrap();
     db.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE TO '99.0.0'").unwrap();
-    // A session that has the library from before, and one that loads it now.
+    // A session that loaded the library before, and one that loads it now.
     for mut session in [app, db.session("app")] {
         for call in [embed, "SELECT chatbot_search(1, 'text')", "CALL chatbot_process_queue()"] {
             let refused = failure(&mut session, call);
@@ -216,7 +217,7 @@ fn jobs_wait_while_workers_have_another_version() {
     while !server.log().contains(refused) {}
     let jobs = "SELECT count(*) FROM chatbot_sync.job";
     assert_eq!(one::<i64>(&mut server.db.admin, jobs), 5);
-    // New workers neither, and their launcher stays.
+    // New workers do not process them either, and the launcher keeps running.
     server.restart("fast");
     let times = server.log().matches(refused).count();
     while server.log().matches(refused).count() < times + 2 {}
@@ -227,18 +228,19 @@ fn jobs_wait_while_workers_have_another_version() {
     assert_eq!(one::<i64>(&mut server.db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 5);
 }
 
-/// `make release-schema` keeps the SQL of each release beside the scripts that update it.
+/// Uses the SQL of each release, which `make release-schema` has kept.
 #[test]
 fn every_released_version_updates_to_a_new_installation() {
     let folder = folder_of_scripts();
     let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql");
-    // "## 0.1.0 (unreleased)"
+    // A heading such as "## 0.1.0 (unreleased)".
     let headings = include_str!("../CHANGELOG.md").lines().filter_map(|line| line.strip_prefix("## "));
     let released = headings.filter(|heading| !heading.contains("unreleased"));
     let versions: Vec<&str> = released.filter_map(|heading| heading.split(' ').next()).collect();
     for version in versions {
         let released = fs::read_to_string(sql.join(format!("chatbot_sync--{version}.sql"))).expect(version);
-        // What is released stays as it is: the version that is being made has another number.
+        // A released script never changes; where the changelog names the version of this library it is compared under
+        // another number.
         let name = if version == OWN { "0.0.2" } else { version };
         let _script = Script::new(&folder, name, &released);
         let (mut fresh, mut updated) = (create(OWN), create(name));

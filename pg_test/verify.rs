@@ -1,4 +1,5 @@
-//! What is wrong is found, said and repaired.
+//! chatbot_verify() finds every problem and chatbot_repair() repairs it, a healthy database has none, and neither needs
+//! much memory.
 
 use postgres::Client;
 
@@ -79,7 +80,7 @@ fn every_problem_is_found_and_repaired() {
     }
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 1);
     app.batch_execute("DELETE FROM chatbot_sync.job").unwrap();
-    // Its text is stored nowhere: it is reported until it is embedded anew.
+    // Its text is stored nowhere, so it stays in error until it is embedded again.
     assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(2)"), 0);
     let left = "SELECT status || ' ' || error_code FROM chatbot_sync.source WHERE chatbot_id = 2";
     assert_eq!(one::<String>(&mut app, left), "error 55000");
@@ -192,7 +193,7 @@ fn waiting_and_failed_sources_are_no_problems() {
     .unwrap();
     mock.state().always = Some(Fault::Status(401, "", "{}"));
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Refused.')").unwrap();
-    // Two jobs of a source that fail together are one afterwards.
+    // Two jobs of one source that fail together become one.
     app.batch_execute(
         "SELECT chatbot_enqueue_source(1, 'link', 1, 'First.'); SELECT chatbot_enqueue_source(1, 'link', 1, 'Second.')",
     )
@@ -201,7 +202,7 @@ fn waiting_and_failed_sources_are_no_problems() {
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     assert_eq!(column::<String>(&mut app, "SELECT content FROM chatbot_sync.job"), ["Second."]);
     assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
-    // It writes nothing.
+    // chatbot_verify() writes nothing.
     boss.batch_execute("BEGIN READ ONLY; SELECT chatbot_verify(); COMMIT").unwrap();
 }
 
@@ -213,7 +214,7 @@ fn memory_of_statements_is_freed_at_once() {
     app.batch_execute(insert).unwrap();
     let kept = "SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts WHERE name = 'TopTransactionContext'";
     let verify = "SELECT count(*) FROM chatbot_verify()";
-    // What a session makes once is made.
+    // The first call also allocates what a session keeps.
     assert_eq!(one::<i64>(&mut db.admin, verify), 0);
     db.admin.batch_execute("BEGIN").unwrap();
     let before = one::<i64>(&mut db.admin, kept);

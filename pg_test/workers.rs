@@ -1,4 +1,5 @@
-//! Background workers, on servers that have the library preloaded.
+//! Background workers: commits wake them, they stop when idle, copies and drops of databases succeed while they run,
+//! and crashes and restarts lose no job.
 
 use postgres::Client;
 
@@ -6,8 +7,8 @@ use super::harness::{Db, column, failure, one, set, until, use_mock};
 use super::mock::{Fault, Mock};
 use super::server::Server;
 
-/// A server with workers, a mock that its database embeds with, and a table that is attached in mode async, with its
-/// owner's session.
+/// Starts a server with workers and a mock provider, with a table that is attached in mode async. Returns a session of
+/// its owner too.
 fn working(settings: &[&str]) -> (Server, Mock, Client) {
     let (mut server, mock) = (Server::preloaded(settings), Mock::new());
     use_mock(&mut server.db, &mock);
@@ -41,7 +42,7 @@ fn insert(app: &mut Client, texts: i32) {
 
 #[test]
 fn a_commit_wakes_a_worker_that_leaves_when_idle() {
-    // Nothing but the commit can have woken it.
+    // With this naptime only the commit can wake a worker.
     let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
     let admin = &mut server.db.admin;
     for text in ["First.", "Second."] {
@@ -53,7 +54,7 @@ fn a_commit_wakes_a_worker_that_leaves_when_idle() {
     let launcher =
         "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'chatbot_sync launcher' AND datname IS NULL";
     assert_eq!(one::<i64>(admin, launcher), 1);
-    // A rollback asks for nothing, and leaves nothing.
+    // A rollback wakes no worker and leaves nothing.
     app.batch_execute("BEGIN; INSERT INTO docs (chatbot_id, content) VALUES (1, 'Never.'); ROLLBACK").unwrap();
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 1, 'A text.')").unwrap();
     until(&mut app, "SELECT count(*) = 3 FROM chatbot_sync.embedding");
@@ -72,7 +73,7 @@ fn an_empty_queue_starts_no_workers() {
             "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'",
         );
     };
-    // With it the look at every database that the launcher begins with is over.
+    // After this edit the launcher has finished its first look at every database.
     edit(&mut server, 0);
     let before = started(&server);
     (1..=20).for_each(|text| edit(&mut server, text));
@@ -100,7 +101,7 @@ fn a_worker_is_named_and_runs_as_the_database_owner() {
     let who = "SELECT concat_ws(' ', usename, datname, query, backend_type) FROM pg_stat_activity WHERE backend_type LIKE 'chatbot_sync w%'";
     let seen = column::<String>(&mut server.db.admin, who);
     assert!(seen.contains(&"app postgres embedding 3 sources chatbot_sync worker".to_owned()), "{seen:?}");
-    // It holds no transaction while it waits, and its owner may end it.
+    // A worker that waits holds no transaction, and the database's owner may end it.
     let open = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker' AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)";
     assert_eq!(one::<i64>(&mut server.db.admin, open), 0);
     let pid = one::<i32>(&mut server.db.admin, WORKERS);
@@ -174,7 +175,7 @@ fn a_killed_worker_loses_nothing_and_repeats_at_most_one_batch() {
         workers.into_iter().for_each(|pid| server.signal(signal, pid));
         mock.release();
         if signal == "KILL" {
-            // The server ends all its sessions, as after any crash.
+            // The server ends all sessions, as after any crash.
             while app.batch_execute("SELECT 1").is_ok() {}
             server.connect();
             app = server.db.session("app");
@@ -182,7 +183,7 @@ fn a_killed_worker_loses_nothing_and_repeats_at_most_one_batch() {
         until(&mut app, DONE);
         assert!(one::<bool>(&mut app, RIGHT), "{signal}");
     }
-    // A batch at most was sent twice in each round.
+    // At most one batch was sent twice in each round.
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 120);
     assert!(mock.texts().len() <= 240, "{}", mock.texts().len());
 }
@@ -253,7 +254,7 @@ fn the_extension_can_be_dropped_while_workers_run() {
 
 #[test]
 fn a_missing_worker_slot_is_reported_once_and_the_queue_drains() {
-    // The launcher of logical replication and ours have both of them.
+    // The launcher of logical replication and ours use both worker processes.
     let (server, _mock, mut app) = working(&["max_worker_processes=2"]);
     insert(&mut app, 5);
     while !server.log().contains("could not start a worker") {}
@@ -271,7 +272,8 @@ fn only_listed_databases_have_workers() {
     listed.admin.batch_execute(super::harness::EXTENSION).unwrap();
     use_mock(&mut listed, &mock);
     let mut other = table(&mut listed);
-    // Whenever the launcher hears of the one it has heard of the other.
+    // The launcher is notified of both databases in the same way, so the jobs of one show that it has seen those of the
+    // other.
     for _ in 0..2 {
         insert(&mut app, 2);
         insert(&mut other, 2);
@@ -320,7 +322,7 @@ fn what_an_ended_worker_leaves_is_taken_at_once() {
     assert!(one::<bool>(admin, &format!("SELECT bool_and(pg_terminate_backend(pid)) FROM ({WORKERS}) AS w")));
     until(admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
     mock.release();
-    // No commit and no nap: the launcher has seen that it went without a word.
+    // No commit and no naptime: the launcher was notified that the worker ended.
     until(&mut app, DONE);
     assert!(one::<bool>(&mut app, RIGHT));
 }

@@ -1,14 +1,15 @@
--- What ALTER EXTENSION chatbot_sync UPDATE changes in a database of 0.2.0. It rewrites no table. The result is compared
--- with a new installation, object by object (pg_test/upgrade.rs).
+-- The changes that ALTER EXTENSION chatbot_sync UPDATE makes to a database of version 0.2.0. No table is rewritten. A
+-- test compares the result with a new installation, object by object (pg_test/upgrade.rs).
 
--- Jobs are found by indexes that have no others in them, however many wait or have failed.
+-- Each index of jobs holds only the rows that its statements look for, so that jobs are found as fast when many others
+-- wait or have failed.
 DROP INDEX chatbot_sync.job_due;
 
 CREATE INDEX job_due ON chatbot_sync.job (priority DESC, chatbot_id, due_at, id) WHERE due_at < 'infinity';
 
 CREATE INDEX job_leased ON chatbot_sync.job (leased_by) WHERE leased_by > 0;
 
--- No plan depends on the statistics.
+-- The plans of these statements do not depend on statistics.
 CREATE OR REPLACE VIEW chatbot_sync.source_status AS
     SELECT chatbot_id, source_type, source_id,
         CASE WHEN s.status IS NULL OR s.status = 'synced' AND j.waits THEN 'pending' ELSE s.status END AS status,
@@ -17,8 +18,8 @@ CREATE OR REPLACE VIEW chatbot_sync.source_status AS
         COALESCE(s.enabled, true) AS enabled, s.synced_at, now() - s.synced_at AS age
     FROM (SELECT chatbot_id, source_type, source_id, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
             enabled, synced_at FROM chatbot_sync.source) AS s
-    -- Sources without a row: queued by chatbot_enqueue_source() at REPEATABLE READ, and no worker has taken them yet. A full join
-    -- is no nested loop, whatever the statistics say.
+    -- Jobs without a source: chatbot_enqueue_source() inserted them at REPEATABLE READ, and no worker has claimed them
+    -- yet. A full join never becomes a nested loop, whatever the statistics say.
     FULL JOIN (SELECT DISTINCT chatbot_id, source_type, source_id, true AS waits FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
         USING (chatbot_id, source_type, source_id);
 
@@ -40,7 +41,7 @@ CREATE OR REPLACE VIEW chatbot_sync.progress AS
             USING (chatbot_id, source_type, source_id)
         GROUP BY chatbot_id, source_type
     ) AS s
-    -- In the last minute, or as much of it as there was something.
+    -- The rate of the last minute, or since the first sync within it.
     FULL JOIN (
         SELECT chatbot_id, source_type,
             count(*) / greatest(1, extract(epoch FROM statement_timestamp() - min(logged_at)))::float8 AS per_second
@@ -67,7 +68,7 @@ BEGIN
         WHERE (e.chatbot_id, e.source_type, e.source_id, e.chunk_id) = (g.chatbot_id, g.source_type, g.source_id, g.chunk_id)
             AND e.model_id = drop_vectors.model_id;
     ELSE
-        -- By their places: no join that the statistics could make a nested loop.
+        -- By ctid: with a join, outdated statistics could lead to a nested loop.
         DELETE FROM chatbot_sync.embedding AS e
         WHERE e.ctid = ANY (ARRAY(SELECT f.ctid FROM chatbot_sync.embedding AS f
             WHERE f.model_id = drop_vectors.model_id LIMIT batch)) AND e.model_id = drop_vectors.model_id;
@@ -79,7 +80,8 @@ $$;
 
 ALTER FUNCTION chatbot_repair() SET enable_seqscan = off;
 
--- A row that cannot be read does not stop other rows, and what is not visible is not gone.
+-- A row that cannot be read does not stop the sync of other rows, and a row that a policy hides does not count as
+-- deleted.
 CREATE FUNCTION chatbot_sync.check_queue() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -102,7 +104,7 @@ BEGIN
     END IF;
     SELECT j.chatbot_id, j.source_type, j.source_id, least(j.created_at, j.due_at) AS since INTO oldest
     FROM chatbot_sync.job AS j WHERE j.due_at <= soon ORDER BY least(j.created_at, j.due_at) LIMIT 1;
-    -- Tables that are locked so that rows can be neither read nor told.
+    -- Host tables with a lock that keeps workers from reading rows and from writing their status.
     FOR h IN
         SELECT t.relation FROM chatbot_sync.host_table AS t
         WHERE EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host AND j.due_at <= soon)
@@ -110,7 +112,7 @@ BEGIN
         SELECT string_agg(DISTINCT l.pid::text, ', ') INTO pids FROM pg_locks AS l
         WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
             AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-            -- Not pg_partition_tree(), which waits for the lock.
+            -- pg_partition_tree() is not used here, since it would wait for the lock.
             AND l.relation IN (WITH RECURSIVE tree AS (
                 SELECT h.relation::oid AS oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent) TABLE tree);
         IF pids IS NOT NULL THEN
@@ -118,7 +120,7 @@ BEGIN
             remedies := remedies || format('What holds the lock: SELECT * FROM pg_stat_activity WHERE pid IN (%s);', pids);
         END IF;
     END LOOP;
-    -- Not joined: sources may be on other nodes, jobs are here.
+    -- Two queries instead of a join: sources may be on other nodes, jobs are local.
     reasons := reasons || ARRAY(SELECT format('the oldest has failed %s times: %s (%s)', s.attempts, s.error, s.error_code)
         FROM chatbot_sync.source AS s
         WHERE s.chatbot_id = oldest.chatbot_id AND s.source_type = oldest.source_type AND s.source_id = oldest.source_id AND s.error IS NOT NULL);
@@ -163,7 +165,7 @@ DECLARE
     found bigint;
     said bigint;
     lost boolean;
-    -- Not joined: sources may be on other nodes, catalogs are here.
+    -- Two queries instead of a join: sources may be on other nodes, the catalogs are local.
     attached int[] := ARRAY(SELECT t.host FROM chatbot_sync.host_table AS t);
     known int[] := ARRAY(SELECT s.host FROM chatbot_sync.source AS s WHERE s.host IS NOT NULL GROUP BY s.host);
 BEGIN
@@ -183,7 +185,7 @@ BEGIN
         BEGIN
             EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
         EXCEPTION WHEN lock_not_available THEN
-            -- The check of the queue names the session that has locked it.
+            -- check_queue() reports the session that holds the lock.
             lost := false;
         END;
         IF lost THEN
@@ -191,7 +193,7 @@ BEGIN
                 'CALL chatbot_sync_all();';
         END IF;
     END LOOP;
-    -- Partitions and children that a version before did not know, or whose triggers were dropped.
+    -- Partitions and children that an older version did not know, or whose triggers were dropped.
     FOR h IN
         WITH RECURSIVE below AS (
             SELECT t.relation, t.host, t.relation::oid AS part FROM chatbot_sync.host_table AS t
@@ -205,7 +207,8 @@ BEGIN
         RETURN QUERY SELECT 'triggers', 'error', format('%s, whose rows are rows of %s, has none of its triggers', h.part, h.relation),
             'SELECT chatbot_repair();';
     END LOOP;
-    -- Tables of chatbots. Integers only: no operator of anybody's runs here.
+    -- Tables of chatbots, with integer keys only: the owner of another type could have defined its operators, which
+    -- would run here.
     IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc) THEN
         RETURN QUERY SELECT 'deleted chatbots', 'ok', 'no table of chatbots is attached: what is deleted there is not heard of',
             'SELECT chatbot_attach_chatbots(''the table''); or SELECT chatbot_cleanup(id); for each chatbot that goes.';
@@ -245,7 +248,7 @@ DECLARE
     began timestamptz;
     down boolean := false;
 BEGIN
-    -- Where the library and the SQL do not go together, nothing else is to be asked.
+    -- If the library does not serve this version of the SQL, the other checks cannot run.
     SELECT * INTO check_name, status, detail, hint FROM chatbot_sync.check_version() AS v;
     RETURN NEXT;
     IF status = 'error' THEN
@@ -259,7 +262,7 @@ BEGIN
         'version ' || version, CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN NULL ELSE 'ALTER EXTENSION vector UPDATE;' END;
     RETURN QUERY SELECT * FROM chatbot_sync.check_database();
     RETURN QUERY SELECT * FROM chatbot_sync.check_roles();
-    -- The provider, asked for one vector.
+    -- The provider is asked for one vector.
     began := clock_timestamp();
     IF NOT chatbot_sync.is_enabled() THEN
         RETURN QUERY SELECT 'provider', 'ok', 'not asked: chatbot_sync.enabled is off', NULL::text;
@@ -276,7 +279,7 @@ BEGIN
             RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
         END;
     END IF;
-    -- Nodes of Citus. What follows would ask one that is down.
+    -- Nodes of Citus come first, since the checks below would fail on a node that is down.
     FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
         RETURN NEXT;
         down := down OR check_name = 'node down';
@@ -330,7 +333,8 @@ BEGIN
         SELECT x.id, x.index_error, string_agg(format('%s is %s', i.name, CASE WHEN i.present THEN 'invalid' ELSE 'missing' END), ', ') AS lacking
         FROM chatbot_sync.model AS x JOIN chatbot_sync.model_index AS i ON i.model_id = x.id AND i.wanted AND NOT i.valid GROUP BY x.id
     LOOP
-        -- Where there are nodes, it is they that say how far they are.
+        -- With Citus pg_stat_progress_create_index has rows on the nodes only, so the background worker that builds is
+        -- looked for as well.
         IF EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database() AND p.relid = 'chatbot_sync.embedding'::regclass)
             OR EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'chatbot_sync index')
         THEN
@@ -349,7 +353,7 @@ BEGIN
                 'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
         END IF;
     ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
-        -- As src/search/plan.rs decides, with four times the limit: an index makes each write slower.
+        -- The same rule as in src/search/plan.rs, with four times its limit, since an index makes each write slower.
         RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
         FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
             SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
@@ -373,7 +377,7 @@ DECLARE
 BEGIN
     FOR p IN SELECT * FROM @extschema@.chatbot_verify() LOOP
         CASE p.problem
-        -- What cannot be seen may be there: it is left as it is.
+        -- A row that cannot be read may exist all the same, so its source is kept.
         WHEN 'unreadable', 'invalid id' THEN
             RAISE NOTICE '% % of chatbot %: %: left as it is: %', p.source_type, p.source_id, p.chatbot_id, p.problem, p.detail;
             CONTINUE;
@@ -408,7 +412,7 @@ BEGIN
                 done := 'its words read anew';
             END IF;
         ELSE
-            -- Without a table that has the text, only its owner can embed it again.
+            -- The text of such a source is in no host table, so only the application can embed it again.
             UPDATE chatbot_sync.source AS s SET content_hash = NULL, enabled = s.enabled OR p.problem = 'stale',
                 status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
                 error_code = CASE WHEN s.host IS NULL THEN '55000' END,
@@ -428,7 +432,7 @@ BEGIN
         RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
         repaired := repaired + 1;
     END LOOP;
-    -- Children and partitions whose triggers are missing get them.
+    -- Creates missing triggers on inheritance children and partitions.
     FOR p IN SELECT h.relation FROM chatbot_sync.host_table AS h LOOP
         DECLARE
             waits text := current_setting('lock_timeout');
@@ -450,8 +454,8 @@ BEGIN
 END
 $$;
 
--- Sources follow the settings and the rows that they were made from: chatbot_sync_all(refresh => true), tables that are written
--- anew, text search configurations that change.
+-- Sources are made again when the settings, the table or the text search configuration that they were made with change:
+-- chatbot_sync_all(refresh => true), rewritten tables, ALTER TEXT SEARCH CONFIGURATION.
 DROP PROCEDURE chatbot_sync_all(bigint, int);
 
 CREATE PROCEDURE chatbot_sync_all(chatbot_id bigint DEFAULT NULL, batch int DEFAULT 100, refresh boolean DEFAULT false)
@@ -509,7 +513,7 @@ BEGIN
         SELECT * INTO step
         FROM chatbot_sync.sync_batch(chatbot_id, batch, last_chatbot_id, last_source_type, last_source_id) AS s;
         EXIT WHEN step.taken OPERATOR(pg_catalog.=) 0;
-        -- Where the caller said BEGIN it is for the caller to commit.
+        -- In a transaction block that the caller began, only the caller may commit.
         IF NOT chatbot_sync.in_transaction_block() THEN
             COMMIT;
         END IF;
@@ -623,7 +627,8 @@ BEGIN
             WHEN 'pg_ts_dict'::regclass THEN EXISTS (SELECT FROM pg_ts_config_map AS m WHERE m.mapcfg = x.oid AND m.mapdict = d.objid)
         END
     LOOP
-        -- A name that no configuration has any more is what this one was called before the statement.
+        -- A name in the sources that no configuration has any more is the former name of this one: the statement
+        -- renamed it.
         before := NULL;
         IF NOT c.by_dictionary AND NOT EXISTS (SELECT FROM chatbot_sync.source AS s WHERE s.text_search_configs @> ARRAY[c.name]) THEN
             SELECT n.name INTO before FROM (SELECT DISTINCT unnest(s.text_search_configs) AS name FROM chatbot_sync.source AS s) AS n
@@ -685,7 +690,8 @@ BEGIN
     LOOP
         PERFORM chatbot_sync.triggers_restored(changed);
     END LOOP;
-    -- A type of its own, or the rows of a composite one.
+    -- ALTER TYPE may have changed the values of columns of this type, also of a composite one: rows with such columns
+    -- are compared with their sources.
     PERFORM chatbot_sync.rows_rewritten(ARRAY(
         SELECT c.objid FROM pg_event_trigger_ddl_commands() AS c WHERE c.classid = 'pg_type'::regclass
         UNION
@@ -709,14 +715,15 @@ BEGIN
     LOOP
         PERFORM chatbot_sync.mark_words_outdated(gone, 'pg_catalog.simple');
     END LOOP;
-    -- Our triggers that went with their tables; those that were dropped by name were detached.
+    -- Triggers of ours that were dropped with their tables. Those that were dropped by name were detached, and their
+    -- sources stay.
     SELECT array_agg(DISTINCT substring(d.address_names[3] FROM '^chatbot_sync_([0-9]+)_insert$')::int) INTO hosts
     FROM pg_event_trigger_dropped_objects() AS d
     WHERE d.object_type = 'trigger' AND NOT d.original AND d.address_names[3] ~ '^chatbot_sync_[0-9]+_insert$';
     IF hosts IS NOT NULL THEN
         PERFORM chatbot_sync.tables_dropped(hosts);
     END IF;
-    -- The chatbots are gone, all of them.
+    -- The table of chatbots was dropped, and with it every chatbot.
     IF EXISTS (
         SELECT FROM pg_event_trigger_dropped_objects() AS d
         WHERE d.object_type = 'trigger' AND NOT d.original AND d.address_names[3] = 'chatbot_sync_chatbots_delete'
@@ -725,7 +732,7 @@ BEGIN
             PERFORM @extschema@.chatbot_cleanup(chatbot);
         END LOOP;
     END IF;
-    -- A column can go with its type.
+    -- DROP TYPE ... CASCADE drops columns of this type.
     FOR changed IN
         SELECT DISTINCT d.objid FROM pg_event_trigger_dropped_objects() AS d JOIN pg_class AS c ON c.oid = d.objid
         WHERE d.object_type = 'table column'
@@ -751,7 +758,7 @@ BEGIN
     INTO blank, disabled FROM chatbot_sync.source AS s;
     RETURN QUERY SELECT 'sources not found', 'ok', format('%s have no text, %s are not enabled: no search finds them', blank, disabled),
         CASE WHEN blank + disabled > 0 THEN 'SELECT * FROM chatbot_sync.source WHERE status = ''synced'' AND chunk_count = 0 OR NOT enabled;' END;
-    -- Made with other settings
+    -- Sources that were made with other settings
     SELECT o.* INTO l FROM chatbot_sync.outdated_sources() AS o;
     IF l.of_tables + l.words_by_hand > 0 THEN
         RETURN QUERY SELECT 'outdated sources', 'warning',
@@ -770,7 +777,7 @@ BEGIN
             format('text search configuration "%s", which chatbot_sync.text_search_config names, does not exist: words are read with simple', said),
             format('ALTER DATABASE %I SET chatbot_sync.text_search_config = ''auto''; and in a new session CALL chatbot_sync_all(refresh => true);', current_database());
     END IF;
-    -- Whole with the model that answers, by what is written down, or by what is there.
+    -- A source is complete for the active model if it says so itself, or if it has chunks of that model.
     SELECT count(*), min(format('%s %s of chatbot %s', s.source_type, s.source_id, s.chatbot_id)) INTO found, said
     FROM chatbot_sync.source AS s
     WHERE s.status = 'synced' AND s.chunk_count > 0 AND s.model_id IS DISTINCT FROM active AND s.next_model_id IS DISTINCT FROM active
@@ -826,11 +833,11 @@ COMMENT ON EVENT TRIGGER chatbot_sync_text_search IS 'Follows changes of text se
 
 COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with, how the content was read (1: HTML, 2: translated), and the version of the reader of its words (0: they are to be read anew).';
 
--- A model can take over although a provider refuses some texts.
+-- A new model can take over although its provider refuses some texts.
 CREATE FUNCTION chatbot_sync.reembed_begin(skip_errors boolean) RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_sync_reembed_begin_wrapper';
 
--- Without a default skip_errors has to be said, which tells it from the other.
+-- skip_errors has no default: with one, a call without arguments would be ambiguous between the two procedures.
 CREATE PROCEDURE chatbot_reembed(skip_errors boolean, batch int DEFAULT 100)
 LANGUAGE plpgsql
 AS $$
@@ -860,7 +867,8 @@ BEGIN
             CONTINUE;
         END IF;
         IF step.not_whole OPERATOR(pg_catalog.=) 0 THEN
-            -- What the model that answers has, the one that follows has before it answers.
+            -- If the model in use has indexes, the new one gets them before it takes over: searches must not become
+            -- slow.
             SELECT m.id INTO to_index FROM chatbot_sync.model AS m
             WHERE m.next AND m.dimensions OPERATOR(pg_catalog.<=) 4000
                 AND EXISTS (SELECT FROM chatbot_sync.model AS a WHERE a.active AND a.indexed)
@@ -870,7 +878,8 @@ BEGIN
                 CALL @extschema@.chatbot_create_index(to_index, NOT chatbot_sync.in_transaction_block());
             END IF;
         END IF;
-        -- Whoever was at work meanwhile left something over: once more from the start.
+        -- A session that ran meanwhile may have left sources without vectors of the new model: begin again with the
+        -- first source.
         IF step.not_whole OPERATOR(pg_catalog.=) 0 AND chatbot_sync.swap_model() THEN
             IF NOT chatbot_sync.in_transaction_block() THEN
                 COMMIT;
@@ -881,7 +890,7 @@ BEGIN
             COMMIT;
         END IF;
         IF last_chatbot_id IS NULL THEN
-            -- Others have taken what is left.
+            -- Other sessions have locked the sources that are left.
             PERFORM pg_catalog.pg_sleep(0.1);
         END IF;
         last_chatbot_id := NULL;
@@ -907,7 +916,8 @@ REVOKE ALL ON FUNCTION chatbot_sync.reembed_begin FROM PUBLIC;
 
 REVOKE ALL ON PROCEDURE chatbot_reembed(boolean, int) FROM PUBLIC;
 
--- The doctor looks at more, row security holds in searches and views, and a database can be switched off.
+-- chatbot_doctor() has more checks, row-level security applies to searches and views, and a database can be switched
+-- off.
 DO $$
 BEGIN
     IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
@@ -951,7 +961,7 @@ BEGIN
                 (SELECT count(*) FROM chatbot_sync.source AS s WHERE s.status = 'pending' AND s.enabled)),
             format('Where it is meant to be on: ALTER DATABASE %I RESET chatbot_sync.enabled; then connect again, and CALL chatbot_process_queue();', db_name);
     END IF;
-    -- Triggers of host tables do not fire in such sessions.
+    -- With session_replication_role = replica the triggers of host tables do not fire.
     FOR said IN
         SELECT r.rolname, s.setdatabase FROM pg_db_role_setting AS s LEFT JOIN pg_roles AS r ON r.oid = s.setrole
         WHERE s.setdatabase IN (0, db_id) AND 'session_replication_role=replica' = ANY (s.setconfig)
@@ -970,7 +980,7 @@ BEGIN
             'session_replication_role is replica in this session: triggers of host tables do not fire',
             'SET session_replication_role = DEFAULT; SELECT chatbot_repair(); CALL chatbot_sync_all();';
     END IF;
-    -- Which chatbots are large, and which words are frequent, is in the statistics.
+    -- The statistics show which chatbots are large and which terms are frequent; without them searches use no index.
     FOR said IN
         SELECT t.relid::regclass AS relation, t.n_live_tup FROM pg_stat_user_tables AS t JOIN pg_class AS c ON c.oid = t.relid
         WHERE t.relid = ANY (tables[:2]::oid[]) AND t.n_live_tup > 10000 AND t.last_analyze IS NULL AND t.last_autoanalyze IS NULL
@@ -982,7 +992,7 @@ BEGIN
             format('ANALYZE %s; and switch autovacuum on: ALTER SYSTEM RESET autovacuum; ALTER TABLE %s RESET (autovacuum_enabled); SELECT pg_reload_conf();',
                 said.relation, said.relation);
     END LOOP;
-    -- A policy on one of the tables, and none on another that has the same text.
+    -- A policy on one table has no effect if another table with the same text has none.
     SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid) FILTER (WHERE c.relrowsecurity) AS secured,
         string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid) FILTER (WHERE NOT c.relrowsecurity) AS open
     INTO said FROM pg_class AS c WHERE c.oid = ANY (tables::oid[]);
@@ -1030,7 +1040,7 @@ DECLARE
     said record;
 BEGIN
     IF EXISTS (SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%'
-            -- Another database's settings are the concern of its own doctor.
+            -- Settings of another database are reported by chatbot_doctor() there.
             AND s.setdatabase IN (0, (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))) THEN
         RETURN QUERY SELECT 'keys', 'warning', 'a key is a setting of a role or database, which everybody may read',
             'Put it into a file: ALTER SYSTEM SET chatbot_sync.openai_api_key_file = ''/path/to/file'';';
@@ -1046,7 +1056,7 @@ BEGIN
                     ELSE format('take %s out of %s;', said.name, said.file) END);
     END LOOP;
 EXCEPTION WHEN insufficient_privilege THEN
-    -- The owner of the extension is no superuser any more: the files are not its to read.
+    -- The owner of the extension is not a superuser any more, so pg_file_settings cannot be read.
     RETURN;
 END
 $$;
@@ -1057,7 +1067,8 @@ AS $$
 DECLARE
     t record;
 BEGIN
-    -- Ours, and those of foreign keys between our tables. As R they fire in sessions of logical replication only.
+    -- Our triggers, and those of foreign keys between our tables. A trigger with tgenabled R fires only in sessions of
+    -- logical replication.
     FOR t IN
         SELECT x.tgrelid::regclass AS relation, CASE WHEN x.tgisinternal THEN 'ALL' ELSE quote_ident(x.tgname) END AS name,
             min(x.tgname) AS called, bool_or(x.tgenabled = 'R') AS replica
@@ -1070,11 +1081,11 @@ BEGIN
             format('trigger %s of %s is %s: its changes are not seen', t.called, t.relation, CASE WHEN t.replica THEN 'enabled for replicas only' ELSE 'disabled' END),
             format('ALTER TABLE %s ENABLE TRIGGER %s; SELECT chatbot_repair(); CALL chatbot_sync_all();', t.relation, t.name);
     END LOOP;
-    -- A table and each of its partitions has four, and where rows are written back one more.
+    -- A host table and each of its partitions has four triggers, and one more where status columns are written.
     FOR t IN
         SELECT h.relation AS root, r.relation, w.wanted, count(x.oid) AS found
         FROM chatbot_sync.host_table AS h
-        -- Not pg_partition_tree(), which waits for a lock on the table.
+        -- pg_partition_tree() is not used here, since it would wait for a lock on the table.
         CROSS JOIN LATERAL (WITH RECURSIVE tree AS (
             SELECT h.relation::oid AS oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent
         ) SELECT tree.oid::regclass AS relation FROM tree) AS r
@@ -1082,14 +1093,14 @@ BEGIN
         CROSS JOIN LATERAL (SELECT 4 + (c.relkind = 'r' AND num_nonnulls(h.status_column, h.processed_column, h.error_column) > 0)::int AS wanted) AS w
         LEFT JOIN pg_trigger AS x ON x.tgrelid = r.relation AND NOT x.tgisinternal
             AND x.tgname ~ format('^(zz_)?chatbot_sync_%s_[a-z]+$', h.host)
-        -- A partition or child without any is what chatbot_sync.check_hosts() names, and chatbot_repair() mends.
+        -- Partitions and children without any trigger are reported by check_hosts(), and repaired by chatbot_repair().
         GROUP BY h.relation, r.relation, w.wanted
         HAVING count(x.oid) < w.wanted AND (count(x.oid) > 0 OR r.relation = h.relation)
     LOOP
         RETURN QUERY SELECT 'triggers', 'error', format('%s has %s of its %s triggers', t.relation, t.found, t.wanted),
             format('SELECT chatbot_detach(%L); and chatbot_attach() again.', t.root::text);
     END LOOP;
-    -- Partitions whose table has none any more.
+    -- Triggers on partitions that are left over from a table that is not attached any more.
     FOR t IN
         SELECT x.tgrelid::regclass AS relation, string_agg(format('DROP TRIGGER %I ON %s;', x.tgname, x.tgrelid::regclass), ' ' ORDER BY x.tgname) AS drops
         FROM pg_trigger AS x JOIN pg_proc AS p ON p.oid = x.tgfoid AND p.pronamespace = 'chatbot_sync'::regnamespace
@@ -1111,7 +1122,7 @@ BEGIN
             CASE WHEN t.missing THEN format('Make it as the script of the extension does, then ALTER EXTENSION chatbot_sync ADD EVENT TRIGGER %I;', t.name)
                 ELSE format('ALTER EVENT TRIGGER %I ENABLE;', t.name) END;
     END LOOP;
-    -- A setting of Postgres 17 and later.
+    -- This setting exists since Postgres 17.
     IF current_setting('event_triggers', true) = 'off' THEN
         RETURN QUERY SELECT 'event triggers', 'error', 'event_triggers is off: changes of host tables are not followed',
             'ALTER SYSTEM RESET event_triggers; SELECT pg_reload_conf();';
@@ -1225,7 +1236,7 @@ COMMENT ON FUNCTION chatbot_sync.is_enabled IS 'Whether this session may embed: 
 
 COMMENT ON FUNCTION chatbot_sync.views_as_caller IS 'Whether policies on the tables hold for whoever asks the views.';
 
--- What the views read with the rights of whoever asks them.
+-- The columns that the views read with the rights of the caller.
 GRANT SELECT (chatbot_id, source_type, source_id, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated, enabled,
     synced_at) ON chatbot_sync.source TO pg_monitor;
 

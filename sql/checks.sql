@@ -1,4 +1,4 @@
--- Checks of chatbot_doctor(): each answers rows as it does.
+-- Checks of chatbot_doctor(). Each returns rows in the same form as chatbot_doctor().
 
 CREATE FUNCTION chatbot_sync.check_workers() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -38,7 +38,7 @@ BEGIN
 END
 $$;
 
--- What searches do not find though it is synced, and what is slow.
+-- Sources that are synced and that searches do not find, and slow syncs.
 CREATE FUNCTION chatbot_sync.check_sources() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -55,7 +55,7 @@ BEGIN
     INTO blank, disabled FROM chatbot_sync.source AS s;
     RETURN QUERY SELECT 'sources not found', 'ok', format('%s have no text, %s are not enabled: no search finds them', blank, disabled),
         CASE WHEN blank + disabled > 0 THEN 'SELECT * FROM chatbot_sync.source WHERE status = ''synced'' AND chunk_count = 0 OR NOT enabled;' END;
-    -- Made with other settings
+    -- Sources that were made with other settings
     SELECT o.* INTO l FROM chatbot_sync.outdated_sources() AS o;
     IF l.of_tables + l.words_by_hand > 0 THEN
         RETURN QUERY SELECT 'outdated sources', 'warning',
@@ -74,7 +74,7 @@ BEGIN
             format('text search configuration "%s", which chatbot_sync.text_search_config names, does not exist: words are read with simple', said),
             format('ALTER DATABASE %I SET chatbot_sync.text_search_config = ''auto''; and in a new session CALL chatbot_sync_all(refresh => true);', current_database());
     END IF;
-    -- Whole with the model that answers, by what is written down, or by what is there.
+    -- A source is complete for the active model if it says so itself, or if it has chunks of that model.
     SELECT count(*), min(format('%s %s of chatbot %s', s.source_type, s.source_id, s.chatbot_id)) INTO found, said
     FROM chatbot_sync.source AS s
     WHERE s.status = 'synced' AND s.chunk_count > 0 AND s.model_id IS DISTINCT FROM active AND s.next_model_id IS DISTINCT FROM active
@@ -110,7 +110,8 @@ BEGIN
 END
 $$;
 
--- Host tables and sources that do not belong together, as after a restore, and deletions that no trigger sees.
+-- Host tables without their sources and sources without their table, as after a restore; and chatbots that were deleted
+-- unnoticed.
 CREATE FUNCTION chatbot_sync.check_hosts() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 AS $$
@@ -119,7 +120,7 @@ DECLARE
     found bigint;
     said bigint;
     lost boolean;
-    -- Not joined: sources may be on other nodes, catalogs are here.
+    -- Two queries instead of a join: sources may be on other nodes, the catalogs are local.
     attached int[] := ARRAY(SELECT t.host FROM chatbot_sync.host_table AS t);
     known int[] := ARRAY(SELECT s.host FROM chatbot_sync.source AS s WHERE s.host IS NOT NULL GROUP BY s.host);
 BEGIN
@@ -139,7 +140,7 @@ BEGIN
         BEGIN
             EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
         EXCEPTION WHEN lock_not_available THEN
-            -- The check of the queue names the session that has locked it.
+            -- check_queue() reports the session that holds the lock.
             lost := false;
         END;
         IF lost THEN
@@ -147,7 +148,7 @@ BEGIN
                 'CALL chatbot_sync_all();';
         END IF;
     END LOOP;
-    -- Partitions and children that a version before did not know, or whose triggers were dropped.
+    -- Partitions and children that an older version did not know, or whose triggers were dropped.
     FOR h IN
         WITH RECURSIVE below AS (
             SELECT t.relation, t.host, t.relation::oid AS part FROM chatbot_sync.host_table AS t
@@ -161,7 +162,8 @@ BEGIN
         RETURN QUERY SELECT 'triggers', 'error', format('%s, whose rows are rows of %s, has none of its triggers', h.part, h.relation),
             'SELECT chatbot_repair();';
     END LOOP;
-    -- Tables of chatbots. Integers only: no operator of anybody's runs here.
+    -- Tables of chatbots, with integer keys only: the owner of another type could have defined its operators, which
+    -- would run here.
     IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc) THEN
         RETURN QUERY SELECT 'deleted chatbots', 'ok', 'no table of chatbots is attached: what is deleted there is not heard of',
             'SELECT chatbot_attach_chatbots(''the table''); or SELECT chatbot_cleanup(id); for each chatbot that goes.';
@@ -189,8 +191,9 @@ BEGIN
 END
 $$;
 
--- A role that makes a backup as the owner of the database or of a table has to be able to read every table of the extension. pg_dump refuses what
--- row security might hide, whatever the policies say.
+-- Whether each role that makes backups, the owner of the database or of a host table, can read every table of the
+-- extension. pg_dump refuses to read a table with row-level security for a role that is subject to it, whatever the
+-- policies are.
 CREATE FUNCTION chatbot_sync.check_backup() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -222,8 +225,8 @@ AS $$
     WHERE NOT EXISTS (SELECT FROM unread) AND NOT EXISTS (SELECT FROM secured)
 $$;
 
--- Jobs that wait for longer than workers sleep, and why: their table is locked, what was raised last, or nobody drains the queue.
--- A job whose table is locked is put off again and again, so that its age counts, and not its due time.
+-- Jobs that wait longer than workers sleep, and the reason: a locked table, the last error, or no worker. The age
+-- counts and not due_at, since a job whose table is locked is postponed again and again.
 CREATE FUNCTION chatbot_sync.check_queue() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -246,7 +249,7 @@ BEGIN
     END IF;
     SELECT j.chatbot_id, j.source_type, j.source_id, least(j.created_at, j.due_at) AS since INTO oldest
     FROM chatbot_sync.job AS j WHERE j.due_at <= soon ORDER BY least(j.created_at, j.due_at) LIMIT 1;
-    -- Tables that are locked so that rows can be neither read nor told.
+    -- Host tables with a lock that keeps workers from reading rows and from writing their status.
     FOR h IN
         SELECT t.relation FROM chatbot_sync.host_table AS t
         WHERE EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host AND j.due_at <= soon)
@@ -254,7 +257,7 @@ BEGIN
         SELECT string_agg(DISTINCT l.pid::text, ', ') INTO pids FROM pg_locks AS l
         WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
             AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-            -- Not pg_partition_tree(), which waits for the lock.
+            -- pg_partition_tree() is not used here, since it would wait for the lock.
             AND l.relation IN (WITH RECURSIVE tree AS (
                 SELECT h.relation::oid AS oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent) TABLE tree);
         IF pids IS NOT NULL THEN
@@ -262,7 +265,7 @@ BEGIN
             remedies := remedies || format('What holds the lock: SELECT * FROM pg_stat_activity WHERE pid IN (%s);', pids);
         END IF;
     END LOOP;
-    -- Not joined: sources may be on other nodes, jobs are here.
+    -- Two queries instead of a join: sources may be on other nodes, jobs are local.
     reasons := reasons || ARRAY(SELECT format('the oldest has failed %s times: %s (%s)', s.attempts, s.error, s.error_code)
         FROM chatbot_sync.source AS s
         WHERE s.chatbot_id = oldest.chatbot_id AND s.source_type = oldest.source_type AND s.source_id = oldest.source_id AND s.error IS NOT NULL);
@@ -277,7 +280,8 @@ BEGIN
 END
 $$;
 
--- Rows that a policy hides from the table's owner, as whom they are read.
+-- Host tables whose row-level security hides rows from their owner. Rows are read with the owner's rights, so hidden
+-- ones cannot be.
 CREATE FUNCTION chatbot_sync.check_row_security() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$

@@ -1,5 +1,5 @@
--- Checks of chatbot_doctor() on the set-up: the database, its roles, its triggers, and where keys are. Each answers rows as it
--- does.
+-- Checks of chatbot_doctor() on the set-up: database, roles, triggers and keys. Each returns rows in the same form as
+-- chatbot_doctor().
 
 CREATE FUNCTION chatbot_sync.check_database() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -17,7 +17,7 @@ BEGIN
                 (SELECT count(*) FROM chatbot_sync.source AS s WHERE s.status = 'pending' AND s.enabled)),
             format('Where it is meant to be on: ALTER DATABASE %I RESET chatbot_sync.enabled; then connect again, and CALL chatbot_process_queue();', db_name);
     END IF;
-    -- Triggers of host tables do not fire in such sessions.
+    -- With session_replication_role = replica the triggers of host tables do not fire.
     FOR said IN
         SELECT r.rolname, s.setdatabase FROM pg_db_role_setting AS s LEFT JOIN pg_roles AS r ON r.oid = s.setrole
         WHERE s.setdatabase IN (0, db_id) AND 'session_replication_role=replica' = ANY (s.setconfig)
@@ -36,7 +36,7 @@ BEGIN
             'session_replication_role is replica in this session: triggers of host tables do not fire',
             'SET session_replication_role = DEFAULT; SELECT chatbot_repair(); CALL chatbot_sync_all();';
     END IF;
-    -- Which chatbots are large, and which words are frequent, is in the statistics.
+    -- The statistics show which chatbots are large and which terms are frequent; without them searches use no index.
     FOR said IN
         SELECT t.relid::regclass AS relation, t.n_live_tup FROM pg_stat_user_tables AS t JOIN pg_class AS c ON c.oid = t.relid
         WHERE t.relid = ANY (tables[:2]::oid[]) AND t.n_live_tup > 10000 AND t.last_analyze IS NULL AND t.last_autoanalyze IS NULL
@@ -48,7 +48,7 @@ BEGIN
             format('ANALYZE %s; and switch autovacuum on: ALTER SYSTEM RESET autovacuum; ALTER TABLE %s RESET (autovacuum_enabled); SELECT pg_reload_conf();',
                 said.relation, said.relation);
     END LOOP;
-    -- A policy on one of the tables, and none on another that has the same text.
+    -- A policy on one table has no effect if another table with the same text has none.
     SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid) FILTER (WHERE c.relrowsecurity) AS secured,
         string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid) FILTER (WHERE NOT c.relrowsecurity) AS open
     INTO said FROM pg_class AS c WHERE c.oid = ANY (tables::oid[]);
@@ -70,7 +70,8 @@ BEGIN
 END
 $$;
 
--- A role with a level needs the schemas of our functions, of our tables and of pgvector's operators.
+-- Roles with a level that lack the privilege to use a schema of our functions, of our tables or of pgvector's
+-- operators.
 CREATE FUNCTION chatbot_sync.check_roles() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -90,7 +91,7 @@ AS $$
     WHERE NOT has_schema_privilege(r.oid, n.oid, 'USAGE')
 $$;
 
--- A key in a file of settings or in a setting that sessions see.
+-- Keys that are stored in settings, where other users can read them, or in configuration files.
 CREATE FUNCTION chatbot_sync.check_keys() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -98,7 +99,7 @@ DECLARE
     said record;
 BEGIN
     IF EXISTS (SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'chatbot\_sync.%\_api\_key=%'
-            -- Another database's settings are the concern of its own doctor.
+            -- Settings of another database are reported by chatbot_doctor() there.
             AND s.setdatabase IN (0, (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))) THEN
         RETURN QUERY SELECT 'keys', 'warning', 'a key is a setting of a role or database, which everybody may read',
             'Put it into a file: ALTER SYSTEM SET chatbot_sync.openai_api_key_file = ''/path/to/file'';';
@@ -114,7 +115,7 @@ BEGIN
                     ELSE format('take %s out of %s;', said.name, said.file) END);
     END LOOP;
 EXCEPTION WHEN insufficient_privilege THEN
-    -- The owner of the extension is no superuser any more: the files are not its to read.
+    -- The owner of the extension is not a superuser any more, so pg_file_settings cannot be read.
     RETURN;
 END
 $$;
@@ -125,7 +126,8 @@ AS $$
 DECLARE
     t record;
 BEGIN
-    -- Ours, and those of foreign keys between our tables. As R they fire in sessions of logical replication only.
+    -- Our triggers, and those of foreign keys between our tables. A trigger with tgenabled R fires only in sessions of
+    -- logical replication.
     FOR t IN
         SELECT x.tgrelid::regclass AS relation, CASE WHEN x.tgisinternal THEN 'ALL' ELSE quote_ident(x.tgname) END AS name,
             min(x.tgname) AS called, bool_or(x.tgenabled = 'R') AS replica
@@ -138,11 +140,11 @@ BEGIN
             format('trigger %s of %s is %s: its changes are not seen', t.called, t.relation, CASE WHEN t.replica THEN 'enabled for replicas only' ELSE 'disabled' END),
             format('ALTER TABLE %s ENABLE TRIGGER %s; SELECT chatbot_repair(); CALL chatbot_sync_all();', t.relation, t.name);
     END LOOP;
-    -- A table and each of its partitions has four, and where rows are written back one more.
+    -- A host table and each of its partitions has four triggers, and one more where status columns are written.
     FOR t IN
         SELECT h.relation AS root, r.relation, w.wanted, count(x.oid) AS found
         FROM chatbot_sync.host_table AS h
-        -- Not pg_partition_tree(), which waits for a lock on the table.
+        -- pg_partition_tree() is not used here, since it would wait for a lock on the table.
         CROSS JOIN LATERAL (WITH RECURSIVE tree AS (
             SELECT h.relation::oid AS oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent
         ) SELECT tree.oid::regclass AS relation FROM tree) AS r
@@ -150,14 +152,14 @@ BEGIN
         CROSS JOIN LATERAL (SELECT 4 + (c.relkind = 'r' AND num_nonnulls(h.status_column, h.processed_column, h.error_column) > 0)::int AS wanted) AS w
         LEFT JOIN pg_trigger AS x ON x.tgrelid = r.relation AND NOT x.tgisinternal
             AND x.tgname ~ format('^(zz_)?chatbot_sync_%s_[a-z]+$', h.host)
-        -- A partition or child without any is what chatbot_sync.check_hosts() names, and chatbot_repair() mends.
+        -- Partitions and children without any trigger are reported by check_hosts(), and repaired by chatbot_repair().
         GROUP BY h.relation, r.relation, w.wanted
         HAVING count(x.oid) < w.wanted AND (count(x.oid) > 0 OR r.relation = h.relation)
     LOOP
         RETURN QUERY SELECT 'triggers', 'error', format('%s has %s of its %s triggers', t.relation, t.found, t.wanted),
             format('SELECT chatbot_detach(%L); and chatbot_attach() again.', t.root::text);
     END LOOP;
-    -- Partitions whose table has none any more.
+    -- Triggers on partitions that are left over from a table that is not attached any more.
     FOR t IN
         SELECT x.tgrelid::regclass AS relation, string_agg(format('DROP TRIGGER %I ON %s;', x.tgname, x.tgrelid::regclass), ' ' ORDER BY x.tgname) AS drops
         FROM pg_trigger AS x JOIN pg_proc AS p ON p.oid = x.tgfoid AND p.pronamespace = 'chatbot_sync'::regnamespace
@@ -179,7 +181,7 @@ BEGIN
             CASE WHEN t.missing THEN format('Make it as the script of the extension does, then ALTER EXTENSION chatbot_sync ADD EVENT TRIGGER %I;', t.name)
                 ELSE format('ALTER EVENT TRIGGER %I ENABLE;', t.name) END;
     END LOOP;
-    -- A setting of Postgres 17 and later.
+    -- This setting exists since Postgres 17.
     IF current_setting('event_triggers', true) = 'off' THEN
         RETURN QUERY SELECT 'event triggers', 'error', 'event_triggers is off: changes of host tables are not followed',
             'ALTER SYSTEM RESET event_triggers; SELECT pg_reload_conf();';

@@ -1,12 +1,13 @@
--- Past one machine: Citus spreads the tables that grow over nodes, by chatbot. What the application has, the queue, the log
--- and the models stay where they are; they are small, or are read and written here only.
+-- Distribution over several machines with Citus, by chatbot: the tables that grow. The application's tables, the queue,
+-- the log and the models stay on the coordinator; they are small, or only the coordinator reads and writes them.
 
--- Parents before their children.
+-- The tables that are distributed, each after those that it refers to.
 CREATE FUNCTION chatbot_sync.growing_tables() RETURNS SETOF name
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES ('source'::name), ('embedding'), ('session'), ('message') $$;
 
--- Each node runs it in a transaction of its own: for what may be done twice.
+-- Runs a command on each worker node, in a transaction of its own; so it must be safe to repeat. Fails where one node
+-- fails.
 CREATE FUNCTION chatbot_sync.run_on_nodes(command text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -21,7 +22,8 @@ BEGIN
 END
 $$;
 
--- What a query of one text says of a table, or of each of its shards. %s is its name.
+-- Runs a query that returns one text on a table, or on each of its shards where it is distributed. %s in the query is
+-- the table's name.
 CREATE FUNCTION chatbot_sync.in_each_shard(relation regclass, query text) RETURNS text[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -43,7 +45,8 @@ BEGIN
 END
 $$;
 
--- Citus passes on what is granted on its tables, but not on an extension's schemas.
+-- Grants a role the extension's schemas on each node: Citus propagates grants on its tables, but not on an extension's
+-- schemas.
 CREATE FUNCTION chatbot_sync.grant_on_nodes(role_name name, statement text DEFAULT 'GRANT USAGE ON SCHEMA %I TO %I') RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -55,7 +58,7 @@ BEGIN
 END
 $$;
 
--- Roles that chatbot_grant() gave a level.
+-- The roles that have a level of chatbot_grant().
 CREATE FUNCTION chatbot_sync.roles_with_level() RETURNS SETOF name
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -63,7 +66,7 @@ AS $$
     WHERE n.nspname = 'chatbot_sync' AND a.privilege_type = 'USAGE' AND r.oid <> n.nspowner
 $$;
 
--- What each worker node has to have: our library and pgvector's, in the versions that are here, and the same roles.
+-- Checks that each worker node has this library and pgvector in the versions of the coordinator, and the same roles.
 CREATE FUNCTION chatbot_sync.doctor_of_nodes() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -115,8 +118,9 @@ BEGIN
 END
 $$;
 
--- Citus has a connection for each role, and refuses to let one look at what another has just written in the same
--- transaction. Triggers write as the owner: so do the functions that the transaction may call next.
+-- Makes the functions that applications call run as the owner, or as the caller again. Citus has one connection for
+-- each role, and does not let one role read what another has written in the same transaction; triggers write as the
+-- owner.
 CREATE FUNCTION chatbot_sync.act_as_owner(yes boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -134,7 +138,8 @@ BEGIN
 END
 $$;
 
--- Rows that move go into an index one by one; it is made in a fraction of the time when they are there.
+-- Drops the indexes of all models and returns their ids. Building an index after the rows were moved takes a fraction
+-- of the time of inserting them one by one.
 CREATE FUNCTION chatbot_sync.put_indexes_aside() RETURNS int[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -266,7 +271,8 @@ BEGIN
 END
 $$;
 
--- Vectors in the row itself, or beside it where they would not fit into a page. Takes a lock only where that changes.
+-- Stores vectors in the row itself, or in the TOAST table where they would not fit into a page. Locks the table only
+-- where that is a change.
 CREATE FUNCTION chatbot_sync.set_vector_storage(in_line boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

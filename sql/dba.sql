@@ -1,4 +1,4 @@
--- For the DBA: what is wrong, and what is to be done.
+-- For the DBA: checks with a suggested statement for each problem, and repairs.
 
 CREATE FUNCTION chatbot_doctor() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -12,7 +12,7 @@ DECLARE
     began timestamptz;
     down boolean := false;
 BEGIN
-    -- Where the library and the SQL do not go together, nothing else is to be asked.
+    -- If the library does not serve this version of the SQL, the other checks cannot run.
     SELECT * INTO check_name, status, detail, hint FROM chatbot_sync.check_version() AS v;
     RETURN NEXT;
     IF status = 'error' THEN
@@ -26,7 +26,7 @@ BEGIN
         'version ' || version, CASE WHEN string_to_array(version, '.')::int[] >= ARRAY[0, 5] THEN NULL ELSE 'ALTER EXTENSION vector UPDATE;' END;
     RETURN QUERY SELECT * FROM chatbot_sync.check_database();
     RETURN QUERY SELECT * FROM chatbot_sync.check_roles();
-    -- The provider, asked for one vector.
+    -- The provider is asked for one vector.
     began := clock_timestamp();
     IF NOT chatbot_sync.is_enabled() THEN
         RETURN QUERY SELECT 'provider', 'ok', 'not asked: chatbot_sync.enabled is off', NULL::text;
@@ -43,7 +43,7 @@ BEGIN
             RETURN QUERY SELECT 'provider', 'error', format('%s %s (%s)', SQLERRM, said, SQLSTATE), version;
         END;
     END IF;
-    -- Nodes of Citus. What follows would ask one that is down.
+    -- Nodes of Citus come first, since the checks below would fail on a node that is down.
     FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
         RETURN NEXT;
         down := down OR check_name = 'node down';
@@ -97,7 +97,8 @@ BEGIN
         SELECT x.id, x.index_error, string_agg(format('%s is %s', i.name, CASE WHEN i.present THEN 'invalid' ELSE 'missing' END), ', ') AS lacking
         FROM chatbot_sync.model AS x JOIN chatbot_sync.model_index AS i ON i.model_id = x.id AND i.wanted AND NOT i.valid GROUP BY x.id
     LOOP
-        -- Where there are nodes, it is they that say how far they are.
+        -- With Citus pg_stat_progress_create_index has rows on the nodes only, so the background worker that builds is
+        -- looked for as well.
         IF EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database() AND p.relid = 'chatbot_sync.embedding'::regclass)
             OR EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.backend_type = 'chatbot_sync index')
         THEN
@@ -116,7 +117,7 @@ BEGIN
                 'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
         END IF;
     ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
-        -- As src/search/plan.rs decides, with four times the limit: an index makes each write slower.
+        -- The same rule as in src/search/plan.rs, with four times its limit, since an index makes each write slower.
         RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
         FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
             SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
@@ -129,7 +130,8 @@ BEGIN
 END
 $$;
 
--- Its statements have one key each: by an index, also where a table looked small when their plans were made.
+-- Repairs what chatbot_verify() finds; returns the number of problems. Its statements have one key each: enable_seqscan
+-- is off so that they use an index, also where the table was small when their plans were made.
 CREATE FUNCTION chatbot_repair() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
@@ -141,7 +143,7 @@ DECLARE
 BEGIN
     FOR p IN SELECT * FROM @extschema@.chatbot_verify() LOOP
         CASE p.problem
-        -- What cannot be seen may be there: it is left as it is.
+        -- A row that cannot be read may exist all the same, so its source is kept.
         WHEN 'unreadable', 'invalid id' THEN
             RAISE NOTICE '% % of chatbot %: %: left as it is: %', p.source_type, p.source_id, p.chatbot_id, p.problem, p.detail;
             CONTINUE;
@@ -176,7 +178,7 @@ BEGIN
                 done := 'its words read anew';
             END IF;
         ELSE
-            -- Without a table that has the text, only its owner can embed it again.
+            -- The text of such a source is in no host table, so only the application can embed it again.
             UPDATE chatbot_sync.source AS s SET content_hash = NULL, enabled = s.enabled OR p.problem = 'stale',
                 status = CASE WHEN s.host IS NULL THEN 'error' ELSE 'pending' END,
                 error_code = CASE WHEN s.host IS NULL THEN '55000' END,
@@ -196,7 +198,7 @@ BEGIN
         RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
         repaired := repaired + 1;
     END LOOP;
-    -- Children and partitions whose triggers are missing get them.
+    -- Creates missing triggers on inheritance children and partitions.
     FOR p IN SELECT h.relation FROM chatbot_sync.host_table AS h LOOP
         DECLARE
             waits text := current_setting('lock_timeout');

@@ -1,4 +1,4 @@
--- What comes last, when every function is there: nothing is PUBLIC's, and each object says what it is.
+-- The end of the script, after every function exists: revokes everything from PUBLIC and comments on each object.
 
 DO $$
 DECLARE
@@ -198,11 +198,12 @@ COMMENT ON VIEW chatbot_sync.stats IS 'What the syncs in sync_log took, by chatb
 COMMENT ON FUNCTION chatbot_sync.purge_log IS 'Takes away rows of sync_log that are older than chatbot_sync.log_retention, some at a time: whether there are more.';
 COMMENT ON FUNCTION chatbot_sync.purge_log_batch IS 'As chatbot_sync.purge_log().';
 
--- Roles that monitor the server may see figures and states of the extension, and no text. pg_stat_activity shows them more.
+-- Roles that monitor the server may read metrics and states of the extension, but no texts. pg_stat_activity shows them
+-- more.
 GRANT USAGE ON SCHEMA chatbot_sync TO pg_monitor;
 GRANT SELECT ON chatbot_sync.source_status, chatbot_sync.progress, chatbot_sync.stats, chatbot_sync.host_table,
     chatbot_sync.model, chatbot_sync.sync_log, chatbot_sync.sync_total TO pg_monitor;
--- What the views read with the rights of whoever asks them.
+-- The columns that the views read with the rights of the caller.
 GRANT SELECT (chatbot_id, source_type, source_id, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated, enabled,
     synced_at) ON chatbot_sync.source TO pg_monitor;
 GRANT SELECT (chatbot_id, source_type, source_id, due_at, created_at, leased_by) ON chatbot_sync.job TO pg_monitor;

@@ -1,6 +1,7 @@
--- Who may do what. Nothing is PUBLIC's; chatbot_grant() gives a role one of three levels.
+-- Privileges. Nothing is granted to PUBLIC; chatbot_grant() gives a role one of three levels.
 
--- Which level has which function is written here and nowhere else. A level has what stands in it and in those before it.
+-- Returns the functions of a level. This list is the only place that assigns functions to levels; a level includes
+-- those before it.
 CREATE FUNCTION chatbot_sync.functions_of(level text) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -24,7 +25,7 @@ AS $$
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
 $$;
 
--- The schemas of the extension's functions and of pgvector's operators, as far as PUBLIC may not use them anyway.
+-- The schemas of the extension's functions and of pgvector's operators, unless PUBLIC may use them already.
 CREATE FUNCTION chatbot_sync.schemas_of_functions() RETURNS SETOF name
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -100,8 +101,8 @@ BEGIN
 END
 $$;
 
--- A role keeps its level when an update brings functions that belong to it. Not a part of the update's script: what is
--- granted there counts as the extension's own, and would be in no dump.
+-- Gives each role its level again after ALTER EXTENSION UPDATE, which may bring new functions. The update script cannot
+-- do it: what it grants would count as the extension's own privileges, and would be missing from dumps.
 CREATE FUNCTION chatbot_sync.after_update() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

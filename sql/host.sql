@@ -1,10 +1,10 @@
--- Host tables: the functions of their triggers, what is attached, and following what is done to tables.
+-- Host tables: the functions of their triggers, the list of attached tables, and the event triggers that follow DDL.
 
 CREATE FUNCTION chatbot_sync.host_changed() RETURNS trigger
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'chatbot_sync_host_changed';
 
--- Runs for each row with the rights of whoever writes it, and reads nothing but catalogs.
+-- Runs for each row with the rights of the role that writes it, and reads nothing but catalogs.
 CREATE FUNCTION chatbot_sync.host_status() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_host_status';
 
@@ -37,7 +37,8 @@ CREATE VIEW chatbot_sync.host_table AS
     WHERE t.tgfoid = 'chatbot_sync.host_changed'::regproc AND t.tgnargs = 1 AND NOT t.tgisinternal
         AND t.tgname = pg_catalog.format('chatbot_sync_%s_insert', a.told ->> 'host') AND NOT (a.told ->> 'partition')::boolean;
 
--- As its owner, as adopt() does: what comes before it in the transaction may be on other nodes.
+-- Counts the sources that chatbot_sync_all() has to sync; of all chatbots where of_chatbot is NULL. It runs as the
+-- owner, as adopt() does: with Citus another role could not see what this transaction wrote before.
 CREATE FUNCTION chatbot_sync.count_waiting(of_chatbot bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -102,7 +103,7 @@ BEGIN
         SELECT * INTO step
         FROM chatbot_sync.sync_batch(chatbot_id, batch, last_chatbot_id, last_source_type, last_source_id) AS s;
         EXIT WHEN step.taken OPERATOR(pg_catalog.=) 0;
-        -- Where the caller said BEGIN it is for the caller to commit.
+        -- In a transaction block that the caller began, only the caller may commit.
         IF NOT chatbot_sync.in_transaction_block() THEN
             COMMIT;
         END IF;
@@ -145,7 +146,8 @@ BEGIN
     LOOP
         PERFORM chatbot_sync.triggers_restored(changed);
     END LOOP;
-    -- A type of its own, or the rows of a composite one.
+    -- ALTER TYPE may have changed the values of columns of this type, also of a composite one: rows with such columns
+    -- are compared with their sources.
     PERFORM chatbot_sync.rows_rewritten(ARRAY(
         SELECT c.objid FROM pg_event_trigger_ddl_commands() AS c WHERE c.classid = 'pg_type'::regclass
         UNION
@@ -162,8 +164,8 @@ BEGIN
 END
 $$;
 
--- Names are written as in chatbot_sync.source.text_search_configs. Where a configuration goes, its words are taken for those of
--- another until they are read anew.
+-- Marks sources whose terms were made with a text search configuration that changed. Names are written as in
+-- chatbot_sync.source.text_search_configs; as_if replaces the name in these sources until their terms are made again.
 CREATE FUNCTION chatbot_sync.mark_words_outdated(configuration text, as_if text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -194,7 +196,8 @@ BEGIN
             WHEN 'pg_ts_dict'::regclass THEN EXISTS (SELECT FROM pg_ts_config_map AS m WHERE m.mapcfg = x.oid AND m.mapdict = d.objid)
         END
     LOOP
-        -- A name that no configuration has any more is what this one was called before the statement.
+        -- A name in the sources that no configuration has any more is the former name of this one: the statement
+        -- renamed it.
         before := NULL;
         IF NOT c.by_dictionary AND NOT EXISTS (SELECT FROM chatbot_sync.source AS s WHERE s.text_search_configs @> ARRAY[c.name]) THEN
             SELECT n.name INTO before FROM (SELECT DISTINCT unnest(s.text_search_configs) AS name FROM chatbot_sync.source AS s) AS n
@@ -226,14 +229,15 @@ BEGIN
     LOOP
         PERFORM chatbot_sync.mark_words_outdated(gone, 'pg_catalog.simple');
     END LOOP;
-    -- Our triggers that went with their tables; those that were dropped by name were detached.
+    -- Triggers of ours that were dropped with their tables. Those that were dropped by name were detached, and their
+    -- sources stay.
     SELECT array_agg(DISTINCT substring(d.address_names[3] FROM '^chatbot_sync_([0-9]+)_insert$')::int) INTO hosts
     FROM pg_event_trigger_dropped_objects() AS d
     WHERE d.object_type = 'trigger' AND NOT d.original AND d.address_names[3] ~ '^chatbot_sync_[0-9]+_insert$';
     IF hosts IS NOT NULL THEN
         PERFORM chatbot_sync.tables_dropped(hosts);
     END IF;
-    -- The chatbots are gone, all of them.
+    -- The table of chatbots was dropped, and with it every chatbot.
     IF EXISTS (
         SELECT FROM pg_event_trigger_dropped_objects() AS d
         WHERE d.object_type = 'trigger' AND NOT d.original AND d.address_names[3] = 'chatbot_sync_chatbots_delete'
@@ -242,7 +246,7 @@ BEGIN
             PERFORM @extschema@.chatbot_cleanup(chatbot);
         END LOOP;
     END IF;
-    -- A column can go with its type.
+    -- DROP TYPE ... CASCADE drops columns of this type.
     FOR changed IN
         SELECT DISTINCT d.objid FROM pg_event_trigger_dropped_objects() AS d JOIN pg_class AS c ON c.oid = d.objid
         WHERE d.object_type = 'table column'

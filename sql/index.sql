@@ -1,4 +1,5 @@
--- Indexes for the chunks of a model, beside the key that finds those of a small chatbot.
+-- The indexes of a model's chunks: HNSW for vectors, GIN for terms. Small chatbots are searched without, by the primary
+-- key.
 
 CREATE FUNCTION chatbot_sync.is_distributed() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -11,7 +12,8 @@ BEGIN
 END
 $$;
 
--- Which model should have them is in chatbot_sync.model: a dump has no index that was added to an extension's table.
+-- The indexes that each model should have, and those that exist. A dump does not contain indexes that were added to an
+-- extension's table, so chatbot_sync.model.indexed says which models should have them.
 CREATE VIEW chatbot_sync.model_index AS
     SELECT m.id AS model_id, k.kind, k.name, m.indexed AS wanted,
         i.indexrelid IS NOT NULL AS present, COALESCE(i.indisvalid, false) AS valid,
@@ -45,8 +47,9 @@ BEGIN
 END
 $$;
 
--- CREATE INDEX CONCURRENTLY runs in no function and no procedure: a background worker runs it, which needs no preloading,
--- and this waits for it. It holds no snapshot for long, since that is what the worker waits for.
+-- Makes the indexes of a model. CREATE INDEX CONCURRENTLY cannot run in a function or procedure, so a background worker
+-- runs it and this procedure waits for it. The procedure commits in its loop, since the worker waits for the snapshots
+-- of all sessions.
 CREATE PROCEDURE chatbot_create_index(model_id int DEFAULT NULL, concurrent boolean DEFAULT true)
 LANGUAGE plpgsql
 AS $$

@@ -1,6 +1,6 @@
--- Figures for monitoring, with Prometheus' names and units.
+-- Metrics for monitoring, with the names and units that Prometheus recommends.
 
--- With its owner's rights: it gives away no more than sums, so that a monitoring role needs no right on a table.
+-- Runs with the owner's rights, so that a monitoring role needs no privilege on tables; it returns sums only.
 CREATE FUNCTION chatbot_metrics() RETURNS TABLE (name text, labels jsonb, value double precision, type text, help text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

@@ -1,6 +1,6 @@
--- Changing the model under its vectors.
+-- Changing the model, and making the vectors of the new one.
 
--- Without a default skip_errors has to be said, which tells it from the other.
+-- skip_errors has no default: with one, a call without arguments would be ambiguous between the two procedures.
 CREATE PROCEDURE chatbot_reembed(skip_errors boolean, batch int DEFAULT 100)
 LANGUAGE plpgsql
 AS $$
@@ -30,7 +30,8 @@ BEGIN
             CONTINUE;
         END IF;
         IF step.not_whole OPERATOR(pg_catalog.=) 0 THEN
-            -- What the model that answers has, the one that follows has before it answers.
+            -- If the model in use has indexes, the new one gets them before it takes over: searches must not become
+            -- slow.
             SELECT m.id INTO to_index FROM chatbot_sync.model AS m
             WHERE m.next AND m.dimensions OPERATOR(pg_catalog.<=) 4000
                 AND EXISTS (SELECT FROM chatbot_sync.model AS a WHERE a.active AND a.indexed)
@@ -40,7 +41,8 @@ BEGIN
                 CALL @extschema@.chatbot_create_index(to_index, NOT chatbot_sync.in_transaction_block());
             END IF;
         END IF;
-        -- A session that was at work meanwhile left rows behind: once more from the start.
+        -- A session that ran meanwhile may have left sources without vectors of the new model: begin again with the
+        -- first source.
         IF step.not_whole OPERATOR(pg_catalog.=) 0 AND chatbot_sync.swap_model() THEN
             IF NOT chatbot_sync.in_transaction_block() THEN
                 COMMIT;
@@ -51,7 +53,7 @@ BEGIN
             COMMIT;
         END IF;
         IF last_chatbot_id IS NULL THEN
-            -- Others have taken what is left.
+            -- Other sessions have locked the sources that are left.
             PERFORM pg_catalog.pg_sleep(0.1);
         END IF;
         last_chatbot_id := NULL;
@@ -69,8 +71,9 @@ BEGIN
 END
 $$;
 
--- As the owner, who has dropped the index: Citus lets no two roles at a table in one transaction. Of a model that is there
--- nothing is deleted.
+-- Deletes up to batch vectors of a model that was deleted, and returns their number; 0 while the model still exists. It
+-- runs as the owner, like the function that dropped the index before: Citus does not let two roles write to a table in
+-- one transaction.
 CREATE FUNCTION chatbot_sync.drop_vectors(model_id int, batch int) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -87,7 +90,7 @@ BEGIN
         WHERE (e.chatbot_id, e.source_type, e.source_id, e.chunk_id) = (g.chatbot_id, g.source_type, g.source_id, g.chunk_id)
             AND e.model_id = drop_vectors.model_id;
     ELSE
-        -- By their places: no join that the statistics could make a nested loop.
+        -- By ctid: with a join, outdated statistics could lead to a nested loop.
         DELETE FROM chatbot_sync.embedding AS e
         WHERE e.ctid = ANY (ARRAY(SELECT f.ctid FROM chatbot_sync.embedding AS f
             WHERE f.model_id = drop_vectors.model_id LIMIT batch)) AND e.model_id = drop_vectors.model_id;

@@ -1,4 +1,4 @@
--- The queue as SQL drains it, where no worker may run.
+-- Processing the queue by SQL, for servers without background workers.
 
 CREATE PROCEDURE chatbot_process_queue(max_sources int DEFAULT NULL)
 LANGUAGE plpgsql
@@ -41,14 +41,14 @@ BEGIN
 END
 $$;
 
--- Takes away old rows of the log, some at a time: whether there are more.
+-- Deletes a batch of old rows of the log. Returns whether there may be more.
 CREATE FUNCTION chatbot_sync.purge_log() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN chatbot_sync.purge_log_batch(10000) = 10000;
 EXCEPTION WHEN serialization_failure THEN
-    -- At REPEATABLE READ: another session has just done it.
+    -- At REPEATABLE READ: somebody else has just done it.
     RETURN false;
 END
 $$;

@@ -1,4 +1,4 @@
--- What is going on, as views.
+-- Views of the state of sources and the queue.
 
 CREATE VIEW chatbot_sync.source_status AS
     SELECT chatbot_id, source_type, source_id,
@@ -8,8 +8,8 @@ CREATE VIEW chatbot_sync.source_status AS
         COALESCE(s.enabled, true) AS enabled, s.synced_at, now() - s.synced_at AS age
     FROM (SELECT chatbot_id, source_type, source_id, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
             enabled, synced_at FROM chatbot_sync.source) AS s
-    -- Sources without a row: queued by chatbot_enqueue_source() at REPEATABLE READ, and no worker has taken them yet. A full join
-    -- is no nested loop, whatever the statistics say.
+    -- Jobs without a source: chatbot_enqueue_source() inserted them at REPEATABLE READ, and no worker has claimed them
+    -- yet. A full join never becomes a nested loop, whatever the statistics say.
     FULL JOIN (SELECT DISTINCT chatbot_id, source_type, source_id, true AS waits FROM chatbot_sync.job WHERE due_at < 'infinity') AS j
         USING (chatbot_id, source_type, source_id);
 
@@ -31,7 +31,7 @@ CREATE VIEW chatbot_sync.progress AS
             USING (chatbot_id, source_type, source_id)
         GROUP BY chatbot_id, source_type
     ) AS s
-    -- In the last minute, or as much of it as there was something.
+    -- The rate of the last minute, or since the first sync within it.
     FULL JOIN (
         SELECT chatbot_id, source_type,
             count(*) / greatest(1, extract(epoch FROM statement_timestamp() - min(logged_at)))::float8 AS per_second
@@ -75,7 +75,8 @@ CREATE VIEW chatbot_sync.stats AS
     LEFT JOIN chatbot_sync.model m ON m.id = l.model_id
     GROUP BY l.chatbot_id, m.provider, m.model;
 
--- Policies of row security on the tables hold for whoever asks the views, from Postgres 15 on.
+-- Lets row-level security on the tables apply to the caller of the views (yes), or to their owner. Before Postgres 15
+-- it is always the owner.
 CREATE FUNCTION chatbot_sync.views_as_caller(yes boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

@@ -1,19 +1,20 @@
-//! The one error of the pure layer and the shell. What a DBA sees of each kind (SQLSTATE, detail, hint) is decided in
-//! `pg/runtime/sql_error.rs` alone.
+//! The one error type of the pure layer and the shell. `pg/runtime/sql_error.rs` alone decides which SQLSTATE, detail
+//! and hint a client gets for each kind.
 
 /// `std::result::Result` with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong, by kind. Postgres' own errors are not among them: they keep their own codes.
+/// Everything that can go wrong in this crate, by kind. Errors that Postgres raises keep their own SQLSTATE and are not
+/// among them, except while one row is handled ([`Error::Row`]).
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// An argument that must not be NULL.
+    /// An argument is NULL where a value is required.
     #[error("{name} is NULL")]
     NullArgument {
         /// The parameter's name.
         name: &'static str,
     },
-    /// A value that the parameter does not take.
+    /// An argument has a value that the parameter does not take.
     #[error("{name} is {got}, expected {expected}")]
     InvalidArgument {
         /// The parameter's name.
@@ -23,31 +24,31 @@ pub enum Error {
         /// The values that are accepted, in words.
         expected: String,
     },
-    /// More than can be stored or sent.
+    /// Something is larger than can be stored or sent.
     #[error("{what} has {got} {unit}, the limit is {limit}")]
     TooLarge {
         /// What is too large, such as "metadata".
         what: &'static str,
         /// Its size, in the unit.
         got: usize,
-        /// The largest size that would do.
+        /// The largest size that is allowed, in the unit.
         limit: usize,
-        /// What is counted, such as "bytes".
+        /// The unit of both sizes, such as "bytes".
         unit: &'static str,
     },
-    /// No session has this id.
+    /// No session has the id that was passed.
     #[error("session {id} does not exist")]
     SessionNotFound {
         /// The session's id.
         id: String,
     },
-    /// The session takes no more messages.
+    /// The session is closed and takes no more messages.
     #[error("session {id} is closed")]
     SessionClosed {
         /// The session's id.
         id: String,
     },
-    /// The database's model is one that this version of the extension does not have.
+    /// The database's vectors are of a model that this version of the extension does not have.
     #[error("this version has no model {model} of provider {provider}")]
     ModelUnknown {
         /// The provider's name.
@@ -55,12 +56,12 @@ pub enum Error {
         /// The model's name at the provider.
         model: String,
     },
-    /// The database's SQL is of a version that this library does not serve any more.
+    /// The database's SQL is older than the oldest version that this library serves.
     #[error("this database has chatbot_sync {sql}, and its library is {library}, which serves it no more")]
     SqlTooOld {
         /// The version of the database's SQL.
         sql: String,
-        /// The library's.
+        /// The version of the library.
         library: String,
     },
     /// The library is older than the database's SQL.
@@ -68,52 +69,52 @@ pub enum Error {
     LibraryTooOld {
         /// The version of the database's SQL.
         sql: String,
-        /// The library's.
+        /// The version of the library.
         library: String,
     },
-    /// A provider did not do its part.
+    /// A request to a provider failed.
     #[error("{0}")]
     Provider(Box<Fault>),
-    /// A provider has no address or no key configured, or the key may not be used.
+    /// A provider has no address or no key configured, or the caller may not use the key.
     #[error("{message}")]
     NotConfigured {
-        /// What is missing, for the error's message.
+        /// What is missing: the message of the error.
         message: String,
-        /// What to do about it.
+        /// What to do about it: the hint of the error.
         hint: String,
     },
-    /// A model cannot take over, since a provider refuses texts.
+    /// A new model cannot take over, because a provider refused every source that is still without its vectors.
     #[error("{sources} sources have no vectors of model {model}: {first}")]
     NotReembedded {
-        /// How many.
+        /// The number of sources without vectors of the new model.
         sources: i64,
-        /// The model that is to follow.
+        /// The new model's name.
         model: String,
-        /// Why the first of them has none.
+        /// Why the first of these sources was refused.
         first: Box<Fault>,
     },
-    /// The database has its texts otherwise than in UTF-8.
+    /// The database's encoding is not UTF-8.
     #[error("the encoding of this database is {encoding}, expected UTF8")]
     Encoding {
-        /// Its name, as Postgres has it.
+        /// The encoding's name, as Postgres writes it.
         encoding: String,
     },
-    /// `chatbot_sync.enabled` is off.
+    /// The setting `chatbot_sync.enabled` is off.
     #[error("chatbot_sync.enabled is off: nothing is embedded, and no provider is asked")]
     Disabled,
-    /// Postgres refused what a worker was to store.
+    /// Postgres raised an error when a worker stored the vectors of a job; the text is Postgres' message.
     #[error("the vectors could not be stored: {0}")]
     NotStored(String),
-    /// An index is to be made, and no process may be started.
+    /// No background worker could be started to build an index: `max_worker_processes` is used up.
     #[error("no background worker could be started")]
     NoWorker,
-    /// A worker that was to make an index could not.
+    /// The background worker that was to build an index failed; the text is its reason.
     #[error("the index could not be made: {0}")]
     NotBuilt(String),
-    /// A relation whose rows cannot be followed.
+    /// A relation cannot be attached because of its kind: it is, for example, a view.
     #[error("{relation} is {got}, expected a table")]
     NoTable {
-        /// The relation's qualified name.
+        /// The relation's name.
         relation: String,
         /// The kind of relation that it is.
         got: &'static str,
@@ -124,35 +125,36 @@ pub enum Error {
         /// The relation's qualified name.
         relation: String,
     },
-    /// A table whose owner does not see every row of it.
+    /// The table's owner does not see every row, because its row-level security is forced. Rows that a policy hides
+    /// would look as if they had been deleted.
     #[error("row-level security of {relation} is forced, and its owner {owner} is subject to it")]
     HiddenRows {
-        /// The table, or the partition.
+        /// The table or partition.
         relation: String,
         /// The role that its rows are read as.
         owner: String,
     },
-    /// What Postgres raised where one row was read, stored or written.
+    /// Postgres raised an error while one host row was read, its source was stored, or its status was written.
     #[error("{step}: {}", raised.message)]
     Row {
-        /// What could not be done.
+        /// What was done with the row.
         step: RowStep,
-        /// The error.
+        /// The error that Postgres raised.
         raised: Box<Raised>,
     },
-    /// A table that is attached already.
+    /// `chatbot_attach()` is called for a table that is attached already.
     #[error("{relation} is attached already")]
     Attached {
         /// The relation's qualified name.
         relation: String,
     },
-    /// A table that is not attached.
+    /// The call needs an attached table, and this one is not.
     #[error("{relation} is not attached")]
     NotAttached {
         /// The relation's qualified name.
         relation: String,
     },
-    /// A table without a column that it should have.
+    /// A column that an argument of `chatbot_attach()` names does not exist.
     #[error("{relation} has no column \"{column}\", which {role} names")]
     NoColumn {
         /// The table's qualified name.
@@ -162,7 +164,7 @@ pub enum Error {
         /// The parameter that names the column.
         role: &'static str,
     },
-    /// A column of another kind than it should be.
+    /// A column that an argument of `chatbot_attach()` names has an unsuitable type.
     #[error("column \"{column}\" of {relation}, which {role} names, is {got}, expected {expected}")]
     ColumnType {
         /// The table's qualified name.
@@ -173,13 +175,13 @@ pub enum Error {
         role: &'static str,
         /// The column's type.
         got: String,
-        /// The values that are accepted, in words.
+        /// The types that are accepted, in words.
         expected: String,
     },
-    /// pgvector's type is not there.
+    /// The type `vector` does not exist: pgvector is not installed in this database.
     #[error("the type vector of the extension vector does not exist")]
     VectorMissing,
-    /// A defect of this extension or of the tables that it finds.
+    /// A defect of this extension, or a table of ours that is not as it should be.
     #[error("{0}")]
     Internal(String),
 }
@@ -187,11 +189,11 @@ pub enum Error {
 /// What was done with one row when Postgres raised an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowStep {
-    /// Its values were read.
+    /// The row's values were read.
     Read,
-    /// What was made of it was stored in our own tables.
+    /// The source that was read from the row was stored in our own tables.
     Store,
-    /// Its status columns were written.
+    /// The row's status columns were written.
     WriteStatus,
 }
 
@@ -205,48 +207,50 @@ impl std::fmt::Display for RowStep {
     }
 }
 
-/// An error of Postgres' own, or of a function that it ran.
+/// An error that Postgres raised, as a client would see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Raised {
-    /// Five characters.
+    /// The SQLSTATE: five characters.
     pub sqlstate: String,
-    /// What went wrong.
+    /// The message.
     pub message: String,
-    /// More about it.
+    /// The detail, where there is one.
     pub detail: Option<String>,
-    /// What to do about it.
+    /// The hint, where there is one.
     pub hint: Option<String>,
 }
 
 impl Raised {
-    /// The row's values could not be read.
+    /// The error of a row whose values could not be read.
     pub fn while_reading(self) -> Error {
         Error::Row { step: RowStep::Read, raised: Box::new(self) }
     }
 
-    /// Our own tables did not take what was made of the row.
+    /// The error of a row whose source could not be stored in our own tables.
     pub fn while_storing(self) -> Error {
         Error::Row { step: RowStep::Store, raised: Box::new(self) }
     }
 
-    /// The row's status columns do not take the status.
+    /// The error of a row whose status columns could not be written.
     pub fn while_writing_status(self) -> Error {
         Error::Row { step: RowStep::WriteStatus, raised: Box::new(self) }
     }
 }
 
 impl Error {
-    /// A value that the parameter does not take.
+    /// The error of an argument with a value that the parameter does not take.
     pub fn invalid(name: &'static str, got: impl ToString, expected: impl Into<String>) -> Self {
         Self::InvalidArgument { name, got: got.to_string(), expected: expected.into() }
     }
 
-    /// Whether other sources may fare better, or this one later: not so where a table or a type of ours is not right.
+    /// Whether only this source is affected, so that the run goes on with the others. False where a table or a type of
+    /// ours is not as it should be: then every other source would fail too.
     pub fn is_about_one_source(&self) -> bool {
         !matches!(self, Self::VectorMissing | Self::Internal(_))
     }
 
-    /// A text that is none of those that the parameter takes.
+    /// The error of an argument that has to be one of some words; the message lists them, and shows at most 60
+    /// characters of `got`.
     pub fn unknown(name: &'static str, got: &str, known: &[&str]) -> Self {
         const SHOWN: usize = 60;
         let quoted: String = got.chars().take(SHOWN).collect();
@@ -255,56 +259,57 @@ impl Error {
     }
 }
 
-/// How a provider failed, and what that means for trying again.
+/// How a request to a provider failed; [`Self::retry_class`] says what follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
-    /// No connection: DNS, TCP, TLS, or it broke.
+    /// No connection could be made: DNS, TCP or TLS failed.
     Unreachable,
-    /// No answer in the time that there was.
+    /// There was no response within the timeout.
     TimedOut,
-    /// 5xx, 408: its own failure.
+    /// HTTP 5xx, 408, 425: the provider's own failure.
     Server,
-    /// 429: too much at once.
+    /// HTTP 429: too many requests or tokens for now.
     Throttled,
-    /// The plan's limit, or the bill: waiting does not help.
+    /// The quota of the plan is used up, or a bill is unpaid: waiting for minutes does not help.
     Quota,
-    /// 401, 403: the key.
+    /// HTTP 401, 403, 407: the key is refused.
     Unauthorized,
-    /// 404: the model or the address.
+    /// HTTP 404, 405: the model or the address is unknown.
     NotFound,
-    /// 3xx: the address has moved; a key is not sent after it.
+    /// HTTP 3xx: the address has moved. Redirects are not followed, since the key would go to the new address.
     Redirect,
-    /// Other 4xx: this input, or this many.
+    /// Another 4xx: the provider refuses one of the texts, or this many at once.
     Refused,
-    /// A text, or a request, is longer than the model takes.
+    /// A text, or the request as a whole, is longer than the model takes.
     TooLong,
-    /// The model does not give vectors of the length that was asked for.
+    /// The model cannot give vectors of the length that was asked for.
     Dimensions,
-    /// The connection broke after the request was sent.
+    /// The connection broke while a request was sent or its response was read.
     Disconnected,
-    /// An answer of a wrong shape, length or number.
+    /// The response is malformed, or its vectors have the wrong length or number.
     BadAnswer,
-    /// More than may be read.
+    /// The response is larger than `chatbot_sync.max_response_bytes`.
     AnswerTooLarge,
-    /// The text was changed while its vector was made.
+    /// The worker holds no vector for this text, because the source or its settings changed while its texts were
+    /// embedded.
     Outdated,
 }
 
-/// What to do about a fault.
+/// What follows from a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryClass {
-    /// Try again, a few times.
+    /// The request is tried again, as often as the retry policy says.
     Transient,
-    /// Wait as long as is asked, then go on: no attempt was made.
+    /// The request is sent again after the wait that the provider asks for; it does not count as an attempt.
     Throttled,
-    /// One of several inputs may be to blame.
+    /// One of several texts may be the reason: the request is split to find it.
     Input,
-    /// Only a person can help.
+    /// The request is not tried again: a setting, a key or the text has to be changed first.
     Permanent,
 }
 
 impl FaultKind {
-    /// What to do about it.
+    /// Returns what follows from a fault of this kind.
     pub fn retry_class(self) -> RetryClass {
         match self {
             Self::Unreachable | Self::Disconnected | Self::Server | Self::BadAnswer => RetryClass::Transient,
@@ -317,7 +322,7 @@ impl FaultKind {
     }
 }
 
-/// A failed request, as far as a person has to know of it.
+/// A failed request, with what a message to the user needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The kind of fault, which decides whether the request is tried again.
@@ -326,13 +331,13 @@ pub struct Fault {
     pub provider: String,
     /// The model that was asked for.
     pub model: String,
-    /// The HTTP status, where there was one.
+    /// The HTTP status; `None` where no response came.
     pub status: Option<u16>,
-    /// In its own words, or the client's: one line, without a key.
+    /// The provider's message, or the HTTP client's: one line, with the key replaced by `***`.
     pub message: String,
-    /// How long it asks to wait.
+    /// How long the provider asks to wait; `None` where it does not say.
     pub retry_after: Option<std::time::Duration>,
-    /// The text that is to blame, where one is.
+    /// The text that is to blame, as messages name it; `None` where it is not known.
     pub subject: Option<String>,
 }
 
@@ -368,7 +373,7 @@ impl std::fmt::Display for Fault {
 }
 
 impl Fault {
-    /// A fault without a status.
+    /// A fault with a message only: no status, no wait, no text to blame.
     pub fn new(kind: FaultKind, provider: &str, model: &str, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -381,7 +386,7 @@ impl Fault {
         }
     }
 
-    /// Model, status and the provider's words.
+    /// The error's detail: model, HTTP status and the provider's message.
     pub fn detail(&self) -> String {
         let mut detail = format!("Model {}", self.model);
         if let Some(status) = self.status {

@@ -1,6 +1,7 @@
-//! What is read from outside, fed with anything: no text and no answer of a provider brings anything down.
+//! Property tests over generated input: no text and no response of a provider causes a panic or a wrong result.
 //!
-//! `PROPTEST_CASES` says how many cases; `make fuzz` takes many. Seeds that failed are kept in `proptest-regressions/`.
+//! `PROPTEST_CASES` sets the number of cases; `make fuzz` runs many. Seeds of failures are kept in
+//! `proptest-regressions/`.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::sync::diff::diff;
 use crate::text::chunk::{Params, chunk};
 use crate::text::content::{Content, Format};
 
-/// Text with what a tokenizer or a parser of HTML stumbles over.
+/// Generates text that tokenizers and HTML parsers find difficult.
 fn text() -> impl Strategy<Value = String> {
     let unit = prop_oneof![
         3 => "[a-zA-Z]{1,12}[ .,!?'-]?",
@@ -36,7 +37,7 @@ fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(unit, 0..40).prop_map(|units| units.concat())
 }
 
-/// Answers as the APIs have them, for two texts and vectors of two numbers.
+/// Responses in the shape of each API, for two texts and vectors of two numbers.
 fn answers() -> Vec<Value> {
     vec![
         json!({"object": "list", "data": [{"embedding": [0.5, -1], "index": 1}, {"embedding": "AAAAPwAAgL8=", "index": 0}],
@@ -48,7 +49,7 @@ fn answers() -> Vec<Value> {
     ]
 }
 
-/// What may stand in the place of any value.
+/// Generates values that may replace any value of a response.
 fn odd() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),
@@ -66,7 +67,7 @@ fn odd() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Puts `odd` in the place of the value that is `at` in the order of reading.
+/// Replaces the value at position `at`, counted in reading order, by `odd`.
 fn replace(value: &mut Value, at: &mut usize, odd: &Value) {
     if *at == 0 {
         *value = odd.clone();
@@ -79,7 +80,8 @@ fn replace(value: &mut Value, at: &mut usize, odd: &Value) {
     }
 }
 
-/// A provider's answer: anything, or a good one with odd values, with bytes changed, or cut off.
+/// Generates a provider's response: arbitrary bytes, or a valid one with replaced values, changed bytes or its end cut
+/// off.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let good = (prop::sample::select(answers()), prop::collection::vec((0usize..24, odd()), 0..3)).prop_map(
         |(mut answer, changes)| {
@@ -114,12 +116,12 @@ proptest! {
             let work = batch.next(now).unwrap();
             let outcome = provider.decode(&body).map_err(|m| Fault::new(FaultKind::BadAnswer, "", "", m));
             let Ok((vectors, usage)) = batch.done(work, outcome, now, 0.5) else { continue };
-            // As a statement that sends a million requests adds them up, and shares them out.
+            // A statement may send a million requests, whose sum of tokens is stored as a bigint.
             let mut all = Usage::default();
             all += usage;
             all.tokens = all.tokens.checked_mul(1 << 20).unwrap().checked_mul(1 << 10).unwrap();
             i64::try_from(all.tokens).unwrap();
-            // A text is through, or it is asked for again.
+            // Each text either has its result, or is asked for again.
             let again = std::iter::from_fn(|| batch.next(now + Duration::from_secs(9))).flat_map(|work| work.range);
             let mut numbers: Vec<usize> = vectors.iter().map(|(number, _)| *number).chain(again).collect();
             numbers.sort_unstable();
@@ -147,7 +149,7 @@ proptest! {
             prop_assert!(length == 0.0 || (length - 1.0).abs() < 1e-4, "{}", length);
             let tokens = model.tokens(&text, &mut words);
             prop_assert!(tokens <= model.max_tokens());
-            // Words are apart: what comes before a text does not change its pieces.
+            // Words are tokenized independently: a word before a text does not change the text's own tokens.
             prop_assert_eq!(model.tokens(&format!("a {text}"), &mut words), (tokens + 1).min(model.max_tokens()));
             // What a call has met before changes nothing.
             model.embed(&other, &mut words);
@@ -190,7 +192,7 @@ proptest! {
         for (text, kept) in new.iter().zip(&diff.kept) {
             prop_assert!(kept.is_none_or(|at| old[at] == *text));
         }
-        // Each old chunk once: kept by one new one, or dropped.
+        // Each old chunk is used once: a new one keeps it, or it is dropped.
         let mut used: Vec<usize> = diff.kept.iter().flatten().chain(&diff.dropped).copied().collect();
         used.sort_unstable();
         prop_assert_eq!(used, (0..old.len()).collect::<Vec<_>>());

@@ -1,67 +1,70 @@
-//! What `chatbot_attach()` was told about a table, as its triggers carry it: one argument, a JSON object.
+//! The options of a host table, as `chatbot_attach()` writes them into its triggers: one trigger argument, a JSON
+//! object.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::text::content::Format;
 
-/// How a host table is kept in step.
+/// How a host table is kept in step with its sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// Which: in the names of the triggers and in `chatbot_sync.source.host`. It outlives renames and restores.
+    /// The host table's id. It is part of the names of its triggers, and is stored in `chatbot_sync.source.host`. It
+    /// does not change when the table is renamed or restored from a dump.
     pub host: i32,
     /// `document` or `link`.
     pub source_type: String,
-    /// What to do where a provider fails.
+    /// What a failure of a provider does to the statement.
     pub on_error: OnError,
-    /// Whether vectors are made in the statement or through the queue.
+    /// Whether vectors are made in the statement that changes a row, or later through the queue.
     pub mode: Mode,
-    /// How the content is written.
+    /// The format of the content column: plain text or HTML.
     pub content_format: Format,
-    /// Whether the content was a JSON object of languages when it was looked at last.
+    /// Whether the content column held JSON objects of texts by language when the options were last written.
     pub translated: bool,
-    /// Whether this is a part of the table that was attached.
+    /// Whether this is a partition of the table that was attached.
     pub partition: bool,
     /// The columns that `chatbot_attach()` named.
     pub columns: Columns,
 }
 
-/// Columns by what they are for.
+/// The columns of a host table, by their use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
-    /// The source's id.
+    /// The column with the source's id.
     pub id: Column,
-    /// The tenant's.
+    /// The column with the chatbot's id.
     pub chatbot: Column,
     /// The column with the content.
     pub content: Column,
-    /// The columns that go into the metadata, under their names.
+    /// The columns that go into the metadata, each under its own name.
     pub metadata: Vec<Column>,
-    /// The column that says whether searches find the row.
+    /// The column that says whether searches find the row; `None`: they find every row.
     pub enabled: Option<Column>,
-    /// Written: pending, synced or error.
+    /// The column that the extension writes `pending`, `synced` or `error` to.
     pub status: Option<Column>,
-    /// Written: whether it is synced.
+    /// The column that the extension writes to whether the row is synced: true or false.
     pub processed: Option<Column>,
-    /// Written: why it is not.
+    /// The column that the extension writes the reason to when a sync failed, and NULL otherwise.
     pub error: Option<Column>,
 }
 
-/// A column's name and its number, which tells a column that was renamed from one that was dropped.
+/// A column's name and its attribute number (`attnum`): by the number a renamed column is distinguished from a dropped
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column(pub String, pub i16);
 
-/// What to do where a provider fails.
+/// What a failure of a provider does to the statement that changed the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
-    /// Keep the row and the vectors that it has, and say why it has no others.
+    /// The statement succeeds; the source keeps its vectors, and its status becomes `error` with the reason.
     Mark,
     /// The statement fails.
     Raise,
 }
 
-/// Whether vectors are made in the statement or through the queue.
+/// Whether vectors are made in the statement that changes a row, or later through the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -72,30 +75,30 @@ pub enum Mode {
 }
 
 impl OnError {
-    /// The names of all values, as SQL has them.
+    /// The names of the values in SQL.
     pub const NAMES: [&str; 2] = ["mark", "raise"];
 }
 
 impl Mode {
-    /// The names of all values, as SQL has them.
+    /// The names of the values in SQL.
     pub const NAMES: [&str; 2] = ["sync", "async"];
 }
 
 impl Host {
-    /// From a trigger's argument.
+    /// Reads the options from a trigger's argument.
     pub fn parse(argument: &str) -> Result<Self> {
         serde_json::from_str(argument)
             .map_err(|error| Error::invalid("a trigger's argument", error, "what chatbot_attach() makes"))
     }
 
-    /// As a trigger's argument.
+    /// Writes the options as a trigger's argument.
     pub fn argument(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| Error::Internal(error.to_string()))
     }
 }
 
 impl Columns {
-    /// All that are named, with what they are for.
+    /// Returns every column that is named, each with the parameter of `chatbot_attach()` that names it.
     pub fn all(&self) -> Vec<(&'static str, &Column)> {
         let mut all =
             vec![("id_column", &self.id), ("chatbot_column", &self.chatbot), ("content_column", &self.content)];
@@ -110,7 +113,7 @@ impl Columns {
         all
     }
 
-    /// As [`Self::all`], to be changed.
+    /// Returns the same columns as [`Self::all`], to be changed.
     pub fn all_mut(&mut self) -> Vec<(&'static str, &mut Column)> {
         let mut all = vec![
             ("id_column", &mut self.id),
@@ -128,40 +131,41 @@ impl Columns {
         all
     }
 
-    /// Whether the row itself is told what became of it.
+    /// Whether the table has a status column of any kind.
     pub fn written(&self) -> bool {
         self.status.is_some() || self.processed.is_some() || self.error.is_some()
     }
 }
 
-/// What a row says, or is to say, of its own state. Only what has a column counts.
+/// The values of a row's status columns. A value counts only where the table has the column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowStatus {
-    /// pending, synced, error.
+    /// The value of `status_column`: `pending`, `synced` or `error`; `None` is NULL.
     pub status: Option<String>,
-    /// The value of `processed_column`: whether the source is synced.
+    /// The value of `processed_column`: whether the source is synced; `None` is NULL.
     pub processed: Option<bool>,
-    /// The value of `error_column`: why the source is not synced.
+    /// The value of `error_column`: why the source is not synced; `None` is NULL.
     pub error: Option<String>,
 }
 
 impl RowStatus {
-    /// The status of a row whose vectors are whole.
+    /// The status of a row whose vectors are all stored.
     pub fn synced() -> Self {
         Self { status: Some("synced".to_owned()), processed: Some(true), error: None }
     }
 
-    /// Its vectors are to come.
+    /// The status of a row whose vectors are still to be made.
     pub fn pending() -> Self {
         Self { status: Some("pending".to_owned()), processed: Some(false), error: None }
     }
 
-    /// It belongs to no chatbot, and so has none.
+    /// The status of a row whose chatbot column is NULL, so that it has no source: NULL, or `pending` where the status
+    /// column is NOT NULL.
     pub fn without_chatbot(status_nullable: bool) -> Self {
         Self { status: (!status_nullable).then(|| "pending".to_owned()), processed: Some(false), error: None }
     }
 
-    /// Its vectors could not be made.
+    /// The status of a row whose vectors could not be made.
     pub fn failed(error: String) -> Self {
         Self { status: Some("error".to_owned()), processed: Some(false), error: Some(error) }
     }

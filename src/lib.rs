@@ -1,17 +1,19 @@
-//! chatbot_sync keeps a chatbot's knowledge in step with the rows that own it, inside Postgres: it cuts their text into
-//! chunks, gets an embedding for each and stores them in the transaction of the row itself.
+//! chatbot_sync keeps the chunks and vectors of a chatbot in step with the host rows that they come from, inside
+//! Postgres. It cuts the text of a row into chunks, has each chunk embedded and stores the vectors: in the transaction
+//! of the row (mode sync), or shortly after it through a queue (mode async).
 //!
-//! The pure layer knows no Postgres, builds with `--no-default-features` and is tested with plain `cargo test`:
-//! - [`error`]: what can go wrong
-//! - [`host`]: what `chatbot_attach()` was told about a table
-//! - [`text`]: what an application stores, the texts in it, and their chunks
+//! The pure layer uses no Postgres, builds with `--no-default-features` and is tested with plain `cargo test`:
+//! - [`error`]: the one error type
+//! - [`host`]: the options of `chatbot_attach()`, as a host table's triggers carry them
+//! - [`text`]: content as an application stores it → its texts → chunks
 //! - [`embedding`]: texts to requests to vectors: batches, retries, providers, HTTP, the built-in models
-//! - [`search`]: which way a search goes, BM25, and its fusion with similarities
+//! - [`search`]: whether a search reads every chunk or asks an index; BM25 and its fusion with similarities
 //! - [`sync`]: which stored chunks are kept, and which texts are embedded
 //! - [`session_id`]: ids of sessions
-//! - [`version`]: which SQL a library serves
+//! - [`version`]: which versions of the extension's SQL a library serves
 //!
-//! The shell, feature `pg`, is `pg`: what SQL sees of it stands in `pg/api.rs`, what it sends to Postgres in `pg/store/`.
+//! The shell is `pg`, the feature of the same name: `pg/api.rs` has the SQL functions, `pg/store/` the statements that
+//! it sends.
 
 pub mod embedding;
 pub mod error;
@@ -36,16 +38,16 @@ pub mod pg;
 #[path = "../pg_test/mod.rs"]
 mod tests;
 
-/// What `cargo pgrx test` asks for; it has to stand at the crate's root.
+/// The hooks that `cargo pgrx test` calls; it looks for them at the crate's root.
 #[cfg(all(feature = "pg", test))]
 pub mod pg_test {
-    /// Called once before the server starts.
+    /// Does nothing; `cargo pgrx test` calls it once before the server starts.
     pub fn setup(_options: Vec<&str>) {}
 
-    /// Lines for the test server's postgresql.conf.
+    /// Returns lines for the test server's postgresql.conf.
     #[must_use]
     pub fn postgresql_conf_options() -> Vec<&'static str> {
-        // A test's data need not survive the machine.
+        // Nothing in a test needs to survive a crash, and without fsync the tests run much faster.
         vec!["fsync = off", "full_page_writes = off", "max_connections = 200"]
     }
 }

@@ -1,9 +1,9 @@
-//! A session's id: a UUID of version 8 (RFC 9562) that holds its chatbot's id, so that the row is found by a key that
-//! begins with the chatbot. 58 bits are random.
+//! The id of a session: a UUID of version 8 (RFC 9562) that contains the chatbot's id, so that a session is found by a
+//! key that begins with the chatbot. 58 of its bits are random.
 
 const RANDOM_BITS: u32 = 58;
 
-/// The id of a new session of a chatbot; of `random` the lower 58 bits are used.
+/// Makes the id of a new session of a chatbot. The lower 58 bits of `random` are used.
 pub fn new(chatbot_id: i64, random: u64) -> [u8; 16] {
     let id = u128::from(chatbot_id.cast_unsigned());
     let random = u128::from(random & ((1 << RANDOM_BITS) - 1));
@@ -11,7 +11,7 @@ pub fn new(chatbot_id: i64, random: u64) -> [u8; 16] {
     (a << 80 | 8 << 76 | b << 64 | 0b10 << 62 | c << RANDOM_BITS | random).to_be_bytes()
 }
 
-/// The chatbot that a session's id names; none where the id is not one of ours.
+/// Returns the id of the chatbot that a session belongs to; `None` where the UUID was not made by [`new`].
 pub fn chatbot_id(session: [u8; 16]) -> Option<i64> {
     let bits = u128::from_be_bytes(session);
     let ours = (bits >> 76) & 0xf == 8 && (bits >> 62) & 0b11 == 0b10;

@@ -1,12 +1,13 @@
-//! The words of the domain, which know no Postgres: a source and its key, what it is to become, what became of it.
+//! The words of the domain, without Postgres: a source, its key, what is to be stored for it, and the outcome of a
+//! sync.
 
 use crate::error::Error;
 use crate::text::content::Content;
 
-/// The values of `source_type`.
+/// The values of the column `source_type`.
 pub const SOURCE_TYPES: [&str; 2] = ["document", "link"];
 
-/// The key of a source.
+/// The primary key of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceKey {
     /// The chatbot that the source belongs to.
@@ -29,7 +30,7 @@ impl std::fmt::Display for SourceKey {
 pub struct Jsonb(pub(crate) String);
 
 impl Jsonb {
-    /// An object with nothing in it.
+    /// Returns a JSON object without fields.
     pub fn empty() -> Self {
         Self("{}".to_owned())
     }
@@ -44,7 +45,7 @@ impl Jsonb {
         self.0.starts_with('{')
     }
 
-    /// The text that an object has under a name.
+    /// Returns the string value of a field; `None` where the field is missing or is not a string.
     pub fn text(&self, name: &str) -> Option<String> {
         if !self.0.contains(name) {
             return None;
@@ -52,7 +53,7 @@ impl Jsonb {
         serde_json::from_str::<serde_json::Value>(&self.0).ok()?.get(name)?.as_str().map(str::to_owned)
     }
 
-    /// Its kind, for a message.
+    /// Returns the kind of JSON value in words, for a message.
     pub fn kind(&self) -> &'static str {
         match self.0.bytes().next() {
             Some(b'{') => "an object",
@@ -77,25 +78,25 @@ impl From<&serde_json::Map<String, serde_json::Value>> for Jsonb {
     }
 }
 
-/// A source as it is to become.
+/// The content, metadata and state that a source is to have.
 #[derive(Clone)]
 pub struct SourceInput {
     /// The source's key.
     pub key: SourceKey,
-    /// What is to be found.
+    /// What is cut into chunks and embedded.
     pub content: Content,
     /// The metadata of the source and of its chunks.
     pub metadata: Jsonb,
-    /// Whether searches find it. Nothing is embedded as long as they do not.
+    /// Whether searches find it. While it is false, nothing is embedded.
     pub enabled: bool,
-    /// The host table that it comes from.
+    /// The id of the host table that it comes from; `None` for a source that was stored by a function call.
     pub host: Option<i32>,
     /// The row was inserted by this very statement, so no source can exist yet and the lookup is skipped.
     pub fresh: bool,
 }
 
 impl SourceInput {
-    /// Whether nothing was changed meanwhile.
+    /// Whether both have the same key, content, metadata and `enabled`. `host` and `fresh` are not compared.
     pub fn same(&self, other: &Self) -> bool {
         self.key == other.key
             && self.content.hash() == other.content.hash()
@@ -104,18 +105,18 @@ impl SourceInput {
     }
 }
 
-/// What became of a source.
+/// The outcome of the sync of one source.
 #[derive(Debug, Clone, Copy)]
 pub struct SyncOutcome {
     /// The number of its chunks.
     pub chunks: i32,
-    /// Of those, how many kept their vectors.
+    /// How many of these chunks kept the vectors that were stored before.
     pub reused: i32,
-    /// Whether its end was cut off.
+    /// Whether the content had more chunks than `max_chunks` allows, so that its end is not embedded.
     pub truncated: bool,
 }
 
-/// What a source is to become, or why its row does not say it.
+/// What was read from a host row: the source that it describes, or the error that reading it raised.
 #[derive(Clone)]
 pub enum RowInput {
     /// The row was read.
@@ -124,21 +125,21 @@ pub enum RowInput {
     Unreadable(Unreadable),
 }
 
-/// A row that cannot be read.
+/// A host row that raised an error when it was read.
 #[derive(Clone)]
 pub struct Unreadable {
-    /// Its source.
+    /// The key of the row's source.
     pub key: SourceKey,
-    /// Its host table.
+    /// The id of the row's host table.
     pub host: Option<i32>,
-    /// Whether searches are to find it; none where that cannot be read either.
+    /// Whether searches are to find the source; `None` where that column cannot be read either.
     pub enabled: Option<bool>,
-    /// Why.
+    /// The error that reading the row raised.
     pub error: Error,
 }
 
 impl RowInput {
-    /// Its source.
+    /// Returns the key of the row's source.
     pub fn key(&self) -> SourceKey {
         match self {
             Self::Readable(item) => item.key,
@@ -146,11 +147,11 @@ impl RowInput {
         }
     }
 
-    /// Whether nothing was changed meanwhile, as far as can be read.
+    /// Whether both describe the same source in the same way; of two unreadable rows only the keys are compared.
     pub fn same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Readable(one), Self::Readable(other)) => one.same(other),
-            // A reason may say something else each time.
+            // The message of an error may differ each time, for example where it contains a timestamp.
             (Self::Unreadable(one), Self::Unreadable(other)) => one.key == other.key,
             _ => false,
         }

@@ -1,16 +1,16 @@
-//! Which versions of the extension's SQL a library serves. A package brings a new library at once, to every session that
-//! loads it; the SQL of a database stays until ALTER EXTENSION ... UPDATE is run there.
+//! Which versions of the extension's SQL a library serves. A new package replaces the library for every session that
+//! loads it from then on; the SQL of a database changes only with ALTER EXTENSION ... UPDATE.
 
 use crate::error::{Error, Result};
 
-/// This library's.
+/// The version of this library.
 pub const OWN: &str = env!("CARGO_PKG_VERSION");
 
-/// The oldest one whose SQL it serves. A release that changes what its functions take or find raises it, and says so in
-/// the changelog.
+/// The oldest version of the extension's SQL that this library serves. A release raises it when its functions take
+/// other arguments, or need other tables, than the SQL of that version has; the changelog then says so.
 pub const OLDEST: &str = "0.1.0";
 
-/// Fails where a database has another version's SQL than this library serves.
+/// Fails where this library does not serve the database's version of the SQL.
 pub fn check(sql: &str) -> Result<()> {
     check_against(sql, OLDEST, OWN)
 }
@@ -25,18 +25,19 @@ fn check_against(sql: &str, oldest: &str, own: &str) -> Result<()> {
     Ok(())
 }
 
-/// How a database's SQL, which this library serves, stands beside it.
+/// How the version of a database's SQL compares with this library and with the installed files.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Beside {
-    /// Nothing is to be done.
+    /// All have the same version.
     Same,
-    /// The SQL was not updated.
+    /// The SQL is older than the library: ALTER EXTENSION ... UPDATE was not run.
     SqlOlder,
-    /// This version is installed, and the server or the session still has the library from before.
+    /// This later version is installed, but the session has loaded the library of the version before.
     LibraryOlder(String),
 }
 
-/// `installed` is what the files say that CREATE EXTENSION would take.
+/// Compares a database's SQL with this library and with `installed`, the version that CREATE EXTENSION would take;
+/// `None` where its files are missing.
 #[must_use]
 pub fn stands(sql: &str, installed: Option<&str>) -> Beside {
     beside(sql, installed, OWN)
@@ -50,8 +51,8 @@ fn beside(sql: &str, installed: Option<&str>, own: &str) -> Beside {
     }
 }
 
-/// Major, minor, patch. A part that is no number counts as larger than all, since an unknown version is taken for a newer
-/// one.
+/// The parts of a version, to be compared. A part that is not a number is larger than any number, so that an unknown
+/// version counts as newer.
 fn number(version: &str) -> Vec<u64> {
     version.split('.').map(|part| part.parse().unwrap_or(u64::MAX)).collect()
 }
@@ -80,7 +81,7 @@ mod tests {
     fn a_forgotten_update_is_seen() {
         let beside = |sql, installed| beside(sql, installed, "0.10.2");
         assert_eq!(beside("0.10.2", Some("0.10.2")), Beside::Same);
-        // The files are gone, or are those from before.
+        // The installed files are missing, or are older than the library.
         assert_eq!((beside("0.10.2", None), beside("0.10.2", Some("0.9.0"))), (Beside::Same, Beside::Same));
         assert_eq!(beside("0.9.0", Some("0.10.2")), Beside::SqlOlder);
         assert_eq!(beside("0.10.2", Some("0.10.10")), Beside::LibraryOlder("0.10.10".to_owned()));

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the ground up. A module belongs to the layer with the longest prefix of its path; what stands in one layer may use
-/// each other, but in no circle.
+/// The layers from the ground up. A module belongs to the layer with the longest prefix of its path. Modules of one
+/// layer may use each other, but not in a circle.
 const LAYERS: [&[&str]; 17] = [
     &["error", "version", "session_id"],
     &["text"],
@@ -28,7 +28,7 @@ const LAYERS: [&[&str]; 17] = [
     &["pg", "fuzz", ""],
 ];
 
-/// The modules of the crate by their paths, each with its file. The crate's root has the path "".
+/// Returns the modules of the crate by path, each with its file. The path of the crate's root is "".
 fn modules() -> BTreeMap<String, PathBuf> {
     fn visit(folder: &Path, path: &str, found: &mut BTreeMap<String, PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -48,14 +48,14 @@ fn modules() -> BTreeMap<String, PathBuf> {
     found
 }
 
-/// Code without comments, string literals' contents aside, and without the tests at a file's end.
+/// Returns the code of a file without comments and without the test module at its end.
 fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
     text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
-/// The paths in a use tree: `a::{b, c::d}` is `a::b` and `a::c::d`.
+/// Returns the paths in a use tree: `a::{b, c::d}` is `a::b` and `a::c::d`.
 fn leaves(tree: &str) -> Vec<String> {
     let tree = tree.trim();
     let Some((prefix, rest)) = tree.split_once('{') else { return vec![tree.to_owned()] };
@@ -80,7 +80,8 @@ fn leaves(tree: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every path that a file names: in `use` declarations, and in code where it begins with `crate::` or `super::`.
+/// Returns every path that a file names: in `use` declarations, and in code where it begins with `crate::` or
+/// `super::`.
 fn paths(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     for statement in code.split(';') {
@@ -94,14 +95,14 @@ fn paths(code: &str) -> Vec<String> {
         found.extend(code.match_indices(start).filter_map(|(at, _)| {
             let end = code[at..].find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
             let path = &code[at..end.map_or(code.len(), |end| at + end)];
-            // The stem of a use tree, whose leaves are found above, is no path of its own.
+            // A stem before `::{` is not a path of its own; its leaves were found above.
             (!path.ends_with(':')).then(|| path.to_owned())
         }));
     }
     found
 }
 
-/// The module that a path leads to, seen from another one.
+/// Returns the module that a path leads to when it is used in `from`; `None` for paths of other crates.
 fn target(path: &str, from: &str, modules: &BTreeMap<String, PathBuf>) -> Option<String> {
     let path = path.split(" as ").next().unwrap().trim().trim_start_matches("::");
     let mut parts: Vec<&str> = path.split("::").collect();
@@ -116,7 +117,7 @@ fn target(path: &str, from: &str, modules: &BTreeMap<String, PathBuf>) -> Option
             }
             parts.insert(0, "super");
         }
-        // A child of this module, or a crate of somebody else's.
+        // A child of this module, or another crate.
         _ => {
             let child = base.iter().chain([&parts[0]]).copied().collect::<Vec<_>>().join("::");
             if !modules.contains_key(&child) {
@@ -168,7 +169,7 @@ fn a_module_uses_only_what_stands_below_it() {
 #[test]
 fn no_modules_form_a_circle() {
     let mut left = uses();
-    // What nothing uses, or what uses nothing, is in no circle.
+    // A module that uses nothing is in no circle, so such modules are removed again and again.
     loop {
         let leaves: Vec<String> =
             left.iter().filter(|(_, targets)| targets.is_empty()).map(|(m, _)| m.clone()).collect();

@@ -1,11 +1,11 @@
-//! Links in the documentation lead somewhere: to a file of this repository and, where they name one, to a heading in it.
+//! Every link in the documentation leads to a file of this repository and, where it names one, to a heading in it.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every page of documentation, by its path from the repository's root.
+/// Returns the path of every page of documentation.
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages: Vec<PathBuf> = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -14,14 +14,14 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The targets of Markdown links, without those to other hosts. Code is no link.
+/// Returns the targets of Markdown links, without those to other hosts and those in code blocks.
 fn links(page: &str) -> Vec<&str> {
     let prose = page.split("```").step_by(2);
     let targets = prose.flat_map(|text| text.split("](").skip(1)).filter_map(|rest| rest.split(')').next());
     targets.filter(|target| !target.contains("://")).collect()
 }
 
-/// A heading as the fragment of a link, as GitHub makes it.
+/// Returns the fragment that GitHub makes of a heading.
 fn fragment(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")

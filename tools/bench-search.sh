@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Whether searches find it and how fast they are: the figures of bench/README.md. Uses two manuals, and a throw-away cluster.
-# SIZES="100000/1 1000000/mixed" says which chunks and chatbots are searched; a million takes a quarter of an hour.
+# Measures the quality and speed of searches for bench/README.md, with two manuals and a throw-away cluster.
+# SIZES="100000/1 1000000/mixed" sets the numbers of chunks and chatbots; a million chunks take a quarter of
+# an hour.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The figures of bench/README.md, as ratios within one run. Uses the manual that the demo uses, and a throw-away cluster.
+# Measures the figures of bench/README.md as ratios within one run, with the manual of the demo and a
+# throw-away cluster.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh

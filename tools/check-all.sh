@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What `make test` does, on every major that is supported and can be had; then pg_upgrade from one to the next.
+# Runs the tests on every supported major of Postgres that can be had, then pg_upgrade from one major to the
+# next.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MAJORS=${MAJORS:-14 15 16 17 18} tools/test.sh

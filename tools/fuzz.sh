@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The property tests of the pure layer with many cases each, where an overflow is a failure: make fuzz PROPTEST_CASES=100000
+# Runs the property tests of the pure layer with many cases each and overflow checks: make fuzz
+# PROPTEST_CASES=100000
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds for the Postgres of PG_CONFIG and installs into it. Needs the right to write there, and pgvector in it.
+# Builds for the Postgres of PG_CONFIG and installs into it. That needs write access to its folders, and
+# pgvector in it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -n "${PG_CONFIG:-}" ] || { echo "say which Postgres: make install PG_CONFIG=/path/to/pg_config" >&2; exit 1; }

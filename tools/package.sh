@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A Debian package and a tarball for one major: the Postgres of PG_CONFIG, or MAJOR=17 for one of Debian's (tools/postgres.sh).
-# Nothing but dpkg-deb makes them; they land in target/packages.
+# Makes a Debian package and a tarball for one major in target/packages: for the Postgres of PG_CONFIG, or
+# with MAJOR=17 for one of Debian's (tools/postgres.sh). It needs no packaging tool but dpkg-deb.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
@@ -45,7 +45,7 @@ gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
     done
 } >"$doc/copyright"
 find "$doc" -type f -exec chmod 644 {} +
-# What the library asks of the C library at least.
+# The lowest version of the C library that has all symbols of the library.
 glibc=$(objdump -T "$lib/chatbot_sync.so" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
 cat >"$root/DEBIAN/control" <<CONTROL
 Package: $name

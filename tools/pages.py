@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Text files and HTML pages of a folder as CSV: id, title, content.
+"""Prints text files and HTML pages of a folder as CSV: id, title, content.
 
     pages.py FOLDER... > pages.csv
 """
@@ -10,7 +10,7 @@ SKIPPED = {"script", "style", "head"}
 
 
 class Text(html.parser.HTMLParser):
-    """The readable text of a page: a line break for each block, the navigation of DocBook's pages left out."""
+    """The readable text of a page, with a line break for each block and without DocBook's navigation."""
 
     def __init__(self):
         super().__init__()

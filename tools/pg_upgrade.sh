@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# pg_upgrade from one major to another, with the extension as `make check-all` has installed it in both: tools/pg_upgrade.sh 15 17
+# Tests pg_upgrade from one major to another, with the extension installed in both by `make check-all`:
+# tools/pg_upgrade.sh 15 17
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh

@@ -1,8 +1,10 @@
-# Postgres of other majors, out of Debian's packages, to build for and to test on; to be sourced after env.sh.
-# They are unpacked below $DEV and not installed. Their programs run with the C library of their own release, so that
-# an older Debian can run them: 15 is in Debian 12, 17 in Debian 13, 18 in the unstable release; 14 and 16 are in none.
+# Functions to get Postgres of other majors from Debian's packages, to build for and to test on; to be sourced
+# after env.sh. The packages are unpacked below $DEV and not installed. Their programs run with the C library
+# of their own release, so that an older Debian can run them: 15 is in Debian 12, 17 in Debian 13, 18 in the
+# unstable release; 14 and 16 are in none.
 
-# Sets PG_CONFIG and PG_MAJOR: the embedded one, an installed one, or Debian's. Fails where none is to be had.
+# Sets PG_CONFIG and PG_MAJOR for a major: the private Postgres, an installed one, or Debian's. Fails where
+# none can be had.
 postgres_of() { # MAJOR
     if [ "$1" = 16 ]; then
         PG_CONFIG=
@@ -15,7 +17,7 @@ postgres_of() { # MAJOR
     PG_MAJOR=$1
 }
 
-# Sets PG_CONFIG to that of a major of Debian's. Fails where it is not to be had.
+# Sets PG_CONFIG for a major of Debian's, and downloads it once. Fails where it cannot be had.
 debian_postgres() { # MAJOR
     local folder=$DEV/postgres-$1 suite
     case $1 in
@@ -40,7 +42,7 @@ debian_postgres() { # MAJOR
 unpack_postgres() { # MAJOR SUITE FOLDER
     local apt=$3/apt options mirror from package packages
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-    # The mirror that this machine has its own packages from.
+    # The mirror that this machine gets its own packages from.
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/*$')
     from="[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror"
     printf '%s\n' "deb $from $2 main" "deb-src $from trixie main" >"$apt/sources"
@@ -53,21 +55,21 @@ unpack_postgres() { # MAJOR SUITE FOLDER
     apt-get "${options[@]}" update || return
     apt-get "${options[@]}" install -y --no-install-recommends --download-only "${packages[@]}" || return
     cd "$apt/cache/archives" || return
-    # Its headers, without the compiler that they would bring.
+    # The server's headers, without the compiler that their package depends on.
     apt-get "${options[@]}" download "postgresql-server-dev-$1" libpq-dev || return
     for package in *.deb; do dpkg -x "$package" "$3" || return; done
     wrap_programs "$3" "$3/usr/lib/postgresql/$1" || return
-    if [ "$1" = 15 ]; then # whose release has no pgvector
+    if [ "$1" = 15 ]; then # its release has no package of pgvector
         cd "$apt" && apt-get "${options[@]}" source pgvector && cd pgvector-*/ || return
         make -s OPTFLAGS= with_llvm=no PG_CONFIG="$3/usr/lib/postgresql/15/bin/pg_config" install || return
     fi
     rm -rf "$apt"
 }
 
-# Puts a script in the place of each program, which starts it with the loader and the libraries below ROOT.
+# Replaces each program by a script that starts it with the loader and the libraries below ROOT.
 wrap_programs() { # ROOT PREFIX
     local loader program paths
-    # Queries are not compiled: that would want the compiler's library.
+    # JIT compilation is removed: it would need the libraries of LLVM.
     rm -rf "$2"/lib/bitcode "$2"/lib/llvmjit*
     loader=$(find "$1" -name 'ld-linux*.so.*' -type f | head -n 1)
     [ -n "$loader" ] || return

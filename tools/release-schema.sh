@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The one step of a release that only it can do: keeps the SQL of this version as sql/chatbot_sync--VERSION.sql, which no
-# package has. Tests install it, update it and compare the result with a new installation, object by object.
+# A step of a release: keeps the SQL of this version as sql/chatbot_sync--VERSION.sql, which no package
+# contains. Tests install it, update it and compare the result with a new installation, object by object.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh

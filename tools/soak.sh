@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench/soak.py on a throw-away cluster that crashes once in the middle: make soak DURATION=600 SEED=1
+# Runs bench/soak.py on a throw-away cluster, which crashes once in the middle: make soak DURATION=600 SEED=1
 set -euo pipefail
 cd "$(dirname "$0")/.."
 duration=${DURATION:-180}

@@ -1,9 +1,9 @@
-# To be sourced by scripts that start servers. Whatever way such a script ends, finished, failed, by Ctrl-C, by TERM, nothing
-# that it has started is left.
+# A function for scripts that start servers, to be sourced. However such a script ends (success, failure,
+# Ctrl-C, TERM), none of its processes and files is left.
 
-# Runs the script again in a process group and a temporary folder of its own, and does not return to the first one.
-# When that has ended, or a signal arrives, the whole group ends, and so does each Postgres whose folder is in the temporary one:
-# it is in no group but its own.
+# Runs the script again in a process group and a temporary folder of its own, and does not return in the outer
+# script. When the inner one ends or a signal arrives, the process group is ended, and so is each Postgres in
+# the temporary folder, since servers have process groups of their own.
 supervise() { # ARGUMENT...
     if [ -n "${SUPERVISED:-}" ]; then
         unset SUPERVISED
@@ -16,20 +16,20 @@ supervise() { # ARGUMENT...
     trap 'exit 130' INT
     trap 'exit 143' TERM
     trap 'exit 129' HUP
-    set -m # a background job is a process group of its own
+    set -m # job control gives a background job a process group of its own
     SUPERVISED=1 TMPDIR=$run "$BASH" "$0" "$@" </dev/null &
     group=$!
     set +m
-    # A signal interrupts "wait", and nothing else.
+    # Signals interrupt "wait", but not a foreground command.
     wait "$group" || status=$?
     exit "$status"
 }
 
 end_run() {
     local file pid
-    trap '' INT TERM HUP # the second Ctrl-C of an impatient person leaves nothing either
+    trap '' INT TERM HUP # a second Ctrl-C must not interrupt the cleanup
     if [ -n "${group:-}" ]; then
-        # The script first, so that it may end its cluster itself; it is given some seconds.
+        # TERM first, so that the script may stop its cluster itself; KILL after ten seconds.
         kill -TERM -- "-$group" 2>/dev/null && wait_for_end 100 -- "-$group"
         kill -KILL -- "-$group" 2>/dev/null && wait_for_end 100 -- "-$group"
     fi
@@ -42,7 +42,7 @@ end_run() {
     rm -rf "$run"
 }
 
-# Waits until a process or a group is gone, at most so many tenths of a second.
+# Waits until a process or a group has ended, for at most TENTHS tenths of a second.
 wait_for_end() { # TENTHS PROCESS...
     local tenths=$1
     shift

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# pg_test/citus*.rs: a coordinator and two worker nodes on loopback. Citus is nothing that this fetches: PG_CONFIG has to name a
-# Postgres that has it.
+# Runs pg_test/citus*.rs: a coordinator and two worker nodes on loopback. Citus is not downloaded: PG_CONFIG
+# has to name a Postgres that has it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh

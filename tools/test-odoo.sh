@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The addon of odoo/ in a real Odoo 19, with a role that is no superuser: Odoo's own tests of it, then the whole flow over
-# HTTP against a mock provider (odoo/test_flow.py). Odoo comes from Debian's package, unpacked and not installed.
-# The first run takes about ten minutes, most of them for building the extension; the next about four.
-# Where there is a Chromium, a tour is clicked through in it. TEST_TAGS and FLOW (names of tests) choose what is run.
+# Tests the addon of odoo/ in a real Odoo 19, with a role that is no superuser: first Odoo's tests of the
+# module, then everything over HTTP with a mock provider (odoo/test_flow.py). Odoo is Debian's package,
+# unpacked and not installed. The first run takes about ten minutes, most of them for building the extension;
+# later ones about four. Where Chromium is installed, a tour runs in it. TEST_TAGS and FLOW (names of tests)
+# choose what is run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/supervise.sh
@@ -29,7 +30,7 @@ set_up_odoo() {
     cp odoo/requirements.txt "$ODOO"
 }
 
-# The mirror is the one that this machine uses, the release is sid: Odoo 19 is in no other.
+# The mirror is that of this machine, the release is sid, since no other release has Odoo 19.
 fetch_odoo() {
     local apt=$ODOO/apt uri options package
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
@@ -80,7 +81,7 @@ if odoo server -d flow -i base,chatbot_sync --stop-after-init --no-http --logfil
     tail -20 "$said"
     die "the module installs without the extension, or does not say why it does not"
 fi
-# What it says is what is run.
+# The statements of its error message are run here.
 for database in flow template_chatbot; do
     mapfile -t statements < <(grep -E "^(CREATE EXTENSION|SELECT chatbot_grant)" "$said" | sort -u)
     as_superuser "$database" "${statements[@]}" 2>/dev/null

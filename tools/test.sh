@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Every test: the pure layer, the linters in both feature sets, and the server tests on a Postgres that has pgvector, of
-# each of MAJORS: the one of PG_CONFIG, where that is set; otherwise 16, the embedded one, and 15.
-# The first run builds for about fifteen minutes; the next take some, nearly all of it the server tests.
+# Runs every test: the pure layer, the linters with both feature sets, and the server tests on a Postgres with
+# pgvector of each of MAJORS. Without MAJORS that is the Postgres of PG_CONFIG if it is set, otherwise 16 (the
+# private one) and 15. The first run builds for about fifteen minutes; later ones take some minutes, nearly
+# all of them for the server tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh

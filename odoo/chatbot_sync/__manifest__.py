@@ -6,8 +6,9 @@
     'author': "The chatbot_sync authors",
     'license': 'Other OSI approved licence',  # MIT
     'depends': ['base_setup', 'web'],
-    # PDF, and the text of web pages. Office, OpenDocument and HTML files are read with lxml, and formats of numbers with
-    # openpyxl, old workbooks with xlrd, which are Odoo's own; why no library for each format: docs/odoo.md
+    # pypdf reads PDF, trafilatura the main text of web pages. Office, OpenDocument and HTML files are read with lxml,
+    # number formats with openpyxl and old workbooks with xlrd, which Odoo needs anyway. Why there is no library for
+    # each format: docs/odoo.md
     'external_dependencies': {'python': ['pypdf', 'trafilatura']},
     'data': [
         'security/chatbot_security.xml',

@@ -1,4 +1,4 @@
-"""What happens to the database when the module comes and goes."""
+"""Hooks of installing and uninstalling the module."""
 
 import psycopg2
 
@@ -7,7 +7,8 @@ from odoo.tools import SQL
 
 
 def pre_init_hook(env):
-    """Makes sure that the extension is there and that Odoo's role may use it, or says what to run."""
+    """Checks that the Postgres extension exists and that Odoo's role may use it; otherwise raises an error with the
+    statements to run."""
     role, database = env.cr.connection.info.user, env.cr.dbname
     advice = env._(
         "As a superuser of Postgres, in the database %(database)s:\n"
@@ -23,7 +24,7 @@ def pre_init_hook(env):
             "The Postgres extension chatbot_sync cannot be created: %(reason)s.\n\n%(advice)s",
             reason=error.diag.message_primary, advice=advice,
         )) from error
-    # What the level "app" gives. Whoever created the extension has it anyway.
+    # These functions are in the level "app". The role that created the extension owns them and needs no grant.
     [[granted]] = env.execute_query(SQL("""
         SELECT COALESCE(bool_and(has_function_privilege(p.oid, 'EXECUTE')), FALSE)
           FROM pg_extension e
@@ -36,11 +37,11 @@ def pre_init_hook(env):
 
 
 def post_init_hook(env):
-    """From now on the rows of our tables are sources."""
+    """Attaches the module's tables, so that their rows become sources."""
     env['chatbot.extension']._attach('sync')
 
 
 def uninstall_hook(env):
-    """Nothing of ours stays."""
+    """Detaches the module's tables and deletes the vectors of their rows."""
     if env['chatbot.extension']._is_installed():
         env['chatbot.extension']._detach()

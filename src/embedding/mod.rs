@@ -1,7 +1,7 @@
 //! From texts to vectors:
-//! - [`batch`]: texts to requests to vectors, in order, checked
-//! - [`retry`]: how long to wait before the next attempt
-//! - [`provider`]: what each provider's API looks like, without sockets
+//! - [`batch`]: which texts go into which request, retries, and the checks of responses
+//! - [`retry`]: the wait before the next attempt
+//! - [`provider`]: the API of each provider, without I/O
 //! - [`transport`]: one request over HTTP
 //! - [`local`]: the models that are built in
 

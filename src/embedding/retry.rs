@@ -1,9 +1,9 @@
-//! How long to wait before the next attempt.
+//! The wait before the next attempt.
 
 use std::time::Duration;
 
-/// The wait after a number of failed attempts, 1 or more: doubled each time, and anything from a half to one and a half
-/// of that (`jitter` 0 to 1), so that many who failed together do not come back together.
+/// Returns the wait after `failed` attempts, 1 or more: `first` doubled for each further one, times a factor from 0.5
+/// to 1.5 (`jitter`, 0 to 1), so that sessions that failed together do not all try again at the same moment.
 pub fn backoff(first: Duration, failed: u32, jitter: f64) -> Duration {
     let doubled = first.saturating_mul(1 << failed.saturating_sub(1).min(16));
     doubled.mul_f64(0.5 + jitter.clamp(0.0, 1.0))

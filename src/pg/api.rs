@@ -1,5 +1,5 @@
-//! What SQL sees: a signature each, and one line of what it does. Nothing is STRICT, so that a NULL gets an error that
-//! names it.
+//! The public SQL functions: each turns its arguments into Rust types and calls the module that does the work.
+//! No function is STRICT, so that a NULL argument raises an error that names it.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -17,6 +17,7 @@ use crate::pg::{host, model, queue, search, session, store, sync};
 use crate::source::Jsonb;
 use crate::text::chunk::chunk;
 
+/// Chunks, embeds and stores a text as one source; returns how many chunks it has and how many of them kept their vectors.
 #[pg_extern]
 fn chatbot_embed_source(
     chatbot_id: Option<i64>,
@@ -55,6 +56,7 @@ fn chatbot_embed_source(
     )))
 }
 
+/// Deletes a source with its vectors and jobs; the status is `not_found` where there is no such source.
 #[pg_extern]
 fn chatbot_delete_source(
     chatbot_id: Option<i64>,
@@ -85,6 +87,7 @@ fn chatbot_delete_source(
     )))
 }
 
+/// Deletes the sources, vectors, jobs and sessions of a chatbot.
 #[pg_extern]
 fn chatbot_cleanup(
     chatbot_id: Option<i64>,
@@ -100,7 +103,8 @@ fn chatbot_cleanup(
     Ok(TableIterator::once(("success".to_owned(), chatbot_id, embeddings, sessions)))
 }
 
-// As many as the table has columns for.
+/// Attaches a table: its rows become sources, and its triggers keep them in step from now on.
+// One argument for each column that a host table can have; SQL callers pass them by name.
 #[allow(clippy::too_many_arguments)]
 #[pg_extern]
 #[search_path(pg_catalog, pg_temp)]
@@ -136,6 +140,7 @@ fn chatbot_attach(
     })?)
 }
 
+/// Attaches a table of chatbots: deleting one of its rows deletes everything that belongs to the chatbot.
 #[pg_extern]
 #[search_path(pg_catalog, pg_temp)]
 fn chatbot_attach_chatbots(
@@ -145,6 +150,7 @@ fn chatbot_attach_chatbots(
     Ok(host::attach_chatbots(relation, id_column)?)
 }
 
+/// Detaches a table: drops its triggers, and with `delete_embeddings` deletes its sources.
 #[pg_extern]
 #[search_path(pg_catalog, pg_temp)]
 fn chatbot_detach(
@@ -154,6 +160,7 @@ fn chatbot_detach(
     Ok(host::detach(relation, delete_embeddings)?)
 }
 
+/// Queues the content of a source without a host table for a worker to embed; returns the job's id.
 #[pg_extern]
 fn chatbot_enqueue_source(
     chatbot_id: Option<i64>,
@@ -168,6 +175,7 @@ fn chatbot_enqueue_source(
     Ok(queue::enqueue(key, &content, metadata, arguments::required("priority", priority)?)?)
 }
 
+/// Makes sources in error pending again and returns how many; a NULL argument matches every source.
 #[pg_extern]
 fn chatbot_retry(
     chatbot_id: default!(Option<i64>, "NULL"),
@@ -178,6 +186,7 @@ fn chatbot_retry(
     Ok(queue::retry(chatbot_id, source_type, source_id)?)
 }
 
+/// Estimates what a sync would send to the provider: of one host table, or of all where `relation` is NULL.
 #[pg_extern(security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn chatbot_estimate(
@@ -190,6 +199,7 @@ fn chatbot_estimate(
     Ok(TableIterator::once((e.sources, e.chunks, e.to_embed, e.tokens)))
 }
 
+/// Compares what is stored with what should be, and returns one row for each problem.
 #[pg_extern(security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn chatbot_verify() -> Result<
@@ -211,6 +221,7 @@ fn chatbot_verify() -> Result<
     Ok(TableIterator::new(verify::verify()?.into_iter().map(row)))
 }
 
+/// Chooses the model that vectors are made with and returns its id.
 #[pg_extern(security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn chatbot_set_model(
@@ -232,6 +243,7 @@ fn chatbot_set_model(
     Ok(model::set(choice)?)
 }
 
+/// Returns the vector of a text, made with the active model.
 #[pg_extern(stable)]
 fn chatbot_embed(
     content: Option<Text>,
@@ -245,6 +257,7 @@ fn chatbot_embed(
     Ok(Vector(model::embed_one(&model::for_reading()?, input, content)?))
 }
 
+/// Returns the chunks that a text would be cut into; a NULL parameter takes the value of its setting.
 #[pg_extern(stable)]
 fn chatbot_chunk(
     content: Option<Text>,
@@ -270,6 +283,7 @@ fn chatbot_chunk(
     Ok(TableIterator::new(rows))
 }
 
+/// Returns the chunks of a chatbot that match a query best, best first.
 #[pg_extern(stable)]
 fn chatbot_search(
     chatbot_id: Option<i64>,
@@ -306,6 +320,7 @@ fn chatbot_search(
     Ok(TableIterator::new(search::search(question)?.into_iter().map(search::SearchResult::into_row)))
 }
 
+/// Opens a session, which is a conversation with a chatbot, and returns its id.
 #[pg_extern]
 fn chatbot_session_open(
     chatbot_id: Option<i64>,
@@ -314,6 +329,7 @@ fn chatbot_session_open(
     Ok(session::open(arguments::id("chatbot_id", chatbot_id)?, arguments::metadata(metadata)?)?)
 }
 
+/// Adds a message to an open session and returns the message's id.
 #[pg_extern]
 fn chatbot_session_add_message(
     session_id: Option<Uuid>,
@@ -331,6 +347,7 @@ fn chatbot_session_add_message(
     )?)
 }
 
+/// Returns the latest `max_messages` messages of a session, oldest first; all of them where it is NULL.
 #[pg_extern(stable)]
 fn chatbot_session_messages(
     session_id: Option<Uuid>,
@@ -352,6 +369,7 @@ fn chatbot_session_messages(
     Ok(TableIterator::new(messages))
 }
 
+/// Closes a session; returns false where it is not open.
 #[pg_extern]
 fn chatbot_session_close(session_id: Option<Uuid>) -> Result<bool, ErrorReport> {
     Ok(session::close(arguments::required("session_id", session_id)?)?)

@@ -1,4 +1,4 @@
-//! What our own SQL calls: steps of procedures, and what event triggers follow.
+//! SQL functions that only the extension's own SQL calls: the steps of its procedures, and what its event triggers run.
 
 use pgrx::name;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -12,7 +12,7 @@ use crate::pg::store::{self, log};
 use crate::pg::{host, queue, search, sync, worker};
 use crate::source::Jsonb;
 
-/// A step of chatbot_process_queue(): takes sources that are due.
+/// A step of chatbot_process_queue(): claims up to `most` sources that are due (NULL: a full batch) and returns how many.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_claim(most int) RETURNS int
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_queue_claim(most: Option<i32>) -> Result<i32, ErrorReport> {
@@ -20,41 +20,42 @@ fn chatbot_sync_queue_claim(most: Option<i32>) -> Result<i32, ErrorReport> {
     Ok(sync::int(queue::step_claim(most)?)?)
 }
 
-/// A step of chatbot_process_queue(): asks the provider.
+/// A step of chatbot_process_queue(): requests the vectors of the claimed sources from the provider.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_embed() RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_queue_embed() {
     queue::step_embed();
 }
 
-/// A step of chatbot_process_queue(): stores.
+/// A step of chatbot_process_queue(): stores the vectors.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_store() RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_queue_store() -> Result<(), ErrorReport> {
     Ok(queue::step_store()?)
 }
 
-/// A step of chatbot_process_queue(): tells the rows of host tables.
+/// A step of chatbot_process_queue(): writes the status to the rows of host tables.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_tell() RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_queue_tell() -> Result<(), ErrorReport> {
     Ok(queue::step_write_status()?)
 }
 
-/// Takes away old rows of the log: how many.
+/// Deletes up to `most` rows of the log that are past their retention, and returns how many.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.purge_log_batch(most int) RETURNS int
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_purge_log_batch(most: Option<i32>) -> Result<i32, ErrorReport> {
     Ok(log::purge(arguments::required("most", most)?)?)
 }
 
-/// Between a new library and ALTER EXTENSION ... UPDATE no DDL fails because of the extension: statements on tables that are
-/// attached say what is to be done.
+/// Calls `follow`, unless the library and the SQL of this database do not fit together. Between the installation of a new
+/// library and ALTER EXTENSION ... UPDATE, no DDL of users may fail because of the extension; statements on attached tables
+/// report what is to be done.
 fn unless_outdated(follow: impl FnOnce() -> Result<(), Error>) -> Result<(), ErrorReport> {
     if version::check().is_err() { Ok(()) } else { Ok(follow()?) }
 }
 
-/// What follows a change of a table; called by an event trigger.
+/// Follows ALTER TABLE; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_altered(relation regclass) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorReport> {
@@ -65,7 +66,7 @@ fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorRep
     })
 }
 
-/// Remembers that a statement writes a table anew; called by an event trigger.
+/// Records that a statement rewrites a table; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_rewritten(relation regclass, reason int) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_table_rewritten(relation: Option<Regclass>, reason: Option<i32>) -> Result<(), ErrorReport> {
@@ -73,35 +74,35 @@ fn chatbot_sync_table_rewritten(relation: Option<Regclass>, reason: Option<i32>)
     Ok(())
 }
 
-/// What follows when rows were written anew, or types altered that columns have; called by an event trigger.
+/// Follows a statement that rewrote tables or altered types; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.rows_rewritten(types oid[]) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_rows_rewritten(types: Option<Vec<pg_sys::Oid>>) -> Result<(), ErrorReport> {
     unless_outdated(|| host::follow_rewrites(arguments::required("types", types)?))
 }
 
-/// What follows a trigger of ours that is made by hand; called by an event trigger.
+/// Follows the creation of the extension's triggers by a restore; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.triggers_restored(relation regclass) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_triggers_restored(relation: Option<Regclass>) -> Result<(), ErrorReport> {
     unless_outdated(|| host::on_restored(arguments::required("relation", relation)?.0))
 }
 
-/// What follows when tables are gone; called by an event trigger.
+/// Follows DROP TABLE; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.tables_dropped(hosts int[]) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_tables_dropped(hosts: Option<Vec<i32>>) -> Result<(), ErrorReport> {
     unless_outdated(|| host::on_dropped(&arguments::required("hosts", hosts)?))
 }
 
-/// Registers rows of host tables that are no sources yet, as pending ones.
+/// Registers the rows of host tables that are no sources yet as pending ones.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.adopt() RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_adopt() -> Result<(), ErrorReport> {
     Ok(host::register_all_existing_rows()?)
 }
 
-/// One step of chatbot_sync_all().
+/// A step of chatbot_sync_all(): syncs one batch of sources that are pending or in error.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.sync_batch(chatbot_id bigint, batch int, after_chatbot_id bigint,
     after_source_type text, after_source_id bigint)
 RETURNS TABLE (taken bigint, synced bigint, failed bigint, last_chatbot_id bigint, last_source_type text,
@@ -137,7 +138,7 @@ fn chatbot_sync_sync_batch(
     Ok(TableIterator::once((taken, synced, failed, chatbot, last_type, source, stopped)))
 }
 
-/// A step of chatbot_sync_all(refresh => true).
+/// A step of chatbot_sync_all(refresh => true): compares one batch of sources with the session's settings.
 #[pg_extern(
     sql = "CREATE FUNCTION chatbot_sync.refresh_batch(chatbot_id bigint, after_chatbot_id bigint, after_source_type text,
     after_source_id bigint)
@@ -174,8 +175,8 @@ fn chatbot_sync_refresh_batch(
     Ok(TableIterator::once((looked_at, marked, words_read, cut_by_hand, chatbot, last_type, source)))
 }
 
-/// How many sources differ from what they would become with the settings of the calling session: of host tables, by their
-/// words, and by hand.
+/// Counts the sources that differ from what the calling session's settings would make of them: those of host tables and, of
+/// sources without one, those with other words and those with other chunks.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.outdated_sources()
 RETURNS TABLE (of_tables bigint, words_by_hand bigint, cut_by_hand bigint)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
@@ -187,7 +188,7 @@ fn chatbot_sync_outdated_sources() -> Result<
     Ok(TableIterator::once((marked, words_read, cut_by_hand)))
 }
 
-/// Reads the words of one source anew, from its chunks.
+/// Reads the words of one source's chunks again, from the stored texts.
 #[pg_extern(
     sql = "CREATE FUNCTION chatbot_sync.read_words_anew(chatbot_id bigint, source_type text, source_id bigint) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
@@ -200,7 +201,7 @@ fn chatbot_sync_read_words_anew(
     Ok(refresh::read_words(&arguments::source(chatbot_id, source_type, source_id)?)?)
 }
 
-/// Whether nothing can be committed in between: BEGIN was said, or a function calls.
+/// Whether the calling procedure cannot commit: it was called after BEGIN, or by a function.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.in_transaction_block() RETURNS boolean
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 #[allow(unsafe_code)]
@@ -209,7 +210,7 @@ fn chatbot_sync_in_transaction_block() -> bool {
     unsafe { pg_sys::IsTransactionBlock() || !pg_sys::SPI_inside_nonatomic_context() }
 }
 
-/// Whether the library and the SQL of this database go together.
+/// Checks whether the library and the SQL of this database fit together, as a row of chatbot_doctor().
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.check_version()
 RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
@@ -224,28 +225,28 @@ fn chatbot_sync_check_version() -> Result<
     Ok(TableIterator::once(("version".to_owned(), status.to_owned(), detail, hint)))
 }
 
-/// Whether this session may embed: the setting `chatbot_sync.enabled`, and what ALTER DATABASE says of it.
+/// Whether this session may embed: `chatbot_sync.enabled` is on, and ALTER DATABASE does not say off.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.is_enabled() RETURNS boolean
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_is_enabled() -> bool {
     enabled::is_enabled()
 }
 
-/// Whether there can be workers.
+/// Whether the library is preloaded, without which there are no workers.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.is_preloaded() RETURNS boolean
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_is_preloaded() -> bool {
     wake::preloaded()
 }
 
-/// Whether a worker could not be started.
+/// Whether the launcher could not start a worker, since all of max_worker_processes are in use.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.lacks_worker_process() RETURNS boolean
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_lacks_worker_process() -> bool {
     wake::lacks_process()
 }
 
-/// What syncs took whose transaction rolled back.
+/// Returns what syncs used whose transaction rolled back, by model and SQLSTATE.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.rolled_back()
 RETURNS TABLE (model_id int, error_code text, syncs bigint, requests bigint, inputs bigint, tokens bigint)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
@@ -267,14 +268,15 @@ fn chatbot_sync_rolled_back() -> TableIterator<
     }))
 }
 
-/// The first step of chatbot_reembed().
+/// The first step of chatbot_reembed(): forgets the sources that were refused in an earlier call.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.reembed_begin(skip_errors boolean) RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_reembed_begin(skip_errors: Option<bool>) -> Result<(), ErrorReport> {
     Ok(reembed::begin(skip_errors)?)
 }
 
-/// A step of chatbot_reembed().
+/// A step of chatbot_reembed(): embeds one batch of sources with the next model; returns no row where there is no next
+/// model.
 #[pg_extern(
     sql = "CREATE FUNCTION chatbot_sync.reembed_batch(batch int, after_chatbot_id bigint, after_source_type text,
     after_source_id bigint)
@@ -313,35 +315,36 @@ fn chatbot_sync_reembed_batch(
     Ok(TableIterator::new(row))
 }
 
-/// The last step of chatbot_reembed().
+/// The last step of chatbot_reembed(): makes the next model the active one; false where it still lacks vectors.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.swap_model() RETURNS boolean
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_swap_model() -> Result<bool, ErrorReport> {
     Ok(reembed::swap()?)
 }
 
-/// What chatbot_create_index() does where it may keep writers waiting; a part of chatbot_repair().
+/// Builds the indexes of a model in this transaction, which keeps writers waiting: for chatbot_create_index(concurrent =>
+/// false) and chatbot_repair().
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_build(model_id int) RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_index_build(model_id: Option<i32>) -> Result<(), ErrorReport> {
     Ok(store::index::build(arguments::required("model_id", model_id)?)?)
 }
 
-/// A step of chatbot_create_index(): starts the worker that makes the indexes.
+/// A step of chatbot_create_index(): starts the worker that builds the indexes.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_start(model_id int) RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_index_start(model_id: Option<i32>) -> Result<(), ErrorReport> {
     Ok(worker::index::start(arguments::required("model_id", model_id)?)?)
 }
 
-/// A step of chatbot_create_index(): waits a moment.
+/// A step of chatbot_create_index(): waits up to 100 ms and returns what the worker does; NULL once the indexes are built.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_step() RETURNS text
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_index_step() -> Result<Option<String>, ErrorReport> {
     Ok(worker::index::step()?)
 }
 
-/// What chatbot_search() asks of the node that has the chatbot, where Citus has the tables.
+/// The part of chatbot_search() that runs on the node with the chatbot's shards, where Citus distributes the tables.
 #[pg_extern(sql = "
 CREATE FUNCTION chatbot_sync.search_in(embedding oid, source oid, question jsonb, metadata_filter jsonb, vector real[])
 RETURNS TABLE (source_type text, source_id bigint, chunk_index int, content text, similarity real, score real, metadata jsonb)

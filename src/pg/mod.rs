@@ -1,4 +1,17 @@
-//! The shell: everything that knows Postgres.
+//! Everything that knows Postgres. From the ground up:
+//!
+//! - `runtime`: settings, errors, memory, subtransactions, plans, shared memory, types of values
+//! - `store`: every statement that is sent to Postgres
+//! - `model`: the model of the database, and requests to its provider
+//! - `sync`: chunks, embeds and stores many sources in one run
+//! - `host`: host tables: attaching, triggers, DDL, reading rows, writing statuses
+//! - `queue`: jobs: claimed, embedded, stored
+//! - `search`: finds the chunks that match a query
+//! - `session`: conversations with a chatbot
+//! - `maintenance`: verifying, refreshing, re-embedding
+//! - `worker`: the launcher and its workers
+//! - `api`: the public SQL functions
+//! - `internal_api`: SQL functions that only the extension's own SQL calls
 
 mod api;
 #[allow(unsafe_code)]

@@ -1,4 +1,4 @@
-//! Conversations with a chatbot.
+//! Sessions: conversations with a chatbot, and their messages.
 
 use pgrx::{Uuid, pg_sys};
 
@@ -11,11 +11,11 @@ use crate::source::Jsonb;
 /// The roles that a message can have.
 pub const ROLES: [&str; 3] = ["user", "assistant", "system"];
 
-/// Opens a session: its id.
+/// Opens a session and returns its id.
 #[allow(unsafe_code)]
 pub fn open(chatbot_id: i64, metadata: Jsonb) -> Result<Uuid> {
     let mut random = [0u8; 8];
-    // SAFETY: the buffer has the length that is told.
+    // SAFETY: the buffer has the length that is passed.
     if !unsafe { pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len()) } {
         return Err(Error::Internal("the system gives no random numbers".to_owned()));
     }
@@ -24,7 +24,7 @@ pub fn open(chatbot_id: i64, metadata: Jsonb) -> Result<Uuid> {
     Ok(id)
 }
 
-/// Adds a message to an open session: its id.
+/// Adds a message to an open session and returns the message's id. Fails where the session is closed or does not exist.
 pub fn add_message(session: Uuid, role: &str, content: &str, metadata: Jsonb) -> Result<i64> {
     let chatbot_id = chatbot_id(session)?;
     match store::lock_session(chatbot_id, session)? {
@@ -34,7 +34,7 @@ pub fn add_message(session: Uuid, role: &str, content: &str, metadata: Jsonb) ->
     }
 }
 
-/// The messages of a session.
+/// Returns the latest `max_messages` messages of a session, oldest first; `None`: all. Fails where there is no such session.
 pub fn messages(session: Uuid, max_messages: Option<i32>) -> Result<Vec<Message>> {
     if let Some(n) = max_messages.filter(|n| *n < 1) {
         return Err(Error::invalid("max_messages", n, "1 or more, or NULL for all"));
@@ -46,7 +46,7 @@ pub fn messages(session: Uuid, max_messages: Option<i32>) -> Result<Vec<Message>
     store::messages(chatbot_id, session, max_messages.map(i64::from))
 }
 
-/// Closes a session. False where it is not open.
+/// Closes a session; returns false where it is not open.
 pub fn close(session: Uuid) -> Result<bool> {
     session_id::chatbot_id(*session.as_bytes())
         .map_or(Ok(false), |chatbot_id| store::close_session(chatbot_id, session))

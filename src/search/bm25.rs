@@ -1,20 +1,22 @@
 //! The full-text half of a search: BM25 over word counts.
 
-/// Of a chunk: how often each word of the query is in it, and how many words it has.
+/// How often each term of the query occurs in a chunk, and how many terms the chunk has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
-    /// In the order of the query's words.
+    /// Occurrences, in the order of the query's terms.
     pub of_words: Vec<u32>,
-    /// The number of terms in the chunk.
+    /// The number of terms in the chunk: its document length in BM25.
     pub length: u32,
 }
 
-/// How fast a word's repetition stops counting, and how much a long chunk is discounted: Robertson's usual values.
+/// BM25's parameters: how soon repetitions of a term stop counting (K1), and how much long chunks are discounted (B).
+/// These are Robertson's usual values.
 const K1: f64 = 1.2;
 const B: f64 = 0.75;
 
-/// BM25 (Robertson and Zaragoza 2009, with Lucene's idf, which is never negative) of chunks that match, of `all` that there
-/// are. A word that was not looked up is in this share of all.
+/// Returns the BM25 score of each matching chunk (Robertson and Zaragoza 2009, with Lucene's idf, which is never
+/// negative). `all` is the number of chunks of the chatbot. `shares` has, for each term that the index was not asked
+/// for, its share of all chunks; for the others it is `None`, and the matching chunks are counted.
 pub fn bm25(matching: &[Counts], shares: &[Option<f64>], all: f64) -> Scores {
     let Some(first) = matching.first() else { return Scores::default() };
     let all = all.max(matching.len() as f64);
@@ -58,18 +60,18 @@ mod tests {
 
     #[test]
     fn a_rare_word_counts_more_than_a_frequent_one() {
-        // "the" in all, "voucher" in one.
+        // "the" is in all chunks, "voucher" in one.
         let scores =
             bm25(&[counts_of(&[3, 0], 100), counts_of(&[1, 1], 100), counts_of(&[5, 0], 100)], &[], 100.0).of_chunks;
         assert!(scores[1] > scores[0] && scores[1] > scores[2] && scores[2] > scores[0]);
-        // By hand: idf = ln(1 + (100 - 1 + 0.5) / 1.5), of a chunk of mean length and one occurrence.
+        // Computed by hand: idf = ln(1 + (100 - 1 + 0.5) / 1.5), for one occurrence in a chunk of mean length.
         let idf = (1.0f64 + 99.5 / 1.5).ln();
         assert!((bm25(&[counts_of(&[1], 7)], &[], 100.0).of_chunks[0] - idf).abs() < 1e-12);
         assert_eq!(bm25(&[], &[], 100.0), Scores::default());
         let (short, long) = (counts_of(&[1], 50), counts_of(&[1], 150));
         let scores = bm25(&[short, long], &[], 10.0).of_chunks;
         assert!(scores[0] > scores[1]);
-        // As if it had been looked up, and found in 40 of 100.
+        // A term that the index was not asked for, in 40 of 100 chunks by the statistics.
         let idf = (1.0f64 + 60.5 / 40.5).ln();
         assert!((bm25(&[counts_of(&[1], 7)], &[Some(0.4)], 100.0).of_chunks[0] - idf).abs() < 1e-12);
     }

@@ -1,5 +1,5 @@
-//! What a search decides and computes without Postgres:
-//! - [`plan`]: reading all chunks, or asking an index
+//! Decisions and scores of a search, without Postgres:
+//! - [`plan`]: whether every chunk is read, or an index is asked
 //! - [`bm25`]: scores of words
 //! - [`fusion`]: one score of words and similarity
 //! - [`tsvector`]: Postgres' type for the words of a chunk, written and read

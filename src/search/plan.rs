@@ -1,35 +1,39 @@
-//! Whether a search reads every chunk of a chatbot or asks an index: exact where that is quick, and where an index, which
-//! is that of all chatbots, would have to pass over too many chunks of others.
+//! Decides whether a search reads every chunk of a chatbot or asks an index. Reading every chunk is exact, and better
+//! where it is quick or where the index, which covers all chatbots, would pass over too many chunks of other chatbots.
 
-/// What an index has looked at when it answers at the price that the limit was measured with.
+/// The number of chunks that HNSW looks at for the price at which `chatbot_sync.exact_search_limit` was measured.
 const SCAN_BUDGET: f64 = 500.0;
-/// What HNSW keeps in sight at least, and the share of all chunks that it does in a larger index, for a recall of 0.98 and
-/// more: see bench/README.md.
+/// The least `hnsw.ef_search`, and its share of all chunks in a larger index, for a recall of at least 0.98: see
+/// bench/README.md.
 const MIN_EF_SEARCH: f64 = 200.0;
 const EF_SEARCH_SHARE: f64 = 0.001;
-/// pgvector's limit.
+/// pgvector's limit of `hnsw.ef_search`.
 const MAX_EF_SEARCH: f64 = 1000.0;
-/// Chunks with some words that are looked at in a large chatbot; words that are in more only count where others are, too, or
-/// where a chunk is near. Without those more are needed to find as much: see bench/README.md.
+/// How many matching chunks of a large chatbot are read at most, as estimated from statistics. Terms that would match
+/// more only add to the scores of chunks that another term or the vector has found. Without vectors more chunks are
+/// needed for the same quality: see bench/README.md.
 const MAX_MATCHES: f64 = 1_000.0;
 const MAX_MATCHES_TEXT_ONLY: f64 = 2_500.0;
-/// As many with the rarest word are looked at, though it is in more.
+/// How many chunks with the rarest term may be read, though that exceeds the limit above.
 const MAX_MATCHES_RAREST: f64 = 5_000.0;
 
-/// How large a chatbot is.
+/// The number of chunks that a search is about.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Size {
-    /// The number of its chunks.
+    /// The number of chunks of the chatbot.
     pub chunks: f64,
-    /// Those of all chatbots, which the index has.
+    /// The number of chunks of all chatbots, which the index covers.
     pub of_all: f64,
 }
 
 impl Size {
-    /// How many chunks HNSW has to keep in sight (`hnsw.ef_search`) to find the nearest; none where reading all chunks is
-    /// better. Reading all is, up to `limit` chunks, and up to more of them the further apart they are in the index.
-    /// Twice as many as it passes over to find so many candidates: going on when too few were the chatbot's finds so many,
-    /// but not the nearest. An index that does not go on has to find all at once.
+    /// Returns the `hnsw.ef_search` to use; `None` where every chunk is to be read. That is up to `limit` chunks, and
+    /// more the smaller the chatbot's share of the index is.
+    ///
+    /// The value is twice the number of chunks that the index passes over for so many candidates of this chatbot: an
+    /// iterative scan that starts with less does find as many candidates, but not the nearest ones. Without iterative
+    /// scan (before pgvector 0.8) the index has to find all of them at once. Where that exceeds pgvector's limit of
+    /// `hnsw.ef_search`, every chunk is read.
     pub fn ef_search(self, candidates: i64, limit: i32, has_iterative_scan: bool) -> Option<i32> {
         let of_all = self.of_all.max(self.chunks);
         let passed = candidates as f64 * of_all / self.chunks;
@@ -41,8 +45,9 @@ impl Size {
     }
 }
 
-/// Of words that are in these shares of all chunks: which are looked up, so that not too many of a chatbot's chunks match.
-/// The rarest is, unless it is in very many and there are near chunks; alone: there are none.
+/// Decides for each term, given its share of all chunks, whether the index is asked for it, so that not too many of the
+/// chatbot's chunks match. The rarest term always is, unless it matches more than `MAX_MATCHES_RAREST` chunks and the
+/// search has vectors. `alone`: the search has no vectors.
 pub fn index_terms(shares: &[f64], chunks: f64, alone: bool) -> Vec<bool> {
     let mut rarest_first: Vec<usize> = (0..shares.len()).collect();
     rarest_first.sort_by(|&a, &b| shares[a].total_cmp(&shares[b]));
@@ -65,20 +70,20 @@ mod tests {
         let size = |chunks, of_all| Size { chunks, of_all };
         let by_index = |chunks, of_all, candidates| size(chunks, of_all).ef_search(candidates, 5_000, true).is_some();
         assert!(!by_index(5_000.0, 5_000.0, 50) && by_index(5_001.0, 5_001.0, 50));
-        // A tenth of all: 50 candidates take 500. A hundredth: 5,000, ten times as many.
+        // With a tenth of all chunks, 50 candidates take 500; with a hundredth 5,000, ten times as many.
         assert!(by_index(10_000.0, 100_000.0, 50) && !by_index(10_000.0, 1_000_000.0, 50));
         assert!(by_index(100_000.0, 1_000_000.0, 50));
         assert!(!by_index(100.0, 1_000_000.0, 50) && !by_index(0.0, 0.0, 50));
-        // More candidates than HNSW gives.
+        // More candidates than HNSW can return.
         assert!(!by_index(1e6, 1e6, 1001));
-        // Statistics may be older than the index.
+        // Statistics may be older than the index, and say that it is empty.
         assert!(by_index(10_000.0, 0.0, 50));
         assert_eq!(size(1e5, 1e5).ef_search(50, 5_000, true), Some(200));
         assert_eq!(size(3e5, 4e5).ef_search(50, 5_000, true), Some(400));
         assert_eq!(size(1e7, 1e7).ef_search(50, 5_000, true), Some(1000));
         assert_eq!(size(1e5, 1e5).ef_search(400, 5_000, true), Some(800));
         assert_eq!(size(1e5, 1e6).ef_search(50, 5_000, true), Some(1000));
-        // It goes on from there, or does not.
+        // With and without iterative scan.
         assert_eq!(size(5e4, 1e6).ef_search(50, 5_000, true), Some(1000));
         assert_eq!(size(5e4, 1e6).ef_search(50, 5_000, false), None);
         assert_eq!(size(1e5, 2e5).ef_search(150, 5_000, false), Some(600));

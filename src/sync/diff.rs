@@ -1,18 +1,20 @@
-//! Old chunks and new chunks in, what to do out: keep, embed, drop.
+//! Compares the old chunks of a source with the new ones: which are kept, embedded or dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// What to do about a source whose text changed.
+/// The changes to the chunks of a source whose text changed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Diff {
-    /// For each new chunk the old one (by position in the list) with the same text, whose vector it keeps.
+    /// For each new chunk the index of the old one with the same text, whose vector it keeps; `None` where it has to be
+    /// embedded.
     pub kept: Vec<Option<usize>>,
-    /// The old chunks that no new one has the text of, in ascending order.
+    /// The indexes of the old chunks that no new one keeps, in ascending order.
     pub dropped: Vec<usize>,
 }
 
-/// Pairs new chunks with old ones of the same text: where a text occurs more than once, the one in the same place first.
+/// Pairs new chunks with old ones of the same text. Where a text occurs more than once, the chunk at the same index is
+/// preferred.
 pub fn diff<T: Copy + Eq + Hash>(old: &[T], new: &[T]) -> Diff {
     let mut kept: Vec<Option<usize>> =
         new.iter().enumerate().map(|(at, text)| old.get(at).filter(|o| *o == text).map(|_| at)).collect();

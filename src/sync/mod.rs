@@ -1,4 +1,4 @@
-//! What becomes of a source's stored chunks when its text is another:
-//! - [`diff`]: old chunks and new chunks in, keep or embed or drop out
+//! What happens to a source's stored chunks when its text changes:
+//! - [`diff`]: compares old and new chunks: which are kept, embedded or dropped
 
 pub mod diff;

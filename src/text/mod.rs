@@ -1,6 +1,6 @@
 //! From what an application stores to what is embedded and found:
-//! - [`content`]: plain text, HTML and translations, and the texts in them
-//! - [`chunk`]: a text in, the ranges of its chunks out
+//! - [`content`]: plain text, HTML and translations → the texts in them
+//! - [`chunk`]: a text → the ranges of its chunks
 //! - [`analyzer`]: a text in, the tokens of a full-text index out, and its language
 
 pub mod analyzer;

@@ -1,6 +1,6 @@
-//! The chunker's quality and speed on real text, beside fixed windows and the crate text-splitter.
+//! Measures the quality and speed of the chunker on real text, beside fixed windows and the crate text-splitter.
 //!
-//! Usage: bench-chunker FOLDER, where FOLDER holds the text, a file a source.
+//! Usage: bench-chunker FOLDER, where FOLDER has one text file for each source.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use chatbot_sync::text::chunk::{Params, chunk};
 use text_splitter::{ChunkConfig, TextSplitter};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// A way to cut text: ranges of bytes.
+/// A way to cut a text: it returns ranges of bytes.
 type Cutter = (&'static str, Box<dyn Fn(&str) -> Vec<std::ops::Range<usize>>>);
 
-/// xorshift64*: the same edits in every run.
+/// A pseudo-random generator (xorshift64*), so that every run makes the same edits.
 struct Random(u64);
 
 impl Random {
@@ -53,7 +53,7 @@ fn cutters() -> Vec<Cutter> {
     ]
 }
 
-/// Chunks of `new` that `old` does not have: what has to be embedded again.
+/// Counts the chunks of `new` that `old` does not have, which have to be embedded again.
 fn embedded_again(cut: &Cutter, old: &str, new: &str) -> usize {
     let mut have: HashMap<&str, usize> = HashMap::new();
     for range in (cut.1)(old) {
@@ -71,7 +71,7 @@ fn embedded_again(cut: &Cutter, old: &str, new: &str) -> usize {
         .count()
 }
 
-/// The start of a word at about `at` (0 to 1) of the text.
+/// Returns the start of a word near `at`, from 0 (the beginning of the text) to 1 (its end).
 fn word_near(text: &str, at: f64, random: &mut Random) -> usize {
     let mut byte = ((text.len() as f64 * at) as usize + random.below(600)).min(text.len().saturating_sub(40));
     while !text.is_char_boundary(byte) {
@@ -143,7 +143,7 @@ fn quality(texts: &[String]) {
     }
 }
 
-/// The best of five runs: noise only ever adds.
+/// Returns the best of five runs, since noise only adds time.
 fn best(mut work: impl FnMut() -> usize) -> Duration {
     (0..5)
         .map(|_| {

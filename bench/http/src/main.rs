@@ -1,5 +1,5 @@
-//! What the extension adds to a provider's own time: throughput, latency and cancels, beside a bare client that sends
-//! the same requests and does nothing with the answers.
+//! Measures what the extension adds to a provider's own time: throughput, latency and cancels, beside a bare client
+//! that sends the same requests and ignores the responses.
 //!
 //! Usage: bench-http CONNECTION [PORT SERVICE]
 //!        bench-http provider
@@ -20,14 +20,14 @@ use provider::{Provider, bare};
 
 const RUNS: usize = 5;
 
-/// Chunking and storing included. A call has one source, and waits for its last vector; a statement has all of them, and
-/// stores some while it waits for others.
+/// The measured ways to embed all pages, chunking and storing included. Each call embeds one source and waits for its
+/// last vector; the INSERT has all sources, and stores some while it waits for the vectors of others.
 const WAYS: [(&str, &str); 2] = [
     ("calls of chatbot_embed_source()", "SELECT chatbot_embed_source(2, 'document', id, content) FROM book"),
     ("INSERT of all into an attached table", "INSERT INTO shelf SELECT id, 2, content FROM book"),
 ];
 
-/// VACUUM takes no part in a transaction, which several statements at once would be.
+/// VACUUM cannot run in a transaction block, which several statements in one message are.
 fn clean(client: &mut Client) {
     client.batch_execute("TRUNCATE shelf; SELECT chatbot_cleanup(2)").expect("cleanup");
     client.batch_execute("VACUUM chatbot_sync.source, chatbot_sync.embedding").expect("cleanup");
@@ -132,7 +132,7 @@ fn cancels(connection: &str, client: &mut Client, mock: &Provider, parallel: usi
     println!("  from pg_cancel_backend() to the error      {} ms", Figures(took));
 }
 
-/// Every page by itself, as an application does it: through the service, and through the extension.
+/// Sends every page by itself as an application does: through the service, and through the extension.
 fn page_by_page(client: &mut Client, mock: &Provider, latency: Duration, service: &str) {
     mock.set_latency(latency);
     client.batch_execute("RESET chatbot_sync.batch_size; RESET chatbot_sync.max_parallel_requests").expect("settings");

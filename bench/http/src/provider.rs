@@ -1,11 +1,12 @@
-//! A provider on loopback with a latency, and a bare client for it: what there is without us. As a process of its own it
-//! prints its address, and then takes a JSON object a line and answers with one, until its input ends:
+//! A mock provider on loopback with a configurable latency, and a bare client for it, to compare the extension with. As
+//! a separate process it prints its address; then it reads a JSON object from each line and answers with one, until its
+//! input ends:
 //!
-//! - `{"latency_ms": 50}`: from now on
-//! - `{"stats": true}`: requests and inputs since the last such line
-//! - `{"in_flight": true}`: requests that wait for their answer
-//! - `{"push": "FILE", "batch": 100, "parallel": 4}`: sends the texts of a file, a JSON array of arrays, one inner array
-//!   after the other; how many seconds it took
+//! - `{"latency_ms": 50}`: sets the latency
+//! - `{"stats": true}`: returns the requests and inputs since the last such line
+//! - `{"in_flight": true}`: returns the number of requests that are not answered yet
+//! - `{"push": "FILE", "batch": 100, "parallel": 4}`: sends the texts of a file, a JSON array of arrays, one inner
+//!   array after the other, and returns the seconds that it took
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 const DIMENSIONS: usize = 384;
 
-/// Answers every text with the same vector.
+/// A provider that answers every text with the same vector.
 pub struct Provider {
     pub url: String,
     state: Arc<State>,
@@ -55,7 +56,7 @@ impl Provider {
         self.state.latency_us.store(latency.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// From now on requests are not answered.
+    /// Stops answering requests until the latency is set again.
     pub fn hang(&self) {
         self.state.latency_us.store(u64::MAX, Ordering::Relaxed);
     }
@@ -90,7 +91,7 @@ fn serve(mut stream: &TcpStream, vector: &str, state: &State) -> Option<()> {
         state.in_flight.fetch_add(1, Ordering::Relaxed);
         let wait = state.latency_us.load(Ordering::Relaxed);
         if wait == u64::MAX {
-            // A server that hangs: until the client leaves.
+            // Hang until the client closes the connection.
             let _ = stream.read(&mut [0]);
         } else {
             std::thread::sleep(Duration::from_micros(wait));
@@ -112,7 +113,7 @@ fn serve(mut stream: &TcpStream, vector: &str, state: &State) -> Option<()> {
     }
 }
 
-/// The provider alone: the same chunks in the same batches, as many at a time.
+/// Sends the chunks with the bare client in batches, `parallel` requests at a time; returns the time that it took.
 pub fn bare(url: &str, chunks: &[String], batch: usize, parallel: usize) -> Duration {
     let agent: ureq::Agent = ureq::Agent::config_builder().max_idle_connections_per_host(64).build().into();
     push(&agent, url, chunks, batch, parallel)
@@ -140,7 +141,7 @@ fn push(agent: &ureq::Agent, url: &str, chunks: &[String], batch: usize, paralle
     began.elapsed()
 }
 
-/// The process of its own.
+/// Runs the provider as a process that reads its commands from standard input.
 pub fn obey(port: u16) {
     let provider = Provider::start(port);
     println!("{}", provider.url);

@@ -1,4 +1,4 @@
-"""A chatbot: a tenant of the extension, and what it knows."""
+"""Chatbots: each one is a tenant of the extension, with documents and links."""
 
 from collections import defaultdict
 
@@ -47,7 +47,7 @@ class ChatbotChatbot(models.Model):
             ):
                 counted[chatbot.id, model] += count
                 counted[chatbot.id, status] += count
-            # What could not be read is an error, whatever became of the text that it had before.
+            # A document or link that could not be read counts as an error, also where its former text is synced.
             for chatbot, status, count in self.env[model]._read_group(
                 chatbots & Domain('read_error', '!=', False), ['chatbot_id', 'vector_sync_status'], ['__count'],
             ):
@@ -63,7 +63,7 @@ class ChatbotChatbot(models.Model):
             chatbot.progress = 100 * chatbot.synced_count / total if total else 0
 
     def unlink(self):
-        # Postgres would delete them too, but would leave their files.
+        # ON DELETE CASCADE would delete the rows, but not the attachments of their files.
         whole = self.with_context(active_test=False)
         whole.document_ids.unlink()
         whole.link_ids.unlink()
@@ -71,7 +71,7 @@ class ChatbotChatbot(models.Model):
 
     @api.readonly
     def search_passages(self, question, max_results=5):
-        """The passages of this chatbot that answer a question best.
+        """Searches the passages of this chatbot that answer a question best.
 
         :return: a list of dicts: ``source_type``, ``source_id``, ``chunk_index``, ``content``, ``similarity`` (cosine, ``None``
             where only words were searched), ``score`` (what they are sorted by), ``metadata``
@@ -90,7 +90,7 @@ class ChatbotChatbot(models.Model):
         return self._open('chatbot_sync.chatbot_link_action')
 
     def action_open_errors(self):
-        """Opens what failed: documents, or links where all documents are well."""
+        """Opens the documents in error, or the links in error where there is no such document."""
         failed = self.env['chatbot.document'].search_count([('chatbot_id', '=', self.id), ('status', '=', 'error')], limit=1)
         action = 'chatbot_document_action' if failed else 'chatbot_link_action'
         return self._open(f'chatbot_sync.{action}', search_default_error=1)
@@ -115,7 +115,8 @@ class ChatbotChatbot(models.Model):
         }
 
     def action_sync_all(self):
-        """Has all that waits or failed embedded, and links fetched, in the background: see ``progress``."""
+        """Embeds in the background everything that is pending or in error, and fetches failed links again.
+        ``progress`` shows how far it is."""
         self.check_access('write')
         self.sync_requested = True
         self.env.ref('chatbot_sync.ir_cron_sync_all').sudo()._trigger()
@@ -126,7 +127,8 @@ class ChatbotChatbot(models.Model):
 
     @api.model
     def _cron_sync_all(self):
-        """Embeds what waits or failed of the chatbots that asked for it. What is done stays done if it is stopped."""
+        """Embeds what is pending or in error for each chatbot that requested it. Each batch is committed, so an
+        interruption loses nothing."""
         chatbots = self.search([('sync_requested', '=', True)])
         self.env['ir.cron']._commit_progress(remaining=len(chatbots))
         for chatbot in chatbots:

@@ -1,4 +1,4 @@
-"""A document: a text that is written here, or read from a file."""
+"""Documents: texts that are written in Odoo, or read from a file."""
 
 import base64
 import binascii
@@ -35,9 +35,9 @@ class ChatbotDocument(models.Model):
 
     @api.model
     def _with_text(self, vals):
-        """Adds to values with a file what the file says, or why it cannot be read."""
+        """Adds the text of a file to values that contain the file, or the reason why it cannot be read."""
         if 'file' not in vals:
-            # A text that somebody writes takes the place of a file that cannot be read.
+            # A text that is written by hand replaces a file that could not be read.
             return {'read_error': False, **vals} if 'content' in vals else vals
         if not vals['file']:
             return {**vals, 'file_name': False, 'file_type': False, 'file_size': False, 'uploaded_at': False, 'read_error': False}
@@ -59,7 +59,7 @@ class ChatbotDocument(models.Model):
 
     @api.model
     def _read(self, data, file_name):
-        """What a file says, as values."""
+        """Reads a file. Returns its type, its text and the error as field values."""
         kind = False
         try:
             kind = sniff(data, file_name)
@@ -69,11 +69,11 @@ class ChatbotDocument(models.Model):
 
     def _read_again(self):
         for document in self.filtered('file'):
-            # The name says what kind of text a text is.
+            # The file name is needed again: it distinguishes CSV and Markdown from plain text.
             document.write({'file': document.with_context(bin_size=False).file, 'file_name': document.file_name})
 
     def action_read_again(self):
-        """Reads files again, as this version of the module reads them. A text that was edited since is replaced."""
+        """Reads the files again with this version of the module. A text that was edited since is overwritten."""
         self.check_access('write')
         documents = self.filtered('file')
         documents._read_again()

@@ -1,4 +1,4 @@
-"""All that is said to the Postgres extension."""
+"""All calls of the Postgres extension chatbot_sync."""
 
 import contextlib
 import logging
@@ -13,7 +13,8 @@ from odoo.tools import SQL, file_open
 
 _logger = logging.getLogger(__name__)
 
-# Errors that are Odoo's to handle: what it tries again, sends to the primary server, or words by itself.
+# Errors that Odoo handles itself: it retries the transaction, changes to the primary server, or has a message of its
+# own.
 NOT_OURS = (
     *PG_CONCURRENCY_EXCEPTIONS_TO_RETRY,
     psycopg2.errors.ReadOnlySqlTransaction,
@@ -22,7 +23,7 @@ NOT_OURS = (
     psycopg2.IntegrityError,
 )
 
-# The model of each kind of source, and the columns that go into the metadata of its passages.
+# The model of each source type, and the columns that go into the metadata of its passages.
 HOSTS = {
     'document': ('chatbot.document', ['name', 'lang']),
     'link': ('chatbot.link', ['title', 'url', 'lang']),
@@ -39,9 +40,10 @@ class ChatbotExtension(models.AbstractModel):
 
     @api.model
     def _stay_neutralized(self):
-        """Neutralizes a copy of a neutralized database. Odoo's own switches are rows, and are copied; settings of databases are not.
+        """Neutralizes a copy of a neutralized database. Odoo's own switches are rows and are copied with it, but
+        settings of a database are not.
 
-        A database whose settings say ``chatbot_sync.enabled``, on or off, is left as it is.
+        Nothing changes where the database has the setting ``chatbot_sync.enabled``, on or off.
         """
         if not self.env['ir.config_parameter'].sudo().get_param('database.is_neutralized'):
             return
@@ -60,29 +62,30 @@ class ChatbotExtension(models.AbstractModel):
 
     @contextlib.contextmanager
     def _readable(self):
-        """What Postgres refuses becomes a message for the user; what is Odoo's to try again stays as it is."""
+        """Turns errors of Postgres into messages for the user, except those that Odoo handles itself."""
         try:
             yield
         except NOT_OURS:
             raise
         except psycopg2.Error as error:
-            if not error.pgcode or error.pgcode.startswith(('08', '57')):  # the connection, the server
+            if not error.pgcode or error.pgcode.startswith(('08', '57')):  # the connection is lost, or the server shuts down
                 raise
             lines = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
             raise UserError("\n".join(line for line in lines if line)) from error
 
     @api.model
     def _query(self, query):
-        """The rows of a query that calls the extension. Nothing of it is logged: texts are documents' and users'."""
+        """Returns the rows of a query that calls the extension. A failed query is not logged, since it contains texts
+        of users."""
         with self._readable(), self.env.cr.savepoint():
             self.env.cr.execute(query, log_exceptions=False)
             return self.env.cr.dictfetchall()
 
     @api.model
     def _call(self, procedure):
-        """Calls a procedure that commits by itself, step by step, so that it needs a connection of its own.
+        """Calls a procedure that commits step by step, on a connection of its own.
 
-        It sees what is committed only, and what it has done stays done.
+        It only sees committed data, and what it has committed stays when it fails.
         """
         cursor = db_connect(self.env.cr.dbname).cursor()
         with self._readable(), contextlib.closing(cursor):
@@ -99,7 +102,7 @@ class ChatbotExtension(models.AbstractModel):
 
     @api.model
     def _attached(self):
-        """How each of our tables is attached, by its name."""
+        """Returns the mode of each attached table of this module, by table name."""
         if not self._is_installed():
             return {}
         tables = [self.env[model]._table for model, _columns in HOSTS.values()]
@@ -111,12 +114,13 @@ class ChatbotExtension(models.AbstractModel):
 
     @api.model
     def _mode(self):
-        """Whether passages are made at once or later; ``False`` where the tables are not attached."""
+        """Returns the mode of the tables, ``'sync'`` or ``'async'``; ``False`` where they are not attached."""
         return next(iter(self._attached().values()), False)
 
     @api.model
     def _attach(self, mode):
-        """Attaches our tables, or attaches them anew where they are attached in another mode."""
+        """Attaches the module's tables in this mode. Tables that are attached in another mode are detached and
+        attached again."""
         attached = self._attached()
         for kind, (model, metadata) in HOSTS.items():
             table = self.env[model]._table
@@ -139,7 +143,7 @@ class ChatbotExtension(models.AbstractModel):
 
     @api.model
     def _detach(self):
-        """Detaches our tables and forgets what was made of them."""
+        """Detaches the module's tables, and deletes their sources, vectors and sessions."""
         for table in self._attached():
             self._query(SQL("SELECT chatbot_detach(%s::regclass, delete_embeddings => TRUE)", table))
         chatbots = self.env['chatbot.chatbot']._table
@@ -148,12 +152,13 @@ class ChatbotExtension(models.AbstractModel):
 
     @api.model
     def _doctor(self):
-        """What ``chatbot_doctor()`` says. It asks the provider for a vector, and is not to keep anybody waiting."""
+        """Returns the rows of ``chatbot_doctor()``. It sends a test request to the provider, which may take 5 seconds
+        at most."""
         self._query(SQL("SELECT set_config('chatbot_sync.sync_timeout', '5000', TRUE)"))
         return self._query(SQL("SELECT * FROM chatbot_doctor()"))
 
     @api.model
     def _cron_process_queue(self):
-        """Embeds what is due. Where Postgres has workers there is nothing left of it, or they share the work."""
+        """Processes the queue if a job is due. Workers of Postgres and this action share the jobs."""
         if self._query(SQL("SELECT 1 FROM chatbot_sync.job WHERE due_at <= now() LIMIT 1")):
             self._call(SQL("CALL chatbot_process_queue()"))

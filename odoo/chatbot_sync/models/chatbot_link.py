@@ -1,4 +1,4 @@
-"""A link: a web page whose text is fetched, and fetched again."""
+"""Links: web pages whose text is fetched, and fetched again after some days."""
 
 import logging
 from datetime import timedelta
@@ -45,7 +45,7 @@ class ChatbotLink(models.Model):
     @api.model_create_multi
     def create(self, vals_list):
         now = fields.Datetime.now()
-        # Whoever brings a text along has fetched it.
+        # A text that is passed by the caller counts as fetched now.
         links = super().create([
             {'scraped_at': now, 'checked_at': now, **vals} if vals.get('content') else vals for vals in vals_list
         ])
@@ -62,13 +62,13 @@ class ChatbotLink(models.Model):
 
     @api.model
     def _fetch_soon(self):
-        """Has links fetched that never were, right after this transaction."""
+        """Fetches links that were never fetched, by the scheduled action right after this transaction."""
         if not self._is_paused() and self.search_count([('checked_at', '=', False)], limit=1):
             self.env.ref('chatbot_sync.ir_cron_fetch').sudo()._trigger()
 
     @api.model
     def _is_paused(self):
-        """Whether no page is to be fetched: in a neutralized copy of a database, or where the settings say so."""
+        """Whether fetching pages is switched off: in a neutralized copy of a database, or by the settings."""
         return str2bool(self.env['ir.config_parameter'].sudo().get_param('chatbot_sync.fetch_paused'), False)
 
     @api.model
@@ -77,7 +77,7 @@ class ChatbotLink(models.Model):
             raise UserError(self.env._("No pages are fetched in this database: see \"Fetch No Pages\" in the settings of chatbots."))
 
     def action_fetch(self):
-        """Fetches pages now, and tells how that went."""
+        """Fetches the pages now. Returns a notification with the result."""
         self.check_access('write')
         self._check_paused()
         for link in self:
@@ -94,7 +94,7 @@ class ChatbotLink(models.Model):
             link._take(link._fetch())
 
     def _fetch(self):
-        """The values that fetching the page gives. Nothing is written yet."""
+        """Fetches the page. Returns the values to write, without writing them."""
         self.ensure_one()
         parameters = self.env['ir.config_parameter'].sudo()
         now = fields.Datetime.now()
@@ -113,7 +113,7 @@ class ChatbotLink(models.Model):
                 values |= {'etag': page.etag, 'last_modified': page.last_modified, **self._read(page)}
             return values
         except (Unfetchable, Unreadable) as error:
-            # What it said when it could be fetched is better than nothing.
+            # The text of the last successful fetch is kept, so that searches still find it.
             return {'checked_at': now, 'read_error': self.env._(error.message)}
 
     def _read(self, page):
@@ -124,14 +124,14 @@ class ChatbotLink(models.Model):
         return {'content': text, 'title': self.title or title}
 
     def _take(self, values):
-        # A text that is the same is not written, so that nobody looks at it again.
+        # An unchanged text is not written, so that its source does not have to be compared.
         if 'content' in values and values['content'] == self.content:
             values = {name: value for name, value in values.items() if name != 'content'}
         self.write(values)
 
     @api.model
     def _cron_fetch(self):
-        """Fetches links that never were, and those whose last time is long ago."""
+        """Fetches links that were never fetched, and those whose last attempt is longer ago than the settings say."""
         if self._is_paused():
             return
         due = Domain('checked_at', '=', False)
@@ -142,7 +142,8 @@ class ChatbotLink(models.Model):
         progress(remaining=len(links))
         for link in links:
             values = link._fetch()
-            # A page takes its time. What others did meanwhile is to be seen, and conflicts with nothing.
+            # Fetching takes time: the commit ends the snapshot, so that changes by other users are seen and do not
+            # conflict.
             progress()
             try:
                 if link.exists():

@@ -1,21 +1,21 @@
-"""What documents and links have in common: a text, and what the extension says of it."""
+"""The fields and methods that documents and links share: a text, and its state in the extension."""
 
 from odoo import api, fields, models
 from odoo.fields import Domain
 from odoo.tools import SQL
 
-# Written by the extension's triggers when a record reaches the database, never by us but to ask for another try.
+# Columns that the extension's triggers write. This module writes to them only to request a retry.
 TOLD = ('vector_sync_status', 'processed', 'sync_error')
 
-# Unless the settings page says otherwise: the largest files and pages in MB, how long a page may take in seconds,
-# and how long links are thought to stay as they are (0: for ever).
+# Defaults of the settings: the largest files and pages in MB, the longest fetch of a page in seconds, and after how
+# many days links are fetched again (0: never).
 LIMITS = {'max_file_mb': 25, 'max_page_mb': 5, 'fetch_timeout': 15, 'rescrape_days': 0}
 
 
 class ChatbotSourceMixin(models.AbstractModel):
     _name = 'chatbot.source.mixin'
     _description = "Chatbot Source"
-    _source_type = None  # what the extension calls it
+    _source_type = None  # the source type in the extension
 
     chatbot_id = fields.Many2one('chatbot.chatbot', required=True, index=True, ondelete='cascade')
     company_id = fields.Many2one(related='chatbot_id.company_id', store=True, index=True, precompute=True)
@@ -97,17 +97,17 @@ class ChatbotSourceMixin(models.AbstractModel):
         return result
 
     def _see_what_is_told(self):
-        """Sends what is written to the database, and forgets what we thought that triggers would say of it."""
+        """Flushes the records, and drops cached values of fields that the triggers have just written."""
         self.flush_recordset()
         self.invalidate_recordset([*TOLD, 'status', 'status_reason', 'chunk_count', 'truncated'], flush=False)
 
     def _read_again(self):
-        """Reads the text again from where it comes from, of records where that failed."""
+        """Reads the text of failed records again from its origin. Overridden by documents and links."""
 
     def action_retry(self):
-        """Tries again what failed. Tells how that went."""
+        """Retries the records that failed. Returns a notification with the result."""
         self.check_access('write')
-        # Workers may have written to it.
+        # Workers of Postgres write to these fields too, so cached values may be old.
         self.invalidate_recordset()
         failed = self.filtered(lambda record: record.status == 'error')
         failed.filtered('read_error')._read_again()
@@ -126,7 +126,7 @@ class ChatbotSourceMixin(models.AbstractModel):
 
     @api.model
     def _limit(self, name):
-        """A limit of the settings page."""
+        """Returns a limit from the settings, or its default."""
         return int(self.env['ir.config_parameter'].sudo().get_param(f'chatbot_sync.{name}', LIMITS[name]))
 
     @api.model

@@ -1,6 +1,6 @@
 from odoo.tests import TransactionCase
 
-# Longer than a source's metadata may be: embedding it fails, without any provider.
+# As a document's name this exceeds the limit of a source's metadata, so embedding fails without asking a provider.
 TOO_LONG = 'x' * 70_000
 
 

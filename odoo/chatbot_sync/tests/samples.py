@@ -1,4 +1,4 @@
-"""Files as people upload them, made here."""
+"""Sample files, built by the tests themselves."""
 
 import io
 import zipfile
@@ -13,7 +13,7 @@ from ..tools.extract import ODT
 
 
 def pdf(*lines):
-    """A PDF with a page for each line, of the fewest objects that will do."""
+    """Returns a PDF with one page for each line, built of as few objects as possible."""
     objects = [
         b'<< /Type /Catalog /Pages 2 0 R >>',
         b'<< /Type /Pages /Count %d /Kids [%s] >>' % (len(lines), b' '.join(b'%d 0 R' % (4 + 2 * at) for at in range(len(lines)))),
@@ -75,7 +75,7 @@ def odt(body, manifest='<manifest/>'):
 
 
 def swelling_zip(name, size):
-    """An archive of little bytes whose member is large."""
+    """Returns a small archive that unpacks to a large file."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr(name, bytes(size))
@@ -105,7 +105,7 @@ def run(text, properties=''):
 
 
 def package(parts, relations, main):
-    """An Office file of parts, by name, and of what each refers to: kind and name of the other part, by id."""
+    """Returns an Office file of these parts, and their relations: (kind, name of the other part) by id."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr('[Content_Types].xml', '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>')
@@ -120,7 +120,7 @@ def package(parts, relations, main):
 
 
 def word_xml(body, **parts):
-    """A DOCX of a body as XML, and of parts that it refers to by their names."""
+    """Returns a DOCX with this body, and with other parts that it has relations to."""
     kinds = {name: name.rstrip('0123456789') for name in parts}
     return package(
         {'word/document.xml': f'<w:document {WORD}><w:body>{body}</w:body></w:document>'}
@@ -131,7 +131,7 @@ def word_xml(body, **parts):
 
 
 def workbook(fill):
-    """An XLSX that ``fill`` has filled, given a workbook of openpyxl."""
+    """Returns an XLSX filled by ``fill``, which gets a workbook of openpyxl."""
     book = openpyxl.Workbook()
     fill(book)
     file = io.BytesIO()
@@ -140,7 +140,7 @@ def workbook(fill):
 
 
 def old_workbook(fill):
-    """An XLS that ``fill`` has filled, given a workbook of xlwt."""
+    """Returns an XLS filled by ``fill``, which gets a workbook of xlwt."""
     book = xlwt.Workbook()
     fill(book)
     file = io.BytesIO()
@@ -149,7 +149,7 @@ def old_workbook(fill):
 
 
 def presentation(fill):
-    """A PPTX that ``fill`` has filled, given a presentation of python-pptx."""
+    """Returns a PPTX filled by ``fill``, which gets a presentation of python-pptx."""
     slides = pptx.Presentation()
     fill(slides)
     file = io.BytesIO()
@@ -163,7 +163,7 @@ ODF = ' '.join(f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0
 
 
 def open_document(kind, body, styles='', masters=''):
-    """An OpenDocument file of a kind: text, spreadsheet, presentation."""
+    """Returns an OpenDocument file of a kind: text, spreadsheet or presentation."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr('mimetype', f'application/vnd.oasis.opendocument.{kind}', zipfile.ZIP_STORED)

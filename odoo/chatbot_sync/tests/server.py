@@ -1,4 +1,4 @@
-"""A web server of this machine's own, which says what a test wants it to."""
+"""A web server on loopback whose responses a test defines."""
 
 import contextlib
 import http.server
@@ -7,14 +7,15 @@ import threading
 
 @contextlib.contextmanager
 def serving(answer):
-    """Serves ``answer(handler)`` to each GET. Yields an object with its ``port`` and the ``requests`` it got."""
+    """Serves ``answer(handler)`` to each GET. Yields an object with its ``port`` and the ``requests`` that it
+    received."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = 'HTTP/1.1'
 
         def do_GET(self):
             self.server.requests.append((self.path, dict(self.headers)))
-            with contextlib.suppress(OSError):  # who asked is gone
+            with contextlib.suppress(OSError):  # the client has closed the connection
                 answer(self)
 
         def say(self, status, body=b'', **headers):

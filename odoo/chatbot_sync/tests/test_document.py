@@ -144,7 +144,7 @@ class TestDocument(ChatbotCase):
         action = failed.action_retry()
         self.assertEqual(action['params']['type'], 'warning')
         self.assertIn("metadata", action['params']['message'])
-        # As a provider leaves it that was down.
+        # The state of a document whose provider was down.
         self.env.cr.execute(
             "UPDATE chatbot_document SET vector_sync_status = 'error', processed = FALSE, sync_error = 'down' WHERE id = %s",
             [self.refunds.id],

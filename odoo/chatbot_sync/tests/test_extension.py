@@ -35,7 +35,7 @@ class TestExtension(ChatbotCase):
         settings.set_values()
         self.assertEqual(self.extension._mode(), 'async')
         self.assertEqual(self.env['res.config.settings'].create({}).chatbot_mode, 'async')
-        # What was embedded is still there.
+        # Passages that were embedded before are still found.
         self.assertTrue(self.found("When are refunds paid?"))
         later = self.document("Later", "Parcels leave the same day.")
         self.assertEqual(later.status, 'pending')
@@ -91,7 +91,7 @@ class TestExtension(ChatbotCase):
 
     @mute_logger('odoo.sql_db')
     def test_nobody_says_what_to_run(self):
-        pre_init_hook(self.env)  # it is all there
+        pre_init_hook(self.env)  # does not raise: the extension and its privileges exist
         with self.assertRaisesRegex(UserError, r"(?s)may not use.*CREATE EXTENSION.*chatbot_grant\('"):
             self.patch(type(self.env), 'execute_query', lambda self, query: [[False]])
             pre_init_hook(self.env)

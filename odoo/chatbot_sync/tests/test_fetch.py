@@ -85,7 +85,7 @@ class TestFetch(TransactionCase):
             ):
                 page = fetch(f'http://rebinding.test:{server.port}/', timeout=20, max_bytes=1000)
         self.assertEqual(page.content, b'secret')
-        # Once: what was looked at is what was connected to.
+        # Only one DNS lookup: the address that was checked is the one that was connected to.
         self.assertEqual(resolved, ['rebinding.test'])
         self.assertEqual(server.requests[0][1]['Host'], f'rebinding.test:{server.port}')
 

@@ -6,7 +6,7 @@ from odoo.tests import TransactionCase, tagged
 from ..tools.extract import Unreadable, extract, page_text
 from ..tools.html import html_text
 
-# What HTML says, for this reader and for that of the extension.
+# Cases that this reader and the extension's reader both have to pass.
 CASES = Path(__file__).with_name('html_cases.json')
 
 

@@ -69,7 +69,7 @@ class TestLink(ChatbotCase):
             self.cron()
             self.assertGreater(link.scraped_at, long_ago)
             self.assertEqual(link.status, 'synced')
-            self.cron()  # it was looked at just now
+            self.cron()  # does nothing: it was checked just now
         self.assertEqual(len(server.requests), 2)
 
     def test_links_are_fetched_again_that_never_should(self):

@@ -26,7 +26,7 @@ class TestNeutralize(ChatbotCase):
         self.assertTrue(self.env['chatbot.link']._is_paused())
         document = self.document("New", "Vouchers are valid for three years.")
         self.assertEqual(document.status, 'pending')
-        # What is deleted is gone all the same.
+        # Deleting a document deletes its vectors all the same.
         self.refunds.unlink()
         self.env.cr.execute("SELECT count(*) FROM chatbot_sync.embedding WHERE chatbot_id = %s", [self.chatbot.id])
         self.assertEqual(self.env.cr.fetchone(), (0,))
@@ -44,7 +44,7 @@ class TestNeutralize(ChatbotCase):
         self.assertTrue(self.env['chatbot.link']._is_paused())
 
     def patch_extension_away(self):
-        """Has another extension's name looked for, as nobody here may drop the extension itself."""
+        """Lets the statements look for an extension that does not exist: this role may not drop the real one."""
         self.statements = self.statements.replace("extname = 'chatbot_sync'", "extname = 'chatbot_sync_that_is_missing'")
 
     def test_copy_of_a_neutralized_database_is_neutralized_when_it_is_loaded(self):

@@ -1,32 +1,33 @@
-"""XML within archives, as Office and OpenDocument files have it. Nothing here needs Odoo."""
+"""XML parts of zip archives, as Office and OpenDocument files have them. Nothing here needs Odoo."""
 
 import posixpath
 from urllib.parse import unquote
 
 from lxml import etree
 
-# A tree takes about ten times the memory of its XML. Longer parts than this are no texts.
+# The largest part that is parsed, in bytes. A tree takes about ten times the memory of its XML.
 MAX_PART = 64 * 1024 * 1024
 
 
 def xml_parser():
-    """Returns a parser that reads nothing but its input, and expands no entity."""
+    """Returns a parser that reads no other file or address and expands no entity."""
     return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
 
 
 def local(node):
-    """Returns an element's name without its namespace: strict and transitional files differ in that only."""
+    """Returns an element's name without its namespace. Strict and transitional files differ only in their
+    namespaces."""
     tag = node.tag
     return tag.rpartition('}')[2] if isinstance(tag, str) else ''
 
 
 def get(node, name):
-    """Returns an attribute by its name without its namespace."""
+    """Returns the value of an attribute, whatever its namespace; ``None`` where it is missing."""
     return next((value for key, value in node.items() if key.rpartition('}')[2] == name), None)
 
 
 def child(node, *names):
-    """Returns the first child of the first child ... of these names, ``None`` where there is none."""
+    """Follows the first children of these names down the tree. Returns the last one; ``None`` where one is missing."""
     for name in names:
         node = next((inner for inner in node if local(inner) == name), None)
         if node is None:
@@ -35,7 +36,7 @@ def child(node, *names):
 
 
 def descendants(node, *names):
-    """Yields the elements of these names in an element, the outer before the inner."""
+    """Yields all elements of these names within an element, outer ones before inner ones."""
     return (inner for inner in node.iter() if local(inner) in names)
 
 
@@ -45,7 +46,7 @@ def is_on(node):
 
 
 class Package:
-    """The parts of an Office file (Open Packaging Conventions), and what each refers to.
+    """The parts of an Office file (Open Packaging Conventions), and the relations between them.
 
     :param zipfile.ZipFile archive: the file
     """
@@ -58,17 +59,18 @@ class Package:
         return name in self._names
 
     def read(self, name):
-        """Returns the bytes of a part."""
+        """Returns the bytes of a part. Raises an error where it is longer than ``MAX_PART``."""
         if self.archive.getinfo(name).file_size > MAX_PART:
             raise ValueError(f"{name} has more than {MAX_PART // 1024**2} MB")
         return self.archive.read(name)
 
     def tree(self, name):
-        """Returns the root element of a part, ``None`` where the file does not have it."""
+        """Returns the root element of a part; ``None`` where the file does not have it."""
         return etree.fromstring(self.read(name), xml_parser()) if name in self else None
 
     def relations(self, name):
-        """Returns what a part refers to: the last word of the type and the name of the part, by id."""
+        """Returns the relations of a part: by id, the last word of the type and the name of the other part. External
+        ones are left out."""
         folder, file = posixpath.split(name)
         tree = self.tree(posixpath.join(folder, '_rels', f'{file}.rels'))
         found = {}
@@ -80,9 +82,9 @@ class Package:
         return found
 
     def main(self):
-        """Returns the name of the part that the file is about."""
+        """Returns the name of the main part; ``None`` where there is none."""
         return next((path for kind, path in self.relations('').values() if kind == 'officeDocument'), None)
 
     def related(self, name, kind):
-        """Yields the names of the parts of a kind that a part refers to."""
+        """Yields the names of the parts that a part has a relation of this kind to."""
         return (path for of, path in self.relations(name).values() if of == kind and path in self)

@@ -1,10 +1,10 @@
-"""Shapes, charts and diagrams of Office files: DrawingML, which documents, slides and sheets share."""
+"""Shapes, charts and diagrams of Office files (DrawingML), which documents, slides and sheets share."""
 
 import re
 
 from .archive import child, descendants, get, local
 
-# What a program writes that has nothing to say of a picture.
+# A description that is only a file name, as some programs write it.
 FILE_NAME = re.compile(r'\S+\.(png|jpe?g|gif|bmp|tiff?|svg|webp|emf|wmf)', re.IGNORECASE)
 
 
@@ -17,7 +17,7 @@ def paragraph_text(paragraph):
                 yield inner.text or ''
             elif name == 'br':
                 yield '\n'
-            elif name != 'Fallback':  # another way to write what stands beside it
+            elif name != 'Fallback':  # another form of the sibling "Choice"
                 yield from pieces(inner)
 
     return ''.join(pieces(paragraph))
@@ -29,14 +29,14 @@ def body_paragraphs(body):
 
 
 def table_rows(table):
-    """Yields the rows of a table (``a:tbl``), the cells apart by tabs."""
+    """Yields the rows of a table (``a:tbl``), with tabs between the cells."""
     for row in descendants(table, 'tr'):
         cells = (child(cell, 'txBody') for cell in row if local(cell) == 'tc')
         yield '\t'.join('' if body is None else ' '.join(filter(None, body_paragraphs(body))) for body in cells).rstrip('\t')
 
 
 def described(node):
-    """Returns what the author says that a picture shows, from its ``docPr`` or ``cNvPr``; ``''`` where nothing is said."""
+    """Returns the author's description of a picture, from its ``docPr`` or ``cNvPr``; ``''`` where there is none."""
     text = (get(node, 'descr') or '').strip()
     return '' if FILE_NAME.fullmatch(text) else text
 
@@ -46,9 +46,9 @@ def is_hidden(properties):
 
 
 def shape_paragraphs(node, package, relations):
-    """Yields the paragraphs of a tree of shapes (``spTree``, ``wsDr``, and what is in them).
+    """Yields the paragraphs of a tree of shapes (``spTree``, ``wsDr``, and groups in them).
 
-    :param dict relations: what the part of the shapes refers to
+    :param dict relations: the relations of the part that contains the shapes
     """
     for shape in node:
         name = local(shape)

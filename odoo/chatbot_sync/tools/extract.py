@@ -1,6 +1,8 @@
-"""Text out of files, as a person sees it. What a file is, its bytes say; its name only tells kinds of text apart.
+"""Extracts the visible text of files. The type of a file is detected from its content; its name only distinguishes
+text formats.
 
-A reader of a format yields paragraphs, so that what is too long is never held as a whole. None of them needs Odoo.
+Readers of a format yield paragraphs, so that a text that is too long is never in memory as a whole. They do not need
+Odoo.
 """
 
 import codecs
@@ -32,24 +34,25 @@ ODP = 'application/vnd.oasis.opendocument.presentation'
 XLS = 'application/vnd.ms-excel'
 RTF = 'application/rtf'
 MAIL = 'message/rfc822'
-OLE = b'\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1'  # Office files before 2007, and encrypted ones since
+OLE = b'\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1'  # Office files before 2007, and encrypted ones since then
 
 TEXTS = {
     'csv': 'text/csv', 'tsv': 'text/csv', 'md': 'text/markdown', 'markdown': 'text/markdown', 'htm': 'text/html',
     'html': 'text/html', 'xhtml': 'text/html', 'eml': MAIL, 'mht': MAIL, 'mhtml': MAIL,
 }
-# Parts that make an archive an Office file.
+# The folders in an archive that show which kind of Office file it is.
 OFFICE = (('word/', DOCX), ('xl/', XLSX), ('ppt/', PPTX))
 HTML = re.compile(r'\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b', re.IGNORECASE | re.DOTALL)
 MESSAGE = re.compile(r'(Received|Return-Path|Delivered-To|MIME-Version|Message-ID):\s', re.IGNORECASE)
 
-# Compressed files may become so many bytes, and texts so many characters: what is longer is somebody's trick.
+# Limits: the bytes that an archive may unpack to, and the characters of a text. Longer ones are attacks rather than
+# documents.
 MAX_UNPACKED = 200 * 1024 * 1024
 MAX_CHARACTERS = 20_000_000
 
 
 class Unreadable(Exception):
-    """Why a file has no text, for whoever gave it. The message is lazily translated."""
+    """A file has no readable text. The message is for the user, and is translated lazily."""
 
     def __init__(self, message):
         super().__init__(message)
@@ -57,15 +60,15 @@ class Unreadable(Exception):
 
 
 def sniff(data, name=None):
-    """What a file is, as a MIME type."""
-    if b'%PDF-' in data[:1024]:  # so far in it may begin, says Adobe
+    """Returns the MIME type of a file, from its content and, for text formats, its name."""
+    if b'%PDF-' in data[:1024]:  # Adobe's readers accept a header within the first 1024 bytes
         return PDF
     if data.startswith(b'{\\rtf'):
         return RTF
     if data.startswith(b'PK\x03\x04'):
         return _sniff_archive(data)
     if data.startswith(OLE):
-        # The names in such a file are in UTF-16.
+        # Names of streams are in UTF-16.
         for stream, mimetype in (('EncryptedPackage', 'application/x-ole-storage'), ('Workbook', XLS), ('Book', XLS)):
             if stream.encode('utf-16-le') + b'\0\0' in data:
                 return mimetype
@@ -75,7 +78,7 @@ def sniff(data, name=None):
     extension = name.rpartition('.')[2].lower() if name else ''
     if extension in TEXTS:
         return TEXTS[extension]
-    head = decode(data[:4096])  # whose last character may be cut in two
+    head = decode(data[:4096])  # the last character may be cut in two
     if HTML.match(head):
         return 'text/html'
     if MESSAGE.match(head):
@@ -100,11 +103,11 @@ def _sniff_archive(data):
 
 
 def extract(data, name=None, mimetype=None):
-    """The text of a file. Raises :class:`Unreadable` where there is none to be had.
+    """Returns the text of a file. Raises :class:`Unreadable` where there is none.
 
     :param bytes data: the file
-    :param str name: its name, which tells CSV from Markdown
-    :param str mimetype: what it is, where that is known already
+    :param str name: its name, which distinguishes CSV from Markdown
+    :param str mimetype: its type, where it is known already
     """
     mimetype = mimetype or sniff(data, name)
     text = _joined(_paragraphs(data, mimetype))
@@ -114,7 +117,8 @@ def extract(data, name=None, mimetype=None):
 
 
 def _paragraphs(data, mimetype):
-    """Yields the paragraphs of a file. Whatever its reader raises is that the file is broken."""
+    """Yields the paragraphs of a file. An exception of its reader means that the file is broken, unless a library is
+    missing."""
     reader = READERS.get(mimetype)
     if reader is None:
         raise Unreadable(_lt(
@@ -134,10 +138,10 @@ def _paragraphs(data, mimetype):
 
 
 def _joined(paragraphs):
-    """Puts paragraphs together, as long as they are no longer than a text may be."""
+    """Joins the paragraphs, up to the limit of characters."""
     found, length = [], 0
     for text in paragraphs:
-        text = text.replace('\x00', '').strip()  # Postgres stores no NUL
+        text = text.replace('\x00', '').strip()  # Postgres does not store NUL
         length += len(text)
         if length > MAX_CHARACTERS:
             raise Unreadable(_lt("The file has more than %(most)s characters.", most=MAX_CHARACTERS))
@@ -147,8 +151,8 @@ def _joined(paragraphs):
 
 
 def page_text(data, url=None, charset=None):
-    """Title and text of a web page: what is to be read in it, without menus and footers, and without what is hidden."""
-    import trafilatura  # noqa: PLC0415  the rest works without it
+    """Returns the title and the main text of a web page, without menus, footers and hidden text."""
+    import trafilatura  # everything else works without it
 
     html = decode_html(data, charset)
     try:
@@ -158,13 +162,13 @@ def page_text(data, url=None, charset=None):
     found = None if tree is None else trafilatura.bare_extraction(
         tree, url=url, include_comments=False, favor_recall=True, with_metadata=True,
     )
-    # A page of few words has nothing that stands out: all of it, then.
+    # On a page with few words no main text stands out, so all of its text is used.
     text = (found and found.text) or extract(html.encode('utf-8-sig', 'replace'), mimetype='text/html')
     return (found.title if found else None), text
 
 
 def decode(data):
-    """The characters of a text whose encoding nobody told: UTF-8 where it is valid, else what its letters look like."""
+    """Decodes a text of unknown encoding: UTF-8 where it is valid, otherwise the encoding that its letters suggest."""
     for mark, encoding in (
         (codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF32_LE, 'utf-32'), (codecs.BOM_UTF32_BE, 'utf-32'),
         (codecs.BOM_UTF16_LE, 'utf-16'), (codecs.BOM_UTF16_BE, 'utf-16'),
@@ -178,20 +182,22 @@ def decode(data):
 
 
 def _decode_utf8(data):
-    """The characters of a text in UTF-8, be it that a few bytes are broken; ``None`` where it is in something else."""
+    """Decodes a text as UTF-8, even with a few invalid bytes; returns ``None`` where it is in another encoding."""
     text = data.decode(errors='replace')
     broken = text.count('\ufffd')
     return text if not broken or len(data) - len(text) > 8 * broken else None
 
 
 def decode_html(data, charset=None):
-    """The characters of a page: as its mark says, its server, the page itself, or its letters.
+    """Decodes a page by its byte order mark, the server's charset, its own declaration, or its letters, in this
+    order.
 
-    :param str charset: what the server says
+    :param str charset: the charset that the server sends
     """
     if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return decode(data)
-    # Each is wrong at times. UTF-8 is hardly ever valid by chance, what is in one byte a character always is.
+    # Each of these may be wrong. Text in another encoding is hardly ever valid UTF-8, but always valid in a one-byte
+    # encoding.
     told = [_label(charset), declared_encoding(data)]
     for encoding in filter(None, told):
         if encoding not in ONE_BYTE:
@@ -208,7 +214,7 @@ def decode_html(data, charset=None):
     return data.decode(encoding, errors='replace') if encoding else _decode_legacy(data)
 
 
-# Encodings of which all bytes are characters, so that no text shows that it is in another.
+# Encodings in which every byte is a character, so that decoding never fails.
 ONE_BYTE = frozenset(codecs.lookup(name).name for name in (
     *(f'iso8859-{n}' for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 16)), *(f'cp125{n}' for n in range(9)), 'koi8-r', 'koi8-u',
     'ascii', 'mac_roman', 'cp874',
@@ -216,22 +222,22 @@ ONE_BYTE = frozenset(codecs.lookup(name).name for name in (
 
 
 def _label(charset):
-    """Returns what Python calls the encoding that a server names, ``None`` where it names none that there is."""
+    """Returns Python's name of the encoding that a server names; ``None`` where it is missing or unknown."""
     try:
         label = (charset or '').strip().lower()
-        # A server that says so may well mean it, unlike a tag.
+        # UTF-16 in a header can be true. In a tag it cannot: the tag could not have been read.
         return codecs.lookup(label if label.startswith('utf-16') else LABELS.get(label, label)).name if label else None
     except LookupError:
         return None
 
 
 def _decode_legacy(data):
-    """The characters of a text in an old encoding: windows-1252, unless it is clearly in another alphabet."""
+    """Decodes a text in a legacy encoding: windows-1252, unless its letters are clearly those of another alphabet."""
     text = ''
-    # Below are no letters of any alphabet in windows-1252, only quotation marks and the like.
+    # In windows-1252 the bytes below are no letters of an alphabet, only quotation marks and the like.
     if re.search(rb'[\xa0-\xff]', data):
         guess = chardet.detect(data[:100_000])['encoding'] or ''
-        # Not those of DOS and of old Macs, which a short text looks like by chance.
+        # Encodings of DOS and of old Macs are ignored: short texts look like them by chance.
         if not re.match(r'cp[4-8]\d\d$|mac', guess, re.IGNORECASE):
             with contextlib.suppress(LookupError, UnicodeDecodeError):
                 text = data.decode(guess)
@@ -243,7 +249,7 @@ def _decode_legacy(data):
 
 
 def _wide_encoding(data):
-    """Returns the kind of UTF-16 that a text without a mark is in, ``None`` where it is in none."""
+    """Returns the kind of UTF-16 of a text without a byte order mark; ``None`` where it is not UTF-16."""
     head = data[:4096]
     head = head[:len(head) // 2 * 2]
     for encoding, zeros, others in (('utf-16-le', head[1::2], head[::2]), ('utf-16-be', head[::2], head[1::2])):
@@ -260,7 +266,7 @@ def _is_text(data):
 
 
 def _unzipped(data):
-    """An archive that does not swell beyond measure."""
+    """Opens an archive. Raises an error where it would unpack to more than the limit."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
@@ -271,10 +277,10 @@ def _unzipped(data):
 
 
 def _pdf(data):
-    import pypdf  # noqa: PLC0415  the rest works without it
+    import pypdf  # everything else works without it
 
     reader = pypdf.PdfReader(io.BytesIO(data))
-    # Some are encrypted with no password at all, only to say what may be done with them.
+    # A file may be encrypted with an empty password, only to restrict printing or copying.
     if reader.is_encrypted and not reader.decrypt(''):
         raise _encrypted()
     for sheet in reader.pages:
@@ -294,7 +300,7 @@ def _office(read):
 
 
 def _read_embedded(data, name):
-    """The text of a file that a document has whole within it."""
+    """Returns the text of a file that is embedded in a document; ``''`` for types that are not read."""
     mimetype = sniff(data, name)
     return _joined(_paragraphs(data, mimetype)) if mimetype in ('text/html', 'text/plain', RTF, MAIL) else ''
 
@@ -307,13 +313,13 @@ def _open_document(data):
 
 
 def _xlsx(package):
-    from . import sheets  # noqa: PLC0415  the rest works without openpyxl
+    from . import sheets  # everything else works without openpyxl
 
     return sheets.paragraphs(package)
 
 
 def _xls(data):
-    from . import sheets  # noqa: PLC0415  the same
+    from . import sheets  # for the same reason
 
     try:
         yield from sheets.xls_paragraphs(data)

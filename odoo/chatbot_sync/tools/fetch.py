@@ -1,4 +1,4 @@
-"""Web pages that strangers name: fetched within bounds, from public addresses only."""
+"""Fetches web pages whose addresses users enter: with limits, and from public addresses only."""
 
 import contextlib
 import email.message
@@ -24,7 +24,7 @@ ACCEPTED = re.compile(
 
 
 class Unfetchable(Exception):
-    """Why a page was not fetched, for whoever named it. The message is lazily translated."""
+    """A page was not fetched. The message is for the user, and is translated lazily."""
 
     def __init__(self, message):
         super().__init__(message)
@@ -32,11 +32,11 @@ class Unfetchable(Exception):
 
 
 class Page:
-    """What came back.
+    """A response.
 
-    :ivar bytes content: the body; ``None`` where nothing has changed
-    :ivar str url: where it was found in the end
-    :ivar str charset: how its characters are encoded, where the server says that
+    :ivar bytes content: the body; ``None`` where the page has not changed
+    :ivar str url: the address after redirects
+    :ivar str charset: the charset that the server sends; ``None`` where it sends none
     """
 
     def __init__(self, response, content):
@@ -53,11 +53,11 @@ class Page:
 def fetch(url, *, timeout, max_bytes, allow_private=False, etag=None, last_modified=None):
     """Fetches a page.
 
-    :param float timeout: how long it may take in all, in seconds, redirects included
-    :param int max_bytes: how long its body may be, uncompressed
-    :param bool allow_private: whether addresses that are not public will do
-    :param str etag: what the server said of the page that is known already
-    :param str last_modified: the same
+    :param float timeout: the longest time for everything, redirects included, in seconds
+    :param int max_bytes: the largest size of the body, in bytes after decompression
+    :param bool allow_private: whether addresses that are not public are allowed
+    :param str etag: the ETag of the known version of the page
+    :param str last_modified: the Last-Modified of the known version of the page
     """
     if not re.match(r'https?://', url or '', re.IGNORECASE):
         raise Unfetchable(_lt("Only addresses that begin with http:// or https:// are fetched."))
@@ -69,13 +69,13 @@ def fetch(url, *, timeout, max_bytes, allow_private=False, etag=None, last_modif
     guard = Guard(timeout, allow_private)
     try:
         with requests.Session() as session, guard:
-            session.trust_env = False  # no proxy: behind one, nobody here could tell where a page comes from
+            session.trust_env = False  # no proxy: behind one the address of the server could not be checked
             session.max_redirects = MAX_REDIRECTS
             for scheme in ('http://', 'https://'):
                 session.mount(scheme, GuardedAdapter(guard))
             with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
                 return _read(response, guard, max_bytes)
-    except requests.exceptions.InvalidSchema as error:  # of a redirect
+    except requests.exceptions.InvalidSchema as error:  # raised by a redirect
         raise Unfetchable(_lt("Only addresses that begin with http:// or https:// are fetched.")) from error
     except requests.TooManyRedirects as error:
         raise Unfetchable(_lt("The page redirects more than %(most)s times.", most=MAX_REDIRECTS)) from error
@@ -107,7 +107,7 @@ def _read(response, guard, max_bytes):
 
 
 class Guard:
-    """Where may be connected to, and until when."""
+    """Checks addresses before they are connected to, and closes all sockets at the deadline."""
 
     def __init__(self, timeout, allow_private):
         self.timeout = timeout
@@ -115,7 +115,8 @@ class Guard:
         self.over = False
         self._deadline = time.monotonic() + timeout
         self._sockets = []
-        # Each wait of a socket has a limit of its own, which a server that drips never reaches. This one it does.
+        # Socket timeouts apply to each wait, which a server that sends byte after byte never exceeds. This timer
+        # limits the whole.
         self._timer = threading.Timer(timeout, self._end)
         self._timer.daemon = True
 
@@ -132,11 +133,11 @@ class Guard:
     def _end(self):
         self.over = True
         for sock in self._sockets:
-            with contextlib.suppress(OSError):  # it is over already
+            with contextlib.suppress(OSError):  # already closed
                 sock.shutdown(socket.SHUT_RDWR)
 
     def connect(self, connection):
-        """Connects to the very address that was looked at, so that a second answer of DNS cannot differ."""
+        """Connects to the same address that was checked, so that a second DNS answer cannot be another one."""
         host = connection.host.strip('[]')
         error = None
         for family, kind, protocol, _name, address in socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM):
@@ -146,7 +147,7 @@ class Guard:
             sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
             try:
                 sock.connect(address)
-                # A second handle of it: the first one goes from hand to hand, into TLS and into the response.
+                # A duplicate, since the original socket is passed on to TLS and to the response.
                 self._sockets.append(sock.dup())
                 return sock
             except OSError as failure:
@@ -156,7 +157,7 @@ class Guard:
 
 
 def is_public(address):
-    """Whether an address is one of the internet, whatever it is wrapped in."""
+    """Whether an address is a public one, also where it is an IPv4 address embedded in an IPv6 one."""
     address = ipaddress.ip_address(address.partition('%')[0])
     if address.version == 6:
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
@@ -168,7 +169,7 @@ def is_public(address):
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Of requests, with connections that the guard makes."""
+    """Adapter of requests whose connections are made by the guard."""
 
     def __init__(self, guard):
         self._guard = guard
@@ -202,6 +203,6 @@ def _causes(error):
 
 
 def _root(error):
-    """The innermost reason, without the wrappings of the libraries."""
+    """Returns the message of the innermost exception."""
     *_outer, root = _causes(error)
     return getattr(root, 'strerror', None) or str(root) or type(root).__name__

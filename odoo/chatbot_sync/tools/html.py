@@ -1,7 +1,7 @@
 """The text of HTML, as a reader of the page sees it.
 
-The extension reads HTML too, where a table is attached with ``content_format => 'html'``: both follow
-``tests/html_cases.json``. Here lxml makes the tree, which Odoo has with it.
+The extension has its own reader of HTML (``content_format => 'html'``); both pass the cases in
+``tests/html_cases.json``. This one uses lxml, which Odoo needs anyway.
 """
 
 import codecs
@@ -18,7 +18,7 @@ def _names(names):
     return frozenset(names.split())
 
 
-# What the start and the end of an element separate, in a browser's own style sheet.
+# The gap that the start and the end of an element make, by a browser's default style sheet.
 GAPS = {
     **dict.fromkeys(_names(
         'p h1 h2 h3 h4 h5 h6 ul ol dl menu dir table pre xmp listing blockquote title hr section article figure'
@@ -36,14 +36,15 @@ NEVER_SHOWN_IN_DRAWINGS = _names(
     'annotation annotation-xml clippath defs desc filter lineargradient marker mask metadata pattern radialgradient script'
     ' style symbol title'
 )
-# A browser that plays a video and draws a canvas shows none of the text that stands in for them.
+# Browsers play the video or draw the canvas, and do not show the text that is meant for those that cannot.
 STANDS_IN = _names('audio canvas iframe video')
 PREFORMATTED = _names('pre textarea listing xmp plaintext')
 ENDS_PARAGRAPH = _names(
     'address article aside blockquote center dd details dialog dir div dl dt fieldset figcaption figure footer form h1 h2 h3'
     ' h4 h5 h6 header hgroup hr li listing main menu nav ol p plaintext pre search section summary table ul xmp'
 )
-# Values of display: what they separate (None: nothing is shown), and whether what is in them is boxes.
+# The values of ``display``: the gap that each makes (``None``: nothing is shown), and whether child elements are
+# boxes side by side.
 DISPLAYS = {
     **dict.fromkeys(_names('none table-column table-column-group'), (None, False)),
     **dict.fromkeys(_names('inline contents'), (NONE, False)),
@@ -61,12 +62,12 @@ WHITE_SPACES = {
 CONTENT_VISIBILITIES = {'hidden': True, 'visible': False, 'auto': False}
 NO_LABEL = _names('hidden password checkbox radio file color range')
 
-# A semicolon within quotes or parentheses ends no declaration.
+# A declaration of a style attribute; semicolons within quotes or parentheses are part of it.
 DECLARATION = re.compile(r'''(?:[^;"'(]|"[^"]*(?:"|$)|'[^']*(?:'|$)|\((?:[^)"']|"[^"]*(?:"|$)|'[^']*(?:'|$))*(?:\)|$))+''')
 COMMENT = re.compile(r'/\*.*?(?:\*/|$)', re.DOTALL)
 WHITE_SPACE = re.compile('[ \t\n\f\r\xa0]+')
 
-# Encodings that a page means by other names, as browsers take them.
+# Names of encodings and what browsers take them for.
 LABELS = {
     'ascii': 'cp1252', 'us-ascii': 'cp1252', 'iso-8859-1': 'cp1252', 'latin1': 'cp1252', 'windows-1252': 'cp1252',
     'gb2312': 'gb18030', 'gbk': 'gb18030', 'shift_jis': 'cp932', 'shift-jis': 'cp932', 'sjis': 'cp932', 'x-sjis': 'cp932',
@@ -79,11 +80,11 @@ META = re.compile(
 
 
 class TooDeep(ValueError):
-    """Elements are nested deeper than libxml2 reads: the rest would be lost in silence."""
+    """Elements are nested deeper than libxml2 reads. It would drop the rest without an error."""
 
 
 def declared_encoding(data):
-    """Returns the encoding that a page declares for itself, ``None`` where it does not or Python does not know it."""
+    """Returns the encoding that a page declares; ``None`` where it declares none or Python does not know it."""
     declared = META.search(data[:4096])
     if declared is None:
         return None
@@ -95,14 +96,14 @@ def declared_encoding(data):
 
 
 def html_tree(text):
-    """Parses HTML, however broken. Returns its root element, ``None`` where there is nothing in it."""
+    """Parses HTML, valid or not. Returns the root element; ``None`` where it is empty."""
     parser = lxml_html.HTMLParser(no_network=True, huge_tree=True, encoding='utf-8')
     text = text.replace('\x00', '')
     if not text.strip():
         return None
     try:
         tree = lxml_html.document_fromstring(text.encode('utf-8', 'replace'), parser=parser)
-    except etree.ParserError:  # nothing but comments
+    except etree.ParserError:  # only comments
         return None
     if any('Excessive depth' in entry.message for entry in parser.error_log):
         raise TooDeep("Its elements are nested too deep.")
@@ -110,9 +111,9 @@ def html_tree(text):
 
 
 def html_text(text):
-    """Returns the text of HTML: what is hidden goes, words of neighbouring boxes do not run together.
+    """Returns the text of HTML, without hidden text and with words of neighbouring boxes kept apart.
 
-    Paragraphs are separated by empty lines, and lines are those that a browser makes whatever the width of its window.
+    Paragraphs are separated by empty lines. Lines only end where a browser ends them at any window width.
 
     :param str text: HTML
     """
@@ -121,7 +122,7 @@ def html_text(text):
         return ''
     writer = _Writer()
     states = [_State()]
-    previous = None  # the element that ended just before, with nothing in between
+    previous = None  # the element that has just ended, if no text follows it
     for event, node in etree.iterwalk(tree, events=('start', 'end', 'comment', 'pi')):
         if event in ('comment', 'pi'):
             writer.add(node.tail or '', states[-1])
@@ -145,7 +146,7 @@ def html_text(text):
 
 
 def visible_tree(text):
-    """Parses HTML and takes away what a reader does not see. Returns its root element, ``None`` where nothing is left."""
+    """Parses HTML and removes hidden elements. Returns the root element; ``None`` where nothing is left."""
     tree = html_tree(text)
     if tree is None:
         return None
@@ -155,7 +156,7 @@ def visible_tree(text):
             states.pop()
             continue
         states.append(states[-1].within(node))
-        # The text of a script is kept for the caller that looks for structured data in it.
+        # Scripts are kept: trafilatura looks for structured data in them.
         if states[-1].removed and not states[-2].removed and node.tag not in ('script', 'style'):
             removed.append(node)
     for node in removed:
@@ -164,7 +165,7 @@ def visible_tree(text):
 
 
 class _State:
-    """How text at a place is shown."""
+    """How text at a place is shown, all open elements included."""
 
     __slots__ = ('boxes', 'drawing', 'gap', 'parent', 'preformatted', 'removed', 'visible')
 
@@ -175,11 +176,11 @@ class _State:
         self.visible = True
 
     def within(self, node):
-        """Returns how text in an element is shown."""
+        """Returns how text within an element is shown."""
         around = self
         name = node.tag
         parent = node.getparent()
-        # libxml2 leaves some blocks in the paragraph that they end.
+        # libxml2 leaves some blocks in the paragraph that they end, whose style must not apply to them.
         if parent is not None and parent.tag == 'p' and name in ENDS_PARAGRAPH:
             around = self.parent
         inner = _State()
@@ -200,7 +201,7 @@ class _State:
             visible = _last(declarations, 'visibility', VISIBILITIES)
             white_space = _last(declarations, 'white-space', WHITE_SPACES)
             preformatted = preformatted if white_space is None else white_space
-        # A page that is hidden as a whole is shown by a script.
+        # A page often hides itself until a script shows it.
         if name in ('html', 'body', 'head'):
             removed, visible = False, None
         removed |= name in (NEVER_SHOWN_IN_DRAWINGS if around.drawing else NEVER_SHOWN)
@@ -214,7 +215,7 @@ class _State:
 
 
 class _Writer:
-    """Puts texts together, with the largest gap that is between two."""
+    """Joins texts with the largest gap between two of them."""
 
     def __init__(self):
         self.pieces = []
@@ -230,7 +231,7 @@ class _Writer:
             return
         self.widen(state.gap)
         if after_link and node.tag == 'a':
-            self.widen(SPACE)  # of a menu: each of the links is a thing of its own
+            self.widen(SPACE)  # links of a menu, whose words would run together
         if (label := _label(node)) and not state.removed and state.visible:
             gap = max(state.gap, SPACE)
             self.widen(gap)
@@ -264,7 +265,8 @@ class _Writer:
 
 
 def _label(node):
-    """Returns the words of an attribute that a reader sees: what is in a field or on a button, what a picture shows."""
+    """Returns the text of an attribute that a reader sees: the value of a field or button, the alternative text of a
+    picture."""
     name = node.tag
     if name == 'img':
         label = node.get('alt')
@@ -284,7 +286,7 @@ def _label(node):
 
 
 def _declarations(style):
-    """Yields the declarations of a style attribute: name, value, and whether it is marked important."""
+    """Yields the declarations of a style attribute: name, value, and whether it is marked ``!important``."""
     for declaration in DECLARATION.findall(COMMENT.sub('', style)):
         name, colon, value = declaration.partition(':')
         if colon:
@@ -295,7 +297,8 @@ def _declarations(style):
 
 
 def _last(declarations, name, meanings):
-    """Returns what the value of a property means that holds: the last that is known, of the important ones if there are any."""
+    """Returns the meaning of the value that applies: the last known one, or the last known one marked
+    ``!important``."""
     found, found_important = None, False
     for declared, value, important in declarations:
         if declared == name and value in meanings and important >= found_important:

@@ -1,4 +1,4 @@
-"""The text of messages (EML) and of pages that were saved with their pictures (MHT, MHTML)."""
+"""The text of messages (EML), and of web pages saved as one file (MHT, MHTML)."""
 
 import email
 import email.policy
@@ -7,7 +7,7 @@ HEADERS = ('Subject', 'From', 'To', 'Cc', 'Date')
 
 
 def paragraphs(data, read_html):
-    """Yields who wrote what to whom, then the text: the plain one, or the HTML's where there is no plain one.
+    """Yields the headers, then the text: the plain one, or that of the HTML where there is no plain one.
 
     :param bytes data: the message
     :param read_html: returns the text of HTML, given its bytes and its charset

@@ -1,4 +1,4 @@
-"""Numbers of spreadsheets as their cells show them."""
+"""Numbers of spreadsheets in the format of their cells."""
 
 import datetime
 import decimal
@@ -8,16 +8,16 @@ from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900, fr
 
 __all__ = ['CALENDAR_MAC_1904', 'CALENDAR_WINDOWS_1900', 'shown']
 
-# Quoted text, an escaped character, room for a character, a fill, a currency, a color or a condition.
+# Quoted text, an escaped character, a space of a character's width, a fill, a currency, a color or a condition.
 LITERAL = re.compile(r'"([^"]*)"|\\(.)|_.|\*.|\[\$([^\]-]*)[^\]]*\]|\[[^\]]*\]')
-# What stands for a literal while the digits are looked for.
+# The placeholder of a literal while the digits are looked for.
 MARK = re.compile('\0(\\d+)\1')
 DURATION = re.compile(r'\[(?:h+|m+|s+)\]', re.IGNORECASE)
 DIGITS = re.compile(r'[0#?][0#?,]*(?:\.[0#?]*)?,*|\.[0#?]+')
 
 
 def shown(value, code, epoch=CALENDAR_WINDOWS_1900):
-    """Returns a number as it is shown in a format. Dates are written as ISO 8601 does, whatever their order in the format.
+    """Returns a number as its format shows it. Dates are in ISO 8601, whatever their order in the format.
 
     :param float value: the number
     :param str code: the format, as Excel writes it
@@ -25,7 +25,7 @@ def shown(value, code, epoch=CALENDAR_WINDOWS_1900):
     """
     if code in (None, 'General', '@'):
         return _general(value)
-    code = code[:255]  # so long it may be
+    code = code[:255]  # the longest format that Excel allows
     if DURATION.search(code):
         return _duration(value, code)
     letters = LITERAL.sub('', code).lower()
@@ -48,11 +48,11 @@ def shown(value, code, epoch=CALENDAR_WINDOWS_1900):
     if 'General' in pattern:
         text = pattern.replace('General', _general(value), 1)
     elif place := DIGITS.search(MARK.sub(lambda mark: ' ' * len(mark[0]), pattern)):
-        if re.search('[E/]', pattern):  # powers of ten, and fractions
+        if re.search('[E/]', pattern):  # scientific notation and fractions
             return _general(value)
         text = pattern[:place.start()] + _digits(value, place[0], '%' in pattern) + pattern[place.end():]
     else:
-        text = pattern  # a word, or nothing at all
+        text = pattern  # text only, or empty
     return MARK.sub(lambda mark: literals[int(mark[1])], text).strip()
 
 
@@ -76,7 +76,7 @@ def _general(value):
 
 
 def _duration(value, code):
-    """Hours, minutes and seconds since a start, of which there may be any number."""
+    """Returns a duration as hours, minutes and seconds. The hours may exceed 24."""
     seconds = round(value * 86400)
     hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
     return f'{hours}:{minutes:02}' + (f':{seconds:02}' if 's' in code.lower() else '')

@@ -1,6 +1,7 @@
 """The text of OpenDocument files (ODT, ODS, ODP): documents, spreadsheets and slides of LibreOffice and others.
 
-odfpy is no longer kept up, and neither it nor odfdo says what is hidden. Odoo has lxml with it.
+odfpy is no longer maintained, and neither it nor odfdo shows what is hidden. So lxml is used, which Odoo needs
+anyway.
 """
 
 from lxml import etree
@@ -9,16 +10,16 @@ from .archive import MAX_PART, child, descendants, get, local, xml_parser
 from .drawing import FILE_NAME
 from .tables import table_paragraphs
 
-# What reviewers deleted, what makes an index, formulas that are not shown.
+# Deleted text of tracked changes, sources of indexes, formulas and others that are not shown.
 SKIPPED = frozenset((
     'tracked-changes', 'forms', 'sequence-decls', 'variable-decls', 'user-field-decls', 'dde-connection-decls', 'event-listeners',
     'covered-table-cell', 'title', 'scripts', 'script', 'binary-data', 'ruby-text', 'note-citation', 'named-expressions',
 ))
-MAX_REPEATED = 1000  # of what is not empty
+MAX_REPEATED = 1000  # the largest repetition of a cell or row that is not empty
 
 
 def paragraphs(archive):
-    """Yields the paragraphs of a document, with its headers and footers, or of a spreadsheet, or of slides.
+    """Yields the paragraphs of a document with its headers and footers, of a spreadsheet, or of slides.
 
     :param zipfile.ZipFile archive: the file
     """
@@ -43,7 +44,7 @@ def _tree(archive, name):
 class _Reader:
     def __init__(self, content, styles):
         self.styles = styles
-        self.hidden = set()  # names of styles
+        self.hidden = set()  # names of hidden styles
         for root in (styles, content):
             for style in descendants(root, 'style') if root is not None else ():
                 if any(_hides(properties) for properties in style):
@@ -51,7 +52,7 @@ class _Reader:
         self.pages = {get(page, 'master-page-name') for page in descendants(content, 'page')}
 
     def around(self, kind):
-        """Yields the paragraphs of headers or footers, each text once; of slides, what their masters add to them."""
+        """Yields the paragraphs of headers or footers, each text once. For slides: what their masters show."""
         said = set()
         for master in descendants(self.styles, 'master-page') if self.styles is not None else ():
             if self.pages:
@@ -67,7 +68,7 @@ class _Reader:
                         yield text
 
     def blocks(self, container):
-        """Yields the paragraphs and the rows of tables in an element."""
+        """Yields the paragraphs and table rows within an element."""
         for node in container:
             name = local(node)
             if not name or name in SKIPPED or name.endswith('-source') or self._is_hidden(node):
@@ -95,7 +96,8 @@ class _Reader:
         )
 
     def inline(self, container, anchored):
-        """Yields the pieces of text in an element, and adds to ``anchored`` what is not in the line."""
+        """Yields the pieces of text within an element. Paragraphs that are not part of the line are added to
+        ``anchored``."""
         yield container.text or ''
         for node in container:
             name = local(node)
@@ -124,7 +126,7 @@ class _Reader:
             yield f'Comment{" by " + author if author else ""}: ' + ' '.join(filter(None, texts))
 
     def table(self, table):
-        """Yields the rows of a table in a text or on a slide, or of a sheet: that one has names for its columns."""
+        """Yields the rows of a table. Rows of a sheet have the names of their columns."""
         is_sheet = local(table.getparent()) == 'spreadsheet'
         anchored = []
         rows = self._rows(table, self._hidden_columns(table), anchored)
@@ -143,7 +145,7 @@ class _Reader:
         yield from anchored
 
     def _hidden_columns(self, table):
-        """Returns the numbers of the columns that are hidden."""
+        """Returns the numbers of the hidden columns."""
         found, column = set(), 0
         for node in descendants(table, 'table-column'):
             count = int(get(node, 'number-columns-repeated') or 1)
@@ -178,7 +180,7 @@ class _Reader:
 
 
 def _hides(properties):
-    """Whether properties of a style hide what has it."""
+    """Whether properties of a style hide the elements that have it."""
     name, display = local(properties), get(properties, 'display')
     return (
         (name == 'text-properties' and display == 'none')

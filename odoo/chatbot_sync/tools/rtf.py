@@ -1,23 +1,23 @@
-"""The text of RTF, with what striprtf loses (headers, footers, notes, comments, text boxes) and without what it shows
-although a reader does not see it (hidden and deleted text, addresses of links)."""
+"""The text of RTF files: with headers, footers, notes, comments and text boxes, which striprtf loses, and without
+hidden or deleted text and addresses of links, which it shows."""
 
 import codecs
 import re
 
 TOKEN = re.compile(rb"\\([a-zA-Z]{1,32})(-?\d{1,10})? ?|\\'([0-9a-fA-F]{2})|\\([^a-zA-Z])|([{}])|[\r\n]+|([^\\{}\r\n]+)|.", re.DOTALL)
 
-# Groups whose text is not shown, or not here.
+# Groups whose text is not shown, or is shown elsewhere.
 SKIPPED = frozenset((
     'fonttbl', 'colortbl', 'stylesheet', 'info', 'pict', 'object', 'fldinst', 'listtable', 'listoverridetable', 'rsidtbl', 'generator',
     'themedata', 'colorschememapping', 'datastore', 'latentstyles', 'xmlnstbl', 'revtbl', 'mmathPr', 'bkmkstart', 'bkmkend',
     'datafield', 'xe', 'tc', 'rxe', 'txe', 'pntext', 'listtext', 'filetbl', 'private', 'passwordhash', 'atnid', 'atndate', 'atnref',
     'atnparent', 'sp', 'shprslt', 'nonesttables', 'atrfstart', 'atrfend', 'nonshppict', 'ftnsep', 'ftnsepc', 'ftncn', 'aftnsep', 'aftnsepc', 'aftncn', 'annotation_id',
 ))
-# Groups that are marked as optional, and are shown all the same.
+# Groups that are marked as optional (``\*``) but are shown.
 SHOWN = frozenset((
     'shpinst', 'shptxt', 'annotation', 'atnauthor', 'footnote', 'headerf', 'footerf', 'shppict', 'do', 'dptxbxtext', 'ud', 'moMath',
 ))
-# Texts beside the text: where they are written, before it, after it or after their paragraph.
+# Texts beside the main text, and where they are written: before it, after it, or after their paragraph.
 ASIDE = {
     **dict.fromkeys(('header', 'headerl', 'headerr', 'headerf'), 'before'),
     **dict.fromkeys(('footer', 'footerl', 'footerr', 'footerf'), 'after'),
@@ -36,13 +36,13 @@ CHARSETS = {
 
 
 class _Group:
-    """What holds until a group ends."""
+    """The state that ends with its group."""
 
     __slots__ = ('deleted', 'encoding', 'hidden', 'optional', 'skipped', 'text', 'unicode_skip')
 
     def __init__(self, outer=None):
         self.optional = False
-        self.text = None  # a text of its own, beside the text: where, and its pieces
+        self.text = None  # a text beside the main one: where it is written, and its pieces
         for name in ('deleted', 'encoding', 'hidden', 'skipped', 'unicode_skip'):
             setattr(self, name, getattr(outer, name, 1 if name == 'unicode_skip' else None))
 
@@ -68,13 +68,13 @@ class _Reader:
         self.groups = [_Group()]
         self.groups[0].encoding = self.encoding = 'cp1252'
         self.fonts = {}
-        self.font = None  # whose charset comes next
-        self.bytes = bytearray()  # of a text in a code page
-        self.units = bytearray()  # of a text in UTF-16
-        self.to_skip = 0  # characters that stand in for one in Unicode
-        self.resume = 0  # where raw bytes end
+        self.font = None  # the font whose charset comes next
+        self.bytes = bytearray()  # text in a code page
+        self.units = bytearray()  # text in UTF-16
+        self.to_skip = 0  # characters that replace one in Unicode, still to be skipped
+        self.resume = 0  # the offset where raw bytes end
         self.targets = [self.main]
-        self.pending = []  # notes of the paragraph that is being read
+        self.pending = []  # notes of the current paragraph
         self.author = None
 
     def token(self, match):
@@ -124,9 +124,9 @@ class _Reader:
         elif word in ('f', 'fcharset', 'cpg') and group.skipped and self.font is not None:
             self._define_font(word, number)
         elif word == 'result':
-            group.skipped = False  # what an embedded object looks like
+            group.skipped = False  # how an embedded object is shown
         elif word == 'upr':
-            group.skipped = True  # the same follows in Unicode
+            group.skipped = True  # the same text follows in Unicode
         elif word == 'ud':
             group.skipped = False
         elif word == 'atnauthor':
@@ -182,7 +182,7 @@ class _Reader:
             self.pending.append(f'{text}\n\n')
 
     def raw(self, data, group):
-        """Takes bytes in the code page of their font, but for those that stand in for a character in Unicode."""
+        """Adds bytes in the code page of their font, without those that only replace a character in Unicode."""
         if self.to_skip:
             skipped = min(self.to_skip, len(data))
             self.to_skip -= skipped
@@ -193,7 +193,7 @@ class _Reader:
             self.bytes += data
 
     def flush(self, *, keep_units=False):
-        """Writes what was collected byte by byte: a character may have several."""
+        """Decodes the bytes collected so far; a character may have several."""
         if self.bytes:
             text = self.bytes.decode(self.groups[-1].encoding or 'cp1252', errors='replace')
             self.bytes.clear()

@@ -1,7 +1,8 @@
-"""The text of spreadsheets (XLSX, XLS): rows as they are shown, numbers and dates in the format of their cells.
+"""The text of spreadsheets (XLSX, XLS): the rows that are shown, with numbers and dates in the format of their cells.
 
-openpyxl, which Odoo has with it, says what formats are. It does not read the cells: it takes fifty times a file's size in
-memory, or else does not say which rows are hidden; and it loses what stands in text boxes and charts.
+openpyxl, which Odoo needs anyway, is used for formats, dates and column names. It does not read the cells: it would
+take fifty times the file's size in memory, or not say which rows are hidden, and it loses the text of text boxes and
+charts.
 """
 
 import itertools
@@ -21,7 +22,8 @@ PRINT_CODE = re.compile(r'&(?:"[^"]*"|\d+|K[0-9A-Fa-f+-]{6,8}|[A-Za-z])')
 
 
 def paragraphs(package):
-    """Yields the paragraphs of a workbook: for each sheet that is shown its name, its rows, and what is drawn on it.
+    """Yields the paragraphs of a workbook: for each sheet that is shown its name, its rows, and the texts drawn on
+    it.
 
     :param Package package: the file
     """
@@ -46,7 +48,7 @@ def paragraphs(package):
 
 
 def _titled(title, texts):
-    """Yields the title of what says anything, and then that."""
+    """Yields a title before the first text that is not blank, then the texts."""
     for text in texts:
         if title and text.strip():
             yield title
@@ -55,33 +57,33 @@ def _titled(title, texts):
 
 
 def _strings(package, name):
-    """Yields the texts that cells refer to."""
+    """Yields the shared strings that cells refer to."""
     for _event, node in _iterate(package, name, 'si'):
         yield _text(node)
         _forget(node)
 
 
 def _text(node):
-    """Returns a text without its readings in another script."""
+    """Returns the text of a string item, without its phonetic reading."""
     return ''.join(inner.text or '' for inner in descendants(node, 't') if local(inner.getparent()) != 'rPh')
 
 
 def _iterate(package, name, *tags):
-    """Yields elements of these names as they end, as pairs of which they are the second."""
+    """Yields elements of these names at their end, each as the second item of a pair."""
     return etree.iterparse(
         package.archive.open(name), events=('end',), tag=[f'{{*}}{tag}' for tag in tags], resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False,
     )
 
 
 def _forget(node):
-    """Frees what was read, so that a sheet takes no memory whatever its length."""
+    """Frees an element and those before it, so that memory does not grow with the sheet."""
     node.clear(keep_tail=False)
     while node.getprevious() is not None:
         del node.getparent()[0]
 
 
 def _formats(styles):
-    """Returns the format of numbers of each style of cells."""
+    """Returns the number format of each cell style."""
     if styles is None:
         return []
     codes = {int(get(node, 'numFmtId') or 0): get(node, 'formatCode') for node in descendants(styles, 'numFmt')}
@@ -94,11 +96,11 @@ class _Sheet:
     def __init__(self, package, name, strings, formats, epoch):
         self.package, self.name = package, name
         self.strings, self.formats, self.epoch = strings, formats, epoch
-        self.hidden = []  # columns, as pairs of first and last
+        self.hidden = []  # hidden columns, as pairs (first, last)
         self.printed = []  # headers and footers
 
     def rows(self):
-        """Yields the rows that are shown, as dicts of texts by the number of their column."""
+        """Yields the rows that are shown, each as a dict of texts by column number."""
         for _event, node in _iterate(self.package, self.name, 'row', 'col', 'oddHeader', 'oddFooter'):
             name = local(node)
             if name == 'row':

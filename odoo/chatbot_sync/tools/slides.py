@@ -1,6 +1,6 @@
-"""The text of slides (PPTX), slide by slide, with what is on their masters and in their notes.
+"""The text of slides (PPTX), slide by slide, with the text of their masters and notes.
 
-python-pptx loses charts, diagrams, comments and what is on masters, and shows what is hidden.
+python-pptx loses charts, diagrams, comments and masters, and does not say what is hidden.
 """
 
 from .archive import child, descendants, get, local
@@ -8,7 +8,7 @@ from .drawing import body_paragraphs, shape_paragraphs
 
 
 def paragraphs(package):
-    """Yields the paragraphs of a presentation. Slides that are hidden are not shown to anybody, and not read.
+    """Yields the paragraphs of a presentation. Hidden slides are left out.
 
     :param Package package: the file
     """
@@ -19,7 +19,7 @@ def paragraphs(package):
     relations = package.relations(main)
     said = set()
     for reference in descendants(presentation, 'sldId'):
-        # "id" is also its number, without a namespace.
+        # The attribute without a namespace, also called "id", is the slide's number.
         target = next((value for key, value in reference.items() if key.endswith('}id')), None)
         _kind, name = relations.get(target, (None, None))
         slide = package.tree(name) if name else None
@@ -43,7 +43,8 @@ def _shapes(package, name, slide):
 
 
 def _background(package, name, said):
-    """Yields what a layout or a master adds to its slides, once. Its placeholders are not shown."""
+    """Yields the texts of a layout or master, once for all slides. Its placeholders are not shown, so they are left
+    out."""
     if name in said:
         return
     said.add(name)

@@ -1,4 +1,5 @@
-"""Tables as text: a paragraph for each row, each value with the name of its column, so that a row is understood by itself."""
+"""Tables as text: one paragraph for each row, each value with the name of its column, so that a row can be understood
+alone."""
 
 import collections
 import csv
@@ -7,17 +8,17 @@ import itertools
 import re
 
 NUMBER = re.compile(r"[-+(]?\W{0,3}\d[\d.,:/'\s-]*\W{0,3}\)?")
-MAX_NAME = 100  # characters of what may be the name of a column
+MAX_NAME = 100  # the largest length of a column name, in characters
 DELIMITERS = ',;\t|'
 
-csv.field_size_limit(20_000_000)  # Python's own limit is 128 kB, and says that the file is broken
+csv.field_size_limit(20_000_000)  # Python's limit of 128 kB would make longer fields an error
 
 
 def table_paragraphs(rows):
     """Yields the rows of a table as paragraphs.
 
-    Names of columns are the first row that has more than one cell, where all of its cells may be names. Rows above it
-    are titles.
+    The first row with more than one cell has the column names, if all of its cells may be names. Rows above it are
+    titles.
 
     :param rows: yields rows as dicts of texts by the number of their column
     """
@@ -50,9 +51,9 @@ def _are_names(texts):
 
 
 def csv_paragraphs(text):
-    """Yields the rows of a text of separated values as paragraphs."""
+    """Yields the rows of delimiter-separated text as paragraphs."""
     first, _newline, rest = text.partition('\n')
-    if told := re.fullmatch(r'sep=(.)\r?', first):  # of Excel
+    if told := re.fullmatch(r'sep=(.)\r?', first):  # written by Excel
         delimiter, text = told[1], rest
     else:
         delimiter = _delimiter(text)
@@ -63,7 +64,7 @@ def csv_paragraphs(text):
 
 
 def _delimiter(text):
-    """Returns what separates the values: what gives most rows the same number of them. ``None`` where nothing does."""
+    """Returns the delimiter with which most rows have the same number of values; ``None`` where there is none."""
     best = (0, 0, None)
     for delimiter in DELIMITERS:
         reader = csv.reader(io.StringIO(text[:200_000], newline=''), delimiter=delimiter)

@@ -7,7 +7,7 @@ headers, footers, simple fields and formulas, and shows hidden text; docx2python
 from .archive import child, descendants, get, is_on, local
 from .drawing import described, graphic_paragraphs
 
-# What is deleted or moved away, and what says how text looks.
+# Deleted and moved-away text, and elements that only describe how text looks.
 SKIPPED = frozenset((
     'del', 'moveFrom', 'delText', 'instrText', 'delInstrText', 'rPr', 'pPr', 'tblPr', 'tblGrid', 'trPr', 'tcPr', 'sectPr', 'sdtPr',
     'sdtEndPr', 'fldData', 'ctrlPr', 'softHyphen', 'rt',
@@ -41,7 +41,7 @@ class _Reader:
         self.relations = package.relations(main)
         self.hidden_styles = self._hidden_styles()
         self.notes = {}
-        self.fields = []  # of each field that is open, whether its instruction is being read
+        self.fields = []  # for each open field, whether its instruction is being read
 
     def _hidden_styles(self):
         """Returns the ids of the styles whose text is hidden."""
@@ -77,7 +77,7 @@ class _Reader:
                 yield from texts
 
     def _in_part(self, name, node):
-        """Yields the paragraphs of an element of another part, which has relations of its own."""
+        """Yields the paragraphs of an element in another part, with the relations of that part."""
         outer = self.part, self.relations, self.fields
         self.part, self.relations, self.fields = name, self.package.relations(name), []
         try:
@@ -86,7 +86,7 @@ class _Reader:
             self.part, self.relations, self.fields = outer
 
     def blocks(self, container):
-        """Yields the paragraphs and the rows of tables in an element."""
+        """Yields the paragraphs and table rows within an element."""
         for node in container:
             name = local(node)
             if name == 'p':
@@ -102,7 +102,7 @@ class _Reader:
                 yield from self.blocks(node)
 
     def _inner(self, node, wanted):
-        """Yields the rows of a table or the cells of a row, also those in content controls."""
+        """Yields the rows of a table or the cells of a row, also those within content controls."""
         for inner in node:
             name = local(inner)
             if name == wanted:
@@ -121,19 +121,20 @@ class _Reader:
         return '\t'.join(cells).rstrip('\t')
 
     def paragraph(self, paragraph):
-        """Yields a paragraph, then what is anchored in it: text boxes, charts, notes, comments."""
+        """Yields a paragraph, then what is anchored in it: text boxes, charts, notes and comments."""
         anchored = []
         style = child(paragraph, 'pPr', 'pStyle')
         if style is not None and get(style, 'val') in self.hidden_styles:
             return
         yield ''.join(self.inline(paragraph, anchored))
-        # An instruction that no paragraph ends would hide all that follows.
+        # A field without an end must not hide the paragraphs that follow.
         self.fields = [False for _instruction in self.fields]
         for text in anchored:
             yield from text
 
     def inline(self, container, anchored):
-        """Yields the pieces of text in an element, and adds to ``anchored`` what is not in the line."""
+        """Yields the pieces of text within an element. Paragraphs that are not part of the line are added to
+        ``anchored``."""
         for node in container:
             name = local(node)
             if name in SKIPPED:
@@ -178,7 +179,7 @@ class _Reader:
         return is_on(vanish) or (vanish is None and style is not None and get(style, 'val') in self.hidden_styles)
 
     def _field(self, node):
-        """Follows where a field is: its instruction is not shown, its result is."""
+        """Updates the state of open fields: instructions are not shown, results are."""
         kind = get(node, 'fldCharType')
         if kind == 'begin':
             if (choices := child(node, 'ffData', 'ddList')) is not None:
@@ -193,7 +194,7 @@ class _Reader:
             self.fields.pop()
 
     def note(self, kind, identifier):
-        """Returns the paragraphs of a footnote, an endnote or a comment, once."""
+        """Returns the paragraphs of a footnote, endnote or comment, once."""
         if kind not in self.notes:
             self.notes[kind] = {}
             for name in self.package.related(self.main, kind):
@@ -215,7 +216,7 @@ class _Reader:
 
 
 def _chosen(alternatives):
-    """Returns what the newest programs show of several ways to show the same."""
+    """Returns the alternative that current programs show."""
     chosen = child(alternatives, 'Choice')
     if chosen is None:
         chosen = child(alternatives, 'Fallback')
@@ -223,7 +224,7 @@ def _chosen(alternatives):
 
 
 def _symbol(node):
-    """Returns a character that is named by its number. Those of symbol fonts are in no alphabet, and are left out."""
+    """Returns the character with this number. Characters of symbol fonts have no meaning as text and are left out."""
     try:
         character = chr(int(get(node, 'char') or '', 16))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Asking a chatbot: a question, the passages that answer it, and what was asked before."""
+"""Dialog to ask a chatbot: a question, the passages that answer it, and the earlier questions."""
 
 import json
 
@@ -11,7 +11,8 @@ from odoo.tools import SQL
 
 MODELS = {'document': 'chatbot.document', 'link': 'chatbot.link'}
 
-# Around words that are found, until the rest of the text is escaped. No text has these: they are for private use.
+# Mark the words that were found until the rest of the text is escaped. Both are private-use characters, which no text
+# should contain.
 FOUND, END = '\ue000', '\ue001'
 
 
@@ -38,7 +39,7 @@ class ChatbotAsk(models.TransientModel):
             ask.history = items and Markup('<ol>%s</ol>') % items
 
     def action_ask(self):
-        """Answers the question with passages, and keeps both in the conversation."""
+        """Searches the passages that answer the question, and stores both in the conversation."""
         self.ensure_one()
         question = (self.question or '').strip()
         if not question:
@@ -83,7 +84,8 @@ class ChatbotAsk(models.TransientModel):
         ))
 
     def _marked(self, question, texts):
-        """Texts as HTML, with the words of the question marked as the chatbot's language inflects them."""
+        """Returns the texts as HTML, with the words of the question marked in all inflected forms of the chatbot's
+        language."""
         try:
             language = Locale.parse(self.chatbot_id.lang).get_language_name('en').lower()
         except (UnknownLocaleError, TypeError, ValueError):

@@ -1,5 +1,5 @@
-//! Texts to requests to vectors: what goes together, what is tried again and when, and whether the answers are right.
-//! Decides only; sending, waiting and the clock are the caller's.
+//! Groups texts into requests, decides which are tried again and when, and checks the responses. It does no I/O:
+//! sending, waiting and the clock are the caller's.
 
 use std::collections::BinaryHeap;
 use std::ops::Range;
@@ -9,19 +9,20 @@ use crate::embedding::provider::{Answer, Limits};
 use crate::embedding::retry::backoff;
 use crate::error::{Fault, FaultKind, RetryClass};
 
-/// The wait before the second attempt; the caller's transaction is open meanwhile.
+/// The wait before the second attempt. It is short, because the caller's transaction is open meanwhile.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// The wait where a provider asks to wait and does not say how long.
+/// The wait where a provider asks to wait without saying how long.
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
-/// The least wait where a provider asks to wait: 0 seconds, or a date in the past, is no leave to ask without end.
+/// The least wait where a provider asks to wait. A provider that says 0 seconds, or a date in the past, would otherwise
+/// be asked without pause.
 const LEAST_WAIT: Duration = Duration::from_millis(100);
-/// As many requests in a row may fail, with no text embedded in between, before the provider is to blame, and not a text:
-/// a request is split no further then. One text, or some, that make requests fail are found sooner.
+/// How many requests in a row may fail, with no text embedded in between, before the provider is taken to be the reason
+/// and not a text. From then on no request is split. Single texts that make requests fail are found with fewer.
 const MAX_FAILED_IN_A_ROW: u32 = 8;
-/// More tokens than a request has.
+/// The largest number of tokens that is believed of one request.
 const MAX_TOKENS: u64 = u32::MAX as u64;
 
-/// Some of the texts, to be asked for together.
+/// Consecutive texts that go into one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// The numbers of its texts, in the order in which they were pushed.
@@ -32,8 +33,9 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The time that a request may take, of the time that is left. A request of several texts leaves time to split it, so
-    /// that one text to which no answer ever comes is found before the time is over.
+    /// Returns how long a request may take, given the time left until the deadline. A request of several texts, or a
+    /// part of one that failed, only gets a share of it, so that time remains to split it further and find one text
+    /// that never gets a response.
     pub fn timeout(&self, left: Duration) -> Duration {
         match self.range.len() {
             0 | 1 if !self.split => left,
@@ -43,14 +45,14 @@ impl Batch {
     }
 }
 
-/// What requests have used: their number, their inputs, and the tokens that the provider counted.
+/// What requests used: their number, their texts, and the tokens that the provider counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Requests that were answered, one way or the other.
+    /// The number of requests that were sent, whether they failed or not.
     pub requests: u64,
-    /// Texts that were sent with them.
+    /// The number of texts in them.
     pub inputs: u64,
-    /// Tokens, where the provider counts them.
+    /// The number of tokens; 0 where the provider does not count them.
     pub tokens: u64,
 }
 
@@ -62,42 +64,43 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
-/// What an answer has to be.
+/// What is checked about the vectors of a response.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseChecks {
-    /// 0: any length, but one for all.
+    /// The length that vectors must have; 0: any length, but the same for all.
     pub dimensions: usize,
-    /// The provider promises length 1.
+    /// Whether the provider promises vectors of length 1, so that others are errors.
     pub unit: bool,
-    /// Make it length 1.
+    /// Whether vectors are scaled to length 1.
     pub normalise: bool,
 }
 
-/// How often and how long a request is tried again.
+/// How often and how long a request is tried.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
-    /// Attempts at a request, 1 or more.
+    /// The largest number of attempts for a request, 1 or more.
     pub max_attempts: u32,
-    /// Nothing is tried that would be after it.
+    /// The instant after which no request is started or waited for.
     pub deadline: Instant,
 }
 
-/// What became of a text: its number and its vector, or why it has none.
+/// The result of one text: its number, and its vector or the fault.
 pub type Embedded = (usize, Result<Vec<f32>, Fault>);
 
-/// All requests for texts that come one after the other.
+/// The requests for a sequence of texts: texts are pushed, requests are taken with [`Self::next`] and their outcomes
+/// given back with [`Self::done`].
 #[derive(Debug)]
 pub struct Batcher {
     limits: Limits,
     expected: ResponseChecks,
     retry_policy: RetryPolicy,
-    /// What the next request is made of.
+    /// The numbers of the texts for the next request, which is not full yet.
     gathering: Range<usize>,
     gathered_bytes: usize,
     waiting: BinaryHeap<Waiting>,
     in_flight: usize,
     paused_until: Option<Instant>,
-    /// Requests that failed for good since a text was embedded.
+    /// The number of requests that failed for good since a text was last embedded.
     failed_in_a_row: u32,
 }
 
@@ -108,15 +111,16 @@ struct Waiting {
 }
 
 impl Ord for Waiting {
-    // The earliest first, then the first in the text.
+    // `BinaryHeap` returns the largest: the earliest due, then the one with the lowest text numbers.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         other.order().cmp(&self.order())
     }
 }
 
 impl Waiting {
-    /// Of the parts of a request that failed, single texts come first and then the largest, so that failures of one part
-    /// are followed by other parts of the request and not by parts of that part.
+    /// The sort key. Of the parts of a failed request, single texts come first and then the largest parts. So after one
+    /// part failed, the next request is another part of the whole and not a part of that part, which shows sooner
+    /// whether the provider works.
     fn order(&self) -> (Instant, std::cmp::Reverse<usize>, usize) {
         let Batch { range, split, .. } = &self.work;
         let size = match range.len() {
@@ -134,7 +138,7 @@ impl PartialOrd for Waiting {
 }
 
 impl Batcher {
-    /// Makes an empty batcher: texts are pushed, and requests taken, later.
+    /// Makes a batcher without texts.
     pub fn new(limits: Limits, expected: ResponseChecks, retry_policy: RetryPolicy) -> Self {
         Self {
             limits,
@@ -149,7 +153,7 @@ impl Batcher {
         }
     }
 
-    /// A further text, of this many bytes. Texts are numbered from 0.
+    /// Adds a text of `bytes` bytes. Texts are numbered from 0 in the order of their calls.
     pub fn push(&mut self, bytes: usize, now: Instant) {
         if self.gathered_bytes + bytes > self.limits.bytes {
             self.flush(now);
@@ -161,7 +165,7 @@ impl Batcher {
         }
     }
 
-    /// Waits for no further text to fill a request.
+    /// Makes a request of the texts so far, though there is room for more.
     pub fn flush(&mut self, now: Instant) {
         if !self.gathering.is_empty() {
             let range = self.gathering.clone();
@@ -171,17 +175,18 @@ impl Batcher {
         self.gathered_bytes = 0;
     }
 
-    /// How many requests are full and not sent.
+    /// Returns the number of requests that are ready and not sent.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// How many are sent and not answered.
+    /// Returns the number of requests that are sent and not answered.
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// The next request that may be sent now. Every one that is taken has to be [`Self::done`].
+    /// Returns the next request that may be sent now; `None` where there is none yet. The caller has to pass each one
+    /// to [`Self::done`].
     pub fn next(&mut self, now: Instant) -> Option<Batch> {
         if self.paused_until.is_some_and(|until| until > now) || self.waiting.peek()?.due > now || self.holds_back() {
             return None;
@@ -190,15 +195,16 @@ impl Batcher {
         self.waiting.pop().map(|w| w.work)
     }
 
-    /// Whether the next request is a part of one that failed, and has to wait for those in flight: if they fail too, the
-    /// provider is to blame.
+    /// Whether the next request is a part of a failed one, and has to wait for the outcome of those in flight. If they
+    /// fail too, the limit of failures in a row is reached and it is not sent at all.
     fn holds_back(&self) -> bool {
         let is_part = self.waiting.peek().is_some_and(|waiting| waiting.work.split);
         let may_fail = usize::try_from(self.failed_in_a_row).unwrap_or(usize::MAX).saturating_add(self.in_flight);
         is_part && self.in_flight > 0 && may_fail >= MAX_FAILED_IN_A_ROW as usize
     }
 
-    /// When [`Self::next`] may have something; none where nothing waits.
+    /// Returns when [`Self::next`] may return a request; `None` where only an answer to a request in flight can lead to
+    /// one.
     pub fn wake_at(&self) -> Option<Instant> {
         let due = self.waiting.peek()?.due;
         if self.holds_back() {
@@ -207,13 +213,13 @@ impl Batcher {
         Some(self.paused_until.map_or(due, |until| due.max(until)))
     }
 
-    /// Sends nothing before this instant, since the provider asked another session to wait.
+    /// Sends no request before `until`. Used where a provider asked another session to wait.
     pub fn pause(&mut self, until: Instant) {
         self.paused_until = Some(self.paused_until.map_or(until, |u| u.max(until)));
     }
 
-    /// Takes what became of a request: which texts are through with it, and what it took. An error is final for all
-    /// texts that are not.
+    /// Takes the outcome of a request. Returns the texts that have their result, and what the request used. An error
+    /// means that all texts without a result have failed with it.
     pub fn done(
         &mut self,
         work: Batch,
@@ -225,7 +231,7 @@ impl Batcher {
         let mut usage = Usage { requests: 1, inputs: work.range.len() as u64, tokens: 0 };
         let fault = match outcome {
             Ok(answer) => {
-                // What no request can have is nonsense, and sums overflow with it.
+                // A larger number cannot be true, and sums of such numbers would overflow.
                 usage.tokens = answer.tokens.min(MAX_TOKENS);
                 usage.requests += answer.more_requests;
                 match self.take(&work.range, answer) {
@@ -238,8 +244,8 @@ impl Batcher {
         Ok((self.failed(work, fault, now, jitter)?, usage))
     }
 
-    /// What is through of a request whose answer has a vector for each text. Texts whose vector cannot be right are asked
-    /// for again, without the others, until their attempts are over.
+    /// Returns the texts of a response that have their result. Texts with an invalid vector are asked for again,
+    /// without the others, until their attempts are used up.
     fn take_each(&mut self, work: Batch, vectors: Vec<Embedded>, now: Instant, jitter: f64) -> Vec<Embedded> {
         let failed = work.failed + 1;
         let (mut through, wrong): (Vec<Embedded>, Vec<Embedded>) =
@@ -265,7 +271,7 @@ impl Batcher {
         let deadline = self.retry_policy.deadline;
         let due = match fault.kind.retry_class() {
             RetryClass::Permanent => return Err(fault),
-            // The provider is there, and says what it does not take: nothing is to be given up.
+            // A refusal shows that the provider works, so it does not count towards the failures in a row.
             RetryClass::Input if matches!(fault.kind, FaultKind::Refused | FaultKind::TooLong) => {
                 if work.range.len() == 1 {
                     return Ok(vec![(work.range.start, Err(fault))]);
@@ -285,7 +291,7 @@ impl Batcher {
                 work.failed += 1;
                 if work.failed >= self.retry_policy.max_attempts {
                     return match fault.kind {
-                        // Where the provider cannot be reached, other texts fare no better.
+                        // No connection could be made, so the other texts would fail as well.
                         FaultKind::Unreachable => Err(fault),
                         _ => Ok(self.find_culprit(work, fault, now)),
                     };
@@ -300,8 +306,9 @@ impl Batcher {
         Ok(Vec::new())
     }
 
-    /// A request failed for good, and one of its texts may be why: it is split, the text in its middle apart, which tells
-    /// soonest whether the provider embeds anything at all. Where it does not, texts that wait in parts fail with these.
+    /// Splits a request that failed for good, since one of its texts may be the reason. The text in the middle is tried
+    /// alone first, which shows soonest whether the provider embeds anything. If too many requests failed in a row,
+    /// these texts and those of all waiting parts fail instead.
     fn find_culprit(&mut self, work: Batch, fault: Fault, now: Instant) -> Vec<Embedded> {
         self.failed_in_a_row += 1;
         let fails =
@@ -323,7 +330,7 @@ impl Batcher {
         Vec::new()
     }
 
-    /// Asks for parts of a request, once each: its texts had their attempts.
+    /// Adds requests for parts of a failed one. Each part is tried once, since its texts had their attempts.
     fn split(&mut self, work: &Batch, parts: &[Range<usize>], now: Instant) {
         for range in parts.iter().filter(|range| !range.is_empty()) {
             self.waiting
@@ -331,22 +338,23 @@ impl Batcher {
         }
     }
 
-    /// The instant that nothing is waited for any longer.
+    /// Returns the instant after which no request is started or waited for.
     pub fn deadline(&self) -> Instant {
         self.retry_policy.deadline
     }
 
-    /// Until when a provider asked not to be asked.
+    /// Returns the instant until which the provider asked for no requests; `None` where it did not.
     pub fn paused_until(&self) -> Option<Instant> {
         self.paused_until
     }
 
-    /// Whether every text is through.
+    /// Whether every text has its result.
     pub fn is_done(&self) -> bool {
         self.gathering.is_empty() && self.waiting.is_empty() && self.in_flight == 0
     }
 
-    /// The vectors of an answer, each of them right or with its fault, or what is wrong with the answer as a whole.
+    /// Returns the vectors of a response, each of them valid or with its fault, or what is wrong with the response as a
+    /// whole.
     fn take(&mut self, range: &Range<usize>, answer: Answer) -> Result<Vec<Embedded>, String> {
         let asked = range.len();
         if answer.vectors.len() != asked {
@@ -372,7 +380,7 @@ impl Batcher {
 }
 
 impl ResponseChecks {
-    /// A vector that can be right, normalised where that is wanted, or what is wrong with it.
+    /// Returns the vector, scaled to length 1 if that is asked for, or what is wrong with it.
     fn check(&self, mut vector: Vec<f32>, dimensions: usize) -> Result<Vec<f32>, String> {
         if vector.len() != dimensions {
             return Err(format!("a vector of {} dimensions, expected {dimensions}", vector.len()));
@@ -388,7 +396,7 @@ impl ResponseChecks {
             return Err(format!("a vector of length {length:.3}, where the model's have length 1"));
         }
         if self.normalise {
-            // What is halved in precision here was a float4 before.
+            // The provider's numbers have the precision of float4, so the result needs no more.
             #[allow(clippy::cast_possible_truncation)]
             vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
         }
@@ -396,7 +404,7 @@ impl ResponseChecks {
     }
 }
 
-/// Only the caller knows whose answer it was.
+/// A fault without provider and model, which the caller fills in.
 fn bad_answer(message: String) -> Fault {
     Fault { status: Some(200), ..Fault::new(FaultKind::BadAnswer, "", "", message) }
 }

@@ -1,4 +1,4 @@
-//! What must not become of texts on their way to vectors.
+//! Promises of the batcher: limits, order, retries, and the search for a text that makes requests fail.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn limits(inputs: usize, bytes: usize) -> Limits {
     Limits { inputs, bytes }
 }
 
-/// Texts of these lengths, and no more to come.
+/// A batcher with texts of these lengths in bytes, all of them ready to be sent.
 fn batch(lengths: &[usize], limits: Limits, now: Instant) -> Batcher {
     let expected = ResponseChecks { dimensions: 2, unit: false, normalise: false };
     let mut batch =
@@ -16,7 +16,7 @@ fn batch(lengths: &[usize], limits: Limits, now: Instant) -> Batcher {
     batch
 }
 
-/// Vectors that tell which text they are of.
+/// A response whose vectors begin with the number of their text.
 fn answer(range: &Range<usize>) -> Answer {
     let vectors = range.clone().enumerate().rev().map(|(at, text)| (at, vec![text as f32, 1.0])).collect();
     Answer::new(vectors, 7)
@@ -35,7 +35,7 @@ fn requests_stay_within_their_limits() {
     };
     assert_eq!(ranges(&[1; 5], limits(2, 100)), [0..2, 2..4, 4..5]);
     assert_eq!(ranges(&[40, 40, 40], limits(10, 100)), [0..2, 2..3]);
-    // What is too long alone goes alone: the provider may know better.
+    // A text that exceeds the limit is sent alone: the limit here may be lower than the provider's own.
     assert_eq!(ranges(&[1, 500, 1], limits(10, 100)), [0..1, 1..2, 2..3]);
     assert_eq!(ranges(&[], limits(10, 100)), [0..0; 0]);
 }
@@ -102,7 +102,7 @@ fn wrong_answers_are_refused() {
         batch.retry_policy.max_attempts = 1;
         let work = batch.next(now).unwrap();
         let (texts, _) = batch.done(work, Ok(answer), now, 0.5).unwrap();
-        // One vector that is wrong is its own text's fault; an answer that is wrong as a whole is asked for in parts.
+        // An invalid vector is a fault of its text alone; a response that is wrong as a whole is asked for in parts.
         let faults: Vec<Fault> = texts.iter().filter_map(|(_, outcome)| outcome.clone().err()).collect();
         assert_eq!(texts.len(), if batch.is_done() { 3 } else { 0 }, "{message}");
         assert_eq!(faults.len(), usize::from(batch.is_done()), "{message}");
@@ -140,7 +140,7 @@ fn a_transient_fault_is_tried_a_few_times() {
             let done = batch.done(work, Err(fault(kind)), at, 0.5);
             match (attempt, kind) {
                 (3, FaultKind::Unreachable) => assert_eq!(done.unwrap_err().kind, kind),
-                // The text's own fault, for all that is known: others go on.
+                // The text itself may be the reason, so only this text fails.
                 (3, _) => assert_eq!(done.unwrap().0.len(), 1),
                 _ => assert_eq!(done.unwrap().0, []),
             }
@@ -208,7 +208,7 @@ fn the_text_to_blame_is_found() {
     }
 }
 
-/// The caller adds them up and shares them out.
+/// The caller adds up the usage of many requests in an i64.
 #[test]
 fn nonsensical_usage_does_not_overflow_sums() {
     let now = Instant::now();
@@ -221,7 +221,7 @@ fn nonsensical_usage_does_not_overflow_sums() {
     assert!(used.tokens.checked_mul(1 << 20).is_some());
 }
 
-/// Asks until all texts are through: how many requests it took, and the texts that failed. `respond` is asked for each.
+/// Sends requests until every text has its result. Returns the number of requests and the texts that failed.
 fn run(texts: usize, respond: impl Fn(&Range<usize>) -> Result<Answer, Fault>) -> (u32, Vec<usize>) {
     let mut at = Instant::now();
     let mut batch = batch(&vec![1; texts], limits(texts, 1_000_000), at);
@@ -254,7 +254,7 @@ fn a_text_that_makes_requests_fail_is_found() {
             };
             let (requests, failed) = run(100, respond);
             assert_eq!(failed, culprits, "{kind:?}");
-            // Three attempts, then at most three requests on each of the seven levels.
+            // Three attempts, then at most three requests on each of the seven levels of splitting.
             assert!(requests as usize <= 3 + culprits.len() * 3 * 7, "{requests} requests for {culprits:?}");
         }
     }
@@ -320,7 +320,7 @@ fn a_request_leaves_time_to_split_it() {
     assert_eq!(work(1, false).timeout(second), second);
     assert_eq!(work(50, false).timeout(second), second / 2);
     assert_eq!(work(1, true).timeout(second), second / 2);
-    // All levels down to the one text, one after the other.
+    // The requests of all levels of splitting, one after the other, down to a single text.
     let mut left = second - work(64, false).timeout(second);
     for texts in [32, 16, 8, 4, 2, 1] {
         left -= work(texts, true).timeout(left);

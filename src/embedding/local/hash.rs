@@ -1,15 +1,15 @@
-//! The hash of the frozen vocabulary, for the build script that writes it and the tokenizer that reads it.
+//! The hash table of the frozen vocabulary: the build script writes it, the tokenizer reads it.
 
-/// Slots of the table: a power of two, more than twice the pieces.
+/// The number of slots: a power of two, more than twice the number of pieces.
 pub const SLOTS: usize = 1 << 16;
-/// The id in an empty slot.
+/// The id that marks an empty slot.
 pub const EMPTY: u16 = u16::MAX;
-/// No piece has more bytes.
+/// The largest length of a piece, in bytes.
 pub const LONGEST_PIECE: usize = 32;
-/// The hash of no bytes.
+/// The hash of no bytes: the start value of [`extend`].
 pub const START: u32 = 0x811c_9dc5;
 
-/// FNV-1a, from where an earlier call left off: so every prefix of a word is hashed in one pass.
+/// Continues a hash (FNV-1a) with more bytes, so that every prefix of a word is hashed in one pass.
 pub const fn extend(mut hash: u32, bytes: &[u8]) -> u32 {
     let mut at = 0;
     while at < bytes.len() {
@@ -19,12 +19,13 @@ pub const fn extend(mut hash: u32, bytes: &[u8]) -> u32 {
     hash
 }
 
-/// The slot of the hash table that a hash is looked up in first.
+/// Returns the first slot of the table to look at for a hash.
 pub const fn slot(hash: u32) -> usize {
     ((hash ^ (hash >> 15)).wrapping_mul(0x9e37_79b1) >> 16) as usize % SLOTS
 }
 
-/// What else of the hash a slot holds, beside the piece's id: most other pieces are told apart by it alone.
+/// Returns the part of the hash that a slot stores beside the piece's id: with it most other pieces are excluded
+/// without comparing bytes.
 #[allow(clippy::cast_possible_truncation)]
 pub const fn fingerprint(hash: u32) -> u16 {
     (hash ^ (hash >> 16)) as u16

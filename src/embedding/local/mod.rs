@@ -91,14 +91,14 @@ impl StaticModel {
         self.shape.max_tokens
     }
 
-    /// How many tokens of a text count.
+    /// Returns the number of tokens of a text that are embedded: at most [`MAX_TOKENS`].
     pub fn tokens(&self, text: &str, words: &mut WordCache) -> usize {
         let mut tokens = 0;
         self.pieces(text, words, |_| tokens += 1);
         tokens
     }
 
-    /// The vector of a text: of length 1, or all zero where the text has no known word.
+    /// Returns the vector of a text: of length 1, or all zeros where no word of the text is known.
     pub fn embed(&self, text: &str, words: &mut WordCache) -> Vec<f32> {
         let mut sum = vec![0f32; self.shape.dimensions];
         self.pieces(text, words, |id| self.add_row(&mut sum, id));

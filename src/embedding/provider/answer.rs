@@ -1,4 +1,4 @@
-//! The shapes that answers have in common.
+//! The formats of responses that several providers share.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,40 +6,41 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::Value;
 
-/// What a provider answered: vectors as they came, and what it counted.
+/// A decoded response: its vectors, unchecked, and what the provider counted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// (position among the inputs, vector). Where an API gives no position it is the order of the answer.
+    /// (index of the text in the request, vector). Where an API gives no index it is the position in the response.
     pub vectors: Vec<(usize, Vec<f32>)>,
-    /// Tokens that are paid for, where the API says.
+    /// The tokens that are billed; 0 where the API does not say.
     pub tokens: u64,
-    /// Requests that it took beside the first one.
+    /// The number of requests that it took beyond the first.
     pub more_requests: u64,
-    /// The number of parts that the one text was cut into, since it was longer than the model takes; 0 where it was not.
+    /// The number of parts that a single text was cut into because it was too long for the model; 0 where it was not
+    /// cut.
     pub parts: usize,
 }
 
 impl Answer {
-    /// Vectors by position, that one request gave.
+    /// An answer of one request, each vector with the index of its text.
     pub fn new(vectors: Vec<(usize, Vec<f32>)>, tokens: u64) -> Self {
         Self { vectors, tokens, more_requests: 0, parts: 0 }
     }
 
-    /// Vectors in the order of the inputs.
+    /// An answer of one request, with vectors in the order of the texts.
     pub fn in_order(vectors: impl IntoIterator<Item = Floats>, tokens: u64) -> Self {
         Self::new(vectors.into_iter().map(|v| v.0).enumerate().collect(), tokens)
     }
 }
 
-/// A number of tokens as a provider counts them. Whatever is no such number is 0: the vectors are right all the same.
+/// Reads a provider's count of tokens. Anything that is not such a number is 0: the vectors are usable all the same.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub fn tokens(count: &Value) -> u64 {
-    // A float becomes the nearest u64, a negative one 0.
+    // A fraction is cut off, a negative number becomes 0.
     count.as_u64().or_else(|| count.as_f64().map(|count| count as u64)).unwrap_or(0)
 }
 
-/// A vector as a list of numbers, or as base64 of little-endian float4s: some servers answer the one where the other was
-/// asked for.
+/// A vector: a JSON list of numbers, or base64 of little-endian float4s. Both are accepted everywhere, since some
+/// servers send one where the other was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Floats(pub Vec<f32>);
 
@@ -79,7 +80,7 @@ impl<'de> Visitor<'de> for FloatsVisitor {
     }
 }
 
-/// OpenAI's answer, which many others give.
+/// The format of OpenAI's response, which many other servers use.
 #[derive(Deserialize)]
 struct OpenAiAnswer {
     data: Vec<OpenAiItem>,
@@ -93,14 +94,14 @@ struct OpenAiItem {
     index: Option<usize>,
 }
 
-/// `data[].embedding`, `data[].index`, `usage.total_tokens`.
+/// Decodes OpenAI's format: `data[].embedding`, `data[].index`, `usage.total_tokens`.
 pub fn openai(body: &[u8]) -> Result<Answer, String> {
     let answer: OpenAiAnswer = parse(body)?;
     let vectors = answer.data.into_iter().enumerate().map(|(at, item)| (item.index.unwrap_or(at), item.embedding.0));
     Ok(Answer::new(vectors.collect(), tokens(&answer.usage["total_tokens"])))
 }
 
-/// JSON of a known shape, or in a line what is wrong with it.
+/// Parses JSON of a known shape, or says in one line what is wrong with it.
 pub fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Eof => "it ends in the middle".to_owned(),
@@ -110,7 +111,7 @@ pub fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, String> {
     })
 }
 
-/// The title of an HTML page, which tells whose page it is: that of a proxy, say.
+/// Returns the title of an HTML page in parentheses, which often names the proxy that sent it; empty where it has none.
 fn title(body: &[u8]) -> String {
     let page = String::from_utf8_lossy(body);
     let title = page.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));

@@ -1,11 +1,11 @@
-//! Azure OpenAI: OpenAI's protocol at a resource's own address, where a model is the name of a deployment.
-//! Source: Microsoft's API reference, version v1 (`POST {resource}/openai/v1/embeddings`, header `api-key`).
+//! Azure OpenAI: OpenAI's protocol at the address of a resource; the model's name is that of a deployment. Source:
+//! Microsoft's API reference, version v1 (`POST {resource}/openai/v1/embeddings`, header `api-key`).
 
 use serde_json::json;
 
 use super::{Answer, Endpoint, InputType, Known, Limits, Model, OptionKind, Provider, Request, answer, openai};
 
-/// `https://RESOURCE.openai.azure.com`
+/// Azure OpenAI, at `https://RESOURCE.openai.azure.com`.
 pub struct Azure;
 
 impl Provider for Azure {
@@ -46,7 +46,7 @@ impl Provider for Azure {
         if let Some(dimensions) = model.asked() {
             body["dimensions"] = dimensions.into();
         }
-        // A dated version is the older form of the address, with the deployment in it.
+        // With the option `api_version` the older form of the address is used, which contains the deployment.
         let url = match model.option("api_version") {
             Some(version) => {
                 let (name, version) = (escape(&model.name), escape(version));
@@ -63,7 +63,7 @@ impl Provider for Azure {
     }
 }
 
-/// A name as a part of an address (RFC 3986: all but unreserved characters in per cent).
+/// Percent-encodes a name as a part of an address (RFC 3986: everything but unreserved characters).
 pub fn escape(name: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     name.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::answer::{Floats, parse, tokens};
 use super::{Answer, Endpoint, InputType, Known, Limits, Model, OptionKind, Provider, Request, Shorter, bearer};
 
-/// api.cohere.com
+/// Cohere, at api.cohere.com.
 pub struct Cohere;
 
 #[derive(Deserialize)]

@@ -7,10 +7,10 @@ use super::answer::{Floats, parse, tokens};
 use super::azure::escape;
 use super::{Answer, Endpoint, InputType, Known, Limits, Model, Provider, Request, Shorter};
 
-/// generativelanguage.googleapis.com
+/// Google Gemini, at generativelanguage.googleapis.com.
 pub struct Gemini;
 
-/// Takes a task type; its successors want it said in the text.
+/// The model that takes the purpose of a text as `taskType`; later models take it as a prefix of the text.
 const TASK_TYPED: &str = "gemini-embedding-001";
 
 #[derive(Deserialize)]

@@ -1,5 +1,6 @@
-//! Where embeddings come from. A provider is two pure functions, encode a request and decode an answer, and what its
-//! documentation says about it; it knows neither sockets nor Postgres. [`super::local`] needs no request at all.
+//! The providers of embeddings. A provider is two pure functions, which encode a request and decode a response, and
+//! what its documentation says about its models. It does no I/O and uses no Postgres. The built-in model,
+//! [`super::local`], needs no request.
 
 mod answer;
 mod azure;
@@ -30,70 +31,71 @@ static PROVIDERS: [&(dyn Provider + Sync); 7] = [
     &gemini::Gemini,
 ];
 
-/// The name of the provider that is built in.
+/// The name of the built-in provider.
 pub const LOCAL: &str = "local";
 
-/// The names of all, the built-in one first.
+/// Returns the names of all providers, the built-in one first.
 pub fn names() -> Vec<&'static str> {
     std::iter::once(LOCAL).chain(PROVIDERS.iter().map(|p| p.name())).collect()
 }
 
-/// Those that are asked over HTTP.
+/// Returns the providers that are asked over HTTP.
 pub fn all() -> impl Iterator<Item = &'static (dyn Provider + Sync)> {
     PROVIDERS.iter().copied()
 }
 
-/// The provider of this name.
+/// Returns the HTTP provider with this name, or an error that lists the names there are.
 pub fn find(name: &str) -> Result<&'static (dyn Provider + Sync)> {
     all().find(|p| p.name() == name).ok_or_else(|| Error::unknown("provider", name, &names()))
 }
 
-/// What a vector is made with.
+/// The model of a database, and how a provider is asked for its vectors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// The provider's name, as in `chatbot_set_model()`.
     pub provider: String,
     /// The model's name at the provider.
     pub name: String,
-    /// Length of its vectors; 0 as long as it is not known.
+    /// The length of its vectors; 0 while it is not known.
     pub dimensions: usize,
-    /// Whether the provider is asked for this length, which is not the model's own.
+    /// Whether the provider is asked for vectors of `dimensions` numbers, because that is not the model's own length.
     pub shortened: bool,
     /// The prefix of a text that is embedded as a document.
     pub document_prefix: String,
     /// The prefix of a text that is embedded as a query.
     pub query_prefix: String,
-    /// The provider's own options.
+    /// The provider's own options, as passed to `chatbot_set_model()`.
     pub options: Map<String, Value>,
 }
 
 impl Model {
-    /// An option that is a text.
+    /// Returns the value of an option that is a text; `None` where it is not set.
     fn option(&self, name: &str) -> Option<&str> {
         self.options.get(name)?.as_str()
     }
 
-    /// Where a server takes fewer inputs than its provider's API has as its limit.
+    /// Returns the option `max_inputs`, for a server that takes fewer texts in one request than the provider's API
+    /// allows; `None` where it is not set.
     pub fn max_inputs(&self) -> Option<usize> {
         usize::try_from(self.options.get("max_inputs")?.as_u64()?).ok()
     }
 
-    /// The length to ask for; none where the model's own is wanted.
+    /// Returns the vector length to ask the provider for; `None` where the model's own length is wanted.
     pub fn asked(&self) -> Option<usize> {
         self.shortened.then_some(self.dimensions)
     }
 }
 
-/// What a text is embedded as.
+/// The purpose of a text; some models embed the two differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputType {
-    /// The text is stored, and found by queries.
+    /// The text is stored, to be found by queries.
     Document,
     /// The text is a query.
     Query,
 }
 
-/// A text that no formatter shows.
+/// A text that is never shown when it is formatted for debugging, such as a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -115,21 +117,21 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Where a provider is asked, and with which key.
+/// The address and the key of a provider.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// Without a slash at its end.
+    /// The base address, without a slash at its end.
     pub url: String,
-    /// None where none is configured.
+    /// The key; `None` where none is configured.
     pub key: Option<Secret>,
 }
 
-/// One POST.
+/// One HTTP POST request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The address that the request is sent to.
     pub url: String,
-    /// Headers of the request beside the content type.
+    /// The headers, without the content type.
     pub headers: Vec<(&'static str, Secret)>,
     /// The body of the request, in JSON.
     pub body: Vec<u8>,
@@ -141,37 +143,38 @@ impl Request {
     }
 }
 
-/// What fits into one request.
+/// The limits of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The largest number of texts in one request.
     pub inputs: usize,
-    /// Bytes of text. Where a provider counts tokens it is their number, as no token is shorter than a byte.
+    /// The largest number of bytes of text. For a provider that limits tokens it is that number, since every token has
+    /// at least one byte.
     pub bytes: usize,
 }
 
 /// What is documented about a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// Length of its vectors where none is asked for.
+    /// The length of its vectors where no other is asked for.
     pub dimensions: usize,
-    /// Which other lengths can be asked for.
+    /// The other lengths that can be asked for.
     pub shorter: Shorter,
 }
 
-/// Which lengths can be asked for.
+/// The vector lengths that a model can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shorter {
     /// The model gives vectors of its own length only.
     No,
     /// The model gives vectors of one of these lengths.
     OneOf(&'static [usize]),
-    /// From this one to its own.
+    /// The model gives vectors of any length from this one to its own.
     From(usize),
 }
 
 impl Known {
-    /// What would do, if this length does not.
+    /// Returns the lengths that are accepted, in words, where `dimensions` is not one of them; `None` where it is.
     pub fn refuses(&self, dimensions: usize) -> Option<String> {
         let own = self.dimensions;
         let (can, expected) = match self.shorter {
@@ -188,67 +191,68 @@ impl Known {
 
 /// A provider that is asked over HTTP.
 pub trait Provider {
-    /// As it stands in `chatbot_sync.model` and in the names of its settings.
+    /// Returns the name, as it is stored in `chatbot_sync.model` and used in the names of settings.
     fn name(&self) -> &'static str;
 
-    /// Where it is, unless a setting says otherwise.
+    /// Returns the base address where no setting names another; `None` where a setting has to.
     fn default_url(&self) -> Option<&'static str>;
 
-    /// The environment variables that its own tools read a key from, in this order.
+    /// Returns the environment variables that the provider's own tools read the key from, in order of precedence.
     fn key_variables(&self) -> &'static [&'static str];
 
-    /// Whether it answers without a key.
+    /// Whether a request needs a key.
     fn needs_key(&self) -> bool {
         true
     }
 
-    /// What fits into a request.
+    /// Returns the limits of one request.
     fn limits(&self, model: &str) -> Limits;
 
-    /// What is documented about a model; none where it is not known here.
+    /// Returns what is documented about a model; `None` where it is not known here.
     fn known(&self, _model: &str) -> Option<Known> {
         None
     }
 
-    /// What its documentation wants before (documents, queries).
+    /// Returns the prefixes that the model's documentation asks for: (of documents, of queries).
     fn prefixes(&self, _model: &str) -> (&'static str, &'static str) {
         ("", "")
     }
 
-    /// Its own options: (name, what a value must be).
+    /// Returns the provider's own options: (name, kind of value).
     fn options(&self) -> &'static [(&'static str, OptionKind)] {
         &[]
     }
 
-    /// Whether it promises vectors of length 1 for this model.
+    /// Whether the provider promises vectors of length 1 for this model.
     fn promises_unit(&self, model: &Model) -> bool;
 
-    /// Whether its vectors are to be normalised here, since it does not promise it and cosine is what they are for.
+    /// Whether vectors are normalised here, because the provider does not promise length 1 and they are meant for
+    /// cosine distance.
     fn normalise(&self, _model: &Model) -> bool {
         false
     }
 
-    /// The request for the vectors of some texts, prefixes put before them already.
+    /// Encodes the request for the vectors of some texts, which have their prefixes already.
     fn encode(&self, endpoint: &Endpoint, model: &Model, input: InputType, texts: &[&str]) -> Request;
 
-    /// The vectors of an answer with status 200, or what is wrong with it.
+    /// Decodes the vectors of a response with status 200, or says what is wrong with it.
     fn decode(&self, body: &[u8]) -> Result<Answer, String>;
 }
 
-/// The values that an option of `chatbot_set_model()` takes.
+/// The kinds of value that an option of `chatbot_set_model()` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OptionKind {
     /// The option takes any text.
     Text,
     /// The option takes one of these words.
     OneOf(&'static [&'static str]),
-    /// A whole number, 1 or more.
+    /// The option takes a whole number, 1 or more.
     Count,
     /// The option takes true or false.
     Boolean,
 }
 
-/// Checks options against what the provider knows.
+/// Checks options against those that the provider has; fails with the name or value that it does not take.
 pub fn check_options(known: &[(&str, OptionKind)], options: &Map<String, Value>) -> Result<()> {
     for (name, value) in options {
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
@@ -275,7 +279,7 @@ pub fn check_options(known: &[(&str, OptionKind)], options: &Map<String, Value>)
     Ok(())
 }
 
-/// Checks a configured address: http or https, a host, no user or password in it.
+/// Checks a configured address: http or https, a host, no user or password. Returns it without a slash at its end.
 pub fn check_url(name: &'static str, url: &str) -> Result<String> {
     let expected = "http:// or https://, a host and perhaps a path, without user or password";
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
@@ -285,7 +289,7 @@ pub fn check_url(name: &'static str, url: &str) -> Result<String> {
         Some(host) if plain && !host.contains('@') && !host.is_empty() && !host.starts_with(':') => {
             Ok(url.trim_end_matches('/').to_owned())
         }
-        // A password in it must not get into a message.
+        // The address is not in the message, since it may contain a password.
         _ => Err(Error::invalid(name, "no address that can be used", expected)),
     }
 }

@@ -1,4 +1,5 @@
-//! Ollama's own API. Source: its `docs/api.md` (`POST /api/embed`); vectors are always of length 1, also when cut.
+//! Ollama's own API. Source: its `docs/api.md` (`POST /api/embed`). Its vectors always have length 1, also when
+//! shortened.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 use super::answer::{Floats, parse, tokens};
 use super::{Answer, Endpoint, InputType, Limits, Model, OptionKind, Provider, Request, bearer};
 
-/// A server of one's own, or ollama.com with a key.
+/// An Ollama server of one's own, or ollama.com with a key.
 pub struct Ollama;
 
 #[derive(Deserialize)]
@@ -34,12 +35,12 @@ impl Provider for Ollama {
     }
 
     fn limits(&self, _model: &str) -> Limits {
-        // It has none of its own; a request should stay within what a small machine answers in time.
+        // Ollama documents no limits; these keep a request short enough for a small machine to answer in time.
         Limits { inputs: 2048, bytes: 300_000 }
     }
 
     fn prefixes(&self, model: &str) -> (&'static str, &'static str) {
-        // As the models' own pages say.
+        // The prefixes that the models' own pages document.
         match model.split(':').next() {
             Some("nomic-embed-text") => ("search_document: ", "search_query: "),
             Some("embeddinggemma") => ("title: none | text: ", "task: search result | query: "),

@@ -1,5 +1,6 @@
-//! OpenAI's embeddings API, and the servers that speak it: vLLM, TEI, LM Studio, LocalAI, Together, Mistral and more.
-//! Source: the API reference and its OpenAPI description (`POST /embeddings`; at most 2048 inputs, 300,000 tokens).
+//! OpenAI's embeddings API, and the servers that implement it: vLLM, TEI, LM Studio, LocalAI, Together, Mistral and
+//! more. Source: the API reference and its OpenAPI description (`POST /embeddings`; at most 2048 inputs, 300,000
+//! tokens).
 
 use serde_json::json;
 
@@ -7,10 +8,10 @@ use super::{
     Answer, Endpoint, InputType, Known, Limits, Model, OptionKind, Provider, Request, Shorter, answer, bearer,
 };
 
-/// api.openai.com
+/// OpenAI, at api.openai.com.
 pub struct OpenAi;
 
-/// The models of OpenAI and of Azure, which has the same ones.
+/// Returns what is documented about OpenAI's models, which Azure has too.
 pub fn known(model: &str) -> Option<Known> {
     match model {
         "text-embedding-3-small" => Some(Known { dimensions: 1536, shorter: Shorter::From(1) }),
@@ -20,7 +21,7 @@ pub fn known(model: &str) -> Option<Known> {
     }
 }
 
-/// What OpenAI takes in one request.
+/// OpenAI's limits of one request.
 pub const LIMITS: Limits = Limits { inputs: 2048, bytes: 300_000 };
 
 impl Provider for OpenAi {
@@ -65,7 +66,7 @@ impl Provider for OpenAi {
     }
 }
 
-/// Any other server with this API.
+/// Any other server that implements this API.
 pub struct Compatible;
 
 impl Provider for Compatible {
@@ -103,7 +104,7 @@ impl Provider for Compatible {
 
     fn encode(&self, endpoint: &Endpoint, model: &Model, _: InputType, texts: &[&str]) -> Request {
         let mut body = json!({"model": model.name, "input": texts});
-        // Not every server takes these, so what was not asked for is not sent.
+        // Not every server accepts these fields, so they are sent only where they are configured.
         if let Some(format) = model.option("encoding_format") {
             body["encoding_format"] = format.into();
         }

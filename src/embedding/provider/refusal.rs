@@ -1,4 +1,4 @@
-//! What a response without vectors means: by its status, and where that is not enough by its body.
+//! The meaning of a response without vectors: by its status, and by its body where the status is ambiguous.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use serde_json::Value;
 use super::wait::requested_wait;
 use crate::error::FaultKind;
 
-/// The kind of a refusal, the provider's own words and how long it asks to wait.
+/// Returns the kind of fault, the provider's message, and how long it asks to wait.
 pub fn refused(status: u16, headers: &[(&str, String)], body: &[u8]) -> (FaultKind, String, Option<Duration>) {
     let json: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let message = message(&json).unwrap_or_else(|| {
-        // Some proxies answer in HTML or plain text; the first line tells enough. It is whole, since a key that is cut
-        // would not be found in it.
+        // Some proxies answer in HTML or plain text, of which the first line says enough. It is not shortened here,
+        // since a key that is cut in two could not be found and removed later.
         let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
         String::from_utf8_lossy(line).trim().to_owned()
     });
@@ -20,7 +20,8 @@ pub fn refused(status: u16, headers: &[(&str, String)], body: &[u8]) -> (FaultKi
     (kind(status, &json, &message), message, wait)
 }
 
-/// The same of a response with status 200 that has an error instead of vectors; none where it has no error.
+/// Does the same for a response with status 200 that contains an error instead of vectors; `None` where it contains no
+/// error.
 pub fn refused_with_status_200(
     headers: &[(&str, String)],
     body: &[u8],
@@ -31,7 +32,7 @@ pub fn refused_with_status_200(
         error => error,
     };
     let message = message(&json).unwrap_or_else(|| error.to_string());
-    // Some put the status that they mean into the body.
+    // Some servers put the intended status into the body.
     let meant = [&error["code"], &error["status"], &error["status_code"], &first(&json)["status"]];
     let meant = meant.iter().find_map(|status| match status {
         Value::String(text) => text.parse().ok(),
@@ -44,7 +45,7 @@ pub fn refused_with_status_200(
         _ => 500,
     };
     let kind = match kind(status, &json, &message) {
-        // Nothing but words says what it is.
+        // Only the words of the message say what kind of error it is.
         FaultKind::Server if meant.is_none() => by_words(&message).unwrap_or(FaultKind::Server),
         kind => kind,
     };
@@ -53,7 +54,7 @@ pub fn refused_with_status_200(
 
 fn kind(status: u16, json: &Value, message: &str) -> FaultKind {
     match status {
-        // A limit of the plan, not of the minute: waiting does not help.
+        // This is a limit of the plan, not of the minute: waiting does not help.
         402 => FaultKind::Quota,
         400.. if is_quota(json, message) => FaultKind::Quota,
         429 if message.contains("Request too large") => FaultKind::Refused,
@@ -63,9 +64,9 @@ fn kind(status: u16, json: &Value, message: &str) -> FaultKind {
         _ if says(json, &["invalid_api_key", "authentication_error", "API_KEY_INVALID"]) => FaultKind::Unauthorized,
         404 | 405 => FaultKind::NotFound,
         _ if says(json, &["model_not_found", "DeploymentNotFound"]) => FaultKind::NotFound,
-        // A text that no model takes, or a request that is too large as a whole.
+        // A text that is longer than any model takes, or a request that is too large as a whole.
         413 => FaultKind::TooLong,
-        // Servers of one's own say so with any status: llama.cpp and Ollama with 500, too.
+        // Self-hosted servers say so with various statuses: llama.cpp and Ollama also with 500.
         _ if is_too_long(json, message) => FaultKind::TooLong,
         408 | 425 | 500.. => FaultKind::Server,
         _ => FaultKind::Refused,
@@ -76,7 +77,8 @@ fn first(json: &Value) -> &Value {
     if json.is_array() { &json[0] } else { json }
 }
 
-/// Where the APIs put their words: `error.message`, `error`, `message`, `detail`.
+/// Returns the message from where the APIs put it: `error.message`, `error`, `message`, `detail`, `error.details`;
+/// `None` where there is none.
 fn message(json: &Value) -> Option<String> {
     let json = first(json);
     let found =
@@ -84,7 +86,7 @@ fn message(json: &Value) -> Option<String> {
     found.iter().find_map(|v| v.as_str()).filter(|s| !s.is_empty()).map(str::to_owned)
 }
 
-/// Whether a code, a type or a reason of an error is one of these.
+/// Whether a code, type or reason in an error is one of these.
 fn says(json: &Value, codes: &[&str]) -> bool {
     let json = first(json);
     let error = &json["error"];
@@ -117,7 +119,7 @@ fn is_quota(json: &Value, message: &str) -> bool {
     says(json, &CODES) || per_day || message.contains("calls / month")
 }
 
-/// What the providers and servers say of a text that has more tokens than the model takes.
+/// Whether the error says that a text has more tokens than the model takes.
 fn is_too_long(json: &Value, message: &str) -> bool {
     const CODES: [&str; 4] =
         ["context_length_exceeded", "string_above_max_length", "exceed_context_size_error", "max_tokens_per_request"];
@@ -130,7 +132,7 @@ fn is_too_long(json: &Value, message: &str) -> bool {
         "string too long",
         // Ollama
         "context length",
-        // llama.cpp and what is built on it
+        // llama.cpp and servers built on it
         "input is too large to process",
         "input prompt is too big",
         "context size",
@@ -154,7 +156,7 @@ fn is_too_long(json: &Value, message: &str) -> bool {
     says(json, &CODES) || WORDS.iter().any(|words| message.contains(words))
 }
 
-/// Whether the words of a refusal are about the length of the vectors that was asked for.
+/// Whether the message of a refusal is about the vector length that was asked for.
 pub fn is_about_dimensions(message: &str) -> bool {
     let message = message.to_lowercase();
     ["dimension", "matryoshka"].iter().any(|word| message.contains(word))

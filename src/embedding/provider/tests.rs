@@ -1,4 +1,4 @@
-//! Each API's shapes, as its documentation has them.
+//! Requests and responses of each API, compared with its documentation.
 
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use super::{
     Answer, Endpoint, InputType, Known, Limits, Model, OptionKind, Provider, Request, Shorter, answer, bearer,
 };
 
-/// api.voyageai.com
+/// Voyage AI, at api.voyageai.com.
 pub struct Voyage;
 
 impl Provider for Voyage {

@@ -1,10 +1,10 @@
-//! How long a provider asks to wait, in headers or in the body of its response.
+//! How long a provider asks to wait, read from the headers or the body of its response.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-/// The longest wait that is honoured: a quota of a day is whole again by then.
+/// The longest wait that is accepted: a daily quota is available again by then.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The headers that [`requested_wait`] reads.
@@ -21,8 +21,9 @@ pub const WAIT_HEADERS: [&str; 10] = [
     "ratelimit-reset",
 ];
 
-/// How long a response asks to wait. `Retry-After` comes first, then Azure's in milliseconds, Google's `RetryInfo` in the
-/// body, and, where a rate limit was hit, the time at which that limit is reset.
+/// Returns how long a response asks to wait; `None` where it does not say. The order is `Retry-After`, Azure's headers
+/// in milliseconds, Google's `RetryInfo` in the body, and for status 429 the time at which the exhausted rate limit is
+/// reset.
 pub fn requested_wait(status: u16, headers: &[(&str, String)], body: &Value) -> Option<Duration> {
     let value = |name: &str| headers.iter().find(|(header, _)| *header == name).map(|(_, value)| value.trim());
     let millis = |name| seconds(value(name)?).map(|wait| wait / 1000);
@@ -31,7 +32,7 @@ pub fn requested_wait(status: u16, headers: &[(&str, String)], body: &Value) -> 
         .or_else(|| millis("retry-after-ms"))
         .or_else(|| millis("x-ms-retry-after-ms"))
         .or_else(|| retry_info(body));
-    // Every response of some providers has these, so they mean nothing where no limit was hit.
+    // Some providers send these headers with every response, so they only count where a limit was hit.
     let reset = || {
         let used_up = |limit: &str| value(&format!("x-ratelimit-remaining-{limit}")) == Some("0");
         let limits = ["requests", "tokens"];
@@ -46,14 +47,14 @@ pub fn requested_wait(status: u16, headers: &[(&str, String)], body: &Value) -> 
     wait.or_else(|| if status == 429 { reset() } else { None }).map(|wait| wait.min(LONGEST_WAIT))
 }
 
-/// Google's `RetryInfo`: `"retryDelay": "8.5s"`.
+/// Reads Google's `RetryInfo`: `"retryDelay": "8.5s"`.
 fn retry_info(body: &Value) -> Option<Duration> {
     let body = if body.is_array() { &body[0] } else { body };
     let delay = body["error"]["details"].as_array()?.iter().find_map(|d| d["retryDelay"].as_str())?;
     seconds(delay.strip_suffix('s')?)
 }
 
-/// `Retry-After` (RFC 9110): seconds, or a date.
+/// Reads `Retry-After` (RFC 9110): seconds, or a date.
 fn retry_after(value: &str) -> Option<Duration> {
     seconds(value).or_else(|| date(value))
 }
@@ -63,9 +64,9 @@ fn date(value: &str) -> Option<Duration> {
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-/// Seconds from now, or since 1970, there in milliseconds too, or a date, or a duration with units.
+/// Reads a point in time: seconds from now, seconds or milliseconds since 1970, a date, or a duration with units.
 fn point_in_time(value: &str) -> Option<Duration> {
-    /// In 2001: no provider lets anybody wait for so many seconds.
+    /// In seconds since 1970 this is in 2001; as a wait it would be 31 years, which no provider asks for.
     const EPOCH: f64 = 1e9;
     let Some(wait) = seconds(value) else { return date(value).or_else(|| duration(value)) };
     let since_1970 = match wait.as_secs_f64() {
@@ -77,7 +78,7 @@ fn point_in_time(value: &str) -> Option<Duration> {
     Some(since_1970.saturating_sub(now))
 }
 
-/// A duration as Go writes it, and OpenAI with it: "20ms", "1s", "6m0s", "1h2m3.5s".
+/// Reads a duration in Go's format, which OpenAI uses: "20ms", "1s", "6m0s", "1h2m3.5s".
 fn duration(text: &str) -> Option<Duration> {
     let mut sum = Duration::ZERO;
     let mut rest = text;

@@ -1,4 +1,5 @@
-//! One request over HTTP. The only user of ureq, behind a trait, so that all that depends on it is tested without it.
+//! Sends requests over HTTP. Only this module uses ureq, behind a trait, so that everything above it is tested without
+//! it.
 
 mod names;
 
@@ -20,59 +21,59 @@ use crate::error::{Error, Fault, FaultKind, Result};
 
 use names::Names;
 
-/// The response to a request.
+/// The response to a request, with the parts that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// The HTTP status code.
     pub status: u16,
-    /// Headers that say how long to wait: those of [`WAIT_HEADERS`] that there are.
+    /// The headers of [`WAIT_HEADERS`] that the response has.
     pub wait_headers: Vec<(&'static str, String)>,
     /// The body, decompressed.
     pub body: Vec<u8>,
 }
 
-/// Why a request has no response.
+/// The reason why a request has no response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// No connection was made; in the client's words.
+    /// No connection was made; the text is the client's message.
     Unreachable(String),
-    /// The connection broke while a request was sent or answered; in the client's words.
+    /// The connection broke while a request was sent or its response read; the text is the client's message.
     Disconnected(String),
     /// There was no response within the timeout.
     TimedOut,
-    /// More bytes than may be read.
+    /// The response has more than [`HttpConfig::max_response_bytes`] bytes.
     TooLarge,
 }
 
 /// Sends a request and receives its response.
 pub trait Transport: Send + Sync {
-    /// One request and its answer, within a time.
+    /// Sends one request and returns its response, or fails within the timeout.
     fn send(&self, request: &Request, timeout: Duration) -> std::result::Result<Response, Failure>;
 }
 
-/// How to speak HTTP.
+/// The settings of the HTTP client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// For the name, and for TCP and TLS.
+    /// The limit of the DNS lookup, and of opening TCP and TLS.
     pub connect_timeout: Duration,
-    /// Of an answer, decompressed.
+    /// The largest size of a response, in bytes after decompression.
     pub max_response_bytes: u64,
-    /// None: no proxy, whatever the environment says.
+    /// The proxy's address; `None`: no proxy, also where the environment names one.
     pub proxy: Option<String>,
 }
 
-/// The HTTP client: connections are kept, redirects are not followed, certificates are the system's.
+/// The HTTP client. It keeps connections open, does not follow redirects, and trusts the system's certificates.
 pub struct Http {
     agent: Agent,
     config: HttpConfig,
 }
 
 impl Http {
-    /// A client without a connection yet.
+    /// Makes a client. No connection is opened yet.
     pub fn new(config: &HttpConfig) -> Result<Self> {
         const CONNECTIONS: usize = 64;
         let proxy = config.proxy.as_deref().map(ureq::Proxy::new).transpose();
-        // What the proxy's address says may be a password.
+        // The error does not show the proxy's address, since it may contain a password.
         let proxy =
             proxy.map_err(|_| Error::invalid("chatbot_sync.proxy", "no proxy's address", "http://host:port"))?;
         let settings = Agent::config_builder()
@@ -92,12 +93,12 @@ impl Http {
         Ok(Self { agent, config: config.clone() })
     }
 
-    /// What it was made with.
+    /// Returns the settings that the client was made with.
     pub fn config(&self) -> &HttpConfig {
         &self.config
     }
 
-    /// Ends all requests in flight and closes every connection; the client is of no use afterwards.
+    /// Ends all requests in flight and closes every connection. The client cannot be used afterwards.
     pub fn shutdown(&self) {
         self.agent.clone().shutdown();
     }
@@ -115,7 +116,7 @@ impl Transport for Http {
         let wait_headers = WAIT_HEADERS.into_iter().filter_map(header).collect();
         let status: StatusCode = response.status();
         let mut body = Vec::new();
-        // Counted after decompression: a small answer can be a large one in disguise.
+        // Bytes are counted after decompression, since a small compressed body can become very large.
         let limit = self.config.max_response_bytes;
         let read = response.body_mut().as_reader().take(limit.saturating_add(1)).read_to_end(&mut body);
         read.map_err(|error| failure(error.into()))?;
@@ -128,7 +129,7 @@ impl Transport for Http {
 
 fn failure(error: ureq::Error) -> Failure {
     let error = match error {
-        // What fails while a body is read comes wrapped.
+        // ureq wraps its own errors in an I/O error when they occur while a body is read.
         ureq::Error::Io(io) => match io.downcast::<ureq::Error>() {
             Ok(inner) => inner,
             Err(io) => ureq::Error::Io(io),
@@ -141,7 +142,8 @@ fn failure(error: ureq::Error) -> Failure {
         }
         ureq::Error::Timeout(_) => Failure::TimedOut,
         ureq::Error::Protocol(_) | ureq::Error::Decompress(..) => Failure::Disconnected(error.to_string()),
-        // A server that a text makes crash. An error of TLS is InvalidData.
+        // The server closed the connection, perhaps because a text made it crash. TLS errors are `InvalidData` and not
+        // among these.
         ureq::Error::Io(ref io)
             if matches!(
                 io.kind(),
@@ -157,13 +159,13 @@ fn failure(error: ureq::Error) -> Failure {
     }
 }
 
-/// Models, by address, name and length, that give vectors of another length unless they are asked for this one.
+/// The models that gave vectors of another length when none was asked for: (address, model, length that is needed).
 static NOT_OWN_LENGTH: Mutex<BTreeSet<(String, String, usize)>> = Mutex::new(BTreeSet::new());
-/// Parts that a text is cut into at most.
+/// The largest number of parts that a text is cut into.
 const MAX_PARTS: usize = 64;
 
-/// Asks a provider for the vectors of some texts: what it answered, or how it failed. A text that is alone and longer than
-/// the model takes is cut into parts; its vector is the mean of theirs, so that all of the text counts.
+/// Asks a provider for the vectors of some texts. A single text that is longer than the model takes is cut into parts;
+/// its vector is the mean of theirs, so that all of the text counts.
 pub fn ask(
     transport: &dyn Transport,
     provider: &dyn Provider,
@@ -191,8 +193,8 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Asks for a length only where it is not the model's own: many servers refuse the field. Where the own length is not
-    /// documented, the first answer tells it.
+    /// Asks for a vector length only where it is not the model's own, since many servers refuse the field. Where the
+    /// own length is not documented, the first response shows it.
     fn embed(&self, texts: &[&str]) -> std::result::Result<Answer, Fault> {
         let Self { provider, endpoint, model, .. } = self;
         let Some(length) = model.asked().filter(|_| provider.known(&model.name).is_none()) else {
@@ -212,7 +214,8 @@ impl Call<'_> {
         Ok(Answer { tokens: asked.tokens.saturating_add(answer.tokens), more_requests: 1, ..asked })
     }
 
-    /// The mean of the normalised vectors of ever smaller parts of a text, until they are short enough.
+    /// Cuts a text into ever smaller parts until the model takes them, and returns the mean of their normalised
+    /// vectors.
     fn embed_in_parts(&self, text: &str, mut refusal: Fault) -> std::result::Result<Answer, Fault> {
         let prefix = match self.input {
             InputType::Document => &self.model.document_prefix,
@@ -257,7 +260,7 @@ impl Call<'_> {
         Err(refusal)
     }
 
-    /// One request and its answer.
+    /// Sends one request and decodes its response.
     fn send(&self, model: &Model, texts: &[&str]) -> std::result::Result<Answer, Fault> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let request = self.provider.encode(self.endpoint, model, self.input, texts);
@@ -265,7 +268,7 @@ impl Call<'_> {
         let response = response.map_err(|failure| match failure {
             Failure::Unreachable(message) => self.fault(FaultKind::Unreachable, None, &message),
             Failure::Disconnected(message) => self.fault(FaultKind::Disconnected, None, &message),
-            // In the words of the caller, who may notice first.
+            // The same words as the caller uses, which may notice the timeout first.
             Failure::TimedOut => self.fault(FaultKind::TimedOut, None, "chatbot_sync.sync_timeout is over"),
             Failure::TooLarge => self.fault(FaultKind::AnswerTooLarge, None, ""),
         })?;
@@ -292,7 +295,8 @@ impl Call<'_> {
     }
 }
 
-/// Parts of a text of about the same number of characters, at white space where there is some near the end of a part.
+/// Cuts a text into parts of about the same number of characters, at white space where there is some near the end of a
+/// part.
 fn cut_evenly(text: &str, parts: usize) -> Vec<&str> {
     let size = text.chars().count().div_ceil(parts).max(1);
     let mut cut = Vec::new();
@@ -308,7 +312,8 @@ fn cut_evenly(text: &str, parts: usize) -> Vec<&str> {
     cut
 }
 
-/// The mean of vectors, each of them and the mean made length 1.
+/// Returns the mean of vectors, each of them and the result scaled to length 1; fails where one is all zeros or has
+/// another length.
 fn mean(vectors: &[Vec<f32>]) -> std::result::Result<Vec<f32>, String> {
     let length = |vector: &[f64]| vector.iter().map(|x| x * x).sum::<f64>().sqrt();
     let mut sum = vec![0.0; vectors.first().map_or(0, Vec::len)];
@@ -324,17 +329,18 @@ fn mean(vectors: &[Vec<f32>]) -> std::result::Result<Vec<f32>, String> {
         sum.iter_mut().zip(&vector).for_each(|(sum, x)| *sum += x / norm);
     }
     let norm = length(&sum);
-    // What is halved in precision here was a float4 before.
+    // The provider's numbers have the precision of float4, so the result needs no more.
     #[allow(clippy::cast_possible_truncation)]
     Ok(sum.iter().map(|x| (x / norm) as f32).collect())
 }
 
-/// The provider's words, cut to a line. Some of them repeat the key that they refuse.
+/// Returns a provider's message as one line of at most 200 characters, with the key replaced by `***`: some providers
+/// repeat the key that they refuse.
 fn one_line(message: &str, endpoint: &Endpoint) -> String {
     const LONGEST: usize = 200;
     let words: Vec<&str> = message.split_whitespace().collect();
     let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
-    // Last, since leaving out characters can put it together.
+    // The key is replaced last, since leaving out control characters can put it together.
     let key = endpoint.key.as_ref().map_or("", |key| key.reveal().trim());
     if !key.is_empty() {
         line = line.replace(key, "***");

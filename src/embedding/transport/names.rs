@@ -1,5 +1,5 @@
-//! Where hosts are. What was found is remembered for a while: a look-up takes a thread of its own, and ureq asks before each
-//! request, also where it goes over a connection that is open.
+//! A DNS resolver with a cache. ureq resolves the host before each request, even when a connection is open, and each
+//! lookup starts a thread.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,10 +11,11 @@ use ureq::http::uri::Authority;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// Shorter than what most providers' own servers allow (60 s and more), so that one that moves is soon found again.
+/// How long an address is kept: shorter than the TTL of most providers (60 s and more), so that a host that moves is
+/// soon found.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
-/// Asks another resolver for what it does not remember.
+/// Keeps what another resolver found.
 #[derive(Debug, Default)]
 pub struct Names<R = DefaultResolver> {
     resolver: R,
@@ -24,7 +25,7 @@ pub struct Names<R = DefaultResolver> {
 impl<R: Resolver> Resolver for Names<R> {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let Some(authority) = uri.authority() else { return self.resolver.resolve(uri, config, timeout) };
-        // The scheme decides the port where none is named.
+        // The scheme is part of the key, since it decides the port where the address names none.
         let key = (uri.scheme_str() == Some("https"), authority.clone());
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some((at, addresses)) = known
@@ -45,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    /// Knows every host but "nowhere", and counts.
+    /// Resolves every host except "nowhere", and counts the lookups.
     #[derive(Debug, Default)]
     struct Counting(AtomicUsize);
 

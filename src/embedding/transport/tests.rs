@@ -5,7 +5,7 @@ use serde_json::Map;
 use super::*;
 use crate::embedding::provider::{Secret, find};
 
-/// Answers always the same, and keeps what it was asked.
+/// A transport that always gives the same outcome and records its requests.
 struct Memory {
     outcome: std::result::Result<Response, Failure>,
     asked: Mutex<Vec<(Request, Duration)>>,
@@ -47,14 +47,14 @@ fn response(status: u16, retry_after: Option<&str>, body: &str) -> std::result::
     Ok(Response { status, wait_headers, body: body.as_bytes().to_vec() })
 }
 
-/// What became of a request that failed.
+/// Returns the fault of a request with this outcome.
 fn fault(outcome: std::result::Result<Response, Failure>) -> Fault {
     let fault = asked(outcome).0.unwrap_err();
     assert_eq!((fault.provider.as_str(), fault.model.as_str()), ("openai", "small"));
     fault
 }
 
-/// The words of a provider as a person sees them.
+/// Returns a provider's message as it is shown to the user.
 fn shown(words: &str) -> String {
     fault(response(500, None, &serde_json::json!({"error": {"message": words}}).to_string())).message
 }
@@ -140,18 +140,18 @@ fn a_providers_words_are_one_line() {
 #[test]
 fn keys_are_removed_from_the_providers_words() {
     assert_eq!(shown("The key sk-secret is not sk-secrets: sk-secret"), "The key *** is not ***s: ***");
-    // Control characters that are left out must not put it together.
+    // Leaving out control characters must not put the key together again.
     assert_eq!(shown("The key sk-\u{0}secret"), "The key ***");
-    // Nor may cutting leave a part of it.
+    // Cutting the message must not leave a part of the key.
     let long = "x".repeat(195) + KEY;
     assert_eq!(shown(&long), "x".repeat(195) + "***");
-    // A page of a proxy, with the key where it would be cut.
+    // The page of a proxy that contains the key where the message is cut.
     for spaces in 380..400 {
         let page = format!("Refused:{}{KEY}", " ".repeat(spaces));
         assert_eq!(fault(response(401, None, &page)).message, "Refused: ***", "{spaces}");
     }
     assert_eq!(fault(Err(Failure::Unreachable(format!("no {KEY}")))).message, "no ***");
-    // A header's value is sent without the blanks around it.
+    // A header's value is sent without the white space around it.
     let endpoint = Endpoint { url: String::new(), key: Some(Secret::new(format!("{KEY} "))) };
     assert_eq!(one_line("The key sk-secret.", &endpoint), "The key ***.");
 }
@@ -160,11 +160,12 @@ fn keys_are_removed_from_the_providers_words() {
 fn resolving_and_connecting_are_bounded() {
     let config = HttpConfig { connect_timeout: TIMEOUT, max_response_bytes: 1024, proxy: None };
     let timeouts = Http::new(&config).unwrap().agent.config().timeouts();
-    // The client counts looking up a name apart.
+    // The client has a timeout of its own for the DNS lookup.
     assert_eq!((timeouts.resolve, timeouts.connect), (Some(TIMEOUT), Some(TIMEOUT)));
 }
 
-/// A server with a model of two dimensions that takes texts of some length, refuses `dimensions`, and counts requests.
+/// A server whose model gives `own_dimensions` numbers. It refuses texts over `longest` bytes and a `dimensions` of 3,
+/// and records its requests.
 struct Server {
     longest: usize,
     requests: Mutex<Vec<Vec<String>>>,
@@ -215,7 +216,7 @@ fn a_text_that_is_too_long_is_embedded_in_parts() {
     assert!(parts.iter().all(|part| part.starts_with("passage: word")));
     let all: Vec<&str> = parts.iter().flat_map(|part| part.split_whitespace().skip(1)).collect();
     assert_eq!(all.join(" "), words.trim());
-    // Without white space too, and a server that refuses whatever it is asked is not asked without end.
+    // Text without white space is cut too, and a server that refuses everything is asked only a few times.
     let server = Server { longest: 0, requests: Mutex::default(), own_dimensions: 2 };
     let refused = ask_server(&server, "long", 2, &"漢".repeat(1000)).unwrap_err();
     assert_eq!(refused.kind, FaultKind::TooLong);

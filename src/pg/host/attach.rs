@@ -1,4 +1,4 @@
-//! `chatbot_attach()` and `chatbot_detach()`.
+//! `chatbot_attach()` and `chatbot_detach()`: make a table a host table, and undo it.
 
 use crate::error::{Error, Result};
 use crate::host::{Column, Columns, Host, Mode, OnError};
@@ -13,37 +13,38 @@ use crate::pg::runtime::catalog_types::{Name, Regclass};
 use crate::pg::store::{host_sources, host_triggers as store};
 use crate::text::content::Format;
 
-/// What `chatbot_attach()` is told, as SQL gives it.
+/// The arguments of `chatbot_attach()`, not checked yet; `None` is SQL's NULL.
 pub struct Attach<'a> {
     /// The table that is attached.
     pub relation: Option<Regclass>,
     /// `document` or `link`.
     pub source_type: Option<&'a str>,
-    /// Columns that have to be named.
+    /// The column with the row's id, which is the source's id. Required.
     pub id: Option<Name>,
-    /// The tenant's.
+    /// The column with the id of the chatbot that the row belongs to. Required.
     pub chatbot: Option<Name>,
-    /// The column with the content.
+    /// The column with the content. Required.
     pub content: Option<Name>,
-    /// The columns that go into the metadata.
+    /// The columns that go into the metadata. Required, but may be empty.
     pub metadata: Option<Vec<Option<Name>>>,
-    /// Columns that may be named.
+    /// The boolean column that says whether searches find the row; `None`: they find every row.
     pub enabled: Option<Name>,
-    /// The column that pending, synced or error is written to.
+    /// The column that `pending`, `synced` or `error` is written to; `None`: it is written nowhere.
     pub status: Option<Name>,
-    /// The column that says whether the row is synced.
+    /// The boolean column that is set to whether the row is synced; `None`: it is written nowhere.
     pub processed: Option<Name>,
-    /// The column that the reason of a failure is written to.
+    /// The column that the reason of a failure is written to; `None`: it is written nowhere.
     pub error: Option<Name>,
-    /// sync, async.
+    /// `sync`: vectors are made in the statement that changes a row; `async`: by workers.
     pub mode: Option<&'a str>,
-    /// mark, raise.
+    /// What a failure does: `mark` the row, or `raise` an error.
     pub on_error: Option<&'a str>,
-    /// text, html.
+    /// `text` or `html`.
     pub content_format: Option<&'a str>,
 }
 
-/// Rows of a table become sources from now on; those that it has wait for `chatbot_sync_all()`.
+/// Attaches a table: its rows become sources. Rows that it has already stay pending until `chatbot_sync_all()`.
+/// The table is locked against writers until the transaction ends.
 pub fn attach(told: Attach) -> Result<()> {
     let source_type = arguments::source_type(told.source_type)?;
     let on_error = match arguments::one_of("on_error", told.on_error, &OnError::NAMES)? {
@@ -90,20 +91,20 @@ pub fn attach(told: Attach) -> Result<()> {
         partition: false,
         columns,
     };
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let table = unsafe { Table::bind(host.clone(), opened.0)? };
     if let Some(other) = store::other_table(source_type)? {
         pgrx::warning!(
             "{other} is attached as {source_type} too: an id that both tables use is one source, and the last one written wins"
         );
     }
-    // Now, so that no two first syncs make it at the same time.
+    // Makes the model's row now: two first syncs would both insert it, and one would wait for the other's commit.
     model::for_writing()?;
     host.translated = table.translated();
     host.host = store::next_host()?;
     let _own = OwnDdl::new();
     make_triggers(&host, &relation)?;
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let table = unsafe { Table::bind(host, opened.0)? };
     let waiting = register_existing_rows(&table)?;
     status_writeback::write_pending(&table)?;
@@ -113,7 +114,7 @@ pub fn attach(told: Attach) -> Result<()> {
     Ok(())
 }
 
-/// A column that is written must be for nothing else.
+/// Fails where a status column has a second role, or a column is named twice for the same role.
 fn distinct(columns: &Columns) -> Result<()> {
     let all = columns.all();
     for (at, (role, Column(name, _))) in all.iter().enumerate() {
@@ -128,7 +129,8 @@ fn distinct(columns: &Columns) -> Result<()> {
     Ok(())
 }
 
-/// Rows of a table are no sources any more.
+/// Detaches a host table or a table of chatbots by dropping its triggers. Its sources are deleted with `delete_embeddings`;
+/// otherwise they stay, as sources without a host table.
 pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>) -> Result<()> {
     let delete = arguments::required("delete_embeddings", delete_embeddings)?;
     let (opened, relation) = open_own(relation)?;

@@ -1,5 +1,5 @@
-//! What an UPDATE did to sources. The rows before and after it are read as often as needed, and not kept: their transition
-//! tables go to disk where they are large.
+//! What an UPDATE did to sources: which are gone, which have another key, which are to be synced. The transition tables are
+//! read again for each of these questions and not kept in memory: Postgres keeps large ones on disk.
 
 use crate::error::Result;
 use crate::pg::host::key_set::KeySet;
@@ -9,10 +9,10 @@ use crate::pg::host::table::Table;
 use crate::pg::store::delete;
 use crate::source::SourceKey;
 
-/// Keys that are handled together.
+/// The number of keys that are deleted or moved by one statement.
 const SLICE: usize = 10_000;
 
-/// Places of rows in a transition table, a bit each.
+/// A set of row positions in a transition table, as a bitmap.
 #[derive(Default)]
 pub struct Places {
     bits: Vec<u64>,
@@ -26,20 +26,20 @@ impl Places {
         self.bits[at / 64] |= 1 << (at % 64);
     }
 
-    /// Whether a place is one of them.
+    /// Whether a position is in the set.
     pub fn has(&self, at: usize) -> bool {
         self.bits.get(at / 64).is_some_and(|bits| bits & (1 << (at % 64)) != 0)
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.bits.is_empty()
     }
 }
 
-/// What an UPDATE did to sources.
+/// What an UPDATE did to the sources of a host table.
 pub struct Changes<'a, R: Fn() -> (Rows, Rows)> {
-    /// Places of the rows that are to be looked at.
+    /// Positions of the rows that are to be synced, in the transition table of the new rows.
     pub upserts: Places,
     table: &'a Table,
     rows: R,
@@ -47,7 +47,8 @@ pub struct Changes<'a, R: Fn() -> (Rows, Rows)> {
     any_moved: bool,
 }
 
-/// A row that is to be looked at. Its keys differ where one of them is given.
+/// One updated row that concerns its source. Both keys are `None` where the row kept its key; one of them is where the row
+/// is no source on that side of the UPDATE.
 struct Change {
     before: Option<SourceKey>,
     after: Option<SourceKey>,
@@ -55,7 +56,7 @@ struct Change {
 }
 
 impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
-    /// Between the rows before and those after an UPDATE, which stand in the same order.
+    /// Compares the old and the new rows of an UPDATE. `rows` opens both transition tables, which have the same order.
     pub fn between(table: &'a Table, rows: R) -> Result<Self> {
         let mut changes = Self { upserts: Places::default(), table, rows, any_gone: false, any_moved: false };
         let (mut upserts, mut any_gone, mut any_moved) = (Places::default(), false, false);
@@ -88,14 +89,16 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
                         act(at, Change { before, after, is_there })?;
                     }
                 }
-                // A row that moved to another partition and was turned away there: from here on, rows are no pairs.
+                // A row moved to another partition, where it was refused: one table has fewer rows than the other. From here
+                // on rows are not pairs, and each counts for itself.
                 (before, after) => act(at, Change { before: key(before), after: key(after), is_there })?,
             }
             at += 1;
         }
     }
 
-    /// Sources that are no more, some at a time. What has their key now, if anything has, comes after them.
+    /// Calls `act` with the keys of sources that no row has any more, in slices. A row that has taken over such a key is
+    /// among the upserts, which callers handle afterwards.
     pub fn each_gone(&self, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
         if !self.any_gone {
             return Ok(());
@@ -110,7 +113,7 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
         act(&slice)
     }
 
-    /// Gives sources whose key is another now that key, of those that are `wanted`, and their vectors with them.
+    /// Moves sources, with their vectors, to the keys that their rows have now, if the pair of old and new key is `wanted`.
     pub fn relocate(&self, wanted: impl Fn(&SourceKey, &SourceKey) -> bool) -> Result<()> {
         if !self.any_moved {
             return Ok(());
@@ -124,12 +127,13 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
         if !crossing {
             return self.relocate_each(&wanted, |before, after| (before, after));
         }
-        // What another source is still to leave is left first.
+        // A new key is the old key of another source, as when two ids are swapped: all sources go to temporary keys first,
+        // so that none replaces another.
         self.relocate_each(&wanted, |before, _| (before, delete::aside(before)))?;
         self.relocate_each(&wanted, |before, after| (delete::aside(before), after))
     }
 
-    /// Sources whose key is another now.
+    /// Calls `act` with the old and the new key of each source whose key changed, if the pair is `wanted`.
     pub fn each_moved(
         &self,
         wanted: impl Fn(&SourceKey, &SourceKey) -> bool,
@@ -165,7 +169,7 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
         delete::relocate(&slice)
     }
 
-    /// Adds all keys that have changed, before and after.
+    /// Calls `act` with each key that changed: the old one and the new one.
     pub fn each_key(&self, mut act: impl FnMut(SourceKey)) -> Result<()> {
         self.walk(|_, change| {
             change.before.into_iter().chain(change.after).for_each(&mut act);

@@ -1,4 +1,4 @@
-//! The table whose rows are the chatbots: a deleted row takes all of its chatbot along.
+//! The table of chatbots: deleting one of its rows deletes everything that belongs to the chatbot.
 
 use std::ffi::CStr;
 
@@ -15,21 +15,21 @@ use crate::pg::runtime::catalog_types::{Name, Regclass};
 use crate::pg::runtime::run_as::RunAs;
 use crate::pg::store::{host_row, host_triggers as store};
 
-/// The table whose rows are the chatbots.
+/// A table whose rows are the chatbots.
 pub struct Chatbots {
-    /// The chatbot's id.
+    /// The column with the chatbot's id.
     pub id: Attribute,
     relation: Relation,
     id_name: String,
 }
 
 impl Chatbots {
-    /// The table of a trigger.
+    /// Binds the table of a running trigger, whose argument names the id column.
     ///
     /// # Safety
     /// The data is that of a trigger that is running.
     pub unsafe fn of(data: &pg_sys::TriggerData) -> Result<Self> {
-        // SAFETY: as promised.
+        // SAFETY: the trigger runs, as the caller promises.
         let (argument, relation) = unsafe {
             let trigger = &*data.tg_trigger;
             let argument = if trigger.tgnargs == 1 { CStr::from_ptr(*trigger.tgargs) } else { c"" };
@@ -37,12 +37,12 @@ impl Chatbots {
         };
         let Column(name, _) = serde_json::from_str(&argument)
             .map_err(|error| Error::invalid("a trigger's argument", error, "what chatbot_attach_chatbots() makes"))?;
-        // SAFETY: it is open.
+        // SAFETY: the trigger's relation is open.
         unsafe { Self::bind(name, relation) }
     }
 
     unsafe fn bind(name: String, open: pg_sys::Relation) -> Result<Self> {
-        // SAFETY: it is open, says the caller.
+        // SAFETY: the relation is open, as the caller promises.
         let (descriptor, relation) = unsafe { ((*open).rd_att, Relation::of(open)) };
         let role = "id_column";
         let missing = || Error::NoColumn { relation: relation.name.clone(), column: name.clone(), role };
@@ -59,7 +59,7 @@ impl Chatbots {
         Ok(Self { id, relation, id_name: name })
     }
 
-    /// All of them, one after the other.
+    /// Calls `act` with the id of each chatbot in the table, as it is by now.
     pub fn each_id(&self, mut act: impl FnMut(i64) -> Result<()>) -> Result<()> {
         const SLICE: i64 = 1_000;
         let as_owner = || RunAs::reading(self.relation.owner);
@@ -80,14 +80,14 @@ impl Chatbots {
     }
 }
 
-/// Deleting a row of the table forgets all of that chatbot.
+/// Attaches a table of chatbots: deleting one of its rows deletes everything that belongs to the chatbot.
 pub fn attach_chatbots(relation: Option<Regclass>, id_column: Option<Name>) -> Result<()> {
     let id_column = arguments::required("id_column", id_column)?;
     let (opened, relation) = open_own(relation)?;
     if store::has_chatbots_triggers(relation.oid)? {
         return Err(Error::Attached { relation: relation.name });
     }
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let chatbots = unsafe { Chatbots::bind(id_column.0, opened.0)? };
     drop(opened);
     let column = Column(chatbots.id_name, chatbots.id.number);
@@ -96,12 +96,12 @@ pub fn attach_chatbots(relation: Option<Regclass>, id_column: Option<Name>) -> R
     store::make_chatbots_triggers(&relation.name, &argument, |_| true)
 }
 
-/// Its column may have another name or number by now, or be gone.
+/// After ALTER TABLE: writes the id column's new name or number into the triggers, or detaches the table where it is gone.
 pub fn follow_chatbots(oid: pg_sys::Oid, name: &str, argument: &str) -> Result<()> {
     let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
     let before = column.clone();
     let opened = Opened::new(oid, pg_sys::AccessShareLock);
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let gone = unsafe { !renumber(&mut column, (*opened.0).rd_att) };
     drop(opened);
     if gone {

@@ -1,4 +1,4 @@
-//! What is done to host tables after they were attached: renamed, altered, restored, dropped.
+//! What follows DDL on host tables: ALTER TABLE, DROP TABLE, partitions and restores.
 
 use crate::error::{Error, Result};
 use crate::host::{Column, Host};
@@ -13,8 +13,9 @@ use crate::pg::runtime::subtransaction::attempt;
 use crate::pg::store::{delete, host_sources, host_triggers as store};
 use pgrx::pg_sys;
 
-/// After ALTER TABLE: columns that were renamed keep their meaning, those that are gone lose it, rows whose
-/// values changed with it are compared, and every partition and child has our triggers, and nothing else has.
+/// Follows ALTER TABLE. Renamed columns keep their role and dropped ones lose it, rows whose values changed are compared
+/// with their sources, and afterwards exactly the partitions and children of host tables have the triggers. Does nothing for
+/// DDL of the extension itself.
 pub fn on_altered(oid: pg_sys::Oid) -> Result<()> {
     if OWN_DDL.get() {
         return Ok(());
@@ -33,14 +34,15 @@ pub fn on_altered(oid: pg_sys::Oid) -> Result<()> {
     Ok(())
 }
 
-/// After triggers of the extension were created by a restore, one after the other: their columns may have other numbers.
+/// Follows a restore, which creates the extension's triggers one after the other: writes the columns' current numbers into
+/// their arguments.
 pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
     if OWN_DDL.get() {
         return Ok(());
     }
     let _own = OwnDdl::new();
     let opened = Opened::new(oid, pg_sys::AccessShareLock);
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
     let mut changed = Vec::new();
     for before in store::arguments(oid)? {
@@ -71,7 +73,7 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
 
 fn update_triggers(oid: pg_sys::Oid, before: Host, rewritten: bool) -> Result<()> {
     let opened = Opened::new(oid, pg_sys::AccessShareLock);
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
     let mut host = before.clone();
     let mut gone = Vec::new();
@@ -114,7 +116,7 @@ fn update_triggers(oid: pg_sys::Oid, before: Host, rewritten: bool) -> Result<()
         pgrx::debug1!("column {number} of {} is {new} now", relation.name);
         host_sources::rename_metadata(host.host, old, new)?;
     }
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let translated = unsafe { Table::bind(host.clone(), opened.0)? }.translated();
     let other_reading = translated != host.translated;
     host.translated = translated;
@@ -131,7 +133,7 @@ fn update_triggers(oid: pg_sys::Oid, before: Host, rewritten: bool) -> Result<()
         if !store::has_triggers(partition, host.host)? {
             make_triggers_of(&host, oid, partition)?;
             let opened = Opened::new(oid, pg_sys::AccessShareLock);
-            // SAFETY: it is open.
+            // SAFETY: `opened` keeps the relation open.
             let table = unsafe { Table::bind(host.clone(), opened.0)? };
             let waiting = attempt(|| register_existing_rows(&table))?.unwrap_or_else(|raised| {
                 pgrx::warning!("rows of {} that are no sources yet cannot be found: {}", relation.name, raised.message);
@@ -156,24 +158,24 @@ fn reads_other_columns(before: &Host, now: &Host) -> bool {
     read(now).iter().any(|now| before.iter().any(|before| before.0 == now.0 && before.1 != now.1))
 }
 
-/// A partition or child that is one no more takes its rows with it.
+/// Deletes the sources of a table that is not a partition or child of the host table any more, and drops its triggers.
 fn detach_dropped(oid: pg_sys::Oid, host: Host) -> Result<()> {
     let opened = Opened::new(oid, pg_sys::AccessShareLock);
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let table = unsafe { Table::bind(host, opened.0)? };
     drop(opened);
     trigger::each_source_key(&table, delete::delete_many)?;
     store::drop_triggers_of(oid, table.host.host)
 }
 
-/// After tables were dropped, with triggers of these hosts: their rows are no sources any more.
+/// Follows DROP TABLE of tables that had triggers of these hosts: deletes the sources whose rows are gone.
 pub fn on_dropped(hosts: &[i32]) -> Result<()> {
     for &host in hosts {
         match store::root(host)? {
             None => host_sources::delete_host(host)?,
             Some((relation, argument)) => {
                 let opened = Opened::new(relation, pg_sys::AccessShareLock);
-                // SAFETY: it is open.
+                // SAFETY: `opened` keeps the relation open.
                 let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
                 if let Err(raised) = attempt(|| trigger::delete_all_but_rows(&table))? {
                     pgrx::warning!(

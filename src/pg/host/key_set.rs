@@ -1,17 +1,17 @@
-//! A set of keys that takes no more memory for a statement of millions of rows than for one of thousands.
+//! A set of source keys with bounded memory: beyond 100,000 keys it becomes a Bloom filter with one hash function.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::source::SourceKey;
 
-/// So many keys are kept themselves.
+/// The number of keys up to which the set is exact.
 const EXACT: usize = 100_000;
-/// Bits of the filter that stands for more: 8 MB.
+/// The size of the filter that replaces more keys, in bits: 8 MB.
 const BITS: usize = 1 << 26;
 
-/// Knows each key that was added. Beyond [`EXACT`] keys it may also take one for known that was not added: whoever asks has
-/// to do the right thing then, too.
+/// A set that contains every key that was added. Beyond [`EXACT`] keys it may report a key that was never added, so callers
+/// have to be correct for such a false positive.
 #[derive(Default)]
 pub struct KeySet {
     exact: HashSet<SourceKey>,
@@ -24,7 +24,7 @@ struct Filter {
 }
 
 impl Filter {
-    /// The word and the bit of a key.
+    /// The index of a key's word, and the mask of its bit in that word.
     fn place(&self, key: &SourceKey) -> (usize, u64) {
         let hash = self.hash.hash_one(key);
         let at = usize::try_from(hash % BITS as u64).unwrap_or(0);
@@ -40,7 +40,7 @@ impl Filter {
 }
 
 impl KeySet {
-    /// Adds a key: whether it is known already.
+    /// Adds a key and returns whether the set contained it before.
     pub fn add(&mut self, key: SourceKey) -> bool {
         if let Some(filter) = &mut self.filter {
             return filter.add(&key);
@@ -56,7 +56,7 @@ impl KeySet {
         was
     }
 
-    /// Whether a key is known.
+    /// Whether the set contains a key, with false positives as described at [`KeySet`].
     pub fn knows(&self, key: &SourceKey) -> bool {
         match &self.filter {
             Some(filter) => {

@@ -1,10 +1,22 @@
 //! Host tables: the application's own tables, whose rows are sources.
 //!
-//! - `attach`: `chatbot_attach()` and `chatbot_detach()`; `chatbots`: the table whose rows are the chatbots
-//! - `triggers`: making and remaking the triggers; `trigger`: what they do; `nested`: statements within statements
+//! - `attach`: `chatbot_attach()` and `chatbot_detach()`
+//! - `changes`: what an UPDATE did to sources
+//! - `chatbots`: the table whose rows are the chatbots
 //! - `ddl`: what follows ALTER TABLE, DROP TABLE, partitions and restores
-//! - `pending`: rows that wait, read by their ids; `status_writeback`: the columns that rows show their status in
-//! - `table`, `relation`, `row`: a host table, a relation that is open, a row in a slot
+//! - `key_set`: a set of source keys with bounded memory
+//! - `nested`: statements of users' triggers, which run within a statement
+//! - `pending`: registers and syncs rows by key, for `chatbot_sync_all()` and the queue
+//! - `read`: reads rows by key, with an error for each row that cannot be read
+//! - `reconcile`: rows whose values changed without an UPDATE
+//! - `refusal`: whether a status column may refuse a value
+//! - `relation`: an open relation, and the mark of the extension's own DDL
+//! - `row`: a row in a tuple slot, by columns
+//! - `row_security`: policies that hide rows from the table's owner
+//! - `status_writeback`: writes the status columns of rows
+//! - `table`: a host table, with the columns for each role
+//! - `trigger`: the trigger functions
+//! - `triggers`: makes the triggers
 
 mod attach;
 mod changes;

@@ -1,5 +1,6 @@
-//! Statements within statements: a trigger of the user's that changes rows which a statement has just written. Its own
-//! statement's triggers come first, and know better than those of the statement around it, whose rows are older by then.
+//! Statements within statements: a user's trigger changes rows that a statement has just written. The triggers of the inner
+//! statement run first and see newer rows than those of the outer one, which therefore reads such rows again instead of
+//! using its transition tables.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -21,28 +22,28 @@ use crate::pg::sync::{self, Care};
 use crate::source::SourceKey;
 
 thread_local! {
-    /// What inner statements have changed since the outermost one began, or since an earlier one: of those the rows
-    /// themselves are asked.
+    /// Keys that inner statements have changed, cleared when a trigger of an outermost statement ends. A trigger of an outer
+    /// statement reads the rows of these keys again.
     static CHANGED: RefCell<KeySet> = RefCell::default();
 }
 
-/// A trigger at its depth.
+/// How deep a running trigger is nested: 1 in a statement of the client, more within other triggers.
 pub struct Depth(i32);
 
 impl Depth {
-    /// Of the trigger that runs.
+    /// The depth of the trigger that is running.
     pub fn now() -> Self {
         // SAFETY: reads a counter; the function takes no argument.
         let depth = unsafe { pgrx::direct_function_call::<i32>(pg_sys::pg_trigger_depth, &[]) };
         Self(depth.unwrap_or(1))
     }
 
-    /// Whether an inner statement has changed it.
+    /// Whether an inner statement has changed the source with this key.
     pub fn is_changed(&self, key: &SourceKey) -> bool {
         CHANGED.with_borrow(|changed| changed.knows(key))
     }
 
-    /// This one has changed them, for those around it to know.
+    /// Records that this statement changed these sources, for the triggers of the statements around it.
     pub fn record_changed(&self, keys: impl IntoIterator<Item = SourceKey>) {
         if self.is_inner() {
             CHANGED.with_borrow_mut(|changed| {
@@ -53,7 +54,7 @@ impl Depth {
         }
     }
 
-    /// Whether there are statements around this one, which look at what it has changed.
+    /// Whether there is a statement around this one, whose triggers ask what this one has changed.
     pub fn is_inner(&self) -> bool {
         self.0 > 1
     }
@@ -67,39 +68,39 @@ impl Drop for Depth {
     }
 }
 
-/// Sources that are looked at together.
+/// The number of sources that are read and synced together.
 const SLICE: usize = 1_000;
 
-/// Sources that are to be made what their rows are by now, a slice at a time.
+/// Collects keys of sources that are to be synced from their rows as these are by now.
 pub struct Again<'a> {
     table: &'a Table,
     keys: RefCell<Vec<SourceKey>>,
 }
 
 impl<'a> Again<'a> {
-    /// None yet.
+    /// Starts with no key.
     pub fn new(table: &'a Table) -> Self {
         Self { table, keys: RefCell::default() }
     }
 
-    /// One more.
+    /// Adds a key.
     pub fn push(&self, key: SourceKey) {
         self.keys.borrow_mut().push(key);
     }
 
-    /// Looks at them, if they are many.
+    /// Syncs the collected sources, if there are 1,000 or more.
     pub fn reread_many(&self) -> Result<()> {
         if self.keys.borrow().len() < SLICE { Ok(()) } else { self.sync_current_rows() }
     }
 
-    /// Looks at them.
+    /// Syncs the collected sources.
     pub fn sync_current_rows(&self) -> Result<()> {
         let keys = self.keys.take();
         keys.chunks(SLICE).try_for_each(|keys| sync_current_rows(self.table, keys))
     }
 }
 
-/// Makes sources what their rows are by now.
+/// Syncs sources from their rows as these are by now, and deletes those whose row is gone.
 fn sync_current_rows(table: &Table, keys: &[SourceKey]) -> Result<()> {
     carefully(table, |care| reread_rows(table, keys, care))
 }
@@ -119,8 +120,8 @@ fn reread_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<()> {
     writeback.write(Restriction::Session, failing, care)
 }
 
-/// Does for a statement what its rows ask for: all of them together, and where that raises, and must not make the
-/// statement fail, again with each row alone.
+/// Calls `act` for all rows of a statement together. If that raises and the table marks errors instead of raising them,
+/// calls it again with each row alone.
 pub fn carefully(table: &Table, mut act: impl FnMut(Care) -> Result<()>) -> Result<()> {
     if table.host.on_error == OnError::Raise {
         return act(Care::Together);

@@ -1,4 +1,5 @@
-//! Rows that wait: those that a table had before it was attached, and those whose provider failed.
+//! Rows that are synced outside the statement that wrote them: those from before the table was attached, those whose sync
+//! failed, and those of the queue.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,22 +20,22 @@ use crate::pg::sync::{self, Care, OnFailure};
 use crate::source::{RowInput, SourceKey, Unreadable};
 use crate::text::content;
 
-/// What became of some sources.
+/// The outcome of one batch of `chatbot_sync_all()`.
 #[derive(Debug, Default)]
 pub struct BatchOutcome {
-    /// How many were looked at; 0 where none is left.
+    /// The number of sources that were taken; 0: none is left.
     pub taken: i64,
-    /// Their vectors are whole now.
+    /// The number of sources that did not fail.
     pub synced: i64,
-    /// They have an error now.
+    /// The number of sources that failed, and are in error now.
     pub failed: i64,
-    /// The last one that was looked at.
+    /// The key of the last source that was taken: the next batch begins after it.
     pub last: Option<SourceKey>,
-    /// Why there is no point in going on.
+    /// The error because of which further batches would fail too; `None`: the caller may go on.
     pub stopped: Option<String>,
 }
 
-/// Registers rows that are no sources yet as pending ones; answers how many.
+/// Registers the rows of a table that are no sources yet as pending ones, and returns how many.
 pub fn register_existing_rows(table: &Table) -> Result<i64> {
     const SLICE: i64 = 10_000;
     let columns = &table.host.columns;
@@ -54,13 +55,13 @@ pub fn register_existing_rows(table: &Table) -> Result<i64> {
         if rows.is_empty() {
             return Ok(adopted);
         }
-        // A row whose ids are none that a source can have is none.
+        // Rows with ids that no source can have are left out.
         rows.retain(|row| table.key_of(row.1, row.0).is_ok());
         adopted += host_sources::insert_all_pending(table.source_type, table.host.host, rows)?;
     }
 }
 
-/// The same for every host table. One that cannot be read now is left out, with a warning.
+/// Registers the existing rows of every host table. A table that is locked or cannot be read is skipped with a WARNING.
 pub fn register_all_existing_rows() -> Result<()> {
     for (relation, argument) in store::roots()? {
         let name = store::relation_name(relation)?;
@@ -68,7 +69,7 @@ pub fn register_all_existing_rows() -> Result<()> {
             read::warn_locked(&name);
             continue;
         };
-        // SAFETY: it is open.
+        // SAFETY: `opened` keeps the relation open.
         let adopted = attempt(|| register_existing_rows(&unsafe { Table::bind(Host::parse(&argument)?, opened.0)? }));
         if let Err(message) = said(adopted)? {
             pgrx::warning!("rows of {name} that are no sources yet cannot be found: {message}");
@@ -77,7 +78,7 @@ pub fn register_all_existing_rows() -> Result<()> {
     Ok(())
 }
 
-/// What was done, or what to say of a table that could not be read.
+/// Turns errors that concern one table into a message for a WARNING; other errors go up.
 fn said<T>(done: Result<std::result::Result<T, Raised>>) -> Result<std::result::Result<T, String>> {
     match done {
         Ok(Ok(done)) => Ok(Ok(done)),
@@ -87,8 +88,8 @@ fn said<T>(done: Result<std::result::Result<T, Raised>>) -> Result<std::result::
     }
 }
 
-/// Embeds some of the sources that wait or failed, in the order of their keys. Rows that another session has locked are
-/// passed over: who changes them embeds them. So are those of a table that somebody else has locked.
+/// Embeds up to `batch` sources that are pending or in error, in the order of their keys. Rows that another session has
+/// locked are skipped, since that session's own trigger syncs them; so are tables that another session has locked.
 pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<SourceKey>) -> Result<BatchOutcome> {
     let limit = match arguments::required("batch", batch)? {
         n if n > 0 => n,
@@ -149,7 +150,7 @@ fn sync_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<BatchOutco
     Ok(done)
 }
 
-/// Marks the sources of a table whose columns are not what they were.
+/// Marks sources as failed whose table lacks a column, or has it with another type, since it was attached.
 fn sync_unreadable(host: i32, keys: &[SourceKey], error: &Error) -> Result<BatchOutcome> {
     let mut done = BatchOutcome::default();
     let unreadable = |&key| Unreadable { key, host: Some(host), enabled: None, error: error.clone() };
@@ -158,8 +159,8 @@ fn sync_unreadable(host: i32, keys: &[SourceKey], error: &Error) -> Result<Batch
     Ok(done)
 }
 
-/// The sources that a host table's rows are, as the calling statement sees them, some thousands at a time. A table that
-/// cannot be read is said, and left out.
+/// Calls `act` with the keys of a host table's rows, as the calling statement sees them, 10,000 at a time. A table that is
+/// locked or cannot be read is skipped with a WARNING.
 pub fn each_key_in_snapshot(host: i32, mut act: impl FnMut(Vec<SourceKey>) -> Result<()>) -> Result<()> {
     const SLICE: i64 = 10_000;
     let seen = read::with_table(host, pg_sys::AccessShareLock, |table| {
@@ -200,7 +201,7 @@ pub fn each_key_in_snapshot(host: i32, mut act: impl FnMut(Vec<SourceKey>) -> Re
     }
 }
 
-/// The rows of a host table whose ids are none that a source can have, each with the reason.
+/// Returns the rows of a host table with ids that no source can have, each with the reason.
 pub fn invalid_rows(host: i32) -> Result<Vec<(SourceKey, Error)>> {
     read::with_table(host, pg_sys::AccessShareLock, |table| match said(attempt(|| read::invalid_rows(table)))? {
         Ok(invalid) => Ok(invalid),
@@ -216,8 +217,8 @@ fn warn_unreadable(table: &Table, message: &str) {
     pgrx::warning!("rows of {} cannot be read: {message}", table.relation.name);
 }
 
-/// Tells rows what became of them, unless they were changed meanwhile: those that somebody else has locked, all of them
-/// where that is their table.
+/// Writes the status of sources to their rows, unless a row was changed meanwhile. Returns the keys of rows that another
+/// session has locked; all keys where it has locked the table.
 pub fn tell(host: i32, outcomes: &[(&RowInput, &RowStatus)]) -> Result<Vec<SourceKey>> {
     let all = || outcomes.iter().map(|(input, _)| input.key()).collect::<Vec<_>>();
     let written = read::without_waiting(|| {
@@ -228,7 +229,7 @@ pub fn tell(host: i32, outcomes: &[(&RowInput, &RowStatus)]) -> Result<Vec<Sourc
             }
         });
         match result {
-            // It has no columns for that any more.
+            // The table lacks a column, or has it with another type: there is nothing to write to.
             Err(Error::NoColumn { .. } | Error::ColumnType { .. }) => Ok(Access::Detached),
             result => result,
         }
@@ -268,7 +269,7 @@ fn tell_rows(table: &Table, outcomes: &[(&RowInput, &RowStatus)], care: Care) ->
     Ok(locked)
 }
 
-/// Everything that a host table has, or that all have, as it would be embedded.
+/// Calls `act` with each row of a host table, as its sync would read it; of all host tables where `relation` is `None`.
 pub fn each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInput) -> Result<()>) -> Result<()> {
     const SLICE: usize = 100;
     let roots = match relation {
@@ -295,7 +296,7 @@ pub fn each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInput) -
     Ok(())
 }
 
-/// How the content of each host table is read, as [`content::reading`] says it.
+/// Returns how the content of each host table is read, by host id, as [`content::reading`] encodes it.
 pub fn readings() -> Result<HashMap<i32, i32>> {
     let reading = |(_, argument): (_, String)| {
         let host = Host::parse(&argument)?;
@@ -304,7 +305,7 @@ pub fn readings() -> Result<HashMap<i32, i32>> {
     store::roots()?.into_iter().map(reading).collect()
 }
 
-/// The numbers of all host tables.
+/// Returns the ids of all host tables.
 pub fn hosts() -> Result<Vec<i32>> {
     store::roots()?.into_iter().map(|(_, argument)| Ok(Host::parse(&argument)?.host)).collect()
 }

@@ -1,4 +1,4 @@
-//! Reading rows of host tables, so that a row that cannot be read is an error of that row alone.
+//! Reads rows of host tables by key. What Postgres raises for one row becomes the error of that row alone.
 
 use std::collections::HashSet;
 
@@ -17,17 +17,17 @@ use crate::pg::sync::Care;
 use crate::source::{RowInput, SourceInput, SourceKey, Unreadable};
 use crate::text::content::Content;
 
-/// A row, and what it says of its own state.
+/// A host row as it was read.
 pub struct ReadRow {
-    /// What its source is to become.
+    /// The input for the sync of its source.
     pub input: RowInput,
-    /// None where its status columns cannot be read either.
+    /// The status that the row shows; `None` where its status columns cannot be read either.
     pub state: Option<RowStatus>,
 }
 
-/// What became of a call that needs a host table.
+/// The result of a call that needs a host table.
 pub enum Access<R> {
-    /// It was made.
+    /// The call was made, and returned this.
     Done(R),
     /// The table is not attached any more.
     Detached,
@@ -36,7 +36,7 @@ pub enum Access<R> {
 }
 
 impl<R> Access<R> {
-    /// With another answer.
+    /// Converts the result of a call that was made.
     pub fn map<T>(self, other: impl FnOnce(R) -> T) -> Access<T> {
         match self {
             Self::Done(done) => Access::Done(other(done)),
@@ -45,7 +45,8 @@ impl<R> Access<R> {
         }
     }
 
-    /// The answer, or `otherwise` where no table is attached; a table that is locked is said, and left out.
+    /// Returns the result, or `otherwise` where the table is not attached or is locked; of a locked table a WARNING is
+    /// raised.
     pub fn unless_locked(self, host: i32, otherwise: R) -> Result<R> {
         match self {
             Self::Done(done) => Ok(done),
@@ -60,26 +61,27 @@ impl<R> Access<R> {
     }
 }
 
-/// Says that the rows of a table were left out.
+/// Warns that the rows of a locked table are left out.
 pub fn warn_locked(relation: &str) {
     pgrx::warning!("{relation} is locked by another session: its rows are left out");
 }
 
-/// The table of a host, open and locked with its partitions. Waits for other sessions' locks only for a moment.
+/// Opens the table of a host, locks it with its partitions, and calls `act` with it. Waits at most 100 ms for each lock.
 pub fn with_table<R>(host: i32, lock: u32, act: impl FnOnce(&Table) -> Result<R>) -> Result<Access<R>> {
     let Some((relation, argument)) = store::root(host)? else { return Ok(Access::Detached) };
     let Some(opened) = open_soon(relation, lock)? else { return Ok(Access::Locked) };
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
     act(&table).map(Access::Done)
 }
 
-/// Opens a table and locks its partitions; none where another session has locked one of them for more than a moment.
+/// Opens a table and locks it with its partitions until the transaction ends; `None` where a lock is not to be had within
+/// 100 ms.
 pub fn open_soon(relation: pg_sys::Oid, lock: u32) -> Result<Option<Opened>> {
     Ok(without_waiting(|| lock_tree(relation, lock))?.map(|()| Opened::new(relation, lock)))
 }
 
-/// Does something in a subtransaction, and gives up where a lock is not to be had in a moment: none then.
+/// Calls `act` in a subtransaction with a `lock_timeout` of 100 ms; `None` where a lock was not to be had in that time.
 pub fn without_waiting<R>(act: impl FnOnce() -> Result<R>) -> Result<Option<R>> {
     let _short = ScopedSettings::short_lock_timeout();
     match subtransaction::within(act) {
@@ -89,13 +91,13 @@ pub fn without_waiting<R>(act: impl FnOnce() -> Result<R>) -> Result<Option<R>> 
     }
 }
 
-/// What sources of a host table are by now, or as the calling statement sees them; those whose row is gone are left out.
+/// Reads rows of a host table by key, without locking them. Rows that are gone are not in the result.
 pub fn rows(host: i32, keys: &[SourceKey], look: ReadMode) -> Result<Access<Vec<RowInput>>> {
     let read = with_table(host, pg_sys::AccessShareLock, |table| {
         Ok(read_unlocked(table, keys, look)?.into_iter().map(|row| row.input).collect())
     });
     match read {
-        // The table itself: its columns are not what they were.
+        // The table lacks a column, or has it with another type: that is the error of each of its rows.
         Err(error @ (Error::NoColumn { .. } | Error::ColumnType { .. })) => {
             let unreadable = |&key| Unreadable { key, host: Some(host), enabled: None, error: error.clone() };
             Ok(Access::Done(keys.iter().map(unreadable).map(RowInput::Unreadable).collect()))
@@ -104,7 +106,7 @@ pub fn rows(host: i32, keys: &[SourceKey], look: ReadMode) -> Result<Access<Vec<
     }
 }
 
-/// Reads rows that are not to be locked: together, or each alone where that raises.
+/// Reads rows without locking them: all with one statement, or each alone where that raises.
 pub fn read_unlocked(table: &Table, keys: &[SourceKey], look: ReadMode) -> Result<Vec<ReadRow>> {
     match attempt(|| read(table, keys, look, Care::Together))? {
         Ok(rows) => Ok(rows),
@@ -112,7 +114,8 @@ pub fn read_unlocked(table: &Table, keys: &[SourceKey], look: ReadMode) -> Resul
     }
 }
 
-/// Reads rows as the table's owner. Those that are gone, or locked by others where they are to be locked, are left out.
+/// Reads rows as the table's owner. Rows that are gone are not in the result; with [`ReadMode::ForUpdate`] neither are rows
+/// that another session has locked.
 pub fn read(table: &Table, keys: &[SourceKey], look: ReadMode, care: Care) -> Result<Vec<ReadRow>> {
     match care {
         Care::Together => {
@@ -146,7 +149,7 @@ fn read_alone(table: &Table, key: SourceKey, look: ReadMode) -> Result<Option<Re
         Ok(mut rows) => return Ok(rows.pop()),
         Err(raised) => raised,
     };
-    // What is not the user's own type or function can nearly always be read.
+    // It is a user's type or function that raises; the other columns can nearly always be read.
     let known = attempt(|| {
         let _owner = RunAs::reading(table.relation.owner);
         host_row::state_of(&table.relation.name, &table.host.columns, key, look)
@@ -169,7 +172,7 @@ fn unreadable(
     ReadRow { input: RowInput::Unreadable(unreadable), state }
 }
 
-/// Rows whose ids are none that a source can have, each with the reason.
+/// Returns the rows with ids that no source can have, each with the reason.
 pub fn invalid_rows(table: &Table) -> Result<Vec<(SourceKey, Error)>> {
     let columns = &table.host.columns;
     let _owner = RunAs::reading(table.relation.owner);

@@ -1,4 +1,4 @@
-//! Rows whose values changed without an UPDATE: their table was written anew, or a type of theirs was altered.
+//! Rows whose values changed without an UPDATE: ALTER TABLE rewrote their table, or ALTER TYPE changed a type of theirs.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -23,21 +23,22 @@ use crate::pg::sync::{Care, OnFailure};
 use crate::source::{RowInput, SourceKey};
 
 thread_local! {
-    /// Relations that the running statement writes anew. After a statement that failed some stay, and are compared in vain
-    /// with the next one.
+    /// Relations that the running statement rewrites. Those of a statement that failed stay here, and are compared once
+    /// without need after the next one.
     static REWRITTEN: RefCell<HashSet<pg_sys::Oid>> = RefCell::default();
 }
 
-/// Remembers that a statement writes a table anew, as the event `table_rewrite` says; `reason` is a set of Postgres' bits.
+/// Records that a statement rewrites a table, as an event trigger for `table_rewrite` reports it; `reason` is a set of
+/// AT_REWRITE_ bits.
 pub fn note_rewrite(relation: pg_sys::Oid, reason: i32) {
-    // Neither SET LOGGED, SET UNLOGGED nor SET ACCESS METHOD changes a value.
+    // SET LOGGED, SET UNLOGGED and SET ACCESS METHOD rewrite a table too, but change no value.
     let changes_values = pg_sys::AT_REWRITE_DEFAULT_VAL | pg_sys::AT_REWRITE_COLUMN_REWRITE;
     if reason & changes_values.cast_signed() != 0 {
         REWRITTEN.with_borrow_mut(|rewritten| rewritten.insert(relation));
     }
 }
 
-/// The attached tables that were written anew, or of which a partition was, since this was asked last.
+/// Returns the attached tables that were rewritten, or of which a partition was, since the last call.
 pub fn take_rewritten() -> Result<HashSet<pg_sys::Oid>> {
     let mut roots = HashSet::new();
     for relation in REWRITTEN.take() {
@@ -46,7 +47,7 @@ pub fn take_rewritten() -> Result<HashSet<pg_sys::Oid>> {
     Ok(roots)
 }
 
-/// Compares the rows of the attached tables that were written anew and of those with columns of these types.
+/// Reconciles the attached tables that were rewritten, and those with columns of these types.
 pub fn follow_rewrites(types: Vec<pg_sys::Oid>) -> Result<()> {
     let _own = OwnDdl::new();
     let rewritten = take_rewritten()?;
@@ -57,14 +58,14 @@ pub fn follow_rewrites(types: Vec<pg_sys::Oid>) -> Result<()> {
     tables.into_iter().try_for_each(|(relation, argument)| reconcile(relation, Host::parse(&argument)?))
 }
 
-/// Makes the sources of a host table what its rows are by now. Sources of keys that no row has any more are deleted, rows
-/// that are no sources yet become some. Metadata and whether searches find it are written at once; a source with another
-/// content becomes pending, as its row is told, and keeps its vectors meanwhile.
+/// Makes the sources of a host table match its rows as they are by now. Sources whose row is gone are deleted, and rows that
+/// are no sources yet are registered. Metadata and `enabled` are written at once; a source with another content becomes
+/// pending, as its row shows, and keeps its vectors until it is synced.
 pub fn reconcile(relation: pg_sys::Oid, host: Host) -> Result<()> {
-    // A text may be large.
+    // The contents of a slice are in memory, and each may be large.
     const SLICE: usize = 200;
     let opened = Opened::new(relation, pg_sys::AccessShareLock);
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let table = unsafe { Table::bind(host, opened.0)? };
     trigger::delete_all_but_rows(&table)?;
     let adopted = register_existing_rows(&table)? > 0;
@@ -85,8 +86,8 @@ pub fn reconcile(relation: pg_sys::Oid, host: Host) -> Result<()> {
     Ok(())
 }
 
-/// Writes what differs; answers the rows that wait since now: those with another content and, where some were adopted,
-/// those that were never embedded.
+/// Writes metadata and `enabled` where they differ. Returns the rows that are to be synced: those with another content,
+/// those that cannot be read and, where rows were just registered, those that were never embedded.
 fn compare(table: &Table, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadRow>> {
     let rows = match attempt(|| read(table, keys, ReadMode::Latest, Care::Together))? {
         Ok(rows) => rows,
@@ -95,7 +96,7 @@ fn compare(table: &Table, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadR
     let mut changed = Vec::new();
     for row in rows {
         let RowInput::Readable(item) = &row.input else {
-            // Its error is its own when it is synced.
+            // The sync of the source records why the row cannot be read.
             source::mark_pending(&[row.input.key()])?;
             changed.push(row);
             continue;
@@ -103,7 +104,7 @@ fn compare(table: &Table, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadR
         let Some(stored) = source::read(&item.key, &item.metadata, false)? else { continue };
         let edited = stored.synced && stored.content_hash.as_deref() != Some(item.content.hash());
         if arguments::metadata_fits(&item.metadata).is_err() {
-            // Its error is said when it is synced.
+            // The sync of the source records that its metadata is too large.
             source::mark_pending(&[item.key])?;
         } else if edited || !stored.same_attributes(item) {
             let status = if stored.synced && !edited { "synced" } else { "pending" };
@@ -116,7 +117,7 @@ fn compare(table: &Table, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadR
     Ok(changed)
 }
 
-/// Writes to the rows that they are pending; where they wait for the queue, they get jobs.
+/// Writes the status `pending` to the rows, and inserts jobs for them in mode async.
 fn write_pending(table: &Table, rows: Vec<ReadRow>) -> Result<()> {
     const IN_BULK: i32 = 0;
     if rows.is_empty() {

@@ -1,5 +1,5 @@
-//! Whether a table may refuse what is written to its status columns: then it is written in a subtransaction, after the
-//! statement, so that a refusal is no error of the application's statement.
+//! Whether a table may refuse a value of its status columns. Then these are written after the statement, in a
+//! subtransaction, so that a refusal does not fail the application's statement.
 
 use pgrx::pg_sys;
 
@@ -9,13 +9,14 @@ use crate::pg::host::row::Attribute;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::store::host_triggers as store;
 
-/// Whether a type, a constraint, an index, a generated column, a policy, a partition's bounds or a trigger of the user's
-/// depends on one of the columns, or may.
+/// Whether something of the user's that may refuse a value depends on one of the columns: a domain, constraint, index,
+/// generated column, policy, partition bound or trigger.
 pub fn may_refuse(relation: &Relation, columns: &[Attribute]) -> Result<bool> {
     if columns.iter().any(|column| column.domain) {
         return Ok(true);
     }
-    // The trigger that asks runs with the rights and the search_path of whoever writes the row.
+    // The trigger that calls this runs with the search_path of the session that writes the row, where a user's function or
+    // operator may hide one of Postgres' own.
     // SAFETY: reads a variable of this backend.
     let _path = RunAs::new(unsafe { pg_sys::GetUserId() }, Restriction::Session);
     store::depends_on_columns(relation.oid, columns.iter().map(|column| column.number).collect())

@@ -1,4 +1,4 @@
-//! Relations that are open, and what is read of them; and the mark that DDL is the extension's own.
+//! Open relations and what is read of them, and the mark that DDL is the extension's own.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -10,30 +10,30 @@ use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::Regclass;
 use crate::pg::store::host_triggers as store;
 
-/// A relation as far as it matters here.
+/// What the extension reads of a relation.
 #[derive(Debug, Clone)]
 pub struct Relation {
     /// The relation's oid.
     pub oid: pg_sys::Oid,
-    /// With its schema, quoted.
+    /// The name with its schema, quoted for SQL.
     pub name: String,
     /// The role that owns the relation.
     pub owner: pg_sys::Oid,
-    /// As in pg_class.relkind.
+    /// Its `pg_class.relkind`.
     pub kind: u8,
-    /// Whether it is gone with its session.
+    /// Whether it is a temporary relation.
     pub temporary: bool,
-    /// The type of its rows.
+    /// The composite type of its rows.
     pub row_type: pg_sys::Oid,
 }
 
 impl Relation {
-    /// What the cache has of it.
+    /// Reads it from the relation cache.
     ///
     /// # Safety
     /// The relation is open.
     pub unsafe fn of(relation: pg_sys::Relation) -> Self {
-        // SAFETY: as promised; names are palloc'ed C strings.
+        // SAFETY: the relation is open, as the caller promises; names are palloc'ed C strings.
         unsafe {
             let class = &*(*relation).rd_rel;
             let schema = pg_sys::get_namespace_name_or_temp(class.relnamespace);
@@ -51,10 +51,11 @@ impl Relation {
 }
 
 thread_local! {
+    /// Whether the DDL that runs now is the extension's own.
     pub static OWN_DDL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While this lives, what is done to tables is our own doing.
+/// Marks, while it lives, that DDL is the extension's own: what follows DDL of users does nothing then.
 pub struct OwnDdl(bool);
 
 impl OwnDdl {
@@ -69,12 +70,12 @@ impl Drop for OwnDdl {
     }
 }
 
-/// A relation that is open, and stays locked until the transaction ends.
+/// An open relation, which stays locked until the transaction ends.
 pub struct Opened(pub pg_sys::Relation);
 
 impl Opened {
     pub fn new(oid: pg_sys::Oid, lock: u32) -> Self {
-        // SAFETY: raises an error where there is none.
+        // SAFETY: raises an error where there is no such relation.
         Self(unsafe { pg_sys::relation_open(oid, lock.cast_signed()) })
     }
 }
@@ -82,20 +83,21 @@ impl Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: it is open.
+            // SAFETY: new() opened it.
             unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock.cast_signed()) };
         }
     }
 }
 
-/// Opens a table that the caller owns, locked against writers until the transaction ends.
+/// Opens a table that the caller owns, with a SHARE ROW EXCLUSIVE lock until the transaction ends. Fails for everything but
+/// ordinary and partitioned tables.
 pub fn open_own(relation: Option<Regclass>) -> Result<(Opened, Relation)> {
     let oid = arguments::required("relation", relation)?.0;
     if !store::relation_exists(oid)? {
         return Err(Error::invalid("relation", oid.to_u32(), "a table"));
     }
     let opened = Opened::new(oid, pg_sys::ShareRowExclusiveLock);
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let relation = unsafe { Relation::of(opened.0) };
     let got = match relation.kind {
         pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE if relation.temporary => "a temporary table",
@@ -114,10 +116,10 @@ pub fn open_own(relation: Option<Regclass>) -> Result<(Opened, Relation)> {
     Err(Error::NoTable { relation: relation.name, got })
 }
 
-/// Locks a table and its partitions until the transaction ends.
+/// Locks a table with its partitions and children until the transaction ends.
 pub fn lock_tree(table: pg_sys::Oid, lock: u32) -> Result<()> {
     for oid in store::tree(table)? {
-        // SAFETY: waits, or raises an error where the lock is not to be had.
+        // SAFETY: waits for the lock, or raises an error where it is not to be had.
         unsafe { pg_sys::LockRelationOid(oid, lock.cast_signed()) };
     }
     Ok(())

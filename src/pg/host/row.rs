@@ -1,4 +1,5 @@
-//! Rows of a host table, in slots: values by column, and whether two are the same without reading what was not changed.
+//! A row in a tuple slot: its values by column, and whether two rows have the same value, without fetching unchanged ones
+//! from TOAST tables.
 
 use std::ffi::CStr;
 
@@ -8,31 +9,31 @@ use crate::pg::runtime::encoding;
 use crate::pg::runtime::subtransaction::attempt;
 use crate::source::Jsonb;
 
-/// A column's place and type.
+/// A column's number and type.
 #[derive(Debug, Clone, Copy)]
 pub struct Attribute {
-    /// From 1.
+    /// The column's number, from 1.
     pub number: i16,
     /// The column's type.
     pub of_type: pg_sys::Oid,
-    /// Its type; of a domain the one below.
+    /// The column's type; for a domain its base type.
     pub base: pg_sys::Oid,
-    /// The longest text, where the column has a limit.
+    /// The limit of a `varchar(n)`, in characters; `None`: there is no limit.
     pub longest: Option<i32>,
-    /// Whether it may be NULL.
+    /// Whether the column may be NULL.
     pub nullable: bool,
-    /// Whether its value follows from others.
+    /// Whether the column is generated.
     pub generated: bool,
-    /// Whether it is not even stored, so that no trigger sees a value.
+    /// Whether the column is a virtual generated one: it is not stored, so that a trigger sees no value.
     pub virtual_column: bool,
-    /// Whether its type may have constraints of its own.
+    /// Whether the column's type is a domain, which may have constraints.
     pub domain: bool,
     by_value: bool,
     length: i16,
 }
 
 impl Attribute {
-    /// The column with this name.
+    /// Finds a column by its name; `None` where there is no such column.
     pub fn find(descriptor: pg_sys::TupleDesc, name: &str) -> Option<Self> {
         // SAFETY: a relation's descriptor that is in use; it is neither pinned nor released here.
         let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(descriptor) };
@@ -56,7 +57,7 @@ impl Attribute {
 }
 
 impl Attribute {
-    /// The name of the column with this number; none where it is dropped.
+    /// Returns the name of the column with this number; `None` where it is dropped.
     pub fn name(descriptor: pg_sys::TupleDesc, number: i16) -> Option<String> {
         // SAFETY: as in find().
         let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(descriptor) };
@@ -70,10 +71,10 @@ impl Attribute {
 pub struct Row(*mut pg_sys::TupleTableSlot);
 
 impl Row {
-    /// The row in a slot.
+    /// Takes the row in a slot.
     ///
     /// # Safety
-    /// The slot holds a tuple as long as the row is used.
+    /// The slot holds a tuple for as long as the row is used.
     pub unsafe fn of(slot: *mut pg_sys::TupleTableSlot) -> Self {
         Self(slot)
     }
@@ -89,7 +90,7 @@ impl Row {
         }
     }
 
-    /// An integer of any size.
+    /// The value of a smallint, integer or bigint column; `None` where it is NULL.
     pub fn integer(self, of: Attribute) -> Option<i64> {
         let datum = self.datum(of)?;
         // SAFETY: the column has this type.
@@ -102,13 +103,13 @@ impl Row {
         }
     }
 
-    /// The value of a boolean column; none where it is NULL.
+    /// The value of a boolean column; `None` where it is NULL.
     pub fn boolean(self, of: Attribute) -> Option<bool> {
         // SAFETY: the column has this type.
         unsafe { bool::from_datum(self.datum(of)?, false) }
     }
 
-    /// A text, or the text of a JSON value.
+    /// The value of a text, varchar or jsonb column as text; `None` where it is NULL.
     pub fn text(self, of: Attribute) -> Option<String> {
         let datum = self.datum(of)?;
         // SAFETY: the column has this type, or text's, which is varchar's.
@@ -116,19 +117,19 @@ impl Row {
             match of.base {
                 pg_sys::JSONBOID => Jsonb::from_datum(datum, false).map(|json| json.as_str().to_owned()),
                 _ if encoding::is_utf8() => String::from_datum(datum, false),
-                // It is not stored, and says why not: see encoding.rs.
+                // The text is never stored: in a database that is not in UTF-8, the sync of the row fails.
                 _ => Some(String::new()),
             }
         }
     }
 
-    /// The row as a composite value.
+    /// The row as a composite Datum, which is a copy.
     pub fn composite(self) -> pg_sys::Datum {
         // SAFETY: the slot holds a tuple; the value is a copy.
         unsafe { pg_sys::ExecFetchSlotHeapTupleDatum(self.0) }
     }
 
-    /// Whether a column is the same in another row of the table.
+    /// Whether a column has the same value in another row of the table.
     pub fn same(self, other: Self, of: Attribute) -> bool {
         match (self.datum(of), other.datum(of)) {
             (None, None) => true,
@@ -143,7 +144,7 @@ unsafe fn same(a: pg_sys::Datum, b: pg_sys::Datum, of: Attribute) -> bool {
     if of.by_value {
         return a.value() == b.value();
     }
-    // SAFETY: values by reference; as long as their type says, or themselves.
+    // SAFETY: values by reference; their type or the value itself says how long they are.
     unsafe {
         let (a, b) = (a.cast_mut_ptr::<pg_sys::varlena>(), b.cast_mut_ptr::<pg_sys::varlena>());
         let bytes = |p: *mut pg_sys::varlena, n: usize| std::slice::from_raw_parts(p.cast::<u8>(), n);
@@ -151,7 +152,7 @@ unsafe fn same(a: pg_sys::Datum, b: pg_sys::Datum, of: Attribute) -> bool {
             Ok(length) => bytes(a, length) == bytes(b, length),
             Err(_) if of.length != -1 => CStr::from_ptr(a.cast()) == CStr::from_ptr(b.cast()),
             Err(_) => {
-                // What is stored out of line and was not changed has the same pointer: nothing is read.
+                // An unchanged value that is stored out of line has the same TOAST pointer, so nothing is fetched for it.
                 let size = pgrx::varsize_any;
                 if bytes(a, size(a)) == bytes(b, size(b)) {
                     return true;
@@ -162,22 +163,23 @@ unsafe fn same(a: pg_sys::Datum, b: pg_sys::Datum, of: Attribute) -> bool {
                 if !is_stored_elsewhere(a) && !is_stored_elsewhere(b) {
                     return same_payload(a, b);
                 }
-                // A value that cannot be read any more is not the same: the statement that replaces it is no error.
+                // A value that cannot be fetched any more counts as changed, so that the statement that replaces it does not
+                // fail.
                 matches!(attempt(|| Ok(same_payload(a, b))), Ok(Ok(true)))
             }
         }
     }
 }
 
-/// Whether a value has to be fetched from a TOAST table or uncompressed.
+/// Whether a value has to be fetched from a TOAST table or decompressed.
 unsafe fn is_stored_elsewhere(value: *mut pg_sys::varlena) -> bool {
-    // SAFETY: a varlena, says the caller.
+    // SAFETY: the value is a varlena, as callers promise.
     unsafe { pgrx::varatt_is_1b_e(value) || pgrx::varatt_is_4b_c(value) }
 }
 
-/// Whether two values of the same length are the same, once they are fetched.
+/// Whether two values of the same length are equal, after fetching and decompressing them.
 unsafe fn same_payload(a: *mut pg_sys::varlena, b: *mut pg_sys::varlena) -> bool {
-    // SAFETY: varlenas, says the caller; what was fetched is this function's to free.
+    // SAFETY: both are varlenas, as the caller promises; what was fetched is freed here.
     unsafe {
         let (plain_a, plain_b) = (pg_sys::pg_detoast_datum_packed(a), pg_sys::pg_detoast_datum_packed(b));
         let payload = |p: *mut pg_sys::varlena| {
@@ -193,8 +195,8 @@ unsafe fn same_payload(a: *mut pg_sys::varlena, b: *mut pg_sys::varlena) -> bool
     }
 }
 
-/// The rows of a transition table, in the order in which they were changed. Those before and those after an UPDATE are in
-/// the same order.
+/// A scan of a transition table, in the order in which the rows were changed. The old and the new rows of an UPDATE have the
+/// same order.
 pub struct Rows {
     store: *mut pg_sys::Tuplestorestate,
     pointer: i32,
@@ -202,12 +204,12 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// From the first row on.
+    /// Starts a scan at the first row.
     ///
     /// # Safety
-    /// The store lives as long as this does, and its rows are of this descriptor.
+    /// The store outlives the scan, and its rows have this descriptor.
     pub unsafe fn new(store: *mut pg_sys::Tuplestorestate, descriptor: pg_sys::TupleDesc) -> Self {
-        // SAFETY: others read the same store, each with a pointer of its own, as here.
+        // SAFETY: each reader of the store has a read pointer of its own.
         unsafe {
             let pointer = pg_sys::tuplestore_alloc_read_pointer(store, pg_sys::EXEC_FLAG_REWIND.cast_signed());
             pg_sys::tuplestore_select_read_pointer(store, pointer);
@@ -217,12 +219,13 @@ impl Rows {
         }
     }
 
-    /// The next row, valid until the one after.
+    /// Returns the next row, valid until the next call; `None` at the end.
     pub fn next(&mut self) -> Option<Row> {
-        // SAFETY: as new() was promised.
+        // SAFETY: the store and the descriptor are as the caller of new() promised.
         unsafe {
             pg_sys::tuplestore_select_read_pointer(self.store, self.pointer);
-            // A row that comes from a file, as beyond work_mem, is the slot's to free: it has to live as long.
+            // A row that was read back from disk, as beyond work_mem, is freed by the slot, so it has to be allocated in the
+            // slot's context.
             let before = pg_sys::CurrentMemoryContext;
             pg_sys::CurrentMemoryContext = (*self.slot).tts_mcxt;
             let found = pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot);
@@ -235,7 +238,7 @@ impl Rows {
 impl Drop for Rows {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: the slot is this one's own.
+            // SAFETY: new() made the slot.
             unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
         }
     }

@@ -1,4 +1,4 @@
-//! Row-level security that would hide rows of a host table from its own owner, as whom they are read.
+//! Row-level security that hides rows of a host table from its owner, as whom the extension reads them.
 
 use std::ffi::CStr;
 
@@ -13,8 +13,7 @@ pub fn refuse_hidden_rows(table: pg_sys::Oid) -> Result<()> {
     store::tree(table)?.into_iter().try_for_each(|oid| hidden_rows(oid).map_or(Ok(()), Err))
 }
 
-/// After a table was changed: warns where it is attached, or is a partition of one that is, and its owner is subject to its
-/// policies now.
+/// Follows DDL on a table: warns where it belongs to an attached table and policies hide rows from its owner now.
 pub fn warn_of_hidden_rows(changed: pg_sys::Oid) -> Result<()> {
     if store::roots_of(changed)?.is_empty() {
         return Ok(());
@@ -32,7 +31,7 @@ pub fn warn_of_hidden_rows(changed: pg_sys::Oid) -> Result<()> {
 
 fn hidden_rows(oid: pg_sys::Oid) -> Option<Error> {
     let opened = Opened::new(oid, pg_sys::AccessShareLock);
-    // SAFETY: it is open; look-ups in the catalog's cache, and the name is palloc'ed.
+    // SAFETY: `opened` keeps the relation open; the rest are look-ups in the catalog's cache, and the name is palloc'ed.
     unsafe {
         let class = &*(*opened.0).rd_rel;
         if !class.relrowsecurity || !class.relforcerowsecurity || pg_sys::has_bypassrls_privilege(class.relowner) {

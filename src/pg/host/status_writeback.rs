@@ -1,4 +1,4 @@
-//! Telling rows what became of them.
+//! Writes the status columns of host rows: whether their sources are pending, synced or in error.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -17,26 +17,28 @@ use crate::pg::sync::{Care, OnFailure};
 use crate::source::{SourceKey, SyncOutcome};
 
 thread_local! {
+    /// How many write-backs are nested: users' triggers may cause another one.
     static WRITING_BACK: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Other triggers may write while rows are told; what those change is seen, but only so deep are rows told of it.
+/// Users' triggers may write to host tables while statuses are written, which writes statuses again, but only up to this
+/// depth: otherwise two triggers could call each other for ever.
 const MAX_TRIGGER_DEPTH: u32 = 3;
 
-/// Rows that are corrected together, so that what they should say is not all kept until the last one is known.
+/// The number of rows that are written together, so that a large statement does not keep all statuses in memory.
 const MANY: usize = 10_000;
 
-/// While this lives, a status that is written asks for nothing: the rows are told what is known already.
+/// Marks, while it lives, that the extension itself is writing status columns.
 pub struct WritingBack(u32);
 
 impl WritingBack {
-    /// Until this is dropped, writes to status columns do not count as a request to sync again.
+    /// Starts to mark it; marks may be nested.
     pub fn new() -> Self {
         Self(WRITING_BACK.replace(WRITING_BACK.get() + 1))
     }
 }
 
-/// Whether rows are told right now.
+/// Whether the extension itself is writing status columns.
 pub fn is_writing_back() -> bool {
     WRITING_BACK.get() > 0
 }
@@ -47,10 +49,10 @@ impl Drop for WritingBack {
     }
 }
 
-/// What rows say of their state, and what they should.
+/// Collects the status that rows show and the one that they should show, and writes those that differ.
 pub struct StatusWriteback<'a> {
     table: &'a Table,
-    /// None where a row's status columns cannot be read.
+    /// The status that each row shows; `None` where it cannot be read.
     shown: RefCell<HashMap<SourceKey, Option<RowStatus>>>,
     wrong: RefCell<Vec<(SourceKey, RowStatus)>>,
 }
@@ -68,7 +70,7 @@ impl<'a> StatusWriteback<'a> {
         }
     }
 
-    /// What a row says; none where that cannot be read.
+    /// Records the status that a row shows now; `None` where it cannot be read, and then it is always written.
     pub fn record_current(&self, key: SourceKey, state: Option<RowStatus>) {
         if self.table.host.columns.written() {
             self.shown.borrow_mut().insert(key, state);
@@ -87,7 +89,7 @@ impl<'a> StatusWriteback<'a> {
         );
     }
 
-    /// Records the status that a row is to show.
+    /// Records the status that a row is to show. Ignored where the status that it shows now was not recorded.
     pub fn record_expected(&self, key: SourceKey, should: RowStatus) {
         let Some(shown) = self.shown.borrow_mut().remove(&key) else { return };
         let Table { status, processed, error, .. } = self.table;
@@ -101,13 +103,13 @@ impl<'a> StatusWriteback<'a> {
         }
     }
 
-    /// Corrects the rows, if they are many.
+    /// Writes the rows whose status differs, if there are 10,000 or more.
     pub fn write_each(&self, restriction: Restriction, failing: OnFailure, care: Care) -> Result<()> {
         if self.wrong.borrow().len() < MANY { Ok(()) } else { self.write(restriction, failing, care) }
     }
 
-    /// Corrects the rows. One that does not take its status stays as it is, unless `failing` says that this is an error of
-    /// the statement.
+    /// Writes the rows whose status differs. A row that refuses its status keeps the old one, and a WARNING is raised,
+    /// unless `failing` is [`OnFailure::Raise`]: then the error fails the statement.
     pub fn write(&self, restriction: Restriction, failing: OnFailure, care: Care) -> Result<()> {
         let wrong = self.wrong.take();
         if wrong.is_empty() || WRITING_BACK.get() >= MAX_TRIGGER_DEPTH {
@@ -118,7 +120,7 @@ impl<'a> StatusWriteback<'a> {
     }
 }
 
-/// Tells all rows of a table that they wait; of those that can be no source, why.
+/// Writes the status `pending` to all rows of a table, and `error` with the reason to rows with ids that no source can have.
 pub fn write_pending(table: &Table) -> Result<()> {
     let columns = &table.host.columns;
     if !columns.written() {
@@ -174,8 +176,8 @@ fn write(
         let _owner = RunAs::new(table.relation.owner, restriction);
         host_row::write_back(&table.relation.name, &table.host.columns, told)
     };
-    // Where nothing can refuse it, what is raised is for the caller, who then has each row handled alone: a subtransaction
-    // for rows that are locked outside of it would cost a multixact each.
+    // If nothing can refuse the status, whatever is raised goes to the caller, which then handles each row alone. A
+    // subtransaction here would cost a multixact for each row that was locked outside of it.
     if failing == OnFailure::Raise || care == Care::Together && !table.may_refuse_status()? {
         return write(told);
     }

@@ -1,4 +1,4 @@
-//! A host table: what its triggers say of it, and the columns that it has now.
+//! A host table: its columns by their roles, as its triggers' arguments name them.
 
 use crate::error::{Error, Result};
 use crate::host::{Column, Host, RowStatus};
@@ -17,54 +17,54 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-/// What an id may be.
+/// The types that an id column may have.
 pub const INTEGERS: &[pg_sys::Oid] = &[pg_sys::INT2OID, pg_sys::INT4OID, pg_sys::INT8OID];
 const TEXTS: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::VARCHAROID];
 const CONTENTS: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::VARCHAROID, pg_sys::JSONBOID];
 const BOOLEANS: &[pg_sys::Oid] = &[pg_sys::BOOLOID];
-/// Room for "pending".
+/// The length of `pending`, the longest status.
 const LONGEST_STATUS: i32 = 7;
 
-/// A host table as its trigger, or attach, sees it.
+/// A host table as its triggers and `chatbot_attach()` see it.
 pub struct Table {
-    /// What `chatbot_attach()` was told about it.
+    /// The arguments of `chatbot_attach()`.
     pub host: Host,
-    /// Which kind of source its rows are.
+    /// The source type of its rows: `document` or `link`.
     pub source_type: &'static str,
     /// The table itself.
     pub relation: Relation,
-    /// The source's id.
+    /// The column with the source's id.
     pub id: Attribute,
-    /// The tenant's.
+    /// The column with the chatbot's id.
     pub chatbot: Attribute,
     /// The column with the content.
     pub content: Attribute,
     /// The columns that go into the metadata.
     pub metadata: Vec<Attribute>,
-    /// The column that says whether searches find the row.
+    /// The column that says whether searches find the row; `None`: they find every row.
     pub enabled: Option<Attribute>,
-    /// The column that pending, synced or error is written to.
+    /// The column that `pending`, `synced` or `error` is written to, if any.
     pub status: Option<Attribute>,
-    /// The column that says whether the row is synced.
+    /// The column that is set to whether the row is synced, if any.
     pub processed: Option<Attribute>,
-    /// The column that the reason of a failure is written to.
+    /// The column that the reason of a failure is written to, if any.
     pub error: Option<Attribute>,
-    /// Looked up where it is asked for.
+    /// Whether the status columns may refuse a value, looked up on first use.
     may_refuse_status: OnceCell<bool>,
 }
 
 thread_local! {
-    /// By trigger; forgotten whenever a table changes.
+    /// Tables by the oid of their trigger; cleared whenever a table changes or a schema is renamed.
     static KNOWN: RefCell<HashMap<pg_sys::Oid, Rc<Table>>> = RefCell::new(HashMap::new());
 }
 
 impl Table {
-    /// The table of a trigger.
+    /// Returns the table of a running trigger.
     ///
     /// # Safety
     /// The data is that of a trigger that is running.
     pub unsafe fn of(data: &pg_sys::TriggerData) -> Result<Rc<Self>> {
-        // SAFETY: as promised: the trigger and its relation are open.
+        // SAFETY: the trigger runs, as the caller promises, so it and its relation are open.
         unsafe {
             let trigger = &*data.tg_trigger;
             if let Some(known) = KNOWN.with_borrow(|known| known.get(&trigger.tgoid).cloned()) {
@@ -81,12 +81,13 @@ impl Table {
         }
     }
 
-    /// Binds what `chatbot_attach()` was told about a table to the columns that it has.
+    /// Binds the columns that `chatbot_attach()` named to those that the relation has. Fails where one is missing, or its
+    /// type does not fit its role.
     ///
     /// # Safety
     /// The relation is open.
     pub unsafe fn bind(host: Host, relation: pg_sys::Relation) -> Result<Self> {
-        // SAFETY: as promised.
+        // SAFETY: the relation is open, as the caller promises.
         let (descriptor, relation) = unsafe { ((*relation).rd_att, Relation::of(relation)) };
         let find = |role, Column(name, _): &Column, types: &[pg_sys::Oid]| {
             let missing = || Error::NoColumn { relation: relation.name.clone(), column: name.clone(), role };
@@ -144,22 +145,22 @@ impl Table {
         self.content.base == pg_sys::JSONBOID
     }
 
-    /// The source that a row is; none where it belongs to no chatbot, or its ids are none that a source can have.
+    /// The key of a row's source; `None` where the row has no chatbot, or ids that no source can have.
     pub fn key(&self, row: Row) -> Option<SourceKey> {
         self.checked_key(row)?.ok()
     }
 
-    /// The source that a row is, or why it can be none; none where it belongs to no chatbot.
+    /// The key of a row's source, or why it can have none; `None` where the row has no chatbot.
     pub fn checked_key(&self, row: Row) -> Option<Result<SourceKey>> {
         Some(self.key_of(row.integer(self.chatbot)?, row.integer(self.id).unwrap_or_default()))
     }
 
-    /// The source with these ids, or why there can be none.
+    /// The key with these ids, or why no source can have them.
     pub fn key_of(&self, chatbot_id: i64, source_id: i64) -> Result<SourceKey> {
         arguments::source(Some(chatbot_id), Some(self.source_type), Some(source_id))
     }
 
-    /// What names a row whose ids are none that a source can have, while its status is written.
+    /// A key that names a row with invalid ids while its status is written.
     pub fn row_key(&self, row: Row) -> SourceKey {
         SourceKey {
             chatbot_id: row.integer(self.chatbot).unwrap_or_default(),
@@ -168,7 +169,7 @@ impl Table {
         }
     }
 
-    /// Whether something of the user's may refuse what is written to the status columns.
+    /// Whether something of the user's may refuse a value of the status columns.
     pub fn may_refuse_status(&self) -> Result<bool> {
         if let Some(&known) = self.may_refuse_status.get() {
             return Ok(known);
@@ -178,30 +179,31 @@ impl Table {
         Ok(*self.may_refuse_status.get_or_init(|| may))
     }
 
-    /// Whether searches are to find it.
+    /// Whether searches are to find the row.
     pub fn is_enabled(&self, row: Row) -> bool {
         self.enabled.is_none_or(|column| row.boolean(column) == Some(true))
     }
 
-    /// Whether anything differs that is read here.
+    /// Whether a column that the source is made from differs between the two versions of a row.
     pub fn differs(&self, old: Row, new: Row) -> bool {
         let watched = [self.id, self.chatbot, self.content].into_iter().chain(self.enabled);
         watched.chain(self.metadata.iter().copied()).any(|column| !old.same(new, column))
     }
 
-    /// Whether an UPDATE asks for another try, by writing 'pending' to the status.
+    /// Whether an UPDATE asks for another sync, by changing the status to `pending` or `synced`.
     pub fn asks_again(&self, old: Row, new: Row) -> bool {
         self.status.is_some_and(|column| {
             !old.same(new, column) && matches!(new.text(column).as_deref(), Some("pending" | "synced"))
         })
     }
 
-    /// Whether a row's status is synced.
+    /// Whether a row shows the status `synced`.
     pub fn says_synced(&self, row: Row) -> bool {
         self.status.is_some_and(|column| row.text(column).as_deref() == Some("synced"))
     }
 
-    /// What a row without a chatbot is to say, where it left one or says that it is synced.
+    /// The status for a row without a chatbot that has just left one, or still shows that it is synced; `None`: the row
+    /// stays as it is.
     pub fn state_without_chatbot(&self, old: Option<Row>, new: Row) -> Option<RowStatus> {
         let left = old.is_some_and(|old| old.integer(self.chatbot).is_some());
         let processed = self.processed.is_some_and(|column| new.boolean(column) == Some(true));
@@ -209,7 +211,7 @@ impl Table {
             .then(|| RowStatus::without_chatbot(self.status.is_none_or(|column| column.nullable)))
     }
 
-    /// What a row says of its own state; of what has no column, what it should.
+    /// The status that a row shows; for a status column that the table does not have, the value of `should`.
     pub fn state(&self, row: Row, should: &RowStatus) -> RowStatus {
         RowStatus {
             status: self.status.map_or_else(|| should.status.clone(), |column| row.text(column)),
@@ -218,7 +220,7 @@ impl Table {
         }
     }
 
-    /// The source that a row is, whole.
+    /// The source that a row makes; `fresh`: the row was inserted by this statement, so that no source exists yet.
     pub fn item(&self, row: Row, key: SourceKey, fresh: bool) -> Result<SourceInput> {
         let translated = self.translated();
         let value = row.text(self.content).unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
@@ -236,7 +238,7 @@ impl Table {
         if self.metadata.is_empty() {
             return Ok(Jsonb::empty());
         }
-        // A type of the user's may have a cast to json of the user's.
+        // A user's type may have a cast to json, which runs here and must not run with the session's rights.
         let _owner = RunAs::new(self.relation.owner, Restriction::Maintenance);
         let shape: Vec<(i16, u32)> = self.metadata.iter().map(|a| (a.number, a.of_type.to_u32())).collect();
         let columns = &self.host.columns.metadata;

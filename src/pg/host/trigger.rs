@@ -1,4 +1,4 @@
-//! What the triggers of host tables do.
+//! The trigger functions of host tables and of the table of chatbots.
 
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ use crate::pg::store::{LatestSnapshot, delete, host_row, host_sources, job};
 use crate::pg::sync::{self, Care, pending_at_commit};
 use crate::source::{RowInput, SourceKey, Unreadable};
 
-/// Keys are deleted so many at a time.
+/// The number of keys that are deleted or queued together.
 const SLICE: usize = 10_000;
 
 macro_rules! trigger_functions {
@@ -59,12 +59,12 @@ trigger_functions! {
     chatbot_sync_chatbots_deleted, pg_finfo_chatbot_sync_chatbots_deleted, chatbots_deleted;
 }
 
-/// Who may call the functions here.
+/// The error for a caller that is no trigger of the extension.
 fn foreign_caller(got: &str) -> Error {
     Error::invalid("the caller", got, "a trigger that chatbot_attach() or chatbot_attach_chatbots() made")
 }
 
-/// Fails for a trigger that `chatbot_attach()` did not make, which may fire without transition tables.
+/// Fails for a trigger that `chatbot_attach()` did not make: it may fire without transition tables.
 fn check_trigger_kind(data: &pg_sys::TriggerData, when: u32, for_what: &[(u32, bool)]) -> Result<()> {
     let timing = data.tg_event & (pg_sys::TRIGGER_EVENT_TIMINGMASK | pg_sys::TRIGGER_EVENT_ROW);
     if timing == when && for_what.contains(&(operation(data), true)) {
@@ -80,7 +80,7 @@ fn operation(data: &pg_sys::TriggerData) -> u32 {
     data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK
 }
 
-/// AFTER a statement: its rows become sources.
+/// AFTER INSERT, UPDATE or DELETE: syncs the sources of the statement's rows, or queues them in mode async.
 unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let (old, new) = (!data.tg_oldtable.is_null(), !data.tg_newtable.is_null());
     let for_what = [
@@ -95,8 +95,8 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         let descriptor = (*data.tg_relation).rd_att;
         (Table::of(data)?, move |store| Rows::new(store, descriptor))
     };
-    // Where nothing is embedded there is nothing to put off: what needs no vector is done now, and the rest gets a job.
-    // Where the database's encoding is refused, the row says so at once.
+    // Where embedding is off there is nothing to put off: what needs no vector is done now, and the rest gets a job. Where
+    // the database is not in UTF-8, the row shows that error at once.
     let later = table.host.mode == Mode::Async && enabled::is_enabled() && encoding::is_utf8();
     let depth = Depth::now();
     match operation(data) {
@@ -139,7 +139,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     NOTHING
 }
 
-/// What few rows ask for comes before what many do.
+/// Up to 20 rows at a time get priority 1, more get 0, so that an interactive edit overtakes an import.
 fn priority(rows: usize) -> i32 {
     const FEW: usize = 20;
     i32::from(rows <= FEW)
@@ -153,7 +153,7 @@ fn insert_jobs(table: &Table, changed: &[(SourceKey, Option<SourceKey>)]) -> Res
     job::insert_changed(table.host.host, priority(changed.len()), changed)
 }
 
-/// What a statement has done to its rows.
+/// What a statement did to its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Now {
     Inserted,
@@ -161,8 +161,8 @@ enum Now {
     Deleted,
 }
 
-/// Rows wait to be looked at: those that are `wanted`, by their places; `old` are the same rows before. Only rows are made,
-/// none is touched that somebody else may hold.
+/// Inserts jobs for the rows that are `wanted` by their position; `old` has the same rows before the statement. It updates
+/// no row that a worker may have locked, so that the statement never waits for a worker.
 fn enqueue(
     table: &Table,
     mut old: Option<Rows>,
@@ -229,7 +229,7 @@ fn delete(table: &Table, mut rows: Rows, depth: &Depth) -> Result<()> {
     }
 }
 
-/// Rows become sources, and are told what became of them where a BEFORE trigger has not foreseen it.
+/// Syncs the sources of rows, and corrects the status of a row where it is not what the BEFORE trigger wrote.
 fn upsert(
     table: &Table,
     rows: impl Fn() -> Rows,
@@ -254,7 +254,8 @@ fn upsert_rows(
     let mut at = 0;
     let mut seen = KeySet::default();
     let inputs = std::iter::from_fn(|| {
-        // What is known by now does not wait in memory for the rest.
+        // Statuses and rows to read again are worked off once they are many, so that a large statement does not keep them
+        // all in memory.
         if let Err(error) = writeback.write_each(Restriction::Session, failing, care).and_then(|()| again.reread_many())
         {
             return Some(Err(error));
@@ -283,7 +284,7 @@ fn upsert_rows(
     again.sync_current_rows()
 }
 
-/// What a row of the statement is to become.
+/// Reads what the source of a row in a transition table is to become.
 fn read_row(table: &Table, row: Row, key: SourceKey, fresh: bool, care: Care) -> Result<RowInput> {
     if care == Care::Together {
         return table.item(row, key, fresh).map(RowInput::Readable);
@@ -299,14 +300,15 @@ fn read_row(table: &Table, row: Row, key: SourceKey, fresh: bool, care: Care) ->
     })
 }
 
-/// A row whose ids are none that a source can have is no source, and says so itself.
+/// Records the status `error`, with the reason, for a row with ids that no source can have.
 fn says_invalid(table: &Table, writeback: &StatusWriteback, row: Row, error: &Error) {
     let key = table.row_key(row);
     writeback.record_row(key, row);
     writeback.record_expected(key, RowStatus::failed(sql_error::in_a_line(error)));
 }
 
-/// BEFORE a row is written: it says that it is synced, which the trigger after the statement makes true.
+/// BEFORE INSERT or UPDATE of a row: writes the status that the trigger after the statement is about to make true, which
+/// saves a second UPDATE of the row.
 unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let for_what = [(pg_sys::TRIGGER_EVENT_INSERT, true), (pg_sys::TRIGGER_EVENT_UPDATE, true)];
     check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE | pg_sys::TRIGGER_EVENT_ROW, &for_what)?;
@@ -318,7 +320,7 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         let row = Row::of(if inserted { data.tg_trigslot } else { data.tg_newslot });
         (Table::of(data)?, row, (!inserted).then(|| Row::of(data.tg_trigslot)))
     };
-    // What the table may refuse is written after the statement, which a refusal then does not concern.
+    // A status that the table may refuse is written after the statement, so that a refusal does not fail it.
     if table.may_refuse_status()? {
         return unchanged;
     }
@@ -330,8 +332,8 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         table.state_without_chatbot(old, row)
     } else if table.is_enabled(row) {
         let asked = old.is_none_or(|old| table.differs(old, row) || !is_writing_back() && table.asks_again(old, row));
-        // A row that said synced and says pending asks for another try. Were it to say synced again, the trigger after the
-        // statement would not see that it was asked.
+        // The row showed `synced`, and the UPDATE writes `pending` to ask for another sync. If `synced` were written here
+        // again, the trigger after the statement would not see that it was asked.
         let visible = old.is_none_or(|old| table.differs(old, row) || !table.says_synced(old));
         let waits = table.host.mode == Mode::Async || !enabled::is_enabled();
         (asked && visible).then(if waits { RowStatus::pending } else { RowStatus::synced })
@@ -380,13 +382,14 @@ unsafe fn with_state(
     }
 }
 
-/// BEFORE a table is emptied.
+/// BEFORE TRUNCATE: deletes the sources of the table's rows.
 unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     let _newest = LatestSnapshot::new();
     // SAFETY: the trigger runs.
     let table = unsafe { Table::of(data)? };
-    // SAFETY: it is open. TRUNCATE ONLY leaves the rows of children, which have triggers of their own for TRUNCATE.
+    // TRUNCATE ONLY keeps the rows of children, which have TRUNCATE triggers of their own.
+    // SAFETY: the trigger's relation is open.
     let (kind, has_children) =
         unsafe { ((*(*data.tg_relation).rd_rel).relkind, (*(*data.tg_relation).rd_rel).relhassubclass) };
     let inherited = kind.cast_unsigned() == pg_sys::RELKIND_RELATION && has_children;
@@ -406,7 +409,8 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     NOTHING
 }
 
-/// The sources that a table's rows are, those of its partitions and children too, some at a time.
+/// Calls `act` with the keys of a table's rows as they are by now, with those of its partitions and children, 10,000 at a
+/// time.
 pub fn each_source_key(table: &Table, act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
     each_key_in(table, &table.relation.name, act)
 }
@@ -431,7 +435,7 @@ fn each_key_in(table: &Table, from: &str, mut act: impl FnMut(&[SourceKey]) -> R
     }
 }
 
-/// Deletes the sources of a table that none of its rows is, some at a time.
+/// Deletes the sources of a host table that no row has any more.
 pub fn delete_all_but_rows(table: &Table) -> Result<()> {
     let mut after = None;
     loop {
@@ -449,7 +453,7 @@ pub fn delete_all_but_rows(table: &Table) -> Result<()> {
     }
 }
 
-/// AFTER chatbots are deleted, or BEFORE their table is emptied: nothing of them stays.
+/// AFTER DELETE of chatbots, or BEFORE TRUNCATE of their table: deletes everything that belongs to them.
 unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     if operation(data) == pg_sys::TRIGGER_EVENT_DELETE {
         let old = !data.tg_oldtable.is_null();

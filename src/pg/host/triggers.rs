@@ -1,4 +1,4 @@
-//! The triggers of a host table and of its partitions, and the numbers of the columns that they name.
+//! Makes the triggers of a host table and of its partitions, and keeps the column numbers in their arguments current.
 
 use pgrx::pg_sys;
 
@@ -8,11 +8,11 @@ use crate::pg::host::relation::{Opened, Relation};
 use crate::pg::host::row::Attribute;
 use crate::pg::store::host_triggers as store;
 
-/// Gives a column the name or the number that it has by now; false where it is gone.
+/// Sets a column's name or number to what the relation has now; returns false where the column is gone.
 pub fn renumber(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
     let Column(name, number) = column;
     match (Attribute::find(descriptor, name), Attribute::name(descriptor, *number)) {
-        // Restored, or made anew as another table's partition: names count.
+        // A restored table or a partition may have other numbers, so the name counts first.
         (Some(found), _) => *number = found.number,
         (None, Some(renamed)) => *name = renamed,
         (None, None) => return false,
@@ -20,9 +20,9 @@ pub fn renumber(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
     true
 }
 
-/// Gives the columns the numbers that they have in a relation.
+/// Sets the columns' numbers to those that they have in a relation. Fails where the relation lacks one.
 pub fn number(columns: &mut Columns, relation: &str, open: pg_sys::Relation) -> Result<()> {
-    // SAFETY: it is open.
+    // SAFETY: callers pass a relation that is open.
     let descriptor = unsafe { (*open).rd_att };
     for (role, Column(name, number)) in columns.all_mut() {
         let found = Attribute::find(descriptor, name).ok_or_else(|| Error::NoColumn {
@@ -43,9 +43,10 @@ pub fn make_triggers(host: &Host, root: &Relation) -> Result<()> {
     Ok(())
 }
 
+/// Makes the triggers of one table, partition or child, with a SHARE ROW EXCLUSIVE lock until the transaction ends.
 pub fn make_triggers_of(host: &Host, root: pg_sys::Oid, oid: pg_sys::Oid) -> Result<()> {
     let opened = Opened::new(oid, pg_sys::ShareRowExclusiveLock);
-    // SAFETY: it is open.
+    // SAFETY: `opened` keeps the relation open.
     let relation = unsafe { Relation::of(opened.0) };
     if relation.kind == pg_sys::RELKIND_FOREIGN_TABLE || relation.temporary {
         let got = if relation.temporary { "a temporary table" } else { "a foreign table" };

@@ -1,4 +1,5 @@
-//! Changing the model under its vectors, and what that or a sync would send.
+//! Re-embedding: gives all sources vectors of the next model, while the active one answers searches. Also estimates what
+//! that, or a sync, would send.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -20,16 +21,16 @@ use crate::pg::store::{model as models, reembed as store};
 use crate::pg::{host, sync};
 use crate::source::{RowInput, SourceKey};
 
-/// Sources that a notice names.
+/// The number of sources that a notice lists.
 const SHOWN: usize = 20;
 
-/// What became of some sources.
+/// The outcome of a step of chatbot_reembed().
 pub struct Step {
-    /// How many were looked at; 0 where none is left.
+    /// The number of sources that were taken; 0: none is left.
     pub taken: i64,
     /// The key of the last source that was taken: the next step begins after it.
     pub last: Option<SourceKey>,
-    /// Sources in all, and those that are not whole yet.
+    /// The number of all sources, and of those that still lack vectors of the next model.
     pub progress: (i64, i64),
 }
 
@@ -37,7 +38,7 @@ pub struct Step {
 #[derive(Default)]
 struct Refused {
     sources: BTreeMap<SourceKey, Fault>,
-    /// Whether the model may answer without them.
+    /// Whether the next model may become active without their vectors.
     skipped: bool,
 }
 
@@ -45,17 +46,17 @@ thread_local! {
     static REFUSED: RefCell<Refused> = RefCell::default();
 }
 
-/// A call of chatbot_reembed() begins: no source is refused yet.
+/// Begins a call of chatbot_reembed(): forgets the sources that were refused in an earlier one.
 pub fn begin(skip_errors: Option<bool>) -> Result<()> {
     let skipped = arguments::required("skip_errors", skip_errors)?;
     REFUSED.set(Refused { skipped, ..Refused::default() });
     Ok(())
 }
 
-/// Gives some sources the vectors of the model that is to follow. None where no model is to follow.
+/// Embeds one batch of sources with the next model; `None` where there is no next model.
 ///
-/// A source with a text that the provider refuses is marked with the reason, and the others go on. It is not asked for
-/// again in this call. When nothing else is left this is an error, unless such sources are to be skipped.
+/// A source with a text that the provider refuses is marked with the reason and skipped in the rest of the call. Once only
+/// such sources are left, that is an error, unless `skip_errors` was given.
 pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Step>> {
     let limit = match arguments::required("batch", limit)? {
         n if n > 0 => n,
@@ -93,8 +94,8 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Step
     Ok(Some(Step { taken, last: keys.last().copied(), progress: progress(next.id, after, taken)? }))
 }
 
-/// Sources in all, and those that are not whole yet. They are counted at the beginning and at the end, and not for each
-/// batch, which would read all sources once for every hundred.
+/// Returns the number of all sources, and of those that lack vectors of the model. They are counted by the first batch and
+/// at the end, and carried on in between: a count reads all sources, which would be too much for each batch of a hundred.
 fn progress(model_id: i32, after: Option<SourceKey>, taken: i64) -> Result<(i64, i64)> {
     thread_local!(static COUNTED: Cell<Option<(i32, i64, i64)>> = const { Cell::new(None) });
     let (sources, not_whole) = match COUNTED.get() {
@@ -107,7 +108,8 @@ fn progress(model_id: i32, after: Option<SourceKey>, taken: i64) -> Result<(i64,
     Ok((sources, not_whole))
 }
 
-/// Sources in all, and those that are not whole and have to be: an error where all of those were refused.
+/// Returns the number of all sources, and of those without whose vectors the next model cannot become active. Fails where
+/// the provider refused all of the latter.
 fn left_over(model_id: i32, model: &str) -> Result<(i64, i64)> {
     let (sources, not_whole) = store::progress(model_id)?;
     REFUSED.with_borrow_mut(|refused| {
@@ -123,7 +125,7 @@ fn left_over(model_id: i32, model: &str) -> Result<(i64, i64)> {
     })
 }
 
-/// What is to be logged of sources that have chunks without a vector.
+/// Makes a log entry for each source that has chunks without a vector.
 fn entries(model_id: i32, missing: &[Missing]) -> Vec<Entry> {
     let of_source = missing.chunk_by(|a, b| a.key == b.key);
     let entry = |chunks: &[Missing]| {
@@ -133,7 +135,8 @@ fn entries(model_id: i32, missing: &[Missing]) -> Vec<Entry> {
     of_source.map(entry).collect()
 }
 
-/// Each source its share of what they took together; requests are the first one's.
+/// Divides the usage of a batch among its sources: tokens by their number of texts, and the requests to the first one. Each
+/// source gets the times of the whole batch.
 fn share(entries: &mut [Entry], usage: Usage, embedding: Duration, total: Duration) {
     let mut shared = Usage::default();
     for entry in entries {
@@ -146,10 +149,10 @@ fn share(entries: &mut [Entry], usage: Usage, embedding: Duration, total: Durati
     }
 }
 
-/// What became of chunks.
+/// The outcome of embedding chunks.
 struct Embedded {
     made: Vec<(Missing, Vec<f32>)>,
-    /// Sources with a chunk that has no vector, and why it has none.
+    /// Sources with a chunk that got no vector, each with the fault of the first such chunk.
     refused: BTreeMap<SourceKey, Fault>,
     usage: Usage,
 }
@@ -191,8 +194,8 @@ fn embed(model: &Model, missing: Vec<Missing>) -> Result<Embedded> {
     Ok(Embedded { made: made.collect(), refused, usage })
 }
 
-/// Lets the model that is to follow answer, if it is whole, or lacks only sources that are to be skipped: nobody writes
-/// meanwhile. Whether it does.
+/// Makes the next model the active one, if all sources have its vectors, or only those lack them that are to be skipped;
+/// returns whether it did. Sessions that write sources wait until the transaction ends.
 pub fn swap() -> Result<bool> {
     store::stop_writers()?;
     let Some(next) = models::next_model()? else { return Ok(false) };
@@ -219,9 +222,9 @@ pub fn swap() -> Result<bool> {
 /// What a sync would send to the provider.
 #[derive(Debug, Default)]
 pub struct Estimate {
-    /// Sources that were looked at.
+    /// Sources that were read.
     pub sources: i64,
-    /// Chunks that they have or would have.
+    /// Chunks that these sources have or would have.
     pub chunks: i64,
     /// Chunks that would be embedded.
     pub to_embed: i64,
@@ -229,8 +232,8 @@ pub struct Estimate {
     pub tokens: i64,
 }
 
-/// What a sync of a host table, or of all of them, would send; with a model that is to follow, what its vectors would
-/// take.
+/// Estimates what a sync of a host table would send, or of all of them where `relation` is `None`. While there is a next
+/// model, `None` estimates chatbot_reembed() instead.
 pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
     encoding::require()?;
     let params = settings::chunk_params(None, None, None)?;

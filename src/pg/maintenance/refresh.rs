@@ -1,5 +1,5 @@
-//! Sources that were cut, or whose words were read, with other settings than those of the calling session: finding them, and
-//! having them cut and read anew.
+//! Sources that were chunked, or whose words were read, with other settings than the calling session has: finds them, and
+//! has them chunked or read again.
 
 use std::collections::HashMap;
 
@@ -12,28 +12,28 @@ use crate::pg::{host, sync};
 use crate::source::SourceKey;
 use crate::text::chunk::Params;
 
-/// Sources that are looked at together.
+/// The number of sources that are compared together.
 const PAGE: i64 = 1000;
 
-/// What a source would become with the settings of the calling session.
+/// The settings of the calling session, for a comparison with those that stored sources were made with.
 pub struct CurrentSettings {
     params: Params,
     words: Configurations,
-    /// How the content of each host table is read, as [`crate::text::content::reading`] says it.
+    /// How the content of each host table is read, by host id, as [`crate::text::content::reading`] encodes it.
     readings: HashMap<i32, i32>,
 }
 
-/// In what a source differs from what it would become.
+/// How a stored source differs from what the current settings would make of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outdated {
-    /// Its chunks would be others; says how they were made.
+    /// It would be chunked differently; the text says how it was chunked and how it would be.
     Cut(String),
-    /// Its chunks would have other words; says with which configurations they were read.
+    /// Its words would be read differently; the text names the configurations that they were read with.
     Words(String),
 }
 
 impl CurrentSettings {
-    /// Of the calling session.
+    /// Reads the settings of the calling session.
     pub fn new() -> Result<Self> {
         Ok(Self {
             params: settings::chunk_params(None, None, None)?,
@@ -42,8 +42,9 @@ impl CurrentSettings {
         })
     }
 
-    /// Compares a source with what it would become. Of a source that no attached table has, only sizes are compared: how its
-    /// content was read was its caller's choice.
+    /// Compares a stored source with the settings; `None` where nothing differs, it was never embedded, or its host table is
+    /// not attached any more. For a source without a host table, the way its content was read is not compared, since its
+    /// caller chose it.
     pub fn outdated(&self, stored: &StoredReading) -> Result<Option<Outdated>> {
         let Some(cut) = &stored.cut else { return Ok(None) };
         let last = cut.last().copied().unwrap_or_default();
@@ -66,7 +67,7 @@ impl CurrentSettings {
     }
 }
 
-/// How a source is cut, in words.
+/// Describes the numbers of `chatbot_sync.source.chunking` in a message.
 fn how_cut(numbers: &[i32]) -> String {
     match numbers {
         [version, size, overlap, most, reading] => format!(
@@ -76,23 +77,24 @@ fn how_cut(numbers: &[i32]) -> String {
     }
 }
 
-/// What became of some sources.
+/// The outcome of a step, in numbers of sources.
 #[derive(Debug, Default)]
 pub struct Step {
-    /// How many were looked at; 0 where none is left.
+    /// Sources that were compared; 0: none is left.
     pub looked_at: i64,
-    /// The last one.
+    /// The key of the last source that was compared: the next step begins after it.
     pub last: Option<SourceKey>,
-    /// Of host tables: they are pending now.
+    /// Outdated sources of host tables, which are pending now.
     pub marked: i64,
-    /// Of no host table: their words were read anew.
+    /// Sources without a host table whose words were read again.
     pub words_read: i64,
-    /// Of no host table: they would be cut otherwise, and nobody here has their text.
+    /// Sources without a host table that would be chunked differently. Only their callers can do that, since their whole
+    /// text is stored nowhere.
     pub cut_by_hand: i64,
 }
 
-/// Looks at the sources after a key, some at a time. Those of host tables become pending where they are outdated; the words
-/// of others are read anew.
+/// Compares up to 1,000 sources after a key. Outdated ones of host tables become pending; of others, the words are read
+/// again.
 pub fn step(chatbot_id: Option<i64>, after: Option<SourceKey>) -> Result<Step> {
     let settings = CurrentSettings::new()?;
     let page = reading::page(chatbot_id, after, PAGE)?;
@@ -121,7 +123,7 @@ pub fn step(chatbot_id: Option<i64>, after: Option<SourceKey>) -> Result<Step> {
     Ok(step)
 }
 
-/// Reads the words of one source anew, from its chunks.
+/// Reads the words of one source again, from its chunks. Does nothing where there is no such source.
 pub fn read_words(key: &SourceKey) -> Result<()> {
     match reading::of(key)? {
         Some(stored) => reading::read_words_anew(&stored, &Configurations::or_silent_fallback()?),
@@ -129,7 +131,7 @@ pub fn read_words(key: &SourceKey) -> Result<()> {
     }
 }
 
-/// How many sources are outdated, as [`Step`] counts them; writes nothing.
+/// Counts the outdated sources, in the fields of [`Step`]; writes nothing.
 pub fn count() -> Result<Step> {
     let mut all = Step::default();
     each_outdated(&CurrentSettings::new()?, |stored, outdated| match outdated {
@@ -140,7 +142,7 @@ pub fn count() -> Result<Step> {
     Ok(all)
 }
 
-/// The sources of no host table whose words were read otherwise, each with how; writes nothing.
+/// Returns the sources without a host table whose words are outdated, each with a description; writes nothing.
 pub fn with_outdated_words(settings: &CurrentSettings) -> Result<Vec<(SourceKey, String)>> {
     let mut found = Vec::new();
     each_outdated(settings, |stored, outdated| {

@@ -1,4 +1,4 @@
-//! What is stored against what should be.
+//! chatbot_verify(): compares what is stored with what should be.
 
 use std::collections::HashMap;
 
@@ -14,18 +14,18 @@ use crate::pg::store::verify as store;
 use crate::pg::store::verify::StoredSource;
 use crate::source::{RowInput, SourceInput, SourceKey, Unreadable};
 
-/// Something that is not as it should be.
+/// A source that is not stored as it should be.
 pub struct Problem {
-    /// In a word or two.
+    /// The kind of problem, in a word or two.
     pub problem: &'static str,
     /// The source that has the problem.
     pub key: SourceKey,
-    /// What, exactly.
+    /// What differs, with the values that were found and expected.
     pub detail: String,
 }
 
-/// Looks at everything: our own tables first, then every row of every host table, some at a time: what it holds in memory is
-/// what it has found.
+/// Checks the extension's own tables, then every row of every host table. Rows are read in slices, so that only the problems
+/// that were found are kept in memory.
 pub fn verify() -> Result<Vec<Problem>> {
     encoding::require()?;
     let mut problems = Vec::new();
@@ -63,7 +63,7 @@ pub fn verify() -> Result<Vec<Problem>> {
 }
 
 fn verify_host(host: i32, settings: &CurrentSettings, problems: &mut Vec<Problem>) -> Result<()> {
-    // A text may be large.
+    // The contents of a slice are in memory, and each may be large.
     const SLICE: i64 = 200;
     let mut after = None;
     loop {
@@ -73,7 +73,7 @@ fn verify_host(host: i32, settings: &CurrentSettings, problems: &mut Vec<Problem
         let Some(last) = known.last() else { break };
         after = Some(last.reading.key);
         let keys: Vec<SourceKey> = known.iter().map(|stored| stored.reading.key).collect();
-        // A table that is locked is left out, which the call says.
+        // A locked table is left out; unless_locked() warns of it.
         let Some(rows) = host::rows(host, &keys, ReadMode::Snapshot)?.map(Some).unless_locked(host, None)? else {
             break;
         };
@@ -102,7 +102,8 @@ fn verify_host(host: i32, settings: &CurrentSettings, problems: &mut Vec<Problem
     })
 }
 
-/// In what a source is not what its row would make of it: problem and detail. One that waits, or failed, says so itself.
+/// Compares a source with its row, and returns the kind of problem and a description. A source with a job is not compared;
+/// of one that is not synced only `enabled` is, since its status already says that it is not up to date.
 fn difference(
     stored: &StoredSource,
     item: &SourceInput,

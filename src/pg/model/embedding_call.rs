@@ -1,6 +1,6 @@
-//! Requests from within a backend. Threads of ours send them, with every signal blocked, and never call into Postgres;
-//! the backend's own thread waits on its latch and answers interrupts. Leaving early, for whatever reason, closes every
-//! socket.
+//! Requests to a provider from within a backend. Threads of the extension send them, with every signal blocked, and never
+//! call into Postgres; the backend's own thread waits on its latch and answers interrupts. A call that ends early, for
+//! whatever reason, closes every socket.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,9 +21,10 @@ use crate::error::{Error, Fault, FaultKind, Result};
 use crate::pg::model::throttle;
 use crate::pg::runtime::{enabled, log_line, settings};
 
-/// Requests that are handed to each thread: as long as it takes to store what has arrived, none is without work.
+/// The number of requests for each thread that are handed out ahead, so that no thread idles while the backend stores
+/// results.
 const AHEAD: usize = 4;
-/// How often a worker that waits for a provider asks whether it has to leave.
+/// How often a worker that waits for a provider checks whether it has to yield to DDL.
 const YIELD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 thread_local! {
@@ -31,17 +32,18 @@ thread_local! {
     static YIELDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Asks this once a second while it waits, and stops waiting when it says so.
+/// Sets a check that runs once a second while a call waits: when it returns true, the call ends with an error. `None`: no
+/// check.
 pub fn set_yield_check(aside: Option<fn() -> bool>) {
     YIELD_CHECK.set(aside);
 }
 
-/// Whether the last call ended because a session wants to copy or drop the database.
+/// Returns whether a call has ended because another session wants to copy or drop the database, and resets that.
 pub fn has_yielded_to_ddl() -> bool {
     YIELDED.take()
 }
 
-/// What is the same in all requests of a call.
+/// What all requests of a call share.
 struct RequestContext {
     http: Arc<Http>,
     provider: &'static (dyn Provider + Sync),
@@ -51,26 +53,26 @@ struct RequestContext {
     deadline: Instant,
 }
 
-/// What became of a request.
+/// The result of one request.
 pub struct BatchResult {
-    /// Which texts were in it.
+    /// The numbers of the texts that were in it.
     pub range: Range<usize>,
-    /// Those of them that are through.
+    /// Those of the texts that are finished, each with its vector or its fault.
     pub texts: Vec<Embedded>,
-    /// What the request has used.
+    /// The requests, inputs and tokens that were used.
     pub usage: Usage,
-    /// A text that was longer than the model takes, and the number of parts that it was embedded in.
+    /// The number of a text that was longer than the model takes, and the number of parts that it was embedded in.
     pub in_parts: Option<(usize, usize)>,
 }
 
-/// Texts on their way to a provider. Dropped before it is done it ends every request.
+/// Texts on their way to a provider. If it is dropped before done() is called, every request ends.
 pub struct EmbeddingCall {
     batch: Batcher,
     texts: BTreeMap<usize, String>,
     pushed: usize,
     most_in_flight: usize,
     flushed: bool,
-    /// Why the provider was not asked for a while, unless it has answered since.
+    /// The fault of the last request that the provider throttled, unless one has succeeded since.
     throttled: Option<Fault>,
     pool: RequestThreads,
     client: ConnectionCache,
@@ -121,7 +123,7 @@ impl EmbeddingCall {
         })
     }
 
-    /// A further text: its number.
+    /// Adds a text and returns its number, from 0.
     pub fn push(&mut self, text: String) -> Result<usize> {
         let at = self.pushed;
         self.pushed += 1;
@@ -132,20 +134,20 @@ impl EmbeddingCall {
         Ok(at)
     }
 
-    /// Waits for no further text to fill a request.
+    /// Sends the texts that were pushed, without waiting for more of them to fill a request.
     pub fn flush(&mut self) -> Result<()> {
         self.flushed = true;
         self.batch.flush(Instant::now());
         self.send()
     }
 
-    /// Whether a further text would be sent soon. Each thread has its next requests waiting for it, so that none is idle
-    /// while this one cuts or stores.
+    /// Whether another text would be sent soon. Each thread has its next requests waiting, so that none idles while the
+    /// backend chunks or stores.
     pub fn wants_more(&self) -> bool {
         self.batch.waiting() + self.batch.in_flight() < AHEAD * self.most_in_flight
     }
 
-    /// Waits until some texts are through, or more are wanted, or all are done.
+    /// Waits until a request has ended, more texts are wanted, or all are finished. An error ends the whole call.
     pub fn wait(&mut self) -> Result<Vec<BatchResult>> {
         let mut answered = Vec::new();
         loop {
@@ -172,7 +174,7 @@ impl EmbeddingCall {
         }
     }
 
-    /// Keeps the connections for the next call.
+    /// Ends the call and keeps its connections for the next one.
     pub fn done(self) {
         self.client.keep();
     }
@@ -215,9 +217,9 @@ impl EmbeddingCall {
         });
     }
 
-    /// What is wrong with an answer is found by those who do not know whose it was.
+    /// Writes the provider and the model into a fault, since the code that finds the fault does not know them.
     fn named(&self, fault: Fault) -> Fault {
-        // That there was no time left is because of that.
+        // Time ran out because the provider asked to wait: that is the fault to report.
         let fault = self.throttled.clone().filter(|_| fault.kind == FaultKind::TimedOut).unwrap_or(fault);
         let RequestContext { provider, model, .. } = &*self.pool.question;
         Fault { provider: provider.name().to_owned(), model: model.name.clone(), ..fault }
@@ -237,7 +239,7 @@ impl EmbeddingCall {
     }
 }
 
-/// The backend's HTTP client, with its kept connections. Unless it is put back it is shut down.
+/// The backend's HTTP client with its open connections. It is shut down on drop, unless keep() puts it back.
 struct ConnectionCache {
     http: Arc<Http>,
     kept: bool,
@@ -272,11 +274,11 @@ impl Drop for ConnectionCache {
     }
 }
 
-/// What became of a request, and how long it took.
+/// A request, its response or fault, and how long it took.
 type Outcome = (Batch, std::result::Result<Answer, Fault>, Duration);
 type Queue = Mutex<Receiver<(Batch, Vec<String>)>>;
 
-/// The threads of one call. They end when it is dropped, or as soon as their request does.
+/// The threads of one call. After it is dropped, each thread ends as soon as its current request does.
 struct RequestThreads {
     question: Arc<RequestContext>,
     work: Sender<(Batch, Vec<String>)>,
@@ -298,7 +300,7 @@ impl RequestThreads {
         Ok(Self { question, work, queue, answers, outcomes, wake, waker, threads: 0, sent: 0 })
     }
 
-    /// Hands a request to a thread, to a further one as long as there are fewer than `most` and than requests.
+    /// Hands a request to the threads, and starts another thread while there are fewer than `most`, and fewer than requests.
     fn send(&mut self, work: Batch, texts: Vec<String>, most: usize) -> Result<()> {
         self.sent += 1;
         if self.threads < most.min(self.sent) {
@@ -312,11 +314,11 @@ impl RequestThreads {
         self.work.send((work, texts)).map_err(|_| Error::Internal("no thread asks a provider".to_owned()))
     }
 
-    /// Waits for an outcome or an instant; a cancel, a timeout or a shutdown ends it with its own error.
+    /// Waits for a response until an instant; a cancel, a timeout or a shutdown raises its own error.
     #[allow(unsafe_code)]
     fn wait(&self, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());
-        // Rounded up: waking a little late is better than asking again and again within the same millisecond.
+        // Rounded up: a wait that ends too early would be repeated again and again within the same millisecond.
         let millis = i64::try_from(left.as_millis()).unwrap_or(i64::MAX).saturating_add(1);
         let events =
             pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
@@ -334,7 +336,7 @@ impl RequestThreads {
         };
         pgrx::check_for_interrupts!();
         if woken & pg_sys::WL_SOCKET_READABLE.cast_signed() != 0 {
-            // There is at least a byte, so this does not block; what it says is in the channel.
+            // At least one byte is there, so this does not block. The bytes only wake; the responses are in the channel.
             let _ = (&self.wake).read(&mut [0; 256]);
         }
     }
@@ -344,7 +346,8 @@ fn no_thread(error: std::io::Error) -> Error {
     Error::Internal(format!("a thread cannot be started: {error}"))
 }
 
-/// A thread: takes work until there is none, asks, tells. Calls nothing of Postgres.
+/// The body of a thread: takes requests until there are none, sends each, and reports its outcome. Never calls into
+/// Postgres.
 fn serve(q: &RequestContext, queue: &Queue, answers: &Sender<Outcome>, waker: &PipeWriter) {
     loop {
         let taken = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
@@ -366,7 +369,7 @@ fn serve(q: &RequestContext, queue: &Queue, answers: &Sender<Outcome>, waker: &P
     }
 }
 
-/// Every signal is blocked while this lives: threads that are started meanwhile leave all of them to the main thread.
+/// Blocks every signal while it lives, so that threads started meanwhile leave all signals to the main thread.
 struct BlockedSignals(libc::sigset_t);
 
 impl BlockedSignals {
@@ -390,7 +393,7 @@ impl Drop for BlockedSignals {
     }
 }
 
-/// 0 to 1, different in each backend: for spreading attempts, not for secrets.
+/// Returns a number from 0 to 1 that differs between backends, to spread their retries; it is no secret.
 pub fn jitter() -> f64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     f64::from(now.subsec_nanos() % 1009) / 1009.0

@@ -1,4 +1,8 @@
-//! The model that vectors are made with: which one it is, choosing another, and texts to vectors.
+//! The model that vectors are made with: which one it is, choosing another, and turning texts into vectors.
+//!
+//! - `embedding_call`: requests to a provider, on threads of the extension
+//! - `requests`: embeds the texts of many sources while a worker does something else
+//! - `throttle`: a provider's request to wait, shared by all sessions
 
 pub mod embedding_call;
 pub mod requests;
@@ -18,11 +22,11 @@ use crate::pg::store::model as store;
 use crate::pg::store::model::ActiveModel;
 use crate::source;
 
-/// What a text is embedded as.
+/// The values of `input_type`: a text that is to be found, or one that is searched for.
 pub const INPUT_TYPES: [&str; 2] = ["document", "query"];
-/// pgvector's limit.
+/// The largest number of dimensions of pgvector's `vector`.
 const MAX_DIMENSIONS: usize = 16_000;
-/// Longer vectors do not fit into a page beside their text.
+/// The largest number of dimensions with which a vector fits into a page beside its text.
 const MAX_IN_LINE: usize = 1_900;
 
 /// The active model, made a built-in one where there is none yet.
@@ -60,7 +64,7 @@ pub struct Embedder {
 }
 
 enum Route {
-    /// Nothing was to be embedded yet.
+    /// No text was pushed yet.
     None,
     /// A built-in model, the words that it has met, and the texts that it has not embedded yet.
     Local {
@@ -70,7 +74,8 @@ enum Route {
         embedded: usize,
     },
     EmbeddingCall(Box<EmbeddingCall>),
-    /// What was made before, by text, and the texts that are asked for.
+    /// Vectors that were made before, by their text; the texts that are asked for; and the number of those that were
+    /// answered.
     Prefetched {
         made: HashMap<String, (Vec<f32>, Usage)>,
         asked: Vec<String>,
@@ -84,18 +89,19 @@ impl Embedder {
         Self { model: model.clone(), input, attempts: settings::max_attempts(), route: Route::None }
     }
 
-    /// Sends each request once: the caller tries again later.
+    /// Like [`Self::new`], but sends each request only once, for a caller that retries by itself.
     pub fn once(model: &Model, input: InputType) -> Self {
         Self { attempts: 1, ..Self::new(model, input) }
     }
 
-    /// Sends no request: a text whose vector was not made before is refused.
+    /// Uses vectors that were made before and sends no request: a text without such a vector fails with
+    /// [`FaultKind::Outdated`].
     pub fn prefetched(model: &Model, made: HashMap<String, (Vec<f32>, Usage)>) -> Self {
         let route = Route::Prefetched { made, asked: Vec::new(), answered: 0 };
         Self { route, ..Self::new(model, InputType::Document) }
     }
 
-    /// A further text: its number, from 0.
+    /// Adds a text and returns its number, from 0.
     pub fn push(&mut self, text: &str) -> Result<usize> {
         if let Route::None = self.route {
             self.route = if self.model.provider == LOCAL {
@@ -129,9 +135,9 @@ impl Embedder {
         }
     }
 
-    /// Whether a further text would not just have to wait.
+    /// Whether another text would be embedded soon; otherwise it would only wait in memory.
     pub fn wants_more(&self) -> bool {
-        /// As many as are stored together.
+        /// The number of texts that are embedded before they are stored.
         const LOCAL_TEXTS: usize = 200;
         match &self.route {
             Route::None => true,
@@ -140,7 +146,7 @@ impl Embedder {
         }
     }
 
-    /// Waits for no further text to fill a request.
+    /// Sends the texts that were pushed, without waiting for more of them to fill a request.
     pub fn flush(&mut self) -> Result<()> {
         match &mut self.route {
             Route::EmbeddingCall(remote) => remote.flush(),
@@ -148,7 +154,7 @@ impl Embedder {
         }
     }
 
-    /// Waits until some texts are through, or more are wanted, or all are done. An error is final for all that are not.
+    /// Waits until some texts are finished, more are wanted, or all are finished. After an error no other text will be.
     pub fn wait(&mut self) -> Result<Vec<BatchResult>> {
         match &mut self.route {
             Route::None => Ok(Vec::new()),
@@ -157,7 +163,7 @@ impl Embedder {
                 let from = *answered;
                 *answered += asked.len();
                 let answer = |(at, text): (usize, String)| {
-                    // Not taken out: a text may occur twice. What it took is counted once.
+                    // Copied and not removed, since a text may occur twice. Its usage is counted only once.
                     let (vector, usage) = match made.get_mut(&text) {
                         Some((vector, usage)) => (Ok(vector.clone()), std::mem::take(usage)),
                         None => (
@@ -183,7 +189,7 @@ impl Embedder {
         }
     }
 
-    /// All texts are through: connections are kept for the next call.
+    /// Ends after all texts are finished, and keeps the connections for the next call.
     pub fn done(self) {
         if let Route::EmbeddingCall(remote) = self.route {
             remote.done();
@@ -191,7 +197,7 @@ impl Embedder {
     }
 }
 
-/// What is said of a text that is longer than a model takes.
+/// The message about a text that is longer than a model takes.
 pub fn in_parts(subject: &str, model: &str, parts: usize) -> String {
     format!(
         "{subject} is longer than model {model} takes: it is embedded in {parts} parts, and its vector is their mean"
@@ -204,7 +210,7 @@ pub fn known_share(model: &Model, text: &str) -> f64 {
     built_in.map_or(1.0, |built_in| built_in.known_share(text))
 }
 
-/// The vector of one text.
+/// Returns the vector of one text.
 pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>> {
     let mut embedder = Embedder::new(model, input);
     embedder.push(text)?;
@@ -228,17 +234,18 @@ pub struct Choice<'a> {
     pub provider: Option<&'a str>,
     /// The model's name at the provider.
     pub model: Option<&'a str>,
-    /// None: the model's own.
+    /// `None`: the number that the model has by itself.
     pub dimensions: Option<i32>,
-    /// None: what the provider's documentation wants.
+    /// `None`: the prefix that the provider's documentation recommends.
     pub document_prefix: Option<&'a str>,
-    /// None: what the provider's documentation wants.
+    /// `None`: the prefix that the provider's documentation recommends.
     pub query_prefix: Option<&'a str>,
-    /// A JSON object.
+    /// Options of the provider, a JSON object.
     pub options: Option<source::Jsonb>,
 }
 
-/// Chooses a model: its id. Where there are vectors of another, that one answers until this one has all of its own.
+/// Chooses a model and returns its id. If there are vectors of another model, that one stays active until chatbot_reembed()
+/// has given this one all of its own.
 pub fn set(choice: Choice) -> Result<i32> {
     let model = checked(choice)?;
     let before = store::active_model()?;

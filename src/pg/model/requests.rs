@@ -1,4 +1,4 @@
-//! Requests for the texts of many sources, which run while the worker does something else.
+//! Requests for the texts of many sources, which run while a worker does something else.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,25 +8,25 @@ use crate::embedding::provider::{InputType, Model};
 use crate::error::{Error, Fault, Result};
 use crate::pg::model::Embedder;
 
-/// The vectors of texts, and the faults of those that have none.
+/// The vectors of texts, and the faults of those that have no vector.
 #[derive(Default)]
 pub struct Made {
-    /// By text, with what each took.
+    /// Vectors by their text, each with what it used.
     pub vectors: HashMap<String, (Vec<f32>, Usage)>,
     /// The texts that the provider refused, each with its fault.
     pub refused: HashMap<String, Fault>,
     /// Texts that were longer than the model takes, with the number of parts that each was embedded in.
     pub in_parts: HashMap<String, usize>,
-    /// Why those that are neither are not.
+    /// The error because of which the other texts have neither a vector nor a fault.
     pub error: Option<Error>,
     /// The time from the first request to the last response.
     pub elapsed: Duration,
 }
 
-/// Requests on their way. Dropped before they are through they are ended.
+/// Requests that are running. They end if this is dropped before finish() is called.
 pub struct Requests {
     embedder: Embedder,
-    /// Texts that are not asked for yet.
+    /// Texts that were not handed out yet.
     waiting: VecDeque<String>,
     asked: Vec<String>,
     through: usize,
@@ -36,7 +36,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Asks for as many of the texts as go out at once; none of them comes twice.
+    /// Starts to embed texts and returns without waiting. No text may occur twice.
     pub fn start(model: &Model, texts: impl IntoIterator<Item = String>) -> Self {
         let mut requests = Self {
             embedder: Embedder::once(model, InputType::Document),
@@ -51,7 +51,7 @@ impl Requests {
         requests
     }
 
-    /// Waits for all of them.
+    /// Waits for all requests and returns their results.
     pub fn finish(mut self) -> Made {
         while self.made.error.is_none() && (!self.waiting.is_empty() || self.through < self.asked.len()) {
             self.made.error = self.step().err();

@@ -1,7 +1,7 @@
-//! What a provider asked one session, told to all sessions of the database: not to be asked for a while.
+//! A provider's request to wait, shared with all sessions of the database, so that none of them sends a request meanwhile.
 //!
-//! It is the time stamp of a file in the server's folder for passing statistics, so that it needs no shared memory
-//! (nothing has to be preloaded), outlives the statement's rollback, and is in no backup.
+//! It is stored as the modification time of a file in `pg_stat_tmp`. So it needs no shared memory (and no preloading),
+//! outlives the statement's rollback, and is in no backup.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -9,24 +9,24 @@ use std::time::{Duration, SystemTime};
 
 use pgrx::pg_sys;
 
-/// The longest wait that one session publishes for others.
+/// The longest wait that is shared.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// Where a provider does not say how long.
+/// The wait where the provider asks for one and does not say how long.
 const UNSAID: Duration = Duration::from_secs(1);
 
-/// How long the provider is not to be asked; none where it may be.
+/// Returns how long the provider must not be asked; `None` where it may be asked now.
 pub fn wait(provider: &str) -> Option<Duration> {
     let until = std::fs::metadata(path(provider)).ok()?.modified().ok()?;
     until.duration_since(SystemTime::now()).ok().filter(|left| !left.is_zero()).map(|left| left.min(LONGEST))
 }
 
-/// Tells the others. Where the file cannot be written each session finds out by itself.
+/// Shares with all sessions that a provider asked to wait. If the file cannot be written, each session finds out by itself.
 pub fn publish(provider: &str, asked: Option<Duration>) {
     let until = SystemTime::now() + asked.unwrap_or(UNSAID).min(LONGEST);
     let _ = File::create(path(provider)).and_then(|file| file.set_modified(until));
 }
 
-/// Backends run in the data directory.
+/// The file of a provider, relative to the data directory, in which backends run.
 #[allow(unsafe_code)]
 fn path(provider: &str) -> PathBuf {
     // SAFETY: a number that is set when the backend connects and does not change.

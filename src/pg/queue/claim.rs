@@ -1,4 +1,4 @@
-//! Sources that were claimed, on their way from their texts to their vectors.
+//! Claimed sources, on their way from their texts to stored vectors.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -21,46 +21,56 @@ use crate::pg::sync::{self, Care, OnFailure, Prefetched};
 use crate::source::{RowInput, SourceKey};
 use crate::text::chunk::Params;
 
-/// Where a provider asks to wait and does not say how long.
+/// The wait where a provider asks for one and does not say how long.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
-/// How long a row that another session has locked waits for its status.
+/// The delay after which a status is written again to a row that another session had locked.
 const STATUS_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Sources that were claimed, on their way.
+/// Sources that were claimed together.
 pub struct Claim {
+    /// The number of the lease that its jobs have.
     pub lease: i64,
+    /// The model that was active when it was claimed.
     pub model: ActiveModel,
     pub tasks: Vec<Task>,
+    /// The requests that are running; `None` before start() and after finish().
     pub requests: Option<Requests>,
+    /// Vectors by their text, each with what it used.
     pub vectors: HashMap<String, (Vec<f32>, Usage)>,
+    /// The time that the provider took.
     pub elapsed: Duration,
 }
 
-/// A source that was claimed.
+/// A claimed source, with its jobs.
 pub struct Task {
     pub key: SourceKey,
+    /// Its jobs as (chatbot id, job id), oldest first.
     pub jobs: Vec<(i64, i64)>,
+    /// The host table that it comes from; `None`: its job has its content.
     pub host: Option<i32>,
+    /// The number of failed attempts so far.
     pub attempts: i32,
-    /// None where it is no more.
+    /// What the source is to become; `None` where its row is gone.
     pub input: Option<RowInput>,
+    /// The texts that are to be embedded.
     pub texts: Vec<String>,
+    /// Why it cannot be embedded.
     pub failed: Option<Error>,
-    /// What its row is to be told.
+    /// The status that its row is to get.
     pub outcome: Option<RowStatus>,
-    /// Nothing is left to be done but telling its row: its jobs end with that.
+    /// Whether all is stored and only its row's status is left to write, with which its jobs end.
     pub stored: bool,
 }
 
 impl Claim {
-    /// How many sources there are.
+    /// The number of sources.
     pub fn len(&self) -> usize {
         self.tasks.len()
     }
 
-    /// Asks for the vectors that are wanted, and waits for none. Needs no transaction.
+    /// Sends requests for the texts that are to be embedded, and returns without waiting. Needs no transaction.
     pub fn start(&mut self) {
-        // In the order of the sources, so that those of one stand together.
+        // In the order of the sources, so that the texts of one source are in the same request where possible.
         let mut seen = HashSet::new();
         let texts = self.tasks.iter().flat_map(|task| &task.texts).filter(|text| seen.insert(*text)).cloned();
         self.requests = Some(Requests::start(&self.model.model, texts));
@@ -78,7 +88,7 @@ impl Claim {
                 let error = match made.refused.get(text) {
                     Some(fault) => Fault { subject: Some(task.name_chunk(text)), ..fault.clone() }.into(),
                     None if made.vectors.contains_key(text) => continue,
-                    // Final for all that have not what they need.
+                    // The call ended with an error, which all texts without a vector share.
                     None => match &made.error {
                         Some(error) => error.clone(),
                         None => continue,
@@ -90,8 +100,8 @@ impl Claim {
         (self.vectors, self.elapsed) = (made.vectors, made.elapsed);
     }
 
-    /// Stores what was made for sources that still are what they were, and ends their jobs. Those of a table that another
-    /// session has locked are put off.
+    /// Stores the vectors of sources that have not changed since they were claimed, and ends their jobs; those of host
+    /// tables end when their rows' statuses are written. Sources of a table that another session has locked are put off.
     pub fn store(&mut self) -> Result<()> {
         self.keep_leased()?;
         let mut now: HashMap<SourceKey, RowInput> = HashMap::new();
@@ -118,7 +128,7 @@ impl Claim {
         Ok(())
     }
 
-    /// What became of each task.
+    /// Stores the tasks and returns the outcome of each.
     fn store_tasks(
         &self,
         now: &HashMap<SourceKey, RowInput>,
@@ -180,7 +190,7 @@ impl Claim {
         Ok(ended)
     }
 
-    /// Keeps the tasks whose jobs nobody else has taken since.
+    /// Drops the tasks whose jobs another worker has leased meanwhile.
     fn keep_leased(&mut self) -> Result<()> {
         let all: Vec<(i64, i64)> = self.tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
         let ours: HashSet<(i64, i64)> = job::still_leased(&all, self.lease)?.into_iter().collect();
@@ -188,7 +198,7 @@ impl Claim {
         Ok(())
     }
 
-    /// Leaves all of it to others.
+    /// Ends the leases: all jobs are due at once, for other workers.
     pub fn release(&self) -> Result<()> {
         for task in &self.tasks {
             job::release(&task.jobs, task.attempts, Some(Duration::ZERO))?;
@@ -196,7 +206,8 @@ impl Claim {
         Ok(())
     }
 
-    /// Nothing of it could be stored, for a reason that is Postgres' own: each source is tried alone.
+    /// Records a failed attempt for every source, since Postgres itself refused to store the claim. Each source is then
+    /// tried alone.
     pub fn give_up(&mut self, message: &str) -> Result<()> {
         self.keep_leased()?;
         let error = Error::NotStored(message.to_owned());
@@ -204,8 +215,8 @@ impl Claim {
         self.fail(failed, Care::EachAlone).map(drop)
     }
 
-    /// Tasks that failed, by their places, are tried again later or never by themselves, and it is logged: what their rows
-    /// are to be told.
+    /// Records and logs the failures of tasks, given by their positions: each is retried later or, if that is pointless, not
+    /// by itself. Returns the statuses for their rows.
     fn fail(&self, failed: Vec<(usize, Error)>, care: Care) -> Result<Vec<(usize, RowStatus)>> {
         let mut failures = log_line::Failures::default();
         let (mut entries, mut states) = (Vec::new(), Vec::new());
@@ -221,7 +232,8 @@ impl Claim {
         Ok(states)
     }
 
-    /// Writes the status to the rows of host tables; rows that another session has locked get it later.
+    /// Writes the statuses to the rows of host tables and ends the jobs of stored sources. A row that another session has
+    /// locked gets its status a second later.
     pub fn tell(&self) -> Result<()> {
         let mut by_host: BTreeMap<i32, Vec<(&RowInput, &RowStatus)>> = BTreeMap::new();
         for task in &self.tasks {
@@ -244,7 +256,7 @@ impl Claim {
     }
 }
 
-/// What became of a task.
+/// The outcome of a task.
 #[derive(Default)]
 struct Ended {
     outcome: Option<RowStatus>,
@@ -252,7 +264,7 @@ struct Ended {
 }
 
 impl Task {
-    /// A chunk of the source as messages name it.
+    /// Names the chunk with this text in messages; names the source where the chunk is not found.
     fn name_chunk(&self, text: &str) -> String {
         let cut = match (&self.input, settings::chunk_params(None, None, None)) {
             (Some(RowInput::Readable(item)), Ok(params)) => item.content.cut(&params).ok(),
@@ -262,7 +274,8 @@ impl Task {
         at.map_or_else(|| self.key.to_string(), |at| format!("chunk {at} of {}", self.key))
     }
 
-    /// The texts that are to be embedded, or why none can be.
+    /// Finds the texts that are to be embedded, or the error because of which there are none. A source with such texts gets
+    /// a pending row if it has none.
     pub fn prepare(&mut self, model_id: i32, params: &Params) -> Result<()> {
         (self.texts, self.failed) = (Vec::new(), None);
         match &self.input {
@@ -280,13 +293,14 @@ impl Task {
         }
     }
 
-    /// A fault: again later, or never by itself. What its source and its row are to say.
+    /// Records a failed attempt with the source and its jobs, which are due again later or not by themselves. Returns the
+    /// error and the status for the row.
     fn fail(&self, error: &Error, care: Care) -> Result<(Failed, RowStatus)> {
         let (nature, asked) = match error {
             Error::Provider(fault) if fault.kind == FaultKind::TimedOut => (RetryClass::Transient, None),
             Error::Provider(fault) => (fault.kind.retry_class(), fault.retry_after),
             Error::NotStored(_) | Error::Row { step: RowStep::Store, .. } => (RetryClass::Transient, None),
-            // Switched off after it was claimed: no attempt was made.
+            // Embedding was switched off after the claim, so that no attempt was made.
             Error::Disabled => (RetryClass::Throttled, None),
             _ => (RetryClass::Permanent, None),
         };
@@ -313,7 +327,7 @@ impl Task {
                 }
             }
         }
-        // The newest has what is wanted.
+        // The newest job says what is wanted; older ones are superseded.
         if let Some((newest, older)) = self.jobs.split_last() {
             job::delete(older)?;
             job::release(&[*newest], attempts, wait)?;
@@ -326,7 +340,7 @@ impl Task {
     }
 }
 
-/// Leaves the tasks of a table that is locked for later.
+/// Removes the tasks of a locked table from a claim, and puts off their jobs.
 pub fn put_off_tasks(host: i32, tasks: &mut Vec<Task>) -> Result<()> {
     for task in tasks.extract_if(.., |task| task.host == Some(host)) {
         put_off(host, &task.jobs, task.attempts)?;

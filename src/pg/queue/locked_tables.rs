@@ -1,4 +1,4 @@
-//! Host tables that another session has locked: nothing waits for them, and their jobs are looked at again later.
+//! Host tables that another session has locked: no worker waits for them; their jobs are due again a second later.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,15 +10,15 @@ use crate::pg::store::host_row::ReadMode;
 use crate::pg::store::job;
 use crate::source::{RowInput, SourceKey};
 
-/// Jobs of a table that another session has locked are looked at again after it.
+/// The delay after which jobs of a locked table are due again.
 const LOCKED_TABLE: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Host tables that were locked when this session looked, and until when it does not look again.
+    /// The ids of host tables that were locked when this session tried, and until when it does not try again.
     static LOCKED: RefCell<HashMap<i32, Instant>> = RefCell::default();
 }
 
-/// The host tables that were locked a moment ago.
+/// Returns the ids of host tables that were locked within the last second.
 pub fn locked_hosts() -> Vec<i32> {
     LOCKED.with_borrow_mut(|locked| {
         locked.retain(|_, until| *until > Instant::now());
@@ -26,13 +26,13 @@ pub fn locked_hosts() -> Vec<i32> {
     })
 }
 
-/// Puts off jobs whose host table is locked: nothing has been tried.
+/// Makes the jobs of a locked table due again a second later. That does not count as an attempt.
 pub fn put_off(host: i32, jobs: &[(i64, i64)], attempts: i32) -> Result<()> {
     LOCKED.with_borrow_mut(|locked| locked.insert(host, Instant::now() + LOCKED_TABLE));
     job::release(jobs, attempts, Some(LOCKED_TABLE))
 }
 
-/// Rows of a host table as they are by now; none where another session has the table locked.
+/// Reads rows of a host table as they are by now; `None` where another session has locked the table.
 pub fn host_rows(host: i32, keys: &[SourceKey]) -> Result<Option<Vec<RowInput>>> {
     let read = host::without_waiting(|| host::rows(host, keys, ReadMode::Latest))?;
     Ok(match read {

@@ -1,6 +1,9 @@
-//! The queue: jobs are claimed in a short transaction, texts embedded with none open, and vectors stored in another, if the
-//! source still is what was embedded. A worker that is killed in between loses nothing: its lease ends, and its jobs are
-//! due again.
+//! The queue: jobs are claimed in a short transaction, texts are embedded with none open, and vectors are stored in another
+//! one, if the source has not changed meanwhile. If a worker is killed in between, its lease ends and its jobs are due
+//! again.
+//!
+//! - `claim`: claimed sources, from their texts to stored vectors
+//! - `locked_tables`: host tables that another session has locked
 
 mod claim;
 mod locked_tables;
@@ -23,26 +26,27 @@ use crate::text::content::{Content, Format};
 
 pub use crate::pg::queue::claim::Claim;
 
-/// Sources that are embedded together.
+/// The largest number of sources that are claimed together.
 pub const BATCH: usize = 100;
-/// Chatbots that share a batch.
+/// The number of chatbots that share a batch, so that one with many jobs does not keep the others waiting.
 const CHATBOTS: usize = 4;
-/// A lease ends so long after the time that a provider may take: then other workers may take the jobs.
+/// The time that a lease lasts beyond chatbot_sync.sync_timeout; after it, other workers may take the jobs.
 const LEASE: Duration = Duration::from_secs(60);
 
 thread_local! {
-    /// The chatbot that was served last.
+    /// The chatbot that was served last: the next batch begins with the one after it.
     static LAST: Cell<i64> = const { Cell::new(0) };
-    /// What this session has claimed, between the steps of chatbot_process_queue().
+    /// The claim of this session, between the steps of chatbot_process_queue().
     static CLAIMED: RefCell<Option<Claim>> = const { RefCell::new(None) };
 }
 
-/// A source that no host table has waits with its content: the job's id.
+/// Queues the content of a source without a host table, and returns the job's id.
 pub fn enqueue(key: SourceKey, content: &str, metadata: Jsonb, priority: i32) -> Result<i64> {
     let id = job::insert_content(&key, content, &metadata, priority)?;
     wake::wake_at_commit();
     mark_pending_at_commit([key]);
-    // A row that another transaction makes meanwhile would be a conflict at a higher level: the worker makes it then.
+    // At REPEATABLE READ, a row that another transaction inserts meanwhile would raise a serialization failure: there, the
+    // worker inserts it.
     if !settings::sees_only_its_snapshot() {
         let content = Content::new(String::new(), Format::Text, false);
         source::insert_pending(&SourceInput { key, content, metadata, enabled: true, host: None, fresh: false })?;
@@ -50,14 +54,14 @@ pub fn enqueue(key: SourceKey, content: &str, metadata: Jsonb, priority: i32) ->
     Ok(id)
 }
 
-/// Sources that failed for good wait again: how many.
+/// Makes sources in error pending again and returns how many; a `None` matches every source.
 pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Option<i64>) -> Result<i64> {
     wake::wake_at_commit();
     job::retry(chatbot_id, source_type, source_id)
 }
 
-/// Claims sources that are due, at most so many; none where there is none. Those of a table that another session has
-/// locked are put off.
+/// Claims up to `most` sources that are due; `None` where none is due or embedding is off. Sources of a table that another
+/// session has locked are put off.
 pub fn claim(most: usize) -> Result<Option<Claim>> {
     encoding::require()?;
     if !enabled::is_enabled() {
@@ -72,7 +76,7 @@ pub fn claim(most: usize) -> Result<Option<Claim>> {
     }
 }
 
-/// Jobs that are due, by their sources.
+/// Picks and locks due jobs of up to four chatbots, and returns them by source; `None` where there are none.
 fn pick(most: usize, locked: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Job>>>> {
     let Some(priority) = job::top_priority(locked)? else { return Ok(None) };
     let most = most.min(BATCH);
@@ -95,7 +99,7 @@ fn pick(most: usize, locked: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Jo
         let share = (most - picked.len()).div_ceil(chatbots.len() - at);
         picked.extend(job::pick(chatbot, priority, i32::try_from(share).unwrap_or(1), locked)?);
     }
-    // What failed is tried again alone: it may be what spoils the others.
+    // A source that failed is tried alone, since it may be what made the others of its batch fail.
     if picked.first().is_some_and(|job| job.attempts > 0) {
         picked.truncate(1);
     } else {
@@ -111,6 +115,7 @@ fn pick(most: usize, locked: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Jo
     Ok(Some(by_source).filter(|by_source| !by_source.is_empty()))
 }
 
+/// Leases jobs, and reads what their sources are to become.
 fn lease(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
     let model = model::for_writing()?;
     let lease = new_lease();
@@ -131,7 +136,7 @@ fn lease(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
     Ok(Claim { lease, model, tasks, requests, vectors, elapsed })
 }
 
-/// What the sources are by now; those that only changed their key take their vectors along.
+/// Reads what the sources are to become. Sources that only changed their key are moved, with their vectors.
 fn tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
     let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
@@ -185,12 +190,13 @@ fn tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
     Ok(tasks)
 }
 
-/// Sources whose key is another now, unless a row has the old one again.
+/// Moves sources to the keys that their rows have now, unless a row has the old key again. A source is deleted if there is
+/// no row with its new key, or already a source.
 fn relocate(moves: Vec<(i32, SourceKey, SourceKey)>, tasks: &[Task]) -> Result<()> {
     let there: HashSet<SourceKey> = tasks.iter().filter(|t| t.input.is_some()).map(|t| t.key).collect();
     let (mut moved, mut gone) = (Vec::new(), Vec::new());
     for (host, from, to) in moves {
-        // What cannot be read may be there.
+        // A row that cannot be read, or whose table is locked, may well be there.
         let taken =
             || Ok::<_, Error>(host_rows(host, &[from])?.is_none_or(|rows| rows.iter().any(|row| row.key() == from)));
         if source::exists(&from)? && !taken()? {
@@ -203,14 +209,14 @@ fn relocate(moves: Vec<(i32, SourceKey, SourceKey)>, tasks: &[Task]) -> Result<(
     delete::delete_many(&gone)
 }
 
-/// A number that no other lease has.
+/// Makes a number that no other lease has.
 fn new_lease() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let nanos = u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or(0);
     (nanos ^ (u64::from(std::process::id()) << 40)).cast_signed()
 }
 
-/// A step of chatbot_process_queue(): claims; how many sources.
+/// A step of chatbot_process_queue(): claims up to `most` sources and returns how many.
 pub fn step_claim(most: usize) -> Result<usize> {
     CLAIMED.set(None);
     if let Err(disabled) = enabled::require() {
@@ -224,7 +230,7 @@ pub fn step_claim(most: usize) -> Result<usize> {
     Ok(count)
 }
 
-/// A step of chatbot_process_queue(): asks the provider.
+/// A step of chatbot_process_queue(): requests the vectors from the provider, and waits for them.
 pub fn step_embed() {
     if let Some(mut claim) = CLAIMED.take() {
         claim.start();
@@ -233,7 +239,7 @@ pub fn step_embed() {
     }
 }
 
-/// A step of chatbot_process_queue(): stores.
+/// A step of chatbot_process_queue(): stores the vectors.
 pub fn step_store() -> Result<()> {
     if let Some(mut claim) = CLAIMED.take() {
         claim.store()?;
@@ -242,7 +248,7 @@ pub fn step_store() -> Result<()> {
     Ok(())
 }
 
-/// A step of chatbot_process_queue(): tells the rows.
+/// A step of chatbot_process_queue(): writes the statuses to host rows.
 pub fn step_write_status() -> Result<()> {
     CLAIMED.take().map_or(Ok(()), |claim| claim.tell())
 }

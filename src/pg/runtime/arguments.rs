@@ -1,18 +1,18 @@
-//! Arguments as SQL gives them, checked.
+//! Checks of the arguments of SQL functions.
 
 use crate::error::{Error, Result};
 use crate::pg::runtime::encoding;
 use crate::source::{Jsonb, SOURCE_TYPES, SourceKey};
 
-/// Metadata goes to every chunk of a source, so it has to stay small.
+/// The largest metadata, in bytes. It is copied to every chunk of a source, so it has to stay small.
 const METADATA_LIMIT: usize = 64 * 1024;
 
-/// A value that must be there.
+/// Fails where an argument is NULL.
 pub fn required<T>(name: &'static str, value: Option<T>) -> Result<T> {
     value.ok_or(Error::NullArgument { name })
 }
 
-/// An id: 1 or more.
+/// Fails where an id is NULL or less than 1.
 pub fn id(name: &'static str, value: Option<i64>) -> Result<i64> {
     match required(name, value)? {
         id if id > 0 => Ok(id),
@@ -20,7 +20,7 @@ pub fn id(name: &'static str, value: Option<i64>) -> Result<i64> {
     }
 }
 
-/// One of the words that a parameter takes.
+/// Fails where an argument is NULL or none of the words that it takes.
 pub fn one_of<'a>(name: &'static str, value: Option<&'a str>, known: &[&str]) -> Result<&'a str> {
     match required(name, value)? {
         word if known.contains(&word) => Ok(word),
@@ -28,13 +28,13 @@ pub fn one_of<'a>(name: &'static str, value: Option<&'a str>, known: &[&str]) ->
     }
 }
 
-/// The kind of a source.
+/// Checks a source type: `document` or `link`.
 pub fn source_type(value: Option<&str>) -> Result<&'static str> {
     let given = one_of("source_type", value, &SOURCE_TYPES)?;
     Ok(SOURCE_TYPES.into_iter().find(|t| *t == given).unwrap_or_default())
 }
 
-/// The key of a source.
+/// Checks the three columns of a source's key.
 pub fn source(chatbot_id: Option<i64>, of_type: Option<&str>, source_id: Option<i64>) -> Result<SourceKey> {
     Ok(SourceKey {
         chatbot_id: id("chatbot_id", chatbot_id)?,
@@ -43,7 +43,7 @@ pub fn source(chatbot_id: Option<i64>, of_type: Option<&str>, source_id: Option<
     })
 }
 
-/// A JSON object that is not too large.
+/// Checks metadata: a JSON object of at most 64 KiB.
 pub fn metadata(value: Option<Jsonb>) -> Result<Jsonb> {
     let value = required("metadata", value)?;
     encoding::require()?;
@@ -54,7 +54,7 @@ pub fn metadata(value: Option<Jsonb>) -> Result<Jsonb> {
     Ok(value)
 }
 
-/// Fails for metadata that is too large.
+/// Fails for metadata of more than 64 KiB.
 pub fn metadata_fits(value: &Jsonb) -> Result<()> {
     match value.as_str().len() {
         got if got > METADATA_LIMIT => {

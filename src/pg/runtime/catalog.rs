@@ -1,5 +1,4 @@
-//! What is looked up in the catalog before anything of the extension's own can be used: pgvector's type, the extension's
-//! version and owner.
+//! Catalog look-ups that use nothing of the extension's own: pgvector's type, the extension's version and owner.
 
 use pgrx::{Spi, pg_sys};
 
@@ -7,7 +6,8 @@ use crate::error::Result;
 use crate::pg::runtime::mode::Mode;
 use crate::pg::runtime::spi::{execute, one};
 
-/// The oid of pgvector's type, and the schema that the type and its operators are in, quoted; none where it is missing.
+/// Returns the oid of pgvector's type, and the quoted schema of the type and its operators; `None` where pgvector is
+/// missing.
 pub fn vector_type() -> Result<Option<(pg_sys::Oid, String)>> {
     let sql = "SELECT t.oid, pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e
         JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
@@ -21,19 +21,19 @@ pub fn vector_type() -> Result<Option<(pg_sys::Oid, String)>> {
     })?)
 }
 
-/// The version of the extension in this database; none where it is not there.
+/// Returns the version of the extension's SQL in this database; `None` where the extension is not there.
 pub fn extension_version() -> Result<Option<String>> {
     let sql = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'chatbot_sync'";
     Ok(Spi::connect(|client| client.select(sql, None, &[])?.next().map(|row| one(row.get(1))).transpose())?)
 }
 
-/// The version that CREATE EXTENSION would make now; none where its files are gone.
+/// Returns the version that CREATE EXTENSION would install now; `None` where its files are gone.
 pub fn installed_version() -> Result<Option<String>> {
     let sql = "SELECT default_version::text FROM pg_catalog.pg_available_extensions() WHERE name = 'chatbot_sync'";
     Ok(Spi::connect(|client| client.select(sql, None, &[])?.next().map(|row| row.get(1)).transpose())?.flatten())
 }
 
-/// Who owns the extension in this database; none where it is not there.
+/// Returns the role that owns the extension in this database; `None` where the extension is not there.
 pub fn extension_owner() -> Result<Option<pg_sys::Oid>> {
     let sql = "SELECT extowner FROM pg_catalog.pg_extension WHERE extname = 'chatbot_sync'";
     Ok(execute(sql, &[], Mode::Read, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())?)

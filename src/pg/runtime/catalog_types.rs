@@ -1,4 +1,4 @@
-//! The catalog's own types as arguments: `name` and `regclass`.
+//! Types of the catalog as arguments of SQL functions: `name` and `regclass`.
 
 use std::ffi::CStr;
 
@@ -9,11 +9,11 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 };
 use pgrx::{FromDatum, pg_sys};
 
-/// A `name`.
+/// An argument of the type `name`.
 #[derive(Debug, Clone)]
 pub struct Name(pub String);
 
-/// A `regclass`.
+/// An argument of the type `regclass`: the oid of a relation.
 #[derive(Debug, Clone, Copy)]
 pub struct Regclass(pub pg_sys::Oid);
 

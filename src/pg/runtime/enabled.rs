@@ -1,7 +1,7 @@
-//! Whether anything may be embedded: the setting `chatbot_sync.enabled`, for copies of a database that are to send nothing.
+//! Whether anything may be embedded: the setting `chatbot_sync.enabled`, for copies of a database that must send nothing.
 //!
-//! A server or a database says `off`, and no session says otherwise: what ALTER DATABASE has is read from the catalog, so
-//! that it holds at once, for sessions that are open too. A session may say `off` for itself, and take that back.
+//! If a server or a database says `off`, no session can say `on`. What ALTER DATABASE says is read from the catalog, so that
+//! it takes effect at once in open sessions too. A session may say `off` for itself, and take that back.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
@@ -13,15 +13,15 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 use crate::error::{Error, Result};
 
 const NAME: &CStr = c"chatbot_sync.enabled";
-/// The catalog pg_db_role_setting and its index, which have the same oids in every version.
+/// The oids of the catalog pg_db_role_setting and of its index, which are the same in every version.
 const DB_ROLE_SETTING: u32 = 2964;
 const DB_ROLE_SETTING_INDEX: u32 = 2965;
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
-/// The library is loaded by a session, whose settings Postgres hands over meanwhile.
+/// Whether a session is loading the library right now, while Postgres applies the settings that the session already has.
 static LOADED_LATE: AtomicBool = AtomicBool::new(false);
 
-/// When the catalog was read last, and whether it said that the database is off.
+/// When the catalog was read last, and whether it said `off` for this database.
 #[derive(Clone, Copy)]
 struct Reading {
     /// The start of the client's statement, the start of the transaction, and the command in it.
@@ -33,7 +33,7 @@ thread_local! {
     static READ: Cell<Option<Reading>> = const { Cell::new(None) };
 }
 
-/// Makes the setting known to Postgres.
+/// Defines the setting.
 pub fn define() {
     // SAFETY: a variable that Postgres sets while it loads libraries.
     let preloaded = unsafe { pg_sys::process_shared_preload_libraries_in_progress };
@@ -55,7 +55,8 @@ pub fn define() {
     LOADED_LATE.store(false, Ordering::Relaxed);
 }
 
-/// Accepts `off` from everywhere, and `on` from a server's and a database's configuration.
+/// The setting's check hook: accepts `off` from everywhere, `on` only from a server's or a database's configuration, and
+/// from a session for which they say `on`.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn check(value: *mut bool, _extra: *mut *mut c_void, source: pg_sys::GucSource::Type) -> bool {
     use pg_sys::GucSource::{PGC_S_DATABASE, PGC_S_SESSION, PGC_S_TEST};
@@ -65,7 +66,7 @@ unsafe extern "C-unwind" fn check(value: *mut bool, _extra: *mut *mut c_void, so
         return true;
     }
     if LOADED_LATE.load(Ordering::Relaxed) && source < PGC_S_SESSION {
-        // What the server's files say is not known any more: this setting of a role or a client has replaced it.
+        // A setting of a role or a client has replaced what the server's files say, which might be `off`.
         *value = false;
         return true;
     }
@@ -87,19 +88,19 @@ pub fn is_enabled() -> bool {
     ENABLED.get() && !is_database_off()
 }
 
-/// Fails where this session may not embed.
+/// Fails with [`Error::Disabled`] where this session may not embed.
 pub fn require() -> Result<()> {
     if is_enabled() { Ok(()) } else { Err(Error::Disabled) }
 }
 
-/// Whether ALTER DATABASE says off. Read once for each command.
+/// Whether ALTER DATABASE says `off`. The catalog is read once for each command.
 fn is_database_off() -> bool {
     // SAFETY: times and a counter of this backend's; the catalog is read within a transaction only.
     unsafe {
         let (statement, transaction) =
             (pg_sys::GetCurrentStatementStartTimestamp(), pg_sys::GetCurrentTransactionStartTimestamp());
         if !pg_sys::IsTransactionState() {
-            // As where a worker waits for its provider between two transactions: as the last one has found it.
+            // A worker that waits for its provider has no transaction open: what the last one read still holds.
             return READ.get().is_some_and(|read| read.is_off);
         }
         let at = (statement, transaction, pg_sys::GetCurrentCommandId(false));
@@ -114,14 +115,14 @@ fn is_database_off() -> bool {
     }
 }
 
-/// Whether a worker of this database would find it on: whatever this session has said for itself.
+/// Whether a worker of this database may embed, whatever this session has set for itself.
 pub fn is_enabled_for_workers() -> bool {
     // SAFETY: the setting is defined, and its reset value is text that Postgres owns.
     let reset = unsafe { CStr::from_ptr(pg_sys::GetConfigOptionResetString(NAME.as_ptr())) };
     reset == c"on" && !is_database_off()
 }
 
-/// What ALTER DATABASE has said of this database.
+/// Reads what ALTER DATABASE says for this database; `None`: nothing.
 fn setting_of_database() -> Option<bool> {
     let mut said = None;
     // SAFETY: a scan of a shared catalog within a transaction, as Postgres itself makes one when a session starts.
@@ -130,7 +131,7 @@ fn setting_of_database() -> Option<bool> {
         let table = pg_sys::table_open(DB_ROLE_SETTING.into(), lock);
         let mut keys = [pg_sys::ScanKeyData::default(); 2];
         let strategy = pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber;
-        // Column 1 is the database, column 2 the role: none.
+        // Column 1 is the database; column 2 is the role, which is 0 for a setting of all roles.
         for (key, column, value) in [(0, 1, pg_sys::MyDatabaseId), (1, 2, pg_sys::InvalidOid)] {
             pg_sys::ScanKeyInit(&raw mut keys[key], column, strategy, pg_sys::F_OIDEQ.into(), value.into());
         }
@@ -148,7 +149,7 @@ fn setting_of_database() -> Option<bool> {
     said
 }
 
-/// What an array of `name=value` says of our setting.
+/// Finds the setting in an array of `name=value`; `None` where it is not in it.
 ///
 /// # Safety
 /// The datum is a text array that is not NULL.

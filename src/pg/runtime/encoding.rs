@@ -1,5 +1,5 @@
-//! The encoding of the database: texts are read and written as UTF-8, and a database that has them otherwise is refused.
-//! CREATE EXTENSION refuses it from 0.3.0 on; one that has the extension from before gets an error from each call.
+//! The encoding of the database. Texts are read and written as UTF-8, so other encodings are refused: by CREATE EXTENSION
+//! since 0.3.0, and by each call where the extension is older.
 
 use std::ffi::CStr;
 use std::ops::Deref;
@@ -13,27 +13,27 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 
 use crate::error::{Error, Result};
 
-/// Fails in a database that has another encoding.
+/// Fails in a database that is not in UTF-8.
 pub fn require() -> Result<()> {
     if is_utf8() { Ok(()) } else { Err(Error::Encoding { encoding: name() }) }
 }
 
-/// Whether this database has its texts in UTF-8.
+/// Whether the database is in UTF-8.
 pub fn is_utf8() -> bool {
     // SAFETY: a number that is set when the process connects.
     unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8.cast_signed() }
 }
 
 fn name() -> String {
-    // SAFETY: a name that Postgres has as a constant.
+    // SAFETY: the name is a constant of Postgres.
     unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }.to_string_lossy().into_owned()
 }
 
-/// A message as its client can read it, with a question mark for each character that the client's encoding lacks: Postgres
-/// would send the error of the conversion instead of the message.
+/// Replaces each character that the client's encoding lacks with a question mark; otherwise Postgres would send an error of
+/// the conversion instead of the message.
 pub fn for_client(text: String) -> String {
     let utf8 = pg_sys::pg_enc::PG_UTF8.cast_signed();
-    // SAFETY: a number of this backend's.
+    // SAFETY: reads a variable of this backend.
     let client = unsafe { pg_sys::pg_get_client_encoding() };
     if text.is_ascii() || client == utf8 || client == pg_sys::pg_enc::PG_SQL_ASCII.cast_signed() {
         return text;
@@ -57,7 +57,7 @@ pub fn for_client(text: String) -> String {
     text.chars().map(|c| if c.is_ascii() || readable(c) { c } else { '?' }).collect()
 }
 
-/// A `text` argument. Where the database is not in UTF-8 it is not read: the call fails.
+/// An argument of the type `text`. Where the database is not in UTF-8, it is not read and the call fails.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a>(&'a str);
 

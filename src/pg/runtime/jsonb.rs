@@ -1,4 +1,4 @@
-//! `jsonb` that goes in and out as it is: no number loses digits on its way through a float.
+//! `jsonb` as arguments and results, kept as text: no number loses digits by becoming a float.
 
 use crate::source::Jsonb;
 use std::ffi::CStr;

@@ -1,5 +1,5 @@
-//! Lines in the server's log, as key=value: what is usual at DEBUG1, faults at LOG. None has a document's text, a
-//! provider's own words, which may repeat it, or a key.
+//! Lines in the server's log, as key=value: routine events at DEBUG1, failures at LOG. No line contains a document's text, a
+//! provider's message (which may repeat the text) or an API key.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::pg::runtime::sql_error;
 use crate::source::SourceKey;
 
-/// A line that only those see who ask for it: it is made up only then.
+/// Writes a line at DEBUG1; `fields` is only called where that level is logged or sent to the client.
 pub fn debug_line(event: &str, fields: impl FnOnce() -> String) {
     if is_wanted() {
         pgrx::debug1!("chatbot_sync: event={event} {}", fields());
@@ -21,20 +21,20 @@ fn is_wanted() -> bool {
     unsafe { pgrx::pg_sys::message_level_is_interesting(pgrx::pg_sys::DEBUG1.cast_signed()) }
 }
 
-/// A source's key.
+/// A source's key as fields of a line.
 pub fn source_fields(key: &SourceKey) -> String {
     let SourceKey { chatbot_id, source_type, source_id } = key;
     format!("chatbot_id={chatbot_id} source_type={source_type} source_id={source_id}")
 }
 
-/// A word as it is, anything else quoted.
+/// A value as it is where it is a single word, and quoted otherwise.
 pub fn value(of: impl Display) -> String {
     let text = of.to_string();
     let plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '=';
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("{text:?}") }
 }
 
-/// Sources that failed together: a line for each kind of fault, however many there are.
+/// Counts failures by SQLSTATE, so that a run logs one line for each kind of error, however many sources failed.
 #[derive(Default)]
 pub struct Failures(BTreeMap<String, (u64, String)>);
 

@@ -1,15 +1,15 @@
-//! Memory of Postgres that is given back in between, not only at the end of the statement.
+//! Memory contexts that are freed during a statement, and not only at its end.
 
 use pgrx::pg_sys;
 
-/// A memory context that is current as long as this lives.
+/// A memory context that is the current one while this lives, and is deleted when it is dropped.
 pub struct Scratch {
     own: pg_sys::MemoryContext,
     before: pg_sys::MemoryContext,
 }
 
 impl Scratch {
-    /// Everything that Postgres allocates from now on goes into it.
+    /// Creates a context below the current one and makes it the current one.
     pub fn new() -> Self {
         // SAFETY: an ordinary context below the current one, which outlives it; an error deletes both.
         unsafe {
@@ -26,7 +26,7 @@ impl Scratch {
         }
     }
 
-    /// Gives back what was allocated since the last time. Nothing of it may be in use.
+    /// Frees what was allocated in the context since the last time. Nothing of it may be in use.
     pub fn reset(&mut self) {
         // SAFETY: the context is this one's own; its user keeps only Rust's memory across a reset.
         unsafe { pg_sys::MemoryContextReset(self.own) };

@@ -1,5 +1,26 @@
-//! What the shell needs of Postgres, and all that is above it uses: settings, errors, memory, subtransactions, running as
-//! another role, types of values.
+//! What everything above uses of Postgres.
+//!
+//! - `arguments`: checks of SQL arguments
+//! - `catalog`: look-ups that use nothing of the extension's own
+//! - `catalog_types`: `name` and `regclass` as arguments
+//! - `enabled`: the setting `chatbot_sync.enabled`
+//! - `encoding`: the database's encoding, and `text` as an argument
+//! - `jsonb`: `jsonb` as arguments and results
+//! - `log_line`: lines in the server's log
+//! - `memory`: memory contexts
+//! - `mode`: which rows a statement sees, and whether it writes
+//! - `plan`: how the extension's statements are planned
+//! - `rollback_usage`: what syncs used whose transaction rolled back
+//! - `run_as`: acting as another role
+//! - `schema`: the extension's schema, and whether there is Citus
+//! - `scoped_settings`: settings of Postgres, changed for a while
+//! - `settings`: the extension's settings
+//! - `spi`: runs statements, whose plans are kept
+//! - `sql_error`: SQLSTATE, detail and hint of each error
+//! - `subtransaction`: undoes what fails, and no more
+//! - `vector`: pgvector's `vector` as a Datum
+//! - `version`: whether the library and the database's SQL fit together
+//! - `wake`: wakes the launcher through shared memory
 
 use pgrx::pg_sys;
 

@@ -1,14 +1,14 @@
-//! How a statement reads: with the snapshot of its caller, or what is committed by now; and whether it writes.
+//! Which rows a statement sees, and whether it writes.
 
-/// What a statement sees and may do.
+/// Which rows a statement sees, and whether it may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// What the calling statement sees: for functions that are STABLE.
+    /// It sees the snapshot of the calling statement, as functions that are STABLE must.
     Read,
-    /// As [`Self::Read`], planned by the statistics, for several processes: a search.
+    /// Like [`Self::Read`], but planned by the statistics and possibly in parallel: a search.
     Scan,
-    /// At READ COMMITTED what is committed by now.
+    /// It sees what is committed by now, at READ COMMITTED or while a `LatestSnapshot` lives.
     ReadNow,
-    /// As [`Self::ReadNow`], and may write and lock.
+    /// Like [`Self::ReadNow`], and it may write and lock.
     Write,
 }

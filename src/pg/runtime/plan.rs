@@ -1,16 +1,16 @@
-//! How our statements are planned: by their keys, whatever the statistics say. This is the only place that decides it.
+//! How the extension's statements are planned: by their keys, whatever the statistics say. Only this file decides it.
 //!
-//! A new chatbot is in no statistics, and a table may never have been analyzed, or when it was empty. Planned by such an
-//! estimate, a statement with 10,000 keys is a nested loop that reads the keys once for each row of the chatbot, and an old
-//! session keeps that plan. So while a statement of ours is planned, the planner is told that each table is huge
-//! ([`ROWS`] rows in [`PAGES`] pages, indexes alike) and that nothing is known about its columns. Then only one plan is
-//! cheap: the keys, an `unnest()`, are the outer side of a nested loop, and each key is one descent of the index that has
-//! all of its columns. A statement that has no keys reads its first table from end to end and finds the rest by index.
-//! Settings that a user may have changed are those of a new server meanwhile, and the plan is generic: it is made once, and
-//! made anew in the same way when a table changes.
+//! A new chatbot is in no statistics, and a table may have been analyzed never, or while it was empty. By such estimates, a
+//! statement with 10,000 keys becomes a nested loop that reads the keys once for each row of the chatbot, and a session
+//! keeps that plan. So while such a statement is planned, the hooks here tell the planner that each table is huge ([`ROWS`]
+//! rows in [`PAGES`] pages, indexes alike) and that nothing is known about its columns. Then only one plan is cheap: the
+//! keys, an `unnest()`, are the outer side of a nested loop, and each key is one descent of the index that has all of its
+//! columns. A statement without keys reads its first table from end to end and finds the rest by index. Planner settings
+//! that a user may have changed have their defaults meanwhile. The plan is generic: it is made once, and in the same way
+//! again when a table changes.
 //!
 //! What this asks of a statement: every column of a key but `chatbot_id`, by which Citus finds the node, comes from the
-//! `unnest()`; and no `$1 IS NULL OR column = $1`, of which a generic plan can make no index condition.
+//! `unnest()`; and there is no `$1 IS NULL OR column = $1`, from which a generic plan can make no index condition.
 //!
 //! Searches are the exception ([`Mode::Scan`]): which of several indexes is best depends on how large the chatbot is. So is
 //! a database with Citus, which plans for other nodes, and only with the values of a statement's arguments.
@@ -24,23 +24,25 @@ use crate::pg::runtime::mode::Mode;
 use crate::pg::runtime::schema::{has_citus, schema};
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 
-/// Rows that each table seems to have.
+/// The number of rows that each table seems to have.
 const ROWS: f64 = 1e9;
-/// Pages that they seem to be in: to read them all is dearer than to look up a hundredth of the rows by an index.
+/// The number of pages that each table seems to have: reading all of them costs more than finding a hundredth of the rows by
+/// an index.
 const PAGES: u32 = 4_000_000_000;
-/// Pages of each of its indexes.
+/// The number of pages that each index seems to have.
 const INDEX_PAGES: u32 = 10_000_000;
-/// Levels of each of its indexes.
+/// The number of levels that each index seems to have.
 const INDEX_HEIGHT: i32 = 4;
 
-/// Whose statements the planner is at work on.
+/// Which statement the planner is planning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planned {
-    /// Anybody's, by the statistics.
+    /// A statement of any session, planned by the statistics.
     Any,
     /// A statement of the extension.
     Ours,
-    /// What runs within a statement of ours: of the checks of our foreign keys, too, the first one makes the plan.
+    /// A statement that runs within one of the extension, such as a check of a foreign key, whose first execution makes its
+    /// plan.
     Within,
 }
 
@@ -50,19 +52,19 @@ thread_local! {
     static PREVIOUS_STATISTICS: Cell<pg_sys::get_relation_stats_hook_type> = const { Cell::new(None) };
 }
 
-/// How a statement is planned.
+/// How a statement of the extension is planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum How {
-    /// As this file says.
+    /// By its keys, as the module's documentation describes.
     Keys,
-    /// By Citus, which decides about distributed tables; of others it is told to use indexes.
+    /// By Citus, which plans for distributed tables itself; for other tables sequential scans are switched off.
     Citus,
     /// By the statistics.
     Statistics,
 }
 
 impl How {
-    /// How statements of a mode are planned here.
+    /// Returns how statements of a mode are planned in this database.
     pub fn of(mode: Mode) -> Self {
         match mode {
             Mode::Scan => Self::Statistics,
@@ -72,23 +74,23 @@ impl How {
         }
     }
 
-    /// For preparing it.
+    /// The cursor options that the statement is prepared with.
     pub fn options(self) -> i32 {
         match self {
             Self::Keys => pg_sys::CURSOR_OPT_GENERIC_PLAN,
             Self::Citus => 0,
-            // As for a statement that a client sends: reading all chunks of a large chatbot is work for several.
+            // As for a client's statement: several processes can share the work of reading all chunks of a large chatbot.
             Self::Statistics => pg_sys::CURSOR_OPT_PARALLEL_OK,
         }
         .cast_signed()
     }
 
-    /// While it is executed.
+    /// Returns a guard for the time in which the statement is executed, which says how statements within it are planned.
     pub fn planning(self) -> Planning {
         Planning::new(if self == Self::Statistics { Planned::Any } else { Planned::Within })
     }
 
-    /// While it is executed.
+    /// Returns the settings for the time in which the statement is executed; `None`: none is to be changed.
     pub fn settings(self) -> Option<ScopedSettings> {
         match self {
             Self::Keys => {
@@ -103,7 +105,7 @@ impl How {
     }
 }
 
-/// Puts [`PLANNED`] back, also when an error is raised.
+/// Sets [`PLANNED`] while it lives, and restores it also after an error.
 pub struct Planning(Planned);
 
 impl Planning {
@@ -118,13 +120,13 @@ impl Drop for Planning {
     }
 }
 
-/// Makes the generic plan of a statement, where it has none that is valid. SPI is connected.
+/// Makes the generic plan of a statement, unless it has a valid one. SPI must be connected.
 pub fn plan(statement: pg_sys::SPIPlanPtr) {
     let _planning = Planning::new(Planned::Ours);
     let changed = changed_settings();
     let _settings = (!changed.is_empty()).then(|| ScopedSettings::new(&changed));
-    // SAFETY: a kept plan of one statement; the answer is released, and its locks stay, so that executing it right after
-    // this meets no news that would have it planned again.
+    // SAFETY: a kept plan of one statement. The plan is released, but its locks stay, so that executing it right afterwards
+    // meets no invalidation that would have it planned again.
     unsafe {
         let made = pg_sys::SPI_plan_get_cached_plan(statement);
         if !made.is_null() {
@@ -133,8 +135,8 @@ pub fn plan(statement: pg_sys::SPIPlanPtr) {
     }
 }
 
-/// Settings that plans depend on, as far as they are not those of a new server. No plan of ours is worth compiling: the
-/// sizes are made up.
+/// Returns the planner settings that are not at their defaults, each with its default; and `jit` as off, since by the
+/// made-up sizes every plan would be compiled.
 fn changed_settings() -> Vec<(&'static CStr, &'static CStr)> {
     // SAFETY: reads settings.
     let (off, costs, limits, jit) = unsafe {
@@ -172,9 +174,9 @@ fn changed_settings() -> Vec<(&'static CStr, &'static CStr)> {
     off.chain(costs).chain(limits).chain(jit).collect()
 }
 
-/// Asks to be asked by the planner. Once, when the library is loaded.
+/// Installs the planner's hooks. Called once, when the library is loaded.
 pub fn init() {
-    // SAFETY: hooks of this backend's planner, which is not at work now; whoever was there before is called, too.
+    // SAFETY: hooks of this backend's planner, which is not running now; hooks that were there before are called too.
     unsafe {
         PREVIOUS_INFO.set(pg_sys::get_relation_info_hook);
         pg_sys::get_relation_info_hook = Some(sizes);
@@ -183,7 +185,8 @@ pub fn init() {
     }
 }
 
-/// Whether the sizes of a table are made up: in a statement of ours those of all but catalogs, and within one ours.
+/// Whether the planner is given made-up sizes of a table: while a statement of the extension is planned for all tables but
+/// catalogs, and for a statement within one for the extension's own tables.
 fn is_made_up(relation: pg_sys::Oid) -> bool {
     match PLANNED.get() {
         Planned::Any => false,
@@ -193,6 +196,7 @@ fn is_made_up(relation: pg_sys::Oid) -> bool {
     }
 }
 
+/// The hook by which the planner reads a table's size.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn sizes(
     root: *mut pg_sys::PlannerInfo,
@@ -222,6 +226,7 @@ unsafe extern "C-unwind" fn sizes(
     }
 }
 
+/// The hook by which the planner reads a column's statistics; true: `found` was filled in.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn statistics(
     root: *mut pg_sys::PlannerInfo,

@@ -1,5 +1,5 @@
-//! Syncs whose transaction rolled back: their rows of sync_log went with it, what they took did not. They are counted in
-//! shared memory, from the server's start on, where the library is preloaded.
+//! What syncs used whose transaction rolled back. Their rows of sync_log are rolled back too, but the requests were made.
+//! They are counted in shared memory, from the server's start on, where the library is preloaded.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -11,12 +11,12 @@ use pgrx::{pg_guard, pg_sys};
 use crate::embedding::batch::Usage;
 use crate::pg::runtime;
 
-/// Databases, models and errors that can be told apart. What comes after them is not counted.
+/// The number of combinations of database, model and SQLSTATE that are counted; further ones are not.
 const PLACES: usize = 1024;
-/// An error of Postgres' own, a cancel among them.
+/// The code for an error that Postgres itself raised, a cancel among them.
 const OTHER: [u8; 5] = *b"other";
 
-/// What came to nothing with one model, for one reason.
+/// What was used in vain with one model, for one SQLSTATE.
 #[derive(Debug, Clone, Copy)]
 pub struct Sum {
     database: u32,
@@ -30,7 +30,8 @@ pub struct Sum {
 }
 
 impl Sum {
-    /// SQLSTATE of what went wrong with the sync; 00000 where nothing did, and the transaction rolled back all the same.
+    /// The SQLSTATE that the sync failed with; 00000 where the sync succeeded but its transaction rolled back; `other` for
+    /// an error that Postgres itself raised.
     pub fn sqlstate(&self) -> String {
         String::from_utf8_lossy(&self.code).into_owned()
     }
@@ -65,17 +66,17 @@ impl Default for Tally {
 static TALLY: PgLwLock<Tally> = unsafe { PgLwLock::new(c"chatbot_sync_rolled_back") };
 
 thread_local! {
-    /// What this transaction has taken so far, by the depth of its subtransactions.
+    /// What this transaction has used so far, each with the level of its subtransaction.
     static OPEN: RefCell<Vec<(i32, Sum)>> = const { RefCell::new(Vec::new()) };
     static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Called while the library is preloaded.
+/// Reserves the shared memory, while the library is preloaded.
 pub fn init() {
     pgrx::pg_shmem_init!(TALLY);
 }
 
-/// What a call has taken, noted when it ends, however it ends.
+/// Counts what a call uses, and records it when dropped, so that it counts however the call ends.
 pub struct UsageCounter {
     depth: i32,
     sum: Sum,
@@ -105,7 +106,7 @@ impl UsageCounter {
         self.sum.usage += more;
     }
 
-    /// Records the SQLSTATE that the run ended with; 00000 where it went well.
+    /// Records the SQLSTATE that the call ended with; 00000 where it succeeded.
     pub fn ended(&mut self, sqlstate: &str) {
         if let Ok(code) = sqlstate.as_bytes().try_into() {
             self.sum.code = code;
@@ -119,7 +120,7 @@ impl Drop for UsageCounter {
             return;
         }
         if self.sum.code == OTHER {
-            // Cut off before anybody could count.
+            // Postgres raised an error before the call could count its syncs, of which there was at least one.
             self.sum.syncs = self.sum.syncs.max(1);
         }
         OPEN.with_borrow_mut(|open| match open.last_mut() {
@@ -129,7 +130,7 @@ impl Drop for UsageCounter {
     }
 }
 
-/// What came to nothing in this database.
+/// Returns what was used in vain in this database.
 pub fn sums() -> Vec<Sum> {
     if !runtime::wake::preloaded() {
         return Vec::new();
@@ -185,7 +186,7 @@ unsafe extern "C-unwind" fn part_ended(
     let now = depth();
     match event {
         pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => OPEN.with_borrow_mut(|open| {
-            // It is the surrounding transaction's from now on.
+            // What a subtransaction used belongs to its parent once it commits.
             open.iter_mut().filter(|(depth, _)| *depth >= now).for_each(|(depth, _)| *depth = now - 1);
         }),
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => OPEN.with_borrow_mut(|open| {

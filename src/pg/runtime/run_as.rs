@@ -1,43 +1,46 @@
-//! Acting as a table's owner.
+//! Acting as another role, such as the owner of a table.
 
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-/// As long as this lives, what runs has the rights of a role, may not change the role, and finds only Postgres' own
-/// functions and what is qualified.
+/// While this lives, statements have the rights of a role, cannot change the role, and find only what is in pg_catalog or
+/// qualified.
 pub struct RunAs {
     before: (pg_sys::Oid, i32),
     level: i32,
 }
 
-/// What the role's code may do that lasts.
+/// How far the code that runs as the role is restricted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restriction {
-    /// What a statement of the session's own may.
+    /// Like a statement of the session itself.
     Session,
-    /// As in maintenance: nothing that would run later with the session's rights, where those are not the role's.
+    /// As Postgres restricts maintenance commands: the code can leave nothing behind that would run later with the session's
+    /// rights. It does not apply where the session has the role itself.
     Maintenance,
 }
 
 impl RunAs {
-    /// As the owner whose table is read. A policy does not hide rows from it: where one would, Postgres raises 42501.
+    /// Acts as a table's owner to read its rows. Where a policy would hide rows from the owner, Postgres raises 42501
+    /// instead.
     pub fn reading(owner: pg_sys::Oid) -> Self {
         let acting = Self::new(owner, Restriction::Maintenance);
         set_locally(c"row_security", c"off");
         acting
     }
 
-    /// Until this is dropped, statements run as this role, under the restriction.
+    /// Until this is dropped, statements run as this role, under the restriction, with the search_path `pg_catalog,
+    /// pg_temp`.
     pub fn new(role: pg_sys::Oid, restriction: Restriction) -> Self {
-        // SAFETY: as VACUUM and others act as a table's owner. An error that ends the transaction or subtransaction puts
-        // both the role and the settings back.
+        // SAFETY: VACUUM acts as a table's owner in the same way. An error that ends the transaction or subtransaction
+        // restores both the role and the settings.
         unsafe {
             let (mut user, mut context) = (pg_sys::InvalidOid, 0);
             pg_sys::GetUserIdAndSecContext(&raw mut user, &raw mut context);
             let more = match restriction {
                 Restriction::Session => pg_sys::SECURITY_LOCAL_USERID_CHANGE,
-                // What runs later runs with its own rights.
+                // The session has this role itself: what runs later has the same rights.
                 Restriction::Maintenance if role == pg_sys::GetOuterUserId() => pg_sys::SECURITY_LOCAL_USERID_CHANGE,
                 Restriction::Maintenance => {
                     pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION
@@ -51,7 +54,7 @@ impl RunAs {
     }
 }
 
-/// Sets a parameter for the GUC nest level that is open.
+/// Sets a parameter until the GUC nest level that is open ends.
 fn set_locally(name: &CStr, value: &CStr) {
     // SAFETY: both are C strings, and a level is open.
     unsafe {

@@ -1,4 +1,4 @@
-//! The schema of the extension's tables.
+//! The extension's schema, and whether Citus is in the database.
 
 use std::ffi::CStr;
 
@@ -17,7 +17,7 @@ pub fn schema() -> Result<pg_sys::Oid> {
     }
 }
 
-/// Whether there is Citus in this database.
+/// Whether Citus is in this database.
 pub fn has_citus() -> bool {
     // SAFETY: a look-up in the catalog's cache.
     let citus = unsafe {

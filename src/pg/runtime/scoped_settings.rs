@@ -1,17 +1,17 @@
-//! Postgres' own settings, changed for as long as a value lives.
+//! Settings of Postgres, changed for as long as a value lives.
 
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-/// Settings that hold as long as this lives.
+/// Settings that are in force while this lives.
 pub struct ScopedSettings(i32);
 
 impl ScopedSettings {
-    /// Sets them until this is dropped, or until an error ends the transaction or subtransaction.
+    /// Sets parameters until this is dropped, or until an error ends the transaction or subtransaction.
     pub fn new(settings: &[(&CStr, &CStr)]) -> Self {
-        // SAFETY: as CREATE INDEX and others set parameters for a while: a level of their own, taken back by the drop, or
-        // by Postgres where an error ends the transaction or subtransaction.
+        // SAFETY: CREATE INDEX sets parameters for a while in the same way: in a nest level of their own, which ends on
+        // drop, or with a transaction or subtransaction that an error ends.
         unsafe {
             let level = pg_sys::NewGUCNestLevel();
             for (name, value) in settings {
@@ -30,12 +30,12 @@ impl ScopedSettings {
         }
     }
 
-    /// Other sessions' locks are waited for only for a moment: then it is 55P03.
+    /// Waits at most 100 ms for a lock that another session has; then Postgres raises 55P03.
     pub fn short_lock_timeout() -> Self {
         Self::new(&[(c"lock_timeout", c"100ms")])
     }
 
-    /// Values become the same JSON in every session, as a dump would write them: times in UTC.
+    /// Makes values become the same JSON in every session, in the form of a dump: times in UTC, for example.
     pub fn for_metadata() -> Self {
         Self::new(&[
             (c"TimeZone", c"UTC"),
@@ -46,7 +46,7 @@ impl ScopedSettings {
         ])
     }
 
-    /// Foreign keys are not checked.
+    /// Switches off the checks of foreign keys.
     pub fn unchecked() -> Self {
         Self::new(&[(c"session_replication_role", c"replica")])
     }

@@ -1,4 +1,5 @@
-//! Settings: how we run, where data is sent and with which key. What the vectors mean is in `chatbot_sync.model`.
+//! The extension's settings: how it runs, where it sends data, and with which key. The model is not a setting: it is in
+//! `chatbot_sync.model`, since the stored vectors depend on it.
 
 use std::ffi::{CStr, CString};
 use std::os::unix::fs::MetadataExt;
@@ -33,7 +34,7 @@ static WORKERS_PER_DATABASE: GucSetting<i32> = GucSetting::<i32>::new(2);
 static DATABASES: Text = Text::new(None);
 static PROXY: Text = Text::new(None);
 
-/// What a superuser says of a provider.
+/// The settings of one provider, which only a superuser can change.
 struct ProviderSettings {
     provider: &'static str,
     url_name: &'static CStr,
@@ -44,7 +45,7 @@ struct ProviderSettings {
     key_file: Text,
 }
 
-/// A name as C has it. Evaluated by the compiler, which checks that it ends with its only zero.
+/// Makes a C string of a literal. The compiler evaluates it, and fails unless the only zero byte is at the end.
 #[allow(clippy::panic)]
 const fn c(name: &'static str) -> &'static CStr {
     match CStr::from_bytes_with_nul(name.as_bytes()) {
@@ -70,7 +71,7 @@ macro_rules! provider_settings {
 static PROVIDERS: [ProviderSettings; 7] =
     provider_settings!("openai" "openai_compatible" "azure" "ollama" "cohere" "voyage" "gemini");
 
-/// Makes the settings known to Postgres.
+/// Defines the settings.
 pub fn define() {
     let int = |name, short, long, setting, least, most: usize, flags| {
         let most = i32::try_from(most).unwrap_or(i32::MAX);
@@ -266,7 +267,8 @@ pub fn define() {
     }
 }
 
-/// How to cut, by the settings; an argument comes before its setting.
+/// Returns the parameters of the chunker: each argument or, where it is `None`, its setting. Fails where they do not fit
+/// together.
 pub fn chunk_params(size: Option<i32>, overlap: Option<i32>, max_chunks: Option<i32>) -> Result<Params> {
     Params::checked(
         size.unwrap_or_else(|| CHUNK_SIZE.get()).into(),
@@ -275,17 +277,17 @@ pub fn chunk_params(size: Option<i32>, overlap: Option<i32>, max_chunks: Option<
     )
 }
 
-/// How long a statement may wait for a provider.
+/// `chatbot_sync.sync_timeout`: how long a statement waits for a provider in all.
 pub fn sync_timeout() -> Duration {
     millis(&SYNC_TIMEOUT)
 }
 
-/// Most texts in a request.
+/// `chatbot_sync.batch_size`: the largest number of texts in one request.
 pub fn batch_size() -> usize {
     count(&BATCH_SIZE)
 }
 
-/// Most requests at the same time.
+/// `chatbot_sync.max_parallel_requests`: the largest number of requests that a statement has running.
 pub fn max_parallel_requests() -> usize {
     count(&MAX_PARALLEL_REQUESTS)
 }
@@ -295,17 +297,17 @@ pub fn max_attempts() -> u32 {
     u32::try_from(MAX_ATTEMPTS.get()).unwrap_or(1)
 }
 
-/// Most answers of one source; none: no limit.
+/// `chatbot_sync.max_results_per_source`: how many chunks of one source a search returns; `None`: no limit.
 pub fn max_results_per_source() -> Option<usize> {
     usize::try_from(MAX_RESULTS_PER_SOURCE.get()).ok().filter(|&most| most > 0)
 }
 
-/// How long rows of the log are kept; none: for ever.
+/// `chatbot_sync.log_retention`: how long rows of sync_log are kept; zero: none are made; `None`: for ever.
 pub fn log_retention() -> Option<Duration> {
     u64::try_from(LOG_RETENTION.get()).ok().map(|minutes| Duration::from_secs(60 * minutes))
 }
 
-/// Chunks up to which all are read.
+/// `chatbot_sync.exact_search_limit`: the number of chunks up to which a search reads all chunks of the chatbot.
 pub fn exact_search_limit() -> i32 {
     EXACT_SEARCH_LIMIT.get()
 }
@@ -315,7 +317,7 @@ pub fn text_search_config() -> String {
     value(&TEXT_SEARCH_CONFIG).unwrap_or_else(|| "auto".to_owned())
 }
 
-/// How long the launcher sleeps at most.
+/// `chatbot_sync.naptime`: how long the launcher sleeps at most.
 pub fn naptime() -> Duration {
     Duration::from_secs(u64::try_from(NAPTIME.get()).unwrap_or(1))
 }
@@ -325,12 +327,12 @@ pub fn max_workers() -> usize {
     count(&MAX_WORKERS)
 }
 
-/// Most workers of a database.
+/// `chatbot_sync.workers_per_database`: the largest number of workers of one database.
 pub fn workers_per_database() -> usize {
     count(&WORKERS_PER_DATABASE)
 }
 
-/// The databases that have workers; none: all.
+/// `chatbot_sync.databases`: the names of the databases that have workers; `None`: all have.
 pub fn databases() -> Option<Vec<String>> {
     Some(value(&DATABASES)?.split(',').map(|name| name.trim().to_owned()).collect())
 }
@@ -342,12 +344,12 @@ pub fn sees_only_its_snapshot() -> bool {
     unsafe { pgrx::pg_sys::XactIsoLevel >= pgrx::pg_sys::XACT_REPEATABLE_READ.cast_signed() }
 }
 
-/// The wait before a source's second attempt.
+/// `chatbot_sync.retry_delay`: the wait before a queued source's second attempt.
 pub fn retry_delay() -> Duration {
     millis(&RETRY_DELAY)
 }
 
-/// How to speak HTTP.
+/// Returns the configuration of the HTTP client.
 pub fn http_config() -> HttpConfig {
     HttpConfig {
         connect_timeout: millis(&CONNECT_TIMEOUT),
@@ -356,7 +358,8 @@ pub fn http_config() -> HttpConfig {
     }
 }
 
-/// Where a provider is asked, and with which key: the setting, else the file, else the server's environment.
+/// Returns a provider's address and key. The key is that of the setting, else of the file, else of the server's environment.
+/// Fails where the address is missing, or a key that the provider needs.
 pub fn endpoint(provider: &dyn Provider) -> Result<Endpoint> {
     let settings = PROVIDERS
         .iter()
@@ -385,8 +388,8 @@ pub fn endpoint(provider: &dyn Provider) -> Result<Endpoint> {
     Ok(Endpoint { url: check_url(url_name, &url)?, key })
 }
 
-/// The key in a file, which nobody but its owner may read, and root's group where root owns it: as Postgres has it with
-/// keys for TLS.
+/// Reads a key from a file. Fails if any user but its owner can read it; where root owns it, its group may, too, as Postgres
+/// allows for TLS keys.
 fn read_key(path: &str) -> Result<Secret> {
     let refuse = |message: String, hint: &str| Error::NotConfigured { message, hint: hint.to_owned() };
     let hint = "The server's own user has to be able to read it, and nobody else: chmod 600.";

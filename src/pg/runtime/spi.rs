@@ -1,5 +1,5 @@
-//! Statements through SPI, their plans kept as long as the session lives. What pgrx has for it can neither choose the
-//! snapshot nor leave a transaction without an id that only looks.
+//! Runs statements through SPI and keeps their plans as long as the session lives. The SPI of pgrx can neither choose the
+//! snapshot nor leave a transaction that only reads without a transaction id.
 
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::mode::Mode;
@@ -14,7 +14,7 @@ use pgrx::spi::{Error, SpiErrorCodes, SpiHeapTupleData};
 use pgrx::{FromDatum, IntoDatum, Spi, pg_sys};
 
 type Result<T> = pgrx::spi::Result<T>;
-/// A statement, the types of its arguments, and how it is planned.
+/// What a plan is kept for: a statement, the types of its arguments, and how it is planned.
 type PlanKey = (String, Vec<pg_sys::Oid>, How);
 
 thread_local! {
@@ -22,19 +22,19 @@ thread_local! {
     static NEWEST: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While this lives, statements see what is committed by now at REPEATABLE READ and SERIALIZABLE too, as those of foreign
-/// keys do. For what follows a row of the user's that this transaction has written: whoever wrote what follows from an
-/// older version of the row is overtaken, and no conflict.
+/// While this lives, statements see what is committed by now at REPEATABLE READ and SERIALIZABLE too, as checks of foreign
+/// keys do. It is for statements that follow a row which this transaction has written: what another transaction has stored
+/// for an older version of the row is then overwritten, instead of raising a serialization failure.
 pub struct LatestSnapshot(bool);
 
 impl LatestSnapshot {
-    /// Until this is dropped, statements read the latest committed rows.
+    /// Makes statements read the latest committed rows, until this is dropped.
     pub fn new() -> Self {
         Self(NEWEST.replace(true))
     }
 }
 
-/// Whether statements see what is committed by now, whatever the transaction's snapshot is.
+/// Whether statements see the latest committed rows although the transaction has a fixed snapshot.
 pub fn reads_latest() -> bool {
     NEWEST.get() && settings::sees_only_its_snapshot()
 }
@@ -45,35 +45,35 @@ impl Drop for LatestSnapshot {
     }
 }
 
-/// The rows of an answer.
+/// The rows that a statement returned.
 pub struct Rows<'a> {
     table: Option<&'a pg_sys::SPITupleTable>,
     count: usize,
     next: usize,
 }
 
-/// The first row of an answer.
+/// The first row that a statement returned, if any.
 pub struct First<'a>(Option<SpiHeapTupleData<'a>>);
 
 impl<'a> Rows<'a> {
-    /// How many there are, or were written.
+    /// The number of rows that were returned or, if none are, were written.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// The first row, if there is one.
+    /// Takes the first row.
     pub fn first(mut self) -> First<'a> {
         First(self.next())
     }
 }
 
 impl First<'_> {
-    /// A column, by its place from 1.
+    /// A column of the row, by its number from 1; `None` where it is NULL. Fails where there is no row.
     pub fn get<T: FromDatum + IntoDatum>(&self, column: usize) -> Result<Option<T>> {
         self.0.as_ref().ok_or(Error::InvalidPosition)?.get(column)
     }
 
-    /// The value of the first column.
+    /// The first column of the row.
     pub fn get_one<T: FromDatum + IntoDatum>(&self) -> Result<Option<T>> {
         self.get(1)
     }
@@ -91,7 +91,7 @@ impl<'a> Iterator for Rows<'a> {
     }
 }
 
-/// Runs a statement and reads the answer.
+/// Runs a statement and passes its rows to `read`.
 pub fn execute<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
     // SAFETY: connected until the answer is read; an error in between ends the transaction or subtransaction, which
     // disconnects.
@@ -130,8 +130,9 @@ fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(
         let count = table.map_or(pg_sys::SPI_processed, |table| table.numvals);
         Rows { table, count: usize::try_from(count).unwrap_or(usize::MAX), next: 0 }
     };
-    // Values are unpacked into the parent of the current context: with one of our own below SPI's they go with the answer,
-    // and do not stay until the transaction ends. SPI's is current again after each statement.
+    // Values are unpacked into the parent of the current context. With a context of our own below SPI's, they are freed with
+    // the result; otherwise they would stay until the transaction ends. SPI makes its own context current again after each
+    // statement.
     let _read = Scratch::new();
     read(rows)
 }
@@ -161,15 +162,15 @@ fn prepared(sql: &str, args: &[DatumWithOid], how: How) -> Result<pg_sys::SPIPla
     Ok(plan)
 }
 
-/// The answer of a statement, fetched some rows at a time. It keeps no plan.
+/// A cursor, by which the rows of a statement are fetched some at a time. The statement's plan is not kept.
 pub struct Cursor(CString);
 
 impl Cursor {
-    /// Before the first row. The statement has no arguments, and only reads.
+    /// Opens a cursor before the first row. The statement has no arguments and only reads.
     pub fn open(sql: &str, mode: Mode) -> Result<Self> {
         let text = CString::new(sql).map_err(|_| Error::SpiError(SpiErrorCodes::Argument))?;
-        // SAFETY: connected meanwhile; the portal stays, with a copy of its plan and of its snapshot. A portal that "only
-        // reads" takes the snapshot that is active, which is put there and taken off again, unless an error has done so.
+        // SAFETY: connected meanwhile; the portal stays, with a copy of its plan and of its snapshot. A portal that only
+        // reads takes the active snapshot, which is pushed before and popped after, unless an error has done that.
         unsafe {
             Spi::check_status(pg_sys::SPI_connect())?;
             if mode != Mode::Read {
@@ -190,9 +191,9 @@ impl Cursor {
         }
     }
 
-    /// Reads the next rows.
+    /// Fetches up to `most` further rows and passes them to `read`.
     pub fn fetch<R>(&self, most: i64, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
-        // SAFETY: connected until the answer is read, as in execute(); nobody else knows the portal.
+        // SAFETY: connected until the rows are read, as in execute(); the portal is this cursor's own.
         unsafe {
             Spi::check_status(pg_sys::SPI_connect())?;
             let portal = pg_sys::SPI_cursor_find(self.0.as_ptr());
@@ -226,7 +227,7 @@ impl Drop for Cursor {
     }
 }
 
-/// A column that is never NULL.
+/// The value of a column that is never NULL; fails where it is.
 pub fn one<T>(column: Result<Option<T>>) -> Result<T> {
     column?.ok_or(pgrx::spi::Error::InvalidPosition)
 }

@@ -1,4 +1,5 @@
-//! Error kinds to what a DBA sees. The only such table; docs/reference.md has it in words, and a test compares the two.
+//! The SQLSTATE, detail and hint of each error: the only place that decides them. docs/reference.md describes them, and a
+//! test compares the two.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, function_name};
@@ -24,13 +25,13 @@ impl From<Error> for ErrorReport {
 /// The SQLSTATE of an error, five characters.
 pub fn sqlstate(error: &Error) -> String {
     match error {
-        // It may be one that only the user's functions know.
+        // A user's function may have raised a SQLSTATE that only it knows.
         Error::Row { raised, .. } => raised.sqlstate.clone(),
         _ => subtransaction::sqlstate(parts(error).0 as i32),
     }
 }
 
-/// A SQLSTATE as MAKE_SQLSTATE packs it.
+/// Packs a SQLSTATE as MAKE_SQLSTATE does.
 fn packed(sqlstate: &str) -> i32 {
     sqlstate.bytes().enumerate().map(|(at, c)| i32::from(c.wrapping_sub(b'0') & 0x3f) << (6 * at)).sum()
 }
@@ -43,12 +44,12 @@ pub fn in_a_line(error: &Error) -> String {
     }
 }
 
-/// What to do about it.
+/// The hint of an error, which says what to do about it.
 pub fn hint(error: &Error) -> Option<String> {
     parts(error).2.map(str::to_owned)
 }
 
-/// Code, detail and hint.
+/// The SQLSTATE, detail and hint of an error.
 fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
     match error {
         Error::NullArgument { .. } => (PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, None, Some("Give a value.")),

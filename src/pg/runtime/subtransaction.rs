@@ -1,4 +1,4 @@
-//! Subtransactions: what fails in one is undone, and no more.
+//! Subtransactions: an error in one undoes what was done in it, and no more.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -10,10 +10,10 @@ use pgrx::prelude::{PgSqlErrorCode, PgTryBuilder};
 
 use crate::error::{Raised, Result};
 
-/// Does something in a subtransaction: what it answers, or the error of Postgres that undid it. A cancel, and a shutdown,
-/// are no such error, and go on. An error of ours undoes it too.
+/// Calls `act` in a subtransaction, and returns its result or the error of Postgres that undid it. An error that `act`
+/// returns undoes it too. A cancel and a shutdown are raised again.
 pub fn within<T>(act: impl FnOnce() -> Result<T>) -> std::result::Result<Result<T>, CaughtError> {
-    // SAFETY: as a block with an EXCEPTION; what was current before is again.
+    // SAFETY: as PL/pgSQL runs a block with EXCEPTION; the memory context and resource owner are those from before again.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
@@ -37,9 +37,9 @@ pub fn within<T>(act: impl FnOnce() -> Result<T>) -> std::result::Result<Result<
     }
 }
 
-/// Does something in a subtransaction that one row may make fail: what it answers, or what Postgres raised, which is that
-/// row's error. What is nobody's fault goes up: interrupts, conflicts with other transactions, locks that could not be had,
-/// and a server that is out of memory or disk space.
+/// Calls `act` in a subtransaction, and returns its result or what Postgres raised, so that it becomes the error of the row
+/// at hand. Errors that have nothing to do with the row are raised again: interrupts, conflicts with other transactions,
+/// locks that were not to be had, and a server that is out of memory or disk space.
 pub fn attempt<T>(act: impl FnOnce() -> Result<T>) -> Result<std::result::Result<T, Raised>> {
     let code = Cell::new(0);
     let caught = {
@@ -70,20 +70,21 @@ pub fn sqlstate(packed: i32) -> String {
     (0..5).map(|at| char::from((packed >> (6 * at) & 0x3f) as u8 + b'0')).collect()
 }
 
-/// Whether an error says nothing about the row at hand.
+/// Whether an error has nothing to do with the row at hand.
 fn concerns_every_row(sqlstate: &str) -> bool {
     matches!(&sqlstate[..2], "40" | "53" | "57") || sqlstate == "55P03"
 }
 
-/// Notes the SQLSTATE of each error that Postgres raises while this lives. pgrx keeps only those that Postgres itself
-/// defines, and a function of the user's may raise any.
+/// Records the SQLSTATE of each error that Postgres raises while this lives. pgrx keeps only those that Postgres defines,
+/// but a user's function may raise any.
 struct SqlstateRecorder {
     frame: Box<pg_sys::ErrorContextCallback>,
 }
 
 impl SqlstateRecorder {
     fn new(code: &Cell<i32>) -> Self {
-        // Called while an error is on its way: not through the guards that pgrx puts around Postgres' functions.
+        // Called while an error is being raised, so it must not go through the guards that pgrx puts around Postgres'
+        // functions.
         unsafe extern "C-unwind" {
             fn geterrcode() -> i32;
         }
@@ -91,8 +92,8 @@ impl SqlstateRecorder {
             // SAFETY: Postgres calls this while it reports an error; the address is that of new()'s caller's variable.
             unsafe { (*code.cast::<Cell<i32>>()).set(geterrcode()) };
         }
-        // SAFETY: a frame like those of Postgres' own functions, taken off by the drop; who catches an error puts back
-        // the stack that it found.
+        // SAFETY: a frame like those of Postgres' own functions, removed on drop; code that catches an error restores the
+        // stack that it found.
         unsafe {
             let mut frame = Box::new(pg_sys::ErrorContextCallback {
                 previous: pg_sys::error_context_stack,
@@ -121,7 +122,7 @@ pub fn is_a_conflict(caught: &CaughtError) -> bool {
     code(caught) == PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
 }
 
-/// Whether a lock could not be had in time.
+/// Whether an error says that a lock was not to be had in time (55P03).
 pub fn is_a_lock_timeout(caught: &CaughtError) -> bool {
     code(caught) == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
 }

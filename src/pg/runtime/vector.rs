@@ -1,4 +1,5 @@
-//! pgvector's `vector` as a Datum: four bytes of length, two of dimensions, two unused, then float4s. No text between.
+//! pgvector's `vector` as a Datum, without a text in between: four bytes of length, two of dimensions, two unused, then the
+//! float4s.
 
 use std::cell::{Cell, RefCell};
 
@@ -14,11 +15,11 @@ use crate::pg::runtime::catalog;
 
 const HEADER: usize = 8;
 
-/// A vector on its way into Postgres.
+/// A `vector` as an argument or a result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vector(pub Vec<f32>);
 
-/// Where pgvector is in this database.
+/// pgvector's type in this database.
 #[derive(Debug, Clone)]
 pub struct VectorType {
     /// The oid of the type `vector`.
@@ -31,8 +32,8 @@ thread_local! {
     static FOUND: RefCell<Option<VectorType>> = const { RefCell::new(None) };
 }
 
-/// Looks the type up once; it is forgotten whenever a type changes, so that dropping the extension and making it again,
-/// or moving it to another schema, is noticed.
+/// Returns pgvector's type. It is looked up once, and again after any type has changed, so that a pgvector that was dropped
+/// and created again, or moved to another schema, is noticed. Fails where pgvector is missing.
 pub fn vector_type() -> Result<VectorType> {
     if let Some(found) = FOUND.with_borrow(Clone::clone) {
         return Ok(found);

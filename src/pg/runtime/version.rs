@@ -1,5 +1,5 @@
-//! Whether the library and the SQL of this database go together, looked at before the first statement of a session and
-//! again when a function has changed, as every update changes some.
+//! Whether the library and the SQL of this database fit together. It is checked before a session's first statement, and
+//! again after a function has changed, since every update of the extension changes some.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ thread_local! {
     static FITS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Fails where they do not, with what to do about it.
+/// Fails where the library and the SQL of this database do not fit together.
 pub fn check() -> Result<()> {
     // SAFETY: a plain variable of this thread's. While an extension is made or updated its version says little.
     if FITS.get() || unsafe { pg_sys::creating_extension } {
@@ -27,7 +27,8 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// What chatbot_doctor() says of it: status, detail, hint. It asks nothing of ours, and so works where nothing else does.
+/// Returns the row of chatbot_doctor() about it: status, detail, hint. It uses nothing of the extension's SQL, so that it
+/// works where nothing else does.
 pub fn look() -> Result<(&'static str, String, Option<String>)> {
     let Some(sql) = catalog::extension_version()? else {
         return Err(Error::Internal("the extension is not in this database".to_owned()));

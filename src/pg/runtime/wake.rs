@@ -1,5 +1,5 @@
-//! What a commit tells the launcher: that a database has something to do. It stands in shared memory, which is there only
-//! where the library is preloaded.
+//! How a commit wakes the launcher: it notes in shared memory that the database has something to do. There is shared memory
+//! only where the library is preloaded.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -12,31 +12,33 @@ use pgrx::{pg_guard, pg_sys};
 
 use crate::pg::runtime::{self, enabled};
 
-/// Databases that can be told apart; with more of them all are looked at.
+/// The number of databases that get a slot. If there are more, the launcher looks at every database.
 pub const SLOTS: usize = 256;
 
-/// A database that has something to do.
+/// What a database asks of the launcher.
 #[derive(Clone, Copy)]
 pub struct Slot {
+    /// The database's oid; 0: the slot is free.
     pub database: u32,
-    /// A worker is wanted at once.
+    /// Whether a worker is wanted at once.
     pub now: bool,
-    /// More than one worker can do soon.
+    /// Whether there is more to do than one worker does soon, so that another one is wanted.
     pub more: bool,
-    /// At this time, in milliseconds since 1970; 0 where there is nothing.
+    /// When a worker is wanted, in milliseconds since 1970; 0: never.
     pub due: i64,
-    /// Workers that have said so since the launcher looked: one that ends without a word was ended.
+    /// The number of workers that have announced their end since the launcher last looked. A worker that ends without that
+    /// was killed.
     pub left: usize,
 }
 
 /// What sessions, workers and the launcher share.
 #[derive(Clone, Copy)]
 pub struct Shared {
-    /// The launcher's latch, in shared memory itself.
+    /// The address of the launcher's latch, which is in shared memory too; 0: there is no launcher yet.
     pub latch: usize,
-    /// There were not enough slots.
+    /// Whether the slots did not suffice, so that the launcher has to look at every database.
     pub everybody: bool,
-    /// The launcher could not start a worker for a database that needs one.
+    /// Whether the launcher could not start a worker for a database that needs one.
     pub no_process: bool,
     pub slots: [Slot; SLOTS],
 }
@@ -56,6 +58,7 @@ impl Default for Shared {
 }
 
 impl Shared {
+    /// Returns the slot of a database, giving it a free one if it has none; `None` where all are taken.
     pub fn slot(&mut self, database: u32) -> Option<&mut Slot> {
         let at = self.slots.iter().position(|slot| slot.database == database || slot.database == 0)?;
         let slot = &mut self.slots[at];
@@ -63,6 +66,7 @@ impl Shared {
         Some(slot)
     }
 
+    /// Sets the launcher's latch.
     pub fn wake(&self) {
         if self.latch != 0 {
             // SAFETY: a latch of a process slot, which is there as long as the server runs.
@@ -81,17 +85,18 @@ pub fn preloaded() -> bool {
     PRELOADED.load(Ordering::Relaxed)
 }
 
-/// Whether a worker could not be started, since all of max_worker_processes are in use.
+/// Whether the launcher could not start a worker, since all of max_worker_processes are in use.
 pub fn lacks_process() -> bool {
     preloaded() && SHARED.share().no_process
 }
 
+/// The current time, in milliseconds since 1970.
 pub fn milliseconds() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Tells the launcher that this database has something to do.
+/// Asks the launcher for a worker of this database; with `more`, for another one beside those that run.
 pub fn request_worker(more: bool) {
     let mut shared = SHARED.exclusive();
     match shared.slot(runtime::database()) {
@@ -104,7 +109,7 @@ pub fn request_worker(more: bool) {
     shared.wake();
 }
 
-/// The last word of a worker: tells the launcher when this database will have something to do.
+/// Announces the end of a worker, and when its database will have something to do; `None`: never.
 pub fn schedule_worker(wait: Option<Duration>) {
     let due = wait.map_or(0, |wait| milliseconds().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
     let mut shared = SHARED.exclusive();
@@ -115,7 +120,7 @@ pub fn schedule_worker(wait: Option<Duration>) {
     shared.wake();
 }
 
-/// If this transaction commits, a worker looks at the queue.
+/// Asks the launcher for a worker if this transaction commits.
 pub fn wake_at_commit() {
     thread_local! {
         static WATCHING: Cell<bool> = const { Cell::new(false) };

@@ -1,4 +1,4 @@
-//! The chunks that answer a question, in tables of this node.
+//! Finds the chunks that match a query, in tables of this node.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,17 +11,20 @@ use crate::search::bm25::{Scores, bm25};
 use crate::search::fusion::Fusion;
 use crate::search::plan::{self, Size};
 
-/// Of each half as many are looked at for each answer, and at least so many: what is second in both may be the best.
+/// The number of candidates of each half of a hybrid search, for each result that is asked for; at least
+/// [`LEAST_CANDIDATES`] are read: a chunk that is second in both halves may be the best.
 const CANDIDATES: i64 = 3;
 const LEAST_CANDIDATES: i64 = 50;
 
-/// A question, and where it is answered.
+/// A search request, and the tables that it is answered from.
 struct Search<'a> {
     asked: &'a SearchRequest,
     scope: Scope<'a>,
-    /// How large the chatbot is, where its model has indexes and Postgres' statistics name it among the largest.
+    /// How large the chatbot is; `None` where its model has no index, or Postgres' statistics do not name it among the
+    /// largest.
     size: Option<Size>,
-    /// Policies of row security hide rows from this role: what statistics say of all rows is not for it.
+    /// Whether policies of row security hide rows from this role. Then scores do not use statistics, which describe hidden
+    /// rows too.
     restricted: bool,
 }
 
@@ -32,7 +35,7 @@ struct TextScores {
     of_all_words: f64,
 }
 
-/// The best ones, as many as may be answers; in no order.
+/// Returns the candidates for the results of a search, in no order: among them are the `most` best chunks.
 pub fn find(asked: &SearchRequest, tables: &Tables, most: i64) -> Result<Vec<SearchResult>> {
     let size = statistics::size(tables, asked.filter.chatbot_id, asked.model_id)?;
     let scope = Scope { tables, filter: &asked.filter, model_id: asked.model_id, dimensions: asked.dimensions };
@@ -50,7 +53,7 @@ impl Search<'_> {
         Ok(found.into_iter().map(|found| SearchResult { score: found.similarity.unwrap_or(0.0), found }).collect())
     }
 
-    /// The nearest chunks, by the index where that pays.
+    /// Returns the nearest chunks, best first, by the index where that is faster.
     fn nearest(&self, vector: &[f32], limit: i64) -> Result<Vec<FoundChunk>> {
         let candidates = limit.max(LEAST_CANDIDATES);
         let ef_search = match self.size {
@@ -58,7 +61,7 @@ impl Search<'_> {
             None => None,
         };
         if let Some(ef_search) = ef_search {
-            // None: the filter lets few through, or the chatbot is smaller than it was.
+            // `None`: the filter left too few candidates, or the chatbot has become smaller.
             if let Some(found) = store::nearest_by_index(&self.scope, vector, limit, candidates, ef_search)? {
                 return Ok(found);
             }
@@ -66,7 +69,7 @@ impl Search<'_> {
         store::nearest(&self.scope, vector, limit)
     }
 
-    /// Needs no vector of the query, and asks no provider: it works where none answers.
+    /// Searches by words alone. It needs no vector of the query, so it works while no provider answers.
     fn by_text(&self, limit: i64) -> Result<Vec<SearchResult>> {
         let scores = self.text_scores(limit, None)?.of_chunks;
         let keys: Vec<ChunkKey> = scores.keys().cloned().collect();
@@ -92,8 +95,9 @@ impl Search<'_> {
         Ok(found.into_iter().map(answer).collect())
     }
 
-    /// The BM25 scores of the chunks with the query's words that have the highest; in a large chatbot, of those with a rare
-    /// one of them; and those of the chunks that are near. None: there are no other answers.
+    /// Returns the `most` highest BM25 scores of chunks with words of the query, and those of the chunks that are `near`. In
+    /// a large chatbot, only chunks with one of the query's rare words are read. `near` is `None` in a search by words
+    /// alone.
     fn text_scores(&self, most: i64, near: Option<&HashSet<ChunkKey>>) -> Result<TextScores> {
         let large = self.size.filter(|size| !self.restricted && size.chunks > f64::from(self.asked.exact_limit));
         let words = store::query_words(&self.scope, &self.asked.query, large.is_some())?;
@@ -111,7 +115,7 @@ impl Search<'_> {
         };
         let mut matching = store::matching(&self.scope, &words, &index_terms)?;
         if let Some(near) = near.filter(|_| index_terms.contains(&false)) {
-            // They may have the words that are in too many to be looked up.
+            // They may have words that are in too many chunks for the index to be asked for them.
             let matched: HashSet<&ChunkKey> = matching.iter().map(|m| &m.key).collect();
             let others: Vec<ChunkKey> = near.iter().filter(|key| !matched.contains(key)).cloned().collect();
             matching.extend(store::matching_of(&self.scope, &words, &others)?);
@@ -135,7 +139,7 @@ impl Search<'_> {
     }
 }
 
-// SQL's real is what a score is.
+// Scores are `real` in SQL.
 #[allow(clippy::cast_possible_truncation)]
 fn real(score: f64) -> f32 {
     score as f32

@@ -1,4 +1,7 @@
-//! A question in words to the chunks that answer it: near in meaning, with the same words, or both.
+//! Searches: from a query to the chunks that match it, by meaning, by words, or both.
+//!
+//! - `find`: finds and scores the chunks, in tables of this node
+//! - `visible_chatbots`: which chatbots row security leaves to the caller
 
 use std::collections::HashMap;
 
@@ -23,16 +26,16 @@ pub mod visible_chatbots;
 const MODES: [&str; 3] = ["hybrid", "vector", "text"];
 const MAX_RESULTS: i32 = 1000;
 
-/// An answer with its score.
+/// A chunk that was found, with its score.
 pub struct SearchResult {
     /// The chunk that was found.
     pub found: FoundChunk,
-    /// What the answers are sorted by.
+    /// The score by which results are sorted, highest first.
     pub score: f32,
 }
 
 impl SearchResult {
-    /// A row of `chatbot_search()`.
+    /// Converts the result into a row of `chatbot_search()`.
     pub fn into_row(self) -> (String, i64, i32, String, Option<f32>, f32, Jsonb) {
         let Self { found: f, score } = self;
         let (source_type, source_id, _) = f.key;
@@ -46,13 +49,13 @@ pub struct SearchArguments<'a> {
     pub chatbot_id: Option<i64>,
     /// The query's text.
     pub query: Option<&'a str>,
-    /// 1 to 1000.
+    /// The largest number of results, 1 to 1000.
     pub max_results: Option<i32>,
-    /// None: all.
+    /// `None`: sources of all types are searched.
     pub source_types: Option<Vec<Option<String>>>,
-    /// What a source's metadata has to contain.
+    /// A JSON object that a chunk's metadata has to contain; `None`: metadata does not matter.
     pub metadata_filter: Option<Jsonb>,
-    /// -1 to 1.
+    /// The least cosine similarity of a result, -1 to 1; `None`: it does not matter.
     pub min_similarity: Option<f32>,
     /// One of [`MODES`].
     pub mode: Option<&'a str>,
@@ -65,8 +68,8 @@ enum Mode {
     Text,
 }
 
-/// What is asked for, checked, with everything that an answer depends on: where Citus has the tables, the node answers that
-/// has the chatbot, and knows neither the model nor this session's settings.
+/// A checked request, with everything that its result depends on. Where Citus distributes the tables, it is sent to the node
+/// that has the chatbot, which knows neither the model nor this session's settings.
 #[derive(Serialize, Deserialize)]
 struct SearchRequest {
     filter: Filter,
@@ -81,7 +84,7 @@ struct SearchRequest {
     /// The share of the query that the model knows.
     #[serde(default = "all")]
     known: f64,
-    /// The query's, unless only its words are looked for.
+    /// The query's vector; `None` in a search by words alone.
     #[serde(skip)]
     vector: Option<Vec<f32>>,
 }
@@ -91,7 +94,7 @@ fn all() -> f64 {
     1.0
 }
 
-/// The best chunks, best first. Writes nothing.
+/// Returns the chunks that match best, best first. Writes nothing.
 pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
     let chatbot_id = arguments::id("chatbot_id", question.chatbot_id)?;
     let query = arguments::required("query", question.query)?;
@@ -139,7 +142,7 @@ pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
     best(&asked, &Tables::whole()?)
 }
 
-/// A step of a search: what this node, which has the chatbot's shards, answers.
+/// Answers a search on the node that has the chatbot's shards.
 pub fn on_this_node(
     (embedding, source): (pg_sys::Oid, pg_sys::Oid),
     question: &Jsonb,
@@ -153,10 +156,10 @@ pub fn on_this_node(
     best(&asked, &Tables::shards(embedding, source)?)
 }
 
-/// The best chunks in these tables, best first.
+/// Returns the best chunks in these tables, best first.
 fn best(asked: &SearchRequest, tables: &Tables) -> Result<Vec<SearchResult>> {
     let most = match asked.most_per_source {
-        // Some will be left out.
+        // Results beyond the limit for their source are dropped below, so more are fetched than were asked for.
         Some(_) => i64::from(MAX_RESULTS),
         None => i64::try_from(asked.limit).unwrap_or(i64::MAX),
     };
@@ -177,7 +180,7 @@ fn best(asked: &SearchRequest, tables: &Tables) -> Result<Vec<SearchResult>> {
     Ok(answers)
 }
 
-/// Best first; what is equal in the order of the sources and their texts.
+/// Sorts results by score, best first, and equal ones by source and position.
 fn sort(answers: &mut [SearchResult]) {
     answers.sort_by(|a, b| {
         let place = |f: &FoundChunk| (f.key.0.clone(), f.key.1, f.chunk_index);

@@ -1,4 +1,4 @@
-//! What policies of row security leave to the caller of a function that runs as the extension's owner.
+//! Which chatbots the policies of row security leave to the caller of a function that runs as the extension's owner.
 
 use std::collections::HashSet;
 
@@ -9,13 +9,13 @@ use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::store::tables::{Tables, is_restricted};
 use crate::pg::store::verify;
 
-/// The chatbots that the caller sees a source of; none where no policy restricts the caller.
+/// The chatbots of which the caller sees a source; `None` where no policy restricts the caller.
 pub struct VisibleChatbots(Option<HashSet<i64>>);
 
 impl VisibleChatbots {
-    /// Those of the role that called the function.
+    /// Returns the chatbots that the role which called the function may see.
     pub fn of_caller() -> Result<Self> {
-        // SAFETY: a number of this backend's: the role of the session, or the one that SET ROLE said.
+        // SAFETY: a number of this backend's: the role of the session, or the one of its last SET ROLE.
         let caller = unsafe { pg_sys::GetOuterUserId() };
         if !is_restricted(Tables::whole()?.source.id, caller) {
             return Ok(Self(None));
@@ -24,7 +24,7 @@ impl VisibleChatbots {
         Ok(Self(Some(verify::chatbots()?)))
     }
 
-    /// Whether a chatbot is one of them.
+    /// Whether the caller may see a chatbot.
     pub fn contains(&self, chatbot_id: i64) -> bool {
         self.0.as_ref().is_none_or(|visible| visible.contains(&chatbot_id))
     }

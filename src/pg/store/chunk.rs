@@ -13,27 +13,27 @@ pub struct StoredChunk {
     pub chunk_id: i32,
     /// The chunk's place in the source's text.
     pub place: Place,
-    /// Its language, where the source has several.
+    /// The chunk's language; `None` where its source is not translated.
     pub lang: Option<String>,
     /// The chunk's text.
     pub content: String,
 }
 
 impl StoredChunk {
-    /// What its vector depends on.
+    /// The language and the text: a chunk with the same ones can keep this chunk's vector.
     pub fn text(&self) -> (Option<&str>, &str) {
         (self.lang.as_deref(), &self.content)
     }
 }
 
-/// Where a chunk stands in its source.
+/// The place of a chunk in its source, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// From 0.
+    /// The chunk's position among the chunks of its source, from 0.
     pub index: i32,
     /// The offset of the first character in the source's text.
     pub start: i32,
-    /// The character after the last.
+    /// The offset of the character after the chunk's last one.
     pub end: i32,
 }
 
@@ -45,9 +45,9 @@ pub struct NewChunk<'a> {
     pub chunk_id: i32,
     /// The chunk's place in the source's text.
     pub place: Place,
-    /// Its language, where the source has several.
+    /// The chunk's language; `None` where its source is not translated.
     pub lang: Option<&'a str>,
-    /// How its words are read.
+    /// The text search configuration that its words are read with.
     pub configuration: &'a Configuration,
     /// The chunk's text.
     pub content: &'a str,
@@ -55,7 +55,7 @@ pub struct NewChunk<'a> {
     pub vector: Vec<f32>,
 }
 
-/// Writes metadata and whether searches find it to the chunks of a source.
+/// Writes a source's metadata and `enabled` to its chunks.
 pub fn update_chunk_attributes(item: &SourceInput) -> Result<()> {
     let sql = "UPDATE chatbot_sync.embedding SET enabled = $5,
             metadata = CASE WHEN lang IS NULL THEN $4 ELSE $4 || pg_catalog.jsonb_object(ARRAY['lang', lang]) END
@@ -63,7 +63,7 @@ pub fn update_chunk_attributes(item: &SourceInput) -> Result<()> {
     write(sql, &item.key.args_and([item.metadata.clone().into(), item.enabled.into()])).map(drop)
 }
 
-/// The chunks of a source, in order.
+/// Returns the chunks of a source, in their order in its text.
 pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
     let sql = "SELECT chunk_id, chunk_index, start_offset, end_offset, lang, content FROM chatbot_sync.embedding
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4 ORDER BY chunk_index";
@@ -80,7 +80,7 @@ pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
     })
 }
 
-/// The languages of a source's chunks, `None` where chunks have none of their own.
+/// Returns the languages of a source's chunks, with `None` for chunks without a language.
 pub fn languages(key: &SourceKey, model_id: i32) -> Result<Vec<Option<String>>> {
     let sql = "SELECT DISTINCT lang FROM chatbot_sync.embedding
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4";
@@ -97,7 +97,7 @@ pub fn delete_chunks(key: &SourceKey, model_id: i32, chunk_ids: Vec<i32>) -> Res
     write(sql, &key.args_and([model_id.into(), chunk_ids.into()])).map(drop)
 }
 
-/// Moves chunks to other places; their vectors stay as they are.
+/// Moves chunks to other places in their source; their vectors stay as they are.
 pub fn move_chunks(key: &SourceKey, model_id: i32, moves: &[(i32, Place)]) -> Result<()> {
     if moves.is_empty() {
         return Ok(());
@@ -145,7 +145,7 @@ pub fn read_words(key: &SourceKey, model_id: i32, chunks: &[(i32, &Configuration
     })
 }
 
-/// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and it keeps to privileges.
+/// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and privileges are checked.
 pub fn insert_chunks(model_id: i32, sources: &[&SourceInput], chunks: Vec<NewChunk>) -> Result<()> {
     const STATEMENT_BYTES: usize = 200 * 1024;
     let sql = "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,

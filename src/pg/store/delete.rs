@@ -1,4 +1,4 @@
-//! Sources that go, or go elsewhere.
+//! Deletes sources, and moves them to other keys.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::pg::store::source::{
 use crate::pg::store::{Mode, job, lock_with_retry, log, run, write};
 use crate::source::SourceKey;
 
-/// Deletes a source and its vectors: how many vectors; none where there is no such source.
+/// Deletes a source with its jobs and vectors, and returns the number of vectors; `None` where there is no such source.
 pub fn delete(key: &SourceKey) -> Result<Option<i64>> {
     job::delete_of_source(key)?;
     let sql = "SELECT FROM chatbot_sync.source
@@ -25,12 +25,12 @@ pub fn delete(key: &SourceKey) -> Result<Option<i64>> {
     Ok(Some(deleted))
 }
 
-/// Deletes sources and their vectors.
+/// Deletes sources with their vectors. The sources are locked first.
 pub fn delete_many(keys: &[SourceKey]) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
-    // Keys are copied for each statement, and many slices come one after the other.
+    // Each statement copies the keys, and a caller may delete many slices in a row.
     let _scratch = Scratch::new();
     let these = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
@@ -41,26 +41,26 @@ pub fn delete_many(keys: &[SourceKey]) -> Result<()> {
     write_by_chatbot(&format!("DELETE FROM chatbot_sync.source s USING {these}"), keys).map(drop)
 }
 
-/// Where a source waits until the one that is where it goes has left.
+/// The temporary key of a source whose new key is still that of another source.
 pub fn aside(key: SourceKey) -> SourceKey {
     SourceKey { chatbot_id: -key.chatbot_id, ..key }
 }
 
-/// Gives sources other keys, and their vectors with them.
+/// Moves sources to other keys, with their vectors. Sources that are stored under the new keys are deleted.
 pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
     if moves.is_empty() {
         return Ok(());
     }
     let _scratch = Scratch::new();
     let from: HashSet<SourceKey> = moves.iter().map(|(from, _)| *from).collect();
-    // What another source is still to leave is left first.
+    // A new key may still be that of another source: then all sources go to temporary keys first.
     if moves.iter().any(|(_, to)| from.contains(to)) {
         let there: Vec<_> = moves.iter().map(|&(from, _)| (from, aside(from))).collect();
         relocate(&there)?;
         let back: Vec<_> = moves.iter().map(|&(from, to)| (aside(from), to)).collect();
         return relocate(&back);
     }
-    // What is stored under the new keys is left over and belongs to no row.
+    // What is stored under the new keys belongs to no row any more.
     delete_many(&moves.iter().map(|(_, to)| *to).collect::<Vec<_>>())?;
     const SOURCE: &str = "host, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
         content_hash, chunking, model_id, enabled, metadata, text_search_configs, next_model_id, synced_at";
@@ -85,8 +85,8 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
     delete_many(&moves.iter().map(|(from, _)| *from).collect::<Vec<_>>())
 }
 
-/// Locks the sources of a chatbot, in the order of their keys. Some at a time: the rows that a statement locks are kept
-/// until it ends.
+/// Locks the sources of a chatbot in the order of their keys, 10,000 at a time, since a statement keeps the rows that it
+/// locks in memory until it ends.
 fn lock_all(chatbot_id: i64) -> Result<()> {
     const SLICE: i32 = 10_000;
     let mut after: Option<SourceKey> = None;
@@ -105,16 +105,17 @@ fn lock_all(chatbot_id: i64) -> Result<()> {
     }
 }
 
-/// Deletes all of a chatbot: (vectors, sessions).
+/// Deletes everything that belongs to a chatbot, and returns the numbers of vectors and sessions.
 pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
     let _scratch = Scratch::new();
     lock_with_retry(|| {
-        // A row that came from another chatbot may still be there as what it was: its job takes that away.
+        // A row that came from another chatbot may still be stored under its old key there: its job, which stays, deletes
+        // that.
         write(
             "DELETE FROM chatbot_sync.job WHERE chatbot_id = $1 AND (from_chatbot_id IS NULL OR from_chatbot_id = $1)",
             &[chatbot_id.into()],
         )?;
-        // Sources first, and locked, so that a sync that runs meanwhile is waited for and not half deleted.
+        // Sources are locked first, so that a sync that is running is waited for, and its source is not deleted by half.
         lock_all(chatbot_id)
     })?;
     let embeddings = write("DELETE FROM chatbot_sync.embedding WHERE chatbot_id = $1", &[chatbot_id.into()])?;

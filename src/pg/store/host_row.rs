@@ -1,4 +1,4 @@
-//! The rows of host tables.
+//! Statements on rows of host tables.
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
@@ -10,7 +10,7 @@ use crate::pg::store::host_triggers::{execute, literal, quoted};
 use crate::pg::store::{Cursor, Mode, one, run, write};
 use crate::source::{Jsonb, SourceKey};
 
-/// The (id, chatbot) of the rows that have these ids and belong to a chatbot.
+/// Returns the (id, chatbot id) of the rows with these ids that belong to a chatbot.
 pub fn these(relation: &str, id: &str, chatbot: &str, ids: Vec<i64>) -> Result<Vec<(i64, i64)>> {
     let sql = format!("{} AND {} = ANY ($1)", of_chatbots(relation, id, chatbot, None), quoted(id));
     run(&sql, &[ids.into()], Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
@@ -25,7 +25,7 @@ fn of_chatbots(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -
     )
 }
 
-/// All (id, chatbot) of a table that no source can have.
+/// Returns the (id, chatbot id) of rows that no source can have.
 pub fn invalid_ids(relation: &str, id: &str, chatbot: &str) -> Result<Vec<(i64, i64)>> {
     let (id, chatbot) = (quoted(id), quoted(chatbot));
     let sql = format!(
@@ -35,31 +35,32 @@ pub fn invalid_ids(relation: &str, id: &str, chatbot: &str) -> Result<Vec<(i64, 
     run(&sql, &[], Mode::Read, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
 }
 
-/// All (id, chatbot) of a table whose rows belong to a chatbot, some at a time.
+/// A cursor over the (id, chatbot id) of all rows of a table that belong to a chatbot.
 pub struct Ids(Cursor);
 
 impl Ids {
-    /// At the first, as the calling statement sees them.
+    /// Opens a cursor over the rows that the calling statement sees.
     pub fn new(relation: &str, id: &str, chatbot: &str) -> Result<Self> {
         Ok(Self(Cursor::open(&of_chatbots(relation, id, chatbot, None), Mode::Read)?))
     }
 
-    /// At the first, as they are by now.
+    /// Opens a cursor over the rows as they are by now.
     pub fn now(relation: &str, id: &str, chatbot: &str) -> Result<Self> {
         Self::now_with(relation, id, chatbot, None)
     }
 
-    /// At the first, as they are by now, for [`Self::next_with`].
+    /// Opens a cursor over the rows as they are by now, for [`Self::next_with`]; `enabled` is the column that says whether
+    /// searches find a row.
     pub fn now_with(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -> Result<Self> {
         Ok(Self(Cursor::open(&of_chatbots(relation, id, chatbot, enabled), Mode::ReadNow)?))
     }
 
-    /// The next ones, none where there are no more.
+    /// Returns up to `most` further rows; an empty list at the end.
     pub fn next(&self, most: i64) -> Result<Vec<(i64, i64)>> {
         Ok(self.next_with(most)?.into_iter().map(|(id, chatbot, _)| (id, chatbot)).collect())
     }
 
-    /// The next ones, with whether searches find them.
+    /// Returns up to `most` further rows, with whether searches find them; an empty list at the end.
     pub fn next_with(&self, most: i64) -> Result<Vec<(i64, i64, bool)>> {
         Ok(self
             .0
@@ -67,14 +68,14 @@ impl Ids {
     }
 }
 
-/// How rows are looked at.
+/// Which version of a row is read, and whether it is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadMode {
-    /// Locked, but for those that others have locked.
+    /// The latest version, locked until the transaction ends; rows that another session has locked are skipped.
     ForUpdate,
-    /// As they are by now.
+    /// The version that is committed by now, at READ COMMITTED or while a `LatestSnapshot` lives.
     Latest,
-    /// As the calling statement sees them.
+    /// The version that the calling statement sees.
     Snapshot,
 }
 
@@ -92,19 +93,19 @@ impl ReadMode {
     }
 }
 
-/// A row as SQL reads it.
+/// A row of a host table as SQL reads it.
 pub struct HostRow {
     /// The value of `id_column`.
     pub source_id: i64,
-    /// The tenant's.
+    /// The value of `chatbot_column`.
     pub chatbot_id: i64,
-    /// The value of `content_column`, as text.
+    /// The value of `content_column`, as text; `None` where it is NULL.
     pub content: Option<String>,
-    /// From the columns that go into it.
+    /// The metadata, made from the `metadata_columns`.
     pub metadata: Jsonb,
-    /// The value of `enabled_column`; true where none is named.
+    /// Whether searches find the row: the value of `enabled_column`, or true where there is none.
     pub enabled: bool,
-    /// What it says of its own state.
+    /// The values of its status columns.
     pub state: RowStatus,
 }
 
@@ -114,8 +115,8 @@ fn object(of: &str, columns: &[Column]) -> String {
     format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
 }
 
-/// Rows of a table, of one chatbot or of all; with [`Look::Lock`] they are locked until the transaction ends, and those that
-/// others have locked left out.
+/// Reads rows by id, of one chatbot or, where that is `None`, of all. With [`ReadMode::ForUpdate`] they stay locked until
+/// the transaction ends, and rows that another session has locked are skipped.
 pub fn rows_by_id(
     relation: &str,
     columns: &Columns,
@@ -151,7 +152,8 @@ pub fn rows_by_id(
     })
 }
 
-/// Whether searches are to find a row, and what it says of its state: of one whose other columns cannot be read.
+/// Reads whether searches find a row, and its status columns, where its other columns cannot be read; `None`: there is no
+/// such row.
 pub fn state_of(
     relation: &str,
     columns: &Columns,
@@ -174,7 +176,7 @@ pub fn state_of(
     })
 }
 
-/// Columns of which every type is known: whether searches are to find a row, and what it says of its state.
+/// The SQL for whether searches find a row and for its status columns, none of which has a type of the user's.
 fn state(columns: &Columns) -> String {
     let maybe = |column: &Option<Column>, otherwise: &str| {
         column.as_ref().map_or(otherwise.to_owned(), |Column(name, _)| format!("t.{}", quoted(name)))
@@ -188,12 +190,12 @@ fn state(columns: &Columns) -> String {
     )
 }
 
-/// The metadata of a row that is given as a composite value of this type, in which its columns have these numbers and
-/// types.
+/// Makes the metadata of a row that is given as a composite Datum of `row_type`; `shape` are the numbers and types of its
+/// metadata columns.
 pub fn metadata(row: pg_sys::Datum, row_type: pg_sys::Oid, columns: &[Column], shape: &[(i16, u32)]) -> Result<Jsonb> {
     let _settings = ScopedSettings::for_metadata();
-    // A kept plan of a composite value does not notice that its type changes: another shape is another statement.
-    // SAFETY: the value is of this type, says the caller, and lives as long as the call.
+    // A kept plan does not notice that a composite type has changed. The comment with the shape makes it another statement.
+    // SAFETY: the value has this type, as callers promise, and outlives the call.
     let row = unsafe { DatumWithOid::new(Composite(row), row_type) };
     run(&format!("SELECT {} /* {shape:?} */", object("($1)", columns)), &[row], Mode::Read, |rows| {
         one(rows.first().get_one())
@@ -213,7 +215,7 @@ impl pgrx::IntoDatum for Composite {
     }
 }
 
-/// Tells rows what became of them. A reason that is too long for its column is cut.
+/// Writes statuses to rows. An error message that is too long for its column is cut.
 pub fn write_back(relation: &str, columns: &Columns, told: &[(SourceKey, RowStatus)]) -> Result<()> {
     let types = |Column(name, _): &Column| {
         let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
@@ -223,7 +225,7 @@ pub fn write_back(relation: &str, columns: &Columns, told: &[(SourceKey, RowStat
     let mut sets = Vec::new();
     for (column, value) in [(&columns.status, "status"), (&columns.processed, "processed"), (&columns.error, "error")] {
         if let Some(column) = column {
-            // A status that is cut would be another one.
+            // A status is not cast to its column's type: cut to its length, it would be another word.
             let cast = if value == "status" { String::new() } else { format!("::{}", types(column)?) };
             sets.push(format!("{} = w.{value}{cast}", quoted(&column.0)));
         }
@@ -245,7 +247,7 @@ pub fn write_back(relation: &str, columns: &Columns, told: &[(SourceKey, RowStat
     write(&sql, &[ids.into(), chatbots.into(), statuses.into(), processed.into(), errors.into()]).map(drop)
 }
 
-/// Tells all rows that are sources that they wait.
+/// Writes the status `pending` to all rows that are sources.
 pub fn write_pending(relation: &str, columns: &Columns) -> Result<()> {
     let pairs = [(&columns.status, "'pending'"), (&columns.processed, "false"), (&columns.error, "NULL")];
     let pairs: Vec<(String, &str)> =

@@ -1,4 +1,4 @@
-//! The sources of a host table, all at a time.
+//! Statements on all sources of a host table.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,8 +10,8 @@ use crate::pg::store::source::{BY_KEY, beyond, by_chatbot, key, key_columns, wri
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::SourceKey;
 
-/// Sources of a host table that wait, a row each of (id, chatbot, whether searches find it): how many are new, or are
-/// this table's now. Those that are this table's already are not even locked.
+/// Registers rows of a host table, given as (id, chatbot id, whether searches find it), as pending sources. Returns how many
+/// are new, or were not this table's. Sources that are this table's already are not even locked.
 pub fn insert_all_pending(source_type: &'static str, host: i32, mut rows: Vec<(i64, i64, bool)>) -> Result<i64> {
     let _scratch = Scratch::new();
     let key = |row: &(i64, i64, bool)| SourceKey { chatbot_id: row.1, source_type, source_id: row.0 };
@@ -36,7 +36,7 @@ pub fn insert_all_pending(source_type: &'static str, host: i32, mut rows: Vec<(i
     Ok(new)
 }
 
-/// Those of the sources that are there, each with the host table that it comes from.
+/// Returns those of the sources that exist, each with its host table; `None`: it has none.
 fn hosts_of(keys: &[SourceKey]) -> Result<HashMap<SourceKey, Option<i32>>> {
     let sql = "SELECT s.chatbot_id, s.source_type, s.source_id, s.host FROM chatbot_sync.source s,
             unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
@@ -44,8 +44,8 @@ fn hosts_of(keys: &[SourceKey]) -> Result<HashMap<SourceKey, Option<i32>>> {
     run(sql, &key_columns(keys), Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())
 }
 
-/// Sources that are new and wait. Those that are there already are not touched: a key that was in use before may be somebody
-/// else's to delete by now.
+/// Inserts pending sources for new rows of a host table. Existing sources are not touched: a worker may have locked one, to
+/// delete what an earlier row with the same key left.
 pub fn insert_all_waiting(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<()> {
     let _scratch = Scratch::new();
     let known =
@@ -76,7 +76,8 @@ fn row_args(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> [DatumWi
     ]
 }
 
-/// Sources of host tables that wait or failed, with their hosts, in the order of their keys.
+/// Returns sources of host tables that are pending or in error and that searches are to find, with their hosts, in the order
+/// of their keys.
 pub fn waiting(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i32) -> Result<Vec<(SourceKey, i32)>> {
     let mut args = vec![limit.into()];
     let of_chatbot = if chatbot_id.is_some() { " AND chatbot_id = $2" } else { "" };
@@ -90,7 +91,7 @@ pub fn waiting(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i32) ->
     run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
 }
 
-/// Deletes all sources of a host table.
+/// Deletes all sources of a host table, with their vectors.
 pub fn delete_host(host: i32) -> Result<()> {
     let sql = "DELETE FROM chatbot_sync.embedding e USING chatbot_sync.source s WHERE s.host = $1
         AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)";
@@ -98,12 +99,12 @@ pub fn delete_host(host: i32) -> Result<()> {
     write("DELETE FROM chatbot_sync.source WHERE host = $1", &[host.into()]).map(drop)
 }
 
-/// Keeps the sources of a host table as sources without a table.
+/// Keeps the sources of a host table, as sources without a host table.
 pub fn release_host(host: i32) -> Result<()> {
     write("UPDATE chatbot_sync.source SET host = NULL WHERE host = $1", &[host.into()]).map(drop)
 }
 
-/// Sources of a host table, in the order of their keys.
+/// Returns the next keys of a host table's sources, in order.
 pub fn keys_beyond(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<SourceKey>> {
     let (beyond, key_args) = beyond(after, 3);
     let sql = format!(
@@ -113,7 +114,7 @@ pub fn keys_beyond(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Ve
     run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())
 }
 
-/// Searches find all sources of a host table.
+/// Makes searches find all sources of a host table.
 pub fn enable_host(host: i32) -> Result<()> {
     let sql = "UPDATE chatbot_sync.embedding e SET enabled = true FROM chatbot_sync.source s
         WHERE s.host = $1 AND NOT s.enabled
@@ -122,12 +123,12 @@ pub fn enable_host(host: i32) -> Result<()> {
     write("UPDATE chatbot_sync.source SET enabled = true WHERE host = $1 AND NOT enabled", &[host.into()]).map(drop)
 }
 
-/// Takes a name out of the metadata of a host table's sources.
+/// Removes a name from the metadata of a host table's sources.
 pub fn drop_metadata(host: i32, name: &str) -> Result<()> {
     change_metadata("metadata - $2", &[host.into(), name.into()])
 }
 
-/// Gives a name in the metadata of a host table's sources another.
+/// Renames a name in the metadata of a host table's sources.
 pub fn rename_metadata(host: i32, old: &str, new: &str) -> Result<()> {
     let changed = "pg_catalog.jsonb_set(metadata - $2, ARRAY[$3], metadata -> $2)";
     change_metadata(changed, &[host.into(), old.into(), new.into()])

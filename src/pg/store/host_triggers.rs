@@ -1,4 +1,4 @@
-//! Host tables and their triggers, in the catalog.
+//! The triggers of host tables: reads them from the catalog, makes and drops them.
 
 use std::ffi::{CStr, CString};
 
@@ -8,8 +8,8 @@ use pgrx::{Spi, pg_sys};
 use crate::error::Result;
 use crate::pg::store::{self, Mode, one, run};
 
-/// Our triggers on tables that were attached, and on their partitions: relation, name, host, argument as jsonb.
-/// The CASE keeps the planner from reading arguments before it knows whose they are.
+/// A subquery for the extension's triggers on attached tables and their partitions: relation, name, state, argument as
+/// jsonb. The CASE keeps the planner from parsing the arguments of other triggers as jsonb.
 const TRIGGERS: &str = "(SELECT t.tgrelid AS relation, t.tgname AS name, t.tgenabled AS enabled,
         CASE WHEN p.oid = t.tgfoid THEN (pg_catalog.convert_from(
             pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()))::jsonb
@@ -19,51 +19,51 @@ const TRIGGERS: &str = "(SELECT t.tgrelid AS relation, t.tgname AS name, t.tgena
     WHERE p.pronamespace = 'chatbot_sync'::pg_catalog.regnamespace AND t.tgnargs = 1 AND NOT t.tgisinternal
         AND p.proname IN ('host_changed', 'host_status', 'host_truncated'))";
 
-/// An identifier in a statement.
+/// Quotes an identifier for a statement.
 pub fn quoted(name: &str) -> String {
     let name = CString::new(name).unwrap_or_default();
     // SAFETY: both are C strings.
     unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())).to_string_lossy().into_owned() }
 }
 
-/// A literal in a statement.
+/// Quotes a literal for a statement.
 pub fn literal(text: &str) -> String {
     let text = CString::new(text).unwrap_or_default();
     // SAFETY: both are C strings.
     unsafe { CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())).to_string_lossy().into_owned() }
 }
 
-/// A statement whose plan is not kept.
+/// Runs a statement without keeping its plan.
 pub fn execute(sql: &str) -> Result<()> {
     store::refuse_read_only();
     Ok(Spi::connect_mut(|client| client.update(sql, None, &[]).map(drop))?)
 }
 
-/// What a type is called.
+/// Returns the name of a type.
 pub fn type_name(oid: pg_sys::Oid) -> Result<String> {
     let sql = "SELECT pg_catalog.format_type($1, NULL)";
     run(sql, &[oid.into()], Mode::Read, |rows| one(rows.first().get_one()))
 }
 
-/// What a relation is called.
+/// Returns the name of a relation, quoted, with its schema where that is not in the search_path.
 pub fn relation_name(oid: pg_sys::Oid) -> Result<String> {
     let sql = "SELECT $1::pg_catalog.regclass::text";
     run(sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
-/// Whether there is such a relation.
+/// Whether there is a relation with this oid.
 pub fn relation_exists(oid: pg_sys::Oid) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1)";
     run(sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
-/// A number for a further host table.
+/// Returns an id for a further host table.
 pub fn next_host() -> Result<i32> {
     let sql = "SELECT pg_catalog.nextval('chatbot_sync.host_id')::int";
     run(sql, &[], Mode::Write, |rows| one(rows.first().get_one()))
 }
 
-/// A relation, given as an expression, and all that inherits from it: partitions and children, those of them too.
+/// A subquery for a relation, given as an expression, and everything that inherits from it, directly or not.
 fn with_descendants(relation: &str) -> String {
     format!(
         "(WITH RECURSIVE t AS (SELECT {relation}::oid AS relid UNION
@@ -72,7 +72,7 @@ fn with_descendants(relation: &str) -> String {
     )
 }
 
-/// A relation, given as an expression, and all that it inherits from.
+/// A subquery for a relation, given as an expression, and everything that it inherits from, directly or not.
 fn with_ancestors(relation: &str) -> String {
     format!(
         "(WITH RECURSIVE t AS (SELECT {relation}::oid AS relid UNION
@@ -81,13 +81,14 @@ fn with_ancestors(relation: &str) -> String {
     )
 }
 
-/// A relation and its partitions and children, those of them too.
+/// Returns a relation with its partitions and children, and those of them too.
 pub fn tree(oid: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
     let sql = format!("SELECT t.relid FROM {} AS t", with_descendants("$1"));
     run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
 }
 
-/// The relation, or one that inherits from it or that it inherits from, that is attached: its name.
+/// Returns the name of an attached table among a relation, what it inherits from, and what inherits from it; `None`: none of
+/// them is attached.
 pub fn attached(oid: pg_sys::Oid) -> Result<Option<String>> {
     let sql = format!(
         "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
@@ -98,7 +99,7 @@ pub fn attached(oid: pg_sys::Oid) -> Result<Option<String>> {
     run(&sql, &[oid.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
 }
 
-/// A table that is attached as this source type: its name.
+/// Returns the name of a table that is attached with this source type; `None`: there is none.
 pub fn other_table(source_type: &str) -> Result<Option<String>> {
     let sql = format!(
         "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
@@ -107,13 +108,14 @@ pub fn other_table(source_type: &str) -> Result<Option<String>> {
     run(&sql, &[source_type.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
 }
 
+/// Attached tables, each with the argument of its triggers.
 type Attached = Vec<(pg_sys::Oid, String)>;
 
 fn attached_tables(sql: &str, args: &[DatumWithOid]) -> Result<Attached> {
     run(sql, args, Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
 }
 
-/// All tables that are attached, each with the argument of its triggers.
+/// Returns all attached tables, each with the argument of its triggers.
 pub fn roots() -> Result<Attached> {
     let sql = format!(
         "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t WHERE NOT (argument ->> 'partition')::boolean"
@@ -121,7 +123,7 @@ pub fn roots() -> Result<Attached> {
     attached_tables(&sql, &[])
 }
 
-/// The table of a host.
+/// Returns the attached table with this host id, and the argument of its triggers; `None`: it is not attached any more.
 pub fn root(host: i32) -> Result<Option<(pg_sys::Oid, String)>> {
     let sql = format!(
         "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t
@@ -130,7 +132,7 @@ pub fn root(host: i32) -> Result<Option<(pg_sys::Oid, String)>> {
     Ok(attached_tables(&sql, &[host.into()])?.pop())
 }
 
-/// The attached tables that a relation is, or inherits from.
+/// Returns the attached tables that a relation is, or inherits from.
 pub fn roots_of(oid: pg_sys::Oid) -> Result<Attached> {
     let sql = format!(
         "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t WHERE NOT (argument ->> 'partition')::boolean
@@ -140,7 +142,7 @@ pub fn roots_of(oid: pg_sys::Oid) -> Result<Attached> {
     attached_tables(&sql, &[oid.into()])
 }
 
-/// The attached tables with a metadata column of one of these types, or of one that is made of them.
+/// Returns the attached tables with a column of one of these types, or of a type that is made of one.
 pub fn roots_with_types(types: Vec<pg_sys::Oid>) -> Result<Attached> {
     if types.is_empty() {
         return Ok(Vec::new());
@@ -156,7 +158,7 @@ pub fn roots_with_types(types: Vec<pg_sys::Oid>) -> Result<Attached> {
     attached_tables(&sql, &[types.into()])
 }
 
-/// Partitions and children with triggers of a table that they do not inherit from.
+/// Returns tables with the triggers of a partition that do not inherit from the attached table any more.
 pub fn strays() -> Result<Attached> {
     let sql = format!(
         "SELECT DISTINCT p.relation, p.argument::text FROM {TRIGGERS} AS p
@@ -168,7 +170,7 @@ pub fn strays() -> Result<Attached> {
     attached_tables(&sql, &[])
 }
 
-/// The hosts that a table is.
+/// Returns the host ids of a table.
 pub fn hosts_of(oid: pg_sys::Oid) -> Result<Vec<i32>> {
     let sql = format!(
         "SELECT DISTINCT (argument ->> 'host')::int FROM {TRIGGERS} AS t
@@ -177,9 +179,9 @@ pub fn hosts_of(oid: pg_sys::Oid) -> Result<Vec<i32>> {
     run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
 }
 
-/// Whether something that may refuse a value depends on one of a table's columns: constraints, indexes that are more than a
-/// list of columns, generated columns, policies, bounds of partitions; or a trigger that is not
-/// ours may look at one. A BEFORE trigger that comes before ours, and raises nothing, does not count.
+/// Whether something that may refuse a value depends on one of these columns: a constraint, an index that is more than a
+/// list of columns, a generated column, a policy, a partition bound; or whether a user's trigger may look at one. A BEFORE
+/// trigger that fires before the extension's and raises nothing does not count.
 pub fn depends_on_columns(oid: pg_sys::Oid, columns: Vec<i16>) -> Result<bool> {
     let depends = |class: &str, object: &str| {
         format!(
@@ -218,18 +220,19 @@ pub fn depends_on_columns(oid: pg_sys::Oid, columns: Vec<i16>) -> Result<bool> {
     run(&sql, &[oid.into(), columns.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
-/// Whether a relation has the triggers of a host.
+/// Whether a relation has triggers of a host.
 pub fn has_triggers(oid: pg_sys::Oid, host: i32) -> Result<bool> {
     let sql =
         format!("SELECT EXISTS (SELECT FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2)");
     run(&sql, &[oid.into(), host.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
-/// Makes the triggers of one relation, or makes them anew.
+/// Creates the triggers of one relation, or replaces them. The status trigger is dropped where `status` is false.
 pub fn make_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str, status: bool) -> Result<()> {
     let there = names(oid, host)?;
     for (name, definition) in definitions(relation, host, argument) {
-        // Triggers fire in the order of their names: this one sees what others made of the row.
+        // Triggers fire in the order of their names: by its zz_, the status trigger sees what other BEFORE triggers made of
+        // the row.
         if status || !name.starts_with("zz_") {
             execute(&definition)?;
         } else if there.contains(&name) {
@@ -244,7 +247,7 @@ fn names(oid: pg_sys::Oid, host: i32) -> Result<Vec<String>> {
     run(&sql, &[oid.into(), host.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
 }
 
-/// Makes those triggers of one relation anew that it has.
+/// Replaces those triggers of a host that one relation has.
 pub fn remake_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str) -> Result<()> {
     let there = names(oid, host)?;
     definitions(relation, host, argument)
@@ -253,12 +256,13 @@ pub fn remake_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &s
         .try_for_each(|(_, definition)| execute(&definition))
 }
 
-/// What triggers of ours on one relation were told, each once.
+/// Returns the arguments of the extension's triggers on one relation, each once.
 pub fn arguments(oid: pg_sys::Oid) -> Result<Vec<String>> {
     let sql = format!("SELECT DISTINCT argument::text FROM {TRIGGERS} AS t WHERE relation = $1");
     run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
 }
 
+/// The names of a host's triggers, and the statements that create them.
 fn definitions(relation: &str, host: i32, argument: &str) -> [(String, String); 5] {
     let argument = literal(argument);
     let make = |name: String, when: &str, rest: &str| {
@@ -286,7 +290,7 @@ fn definitions(relation: &str, host: i32, argument: &str) -> [(String, String); 
     ]
 }
 
-/// Triggers that are not simply on: (name, relation, state).
+/// Returns the triggers of a host whose state is not the default `O`: (name, relation, `tgenabled`).
 pub fn trigger_states(host: i32) -> Result<Vec<(String, String, i8)>> {
     let sql = format!(
         "SELECT name::text, relation::pg_catalog.regclass::text, enabled FROM {TRIGGERS} AS t
@@ -297,7 +301,7 @@ pub fn trigger_states(host: i32) -> Result<Vec<(String, String, i8)>> {
     })
 }
 
-/// Puts back what triggers that were made anew forgot.
+/// Sets the states of triggers again, after they were replaced.
 pub fn restore_states(states: Vec<(String, String, i8)>) -> Result<()> {
     for (name, relation, state) in states {
         let how = match state.cast_unsigned() {
@@ -310,6 +314,7 @@ pub fn restore_states(states: Vec<(String, String, i8)>) -> Result<()> {
     Ok(())
 }
 
+/// Drops the triggers that a query returns as (name, relation); returns false where it returns none.
 fn drop_found(sql: &str, args: &[DatumWithOid]) -> Result<bool> {
     let found: Vec<(String, String)> =
         run(sql, args, Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())?;
@@ -336,10 +341,11 @@ pub fn drop_triggers_of(oid: pg_sys::Oid, host: i32) -> Result<()> {
     drop_found(&sql, &[oid.into(), host.into()]).map(drop)
 }
 
+/// The FROM and WHERE of a query for the triggers of a table of chatbots.
 const CHATBOTS: &str = "FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
     WHERE p.pronamespace = 'chatbot_sync'::pg_catalog.regnamespace AND p.proname = 'chatbots_deleted' AND t.tgrelid = $1";
 
-/// Makes the triggers of a table of chatbots, or makes them anew: those for which `wanted`, by their names.
+/// Creates the triggers of a table of chatbots, or replaces them: those whose name is `wanted`.
 pub fn make_chatbots_triggers(relation: &str, argument: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let argument = literal(argument);
     let make = |name: &str, when: &str, tables: &str| match wanted(name) {
@@ -353,7 +359,7 @@ pub fn make_chatbots_triggers(relation: &str, argument: &str, wanted: impl Fn(&s
     make("chatbot_sync_chatbots_truncate", "BEFORE TRUNCATE", "")
 }
 
-/// The triggers of a table of chatbots: (name, argument).
+/// Returns the triggers of a table of chatbots: (name, argument).
 pub fn chatbots_triggers(oid: pg_sys::Oid) -> Result<Vec<(String, String)>> {
     let sql = format!(
         "SELECT t.tgname::text, pg_catalog.convert_from(
@@ -362,13 +368,13 @@ pub fn chatbots_triggers(oid: pg_sys::Oid) -> Result<Vec<(String, String)>> {
     run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
 }
 
-/// Whether a table is one of chatbots.
+/// Whether a table is attached as one of chatbots.
 pub fn has_chatbots_triggers(oid: pg_sys::Oid) -> Result<bool> {
     let sql = format!("SELECT EXISTS (SELECT {CHATBOTS})");
     run(&sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
-/// A table of chatbots: its name, and the argument of its triggers.
+/// Returns the name of a table of chatbots and the argument of its triggers; `None`: the table is not attached as one.
 pub fn chatbots_table(oid: pg_sys::Oid) -> Result<Option<(String, String)>> {
     let sql = format!(
         "SELECT t.tgrelid::pg_catalog.regclass::text,
@@ -380,7 +386,7 @@ pub fn chatbots_table(oid: pg_sys::Oid) -> Result<Option<(String, String)>> {
     })
 }
 
-/// Drops the triggers of a table of chatbots; false where it is none.
+/// Drops the triggers of a table of chatbots; returns false where it has none.
 pub fn drop_chatbots_triggers(oid: pg_sys::Oid, relation: &str) -> Result<bool> {
     drop_found(&format!("SELECT t.tgname::text, {} {CHATBOTS}", literal(relation)), &[oid.into()])
 }

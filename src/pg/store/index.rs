@@ -1,4 +1,4 @@
-//! The indexes of a model's chunks: making them, and searching by them.
+//! The indexes of a model's chunks: HNSW for vectors and GIN for words.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -10,17 +10,17 @@ use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::vector::vector_type;
 use crate::pg::store::{Mode, host_triggers, one, run, write};
 
-/// pgvector's limit for an index of `vector`; beyond it `halfvec` takes as many again.
+/// pgvector's limit for an index of `vector`. Longer vectors are indexed as `halfvec`, up to twice as many dimensions.
 const MOST_DIMENSIONS: usize = 2000;
 
-/// How vectors of a length are written where an index has them.
+/// The SQL expression by which vectors of this length are indexed.
 pub fn indexed(what: &str, dimensions: usize) -> Result<String> {
     let schema = vector_type()?.schema;
     Ok(format!("({what}::{schema}.{}({dimensions}))", if dimensions > MOST_DIMENSIONS { "halfvec" } else { "vector" }))
 }
 
-/// What it takes that a model has its indexes, statement by statement; nothing where it has them. The last one looks how
-/// large chatbots are.
+/// Returns the statements that build the indexes which a model lacks; an empty list where it has them all. The last one is
+/// ANALYZE, so that statistics say how large chatbots are.
 pub fn statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
     let sql = "SELECT i.kind, i.name, i.present, m.dimensions
         FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
@@ -32,7 +32,7 @@ pub fn statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
     let mut statements = Vec::new();
     for (kind, name, present, dimensions) in missing {
         if present {
-            // What was left of an attempt that failed.
+            // An attempt that failed has left an invalid index.
             statements.push(format!("DROP INDEX {how}chatbot_sync.{name}"));
         }
         let dimensions = usize::try_from(dimensions).unwrap_or(0);
@@ -56,30 +56,30 @@ pub fn statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
     Ok(statements)
 }
 
-/// Makes the indexes of a model in this transaction; sessions that write vectors wait until it ends.
+/// Builds the indexes of a model in this transaction; sessions that write vectors wait until it ends.
 pub fn build(model_id: i32) -> Result<()> {
     statements(model_id, false)?.iter().try_for_each(|sql| host_triggers::execute(sql))
 }
 
-/// Whose the table is, with whose rights its indexes are made.
+/// Returns the owner of the table of chunks, with whose rights indexes are built.
 pub fn table_owner() -> Result<pg_sys::Oid> {
     let sql = "SELECT relowner FROM pg_catalog.pg_class WHERE oid = 'chatbot_sync.embedding'::pg_catalog.regclass";
     run(sql, &[], Mode::Read, |rows| one(rows.first().get_one()))
 }
 
-/// One process makes indexes at a time, until it ends: whether this is the one.
+/// Takes the lock by which one process at a time builds indexes, until the process ends; false where another process has it.
 pub fn only_maker() -> Result<bool> {
     let sql = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('chatbot_sync index', 0))";
     run(sql, &[], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
-/// Why a model's indexes could not be made.
+/// Records why a model's indexes could not be built.
 pub fn failed(model_id: i32, message: &str) -> Result<()> {
     let sql = "UPDATE chatbot_sync.model SET index_error = $2 WHERE id = $1";
     write(sql, &[model_id.into(), message.into()]).map(drop)
 }
 
-/// What a process does to the table, as Postgres says it; nodes say it themselves.
+/// Returns the phase of an index build as Postgres reports it. Nodes of Citus report it only to their own sessions.
 pub fn progress() -> Result<String> {
     let sql = "SELECT COALESCE(
         (SELECT phase FROM pg_catalog.pg_stat_progress_create_index
@@ -88,7 +88,7 @@ pub fn progress() -> Result<String> {
     run(sql, &[], Mode::Read, |rows| one(rows.first().get_one()))
 }
 
-/// Why a model has not all its indexes; none where it has.
+/// Returns why a model lacks an index; `None` where it has all of them.
 pub fn lacking(model_id: i32) -> Result<Option<String>> {
     let sql = "SELECT m.index_error FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
         WHERE m.id = $1 AND NOT i.valid";
@@ -97,13 +97,13 @@ pub fn lacking(model_id: i32) -> Result<Option<String>> {
     Ok(reason.map(|reason| reason.unwrap_or_else(|| "its worker was ended".to_owned())))
 }
 
-/// Whether HNSW goes on where a filter left too few: pgvector has it since 0.8.
+/// Whether HNSW scans iteratively, so that it goes on where a filter left too few rows: with pgvector 0.8 or later.
 pub fn has_iterative_scan() -> Result<bool> {
     thread_local!(static GOES_ON: Cell<Option<bool>> = const { Cell::new(None) });
     if let Some(known) = GOES_ON.get() {
         return Ok(known);
     }
-    // Its settings are there when it is loaded.
+    // pgvector's settings exist only after its library is loaded, which this statement does.
     let load = format!("SELECT '[1]'::{}.vector IS NULL", vector_type()?.schema);
     run(&load, &[], Mode::Read, |rows| one::<bool>(rows.first().get_one()))?;
     let sql = "SELECT pg_catalog.current_setting('hnsw.iterative_scan', true) IS NOT NULL";
@@ -112,11 +112,11 @@ pub fn has_iterative_scan() -> Result<bool> {
     Ok(known)
 }
 
-/// As long as this lives, HNSW is what orders by distance, and keeps so many in sight.
+/// Makes HNSW order by distance, with this `ef_search`, while the result lives.
 pub fn hnsw_settings(ef_search: i32) -> Result<ScopedSettings> {
     let ef_search = CString::new(ef_search.to_string()).map_err(|error| Error::Internal(error.to_string()))?;
-    // A plan that sorts anyway, a few candidates, looks so dear without enable_sort that it would be compiled. There is one
-    // plan for every chatbot and vector: to make it each time took a tenth of a search.
+    // Without enable_sort, even a plan that sorts a few candidates looks so expensive that it would be compiled. One generic
+    // plan serves every chatbot and vector: making it each time took a tenth of a search.
     let mut settings: Vec<(&CStr, &CStr)> = vec![
         (c"enable_sort", c"off"),
         (c"jit", c"off"),

@@ -1,4 +1,4 @@
-//! Jobs: sources that wait to be looked at. A lease is a due time in the future; a job that failed for good is due never.
+//! Jobs: sources that wait for a worker. A leased job is due when its lease ends; a job that failed for good is never due.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use crate::pg::store::source::{BY_KEY, beyond, key, key_columns, mark_retried};
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::{Jsonb, SourceKey};
 
-/// Sources that wait again together.
+/// The number of sources that are retried together.
 const SLICE: i32 = 1_000;
 
-/// A job as it is claimed.
+/// A job as a worker claims it.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The job's number, unique in its chatbot.
+    /// The job's number, which no other job of its chatbot has.
     pub id: i64,
-    /// The source that waits.
+    /// The source that is to be synced.
     pub key: SourceKey,
-    /// The host table that has its content; none where the job has it.
+    /// The host table that has the content; `None`: the job has it.
     pub host: Option<i32>,
     /// The number of failed attempts.
     pub attempts: i32,
-    /// The source that it was before.
+    /// The (chatbot id, source id) that the source had before; `None`: the same.
     pub from: Option<(i64, i64)>,
-    /// Of a source that no host table has.
+    /// The content of a source without a host table.
     pub content: Option<String>,
-    /// Of a source that no host table has.
+    /// The metadata of a source without a host table.
     pub metadata: Option<Jsonb>,
 }
 
@@ -49,7 +49,7 @@ fn job(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Job> {
     })
 }
 
-/// Rows of a host table have changed: (source, the source that it was before).
+/// Inserts jobs for changed rows of a host table, each given as (source, the source that it was before).
 pub fn insert_changed(host: i32, priority: i32, changed: &[(SourceKey, Option<SourceKey>)]) -> Result<()> {
     let _scratch = Scratch::new();
     let sql = "INSERT INTO chatbot_sync.job
@@ -69,7 +69,7 @@ pub fn insert_changed(host: i32, priority: i32, changed: &[(SourceKey, Option<So
     write(sql, &args).map(drop)
 }
 
-/// Content that no host table has: the job's id.
+/// Inserts a job with the content of a source without a host table, and returns its id.
 pub fn insert_content(key: &SourceKey, content: &str, metadata: &Jsonb, priority: i32) -> Result<i64> {
     let sql = "INSERT INTO chatbot_sync.job (chatbot_id, source_type, source_id, content, metadata, priority)
         VALUES ($1, $2, $3, $4, $5, $6) RETURNING id";
@@ -82,10 +82,10 @@ fn key_args(key: &SourceKey) -> Vec<DatumWithOid<'static>> {
     vec![key.chatbot_id.into(), key.source_type.into(), key.source_id.into()]
 }
 
-/// A job is due. Both conditions are the index's: no job is read that is not, and none that failed for good.
+/// The condition that a job is due. Both parts can use the index, so that neither later jobs nor failed ones are read.
 const DUE: &str = "due_at <= (SELECT pg_catalog.clock_timestamp()) AND due_at < 'infinity'";
 
-/// The highest priority that a job which is due has, but for those of some host tables.
+/// Returns the highest priority of a due job, leaving out those of the host tables `but`; `None`: no job is due.
 pub fn top_priority(but: &[i32]) -> Result<Option<i32>> {
     let sql = format!(
         "SELECT priority FROM chatbot_sync.job WHERE {DUE} AND (host IS NULL OR host <> ALL ($1))
@@ -94,7 +94,7 @@ pub fn top_priority(but: &[i32]) -> Result<Option<i32>> {
     run(&sql, &[but.to_vec().into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
 }
 
-/// The next chatbot with a job of this priority that is due, but for those of some host tables.
+/// Returns the next chatbot after `after` with a due job of this priority, leaving out those of the host tables `but`.
 pub fn next_chatbot(priority: i32, after: i64, but: &[i32]) -> Result<Option<i64>> {
     let sql = format!(
         "SELECT chatbot_id FROM chatbot_sync.job WHERE priority = $1 AND chatbot_id > $2 AND {DUE}
@@ -106,8 +106,8 @@ pub fn next_chatbot(priority: i32, after: i64, but: &[i32]) -> Result<Option<i64
     })
 }
 
-/// Jobs of a chatbot that are due, oldest first, locked; those that others have locked are passed over, and those of some
-/// host tables.
+/// Returns and locks due jobs of a chatbot, oldest first. Jobs that another session has locked are skipped, and those of the
+/// host tables `but`.
 pub fn pick(chatbot_id: i64, priority: i32, limit: i32, but: &[i32]) -> Result<Vec<Job>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM chatbot_sync.job
@@ -119,7 +119,8 @@ pub fn pick(chatbot_id: i64, priority: i32, limit: i32, but: &[i32]) -> Result<V
     })
 }
 
-/// All jobs of sources that are due, or failed, oldest first, locked; those that others have locked are passed over.
+/// Returns and locks all jobs of these sources that are due or failed, oldest first. Jobs that another session has locked
+/// are skipped.
 pub fn jobs_of_sources(keys: &[SourceKey]) -> Result<Vec<Job>> {
     let columns: Vec<String> = COLUMNS.split(", ").map(|c| format!("j.{}", c.trim())).collect();
     let sql = format!(
@@ -141,7 +142,7 @@ fn id_args(ids: JobIds) -> [DatumWithOid<'static>; 2] {
 const THESE: &str = "unnest($1::bigint[], $2::bigint[]) AS k (chatbot_id, id)
     WHERE (j.chatbot_id, j.id) = (k.chatbot_id, k.id)";
 
-/// Leases jobs, as (chatbot, id), for a time in which no other worker takes them.
+/// Leases jobs, given as (chatbot id, job id), for a time in which no other worker takes them.
 pub fn lease(ids: JobIds, lease: i64, time: Duration) -> Result<()> {
     let sql = format!(
         "UPDATE chatbot_sync.job j SET lease = $3, leased_by = pg_catalog.pg_backend_pid(),
@@ -151,7 +152,7 @@ pub fn lease(ids: JobIds, lease: i64, time: Duration) -> Result<()> {
     write(&sql, &[chatbots, ids, lease.into(), time.as_secs_f64().into()]).map(drop)
 }
 
-/// Those of the jobs that are still this lease's, locked.
+/// Returns and locks those of the jobs that this lease still has.
 pub fn still_leased(ids: JobIds, lease: i64) -> Result<Vec<(i64, i64)>> {
     let sql = format!("SELECT j.chatbot_id, j.id FROM chatbot_sync.job j, {THESE} AND j.lease = $3 FOR UPDATE OF j");
     let [chatbots, ids] = id_args(ids);
@@ -168,7 +169,7 @@ pub fn delete(ids: JobIds) -> Result<()> {
     write(&format!("DELETE FROM chatbot_sync.job j USING {THESE}"), &id_args(ids)).map(drop)
 }
 
-/// They are due again after a while, or never where that is none.
+/// Ends the lease of jobs, which are due again after `wait`; `None`: never, until they are retried.
 pub fn release(ids: JobIds, attempts: i32, wait: Option<Duration>) -> Result<()> {
     let sql = format!(
         "UPDATE chatbot_sync.job j SET lease = NULL, leased_by = NULL, attempts = $3,
@@ -178,7 +179,7 @@ pub fn release(ids: JobIds, attempts: i32, wait: Option<Duration>) -> Result<()>
     write(&sql, &[chatbots, ids, attempts.into(), wait.map(|w| w.as_secs_f64()).into()]).map(drop)
 }
 
-/// What the dead had taken, and what this session took and left, is due again.
+/// Makes those jobs due again that were leased by a backend that has ended, or by this session.
 pub fn release_orphaned_leases() -> Result<()> {
     let sql = "UPDATE chatbot_sync.job SET lease = NULL, leased_by = NULL, due_at = pg_catalog.clock_timestamp()
         WHERE leased_by > 0 AND (leased_by = pg_catalog.pg_backend_pid() OR NOT EXISTS (
@@ -190,8 +191,8 @@ pub fn release_orphaned_leases() -> Result<()> {
 const THESE_SOURCES: &str = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
     WHERE (j.chatbot_id, j.source_type, j.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
 
-/// Marks those of the sources pending that have a job and are not locked by another session. Not with Citus, which ends its
-/// transactions on other nodes before ours is through.
+/// Marks synced sources pending that have a job and are not locked by another session. Does nothing with Citus, which would
+/// commit on other nodes before this transaction is through.
 pub fn mark_waiting(keys: &[SourceKey]) -> Result<()> {
     let _scratch = Scratch::new();
     let sql = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NULL";
@@ -209,7 +210,8 @@ pub fn mark_waiting(keys: &[SourceKey]) -> Result<()> {
     write(&sql, &key_columns(keys)).map(drop)
 }
 
-/// A source is no more. What it was before it was moved, which a job was to take away, gets a job of its own.
+/// Deletes the jobs of a source that is deleted. If one of them was to delete what is stored under an earlier key of the
+/// source, that key gets a job of its own.
 pub fn delete_of_source(key: &SourceKey) -> Result<()> {
     let sql = "DELETE FROM chatbot_sync.job WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3
         RETURNING host, from_chatbot_id, from_source_id";
@@ -231,24 +233,24 @@ pub fn delete_of_source(key: &SourceKey) -> Result<()> {
     Ok(())
 }
 
-/// The content of a source that waits is overtaken.
+/// Deletes the jobs with the content of a source, which newer content supersedes.
 pub fn delete_content(key: &SourceKey) -> Result<()> {
     let sql = "DELETE FROM chatbot_sync.job
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND host IS NULL";
     write(sql, &key_args(key)).map(drop)
 }
 
-/// How long it is until the next job is due, nothing where one is already; none where there is no job.
+/// Returns the time until the next job is due, zero where one is; `None` where there is no job.
 pub fn next_due() -> Result<Option<Duration>> {
-    // NULL where there is none: GREATEST() would make that a 0.
+    // NULL where there is no job, which GREATEST() would turn into 0.
     let sql = "SELECT pg_catalog.date_part('epoch', pg_catalog.min(due_at) - pg_catalog.clock_timestamp())
         FROM chatbot_sync.job WHERE due_at < 'infinity'";
     let seconds: Option<f64> = run(sql, &[], Mode::ReadNow, |rows| rows.first().get_one())?;
     Ok(seconds.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok()))
 }
 
-/// Marks sources that failed for good pending again; answers how many. A source whose text is stored nowhere can only be
-/// embedded anew.
+/// Makes sources in error pending again, and returns how many. Left out are those whose content is stored nowhere: their
+/// callers have to embed them again.
 pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Option<i64>) -> Result<i64> {
     let mut retried = 0;
     let mut after = None;

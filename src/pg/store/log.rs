@@ -1,4 +1,4 @@
-//! What syncs took: a row each, until it is old.
+//! The log of syncs: a row for each sync of a source, until it is past its retention.
 
 use std::time::Duration;
 
@@ -15,21 +15,21 @@ pub struct Entry {
     pub key: SourceKey,
     /// The model that embedded it.
     pub model_id: i32,
-    /// SQLSTATE of what went wrong.
+    /// The SQLSTATE that the sync failed with; `None`: it succeeded.
     pub error_code: Option<String>,
-    /// Chunks that the source has.
+    /// The number of chunks that the source has.
     pub chunks: i32,
-    /// Of those, how many were embedded.
+    /// The number of them that were embedded.
     pub embedded: i32,
-    /// What the provider was asked for.
+    /// Requests, inputs and tokens that were used.
     pub usage: Usage,
-    /// Time for cutting the text and comparing it with what is stored.
+    /// Time for chunking the text and comparing the chunks with those that are stored.
     pub chunking: Duration,
-    /// Time until its last vector was there.
+    /// Time until the source's last vector had arrived.
     pub embedding: Duration,
-    /// Time for storing it, and what was stored with it.
+    /// Time for storing the source, and those that were stored together with it.
     pub storing: Duration,
-    /// The time from the beginning to the end.
+    /// Time from the beginning to the end of the sync.
     pub total: Duration,
 }
 
@@ -53,7 +53,7 @@ impl Entry {
     }
 }
 
-/// Adds rows, unless none are wanted.
+/// Inserts rows, unless chatbot_sync.log_retention is 0.
 pub fn insert(entries: &[Entry]) -> Result<()> {
     if entries.is_empty() || settings::log_retention() == Some(Duration::ZERO) {
         return Ok(());
@@ -86,7 +86,7 @@ pub fn insert(entries: &[Entry]) -> Result<()> {
     write(sql, &args).map(drop)
 }
 
-/// Moves rows of sync_log, as `gone`, to sync_total.
+/// The end of a WITH query that adds the deleted rows of sync_log, named `gone`, to sync_total.
 const ADD_UP: &str =
     "INSERT INTO chatbot_sync.sync_total (model_id, error_code, syncs, chunks, embedded, requests, inputs,
         tokens, chunking_ms, embedding_ms, storing_ms)
@@ -94,14 +94,14 @@ const ADD_UP: &str =
         sum(chunking_ms), sum(embedding_ms), sum(storing_ms)
     FROM gone GROUP BY model_id, error_code";
 
-/// Forgets a chatbot's rows, and keeps what they came to.
+/// Deletes the rows of a chatbot, after adding them to sync_total.
 pub fn forget(chatbot_id: i64) -> Result<()> {
     let sql = format!("WITH gone AS (DELETE FROM chatbot_sync.sync_log WHERE chatbot_id = $1 RETURNING *) {ADD_UP}");
     write(&sql, &[chatbot_id.into()]).map(drop)
 }
 
-/// Takes away rows that are older than they are to be kept, at most so many, and keeps what they came to: how many. Rows
-/// that another session has locked are skipped.
+/// Deletes up to `most` rows that are past their retention, after adding them to sync_total, and returns how many. Rows that
+/// another session has locked are skipped.
 pub fn purge(most: i32) -> Result<i32> {
     let Some(retention) = settings::log_retention() else { return Ok(0) };
     let sql = format!(
@@ -121,7 +121,7 @@ pub fn purge(most: i32) -> Result<i32> {
     Ok(gone)
 }
 
-/// One row of sync_total a model and error, once there are many.
+/// Merges the rows of sync_total into one for each model and SQLSTATE, once there are more than 1,000.
 fn sum_old_rows() -> Result<()> {
     let sql = "WITH many AS (SELECT id FROM chatbot_sync.sync_total
                 WHERE (SELECT count(*) FROM chatbot_sync.sync_total) > 1000 FOR UPDATE SKIP LOCKED),

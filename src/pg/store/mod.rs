@@ -1,5 +1,25 @@
-//! Every statement that is sent to Postgres, a file a subject, with its plan kept. All names are qualified: no search_path
-//! matters here.
+//! Every statement that is sent to Postgres, with its plan kept. All names are qualified, so that the search_path does not
+//! matter.
+//!
+//! - `chunk`: chunks, with their vectors and words
+//! - `delete`: deletes sources, and moves them to other keys
+//! - `host_row`: rows of host tables
+//! - `host_sources`: all sources of a host table
+//! - `host_triggers`: the triggers of host tables
+//! - `index`: the indexes of a model's chunks
+//! - `job`: jobs of the queue
+//! - `log`: the log of syncs
+//! - `model`: models
+//! - `reading`: how sources were chunked and their words read
+//! - `reembed`: the vectors of the next model
+//! - `row_error`: errors of host rows that cannot be read or written
+//! - `search`: chunks near a vector, and chunks with words
+//! - `session`: sessions and their messages
+//! - `source`: sources
+//! - `statistics`: what Postgres' statistics say about a search's tables
+//! - `tables`: the tables that a search reads
+//! - `text_search`: text search configurations by language
+//! - `verify`: rows that cannot be right
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
@@ -39,7 +59,7 @@ pub use crate::pg::runtime::spi::LatestSnapshot;
 
 type Args<'a> = [DatumWithOid<'a>];
 
-/// Runs a statement with its plan kept and reads the answer.
+/// Runs a statement, whose plan is kept, and passes its rows to `read`.
 fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(Rows) -> pgrx::spi::Result<R>) -> Result<R> {
     version::check()?;
     if mode == Mode::Write {
@@ -48,8 +68,8 @@ fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(Rows) -> pgrx::s
     Ok(spi::execute(sql, args, mode, read)?)
 }
 
-/// Locks what others may have locked. Who waits for one that then has written would meet a conflict at a higher level: it
-/// begins again where statements may overtake.
+/// Locks rows that other sessions may have locked. A session that waited for a row which was then written gets a
+/// serialization failure at REPEATABLE READ and above; where statements read the latest rows, the lock is then tried again.
 fn lock_with_retry<R>(mut lock: impl FnMut() -> Result<R>) -> Result<R> {
     if !reads_latest() {
         return lock();
@@ -63,14 +83,14 @@ fn lock_with_retry<R>(mut lock: impl FnMut() -> Result<R>) -> Result<R> {
     }
 }
 
-/// On a standby and in a READ ONLY transaction: the error that every statement gets which writes.
+/// Fails on a standby and in a READ ONLY transaction, with the error that Postgres raises for every write.
 #[allow(unsafe_code)]
 fn refuse_read_only() {
     // SAFETY: raises an error or does nothing.
     unsafe { pg_sys::PreventCommandIfReadOnly(c"a write of chatbot_sync".as_ptr()) };
 }
 
-/// Runs a statement and answers how many rows it wrote.
+/// Runs a statement that writes, and returns the number of rows that it wrote.
 fn write(sql: &str, args: &Args) -> Result<i64> {
     run(sql, args, Mode::Write, |rows| Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX)))
 }

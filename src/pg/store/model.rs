@@ -1,4 +1,4 @@
-//! What vectors are made with.
+//! The models that vectors are made with.
 
 use pgrx::datum::DatumWithOid;
 use serde_json::Map;
@@ -8,21 +8,21 @@ use crate::error::{Error, Result};
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::Jsonb;
 
-/// The model that new vectors are made with.
+/// A model with its id.
 #[derive(Debug, Clone)]
 pub struct ActiveModel {
-    /// Its row's id.
+    /// The id of its row in `chatbot_sync.model`.
     pub id: i32,
     /// Provider, name, dimensions, prefixes and options.
     pub model: Model,
 }
 
-/// The model that new vectors are made with; none as long as nothing was embedded and no model was set.
+/// Returns the active model, which new vectors are made with; `None` until something was embedded or a model was chosen.
 pub fn active_model() -> Result<Option<ActiveModel>> {
     read_model("active", Mode::ReadNow)
 }
 
-/// The same, as the calling statement sees it.
+/// Returns the active model as the calling statement sees it.
 pub fn active_model_as_seen() -> Result<Option<ActiveModel>> {
     read_model("active", Mode::Read)
 }
@@ -67,7 +67,7 @@ fn model_args<'a>(model: &Model) -> Vec<DatumWithOid<'a>> {
     ]
 }
 
-/// Makes a model's row. Does nothing where there is one, or where another became the active one meanwhile.
+/// Inserts a model. Does nothing where it is there already, or where another model has become active meanwhile.
 pub fn insert_model(model: &Model, active: bool) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.model
             (provider, model, dimensions, shortened, document_prefix, query_prefix, options, active)
@@ -79,7 +79,7 @@ pub fn insert_model(model: &Model, active: bool) -> Result<()> {
 const SAME: &str = "(provider, model, dimensions, shortened, document_prefix, query_prefix, options)
     = ($1, $2, $3, $4, $5, $6, $7)";
 
-/// The id of a model, whose row is made where there is none, and whether it is the active one.
+/// Returns the id of a model, which is inserted if needed, and whether it is the active one.
 pub fn find_or_insert(model: &Model) -> Result<(i32, bool)> {
     insert_model(model, false)?;
     let sql = format!("SELECT id, active FROM chatbot_sync.model WHERE {SAME}");
@@ -89,7 +89,7 @@ pub fn find_or_insert(model: &Model) -> Result<(i32, bool)> {
     })
 }
 
-/// Makes a model the active one; none is to follow it.
+/// Makes a model the active one; no model is the next one then.
 pub fn activate(id: i32) -> Result<()> {
     let sql = "UPDATE chatbot_sync.model SET replaced = (SELECT m.id FROM chatbot_sync.model m WHERE m.active)
         WHERE id = $1 AND NOT active";
@@ -98,32 +98,33 @@ pub fn activate(id: i32) -> Result<()> {
     write("UPDATE chatbot_sync.model SET active = true, next = false WHERE id = $1", &[id.into()]).map(drop)
 }
 
-/// Makes a model the one that is to follow; none where that is none.
+/// Makes a model the next one, which is to replace the active one; `None`: there is no next one any more.
 pub fn set_next(id: Option<i32>) -> Result<()> {
     write("UPDATE chatbot_sync.model SET next = false WHERE next AND id IS DISTINCT FROM $1", &[id.into()])?;
     write("UPDATE chatbot_sync.model SET next = true WHERE id = $1 AND NOT next", &[id.into()]).map(drop)
 }
 
-/// The model that is to follow.
+/// Returns the next model, which is to replace the active one; `None`: there is none.
 pub fn next_model() -> Result<Option<ActiveModel>> {
     read_model("next", Mode::ReadNow)
 }
 
-/// Whether there are vectors at all.
+/// Whether any source has vectors.
 pub fn has_vectors() -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.source WHERE chunk_count > 0)";
     run(sql, &[], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
-/// Whether a model has a vector for every chunk, since it was the active one right before this one, and nothing was
-/// changed since.
+/// Whether a model still has a vector for every chunk: it was active right before the active one, and no source has changed
+/// since.
 pub fn is_whole(id: i32, active: i32) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.model WHERE id = $2 AND replaced = $1)
         AND NOT EXISTS (SELECT 1 FROM chatbot_sync.source WHERE next_model_id IS NULL OR next_model_id NOT IN ($1, $2))";
     run(sql, &[id.into(), active.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
-/// Vectors in the row itself, or beside it where they would not fit into a page. Takes a lock only where that changes.
+/// Stores vectors in the row itself or, where they would not fit into a page, out of line. The table is locked only if that
+/// changes.
 pub fn set_vector_storage(in_line: bool) -> Result<()> {
     write("SELECT chatbot_sync.set_vector_storage($1)", &[in_line.into()]).map(drop)
 }

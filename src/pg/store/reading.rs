@@ -1,4 +1,4 @@
-//! How sources were cut and their words read, as it is stored.
+//! How sources were chunked and their words read.
 
 use pgrx::datum::DatumWithOid;
 
@@ -10,19 +10,19 @@ use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::{Jsonb, SourceKey};
 
-/// How one source was cut and read.
+/// How one source was chunked and its words read.
 pub struct StoredReading {
-    /// Which source.
+    /// The source's key.
     pub key: SourceKey,
-    /// The host table that has its content; none where a caller had it.
+    /// The host table that has its content; `None`: its caller had it.
     pub host: Option<i32>,
-    /// As in `chatbot_sync.source.chunking`, without the version of its words; none where it was never embedded.
+    /// The numbers of `chatbot_sync.source.chunking`, without the version of its words; `None`: it was never embedded.
     pub cut: Option<Vec<i32>>,
     /// How its words were read.
     pub words: WordsRead,
-    /// The languages of its chunks, `None` for those that have none of their own.
+    /// The languages of its chunks, with `None` for chunks without a language.
     pub languages: Vec<Option<String>>,
-    /// Of its metadata the member `lang`, if it has one.
+    /// The member `lang` of its metadata, or an empty object.
     pub metadata: Jsonb,
 }
 
@@ -35,7 +35,7 @@ fn columns() -> Result<String> {
     ))
 }
 
-/// A source as it is read, with its model.
+/// A source as it is read, with the id of its model.
 type Row = (StoredReading, Option<i32>);
 
 fn stored(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Row> {
@@ -52,7 +52,7 @@ fn stored(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Row> {
     Ok((reading, row.get(8)?))
 }
 
-/// The next sources of a host table, in the order of their keys.
+/// Returns the next sources of a host table, in the order of their keys.
 pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredReading>> {
     let (beyond, key_args) = beyond(after, 3);
     let columns = columns()?;
@@ -63,7 +63,7 @@ pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<St
 }
 
 fn with_languages((mut reading, model_id): Row) -> Result<StoredReading> {
-    // A set bit of the last number says that the content is translated.
+    // Value 2 in the last number says that the content is translated: only then do chunks have languages.
     let translated = reading.cut.as_ref().and_then(|cut| cut.last()).is_some_and(|how| how & 2 != 0);
     if let (true, Some(model_id)) = (translated, model_id) {
         reading.languages = languages(&reading.key, model_id)?;
@@ -71,8 +71,8 @@ fn with_languages((mut reading, model_id): Row) -> Result<StoredReading> {
     Ok(reading)
 }
 
-/// Sources that searches find, in the order of their keys: of host tables those that do not wait anyway, of others those
-/// that have chunks.
+/// Returns the next sources that searches find, in the order of their keys: those of host tables that are synced, since
+/// others are synced again anyway, and those without a host table that have chunks.
 pub fn page(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredReading>> {
     let mut args = vec![limit.into()];
     let of_chatbot = if chatbot_id.is_some() { " AND chatbot_id = $2" } else { "" };
@@ -89,7 +89,7 @@ pub fn page(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i64) -> Re
     found.into_iter().map(with_languages).collect()
 }
 
-/// One source; none where there is no such source.
+/// Returns one source; `None` where there is no such source.
 pub fn of(key: &SourceKey) -> Result<Option<StoredReading>> {
     let columns = columns()?;
     let sql = format!(
@@ -99,10 +99,10 @@ pub fn of(key: &SourceKey) -> Result<Option<StoredReading>> {
     found.map(with_languages).transpose()
 }
 
-/// Reads the words of a source's chunks anew, from the chunks themselves, with the vectors of every model.
+/// Reads the words of a source's chunks again, from the chunks themselves, for the vectors of every model.
 pub fn read_words_anew(stored: &StoredReading, words: &Configurations) -> Result<()> {
     let key = &stored.key;
-    // Locks the source: a sync that runs meanwhile comes before or after.
+    // Locks the source, so that a sync that is running comes before or after.
     source::read(key, &Jsonb::empty(), true)?;
     let sql = "SELECT DISTINCT model_id FROM chatbot_sync.embedding
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";

@@ -1,4 +1,4 @@
-//! The vectors of a model that is to take over, beside those of the one that answers.
+//! The vectors of the next model, beside those of the active one.
 
 use pgrx::datum::DatumWithOid;
 
@@ -8,9 +8,9 @@ use crate::pg::store::source::{BY_KEY, Failed, beyond, by_chatbot, key, key_colu
 use crate::pg::store::{Mode, host_triggers, one, run, write};
 use crate::source::SourceKey;
 
-/// A chunk without a vector of the other model.
+/// A chunk that has no vector of the next model.
 pub struct Missing {
-    /// The source that the chunk is of.
+    /// The source that the chunk belongs to.
     pub key: SourceKey,
     /// The chunk's number in its source.
     pub chunk_id: i32,
@@ -21,20 +21,21 @@ pub struct Missing {
 const THESE: &str = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)";
 const OF_THESE: &str = "(e.chatbot_id, e.source_type, e.source_id) = (k.chatbot_id, k.source_type, k.source_id)
     AND e.chatbot_id = $4";
-/// The same chunk, `o`, of the other model.
+/// The condition that the chunk `o`, which is of the other model, is the same chunk as `e`.
 const SAME: &str =
     "(o.chatbot_id, o.source_type, o.source_id, o.chunk_id) = (e.chatbot_id, e.source_type, e.source_id, e.chunk_id)
     AND o.content = e.content";
 
-/// Sources that are not whole with a model, in the order of their keys, each taken until the transaction ends: those that
-/// somebody else has taken, or that were refused, are passed over.
+/// Takes sources that lack vectors of a model, in the order of their keys, with an advisory lock until the transaction ends.
+/// Sources that another session has taken, or that were refused, are skipped.
 pub fn take(
     model_id: i32,
     mut after: Option<SourceKey>,
     limit: i32,
     is_refused: impl Fn(&SourceKey) -> bool,
 ) -> Result<Vec<SourceKey>> {
-    // Apart from the look for sources, which may be on other nodes: what is locked there is not locked here.
+    // Not one statement with the query for sources: that may run on other nodes, and a lock that is taken there does not
+    // hold here.
     let sql = format!(
         "SELECT chatbot_id, source_type, source_id FROM {THESE} WHERE pg_catalog.pg_try_advisory_xact_lock(
             pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', 'chatbot_sync', chatbot_id, source_type, source_id), 0))
@@ -53,7 +54,7 @@ pub fn take(
     }
 }
 
-/// Chunks of sources that the model which answers has, and the other has not.
+/// Returns the chunks of sources that the active model has, and the other one has not.
 pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<Missing>> {
     let sql = format!(
         "SELECT e.chatbot_id, e.source_type, e.source_id, e.chunk_id, e.content
@@ -73,13 +74,13 @@ pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<Mis
     Ok(missing)
 }
 
-/// Keys of a chatbot, and the two models.
+/// The arguments for the keys of a chatbot and the two models.
 fn args(chatbot_id: i64, keys: &[SourceKey], active: i32, model_id: i32) -> Vec<DatumWithOid<'static>> {
     of_chatbot(chatbot_id, keys).into_iter().chain([active.into(), model_id.into()]).collect()
 }
 
-/// Gives sources the vectors that were missing, as far as their chunks still are what was embedded, and takes away what
-/// the other model has too much.
+/// Stores vectors of the other model for chunks that have not changed since they were read, and deletes its chunks that the
+/// active model does not have.
 pub fn store(keys: &[SourceKey], active: i32, model_id: i32, made: Vec<(Missing, Vec<f32>)>) -> Result<()> {
     let mut made = by_chatbot(made, |(chunk, _)| chunk.key.chatbot_id);
     for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
@@ -95,7 +96,7 @@ fn store_of_chatbot(
     model_id: i32,
     made: &[(Missing, Vec<f32>)],
 ) -> Result<()> {
-    // A session that embeds them now comes before or after.
+    // Locks the sources, so that a session that syncs one now comes before or after.
     let lock = format!("SELECT FROM chatbot_sync.source e, {THESE} WHERE {OF_THESE} FOR NO KEY UPDATE OF e");
     write(&lock, &of_chatbot(chatbot_id, keys))?;
     let args = |keys: &[SourceKey]| args(chatbot_id, keys, active, model_id);
@@ -128,7 +129,7 @@ fn store_of_chatbot(
         ]);
         write(&sql, &args)?;
     }
-    // What moved, or was read or described otherwise, without being embedded is so here too.
+    // A chunk may have moved, or got other words or metadata, without being embedded again: the other model's copy follows.
     let sql = format!(
         "UPDATE chatbot_sync.embedding o SET chunk_index = e.chunk_index, start_offset = e.start_offset,
             end_offset = e.end_offset, enabled = e.enabled, metadata = e.metadata, words = e.words
@@ -154,7 +155,8 @@ fn store_of_chatbot(
     write(&sql, &args(keys)).map(drop)
 }
 
-/// Says of a source why it has not all vectors of the model that is to follow; once it has them it is synced again.
+/// Marks a source as failed because the provider refused one of its texts for the next model. It is synced again once it has
+/// all vectors.
 pub fn mark_refused(key: &SourceKey, model_id: i32, failed: &Failed) -> Result<()> {
     let sql = "UPDATE chatbot_sync.source SET status = 'error', error_code = $4, error = $5
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
@@ -162,12 +164,12 @@ pub fn mark_refused(key: &SourceKey, model_id: i32, failed: &Failed) -> Result<(
     write(sql, &key.args_and([failed.code.clone().into(), error.into()])).map(drop)
 }
 
-/// What the reason begins with that [`mark_refused`] writes.
+/// The beginning of the errors that [`mark_refused`] writes, by which they are recognized.
 fn mark(model_id: i32) -> String {
     format!("model {model_id}: ")
 }
 
-/// How many sources there are, and how many are not whole with a model: reads them all.
+/// Returns the number of all sources, and of those that lack vectors of a model. Reads all sources.
 pub fn progress(model_id: i32) -> Result<(i64, i64)> {
     let sql = "SELECT count(*), count(*) FILTER (WHERE next_model_id IS DISTINCT FROM $1) FROM chatbot_sync.source";
     run(sql, &[model_id.into()], Mode::ReadNow, |rows| {
@@ -181,7 +183,7 @@ pub fn stop_writers() -> Result<()> {
     host_triggers::execute("LOCK TABLE chatbot_sync.source IN SHARE ROW EXCLUSIVE MODE")
 }
 
-/// Sources that are not whole with a model, in the order of their keys.
+/// Returns the next sources that lack vectors of a model, in the order of their keys.
 pub fn not_whole(model_id: i32, after: Option<SourceKey>, limit: i32) -> Result<Vec<SourceKey>> {
     let (beyond, key_args) = beyond(after, 3);
     let sql = format!(
@@ -192,7 +194,7 @@ pub fn not_whole(model_id: i32, after: Option<SourceKey>, limit: i32) -> Result<
     run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())
 }
 
-/// How many chunks sources have.
+/// Returns the number of chunks that sources have with a model.
 pub fn chunks_of(keys: &[SourceKey], model_id: i32) -> Result<i64> {
     let sql = format!("SELECT count(*) FROM {THESE} JOIN chatbot_sync.embedding e ON {OF_THESE} AND e.model_id = $5");
     by_chatbot(keys.iter().copied(), |key| key.chatbot_id)

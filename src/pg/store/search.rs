@@ -1,4 +1,4 @@
-//! Chunks near to a vector, chunks with words, and both by their keys.
+//! Statements of a search: chunks near a vector, chunks with words, and both by their keys.
 
 use pgrx::datum::DatumWithOid;
 use serde::{Deserialize, Serialize};
@@ -19,15 +19,15 @@ use crate::source::Jsonb;
 /// What separated words before they were split by our own analyzer.
 const SEPARATORS: &str = "'-_/\\.:@#', '        '";
 
-/// Words of a query that count.
+/// The number of a query's words that are searched for; further ones are ignored.
 const MOST_WORDS: usize = 64;
 /// Sources of a large chatbot whose languages a query is read in, besides those that are common in all chatbots.
 const SAMPLED_SOURCES: i64 = 1_000;
 
-/// Which chunk: source type, source, chunk.
+/// The key of a chunk in its chatbot: source type, source id, chunk id.
 pub type ChunkKey = (String, i64, i32);
 
-/// One answer of a search.
+/// A chunk that a search found.
 pub struct FoundChunk {
     /// The chunk's key.
     pub key: ChunkKey,
@@ -35,9 +35,9 @@ pub struct FoundChunk {
     pub chunk_index: i32,
     /// The chunk's text.
     pub content: String,
-    /// Cosine similarity; none where no vector was compared.
+    /// The cosine similarity to the query; `None` where no vector was compared.
     pub similarity: Option<f32>,
-    /// The source's metadata.
+    /// The chunk's metadata: that of its source, with its language if it has one.
     pub metadata: Jsonb,
 }
 
@@ -46,15 +46,16 @@ pub struct FoundChunk {
 pub struct Filter {
     /// The chatbot whose chunks are searched.
     pub chatbot_id: i64,
-    /// None: all.
+    /// `None`: sources of all types.
     pub source_types: Option<Vec<String>>,
-    /// What a source's metadata has to contain. Its numbers are Postgres', and more than JSON's here.
+    /// What the metadata has to contain. It is not serialized with the rest: numbers of `jsonb` can be larger than JSON's
+    /// here.
     #[serde(skip)]
     pub metadata: Option<Jsonb>,
 }
 
 impl Filter {
-    /// What is not asked for is not in the statement: it would be looked at for every chunk.
+    /// The filter as a condition in SQL. What is not asked for is left out, since it would be evaluated for every chunk.
     fn condition(&self) -> &'static str {
         match (&self.source_types, &self.metadata) {
             (None, None) => "true",
@@ -65,25 +66,25 @@ impl Filter {
     }
 }
 
-/// What is looked through: one model's chunks in these tables, as far as the filter lets them.
+/// What is searched: the chunks of one model in these tables, as far as the filter lets them through.
 pub struct Scope<'a> {
     /// The tables that are searched: whole ones, or the shards of a node.
     pub tables: &'a Tables,
-    /// Whose, and which of them.
+    /// The chatbot, and which of its chunks.
     pub filter: &'a Filter,
-    /// The model of their vectors.
+    /// The model whose chunks are searched.
     pub model_id: i32,
-    /// The length of its vectors.
+    /// The number of dimensions of its vectors.
     pub dimensions: usize,
 }
 
 impl Scope<'_> {
-    /// The chatbot's chunks. `$2` is the model.
+    /// FROM and WHERE for the chatbot's chunks, with the model as `$2`.
     fn of_chatbot(&self) -> String {
         format!("FROM {} WHERE chatbot_id = $1 AND model_id = $2 AND enabled", self.tables.embedding)
     }
 
-    /// The same, so that a plan that is kept can use the indexes of the model alone.
+    /// FROM and WHERE with the model as a literal, so that a plan that is kept can use the partial indexes of the model.
     fn of_chatbot_by_index(&self) -> String {
         self.of_chatbot().replace("$2", &self.model_id.to_string())
     }
@@ -123,14 +124,14 @@ fn found(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<FoundChunk> {
     })
 }
 
-/// The chunks nearest to a vector, best first, by an exact scan of the chatbot's.
+/// Returns the chunks nearest to a vector, best first, by reading all chunks of the chatbot.
 pub fn nearest(scope: &Scope, query: &[f32], limit: i64) -> Result<Vec<FoundChunk>> {
     let distance = format!("embedding OPERATOR({}.<=>) $5", vector_type()?.schema);
     Ok(ordered(scope, query, (limit, limit), &scope.of_chatbot(), &distance)?.0)
 }
 
-/// As [`nearest`], of so many candidates that the model's index finds; none where it finds fewer, since a filter may leave
-/// fewer than there are.
+/// Returns the nearest of the `candidates` that the model's index finds, best first; `None` where it finds fewer, since a
+/// filter may have dropped chunks that an exact search finds.
 pub fn nearest_by_index(
     scope: &Scope,
     query: &[f32],
@@ -149,7 +150,7 @@ pub fn nearest_by_index(
     Ok((near >= candidates).then_some(found))
 }
 
-/// So many of the candidates that are nearest, and how many candidates there were.
+/// Returns the `limit` nearest of the candidates, and the number of candidates that were found.
 fn ordered(
     scope: &Scope,
     query: &[f32],
@@ -157,7 +158,7 @@ fn ordered(
     of: &str,
     distance: &str,
 ) -> Result<(Vec<FoundChunk>, i64)> {
-    // Texts are fetched last: a sort copies what it is given, and of most chunks it needs the distance alone.
+    // Texts are fetched last: a sort copies its rows, and of most chunks only the distance is needed.
     // A text without a known word has the zero vector, which is near to nothing: its distance is NaN, sorted last.
     let sql = format!(
         "SELECT e.source_type, e.source_id, e.chunk_id, e.chunk_index, e.content, (1 - n.distance)::real, e.metadata, n.near
@@ -188,7 +189,7 @@ fn ordered(
     })
 }
 
-/// Chunks by their keys, with their similarity to a vector where there is one.
+/// Returns chunks by their keys, with their similarity to a vector if one is given.
 pub fn by_key(scope: &Scope, keys: &[ChunkKey], query: Option<&[f32]>) -> Result<Vec<FoundChunk>> {
     let similarity = match query {
         Some(_) => format!("NULLIF(1 - (embedding OPERATOR({}.<=>) $6), 'NaN')::real", vector_type()?.schema),
@@ -275,20 +276,19 @@ pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<Vec<Te
     Ok(words)
 }
 
-/// A chunk with some of the words: its counts, and whether the filter lets it through. The others count for how frequent a
-/// word is.
+/// A chunk with at least one of the words. Those that the filter does not let through count for how frequent a word is.
 pub struct Matching {
     /// The chunk's key.
     pub key: ChunkKey,
     /// How often the chunk has each term.
     pub counts: Counts,
-    /// Whether it may be an answer.
+    /// Whether the filter lets the chunk through.
     pub passes: bool,
 }
 
-/// The chatbot's chunks with at least one of the words that are looked up.
+/// Returns the chatbot's chunks with at least one of the words for which `index_terms` is true.
 pub fn matching(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool]) -> Result<Vec<Matching>> {
-    // Which index is best depends on the words.
+    // Which index is best depends on the words, so the statement is planned each time.
     let _settings = ScopedSettings::new(&[(c"plan_cache_mode", c"force_custom_plan")]);
     let sql = format!(
         "SELECT source_type, source_id, chunk_id, words, COALESCE({}, false) {} AND words @@ $5::tsquery",
@@ -309,7 +309,7 @@ pub fn matching(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool]) -> Res
     counted(&sql, &args, words, Mode::Scan)
 }
 
-/// Chunks by their keys, which all pass the filter.
+/// Returns chunks by their keys, with their counts of the words. All of them are known to pass the filter.
 pub fn matching_of(scope: &Scope, words: &[Vec<Term>], keys: &[ChunkKey]) -> Result<Vec<Matching>> {
     let sql = format!("SELECT e.source_type, e.source_id, e.chunk_id, e.words, true {}", scope.by_key());
     counted(&sql, &scope.key_args(keys), words, Mode::Read)
@@ -328,8 +328,8 @@ fn counted(sql: &str, args: &[DatumWithOid], words: &[Vec<Term>], mode: Mode) ->
     })
 }
 
-/// The answers of the node that has the chatbot's shards, best first, each with its score: one statement, which Citus sends
-/// there. The key of a chunk is not among what it says.
+/// Runs a search on the node with the chatbot's shards, by one statement that Citus sends there, and returns the chunks with
+/// their scores, best first. The node does not return chunk ids: the keys have the positions in their place.
 pub fn on_node(filter: &Filter, question: Jsonb, vector: Option<Vec<f32>>) -> Result<Vec<(FoundChunk, f32)>> {
     let sql =
         "SELECT a.source_type, a.source_id, a.chunk_index, a.chunk_index, a.content, a.similarity, a.metadata, a.score
@@ -340,7 +340,7 @@ pub fn on_node(filter: &Filter, question: Jsonb, vector: Option<Vec<f32>>) -> Re
     run(sql, &args, Mode::Scan, |rows| rows.map(|row| Ok((found(&row)?, one(row.get(8))?))).collect())
 }
 
-/// How many chunks a chatbot has.
+/// Returns the number of chunks of a chatbot.
 pub fn count(scope: &Scope) -> Result<f64> {
     let sql = format!(
         "SELECT pg_catalog.sum(chunk_count)::double precision FROM {} WHERE chatbot_id = $1 AND enabled",

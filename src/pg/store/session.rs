@@ -1,4 +1,4 @@
-//! Conversations.
+//! Sessions and their messages.
 
 use pgrx::Uuid;
 use pgrx::datum::TimestampWithTimeZone;
@@ -13,7 +13,8 @@ pub fn insert_session(chatbot_id: i64, id: Uuid, metadata: Jsonb) -> Result<()> 
     write(sql, &[chatbot_id.into(), id.into(), metadata.into()]).map(drop)
 }
 
-/// Whether a session is open, and keeps it from being closed or deleted meanwhile; none where there is no such session.
+/// Returns whether a session is open, and locks it against being closed or deleted until the transaction ends; `None`: there
+/// is no such session.
 pub fn lock_session(chatbot_id: i64, id: Uuid) -> Result<Option<bool>> {
     let sql = "SELECT closed_at IS NULL FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2 FOR SHARE";
     run(sql, &[chatbot_id.into(), id.into()], Mode::Write, |mut rows| {
@@ -21,20 +22,20 @@ pub fn lock_session(chatbot_id: i64, id: Uuid) -> Result<Option<bool>> {
     })
 }
 
-/// Whether there is such a session.
+/// Whether there is a session with this id.
 pub fn has_session(chatbot_id: i64, id: Uuid) -> Result<bool> {
     let sql = "SELECT FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2";
     run(sql, &[chatbot_id.into(), id.into()], Mode::Read, |rows| Ok(rows.len() > 0))
 }
 
-/// Closes a session. False where it is not open.
+/// Closes a session; returns false where it is not open.
 pub fn close_session(chatbot_id: i64, id: Uuid) -> Result<bool> {
     let sql = "UPDATE chatbot_sync.session SET closed_at = pg_catalog.now()
         WHERE chatbot_id = $1 AND id = $2 AND closed_at IS NULL";
     Ok(write(sql, &[chatbot_id.into(), id.into()])? > 0)
 }
 
-/// Adds a message: its id.
+/// Inserts a message and returns its id.
 pub fn insert_message(chatbot_id: i64, session: Uuid, role: &str, content: &str, metadata: Jsonb) -> Result<i64> {
     let sql = "INSERT INTO chatbot_sync.message (chatbot_id, session_id, role, content, metadata)
         VALUES ($1, $2, $3, $4, $5) RETURNING id";
@@ -42,10 +43,10 @@ pub fn insert_message(chatbot_id: i64, session: Uuid, role: &str, content: &str,
     run(sql, &args, Mode::Write, |rows| one(rows.first().get_one()))
 }
 
-/// A message's columns.
+/// A message: id, role, content, metadata, time.
 pub type Message = (i64, String, String, Jsonb, TimestampWithTimeZone);
 
-/// The messages of a session, oldest first; of more than `limit` the latest.
+/// Returns the latest `limit` messages of a session, oldest first; `None`: all.
 pub fn messages(chatbot_id: i64, session: Uuid, limit: Option<i64>) -> Result<Vec<Message>> {
     let sql = "SELECT id, role, content, metadata, created_at FROM (
             SELECT * FROM chatbot_sync.message WHERE chatbot_id = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3

@@ -1,4 +1,4 @@
-//! Sources and their chunks.
+//! Sources: their rows in `chatbot_sync.source`.
 
 use crate::error::{Error, Result};
 use crate::pg::runtime::{schema, settings, sql_error};
@@ -13,43 +13,44 @@ use pgrx::pg_sys;
 use pgrx::spi::SpiHeapTupleData;
 
 impl SourceKey {
-    /// The key's columns.
+    /// The key as three arguments of a statement.
     pub fn args<'a>(&self) -> Vec<DatumWithOid<'a>> {
         vec![self.chatbot_id.into(), self.source_type.into(), self.source_id.into()]
     }
 
-    /// The key's columns, and more.
+    /// The key as three arguments of a statement, and further ones.
     pub fn args_and<'a>(&self, more: impl IntoIterator<Item = DatumWithOid<'a>>) -> Vec<DatumWithOid<'a>> {
         self.args().into_iter().chain(more).collect()
     }
 }
 
-/// A source's row, as far as a sync looks at it.
+/// A source's row, as far as a sync reads it.
 pub struct SourceRow {
-    /// SHA-256 of the content that the vectors were made from.
+    /// The SHA-256 of the content that the vectors were made from; `None`: it was never embedded.
     pub content_hash: Option<Vec<u8>>,
-    /// The chunker's version and settings when the source was cut.
+    /// How the source was chunked: the chunker's version, its parameters, and how the content was read; `None`: it never
+    /// was.
     pub chunking: Option<Vec<i32>>,
-    /// The model that its vectors were made with.
+    /// The model that its vectors were made with; `None`: it has none.
     pub model_id: Option<i32>,
-    /// Whether the vectors are whole, and its row took that status.
+    /// Whether its vectors are complete, and its host row took that status.
     pub synced: bool,
     /// The number of its chunks.
     pub chunk_count: i32,
-    /// Whether its end was cut off.
+    /// Whether it has more chunks than chatbot_sync.max_chunks, so that its end is not embedded.
     pub truncated: bool,
     /// Whether its metadata equals the metadata that was passed.
     pub same_metadata: bool,
     /// Whether searches find the source.
     pub enabled: bool,
-    /// The host table that it comes from.
+    /// The host table that it comes from; `None`: it has none.
     pub host: Option<i32>,
     /// How its words were read.
     pub words: WordsRead,
 }
 
 impl SourceRow {
-    /// Whether nothing but its content can differ.
+    /// Whether metadata, `enabled` and host table are those of the input, so that only the content can differ.
     pub fn same_attributes(&self, item: &SourceInput) -> bool {
         self.same_metadata && self.enabled == item.enabled && (item.host.is_none() || self.host == item.host)
     }
@@ -60,23 +61,23 @@ impl SourceRow {
     }
 }
 
-/// What a sync makes of a source.
+/// A source's row, as a sync writes it.
 pub struct Stored<'a> {
-    /// The content, metadata and state that it is to have.
+    /// The input of the sync.
     pub item: &'a SourceInput,
-    /// The chunker's version and settings when the source was cut.
+    /// How the source is chunked: the chunker's version, its parameters, and how the content is read.
     pub chunking: Vec<i32>,
     /// The number of its chunks.
     pub chunk_count: i32,
-    /// Whether its end was cut off.
+    /// Whether it has more chunks than chatbot_sync.max_chunks, so that its end is not embedded.
     pub truncated: bool,
-    /// How its words are read.
+    /// The text search configurations that its words are read with.
     pub configurations: Vec<String>,
     /// Its language, as far as somebody said or detected it.
     pub lang: Option<String>,
 }
 
-/// Why a source has not what it should have.
+/// Why a sync failed, as it is written to the source.
 pub struct Failed {
     /// The error's SQLSTATE.
     pub code: String,
@@ -95,7 +96,8 @@ impl Failed {
 pub const SAID_LANG: &str =
     "CASE pg_catalog.jsonb_typeof(metadata -> 'lang') WHEN 'string' THEN metadata ->> 'lang' END";
 
-/// Reads a source; with `lock` it is locked against other syncs until the transaction ends.
+/// Reads a source's row; `None` where there is none. With `lock`, it is locked against other syncs until the transaction
+/// ends.
 pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<SourceRow>> {
     let lang = if has_languages()? { "lang" } else { "NULL::text" };
     let read = format!(
@@ -109,7 +111,7 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
     }
     let lock = format!("{read} FOR NO KEY UPDATE");
     if reads_latest() {
-        // The row is nearly always unlocked, and then no subtransaction is needed.
+        // Nearly always no other session has locked the row, and then the subtransaction of lock_with_retry() is not needed.
         if let Some(row) = looked_at(&format!("{lock} SKIP LOCKED"), Mode::Write)? {
             return Ok(Some(row));
         }
@@ -134,15 +136,15 @@ fn source_row(mut rows: Rows) -> pgrx::spi::Result<Option<SourceRow>> {
     }))
 }
 
-/// Whether there is such a source.
+/// Whether there is a source with this key.
 pub fn exists(key: &SourceKey) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.source
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3)";
     run(sql, &key.args(), Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
-/// Columns of sources, an array each.
-// An unnest() of several arrays is grammar, not a name that is looked up: no search_path matters to it.
+/// The arguments for rows of sources: the model, and an array for each column.
+// An unnest() of several arrays is syntax and not a function that is looked up: no search_path matters to it.
 fn columns<'a>(model_id: i32, sources: &[&Stored]) -> Vec<DatumWithOid<'a>> {
     fn all<T>(sources: &[&Stored], of: impl Fn(&Stored) -> T) -> Vec<T> {
         sources.iter().map(|s| of(s)).collect()
@@ -178,7 +180,7 @@ pub fn has_languages() -> Result<bool> {
     }
 }
 
-/// Makes the rows of sources: those that no other transaction made meanwhile.
+/// Inserts the rows of sources, and returns the keys of those that no other transaction has inserted meanwhile.
 pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> {
     if sources.is_empty() {
         return Ok(HashSet::new());
@@ -196,9 +198,9 @@ pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> 
     run(&sql, &columns(model_id, sources), Mode::Write, keys_of)
 }
 
-/// Whether another transaction has deleted one of these since the transaction's snapshot, at REPEATABLE READ or
-/// SERIALIZABLE. Who makes it anew has a foreign key's check find the old row, too, which would be a conflict: the row that
-/// counts is there, and locked, as its maker knows.
+/// Whether the snapshot of a REPEATABLE READ or SERIALIZABLE transaction still shows one of these sources, which another
+/// transaction has deleted since. If it is inserted again, the check of a foreign key finds the deleted row too, and raises
+/// a serialization failure. The caller can do without that check: it has inserted the row that counts, and so locked it.
 pub fn has_concurrent_delete(sources: &[&Stored]) -> Result<bool> {
     if !settings::sees_only_its_snapshot() {
         return Ok(false);
@@ -215,19 +217,19 @@ pub fn has_concurrent_delete(sources: &[&Stored]) -> Result<bool> {
     Ok(false)
 }
 
-/// The keys in the first three columns of rows.
+/// Returns the keys in the first three columns of rows.
 pub fn keys_of(rows: Rows) -> pgrx::spi::Result<HashSet<SourceKey>> {
     rows.map(|row| key(&row)).collect()
 }
 
-/// The key in the first three columns of a row.
+/// Returns the key in the first three columns of a row.
 pub fn key(row: &SpiHeapTupleData) -> pgrx::spi::Result<SourceKey> {
     let source_type: &str = one(row.get(2))?;
     let source_type = SOURCE_TYPES.into_iter().find(|t| *t == source_type).unwrap_or_default();
     Ok(SourceKey { chatbot_id: one(row.get(1))?, source_type, source_id: one(row.get(3))? })
 }
 
-/// A group for each chatbot. A statement that names one chatbot is one task where the tables are distributed.
+/// Groups items by chatbot: with Citus, a statement that names one chatbot is a single task on one node.
 pub fn by_chatbot<T>(all: impl IntoIterator<Item = T>, chatbot_id: impl Fn(&T) -> i64) -> BTreeMap<i64, Vec<T>> {
     let mut groups: BTreeMap<i64, Vec<T>> = BTreeMap::new();
     for one in all {
@@ -236,7 +238,8 @@ pub fn by_chatbot<T>(all: impl IntoIterator<Item = T>, chatbot_id: impl Fn(&T) -
     groups
 }
 
-/// Runs a statement for the keys of each chatbot: an array for each of the key's columns, and then the chatbot.
+/// Runs a statement once for each chatbot, with the arguments of [`of_chatbot`], and returns the number of rows that were
+/// written.
 pub fn write_by_chatbot(sql: &str, keys: &[SourceKey]) -> Result<i64> {
     by_chatbot(keys.iter().copied(), |key| key.chatbot_id)
         .into_iter()
@@ -244,14 +247,14 @@ pub fn write_by_chatbot(sql: &str, keys: &[SourceKey]) -> Result<i64> {
         .sum()
 }
 
-/// The keys of a chatbot, a column each, and then the chatbot.
+/// The arguments for keys of one chatbot: an array for each of the three columns, and then the chatbot's id.
 pub fn of_chatbot(chatbot_id: i64, keys: &[SourceKey]) -> [DatumWithOid<'static>; 4] {
     let [chatbots, types, sources] = key_columns(keys);
     [chatbots, types, sources, chatbot_id.into()]
 }
 
-/// Writes what a sync has made of sources. One that a host table has, and that was embedded by hand, waits for its row's own
-/// content to come back.
+/// Writes the result of a sync to the rows of sources. If a caller has embedded the source of a host row, it becomes
+/// pending, so that the row's own content comes back.
 pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
     let lang = if has_languages()? { ", lang = n.lang" } else { "" };
     let sql = format!(
@@ -273,8 +276,8 @@ pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
     })
 }
 
-/// Writes all about a source but its content, to its chunks too. A source that a host table has keeps no more than until its
-/// next sync what a call by hand says of it.
+/// Writes everything but the content to a source and its chunks. What a caller writes to the source of a host row holds only
+/// until the row is synced again.
 pub fn update_attributes(item: &SourceInput, status: &str, row: &SourceRow) -> Result<()> {
     // Of one that waits, the metadata may say another language than its words were read in.
     let sql = "UPDATE chatbot_sync.source SET metadata = $4, enabled = $5, host = COALESCE($6, host),
@@ -287,7 +290,7 @@ pub fn update_attributes(item: &SourceInput, status: &str, row: &SourceRow) -> R
     if row.same_attributes(item) { Ok(()) } else { chunk::update_chunk_attributes(item) }
 }
 
-/// Makes the row of a source that waits to be embedded. Does nothing where there is one.
+/// Inserts the row of a pending source. Does nothing where the source exists.
 pub fn insert_pending(item: &SourceInput) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source (chatbot_id, source_type, source_id, metadata, enabled, host, status)
         VALUES ($1, $2, $3, $4, $5, $6, 'pending') ON CONFLICT DO NOTHING";
@@ -295,7 +298,7 @@ pub fn insert_pending(item: &SourceInput) -> Result<()> {
     write(sql, &item.key.args_and(standing)).map(drop)
 }
 
-/// Says of a source why it has not what it should have. Its vectors stay as they are, and are found as the source is.
+/// Marks a source as failed. Its vectors stay, and searches find them if the source is enabled.
 pub fn mark_failed(item: &SourceInput, failed: &Failed) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s
             (chatbot_id, source_type, source_id, metadata, enabled, host, error_code, error, status, attempts)
@@ -315,8 +318,8 @@ pub fn mark_failed(item: &SourceInput, failed: &Failed) -> Result<()> {
     write(sql, &item.key.args_and([item.enabled.into()])).map(drop)
 }
 
-/// Says of a source that is embedded by the queue why it has not what it should have: it is tried again then, or not by
-/// itself where that is none.
+/// Records a failed attempt of the queue: the source is pending and tried again after `again`; `None`: it is in error, and
+/// not tried again by itself.
 pub fn mark_attempt(item: &SourceInput, failed: &Failed, attempts: i32, again: Option<Duration>) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, metadata, enabled, host,
             error_code, error, attempts, next_attempt_at, status)
@@ -337,7 +340,7 @@ pub fn mark_attempt(item: &SourceInput, failed: &Failed, attempts: i32, again: O
     write(sql, &item.key.args_and(args)).map(drop)
 }
 
-/// Says of sources that they wait.
+/// Marks synced sources pending.
 pub fn mark_pending(keys: &[SourceKey]) -> Result<()> {
     let sql = "UPDATE chatbot_sync.source s SET status = 'pending'
         FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
@@ -346,7 +349,7 @@ pub fn mark_pending(keys: &[SourceKey]) -> Result<()> {
     write_by_chatbot(sql, keys).map(drop)
 }
 
-/// Says of sources in error that they wait again: how many.
+/// Makes sources in error pending again, and returns how many.
 pub fn mark_retried(keys: &[SourceKey]) -> Result<i64> {
     let sql = "UPDATE chatbot_sync.source s SET status = 'pending', attempts = 0, next_attempt_at = NULL, error = NULL,
             error_code = NULL
@@ -356,9 +359,9 @@ pub fn mark_retried(keys: &[SourceKey]) -> Result<i64> {
     write_by_chatbot(sql, keys)
 }
 
-/// The condition that a walk through sources in the order of their keys goes on after one of them, with its arguments, the
-/// first of which has this number; nothing at the beginning. Never `$n IS NULL OR ...`: a generic plan would read all
-/// sources before it, each time.
+/// Returns the condition by which a walk through sources in the order of their keys goes on after one, with its arguments,
+/// the first of which is `$number`; an empty condition for `None`. It is not written as `$n IS NULL OR ...`, by which a
+/// generic plan would read all sources before that key each time.
 pub fn beyond(after: Option<SourceKey>, number: usize) -> (String, Vec<DatumWithOid<'static>>) {
     let Some(key) = after else { return (String::new(), Vec::new()) };
     let [chatbot, source_type, source] = [number, number + 1, number + 2];
@@ -368,10 +371,10 @@ pub fn beyond(after: Option<SourceKey>, number: usize) -> (String, Vec<DatumWith
     )
 }
 
-/// Sources are taken in the order of their keys.
+/// The order of a walk through sources; the number for LIMIT has to follow.
 pub const BY_KEY: &str = "ORDER BY chatbot_id, source_type, source_id LIMIT";
 
-/// The keys, a column each.
+/// The arguments for keys: an array for each of the three columns.
 pub fn key_columns(keys: &[SourceKey]) -> [DatumWithOid<'static>; 3] {
     [
         keys.iter().map(|k| k.chatbot_id).collect::<Vec<_>>().into(),

@@ -1,5 +1,5 @@
-//! What Postgres' statistics and its catalog say of the tables that a search reads: as the planner reads them, from the
-//! catalog's cache.
+//! What Postgres' statistics and catalog say about the tables that a search reads, from the catalog's cache, as the planner
+//! reads it.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -12,8 +12,8 @@ use crate::pg::store::tables::{Table, Tables};
 use crate::search::plan::Size;
 use crate::search::tsvector::Term;
 
-/// How large a chatbot is, as far as it is among those that the statistics name: the largest are. None where the model has
-/// no index, or the chatbot is not named.
+/// Returns the estimated size of a chatbot; `None` where the model has no valid index, or the statistics do not name the
+/// chatbot. They name the largest ones.
 pub fn size(tables: &Tables, chatbot_id: i64, model_id: i32) -> Result<Option<Size>> {
     let index = tables.embedding.index(&format!("embedding_hnsw_{model_id}"));
     let Some(of_all) = chunks_indexed(&tables.embedding, &index)? else { return Ok(None) };
@@ -24,7 +24,8 @@ pub fn size(tables: &Tables, chatbot_id: i64, model_id: i32) -> Result<Option<Si
     Ok(share.flatten().map(|share| Size { chunks: (share * of_all).round(), of_all }))
 }
 
-/// In which share of all chunks words are; of the rare ones the statistics know only how frequent they are at most. A word
+/// Returns the share of all chunks that each word is in. For a word that the statistics do not name, it is the most that
+/// such a word can have. A word
 /// is at least where the most frequent one of its terms is.
 pub fn shares(tables: &Tables, words: &[Vec<Term>]) -> Vec<f64> {
     let is_of = |lexeme: &str, term: &Term| lexeme == term.text || term.is_prefix && lexeme.starts_with(&term.text);
@@ -49,12 +50,13 @@ pub fn arrays(table: &Table, column: &CStr) -> Option<Vec<Vec<i32>>> {
     known.flatten()
 }
 
-/// The most common elements of a column of texts.
+/// Returns the most common elements of a column of text arrays.
 pub fn elements(table: &Table, column: &CStr) -> Vec<String> {
     elements_and_least(table.id, column, |_| true).0.into_keys().collect()
 }
 
-/// Those that are asked for with their shares, and the share that all others have at most.
+/// Returns the `wanted` ones of a column's most common elements with their shares, and the share that any other element has
+/// at most.
 fn elements_and_least(table: pg_sys::Oid, column: &CStr, wanted: impl Fn(&str) -> bool) -> (HashMap<String, f64>, f64) {
     let read = |values: &[pg_sys::Datum], shares: &[f32], _| {
         let text = |value: &pg_sys::Datum| {
@@ -67,7 +69,7 @@ fn elements_and_least(table: pg_sys::Oid, column: &CStr, wanted: impl Fn(&str) -
         };
         let named = values.iter().map(text).zip(shares).filter_map(|(text, share)| Some((text?, f64::from(*share))));
         let known = named.filter(|(text, _)| wanted(text)).map(|(text, share)| (text.to_owned(), share)).collect();
-        // After those of the elements come the lowest of them and others.
+        // The array goes on after the elements' shares: the lowest of them comes first.
         (known, shares.get(values.len()).copied().map_or(0.0, f64::from))
     };
     most_common(table, column, pg_sys::STATISTIC_KIND_MCELEM, read).unwrap_or_default()
@@ -101,16 +103,16 @@ fn most_common<R>(
     }
 }
 
-/// An array of C's, that may be none.
+/// A slice of a C array, empty where the pointer is null.
 unsafe fn of_length<'a, T>(start: *const T, length: i32) -> &'a [T] {
     match usize::try_from(length) {
-        // SAFETY: as long as it says, as the caller promises.
+        // SAFETY: the array has this length, as the caller promises.
         Ok(length) if !start.is_null() => unsafe { std::slice::from_raw_parts(start, length) },
         _ => &[],
     }
 }
 
-/// How many chunks a valid index of a table has; none where there is no such index.
+/// Returns the estimated number of chunks in an index of a table; `None` where there is no such index, or it is not valid.
 fn chunks_indexed(table: &Table, name: &str) -> Result<Option<f64>> {
     let name = CString::new(name).map_err(|error| Error::Internal(error.to_string()))?;
     // SAFETY: look-ups in the catalog's cache, released when they were read.

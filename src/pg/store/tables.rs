@@ -1,4 +1,4 @@
-//! The tables that a search reads: ours, or a node's shards of them.
+//! The tables that a search reads: the extension's own, or a node's shards of them.
 
 use crate::error::{Error, Result};
 use crate::pg::runtime::catalog;
@@ -17,7 +17,7 @@ pub struct Table {
     name: String,
 }
 
-/// Both, with the same chatbots in them.
+/// The two tables that a search reads, which have the same chatbots.
 pub struct Tables {
     /// The table of chunks.
     pub embedding: Table,
@@ -26,7 +26,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The extension's own tables, not single shards of them.
+    /// Returns the extension's own tables.
     pub fn whole() -> Result<Self> {
         let table = |name: &'static CStr| {
             // SAFETY: look-ups in the catalog's cache.
@@ -36,20 +36,20 @@ impl Tables {
         Ok(Self { embedding: table(c"embedding")?, source: table(c"source")? })
     }
 
-    /// Two shards on this node.
+    /// Returns two shards of them on this node. Fails for any other relations.
     pub fn shards(embedding: pg_sys::Oid, source: pg_sys::Oid) -> Result<Self> {
         Ok(Self { embedding: Table::named(embedding, c"embedding")?, source: Table::named(source, c"source")? })
     }
 }
 
 impl Tables {
-    /// Whether policies of row security restrict what the current role sees of them.
+    /// Whether policies of row security restrict what the current role sees of the tables.
     pub fn are_restricted(&self) -> bool {
         [&self.embedding, &self.source].into_iter().any(|table| is_restricted(table.id, pg_sys::InvalidOid))
     }
 }
 
-/// Whether policies of row security restrict what a role sees of a table; the current role where none is said.
+/// Whether policies of row security restrict what a role sees of a table; InvalidOid is the current role.
 pub fn is_restricted(table: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     // SAFETY: look-ups in the catalog's cache, and no error where row_security is off.
     let applies = unsafe { pg_sys::check_enable_rls(table, role, true) };
@@ -57,7 +57,7 @@ pub fn is_restricted(table: pg_sys::Oid, role: pg_sys::Oid) -> bool {
 }
 
 impl Table {
-    /// A table of ours, or a shard of the table of this name.
+    /// Returns the extension's table with this name, or a shard of it; fails for any other relation.
     fn named(id: pg_sys::Oid, table: &CStr) -> Result<Self> {
         // SAFETY: look-ups in the catalog's cache; the name is copied.
         let name = unsafe {
@@ -74,7 +74,7 @@ impl Table {
         }
     }
 
-    /// What the name of an index is here, that Citus calls otherwise on a shard.
+    /// Returns the name of an index on this table, to which Citus appends the number of a shard.
     pub fn index(&self, name: &str) -> String {
         let shard = self.name.find('_').map_or("", |at| &self.name[at..]);
         format!("{name}{shard}")
@@ -91,7 +91,7 @@ fn not_ours(id: pg_sys::Oid) -> Error {
     Error::Internal(format!("the relation with the oid {} is none that is searched", id.to_u32()))
 }
 
-/// Whether Citus has the tables.
+/// Whether Citus distributes the extension's tables. Fails where the SQL of the database is too old to search them.
 pub fn distributed() -> Result<bool> {
     if !has_citus() {
         return Ok(false);

@@ -4,7 +4,8 @@ use crate::error::Result;
 use crate::pg::runtime::lexemes::Configuration;
 use crate::pg::store::{Mode, one, run};
 
-/// Changes when the words of a text are read differently, so that those of older sources are read anew.
+/// The version of the code that reads words. Raise it when it reads them differently, so that those of older sources are
+/// read again.
 pub const WORDS_VERSION: i32 = 2;
 /// Of words that were read before the version was stored: by the parser of Postgres.
 pub const PARSER_VERSION: i32 = 1;
@@ -15,7 +16,7 @@ pub const UNKNOWN_VERSION: i32 = 0;
 pub struct WordsRead {
     /// The [`WORDS_VERSION`] of that time; [`UNKNOWN_VERSION`] where a configuration was changed since.
     pub version: i32,
-    /// The text search configurations.
+    /// The text search configurations that were used.
     pub configurations: Vec<String>,
     /// The language of most of them, as in `Reading::lang`.
     pub lang: Option<String>,
@@ -24,7 +25,8 @@ pub struct WordsRead {
 }
 
 impl WordsRead {
-    /// Takes the version off the end of what `chatbot_sync.source.chunking` holds: what stays is how the text was cut.
+    /// Splits the version off the end of `chatbot_sync.source.chunking`: what stays in `chunking` is how the text was
+    /// chunked.
     pub fn new(
         chunking: &mut Option<Vec<i32>>,
         configurations: Vec<String>,

@@ -1,4 +1,4 @@
-//! Rows of ours that cannot be right.
+//! Finds rows of the extension's tables that cannot be right.
 
 use std::collections::HashSet;
 
@@ -9,8 +9,8 @@ use crate::pg::store::source::{key, key_columns};
 use crate::pg::store::{Mode, one, run};
 use crate::source::{Jsonb, SourceKey};
 
-/// Synced sources that have not every chunk with the model that answers, with what is wrong, and whether they have chunks
-/// of another model.
+/// Returns synced sources that lack chunks of the active model, each with a description, and whether they have chunks of
+/// another model instead.
 pub fn incomplete(active: i32) -> Result<Vec<(SourceKey, String, bool)>> {
     let sql = "SELECT s.chatbot_id, s.source_type, s.source_id, s.chunk_count, e.chunks, e.after_last,
             e.chunks = 0 AND EXISTS (SELECT FROM chatbot_sync.embedding o
@@ -31,13 +31,13 @@ pub fn incomplete(active: i32) -> Result<Vec<(SourceKey, String, bool)>> {
     })
 }
 
-/// The chatbots that have a source, as the current role sees them.
+/// Returns the chatbots that have a source, as the current role sees them.
 pub fn chatbots() -> Result<HashSet<i64>> {
     let sql = "SELECT DISTINCT chatbot_id FROM chatbot_sync.source";
     run(sql, &[], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())
 }
 
-/// Sources with vectors of another length than their model's.
+/// Returns sources with vectors whose length is not that of their model.
 pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
     let sql = format!(
         "SELECT e.chatbot_id, e.source_type, e.source_id, min(m.dimensions), min({schema}.vector_dims(e.embedding))
@@ -54,7 +54,7 @@ pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
     })
 }
 
-/// Sources of host tables that are none of these.
+/// Returns sources whose host table is not among `hosts`, each with its host id.
 pub fn of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
     let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
         WHERE host IS NOT NULL AND host <> ALL ($1)";
@@ -63,25 +63,25 @@ pub fn of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
 
 /// A source of a host table as it is stored, for a comparison with its row.
 pub struct StoredSource {
-    /// How it was cut and its words read.
+    /// How it was chunked and its words read.
     pub reading: StoredReading,
-    /// The hash of the content that was embedded; none where it was never embedded.
+    /// The SHA-256 of the content that was embedded; `None`: it was never embedded.
     pub content_hash: Option<Vec<u8>>,
     /// Its metadata.
     pub metadata: Jsonb,
     /// Whether searches find it.
     pub enabled: bool,
-    /// Whether its vectors are said to be those of the row.
+    /// Whether it is synced, so that its vectors should be those of the row's content.
     pub synced: bool,
-    /// Whether the queue is to look at the row.
+    /// Whether it has a job, so that the queue will read the row.
     pub has_job: bool,
 }
 
-/// The next sources of a host table, in the order of their keys.
+/// Returns the next sources of a host table, in the order of their keys.
 pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredSource>> {
     let readings = reading::of_host(host, after, limit)?;
     let keys: Vec<SourceKey> = readings.iter().map(|reading| reading.key).collect();
-    // A statement of its own: sources may be on other nodes, jobs are here.
+    // Jobs are read by a statement of their own: with Citus, sources may be on other nodes, but jobs are here.
     let jobs = there("job", None, &keys)?;
     let sql = "SELECT content_hash, metadata, enabled, status = 'synced' FROM chatbot_sync.source
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
@@ -97,7 +97,7 @@ pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<St
     readings.into_iter().map(whole).collect()
 }
 
-/// Whether two texts are the same `jsonb`: 1.0 is 1.00.
+/// Whether two texts are equal as `jsonb`, as 1.0 and 1.00 are.
 pub fn is_same_json(one_text: &Jsonb, other: &Jsonb) -> Result<bool> {
     if one_text == other {
         return Ok(true);
@@ -106,7 +106,7 @@ pub fn is_same_json(one_text: &Jsonb, other: &Jsonb) -> Result<bool> {
     run("SELECT $1::jsonb OPERATOR(pg_catalog.=) $2::jsonb", &args, Mode::Read, |rows| one(rows.first().get_one()))
 }
 
-/// Sources with a chunk that has another metadata than they have, or is found where they are not, or the other way round.
+/// Returns sources with a chunk whose metadata or `enabled` is not that of the source.
 pub fn unlike_their_source() -> Result<Vec<SourceKey>> {
     let sql = "SELECT DISTINCT s.chatbot_id, s.source_type, s.source_id FROM chatbot_sync.source s
         JOIN chatbot_sync.embedding e ON (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)
@@ -115,7 +115,7 @@ pub fn unlike_their_source() -> Result<Vec<SourceKey>> {
     run(sql, &[], Mode::Read, |rows| rows.map(|row| key(&row)).collect())
 }
 
-/// Those of the keys that a table has, with a host table or with any.
+/// Returns those of the keys that are in a table, with this host table or, where it is `None`, with any.
 fn there(table: &str, host: Option<i32>, keys: &[SourceKey]) -> Result<HashSet<SourceKey>> {
     let sql = format!(
         "SELECT t.chatbot_id, t.source_type, t.source_id FROM chatbot_sync.{table} t,
@@ -127,14 +127,14 @@ fn there(table: &str, host: Option<i32>, keys: &[SourceKey]) -> Result<HashSet<S
     run(&sql, &[chatbots, types, sources, host.into()], Mode::Read, |rows| rows.map(|row| key(&row)).collect())
 }
 
-/// Those of the keys that no source of a host table has, and that no job will make one.
+/// Returns those of the keys for which the host table has neither a source nor a job that will make one.
 pub fn unknown(host: i32, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
     let sources = there("source", Some(host), keys)?;
     let jobs = there("job", Some(host), keys)?;
     Ok(keys.iter().copied().filter(|key| !sources.contains(key) && !jobs.contains(key)).collect())
 }
 
-/// Sources with several jobs that only chatbot_retry() helps, of which the newest is right: how many.
+/// Returns sources with several jobs that failed for good, and the number of these jobs. There should be one, the newest.
 pub fn double_jobs() -> Result<Vec<(SourceKey, i64)>> {
     let sql = "SELECT chatbot_id, source_type, source_id, count(*) FROM chatbot_sync.job WHERE due_at = 'infinity'
         GROUP BY chatbot_id, source_type, source_id HAVING count(*) > 1";

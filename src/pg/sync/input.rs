@@ -1,4 +1,4 @@
-//! A source as it is to become, and what becomes of it.
+//! What a sync is given beside its sources, and whether a source has changed.
 
 use crate::embedding::batch::Usage;
 use crate::error::Result;
@@ -11,10 +11,11 @@ use crate::text::chunk::Params;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Changes when the chunker cuts differently, so that sources are cut anew when they are next embedded.
+/// The version of the chunker. Raise it when it cuts differently, so that sources are chunked again when they are synced
+/// next.
 const CHUNKER_VERSION: i32 = 1;
 
-/// How rows are handled of which one may make a statement fail.
+/// Whether rows are handled together or each alone, since one of them may make a statement fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Care {
     /// All at once, which is fast: what Postgres raises goes up to the caller.
@@ -26,11 +27,11 @@ pub enum Care {
 /// What to do with a source that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
-    /// The run ends with the error.
+    /// The sync ends with the error.
     Raise,
-    /// It says so, and keeps the vectors that it has.
+    /// The error is written to the source, which keeps its vectors.
     Mark,
-    /// Who asked is told, and nothing is written.
+    /// Only the caller gets the error; nothing is written.
     Leave,
 }
 
@@ -43,32 +44,32 @@ impl From<OnError> for OnFailure {
     }
 }
 
-/// Vectors that were made before.
+/// Vectors that were made before the sync, which then sends no requests.
 #[derive(Default)]
 pub struct Prefetched {
     /// The model that the vectors were made with.
     pub model_id: i32,
-    /// By text, with what each took.
+    /// Vectors by their text, each with what it used.
     pub vectors: HashMap<String, (Vec<f32>, Usage)>,
     /// The time that the provider took.
     pub elapsed: Duration,
 }
 
-/// Whether the stored vectors are what they would become.
+/// Whether the stored vectors were made from the same content, with the same model and the same chunking.
 pub fn unchanged(row: &SourceRow, item: &SourceInput, model_id: i32, params: &Params) -> bool {
     row.content_hash.as_deref() == Some(item.content.hash())
         && row.model_id == Some(model_id)
         && row.chunking.as_ref() == Some(&chunking(params, item.content.reading()))
 }
 
-/// How a source is cut, as it is stored.
+/// Returns how a source is chunked, as the numbers of `chatbot_sync.source.chunking`.
 pub fn chunking(params: &Params, reading: i32) -> Vec<i32> {
     let Params { size, overlap, max_chunks } = *params;
     let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks), reading]
 }
 
-/// The texts that would have to be embedded for a source as it is now.
+/// Returns the texts that a sync of a source would embed now.
 pub fn needed(item: &SourceInput, model_id: i32, params: &Params) -> Result<Vec<String>> {
     let row = source::read(&item.key, &item.metadata, false)?;
     if !item.enabled || row.as_ref().is_some_and(|row| unchanged(row, item, model_id, params)) {

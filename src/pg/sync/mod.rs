@@ -1,5 +1,9 @@
-//! Sources in the caller's transaction: texts in, vectors stored. Many at a time: their new texts share requests, and what
-//! is through is stored while other requests are on their way.
+//! Syncs sources in the caller's transaction: chunks texts, embeds new chunks and stores them. Many sources share requests,
+//! and finished ones are stored while other requests are running.
+//!
+//! - `input`: what a sync is given beside its sources
+//! - `pending_at_commit`: marks sources pending when the transaction commits
+//! - `pending_source`: a source that is chunked and waits for vectors
 
 mod input;
 #[allow(unsafe_code)]
@@ -34,27 +38,27 @@ use crate::text::content::{Content, Format};
 pub use crate::pg::sync::input::{Care, OnFailure, Prefetched, chunking, needed};
 pub use crate::pg::sync::pending_source::int;
 
-/// Failures that are logged together.
+/// The number of failures that are logged with one statement.
 const LOGGED: usize = 1000;
 
 /// Makes the stored chunks of one source those of `content`, embedding only texts that are new.
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<SyncOutcome> {
     let content = Content::new(content.to_owned(), Format::Text, false);
     let item = SourceInput { key, content, metadata, enabled: true, host: None, fresh: false };
-    // What waits is older. Jobs are locked before sources, in the same order as where they are stored, so that two sessions
-    // cannot deadlock.
+    // The content of waiting jobs is older than this one. Jobs are locked before sources, in the same order as where they
+    // are stored, so that two sessions cannot deadlock.
     job::delete_content(&key)?;
     let mut outcome = None;
     sync([Ok(item.into())], OnFailure::Raise, Care::Together, None, |_, synced| outcome = synced.ok().flatten())?;
     outcome.ok_or_else(|| Error::Internal("a source was not embedded".to_owned()))
 }
 
-/// Makes the stored chunks those of the sources' content, and tells what became of each: none of a source
-/// that searches do not find, and that waits with its content until they do. No source may come twice.
-/// Answers the error after which no more requests were sent, where there was one.
+/// Makes the stored chunks of sources those of their content, and calls `done` with the outcome of each. The outcome is
+/// `None` for a source that stays pending: searches do not find it, or embedding is off. No source may come twice. Returns
+/// the error after which no more requests were sent, if there was one.
 ///
-/// A source's row is locked first, so that two syncs of one source come one after the other. Only a source that is new
-/// cannot be locked: then the row is made last before its chunks, and the second session starts over with it.
+/// A source's row is locked first, so that two syncs of one source come one after the other. A new source has no row to
+/// lock: its row is inserted right before its chunks, and the session that comes second starts over with that row.
 pub fn sync(
     items: impl IntoIterator<Item = Result<RowInput>>,
     failing: OnFailure,
@@ -64,10 +68,10 @@ pub fn sync(
 ) -> Result<Option<Error>> {
     let model = model::for_writing()?;
     let params = settings::chunk_params(None, None, None)?;
-    // What another model made is of no use.
+    // Vectors of another model are of no use.
     let prefetched = prefetched.map(|p| if p.model_id == model.id { p } else { Prefetched::default() });
     let elapsed = prefetched.as_ref().map_or(Duration::ZERO, |p| p.elapsed);
-    // What was made before is stored, whatever was switched off meanwhile.
+    // Vectors that were made before are stored, even if embedding was switched off meanwhile.
     let embeds = prefetched.is_some() || enabled::is_enabled();
     let embedder = match prefetched {
         Some(prefetched) => Embedder::prefetched(&model.model, prefetched.vectors),
@@ -103,7 +107,7 @@ pub fn sync(
     Ok(run.broken)
 }
 
-/// Makes the jobs of sources that stay pending.
+/// Inserts jobs for sources that stay pending because embedding is off.
 fn queue_postponed(postponed: &[(SourceKey, i32)]) -> Result<()> {
     const IN_BULK: i32 = 0;
     let mut by_host: BTreeMap<i32, Vec<(SourceKey, Option<SourceKey>)>> = BTreeMap::new();
@@ -111,13 +115,14 @@ fn queue_postponed(postponed: &[(SourceKey, i32)]) -> Result<()> {
         by_host.entry(*host).or_default().push((*key, None));
     }
     for (host, changed) in by_host {
-        // A worker takes them at once where only this session is switched off.
+        // Where embedding is off for this session only, a worker takes the jobs at once.
         wake::wake_at_commit();
         job::insert_changed(host, IN_BULK, &changed)?;
     }
     Ok(())
 }
 
+/// One sync of many sources.
 struct SyncRun<'a> {
     model: &'a ActiveModel,
     params: Params,
@@ -127,26 +132,26 @@ struct SyncRun<'a> {
     embedder: Embedder,
     /// Whether sources with new texts are embedded; otherwise they stay pending, with a job.
     embeds: bool,
-    /// Those that stay pending, each with its host table.
+    /// Sources that stay pending because embedding is off, each with its host table.
     postponed: Vec<(SourceKey, i32)>,
-    /// What was waited for before.
+    /// The time that the vectors took which were made before.
     elapsed: Duration,
-    /// Sources that wait for vectors, in the order of their texts' numbers.
+    /// Sources that wait for vectors, in the order of the numbers of their texts.
     open: VecDeque<PendingSource>,
-    /// Sources that another transaction made meanwhile.
+    /// Sources that another transaction has inserted meanwhile, and that are prepared again.
     again: Vec<SourceInput>,
     /// The error after which no more requests are sent.
     broken: Option<Error>,
-    /// What is to be logged of sources that failed.
+    /// Entries for sync_log of sources that failed.
     failures: Vec<Entry>,
-    /// The same in the server's log.
+    /// The same failures, for the server's log.
     failed: log_line::Failures,
     spent: UsageCounter,
     done: &'a mut dyn FnMut(SourceKey, std::result::Result<Option<SyncOutcome>, &Error>),
 }
 
 impl SyncRun<'_> {
-    /// Every source, one way or the other.
+    /// Takes each source through all steps, until it is stored, postponed or failed.
     fn all(&mut self, mut items: impl Iterator<Item = Result<RowInput>>) -> Result<()> {
         let mut scratch = Scratch::new();
         loop {
@@ -154,7 +159,7 @@ impl SyncRun<'_> {
             let mut more = true;
             while self.broken.is_some() || self.embedder.wants_more() {
                 pgrx::check_for_interrupts!();
-                // Before each source: of those that are through at once, any number comes here one after the other.
+                // Before each source, since any number of sources that need no vector are prepared one after the other here.
                 scratch.reset();
                 let Some(input) = self.again.pop().map(|item| Ok(item.into())).or_else(|| items.next()) else {
                     more = false;
@@ -182,7 +187,7 @@ impl SyncRun<'_> {
         Ok(())
     }
 
-    /// What is to be embedded of a source; none where it is through.
+    /// Chunks a source and hands its new texts to the embedder; `None` where the source is finished.
     fn prepare(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
         if self.care == Care::Together {
             return self.prepare_together(item);
@@ -200,7 +205,7 @@ impl SyncRun<'_> {
         if let Err(error) = encoding::require().and_then(|()| arguments::metadata_fits(&item.metadata)) {
             return self.fail(SourceInput { metadata: Jsonb::empty(), ..item }, error).map(|()| None);
         }
-        // Looked at without a lock first: most syncs of an application change nothing, and then nothing is written.
+        // Read without a lock first: most syncs of an application change nothing, and then nothing is locked or written.
         let seen = if item.fresh && item.enabled { None } else { source::read(&key, &item.metadata, false)? };
         if let Some(row) = seen.as_ref().filter(|row| row.synced && row.same_attributes(&item))
             && self.unchanged(row, &item)?
@@ -292,7 +297,7 @@ impl SyncRun<'_> {
         }))
     }
 
-    /// What is through by now, at least one source unless more are wanted.
+    /// Waits until requests have ended or more texts are wanted, and returns the sources that have all their vectors.
     fn wait(&mut self) -> Result<Vec<PendingSource>> {
         if self.broken.is_none() {
             match self.embedder.wait() {
@@ -317,7 +322,7 @@ impl SyncRun<'_> {
         }
     }
 
-    /// An error that is final for all sources that wait.
+    /// Ends the requests with an error, which is that of all sources that wait.
     fn give_up(&mut self, error: Error) {
         for open in &mut self.open {
             open.failed.get_or_insert_with(|| error.clone());
@@ -333,7 +338,7 @@ impl SyncRun<'_> {
         for open in &mut self.open {
             let (from, to) = (open.first.max(range.start), (open.first + open.new.len()).min(range.end));
             if from < to {
-                // Each source its share of the tokens; the request is the first one's.
+                // Each source gets its share of the tokens; the request itself counts for the first one.
                 let inputs = (to - from) as u64;
                 let share = usage.tokens * (counted.inputs + inputs) / usage.inputs.max(1) - counted.tokens;
                 let more = Usage { requests: usage.requests - counted.requests, inputs, tokens: share };
@@ -364,7 +369,7 @@ impl SyncRun<'_> {
         }
     }
 
-    /// Stores what is through. What another transaction made meanwhile comes again.
+    /// Stores sources that have all their vectors. Those that another transaction has inserted meanwhile are prepared again.
     fn store(&mut self, ready: Vec<PendingSource>) -> Result<()> {
         let began = Instant::now();
         let (failed, ready): (Vec<PendingSource>, Vec<PendingSource>) =
@@ -451,8 +456,8 @@ impl SyncRun<'_> {
         self.fail_with(key, error, |failed| row_error::mark_unreadable(&key, host, enabled, failed))
     }
 
-    /// Leaves a source of a host table pending, with a job that is worked off when `chatbot_sync.enabled` is on again. Fails
-    /// for a text that a caller has given.
+    /// Leaves the source of a host row pending, with a job for the time when `chatbot_sync.enabled` is on again. Fails for a
+    /// source without a host table, since its content is stored nowhere.
     fn postpone(&mut self, item: &SourceInput, row: Option<&SourceRow>) -> Result<()> {
         let host = item.host.ok_or(Error::Disabled)?;
         match row {
@@ -486,7 +491,7 @@ impl SyncRun<'_> {
         Ok(())
     }
 
-    /// Marks a source that failed; where our own table does not take that either, a warning says it.
+    /// Marks a source as failed. With [`Care::EachAlone`], an error that Postgres raises meanwhile becomes a WARNING.
     fn mark(&self, key: &SourceKey, mark: impl FnOnce() -> Result<()>) -> Result<()> {
         if self.care == Care::Together {
             return mark();
@@ -501,7 +506,7 @@ impl SyncRun<'_> {
         (self.done)(key, outcome);
     }
 
-    /// Whether the source has the chunks, the vectors and the words that it would get.
+    /// Whether the source has the chunks, vectors and words that a sync would give it.
     fn unchanged(&self, row: &SourceRow, item: &SourceInput) -> Result<bool> {
         if !unchanged(row, item, self.model.id, &self.params) {
             return Ok(false);

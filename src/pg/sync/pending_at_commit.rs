@@ -1,6 +1,7 @@
-//! Sources say that they wait as soon as what changed them is committed. That is the last thing before the commit, and done
-//! to those that nobody has locked: it waits for nobody, and nobody waits for it. What it passes over says so when a worker
-//! takes it. A transaction that changes so many that they are no small thing to remember says it of them before.
+//! Marks sources pending when the transaction that changed them commits. That is the last step before the commit, and leaves
+//! out sources that another session has locked: it waits for no session, and hardly makes one wait. A worker marks what was
+//! left out when it claims it. A transaction that changes more than [`REMEMBERED`] sources marks them earlier, to keep its
+//! memory small.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -15,9 +16,9 @@ use crate::pg::runtime::subtransaction;
 use crate::pg::store::{LatestSnapshot, job};
 use crate::source::SourceKey;
 
-/// Sources that are told together.
+/// The number of sources that are marked by one statement.
 const SLICE: usize = 10_000;
-/// Sources that are remembered until the commit: 10 MB of them.
+/// The number of sources that are kept in memory until the commit: about 10 MB.
 const REMEMBERED: usize = 200_000;
 
 thread_local! {
@@ -25,7 +26,8 @@ thread_local! {
     static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Those of the sources that have a job when this transaction commits wait. They have it already.
+/// Marks those of the sources pending, when this transaction commits, that have a job then. Their jobs must have been
+/// inserted before this call.
 pub fn mark_pending_at_commit(keys: impl IntoIterator<Item = SourceKey>) {
     let many = WAITING.with_borrow_mut(|waiting| {
         waiting.extend(keys);
@@ -49,16 +51,16 @@ unsafe extern "C-unwind" fn ending(event: pg_sys::XactEvent::Type, _arg: *mut c_
     }
 }
 
-/// In a subtransaction: whatever keeps it from being said is no reason to undo what the user did.
+/// Marks the sources in a subtransaction: an error here is no reason to undo what the user did.
 fn say(keys: &[SourceKey]) {
-    // SAFETY: a snapshot of this transaction's, which nobody has any more at its end; taken off unless an error has done so.
+    // SAFETY: a snapshot of this transaction, which has none active at its end; removed below, unless an error has done so.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
     match subtransaction::within(|| mark(keys)) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => pgrx::debug1!("sources that wait do not say so yet: {error}"),
         Err(caught) => pgrx::debug1!("sources that wait do not say so yet: {caught:?}"),
     }
-    // SAFETY: as above.
+    // SAFETY: the snapshot that was pushed above.
     unsafe { pg_sys::PopActiveSnapshot() };
 }
 

@@ -1,4 +1,4 @@
-//! A source whose chunks are known: what of it is stored, and what is to be.
+//! A source that is chunked and waits for vectors: compares its chunks with the stored ones.
 
 use std::time::{Duration, Instant};
 
@@ -11,25 +11,37 @@ use crate::source::SourceInput;
 use crate::sync::diff::Diff;
 use crate::text::content::Cut;
 
-/// A source whose chunks are known.
+/// A source that is chunked and waits for vectors.
 pub struct PendingSource {
+    /// The input of the sync.
     pub item: SourceInput,
+    /// The source's row, locked; `None`: there was none.
     pub row: Option<SourceRow>,
+    /// The chunks that it is to have.
     pub cut: Cut,
+    /// The chunks that are stored.
     pub old: Vec<StoredChunk>,
+    /// Which stored chunks are kept for which new ones, and which are dropped.
     pub diff: Diff,
     /// How its words are read.
     pub reading: Reading,
-    /// Which chunks are to be embedded.
+    /// The positions of the chunks that are to be embedded.
     pub new: Vec<usize>,
-    /// The number of the first of their texts.
+    /// The number that the embedder gave to the text of the first of them.
     pub first: usize,
+    /// Their vectors, as far as these have arrived.
     pub vectors: Vec<Option<Vec<f32>>>,
+    /// The number of texts that are not finished yet.
     pub missing: usize,
+    /// Why it cannot be stored.
     pub failed: Option<Error>,
+    /// When its sync began.
     pub began: Instant,
+    /// When it was chunked and compared.
     pub prepared: Instant,
+    /// The time until its last vector had arrived.
     pub embedding: Duration,
+    /// What its requests have used.
     pub usage: Usage,
 }
 
@@ -39,7 +51,8 @@ impl PendingSource {
         self.cut.places().enumerate().map(place)
     }
 
-    /// The chunks that are new, of the source with this number.
+    /// Returns the new chunks with their vectors; `source` is the position of this source in the list that is stored
+    /// together.
     pub fn inserts(&self, source: usize) -> Result<Vec<NewChunk<'_>>> {
         let places = self.places().collect::<Result<Vec<Place>>>()?;
         let texts = self.cut.texts();
@@ -54,7 +67,8 @@ impl PendingSource {
         new.map(insert).collect()
     }
 
-    /// The chunks that a source has already: those that no text has go, others move to where their texts are.
+    /// Updates the stored chunks: deletes those whose text is gone, moves the others to their places, and updates their
+    /// words and metadata.
     pub fn settle(&self, model_id: i32) -> Result<()> {
         let Some(row) = &self.row else { return Ok(()) };
         let key = &self.item.key;
@@ -82,7 +96,7 @@ impl PendingSource {
     }
 }
 
-/// A count as SQL has it.
+/// Converts a count to SQL's `int`; fails where it is too large.
 pub fn int(n: usize) -> Result<i32> {
     i32::try_from(n).map_err(|_| Error::TooLarge {
         what: "content",

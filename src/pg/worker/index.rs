@@ -1,4 +1,4 @@
-//! The worker that makes the indexes of a model, since CREATE INDEX CONCURRENTLY runs in no function, and the session that
+//! The worker that builds a model's indexes, since a function cannot run CREATE INDEX CONCURRENTLY, and the session that
 //! waits for it. It needs no preloading.
 
 use std::cell::RefCell;
@@ -15,10 +15,10 @@ use crate::pg::runtime;
 use crate::pg::store::index as store;
 use crate::pg::worker::{connect, guarded, report, transaction};
 
-/// So long a step waits at most: CREATE INDEX CONCURRENTLY waits for the transaction that it is in.
+/// The longest wait of a step: CREATE INDEX CONCURRENTLY waits for the transaction in which the step runs.
 const STEP: Duration = Duration::from_millis(100);
 
-/// A model whose indexes are being made, and the worker that makes them; none when the worker has ended.
+/// A model whose indexes are being built, and the worker that builds them; `None` once the worker has ended.
 struct Making {
     model_id: i32,
     worker: Option<DynamicBackgroundWorker>,
@@ -27,18 +27,18 @@ struct Making {
 impl Drop for Making {
     fn drop(&mut self) {
         if let Some(worker) = self.worker.take() {
-            // Who waited was cancelled, or asks for something else.
+            // The session that waited was cancelled, or asks for other indexes.
             worker.terminate();
         }
     }
 }
 
 thread_local! {
-    // What a call has begun that was cancelled between two steps goes on, and ends by itself.
+    // If a call is cancelled between two steps, its worker goes on and ends by itself.
     static MAKING: RefCell<Option<Making>> = const { RefCell::new(None) };
 }
 
-/// Starts a worker, which has this session's memory for it and as many helpers.
+/// Starts the worker, with this session's memory and parallel workers for maintenance.
 pub fn start(model_id: i32) -> Result<()> {
     let argument = (u64::from(store::table_owner()?.to_u32()) << 32) | u64::from(runtime::database());
     // SAFETY: numbers of this process.
@@ -54,16 +54,16 @@ pub fn start(model_id: i32) -> Result<()> {
         .set_restart_time(None)
         .set_notify_pid(pid)
         .enable_spi_access();
-    // What is known of it outlives the transaction.
-    // SAFETY: nothing else is made there.
+    // The handle outlives the transaction, so it is allocated in a context that lives as long as the process.
+    // SAFETY: nothing else is allocated there meanwhile.
     let worker = unsafe { PgMemoryContexts::TopMemoryContext.switch_to(|_| builder.load_dynamic()) };
     let worker = worker.map_err(|_| Error::NoWorker)?;
     MAKING.set(Some(Making { model_id, worker: Some(worker) }));
     Ok(())
 }
 
-/// Waits a moment: what the worker does. None when the model has its indexes; an error when it has not and nobody is at
-/// work any more. A cancel ends the worker.
+/// Waits up to 100 ms and returns what the worker does; `None` once the model has its indexes. Fails where the worker has
+/// ended without having built them. A cancel ends the worker.
 pub fn step() -> Result<Option<String>> {
     let Some(mut making) = MAKING.take() else { return Err(Error::Internal("no index is made".to_owned())) };
     let Some(worker) = &making.worker else {
@@ -71,7 +71,7 @@ pub fn step() -> Result<Option<String>> {
     };
     let ended = matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped | BackgroundWorkerStatus::PostmasterDied));
     if ended {
-        // What it did is seen by the transactions that come.
+        // What the worker did is visible only to later transactions, so the next step checks it.
         making.worker = None;
     } else {
         wait(STEP);
@@ -105,7 +105,7 @@ pub extern "C-unwind" fn chatbot_sync_index_worker(argument: pg_sys::Datum) {
         // SAFETY: values that the same settings have in another session.
         unsafe { pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), context, source) };
     }
-    // Another one may be at work, perhaps on the same.
+    // Another worker may be building indexes, perhaps the same ones.
     loop {
         match transaction(None, store::only_maker) {
             Ok(true) => break,
@@ -120,13 +120,13 @@ pub extern "C-unwind" fn chatbot_sync_index_worker(argument: pg_sys::Datum) {
     }
 }
 
-/// Runs a statement as if a client had sent it: as one that commits in between.
+/// Runs a utility statement as if a client had sent it, since it commits in between.
 fn utility(sql: &str) -> Result<(), String> {
     let text = CString::new(sql).unwrap_or_default();
     report(Some(&text));
     guarded(|| {
-        // SAFETY: as Postgres runs what a client sends: a transaction, and a portal, which has the snapshot. What is made of
-        // the statement outlives the transactions that it is done in: the process ends soon after.
+        // SAFETY: as Postgres runs a client's statement: in a transaction, by a portal, which has the snapshot. What is made
+        // of the statement outlives the transactions that it runs in; the process ends soon after.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();

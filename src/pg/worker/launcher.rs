@@ -1,4 +1,4 @@
-//! The launcher: sleeps until a commit, a time or `chatbot_sync.naptime`, and starts workers.
+//! The launcher: sleeps until a commit, a due time or `chatbot_sync.naptime` wakes it, and starts workers.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,23 +10,24 @@ use crate::pg::runtime::settings;
 use crate::pg::runtime::wake::{SHARED, milliseconds};
 use crate::pg::worker::handle_signals;
 
-/// Where no worker could be started, or one was ended, it is tried again after it.
+/// The delay after which a worker is started again, where it could not be started or was killed.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// A database that may be looked at.
+/// A database that may get workers.
 struct Database {
-    /// Whom its workers connect as.
+    /// The role that its workers connect as.
     role: pg_sys::Oid,
-    /// A worker has to look at it.
+    /// Whether a worker is to be started.
     wanted: bool,
-    /// A further worker has to.
+    /// Whether a further worker is to be started beside one that runs.
     more: bool,
+    /// The workers that run.
     workers: Vec<DynamicBackgroundWorker>,
-    /// Workers that are gone, of which it is not known yet whether they said so.
+    /// The number of workers that have ended, and whose announcements are not counted yet.
     gone: usize,
-    /// Workers that have said that they go, and are not gone yet.
+    /// The number of workers that have announced their end, and still run.
     leaving: usize,
-    /// When to look whether they have left something.
+    /// When to start a worker because one was killed, which may have left jobs; `None`: none was.
     again: Option<Instant>,
 }
 
@@ -100,7 +101,8 @@ fn wait(until: Instant) {
     }
 }
 
-/// Takes what others have said; answers when something will be due.
+/// Takes over what sessions and workers have noted in shared memory, and returns when to wake up for the next due time;
+/// `None`: there is none.
 fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
     let (now, instant) = (milliseconds(), Instant::now());
     let mut next = None;
@@ -122,7 +124,7 @@ fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
             }
         }
     }
-    // It may be new, or another's by now.
+    // A database that asks may be new, or may have another owner by now.
     if !said.is_empty() {
         list(databases, false);
     }
@@ -135,7 +137,7 @@ fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
     for (database, left) in left {
         if let Some(database) = databases.get_mut(&database) {
             let (gone, said) = (std::mem::take(&mut database.gone), database.leaving + left);
-            // It says so before it is gone, so that none is missed.
+            // A worker announces its end before it ends. One that ends without that was killed.
             if gone > said {
                 database.again = Some(instant + TRY_AGAIN);
             }
@@ -152,7 +154,8 @@ fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
     next
 }
 
-/// The databases that there are, as far as `chatbot_sync.databases` has them.
+/// Brings the list of databases up to date, as far as `chatbot_sync.databases` names them; with `wanted`, each gets a
+/// worker.
 fn list(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
     let only = settings::databases();
     let mut found = BTreeMap::new();
@@ -195,8 +198,8 @@ fn list(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
     }
 }
 
-/// The owner of a database, whose processes it may end when it drops the database or copies it. One that may not log in
-/// is nobody to connect as.
+/// Returns the role that the workers of a database connect as: its owner, who may then end them to drop or copy the
+/// database. InvalidOid where the owner may not log in.
 unsafe fn role_of(owner: pg_sys::Oid) -> pg_sys::Oid {
     // SAFETY: a look-up in the catalog's cache, within a transaction.
     unsafe {
@@ -211,7 +214,7 @@ unsafe fn role_of(owner: pg_sys::Oid) -> pg_sys::Oid {
     }
 }
 
-/// Starts the workers that are wanted and allowed; false where one could not be started.
+/// Starts the workers that are wanted and allowed; returns false where one could not be started.
 fn start(databases: &mut BTreeMap<u32, Database>) -> bool {
     let mut running: usize = databases.values().map(|database| database.workers.len()).sum();
     let most_each = settings::workers_per_database();

@@ -1,5 +1,10 @@
-//! Background workers, where the library is preloaded: a launcher without a database, which a commit wakes, and a worker
-//! for each database that has something to do, which leaves when it is done.
+//! Background workers, where the library is preloaded: a launcher, which is connected to no database and is woken by
+//! commits, and workers for databases that have something to do, which end when it is done.
+//!
+//! - `index`: the worker that builds indexes
+//! - `launcher`: the launcher
+//! - `prepared`: wakes a worker at COMMIT PREPARED
+//! - `run`: a worker that works off the queue
 
 pub mod index;
 mod launcher;
@@ -19,10 +24,10 @@ use crate::error::Error;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::{rollback_usage, wake};
 
-/// A launcher that failed comes back after it.
+/// The delay after which Postgres restarts a launcher that failed.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// Called when the library is loaded: only with shared_preload_libraries there are workers.
+/// Registers the launcher; called when the library is loaded. Does nothing unless that is by shared_preload_libraries.
 pub fn init() {
     // SAFETY: a variable that Postgres sets while it loads libraries.
     if !unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
@@ -31,7 +36,7 @@ pub fn init() {
     wake::init();
     rollback_usage::init();
     prepared::init();
-    // Not before recovery has ended: a standby writes nothing.
+    // Not started before recovery has ended, since a standby cannot write.
     BackgroundWorkerBuilder::new("chatbot_sync launcher")
         .set_type("chatbot_sync launcher")
         .set_library("chatbot_sync")
@@ -42,14 +47,15 @@ pub fn init() {
         .load();
 }
 
-/// Terminates as a backend does, at the next check for interrupts.
+/// Installs signal handlers: SIGTERM ends the process at the next check for interrupts, as it ends a backend, and SIGHUP
+/// reloads the configuration.
 fn handle_signals() {
-    // What the macro of that name has been since.
+    // In Postgres 18, pqsignal() is a macro for the second name.
     #[cfg(not(feature = "pg18"))]
     use pg_sys::pqsignal;
     #[cfg(feature = "pg18")]
     use pg_sys::pqsignal_be as pqsignal;
-    // Called by the kernel: not through the guards that pgrx puts around Postgres' functions.
+    // The kernel calls these functions, so they must not go through the guards that pgrx puts around Postgres' functions.
     unsafe extern "C-unwind" {
         fn die(signal: i32);
         #[link_name = "SignalHandlerForConfigReload"]
@@ -63,21 +69,21 @@ fn handle_signals() {
     }
 }
 
-/// What a worker begins with: signals, and the database and role that it was told.
+/// Connects a worker to the database, as the role, that its argument says, and installs its signal handlers.
 fn connect(argument: pg_sys::Datum) {
     handle_signals();
     let argument = argument.value() as u64;
     let (role, database) = ((argument >> 32) as u32, argument as u32);
-    // SAFETY: once in this process.
+    // SAFETY: called once in this process.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role.into(), 0);
         for (name, value) in [
-            // Whatever the role or the database have for their sessions.
+            // The role or the database may have other values for their sessions.
             (c"default_transaction_isolation", c"read committed"),
             (c"default_transaction_read_only", c"off"),
             (c"search_path", c"pg_catalog, pg_temp"),
             (c"lock_timeout", c"0"),
-            // Statements of milliseconds.
+            // The statements take milliseconds, so that compiling them would only cost time.
             (c"jit", c"off"),
             (c"idle_in_transaction_session_timeout", c"0"),
         ] {
@@ -87,7 +93,8 @@ fn connect(argument: pg_sys::Datum) {
     }
 }
 
-/// Runs something in a transaction of its own, as a role: what it answers, or the error, which is in the log.
+/// Calls `act` in a transaction of its own, as a role (`None`: as the one that is connected); an error rolls back, is logged
+/// as a WARNING, and its message is returned.
 fn transaction<T>(role: Option<pg_sys::Oid>, act: impl FnOnce() -> Result<T, Error>) -> Result<T, String> {
     guarded(|| {
         // SAFETY: no transaction is open.
@@ -117,7 +124,8 @@ fn transaction<T>(role: Option<pg_sys::Oid>, act: impl FnOnce() -> Result<T, Err
     })
 }
 
-/// What does something in transactions of its own, or the error that ended them, which is in the log.
+/// Calls `act`, which runs transactions of its own. What Postgres raises rolls back, is logged as a WARNING, and its message
+/// is returned.
 fn guarded<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     PgTryBuilder::new(AssertUnwindSafe(act))
         .catch_others(|caught| {
@@ -126,7 +134,7 @@ fn guarded<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
                 CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
             };
             pgrx::warning!("chatbot_sync: {message}");
-            // SAFETY: the error ended the transaction; what it held is given back.
+            // SAFETY: the error ended the transaction, whose resources are released here.
             unsafe {
                 pg_sys::AbortCurrentTransaction();
                 pg_sys::FlushErrorState();
@@ -136,7 +144,7 @@ fn guarded<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         .execute()
 }
 
-/// What the process does, for pg_stat_activity.
+/// Reports to pg_stat_activity what the process does; `None`: it is idle.
 fn report(activity: Option<&CStr>) {
     // SAFETY: Postgres copies the text.
     unsafe {

@@ -1,5 +1,5 @@
-//! COMMIT PREPARED: what a prepared transaction has enqueued is due from then on. No callback of the transaction is called
-//! there, and the session may be another one, so that the statement itself is watched.
+//! COMMIT PREPARED wakes a worker for the jobs of the prepared transaction. Postgres calls no callback of the transaction
+//! there, and the session may be another one, so the statement itself is watched.
 
 use std::ffi::c_char;
 
@@ -14,7 +14,7 @@ use crate::pg::store::job;
 
 static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
 
-/// Called while the library is preloaded.
+/// Installs the hook, while the library is preloaded.
 pub fn init() {
     // SAFETY: the postmaster has one thread while it loads libraries.
     unsafe {
@@ -23,7 +23,7 @@ pub fn init() {
     }
 }
 
-/// Every utility statement comes through here: errors pass as they are, which those that pgrx catches would not.
+/// The hook for utility statements, all of which come through here. It has no guard of pgrx, so that errors pass unchanged.
 unsafe extern "C-unwind" fn utility(
     statement: *mut pg_sys::PlannedStmt,
     query: *const c_char,
@@ -79,15 +79,16 @@ unsafe fn is_commit_prepared(statement: *const pg_sys::Node) -> bool {
     }
 }
 
-/// In a subtransaction: the prepared transaction is committed, whatever happens here.
+/// Wakes a worker if jobs are due. It runs in a subtransaction, since the prepared transaction is committed whatever happens
+/// here.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn committed() {
-    // SAFETY: a snapshot of the statement's own transaction, taken off below.
+    // SAFETY: a snapshot of the statement's own transaction, removed below.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
     if let Ok(Ok(true)) = subtransaction::within(has_due_jobs) {
         request_worker(false);
     }
-    // SAFETY: as above.
+    // SAFETY: the snapshot that was pushed above.
     unsafe { pg_sys::PopActiveSnapshot() };
 }
 

@@ -1,4 +1,4 @@
-//! A worker: drains the queue of its database and leaves.
+//! A worker: works off the queue of its database, and ends.
 
 use std::ffi::CString;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::pg::runtime::{self, enabled};
 use crate::pg::store;
 use crate::pg::worker::{connect, report, transaction};
 
-/// How long a database is left alone for a session that copies or drops it.
+/// How long no worker is started for a database that another session copies or drops.
 const YIELD_TIME: Duration = Duration::from_secs(5);
-/// A worker has two halves of a batch at a time: one is stored, the other on its way.
+/// The size of a claim. A worker has two at a time, which make a batch: one is stored while the other is embedded.
 const HALF: usize = queue::BATCH / 2;
-/// Jobs that are due and locked by another session are looked at again after this time.
+/// The delay after which jobs are looked for again that are due but locked by another session.
 const LOCKED: Duration = Duration::from_secs(1);
-/// Rows of the log that are taken away together.
+/// The number of log rows that are deleted by one transaction.
 const PURGED: i32 = 10_000;
 
 #[doc(hidden)]
@@ -35,11 +35,12 @@ pub extern "C-unwind" fn chatbot_sync_worker(argument: pg_sys::Datum) {
     unsafe { pg_sys::pgstat_report_stat(true) };
 }
 
+/// Claims, embeds and stores sources until none is due, and then deletes old rows of the log.
 fn drain(owner: pg_sys::Oid) {
     if transaction(Some(owner), store::job::release_orphaned_leases).is_err() {
         return;
     }
-    // A batch is cut while the one before is asked for, and asked for while that one is stored.
+    // One claim is chunked while the one before is embedded, and is embedded while that one is stored.
     let mut asked: Option<Claim> = None;
     loop {
         pgrx::check_for_interrupts!();
@@ -49,7 +50,7 @@ fn drain(owner: pg_sys::Oid) {
         report(Some(c"looking for sources that are due"));
         let next = match transaction(Some(owner), || queue::claim(HALF)) {
             Ok(next) => next,
-            // It is in the log, and the launcher starts a worker again soon.
+            // The error is in the log. The worker ends without announcing it, so that the launcher soon starts another.
             Err(_) if asked.is_none() => return,
             Err(_) => None,
         };
@@ -73,7 +74,7 @@ fn drain(owner: pg_sys::Oid) {
             report(Some(c"storing vectors"));
             match transaction(Some(owner), || claim.store()) {
                 Ok(()) => drop(transaction(Some(owner), || claim.tell())),
-                // What cannot be stored must not come first for ever.
+                // Recorded as a failed attempt: otherwise the same claim would come first for ever.
                 Err(message) => drop(transaction(Some(owner), || claim.give_up(&message))),
             }
         } else if asked.is_none() {
@@ -83,14 +84,14 @@ fn drain(owner: pg_sys::Oid) {
     }
     report(Some(c"purging the log"));
     while !must_yield_to_ddl() && matches!(transaction(Some(owner), || store::log::purge(PURGED)), Ok(PURGED)) {}
-    // Where it is switched off it is not to be started again.
+    // Where embedding is off, the launcher is not to start a worker again.
     let next_due = || if enabled::is_enabled() { store::job::next_due() } else { Ok(None) };
     if let Ok(due) = transaction(Some(owner), next_due) {
         schedule_worker(due.map(|due| if due.is_zero() { LOCKED } else { due }));
     }
 }
 
-/// Another session copies or drops the database: releases what was claimed, for a later worker.
+/// Ends the leases of the claims, for a later worker, since another session copies or drops the database.
 fn yield_to_ddl(owner: pg_sys::Oid, claims: impl IntoIterator<Item = Claim>) {
     for claim in claims {
         let _ = transaction(Some(owner), || claim.release());
@@ -98,7 +99,7 @@ fn yield_to_ddl(owner: pg_sys::Oid, claims: impl IntoIterator<Item = Claim>) {
     schedule_worker(Some(YIELD_TIME));
 }
 
-/// Whether a session waits to copy or drop the database, for which every other session has to leave.
+/// Whether another session waits to copy or drop the database, for which all sessions have to leave it.
 fn must_yield_to_ddl() -> bool {
     const DATABASE: u32 = 1262;
     let tag = pg_sys::LOCKTAG {
@@ -110,7 +111,7 @@ fn must_yield_to_ddl() -> bool {
         locktag_lockmethodid: 1,
     };
     let mode = pg_sys::RowExclusiveLock.cast_signed();
-    // SAFETY: a lock of the session's, taken if it is free and given back at once.
+    // SAFETY: a lock of this session's, taken if it is free and released at once.
     unsafe {
         let taken = pg_sys::LockAcquire(&raw const tag, mode, true, true);
         if taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
@@ -122,7 +123,7 @@ fn must_yield_to_ddl() -> bool {
 }
 
 impl Claim {
-    /// Whether there may be more for others.
+    /// Whether the claim has its full size, so that more jobs may be due for another worker.
     fn is_full(&self) -> bool {
         self.len() >= HALF
     }

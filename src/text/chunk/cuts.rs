@@ -1,4 +1,4 @@
-//! Where a text may be cut, and what each cut costs.
+//! The places where a text may be cut into chunks, and the cost of each.
 
 use std::collections::VecDeque;
 
@@ -7,48 +7,50 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::params::Params;
 use super::text::{Pos, is_cluster_boundary, skip_white, walk};
 
-/// What is cut at, from best to worst.
+/// The kinds of boundary, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Break {
     Paragraph,
     Sentence,
-    /// A line that ends within a sentence.
+    /// A line end within a sentence.
     Line,
-    /// Between words that white space sets apart.
+    /// Between words with white space between them.
     Word,
-    /// Between words that nothing sets apart, as a word and its comma.
+    /// Between words without white space, such as a word and the comma after it.
     Punctuation,
     Cluster,
 }
 
-/// A place to cut: the text before ends at `end`, the text after starts at `start`, between them is white space.
+/// A place to cut. The text before it ends at `end`, the text after it starts at `start`; between them is only white
+/// space.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
     /// The text before ends here.
     pub end: Pos,
     /// The text after starts here.
     pub start: Pos,
-    /// By the kind of boundary.
+    /// The cost of this kind of boundary, in millionths.
     kind: u64,
-    /// By the characters beside it.
+    /// The pseudo-random cost, from the characters beside the cut, in millionths.
     random: u64,
 }
 
 impl Cut {
-    /// The cost of cutting here: of the boundary, and a pseudo-random part.
+    /// The cost of cutting here, in millionths: that of the boundary plus the pseudo-random part.
     pub fn cost(&self) -> u64 {
         self.kind + self.random
     }
 }
 
-// Costs are in millionths. A worse kind of boundary outweighs any number of better ones that could stand for it, so words
-// are only broken between where a sentence is longer than a chunk. The random part makes neighbouring candidates differ,
-// so that the same ones win again after an edit. There is no cost of length: a path of few cuts is a path of long chunks.
-// The numbers were chosen by measuring fill against re-alignment (bench/README.md, "Chunks").
+// Costs are in millionths. One boundary of a worse kind costs more than all the better ones that could replace it, so
+// words are only cut apart where a sentence is longer than a chunk. The random part makes neighbouring candidates
+// differ, so that the same ones win again after an edit. Length has no cost: the path with the fewest cuts has the
+// longest chunks. The numbers were chosen by measuring how full chunks are against how soon old cuts return after an
+// edit (bench/README.md, "Chunks").
 const UNIT: u64 = 1_000_000;
 
 impl Break {
-    /// What a cut here costs at least; the neighbourhood adds up to [`UNIT`].
+    /// The least cost of a cut here; the pseudo-random part adds less than [`UNIT`].
     fn cost(self) -> u64 {
         match self {
             Self::Paragraph => 0,
@@ -61,7 +63,7 @@ impl Break {
     }
 }
 
-/// All tolerable cuts inside the text, in order, then its end.
+/// Returns all acceptable cuts within the text, in order, and the end of the text as the last one.
 pub fn candidates(text: &str, start: Pos, params: &Params) -> Vec<Cut> {
     let gap = widest_gap(params);
     let mut out = Vec::new();
@@ -82,14 +84,15 @@ pub fn candidates(text: &str, start: Pos, params: &Params) -> Vec<Cut> {
     out
 }
 
-/// A stretch of the text to look for sentences in.
+/// A stretch of the text in which sentence boundaries are looked for.
 struct Piece {
     range: std::ops::Range<usize>,
     starts_sentence: bool,
 }
 
-/// The text line by line (UAX #29 ends a sentence at every line end), and long lines in pieces. The rules for sentences
-/// look ahead without bound, so this is what keeps them linear in a text like a full stop before a million brackets.
+/// Splits the text into lines (UAX #29 ends a sentence at every line end), and long lines into pieces of at most 4096
+/// bytes. The rules for sentences look ahead without limit; without these pieces a full stop before a million brackets
+/// would take quadratic time.
 fn pieces(text: &str, from: usize) -> impl Iterator<Item = Piece> + '_ {
     const FAR: usize = 4096;
     let mut next = Piece { range: from..from, starts_sentence: true };
@@ -113,7 +116,8 @@ fn pieces(text: &str, from: usize) -> impl Iterator<Item = Piece> + '_ {
     })
 }
 
-/// Adds word cuts, and where words are too long cluster cuts, in a stretch of more than `gap` without a better one.
+/// Adds cuts between words to a stretch longer than `gap` characters, and cuts between grapheme clusters where a word
+/// is longer than that.
 fn refine(text: &str, from: Pos, to: Pos, gap: usize, out: &mut Vec<Cut>) {
     if to.char - from.char <= gap {
         return;
@@ -140,19 +144,19 @@ fn clusters(text: &str, from: Pos, to: Pos, gap: usize, out: &mut Vec<Cut>) {
     }
 }
 
-/// Between two cuts there is at most so much text, unless one grapheme cluster is longer.
+/// The largest number of characters between two candidates, unless one grapheme cluster is longer.
 fn widest_gap(params: &Params) -> usize {
     (longest_body(params) / 4).max(1)
 }
 
-/// The longest stretch of new text in a chunk: the overlap gives way to it, but for an eighth.
+/// The largest number of new characters in a chunk. The overlap gives way to new text, except for an eighth of it.
 pub fn longest_body(params: &Params) -> usize {
     (params.size - params.overlap / 8).max(1)
 }
 
-/// The cut at a boundary `at`, white space around it left out; none where nothing is left on one side, or where it would
-/// be inside a grapheme cluster. `last` is where the text after the cut before starts, `seen` a place whose character
-/// count is known: it moves along.
+/// Returns the cut at the boundary `at`, without the white space around it; `None` where one side would be empty, or
+/// where the cut would be inside a grapheme cluster. `last` is where the text after the previous cut starts. `seen` is
+/// a position whose character count is known; it moves on, so that characters are counted once.
 fn cut_at(text: &str, last: Pos, at: usize, seen: &mut Pos, kind: impl Fn(&str, &str) -> Break) -> Option<Cut> {
     if at <= last.byte {
         return None;
@@ -184,15 +188,16 @@ fn word_break(_: &str, white: &str) -> Break {
     if white.is_empty() { Break::Punctuation } else { Break::Word }
 }
 
-/// Ends with a terminator (UAX #29: STerm or ATerm, the common ones), closing quotes and brackets aside.
+/// Whether the text ends with a sentence terminator (UAX #29: STerm or ATerm, the common ones), ignoring closing quotes
+/// and brackets.
 fn ends_sentence(text: &str) -> bool {
     let closing = |c: char| matches!(c, '"' | '\'' | ')' | ']' | '»' | '”' | '’' | '」' | '』' | '）');
     text.trim_end_matches(closing).ends_with(['.', '!', '?', ':', ';', '…', '。', '！', '？', '؟', '۔', '।'])
 }
 
-/// A pseudo-random cost from the bytes right beside a cut, below [`UNIT`].
+/// Returns a pseudo-random cost below [`UNIT`], made from the 16 bytes on either side of a cut.
 fn random(text: &str, end: Pos, start: Pos) -> u64 {
-    // Eight bytes a step (xor, multiply, fold: as in MurmurHash3). It is asked for spread, not for secrecy.
+    // Eight bytes a step: xor, multiply, fold, as in MurmurHash3. It only has to spread values, not to be secure.
     const NEAR: usize = 16;
     let bytes = text.as_bytes();
     let sides =
@@ -204,19 +209,19 @@ fn random(text: &str, end: Pos, start: Pos) -> u64 {
         hash = (hash ^ u64::from_le_bytes(eight)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         hash ^= hash >> 33;
     }
-    // The cube of a number between 0 and 1: a few cuts are much cheaper than the rest, so most ways agree on them.
+    // The cube of a number between 0 and 1 makes a few cuts much cheaper than the rest, so that most paths share them.
     let random = hash >> 32;
     let cube = (((random * random) >> 32) * random) >> 32;
     (cube * UNIT) >> 32
 }
 
-/// Keeps the cheapest candidate of every stretch of an eighth of a chunk, what is alone in one, what follows a grapheme
-/// cluster so long that a chunk could not hold more beside it, and the end.
+/// Thins out the candidates. It keeps the cheapest one of every stretch of an eighth of a chunk, candidates that are
+/// alone in theirs, those around a grapheme cluster so long that a chunk has no room for more, and the end of the text.
 pub fn thin(cuts: Vec<Cut>, params: &Params) -> Vec<Cut> {
     let (width, gap) = (params.size / 8, widest_gap(params));
     let mut kept = vec![false; cuts.len()];
-    // best: candidates of the window, each cheaper than all before it. A choice stays while nothing cheaper comes and
-    // the window holds it (robust winnowing), so that text that repeats itself does not keep every candidate.
+    // `best` holds candidates of the window, each dearer than the one before it. The choice stays until a cheaper one
+    // comes or it leaves the window (robust winnowing): otherwise every candidate of repetitive text would be kept.
     let mut best: VecDeque<usize> = VecDeque::new();
     let mut chosen: Option<usize> = None;
     for (at, cut) in cuts.iter().enumerate() {
@@ -244,9 +249,9 @@ pub fn thin(cuts: Vec<Cut>, params: &Params) -> Vec<Cut> {
     cuts.into_iter().zip(kept).filter_map(|(cut, keep)| keep.then_some(cut)).collect()
 }
 
-/// Takes from each cut's cost what the best kind of boundary near it costs: where sentences are the best there is, they
-/// are as good as paragraphs elsewhere. Without that, text of one kind would be cut as seldom as possible, every chunk
-/// would be full, and an edit would have nowhere to go but through all chunks after it.
+/// Subtracts from each cut's cost the cost of the best kind of boundary near it, so that sentences in a text without
+/// paragraphs cost as little as paragraphs elsewhere. Without that, such a text would be cut as rarely as possible,
+/// every chunk would be full, and an edit would shift all the chunks after it.
 pub fn level(cuts: &mut [Cut], params: &Params) {
     let reach = longest_body(params) / 2;
     let Some((_end, inner)) = cuts.split_last_mut() else { return };

@@ -1,12 +1,12 @@
-//! Text in, ranges out: where a source is cut into chunks.
+//! Cuts a text into chunks: text in, ranges out.
 //!
-//! Three steps, each linear in the text. *Candidates*: every place where a cut would be tolerable, with a cost by the
-//! kind of boundary (paragraph, sentence, line, word, grapheme cluster: UAX #29) and a little pseudo-random cost from
-//! the characters right beside it. *Thinning*: the cheapest candidate of every short window stays, so that their number
-//! is bounded whatever the text. *Path*: of all ways to cut, the cheapest one, by dynamic programming.
+//! It takes three steps, each linear in the length of the text. *Candidates*: every acceptable place for a cut gets a
+//! cost by its kind of boundary (paragraph, sentence, line, word, grapheme cluster: UAX #29), plus a small
+//! pseudo-random cost from the characters beside it. *Thinning*: the cheapest candidate of every short window stays,
+//! which bounds their number whatever the text. *Path*: dynamic programming finds the cheapest way to cut.
 //!
-//! The costs depend on the neighbourhood only, and two cheapest paths that share one cut are the same from there on.
-//! So after an edit the old cuts come back within a chunk or two, and what lies beyond needs no new embedding.
+//! Costs depend only on the text nearby, and two cheapest paths that share one cut are the same from there on. So after
+//! an edit the old cuts return within a chunk or two, and the chunks beyond need no new embedding.
 
 mod cuts;
 mod params;
@@ -19,29 +19,30 @@ pub use params::{MAX_CHUNK_SIZE, MAX_CHUNKS, Params};
 use self::cuts::{Cut, candidates, level, longest_body, thin};
 use self::text::{Pos, is_cluster_boundary, skip_white, walk};
 
-/// A stretch of the text, white space at its ends left out.
+/// A range of the text without white space at its ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
     /// The offset of the first byte.
     pub start: usize,
-    /// The byte after the last.
+    /// The offset after the last byte.
     pub end: usize,
     /// The offset of the first character.
     pub start_char: usize,
-    /// The character after the last.
+    /// The offset after the last character.
     pub end_char: usize,
 }
 
-/// What [`chunk`] answers.
+/// The result of [`chunk`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Chunks {
-    /// In the order of the text.
+    /// The chunks, in the order of the text.
     pub chunks: Vec<Chunk>,
-    /// The text went on after `max_chunks`.
+    /// Whether the text goes on after the last of `max_chunks` chunks.
     pub truncated: bool,
 }
 
-/// Cuts `text` into chunks. Linear in `text`, and of a text that is much too long only the part that counts is looked at.
+/// Cuts `text` into chunks. Time is linear in the length of the text; of a text with far more than `max_chunks` chunks
+/// only the beginning is read.
 pub fn chunk(text: &str, params: &Params) -> Chunks {
     let text = text.trim_end();
     let near = within_reach(text, params);
@@ -50,24 +51,25 @@ pub fn chunk(text: &str, params: &Params) -> Chunks {
         if cut.len() > params.max_chunks {
             return with_overlap(near, cut, params);
         }
-        // Only where clusters are longer than chunks: then they hold more than was reckoned with.
+        // Grapheme clusters longer than a chunk put more text into `max_chunks` chunks than was expected: use all of
+        // it.
     }
     with_overlap(text, path(text, params), params)
 }
 
-/// The start of a text that is too long by so much that no cut within `max_chunks` can depend on the rest.
+/// Returns the beginning of a text that is far too long: so much that no cut within `max_chunks` depends on the rest.
 fn within_reach<'a>(text: &'a str, params: &Params) -> &'a str {
     const MARGIN_CHUNKS: usize = 8;
     let most = params.size.saturating_mul(params.max_chunks.saturating_add(MARGIN_CHUNKS));
     if text.len() <= most {
         return text;
     }
-    // White space can fall out between chunks, so it is not counted.
+    // White space between chunks belongs to none of them, so it does not count towards their size.
     let solid = text.char_indices().filter(|(_, c)| !c.is_whitespace());
     solid.map(|(at, _)| at).nth(most).map_or(text, |at| text[..at].trim_end())
 }
 
-/// The text between cuts, as (start, end), in the order of the text.
+/// Returns the stretches of text between the cuts, as (start, end), in the order of the text.
 fn path(text: &str, params: &Params) -> Vec<(Pos, Pos)> {
     let start = skip_white(text, Pos { byte: 0, char: 0 });
     if start.byte == text.len() {
@@ -78,7 +80,7 @@ fn path(text: &str, params: &Params) -> Vec<(Pos, Pos)> {
     cheapest_path(&cuts, start, params)
 }
 
-/// Adds to each body the end of the text before it.
+/// Puts the end of the previous text before each stretch, as overlap.
 fn with_overlap(text: &str, mut bodies: Vec<(Pos, Pos)>, params: &Params) -> Chunks {
     let truncated = bodies.len() > params.max_chunks;
     bodies.truncate(params.max_chunks);
@@ -93,10 +95,11 @@ fn with_overlap(text: &str, mut bodies: Vec<(Pos, Pos)>, params: &Params) -> Chu
     Chunks { chunks, truncated }
 }
 
-/// The cheapest way through the cuts: the bodies, as (start, end).
+/// Returns the stretches of text along the cheapest path through the cuts, as (start, end).
 fn cheapest_path(cuts: &[Cut], start: Pos, params: &Params) -> Vec<(Pos, Pos)> {
     let longest = longest_body(params);
-    // best[i]: the cheapest way to have a cut at cuts[i - 1], and the cut before it. best[0] is the start.
+    // `best[i]` is the least cost of a path that ends with the cut `cuts[i - 1]`, and the index of the one before it;
+    // `best[0]` is the start.
     let mut best: Vec<(u64, usize)> = Vec::with_capacity(cuts.len() + 1);
     best.push((0, 0));
     let begin = |i: usize| if i == 0 { start } else { cuts[i - 1].start };
@@ -105,7 +108,8 @@ fn cheapest_path(cuts: &[Cut], start: Pos, params: &Params) -> Vec<(Pos, Pos)> {
         while first < j && cut.end.char.saturating_sub(begin(first).char) > longest {
             first += 1;
         }
-        // Only where one cluster is longer than a chunk is the nearest cut before it too far away.
+        // The nearest earlier cut is out of reach only where one grapheme cluster is longer than a chunk; it is taken
+        // anyway.
         let mut cheapest = (u64::MAX, first);
         for (i, way) in best.iter().enumerate().take(j + 1).skip(first) {
             let total = way.0 + cut.cost();
@@ -126,8 +130,8 @@ fn cheapest_path(cuts: &[Cut], start: Pos, params: &Params) -> Vec<(Pos, Pos)> {
     bodies
 }
 
-/// The first word boundary at or after `room` characters before `body`, and after `least`, so that no chunk holds all of
-/// the one before it.
+/// Returns where the overlap of a chunk starts: at the first word boundary within `room` characters before `body`, and
+/// after `least`, so that no chunk contains all of the previous one.
 fn overlap_start(text: &str, least: Pos, body: Pos, room: usize) -> Pos {
     let span = &text[least.byte..body.byte];
     if room == 0 || span.is_empty() {
@@ -136,7 +140,8 @@ fn overlap_start(text: &str, least: Pos, body: Pos, room: usize) -> Pos {
     let Some(from) = span.char_indices().rev().nth(room.min(body.char - least.char) - 1).map(|(at, _)| at) else {
         return body;
     };
-    // Segmenting from the word before, so that the boundary is a real one; a word is not looked for for ever.
+    // Words are looked for from the white space before, since from the middle of a word the boundaries would be wrong;
+    // at most 256 bytes back, so that a very long word costs no more.
     const BACK: usize = 256;
     let mut back = from.saturating_sub(BACK);
     while !span.is_char_boundary(back) {

@@ -1,21 +1,21 @@
-//! How a text is to be cut.
+//! The size, overlap and number of chunks.
 
 use crate::error::{Error, Result};
 
-/// The largest chunk that can be asked for, in characters.
+/// The largest value of `chunk_size`, in characters.
 pub const MAX_CHUNK_SIZE: usize = 100_000;
 
-/// The largest number of chunks a source that can be asked for.
+/// The largest value of `max_chunks`: chunks of one source.
 pub const MAX_CHUNKS: usize = 100_000;
 
-/// How to cut. Lengths are in characters (Unicode scalar values).
+/// How a text is cut. Lengths are in characters (Unicode scalar values).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {
-    /// No chunk is longer, unless a single grapheme cluster is.
+    /// The largest length of a chunk; only a single grapheme cluster may be longer.
     pub size: usize,
-    /// At most so much of the text before a chunk is repeated at its start.
+    /// The largest number of characters that a chunk repeats from the text before it.
     pub overlap: usize,
-    /// A source is cut off after so many chunks.
+    /// The largest number of chunks of a source; the text after them is not embedded.
     pub max_chunks: usize,
 }
 
@@ -26,7 +26,7 @@ impl Default for Params {
 }
 
 impl Params {
-    /// Checks the three numbers against each other; the error says what was expected.
+    /// Makes parameters from the three settings, or fails with the range that a value has to be in.
     pub fn checked(size: i64, overlap: i64, max_chunks: i64) -> Result<Self> {
         let within = |name: &'static str, got: i64, least: usize, most: usize| match usize::try_from(got) {
             Ok(n) if (least..=most).contains(&n) => Ok(n),

@@ -1,11 +1,11 @@
-//! What a chunk must never be, over generated Unicode.
+//! Properties of every chunk, over generated Unicode, and how few chunks an edit changes.
 
 use proptest::prelude::*;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::*;
 
-/// Text of the kinds that break chunkers: clusters, marks, right to left, no spaces, odd white space, real sentences.
+/// Generates text that is difficult to cut: clusters, marks, right to left, no spaces, odd white space, real sentences.
 fn awkward() -> impl Strategy<Value = String> {
     let unit = prop_oneof![
         4 => "[A-Z][a-z]{1,9}( [a-z]{1,12}){2,18}[.?!] ",
@@ -90,7 +90,7 @@ fn a_limit_leaves_the_chunks_before_it() {
     }
 }
 
-/// Sentences of ordinary length in paragraphs, the same ones every time.
+/// Makes paragraphs of sentences of ordinary length, the same ones at each call.
 fn prose(sentences: usize) -> String {
     let words =
         ["the", "invoice", "of", "a", "customer", "was", "paid", "late", "and", "interest", "is", "due", "on", "it"];
@@ -118,7 +118,8 @@ fn strings<'a>(text: &'a str, params: &Params) -> Vec<&'a str> {
     chunk(text, params).chunks.iter().map(|c| &text[c.start..c.end]).collect()
 }
 
-/// The inputs to embed again after each of many edits, in ascending order: (a word changed, a sentence inserted).
+/// Counts the chunks with a new text after each of 100 edits, in ascending order: with one word changed, and with one
+/// sentence inserted.
 fn edits(text: &str) -> [Vec<usize>; 2] {
     let params = Params { max_chunks: MAX_CHUNKS, ..Params::default() };
     let old: std::collections::HashSet<&str> = strings(text, &params).into_iter().collect();
@@ -186,7 +187,7 @@ fn text_after_the_last_chunk_is_reported() {
     assert_eq!((cut.chunks.len(), cut.truncated), (7, true));
 }
 
-/// Steps, not seconds: the number of candidates that the path is sought among bounds the work.
+/// The number of candidates bounds the work of the path search, so it is counted instead of measuring seconds.
 #[test]
 fn repeated_text_keeps_few_candidates() {
     for text in ["a".repeat(200_000), "x\n\n".repeat(70_000), "\u{1f1e9}\u{1f1ea}".repeat(100_000)] {

@@ -1,8 +1,8 @@
-//! Places in a text, counted in bytes and in characters.
+//! Positions in a text, counted in bytes and in characters.
 
 use unicode_segmentation::GraphemeCursor;
 
-/// A place in the text, counted both ways.
+/// A position in a text, counted in both units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pos {
     /// The number of bytes before the position.
@@ -11,7 +11,7 @@ pub struct Pos {
     pub char: usize,
 }
 
-/// The next place that is no white space. White space that a combining mark sits on is a character like any other.
+/// Returns the next position that is not white space. White space with a combining mark on it counts as a character.
 pub fn skip_white(text: &str, from: Pos) -> Pos {
     let rest = &text[from.byte..];
     let white = rest.len() - rest.trim_start().len();
@@ -22,7 +22,7 @@ pub fn skip_white(text: &str, from: Pos) -> Pos {
     }
 }
 
-/// The place at `byte`, counted from one that is near.
+/// Returns the position at `byte`, counting characters from the nearby position `from`.
 pub fn walk(text: &str, from: Pos, byte: usize) -> Pos {
     let char = if byte >= from.byte {
         from.char + text[from.byte..byte].chars().count()
@@ -32,8 +32,8 @@ pub fn walk(text: &str, from: Pos, byte: usize) -> Pos {
     Pos { byte, char }
 }
 
-/// Whether a grapheme cluster may end here. May answer no between two regional indicators, where telling would mean
-/// to count all those before: a better place is never far.
+/// Whether a grapheme cluster may end at a byte offset. Between two regional indicators it always answers false: a true
+/// answer would need a count of all those before, and another place to cut is never far.
 pub fn is_cluster_boundary(text: &str, at: usize) -> bool {
     let bytes = text.as_bytes();
     if at == 0 || at == bytes.len() {
@@ -46,6 +46,6 @@ pub fn is_cluster_boundary(text: &str, at: usize) -> bool {
     if regional(text[..at].chars().next_back()) && regional(text[at..].chars().next()) {
         return false;
     }
-    // The whole text is at hand, so the cursor never has to ask for more of it.
+    // The cursor has the whole text, so it never asks for another part of it.
     GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0).unwrap_or(false)
 }

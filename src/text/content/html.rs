@@ -1,8 +1,9 @@
-//! The text of HTML as a reader of the page sees it: html5ever's tokenizer, what is open at each place, and where a line or
-//! a paragraph ends. One pass, without a tree: elements that are nested a hundred thousand deep take no longer than others.
+//! Reads the text of HTML as a reader of the page sees it, with html5ever's tokenizer. It keeps track of the open
+//! elements and of where a line or a paragraph ends, in one pass and without a tree, so that elements nested a hundred
+//! thousand deep take no longer than others.
 //!
-//! - `element`: what elements look like by themselves and by their `style`
-//! - `open`: which elements a text is in
+//! - `element`: how an element is shown, by its name and its `style`
+//! - `open`: the stack of open elements
 
 mod element;
 mod open;
@@ -16,16 +17,17 @@ use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSin
 use element::{Gap, attribute, gap, is_void};
 use open::OpenElements;
 
-/// Changes when HTML is read differently, so that HTML sources are read anew when they are next synced. Plain text is not.
+/// The version of this reader. It is raised when HTML is read differently, so that HTML sources are read again at their
+/// next sync; plain text is not.
 pub const VERSION: i32 = 1;
 
-/// Returns the text of HTML: paragraphs stay paragraphs, what is hidden goes, words of neighbouring boxes do not run
-/// together, nothing is wrapped.
+/// Returns the text of HTML. Paragraphs stay paragraphs, hidden text is left out, words of neighbouring boxes stay
+/// apart, and lines are not wrapped.
 pub fn text(html: &str) -> String {
     let input = BufferQueue::default();
     input.push_back(StrTendril::from_slice(html));
     let tokenizer = Tokenizer::new(Reader::default(), Default::default());
-    // The sink never stops for a script, so that one call takes all.
+    // The sink never pauses for a script, so one call reads all of the input.
     let _ = tokenizer.feed(&input);
     tokenizer.end();
     tokenizer.sink.0.into_inner().text
@@ -37,12 +39,12 @@ struct Reader(RefCell<State>);
 #[derive(Default)]
 struct State {
     text: String,
-    /// What comes between the text before and the next.
+    /// What separates the text so far from the next character.
     gap: Gap,
     open: OpenElements,
-    /// Whether the last token was the start of an element whose first line break does not count.
+    /// Whether the last token was the start tag of an element whose first line break does not count, such as `<pre>`.
     skips_newline: bool,
-    /// Whether the last token was the end of a link.
+    /// Whether the last token was the end tag of a link.
     after_link: bool,
 }
 
@@ -71,7 +73,8 @@ impl State {
         self.skips_newline = false;
         let ended = self.open.before(name);
         self.widen(ended);
-        // A page that is hidden as a whole is shown by a script.
+        // A page often hides itself until a script shows it, so `hidden` and `style` of these three elements are
+        // ignored.
         if matches!(name, "html" | "head" | "body") {
             self.widen(gap(name));
             return TokenSinkResult::Continue;
@@ -83,7 +86,7 @@ impl State {
         }
         self.widen(gap);
         if std::mem::take(&mut self.after_link) && name == "a" {
-            self.widen(Gap::Space); // of a menu: each of the links is a thing of its own
+            self.widen(Gap::Space); // links side by side are items of a menu, whose words would run together
         }
         let is_foreign = shown.is_foreign && !matches!(name, "svg" | "math");
         if shown.is_seen()
@@ -118,7 +121,7 @@ impl State {
         let seen = self.open.shown().takes_space();
         match self.open.end(&tag.name) {
             Some(gap) => self.widen(gap),
-            // Part of a page may begin in the middle of an element.
+            // A fragment of a page may begin within an element, and then has its end tag only.
             None if seen => self.widen(gap(&tag.name)),
             None => {}
         }
@@ -138,7 +141,7 @@ impl State {
     fn add(&mut self, text: &str, preformatted: bool) {
         for c in text.chars() {
             match c {
-                // Where a word may be broken at the end of a line.
+                // A soft hyphen: it only says where a word may be broken.
                 '\u{ad}' => {}
                 '\u{a0}' if preformatted => self.push(' '),
                 _ if preformatted => self.push(c),
@@ -149,7 +152,7 @@ impl State {
         }
     }
 
-    /// Adds a text that stands in an attribute, apart from what is around it.
+    /// Adds the text of an attribute, separated from the text around it.
     fn label(&mut self, text: &str, gap: Gap) {
         let gap = gap.max(Gap::Space);
         self.widen(gap);
@@ -182,7 +185,8 @@ impl State {
     }
 }
 
-/// Returns the words of an attribute that a reader sees: what is in a field or on a button, what a picture shows.
+/// Returns the text of an attribute that a reader sees: the value of a field or button, the alternative text of a
+/// picture.
 fn label(tag: &Tag) -> Option<&str> {
     let of = |name| attribute(tag, name).filter(|value| !value.trim().is_empty());
     match &*tag.name {
@@ -206,7 +210,7 @@ mod tests {
 
     use super::text;
 
-    /// What HTML says, for this reader and for that of the Odoo module.
+    /// Cases that this reader and the Odoo module's reader both have to pass.
     const CASES: &str = include_str!("../../../odoo/chatbot_sync/tests/html_cases.json");
 
     #[derive(Deserialize)]

@@ -1,4 +1,5 @@
-//! What an application stores as content, and the texts in it: plain or HTML, in one language or in several.
+//! The content of a source as an application stores it, and the texts in it: plain text or HTML, in one language or
+//! several.
 
 mod html;
 
@@ -16,16 +17,16 @@ pub enum Format {
     /// Plain text, which is embedded as it is.
     #[default]
     Text,
-    /// Its text is embedded, not its tags.
+    /// HTML, of which the text that a reader sees is embedded.
     Html,
 }
 
 impl Format {
-    /// The names of all formats, as SQL has them.
+    /// The names of the formats in SQL.
     pub const NAMES: [&str; 2] = ["text", "html"];
 }
 
-/// The content of a source.
+/// The content of a source: the stored value and how to read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     value: String,
@@ -34,54 +35,58 @@ pub struct Content {
     hash: Vec<u8>,
 }
 
-/// A text of a source.
+/// One text of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Its language's code, where there may be several.
+    /// The language's code, such as `fr_FR`; `None` where the content is not translated.
     pub lang: Option<String>,
     /// The text that is cut into chunks.
     pub text: String,
 }
 
-/// The texts of a source, and where their chunks are.
+/// The texts of a source and the ranges of their chunks.
 #[derive(Debug)]
 pub struct Cut {
     parts: Vec<Part>,
-    /// Of each chunk which part it is of, and where it is there.
+    /// Each chunk: the index of its part, and its range there.
     chunks: Vec<(usize, Chunk)>,
-    /// The character, and its part's language, where the limit of chunks left something over.
+    /// The language of the part, and the character, where the limit of chunks was reached; `None` where all of the
+    /// content is in chunks.
     pub truncated: Option<(Option<String>, usize)>,
 }
 
-/// Returns a number for each way of reading content, which changes when HTML is read differently.
+/// Returns a number for each way of reading content. It changes when HTML is read differently, so that stored chunks of
+/// the older reading are recognized.
 pub fn reading(format: Format, translated: bool) -> i32 {
     let html = if format == Format::Html { 1 + 4 * html::VERSION } else { 0 };
     html + 2 * i32::from(translated)
 }
 
 impl Content {
-    /// `translated`: the value is a JSON object of texts by language, as Odoo stores translated fields.
+    /// Makes content of a stored value. With `translated`, the value is a JSON object of texts by language, as Odoo
+    /// stores translated fields.
     pub fn new(value: String, format: Format, translated: bool) -> Self {
         let hash = Sha256::digest(&value).to_vec();
         Self { value, format, translated, hash }
     }
 
-    /// SHA-256 of what is stored.
+    /// Returns the SHA-256 of the stored value.
     pub fn hash(&self) -> &[u8] {
         &self.hash
     }
 
-    /// Whether it has texts in several languages.
+    /// Whether the value is a JSON object of texts by language.
     pub fn is_translated(&self) -> bool {
         self.translated
     }
 
-    /// As [`reading`].
+    /// Returns the number of this content's way of reading: see [`reading`].
     pub fn reading(&self) -> i32 {
         reading(self.format, self.translated)
     }
 
-    /// Texts to chunks: the limit of chunks is for all languages together.
+    /// Cuts the texts into chunks. The limit of chunks is for all languages together. Fails where a translated value is
+    /// not a JSON object of texts.
     pub fn cut(&self, params: &Params) -> Result<Cut> {
         let parts = self.parts()?;
         let mut cut = Cut { parts, chunks: Vec::new(), truncated: None };
@@ -110,7 +115,7 @@ impl Content {
             Value::Object(texts) => {
                 let part = |(lang, text)| match text {
                     Value::String(text) => Some(Ok(Part { lang: Some(lang), text: self.text(text) })),
-                    // Odoo's "no value".
+                    // Odoo stores a missing value as null or false.
                     Value::Null | Value::Bool(false) => None,
                     other => Some(Err(wrong(format!("an object with {} for {lang}", kind(&other))))),
                 };
@@ -129,7 +134,7 @@ impl Content {
 }
 
 impl Cut {
-    /// How many chunks there are.
+    /// Returns the number of chunks.
     pub fn len(&self) -> usize {
         self.chunks.len()
     }
@@ -139,12 +144,12 @@ impl Cut {
         self.chunks.is_empty()
     }
 
-    /// Language and text of each chunk.
+    /// Returns the language and the text of each chunk.
     pub fn texts(&self) -> Vec<(Option<&str>, &str)> {
         self.chunks.iter().map(|(part, c)| (self.parts[*part].lang.as_deref(), self.text_of(*part, c))).collect()
     }
 
-    /// Where each chunk is in its text: first character, the character after the last.
+    /// Returns the range of each chunk in its text, in characters: the first one, and the one after the last.
     pub fn places(&self) -> impl Iterator<Item = (usize, usize)> {
         self.chunks.iter().map(|(_, c)| (c.start_char, c.end_char))
     }

@@ -11,7 +11,7 @@ export class SyncProgress extends ProgressBarField {
         let timer;
         const look = async () => {
             const { record } = this.props;
-            // Never under the hands of somebody who edits.
+            // A form with unsaved changes is not reloaded.
             if (!(await record.isDirty())) {
                 await record.load();
             }

@@ -1,4 +1,4 @@
-//! What elements of HTML look like where no style sheet says otherwise, and what an element's own `style` says.
+//! How HTML elements are shown: by default, and by their own `style`.
 
 use html5ever::tokenizer::Tag;
 
@@ -12,7 +12,7 @@ pub enum Gap {
     Paragraph,
 }
 
-/// Returns what an element's start and end separate in a browser's own style sheet.
+/// Returns what an element's start and end tag separate, by a browser's default style sheet.
 pub fn gap(name: &str) -> Gap {
     match name {
         "p" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "ul" | "ol" | "dl" | "menu" | "dir" | "table" | "pre"
@@ -26,7 +26,7 @@ pub fn gap(name: &str) -> Gap {
     }
 }
 
-/// Whether an element has a start tag only.
+/// Whether an element has no end tag.
 pub fn is_void(name: &str) -> bool {
     matches!(
         name,
@@ -52,7 +52,7 @@ pub fn is_void(name: &str) -> bool {
     )
 }
 
-/// Whether a paragraph ends where an element begins.
+/// Whether the start tag of an element ends an open paragraph.
 pub fn closes_paragraph(name: &str) -> bool {
     matches!(
         name,
@@ -99,7 +99,7 @@ pub fn is_heading(name: &str) -> bool {
     matches!(name, "h1" | "h2" | "h3" | "h4" | "h5" | "h6")
 }
 
-/// Whether an element only formats text. Where its end tag is missing it goes on in the next paragraph.
+/// Whether an element only formats text. Without its end tag it continues in the next paragraph.
 pub fn is_formatting(name: &str) -> bool {
     matches!(
         name,
@@ -107,7 +107,7 @@ pub fn is_formatting(name: &str) -> bool {
     )
 }
 
-/// Whether an end tag of another name leaves an element open: the standard's "special" elements.
+/// Whether an element stays open when an end tag of another name comes: the standard's "special" elements.
 pub fn is_special(name: &str) -> bool {
     closes_paragraph(name)
         || is_scope(name)
@@ -131,12 +131,12 @@ pub fn is_special(name: &str) -> bool {
         )
 }
 
-/// Whether the end tags of what is around an element do not reach through it.
+/// Whether an element is a scope boundary: end tags within it do not close elements around it.
 pub fn is_scope(name: &str) -> bool {
     matches!(name, "applet" | "caption" | "marquee" | "object" | "table" | "td" | "template" | "th")
 }
 
-/// Whether an HTML element ends the drawing or the formula that it begins in.
+/// Whether the start tag of an element ends the `<svg>` or `<math>` that it is in.
 pub fn ends_foreign(name: &str) -> bool {
     matches!(
         name,
@@ -180,7 +180,7 @@ pub fn ends_foreign(name: &str) -> bool {
     ) || is_heading(name)
 }
 
-/// Whether the text of an element is never shown. `foreign`: within `<svg>` or `<math>`.
+/// Whether the text of an element is never shown. `foreign`: the element is within `<svg>` or `<math>`.
 fn is_never_shown(name: &str, foreign: bool) -> bool {
     if foreign {
         return matches!(
@@ -206,22 +206,23 @@ fn is_never_shown(name: &str, foreign: bool) -> bool {
     matches!(name, "datalist" | "noembed" | "noframes" | "noscript" | "script" | "style" | "template")
 }
 
-/// How an element is shown, as far as itself says.
+/// How an element itself is shown, without the elements around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
-    /// `display: none` or the like: neither it nor anything in it is there.
+    /// Whether the element and everything in it is left out, as with `display: none`.
     pub is_removed: bool,
-    /// `visibility`, which what is in it can say otherwise for itself.
+    /// The value of `visibility`; `None` where it is inherited. Elements within may set another value.
     pub is_visible: Option<bool>,
-    /// Whether white space counts.
+    /// Whether white space is kept as it is; `None` where that is inherited.
     pub is_preformatted: Option<bool>,
-    /// Whether the elements in it are boxes of their own, side by side.
+    /// Whether its child elements are boxes side by side, as with `display: flex`.
     pub has_boxes: bool,
     pub gap: Gap,
 }
 
 impl Look {
-    /// Reads how an element is shown from its name, its attributes and its `style`. `foreign`: within `<svg>` or `<math>`.
+    /// Determines how an element is shown, from its name, attributes and `style`. `foreign`: the element is within
+    /// `<svg>` or `<math>`.
     pub fn of(tag: &Tag, foreign: bool) -> Self {
         let name = &*tag.name;
         let hidden = attribute(tag, "hidden").is_some_and(|value| !value.trim().eq_ignore_ascii_case("until-found"));
@@ -236,14 +237,14 @@ impl Look {
             look.apply(style);
         }
         look.is_removed |= is_never_shown(name, foreign);
-        // A browser that plays a video and draws a canvas shows none of the text that stands in for them.
+        // Browsers play the video or draw the canvas, and do not show the text that is meant for those that cannot.
         if matches!(name, "audio" | "canvas" | "iframe" | "video") {
             look.is_visible = Some(false);
         }
         look
     }
 
-    /// Whether it hides its own text.
+    /// Whether the element hides its own text.
     pub fn hides(&self) -> bool {
         self.is_removed || self.is_visible == Some(false)
     }
@@ -256,7 +257,7 @@ impl Look {
         }) {
             (self.is_removed, self.has_boxes) = (display.0.is_none(), display.1);
             self.gap = match display.0 {
-                // A list item, a table or a heading keeps the larger gap of its kind.
+                // A list item, a table or a heading keeps the larger gap that it has by default.
                 Some(Gap::Line) => self.gap.max(Gap::Line),
                 Some(gap) => gap,
                 None => self.gap,
@@ -282,7 +283,8 @@ impl Look {
     }
 }
 
-/// Values of `display`: what they separate (nothing is shown where it is `None`), and whether what is in them is boxes.
+/// The values of `display`: the gap that each makes (`None`: nothing is shown), and whether child elements are boxes
+/// side by side.
 const DISPLAYS: [(&str, Option<Gap>, bool); 24] = [
     ("none", None, false),
     ("inline", Some(Gap::None), false),
@@ -310,7 +312,7 @@ const DISPLAYS: [(&str, Option<Gap>, bool); 24] = [
     ("-ms-flexbox", Some(Gap::Line), true),
 ];
 
-/// Returns an attribute's value.
+/// Returns the value of an attribute; `None` where the element does not have it.
 pub fn attribute<'a>(tag: &'a Tag, name: &str) -> Option<&'a str> {
     tag.attrs.iter().find(|a| &*a.name.local == name).map(|a| &*a.value)
 }
@@ -331,7 +333,8 @@ struct Declarations<'a> {
 }
 
 impl Declarations<'_> {
-    /// Returns the value of a property that holds: the last that `read` knows, of those marked important if there are any.
+    /// Returns the value of a property that applies: the last one that `read` accepts, or the last one marked
+    /// `!important`.
     fn last<T>(&self, property: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         let mut found = None;
         for declaration in self.each() {
@@ -351,7 +354,7 @@ impl Declarations<'_> {
         found.map(|(value, _)| value)
     }
 
-    /// Splits at semicolons outside of quotes and parentheses.
+    /// Splits the attribute at semicolons outside quotes and parentheses.
     fn each(&self) -> impl Iterator<Item = &str> {
         let (mut quote, mut depth) = (None, 0_usize);
         self.style.split(move |c| {

@@ -1,5 +1,6 @@
-//! The elements that are open at a place of an HTML text, by the rules of the standard's tree construction that tell what
-//! is inside of what: end tags that may be missing, end tags that are in the wrong place. There is no tree.
+//! The stack of open elements at a place in HTML. It follows those rules of the standard's tree construction that
+//! decide which element contains which: end tags that may be missing, and end tags in the wrong place. No tree is
+//! built.
 
 use std::collections::HashMap;
 
@@ -8,39 +9,40 @@ use html5ever::tokenizer::Tag;
 
 use super::element::{Gap, Look, closes_paragraph, ends_foreign, is_formatting, is_heading, is_scope, is_special};
 
-/// How far up end tags are looked for. Browsers nest no deeper, and time stays linear in the length of the text.
+/// How many elements up an end tag is matched. Browsers nest no deeper, and the limit keeps time linear in the length
+/// of the text.
 const REACH: usize = 512;
 
-/// At most so many hidden formatting elements go on in the next paragraph.
+/// The largest number of hidden formatting elements that continue in the next paragraph.
 const MAX_CONTINUED: usize = 8;
 
 /// The open elements.
 #[derive(Default)]
 pub struct OpenElements {
-    /// The outermost first.
+    /// The elements, outermost first.
     stack: Vec<Open>,
-    /// How many of each name there are, so that what is not there is not looked for.
+    /// The number of open elements by name, so that a name that is not open costs no search.
     counts: HashMap<LocalName, usize>,
 }
 
 struct Open {
     name: LocalName,
-    /// What kind of element it is, looked up once: an end tag may have to pass hundreds of elements.
+    /// The kind of element, looked up once, since an end tag may have to pass hundreds of elements.
     is_special: bool,
     is_scope: bool,
     look: Look,
-    /// With what is around it.
+    /// How text in this element is shown, the elements around it included.
     state: Shown,
 }
 
-/// How text at a place is shown.
+/// How text at a place is shown, all open elements included.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown {
     is_removed: bool,
     is_visible: bool,
-    /// Whether white space counts.
+    /// Whether white space is kept as it is.
     pub is_preformatted: bool,
-    /// Whether the place is in a drawing or a formula, `<svg>` or `<math>`.
+    /// Whether the place is within `<svg>` or `<math>`.
     pub is_foreign: bool,
     has_boxes: bool,
 }
@@ -54,7 +56,7 @@ impl Shown {
         !self.is_removed && self.is_visible
     }
 
-    /// Whether an element there takes up space: it does where it is only invisible.
+    /// Whether an element there takes up space; one that is only invisible does.
     pub fn takes_space(&self) -> bool {
         !self.is_removed
     }
@@ -71,12 +73,13 @@ impl Shown {
 }
 
 impl OpenElements {
-    /// Returns how text is shown here.
+    /// Returns how text at the current place is shown.
     pub fn shown(&self) -> Shown {
         self.stack.last().map_or(Shown::ROOT, |open| open.state)
     }
 
-    /// Ends the elements whose end tag may be missing before an element begins. Returns the largest gap that they leave.
+    /// Closes the elements that the start tag of `name` closes, because their end tags may be missing. Returns the
+    /// largest gap that they leave.
     pub fn before(&mut self, name: &str) -> Gap {
         let mut gap = Gap::None;
         if self.shown().is_foreign {
@@ -114,7 +117,7 @@ impl OpenElements {
         gap
     }
 
-    /// Returns how an element that begins here is shown, and what it separates from the text before it.
+    /// Returns how an element that begins here is shown, by itself and with those around it, and the gap before it.
     pub fn look(&self, tag: &Tag) -> (Look, Shown, Gap) {
         let around = self.shown();
         let look = Look::of(tag, around.is_foreign || matches!(&*tag.name, "svg" | "math"));
@@ -123,14 +126,15 @@ impl OpenElements {
         (look, shown, if shown.takes_space() { gap } else { Gap::None })
     }
 
-    /// Opens an element.
+    /// Pushes an element onto the stack.
     pub fn push(&mut self, name: LocalName, look: Look, state: Shown) {
         let (is_special, is_scope) = (is_special(&name), is_scope(&name));
         *self.counts.entry(name.clone()).or_default() += 1;
         self.stack.push(Open { name, is_special, is_scope, look, state });
     }
 
-    /// Closes what an end tag closes. Returns the gap that that leaves; `None` where there is nothing to close.
+    /// Closes the elements that an end tag closes. Returns the gap that they leave; `None` where there is nothing to
+    /// close.
     pub fn end(&mut self, name: &str) -> Option<Gap> {
         let at = match name {
             _ if self.shown().is_foreign => self.find(&[name], |_| false),
@@ -146,7 +150,8 @@ impl OpenElements {
         Some(if is_formatting(name) { self.close_formatting(at) } else { self.pop_to(at) })
     }
 
-    /// Returns the innermost element of one of these names, unless one that is a `boundary` is further inside.
+    /// Returns the index of the innermost element with one of these names; `None` where a `boundary` element is further
+    /// inside.
     fn find(&self, names: &[&str], boundary: impl Fn(&Open) -> bool) -> Option<usize> {
         let names: Vec<_> = names.iter().map(|name| LocalName::from(*name)).collect();
         if !names.iter().any(|name| self.counts.contains_key(name)) {
@@ -163,7 +168,7 @@ impl OpenElements {
         None
     }
 
-    /// Closes an element that only formats. A block that began in it goes on without it.
+    /// Closes a formatting element. A block element that began within it stays open, without its formatting.
     fn close_formatting(&mut self, at: usize) -> Gap {
         if !self.stack[at + 1..].iter().any(|open| open.is_special) {
             return self.pop_to(at);
@@ -178,7 +183,8 @@ impl OpenElements {
         Gap::None
     }
 
-    /// Closes an element and all in it. What only formats, is hidden, and has no end tag yet, goes on after it.
+    /// Closes an element and all elements in it. Formatting elements that hide text and have no end tag yet are opened
+    /// again after it.
     fn pop_to(&mut self, at: usize) -> Gap {
         let gap = |open: &Open| if open.state.takes_space() { open.look.gap } else { Gap::None };
         let largest = self.stack[at..].iter().map(gap).max().unwrap_or_default();
@@ -217,12 +223,12 @@ impl Open {
         matches!(&*self.name, "table" | "template")
     }
 
-    /// Whether items of a list around it do not end in it.
+    /// Whether a start tag of a list item within this element does not close an item around it.
     fn ends_items(&self) -> bool {
         self.is_special && !matches!(&*self.name, "address" | "div" | "p")
     }
 
-    /// Whether a paragraph around it does not end in it.
+    /// Whether a start tag within this element does not close a paragraph around it.
     fn ends_paragraphs(&self) -> bool {
         self.is_scope || &*self.name == "button"
     }

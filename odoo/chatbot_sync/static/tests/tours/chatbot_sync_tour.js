@@ -1,7 +1,7 @@
 import { registry } from "@web/core/registry";
 import { stepUtils } from "@web_tour/tour_utils";
 
-// From nothing to an answered question.
+// Creates a chatbot and a document, and asks a question that is answered.
 registry.category("web_tour.tours").add("chatbot_sync_tour", {
     steps: () => [
         stepUtils.showAppsMenuItem(),
