@@ -47,7 +47,7 @@ class Provider:
         """Returns the number of texts that were sent since the last call."""
         return self.ask(stats=True)["inputs"]
 
-    def push(self, texts, batch=100, parallel=4):
+    def send_bare(self, texts, batch=100, parallel=4):
         """Returns the seconds that the bare client takes to send lists of texts, one list after the other."""
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(texts, file)
@@ -75,7 +75,7 @@ def use_provider(db, provider):
     db.execute("SELECT chatbot_set_model('openai_compatible', 'mock', 384, options => %s)", [options])
 
 
-def forget_provider(db):
+def reset_provider(db):
     db.execute("SELECT chatbot_set_model('local', 'multilingual-static-256')")
     db.execute("ALTER SYSTEM RESET chatbot_sync.openai_compatible_url")
     db.execute("SELECT pg_reload_conf()")

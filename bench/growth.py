@@ -40,11 +40,11 @@ NEXT_MODEL = """INSERT INTO chatbot_sync.model (provider, model, dimensions, opt
     VALUES ('local', 'minilm-static-256', 256, '{"copy": true}', false, true)"""
 
 
-def filled(statements, bot, rows):
+def fill_in(statements, bot, rows):
     return statements.replace("BOT", str(bot)).replace("ROWS", str(rows))
 
 
-class Kind:
+class MeasuredStatement:
     """A measured statement on the rows of a chatbot that ``fill`` inserts. ``attach`` runs before them."""
 
     def __init__(self, name, act, attach=SYNC, fill=INSERT, before=None, after=None, repeats=5):
@@ -53,42 +53,42 @@ class Kind:
 
 
 KINDS = [
-    Kind("INSERT", INSERT, fill=None),
-    Kind("COPY", "COPY growth (bot, content) FROM PROGRAM 'for i in $(seq ROWS); do printf \"BOT\\tDocument $i\\n\"; done'", fill=None),
-    Kind("UPDATE of the text", "UPDATE growth SET content = 'Edited ' || id WHERE bot = BOT"),
-    Kind("UPDATE of metadata", "UPDATE growth SET title = 'Another' WHERE bot = BOT"),
-    Kind("UPDATE of the chatbot", "UPDATE growth SET bot = BOT + 100 WHERE bot = BOT"),
-    Kind("UPDATE of the id", "UPDATE growth SET id = id + 1000000 WHERE bot = BOT"),
-    Kind("UPDATE of the id, each to its neighbour's", "UPDATE growth SET id = id - 1 WHERE bot = BOT",
+    MeasuredStatement("INSERT", INSERT, fill=None),
+    MeasuredStatement("COPY", "COPY growth (bot, content) FROM PROGRAM 'for i in $(seq ROWS); do printf \"BOT\\tDocument $i\\n\"; done'", fill=None),
+    MeasuredStatement("UPDATE of the text", "UPDATE growth SET content = 'Edited ' || id WHERE bot = BOT"),
+    MeasuredStatement("UPDATE of metadata", "UPDATE growth SET title = 'Another' WHERE bot = BOT"),
+    MeasuredStatement("UPDATE of the chatbot", "UPDATE growth SET bot = BOT + 100 WHERE bot = BOT"),
+    MeasuredStatement("UPDATE of the id", "UPDATE growth SET id = id + 1000000 WHERE bot = BOT"),
+    MeasuredStatement("UPDATE of the id, each to its neighbour's", "UPDATE growth SET id = id - 1 WHERE bot = BOT",
         fill="SELECT nextval('growth_id_seq') ;; " + INSERT),
-    Kind("UPDATE that disables", "UPDATE growth SET active = false WHERE bot = BOT"),
-    Kind("UPDATE that enables", "UPDATE growth SET active = true WHERE bot = BOT", before="UPDATE growth SET active = false WHERE bot = BOT"),
-    Kind("UPDATE of another column", "UPDATE growth SET visits = visits + 1 WHERE bot = BOT"),
-    Kind("MERGE", MERGE),
-    Kind("DELETE", "DELETE FROM growth WHERE bot = BOT"),
-    Kind("TRUNCATE", "TRUNCATE growth"),
-    Kind("chatbot deleted, rows by cascade", "DELETE FROM growth_chatbot WHERE id = BOT"),
-    Kind("chatbot renumbered by cascade", "UPDATE growth_chatbot SET id = id + 200 WHERE id = BOT"),
-    Kind("async: INSERT", INSERT, ASYNC, fill=None),
-    Kind("async: UPDATE of the text", "UPDATE growth SET content = 'Edited ' || id WHERE bot = BOT", ASYNC, after=QUEUE),
-    Kind("async: UPDATE of the chatbot", "UPDATE growth SET bot = BOT + 100 WHERE bot = BOT", ASYNC, after=QUEUE),
-    Kind("async: UPDATE that disables", "UPDATE growth SET active = false WHERE bot = BOT", ASYNC, after=QUEUE),
-    Kind("async: DELETE", "DELETE FROM growth WHERE bot = BOT", ASYNC, after=QUEUE),
-    Kind("async: chatbot deleted", "DELETE FROM growth_chatbot WHERE id = BOT", ASYNC, after=QUEUE),
-    Kind("process_queue, new rows", QUEUE, ASYNC),
-    Kind("process_queue, other chatbot", QUEUE, ASYNC, before=QUEUE + " ;; UPDATE growth SET bot = BOT + 100 WHERE bot = BOT"),
-    Kind("process_queue, deleted rows", QUEUE, ASYNC, before=QUEUE + " ;; DELETE FROM growth WHERE bot = BOT"),
-    Kind("attach of a full table", SYNC, attach=None),
-    Kind("sync_all", ALL, fill=QUIETLY.format(INSERT)),
-    Kind("sync_all, nothing to do", ALL),
-    Kind("verify", "SELECT count(*) FROM chatbot_verify()"),
-    Kind("repair of orphans", "SELECT chatbot_repair()", before=QUIETLY.format("DELETE FROM growth WHERE bot = BOT")),
-    Kind("estimate", "SELECT * FROM chatbot_estimate()"),
-    Kind("retry", "SELECT chatbot_retry()", before="UPDATE chatbot_sync.source SET status = 'error' WHERE chatbot_id = BOT"),
-    Kind("cleanup", "SELECT chatbot_cleanup(BOT)"),
-    Kind("detach, vectors too", "SELECT chatbot_detach('growth', true)"),
-    Kind("reembed", "CALL chatbot_reembed()", before=NEXT_MODEL),
-    Kind("drop_model", DROP_MODEL,
+    MeasuredStatement("UPDATE that disables", "UPDATE growth SET active = false WHERE bot = BOT"),
+    MeasuredStatement("UPDATE that enables", "UPDATE growth SET active = true WHERE bot = BOT", before="UPDATE growth SET active = false WHERE bot = BOT"),
+    MeasuredStatement("UPDATE of another column", "UPDATE growth SET visits = visits + 1 WHERE bot = BOT"),
+    MeasuredStatement("MERGE", MERGE),
+    MeasuredStatement("DELETE", "DELETE FROM growth WHERE bot = BOT"),
+    MeasuredStatement("TRUNCATE", "TRUNCATE growth"),
+    MeasuredStatement("chatbot deleted, rows by cascade", "DELETE FROM growth_chatbot WHERE id = BOT"),
+    MeasuredStatement("chatbot renumbered by cascade", "UPDATE growth_chatbot SET id = id + 200 WHERE id = BOT"),
+    MeasuredStatement("async: INSERT", INSERT, ASYNC, fill=None),
+    MeasuredStatement("async: UPDATE of the text", "UPDATE growth SET content = 'Edited ' || id WHERE bot = BOT", ASYNC, after=QUEUE),
+    MeasuredStatement("async: UPDATE of the chatbot", "UPDATE growth SET bot = BOT + 100 WHERE bot = BOT", ASYNC, after=QUEUE),
+    MeasuredStatement("async: UPDATE that disables", "UPDATE growth SET active = false WHERE bot = BOT", ASYNC, after=QUEUE),
+    MeasuredStatement("async: DELETE", "DELETE FROM growth WHERE bot = BOT", ASYNC, after=QUEUE),
+    MeasuredStatement("async: chatbot deleted", "DELETE FROM growth_chatbot WHERE id = BOT", ASYNC, after=QUEUE),
+    MeasuredStatement("process_queue, new rows", QUEUE, ASYNC),
+    MeasuredStatement("process_queue, other chatbot", QUEUE, ASYNC, before=QUEUE + " ;; UPDATE growth SET bot = BOT + 100 WHERE bot = BOT"),
+    MeasuredStatement("process_queue, deleted rows", QUEUE, ASYNC, before=QUEUE + " ;; DELETE FROM growth WHERE bot = BOT"),
+    MeasuredStatement("attach of a full table", SYNC, attach=None),
+    MeasuredStatement("sync_all", ALL, fill=QUIETLY.format(INSERT)),
+    MeasuredStatement("sync_all, nothing to do", ALL),
+    MeasuredStatement("verify", "SELECT count(*) FROM chatbot_verify()"),
+    MeasuredStatement("repair of orphans", "SELECT chatbot_repair()", before=QUIETLY.format("DELETE FROM growth WHERE bot = BOT")),
+    MeasuredStatement("estimate", "SELECT * FROM chatbot_estimate()"),
+    MeasuredStatement("retry", "SELECT chatbot_retry()", before="UPDATE chatbot_sync.source SET status = 'error' WHERE chatbot_id = BOT"),
+    MeasuredStatement("cleanup", "SELECT chatbot_cleanup(BOT)"),
+    MeasuredStatement("detach, vectors too", "SELECT chatbot_detach('growth', true)"),
+    MeasuredStatement("reembed", "CALL chatbot_reembed()", before=NEXT_MODEL),
+    MeasuredStatement("drop_model", DROP_MODEL,
         before=NEXT_MODEL + " ;; CALL chatbot_reembed()"),
 ]
 
@@ -106,7 +106,7 @@ class Growth:
         return int(db.execute("SELECT pg_read_file('/proc/self/schedstat')").fetchone()[0].split()[0]) / 1e9
 
     def run(self, db, statements, bot, rows):
-        for statement in filled(statements, bot, rows).split(" ;; "):
+        for statement in fill_in(statements, bot, rows).split(" ;; "):
             db.execute(statement)
 
     def reset(self, db):

@@ -10,7 +10,7 @@ content text) with a thousand pages or more. All vectors of that database are DE
 """
 import http.client, json, statistics, sys, urllib.parse
 import psycopg
-from common import Provider, documents, forget_provider, heading, missing_and_extra, ratios, row, timed, use_provider
+from common import Provider, documents, reset_provider, heading, missing_and_extra, ratios, row, timed, use_provider
 
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
 OLD_ROUNDS = min(3, ROUNDS)
@@ -48,7 +48,7 @@ class Bench:
             sql = f"INSERT INTO {name} (id, chatbot_id, content) VALUES " + ", ".join(["(%s, %s, %s)"] * len(rows))
             self.db.execute(sql, [value for id, content, _ in rows for value in (id, CHATBOT, content)])
 
-    def old_way(self):
+    def run_call_per_document(self):
         """As applications did it before: documents first, then for each of them requests one after the other, and
         rows in a transaction of their own."""
         self.insert_documents("plain")
@@ -89,11 +89,11 @@ class Bench:
         ours, limit, by_statement, old = [], [], [], []
         for at in range(ROUNDS):
             self.clean("document", "plain", "old_embedding")
-            limit.append(self.provider.push([whole]))
+            limit.append(self.provider.send_bare([whole]))
             self.provider.inputs()
             ours.append(timed(self.insert_documents, "document"))
             sent = self.provider.inputs()
-            by_statement.append(self.provider.push(statements))
+            by_statement.append(self.provider.send_bare(statements))
             synced = "SELECT count(*) FROM document WHERE sync_status = 'synced' AND processed"
             assert self.db.execute(synced).fetchone()[0] == len(self.documents)
             assert sent == len(whole), f"{sent} texts sent, not {len(whole)}"
@@ -101,7 +101,7 @@ class Bench:
                 wrong = missing_and_extra(self.db, [CHATBOT], ["document"])
                 assert wrong == (0, 0), f"{wrong} chunks missing and too many"
             if at < OLD_ROUNDS:
-                old.append(timed(self.old_way))
+                old.append(timed(self.run_call_per_document))
                 count = self.db.execute("SELECT count(*) FROM old_embedding").fetchone()[0]
                 assert count == len(whole), f"{count} rows, not {len(whole)}"
         print(f"\nINSERT of {len(chunks)} documents, {len(whole)} chunks, {STATEMENT} a statement, {latency} ms a request")
@@ -122,7 +122,7 @@ class Bench:
                 times[table].append(timed(work, table, at))
         return times
 
-    def three(self, **how):
+    def create_three_tables(self, **how):
         self.provider.latency(0)
         mode = f", mode => '{how.get('mode', 'sync')}'"
         self.table("plain")
@@ -143,7 +143,7 @@ class Bench:
             row(f"{table} - plain", [(a - b) * 1e6 for a, b in zip(times[table], plain)], "us")
 
     def updates(self, count=1000, size=8192):
-        tables = self.three()
+        tables = self.create_three_tables()
         manual = "".join(content for _, content, _ in self.documents)
         texts = [manual[at * size % (len(manual) - size) :][:size] for at in range(count)]
         for at, table in enumerate(tables):
@@ -179,7 +179,7 @@ class Bench:
     def queued(self):
         text = "A short text that has one chunk. " * 6
         for commit in "off", "on":
-            tables = self.three(mode="async")
+            tables = self.create_three_tables(mode="async")
             self.db.execute(f"SET synchronous_commit = {commit}")
 
             def one_row(table, at):
@@ -201,7 +201,7 @@ class Bench:
         finally:
             for table in "document", "plain", "attached", "with_status", "old_embedding":
                 self.db.execute(f"DROP TABLE IF EXISTS {table}")
-            forget_provider(self.db)
+            reset_provider(self.db)
 
 
 if __name__ == "__main__":

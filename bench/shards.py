@@ -44,7 +44,7 @@ def rebalanced(sizes, shards, nodes, seed, alone=0):
     return max(of_nodes) * nodes
 
 
-def said(values):
+def median_and_extremes(values):
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
@@ -56,8 +56,8 @@ def main():
             found = [by_hash(sizes, shards, nodes, seed) for seed in SEEDS]
             dealt = [rebalanced(sizes, shards, nodes, seed) for seed in SEEDS]
             alone = [rebalanced(sizes, shards, nodes, seed, alone=10) for seed in SEEDS]
-            print(f"{chatbots:>8} {s:>3} {sizes[0]:>9.1%} | {shards:>6} {nodes:>5} | {said([f[0] for f in found]):<22} "
-                  f"{said([f[1] for f in found]):<22} {said(dealt):<21} {said(alone)}", flush=True)
+            print(f"{chatbots:>8} {s:>3} {sizes[0]:>9.1%} | {shards:>6} {nodes:>5} | {median_and_extremes([f[0] for f in found]):<22} "
+                  f"{median_and_extremes([f[1] for f in found]):<22} {median_and_extremes(dealt):<21} {median_and_extremes(alone)}", flush=True)
 
 
 main()

@@ -12,7 +12,7 @@ which uses the provider at PORT of this machine; it gets the same documents, one
 """
 import http.client, json, os, random, signal, statistics, sys, time, urllib.parse
 import psycopg
-from common import Provider, documents, forget_provider, heading, missing_and_extra, ratios, row, timed, use_provider
+from common import Provider, documents, reset_provider, heading, missing_and_extra, ratios, row, timed, use_provider
 
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
 KILLS = int(sys.argv[3]) if len(sys.argv) > 3 else 100
@@ -76,12 +76,12 @@ class Bench:
         return not self.workers()
 
     def is_busy(self):
-        return self.workers() or self.is_dry()
+        return self.workers() or self.is_queue_empty()
 
-    def is_dry(self):
+    def is_queue_empty(self):
         return not self.one("SELECT EXISTS (SELECT FROM chatbot_sync.job)")
 
-    def is_told(self):
+    def are_statuses_written(self):
         return not self.one("SELECT EXISTS (SELECT FROM backlog WHERE sync_status <> 'synced')")
 
     def clean(self):
@@ -101,18 +101,18 @@ class Bench:
         assert self.one("SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced'") == sources
         return missing_and_extra(self.db, range(1, CHATBOTS + 1), ["backlog"])
 
-    def drained(self, workers):
+    def time_backlog(self, workers):
         """Returns the seconds from the commit until the queue is empty. Without workers this session processes the
         queue."""
         self.clean()
         self.insert()
         start = time.perf_counter()
         if workers:
-            self.wait_for(self.is_dry)
+            self.wait_for(self.is_queue_empty)
         else:
             self.db.execute("CALL chatbot_process_queue()")
         seconds = time.perf_counter() - start
-        self.wait_for(self.is_told)
+        self.wait_for(self.are_statuses_written)
         return seconds
 
     def by_service(self):
@@ -140,7 +140,7 @@ class Bench:
         ours, limits, at_once, service = {name: [] for name, *_ in ways}, {4: [], 8: []}, [], []
         for at in range(ROUNDS):
             for parallel, times in limits.items():
-                times.append(self.provider.push([self.chunks], parallel=parallel))
+                times.append(self.provider.send_bare([self.chunks], parallel=parallel))
             at_once.append(self.at_once())
             if SERVICE:
                 service.append(timed(self.by_service))
@@ -148,7 +148,7 @@ class Bench:
                 # With a list that does not name this database it has no workers.
                 self.set(workers_per_database=max(workers, 1), databases="" if workers else "nobody")
                 self.provider.inputs()
-                ours[name].append(self.drained(workers))
+                ours[name].append(self.time_backlog(workers))
                 sent = self.provider.inputs()
                 if at == 0:
                     wrong = self.check(len(self.documents))
@@ -172,7 +172,7 @@ class Bench:
         text = f"A short note, number {id}, that has one chunk."
         self.db.execute(f"INSERT INTO {table} (id, chatbot_id, content) VALUES (%s, 1, %s)", [id, text], prepare=True)
 
-    def seen(self, id):
+    def wait_until_synced(self, id):
         """Waits until a source is synced, checking every half millisecond."""
         sql = "SELECT status FROM chatbot_sync.source WHERE chatbot_id = 1 AND source_type = 'document' AND source_id = %s"
         while self.one(sql, id) != "synced":
@@ -193,7 +193,7 @@ class Bench:
             over.append(timed(self.seen, id) * 1000 - latency)
             sync.append(timed(self.edit, "note_sync", 10_000 + id) * 1000 - latency)
             connecting.append(timed(self.connect_and_leave) * 1000)
-            bare.append(self.provider.push([["A short note that has one chunk."]]) * 1000 - latency)
+            bare.append(self.provider.send_bare([["A short note that has one chunk."]]) * 1000 - latency)
         over, sync, connecting, bare = (times[10:] for times in (over, sync, connecting, bare))
         print(f"\nOne small document, {latency} ms a request, {len(over)} times, no worker running: what comes on top")
         row("commit to synced", over, "ms")
@@ -228,7 +228,7 @@ class Bench:
         self.clean()
         self.set(naptime=1)
         self.provider.inputs()
-        whole = self.drained(2)
+        whole = self.time_backlog(2)
         undisturbed = self.provider.inputs()
         self.clean()
         dice = random.Random(1)
@@ -236,17 +236,17 @@ class Bench:
         backlogs = killed = hard = 0
         began = time.monotonic()
         while killed < KILLS:
-            if self.is_dry():
+            if self.is_queue_empty():
                 self.insert(first=backlogs * 10_000)
                 backlogs += 1
             self.wait_for(self.is_busy)
             time.sleep(dice.uniform(0, whole))
             workers = self.workers()
             how = signal.SIGKILL if killed % 10 == 9 else signal.SIGTERM
-            if workers and not self.is_dry() and self.kill(dice.choice(workers), how):
+            if workers and not self.is_queue_empty() and self.kill(dice.choice(workers), how):
                 killed += 1
                 hard += how == signal.SIGKILL
-        self.wait_for(self.is_dry)
+        self.wait_for(self.is_queue_empty)
         self.wait_for(self.is_idle)
         took = time.monotonic() - began
         sent, due = self.provider.inputs(), undisturbed * backlogs
@@ -273,7 +273,7 @@ class Bench:
                 self.db.execute(f"DROP TABLE IF EXISTS {table}")
             for setting in "naptime", "workers_per_database", "databases":
                 self.db.execute(f"ALTER SYSTEM RESET chatbot_sync.{setting}")
-            forget_provider(self.db)
+            reset_provider(self.db)
 
 
 if __name__ == "__main__":

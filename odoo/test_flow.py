@@ -21,7 +21,7 @@ import requests
 URL = os.environ['ODOO_URL']
 MASTER = 'admin'  # Odoo's default master password
 DIMENSIONS = 64
-PATIENCE = 90  # seconds until waiting for a condition fails
+WAIT_TIMEOUT = 90  # seconds until waiting for a condition fails
 
 
 class Provider(http.server.ThreadingHTTPServer):
@@ -107,7 +107,7 @@ class OdooError(Exception):
 
 
 def wait(condition, told=lambda: ''):
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + WAIT_TIMEOUT
     while not condition():
         if time.monotonic() > until:
             raise AssertionError(f'waited in vain: {told()}')
@@ -140,7 +140,7 @@ def set_server(setting, value):
     wait(lambda: sql('flow', "SELECT pg_conf_load_time()") > [(generation,)])
 
 
-def of_chatbot(database, chatbot):
+def row_counts(database, chatbot):
     """Returns the number of rows that the extension has for a chatbot, by table."""
     return {
         table: sql(database, f"SELECT count(*) FROM chatbot_sync.{table} WHERE chatbot_id = %s", chatbot)[0][0]
@@ -169,29 +169,29 @@ class FlowCase(unittest.TestCase):
             {'name': f"Document {n}", 'content': content, 'chatbot_id': self.chatbot, **values} for n, content in enumerate(contents)
         ])
 
-    def found(self, question, odoo=None, chatbot=None):
+    def search_texts(self, question, odoo=None, chatbot=None):
         passages = (odoo or self.odoo)('chatbot.chatbot', 'search_passages', [chatbot or self.chatbot], question)
         return [passage['content'] for passage in passages]
 
 
 class TestRecords(FlowCase):
-    def test_create_update_delete(self):
+    def test_documents_are_followed_through_create_update_delete(self):
         ids = self.documents("Refunds are paid within ten days.", "Vouchers are valid for three years.")
         self.assertEqual(self.odoo.read('chatbot.document', ids, 'status'), ['synced', 'synced'])
         self.assertEqual(len(provider.requests), 1)
-        self.assertEqual(self.found("vouchers")[0], "Vouchers are valid for three years.")
+        self.assertEqual(self.search_texts("vouchers")[0], "Vouchers are valid for three years.")
         self.odoo('chatbot.document', 'write', ids[1:], {'content': "Vouchers are valid for two years."})
-        self.assertEqual(self.found("vouchers")[0], "Vouchers are valid for two years.")
+        self.assertEqual(self.search_texts("vouchers")[0], "Vouchers are valid for two years.")
         provider.requests.clear()
         self.odoo('chatbot.document', 'write', ids, {'active': False})
-        self.assertEqual(self.found("vouchers"), [])
+        self.assertEqual(self.search_texts("vouchers"), [])
         self.odoo('chatbot.document', 'write', ids, {'active': True, 'name': "Other"})
-        self.assertEqual(len(self.found("vouchers")), 2)
+        self.assertEqual(len(self.search_texts("vouchers")), 2)
         self.assertEqual(len(provider.requests), 2, "only the questions are embedded")
         self.odoo('chatbot.document', 'unlink', ids[1:])
-        self.assertEqual(self.found("vouchers"), ["Refunds are paid within ten days."])
+        self.assertEqual(self.search_texts("vouchers"), ["Refunds are paid within ten days."])
 
-    def test_bulk(self):
+    def test_many_documents_share_requests(self):
         ids = self.documents(*(f"The answer to question {n} is {n + 1}." for n in range(250)))
         self.assertEqual(set(self.odoo.read('chatbot.document', ids, 'status')), {'synced'})
         self.assertEqual(sum(map(len, provider.requests)), 250)
@@ -199,9 +199,9 @@ class TestRecords(FlowCase):
         [progress] = self.odoo.read('chatbot.chatbot', [self.chatbot], 'progress')
         self.assertEqual(progress, 100)
         self.odoo('chatbot.document', 'unlink', ids)
-        self.assertEqual(of_chatbot('flow', self.chatbot), dict.fromkeys(('source', 'embedding', 'session', 'message', 'job'), 0))
+        self.assertEqual(row_counts('flow', self.chatbot), dict.fromkeys(('source', 'embedding', 'session', 'message', 'job'), 0))
 
-    def test_upload(self):
+    def test_uploaded_file_is_read_or_has_a_reason(self):
         file = base64.b64encode("Grüße aus Köln".encode()).decode()
         ids = self.odoo('chatbot.document', 'create', [
             {'file': file, 'file_name': 'letter.txt', 'chatbot_id': self.chatbot},
@@ -212,15 +212,15 @@ class TestRecords(FlowCase):
         self.assertEqual(bad['status'], 'error')
         self.assertIn("broken", bad['status_reason'])
 
-    def test_chatbot_delete(self):
+    def test_deleted_chatbot_leaves_nothing(self):
         self.documents("Refunds are paid within ten days.")
         [ask] = self.odoo('chatbot.ask', 'create', [{'chatbot_id': self.chatbot, 'question': "When are refunds paid?"}])
         self.odoo('chatbot.ask', 'action_ask', [ask])
-        self.assertGreater(min(count for table, count in of_chatbot('flow', self.chatbot).items() if table != 'job'), 0)
+        self.assertGreater(min(count for table, count in row_counts('flow', self.chatbot).items() if table != 'job'), 0)
         self.odoo('chatbot.chatbot', 'unlink', [self.chatbot])
-        self.assertEqual(set(of_chatbot('flow', self.chatbot).values()), {0})
+        self.assertEqual(set(row_counts('flow', self.chatbot).values()), {0})
 
-    def test_two_write_at_once(self):
+    def test_concurrent_writes_succeed(self):
         [document] = self.documents("The first text.")
         failures = []
 
@@ -238,9 +238,9 @@ class TestRecords(FlowCase):
         self.assertEqual(failures, [])
         [row] = self.odoo.read('chatbot.document', [document], 'status', 'content')
         self.assertEqual(row['status'], 'synced')
-        self.assertEqual(self.found("text number"), [row['content']])
+        self.assertEqual(self.search_texts("text number"), [row['content']])
 
-    def test_link(self):
+    def test_link_is_fetched_unless_its_address_is_private(self):
         self.odoo('ir.config_parameter', 'set_param', 'chatbot_sync.allow_private_addresses', 'True')
         [link] = self.odoo('chatbot.link', 'create', [{'url': URL + '/web/login', 'chatbot_id': self.chatbot}])
         self.odoo.wait('chatbot.link', [link], status='synced')
@@ -252,7 +252,7 @@ class TestRecords(FlowCase):
 
 
 class TestProvider(FlowCase):
-    def test_retry_after_a_failure(self):
+    def test_retry_after_a_failure_syncs(self):
         [before] = self.documents("The old text.")
         # Requests that are retried until the timeout may end with their status or as a timeout.
         for fault, reason in ((401, "key"), (404, "404"), (500, "openai_compatible"), (429, "openai_compatible")):
@@ -269,9 +269,9 @@ class TestProvider(FlowCase):
                 # A provider that throttles is not asked before the wait that it named is over.
                 wait(lambda ids=(before, document): self.odoo('chatbot.document', 'action_retry', list(ids))['params']['type'] != 'warning')
                 self.assertEqual(set(self.odoo.read('chatbot.document', [before, document], 'status')), {'synced'})
-                self.assertIn(f"A new text for {fault}.", self.found(f"new text for {fault}"))
+                self.assertIn(f"A new text for {fault}.", self.search_texts(f"new text for {fault}"))
 
-    def test_ask_without_a_provider(self):
+    def test_question_without_provider_is_a_user_error(self):
         self.documents("A text.")
         provider.fault = 401
         [ask] = self.odoo('chatbot.ask', 'create', [{'chatbot_id': self.chatbot, 'question': "What?"}])
@@ -280,7 +280,7 @@ class TestProvider(FlowCase):
         self.assertEqual(caught.exception.kind, 'odoo.exceptions.UserError')
         self.assertIn("the mock says 401", str(caught.exception))
 
-    def test_sync_all(self):
+    def test_sync_all_embeds_failed_documents(self):
         provider.fault = 401
         ids = self.documents(*(f"Text number {n}." for n in range(150)))
         [row] = self.odoo.read('chatbot.chatbot', [self.chatbot], 'error_count', 'progress')
@@ -290,7 +290,7 @@ class TestProvider(FlowCase):
         self.odoo.wait('chatbot.chatbot', [self.chatbot], sync_requested=False, progress=100, error_count=0)
         self.assertEqual(set(self.odoo.read('chatbot.document', ids, 'status')), {'synced'})
 
-    def test_settings_say_that_it_is_down(self):
+    def test_settings_show_that_the_provider_is_down(self):
         provider.fault = 401
         [settings] = self.odoo('res.config.settings', 'create', [{}])
         [doctor] = self.odoo.read('res.config.settings', [settings], 'chatbot_doctor')
@@ -302,17 +302,17 @@ class TestLater(FlowCase):
         super().setUp()
         self.set_mode('async')
 
-    def test_workers_follow(self):
+    def test_workers_embed_saved_documents(self):
         ids = self.documents("Refunds are paid within ten days.", "Vouchers are valid for three years.")
         self.odoo.wait('chatbot.document', ids, status='synced', processed=True)
-        self.assertEqual(self.found("vouchers")[0], "Vouchers are valid for three years.")
+        self.assertEqual(self.search_texts("vouchers")[0], "Vouchers are valid for three years.")
         self.odoo('chatbot.document', 'write', ids, {'content': "The same for both."})
         self.odoo.wait('chatbot.document', ids, status='synced')
-        self.assertEqual(self.found("vouchers"), ["The same for both."] * 2)
+        self.assertEqual(self.search_texts("vouchers"), ["The same for both."] * 2)
         self.odoo('chatbot.chatbot', 'unlink', [self.chatbot])
-        wait(lambda: not any(of_chatbot('flow', self.chatbot).values()))
+        wait(lambda: not any(row_counts('flow', self.chatbot).values()))
 
-    def test_retry_after_a_failure(self):
+    def test_retry_after_a_failure_syncs(self):
         provider.fault = 401
         ids = self.documents("A text.", "Another.")
         self.odoo.wait('chatbot.document', ids, status='error')
@@ -321,7 +321,7 @@ class TestLater(FlowCase):
         self.odoo('chatbot.document', 'action_retry', ids)
         self.odoo.wait('chatbot.document', ids, status='synced')
 
-    def test_the_scheduled_action_follows_where_no_worker_may(self):
+    def test_scheduled_action_processes_the_queue_without_workers(self):
         set_server('databases', "'nowhere'")
         self.addCleanup(set_server, 'databases', 'DEFAULT')
         ids = self.documents("Refunds are paid within ten days.")
@@ -330,7 +330,7 @@ class TestLater(FlowCase):
             self.odoo('ir.cron', 'method_direct_trigger', crons)
         self.odoo.wait('chatbot.document', ids, status='synced')
 
-    def test_a_provider_that_is_throttled(self):
+    def test_throttled_documents_are_synced_later(self):
         provider.fault = 429
         ids = self.documents("A text.")
         wait(lambda: provider.requests)
@@ -349,22 +349,22 @@ class TestDatabases(FlowCase):
         self.assertFalse(reason and reason[1].strip())
         return answer
 
-    def is_whole(self, database, chatbot):
+    def check_copy(self, database, chatbot):
         """Checks that a copied database works by itself."""
         odoo = Odoo(database)
-        self.assertEqual(self.found("vouchers", odoo, chatbot)[0], "Vouchers are valid for three years.")
+        self.assertEqual(self.search_texts("vouchers", odoo, chatbot)[0], "Vouchers are valid for three years.")
         ids = odoo('chatbot.document', 'create', [{'name': "New", 'content': "Gadgets glow green.", 'chatbot_id': chatbot}])
         odoo.wait('chatbot.document', ids, status='synced')
-        self.assertEqual(self.found("gadgets glow", odoo, chatbot)[0], "Gadgets glow green.")
+        self.assertEqual(self.search_texts("gadgets glow", odoo, chatbot)[0], "Gadgets glow green.")
         self.assertEqual(sql(database, "SELECT check_name, detail FROM chatbot_doctor() WHERE status = 'error'"), [])
         self.assertEqual(sql(database, "SELECT * FROM chatbot_verify()"), [])
         return odoo
 
-    def test_duplicate_and_uninstall(self):
+    def test_duplicate_works_and_uninstall_leaves_nothing(self):
         self.documents("Refunds are paid within ten days.", "Vouchers are valid for three years.")
         self.manage('duplicate', name='flow', new_name='flow_copy')
-        copy = self.is_whole('flow_copy', self.chatbot)
-        self.assertEqual(len(self.found("gadgets glow")), 2, "the original is not touched")
+        copy = self.check_copy('flow_copy', self.chatbot)
+        self.assertEqual(len(self.search_texts("gadgets glow")), 2, "the original is not touched")
         [module] = copy('ir.module.module', 'search', [('name', '=', 'chatbot_sync')])
         copy('ir.module.module', 'button_immediate_uninstall', [module])
         for table in ('source', 'embedding', 'session', 'message', 'job'):
@@ -375,7 +375,7 @@ class TestDatabases(FlowCase):
         self.assertEqual(mode, ('sync',))
         self.manage('drop', name='flow_copy')
 
-    def test_backup_and_restore(self):
+    def test_restored_backup_works(self):
         self.documents("Refunds are paid within ten days.", "Vouchers are valid for three years.")
         rows = {table: sql('flow', f"SELECT count(*) FROM chatbot_sync.{table}") for table in ('source', 'embedding', 'session', 'message')}
         # Odoo's role may not comment on an extension of a superuser, which pg_restore would report as a failure.
@@ -388,7 +388,7 @@ class TestDatabases(FlowCase):
                 self.manage('restore', {'backup_file': (name, backup)}, name=name, copy='true')
                 for table, count in rows.items():
                     self.assertEqual(sql(name, f"SELECT count(*) FROM chatbot_sync.{table}"), count, table)
-                self.is_whole(name, self.chatbot)
+                self.check_copy(name, self.chatbot)
                 self.manage('drop', name=name)
 
     def test_neutralized_copies_send_nothing(self):
@@ -415,18 +415,18 @@ class TestDatabases(FlowCase):
                 sql(name, "CALL chatbot_sync_all()")
                 self.assertEqual(copy.read('chatbot.document', ids, 'status'), ['pending'])
                 copy('chatbot.chatbot', 'unlink', [self.chatbot])
-                self.assertEqual(of_chatbot(name, self.chatbot), dict.fromkeys(('source', 'embedding', 'session', 'message', 'job'), 0))
+                self.assertEqual(row_counts(name, self.chatbot), dict.fromkeys(('source', 'embedding', 'session', 'message', 'job'), 0))
                 self.manage('drop', name=name)
         self.assertEqual(provider.requests, [])
 
-    def test_duplicate_while_workers_are_busy(self):
+    def test_duplicate_succeeds_while_workers_are_busy(self):
         self.set_mode('async')
         ids = self.documents(*(f"Text number {n}." for n in range(100)), "Vouchers are valid for three years.")
         self.manage('duplicate', name='flow', new_name='flow_busy')
         Odoo('flow_busy').wait('chatbot.document', ids, status='synced')
         self.odoo = Odoo('flow')
         self.odoo.wait('chatbot.document', ids, status='synced')
-        self.is_whole('flow_busy', self.chatbot)
+        self.check_copy('flow_busy', self.chatbot)
         self.manage('drop', name='flow_busy')
 
 

@@ -9,6 +9,16 @@ CREATE INDEX job_due ON chatbot_sync.job (priority DESC, chatbot_id, due_at, id)
 
 CREATE INDEX job_leased ON chatbot_sync.job (leased_by) WHERE leased_by > 0;
 
+-- Functions that only the extension calls have names that say what they do.
+ALTER FUNCTION chatbot_sync.queue_tell RENAME TO queue_write_status;
+ALTER FUNCTION chatbot_sync.adopt RENAME TO register_existing_rows;
+ALTER FUNCTION chatbot_sync.bring_indexes_back RENAME TO recreate_indexes;
+ALTER FUNCTION chatbot_sync.put_indexes_aside RENAME TO save_and_drop_indexes;
+ALTER FUNCTION chatbot_sync.count_waiting RENAME TO count_pending;
+ALTER FUNCTION chatbot_sync.must_have_citus RENAME TO require_citus;
+ALTER FUNCTION chatbot_sync.index_wanted RENAME TO needs_index;
+ALTER FUNCTION chatbot_sync.functions_of RENAME TO functions_of_level;
+
 -- The plans of these statements do not depend on statistics.
 CREATE OR REPLACE VIEW chatbot_sync.source_status AS
     SELECT chatbot_id, source_type, source_id,
@@ -408,7 +418,7 @@ BEGIN
             WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id) AND s.host IS NOT NULL;
             done := 'to be cut and read anew';
             IF NOT FOUND THEN
-                PERFORM chatbot_sync.read_words_anew(p.chatbot_id, p.source_type, p.source_id);
+                PERFORM chatbot_sync.reread_words(p.chatbot_id, p.source_type, p.source_id);
                 done := 'its words read anew';
             END IF;
         ELSE
@@ -444,7 +454,7 @@ BEGIN
             RAISE WARNING '% is locked by another session: it is left out', p.relation;
         END;
     END LOOP;
-    PERFORM chatbot_sync.adopt();
+    PERFORM chatbot_sync.register_existing_rows();
     SELECT count(*) INTO waiting FROM chatbot_sync.source AS s
     WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL;
     IF waiting > 0 THEN
@@ -507,8 +517,8 @@ BEGIN
     IF cut_by_hand OPERATOR(pg_catalog.>) 0 THEN
         RAISE NOTICE '% sources that no table has were cut with other settings: their text is not here, chatbot_embed_source() has to be given it again', cut_by_hand;
     END IF;
-    PERFORM chatbot_sync.adopt();
-    whole := chatbot_sync.count_waiting(chatbot_id);
+    PERFORM chatbot_sync.register_existing_rows();
+    whole := chatbot_sync.count_pending(chatbot_id);
     LOOP
         SELECT * INTO step
         FROM chatbot_sync.sync_batch(chatbot_id, batch, last_chatbot_id, last_source_type, last_source_id) AS s;
@@ -560,12 +570,12 @@ REVOKE ALL ON FUNCTION chatbot_sync.outdated_sources FROM PUBLIC;
 
 COMMENT ON FUNCTION chatbot_sync.outdated_sources IS 'How many sources were cut or read with other settings than the session''s.';
 
-CREATE FUNCTION chatbot_sync.read_words_anew(chatbot_id bigint, source_type text, source_id bigint) RETURNS void
+CREATE FUNCTION chatbot_sync.reread_words(chatbot_id bigint, source_type text, source_id bigint) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_read_words_anew_wrapper';
 
-REVOKE ALL ON FUNCTION chatbot_sync.read_words_anew FROM PUBLIC;
+REVOKE ALL ON FUNCTION chatbot_sync.reread_words FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.read_words_anew IS 'Reads the words of one source anew, from its chunks.';
+COMMENT ON FUNCTION chatbot_sync.reread_words IS 'Reads the words of one source anew, from its chunks.';
 
 CREATE FUNCTION chatbot_sync.table_rewritten(relation regclass, reason int) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_table_rewritten_wrapper';
@@ -649,7 +659,7 @@ REVOKE ALL ON FUNCTION chatbot_sync.after_text_search FROM PUBLIC;
 
 COMMENT ON FUNCTION chatbot_sync.after_text_search IS 'Follows changes of text search configurations and dictionaries.';
 
-CREATE OR REPLACE FUNCTION chatbot_sync.functions_of(level text) RETURNS SETOF regprocedure
+CREATE OR REPLACE FUNCTION chatbot_sync.functions_of_level(level text) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT p.oid::regprocedure
@@ -661,12 +671,12 @@ AS $$
         ('chatbot_embed_source', 2), ('chatbot_delete_source', 2), ('chatbot_cleanup', 2),
         ('chatbot_session_open', 2), ('chatbot_session_add_message', 2), ('chatbot_session_messages', 2),
         ('chatbot_session_close', 2), ('chatbot_attach', 2), ('chatbot_attach_chatbots', 2), ('chatbot_detach', 2),
-        ('chatbot_sync_all', 2), ('adopt', 2), ('count_waiting', 2), ('sync_batch', 2), ('refresh_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
+        ('chatbot_sync_all', 2), ('register_existing_rows', 2), ('count_pending', 2), ('sync_batch', 2), ('refresh_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
         ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
-        ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('purge_log', 2),
+        ('queue_embed', 2), ('queue_store', 2), ('queue_write_status', 2), ('purge_log', 2),
         ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
         ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
-        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('index_wanted', 3), ('is_distributed', 1),
+        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('needs_index', 3), ('is_distributed', 1),
         ('index_build', 3), ('index_start', 3), ('index_step', 3)
     ) AS f (name, least) ON f.name = p.proname
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
@@ -1019,7 +1029,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT 'roles', 'error', format('role %s may not use schema %s, where %s are', r.rolname, n.nspname, n.has),
         format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname, r.rolname)
-    FROM chatbot_sync.functions_of('read') AS f
+    FROM chatbot_sync.functions_of_level('read') AS f
     JOIN pg_proc AS p ON p.oid = f AND p.proname = 'chatbot_search'
     CROSS JOIN LATERAL (SELECT DISTINCT a.grantee FROM aclexplode(p.proacl) AS a WHERE a.grantee NOT IN (0, p.proowner)) AS g
     JOIN pg_roles AS r ON r.oid = g.grantee
@@ -1136,7 +1146,7 @@ AS $$
 DECLARE
     f regprocedure;
 BEGIN
-    FOR f IN SELECT g FROM chatbot_sync.functions_of('app') AS g JOIN pg_proc AS p ON p.oid = g
+    FOR f IN SELECT g FROM chatbot_sync.functions_of_level('app') AS g JOIN pg_proc AS p ON p.oid = g
         WHERE p.proname IN ('chatbot_search', 'chatbot_embed_source', 'chatbot_delete_source', 'chatbot_cleanup', 'chatbot_retry',
             'chatbot_enqueue_source', 'chatbot_session_open', 'chatbot_session_add_message', 'chatbot_session_messages', 'chatbot_session_close')
     LOOP
@@ -1246,3 +1256,275 @@ GRANT SELECT (chatbot_id, source_type, source_id, due_at, created_at, leased_by)
 -- CALL chatbot_sync_all(refresh => true), or when their text changes.
 ALTER TABLE chatbot_sync.source ADD COLUMN lang text;
 COMMENT ON COLUMN chatbot_sync.source.lang IS 'Its language: what the metadata say, or what was detected, und where that failed; of a translated one the most common. NULL where chatbot_sync.text_search_config names a configuration.';
+
+-- These call functions whose names are others now.
+CREATE OR REPLACE FUNCTION chatbot_distribute(shard_count int DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    said text := current_setting('client_min_messages');
+    t name;
+    moved bigint;
+    e record;
+    indexed int[];
+BEGIN
+    IF shard_count NOT BETWEEN 1 AND 64000 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('shard_count is %s, expected 1 to 64000, or NULL', shard_count),
+            HINT = 'NULL: what citus.shard_count says. It cannot be changed without chatbot_undistribute().';
+    END IF;
+    PERFORM chatbot_sync.require_citus();
+    IF chatbot_sync.is_distributed() THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'the tables are distributed already', HINT = 'For another number of shards, SELECT chatbot_undistribute(); first.';
+    END IF;
+    indexed := chatbot_sync.save_and_drop_indexes();
+    -- Before the tables, so that it can be seen from elsewhere. Citus makes extensions that it finds needed, but in this
+    -- transaction.
+    FOR e IN SELECT x.extname, x.extversion, n.nspname FROM pg_extension AS x JOIN pg_namespace AS n ON n.oid = x.extnamespace
+        WHERE x.extname IN ('vector', 'chatbot_sync') ORDER BY x.extname DESC
+    LOOP
+        PERFORM chatbot_sync.run_on_nodes(format('DO $do$ BEGIN SET LOCAL citus.enable_ddl_propagation TO off;
+            CREATE SCHEMA IF NOT EXISTS %1$I; CREATE EXTENSION IF NOT EXISTS %2$I SCHEMA %1$I VERSION %3$L; END $do$',
+            e.nspname, e.extname, e.extversion));
+    END LOOP;
+    -- The rows of a child find their parents only if no two sessions of Citus write them.
+    PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
+    FOR t IN SELECT chatbot_sync.growing_tables() LOOP
+        EXECUTE format('LOCK TABLE chatbot_sync.%I IN ACCESS EXCLUSIVE MODE', t);
+    END LOOP;
+    FOR t IN SELECT chatbot_sync.growing_tables() LOOP
+        EXECUTE format('SELECT count(*) FROM chatbot_sync.%I', t) INTO moved;
+        RAISE NOTICE 'chatbot_sync.%: % rows', t, moved;
+        -- It says a lot, and what is to be done next, which is done here.
+        PERFORM set_config('client_min_messages', 'warning', true);
+        IF t = 'source' THEN
+            PERFORM create_distributed_table('chatbot_sync.source', 'chatbot_id', colocate_with => 'none',
+                shard_count => COALESCE(shard_count, current_setting('citus.shard_count')::int));
+        ELSE
+            PERFORM create_distributed_table(format('chatbot_sync.%I', t)::regclass, 'chatbot_id', colocate_with => 'chatbot_sync.source');
+        END IF;
+        PERFORM set_config('client_min_messages', said, true);
+    END LOOP;
+    PERFORM set_config('client_min_messages', 'warning', true);
+    PERFORM truncate_local_data_after_distributing_table('chatbot_sync.source'),
+        truncate_local_data_after_distributing_table('chatbot_sync.session');
+    PERFORM set_config('client_min_messages', said, true);
+    PERFORM chatbot_sync.grant_on_nodes(r) FROM chatbot_sync.roles_with_level() AS r;
+    PERFORM chatbot_sync.act_as_owner(true);
+    -- With several connections to a node, a row that one has locked is waited for by another, for ever: the rows of a source
+    -- and of its chunks are in several statements.
+    EXECUTE format('ALTER DATABASE %I SET citus.max_adaptive_executor_pool_size = 1', current_database());
+    RAISE NOTICE 'sessions that are open should connect anew: citus.max_adaptive_executor_pool_size is 1 from now on';
+    PERFORM chatbot_sync.recreate_indexes(indexed);
+    RAISE NOTICE 'distributed over % shards on % nodes',
+        (SELECT count(*) FROM pg_dist_shard AS s WHERE s.logicalrelid = 'chatbot_sync.source'::regclass),
+        (SELECT count(DISTINCT p.groupid) FROM pg_dist_shard AS s JOIN pg_dist_placement AS p USING (shardid)
+            WHERE s.logicalrelid = 'chatbot_sync.source'::regclass);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_undistribute() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t name;
+    relation regclass;
+    moved bigint;
+    indexed int[];
+BEGIN
+    PERFORM chatbot_sync.require_citus();
+    IF NOT chatbot_sync.is_distributed() THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'the tables are not distributed', HINT = 'Nothing is to be done.';
+    END IF;
+    PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
+    FOR t IN SELECT chatbot_sync.growing_tables() LOOP
+        EXECUTE format('LOCK TABLE chatbot_sync.%I IN ACCESS EXCLUSIVE MODE', t);
+    END LOOP;
+    indexed := chatbot_sync.save_and_drop_indexes();
+    -- undistribute_table() takes no table of an extension. The rows are put aside, the shards dropped as Citus drops those of
+    -- a table that is dropped, and the rows come back.
+    FOR t IN SELECT chatbot_sync.growing_tables() LOOP
+        EXECUTE format('CREATE TEMP TABLE chatbot_sync_%1$s ON COMMIT DROP AS TABLE chatbot_sync.%1$I', t);
+    END LOOP;
+    FOR t IN SELECT n FROM chatbot_sync.growing_tables() WITH ORDINALITY AS g (n, place) ORDER BY place DESC LOOP
+        relation := format('chatbot_sync.%I', t)::regclass;
+        PERFORM master_remove_distributed_table_metadata_from_workers(relation, 'chatbot_sync', t);
+        PERFORM citus_drop_all_shards(relation, 'chatbot_sync', t);
+        PERFORM master_remove_partition_metadata(relation, 'chatbot_sync', t);
+    END LOOP;
+    FOR t IN SELECT chatbot_sync.growing_tables() LOOP
+        EXECUTE format('INSERT INTO chatbot_sync.%1$I SELECT * FROM pg_temp.chatbot_sync_%1$s', t);
+        GET DIAGNOSTICS moved = ROW_COUNT;
+        RAISE NOTICE 'chatbot_sync.%: % rows', t, moved;
+    END LOOP;
+    PERFORM chatbot_sync.act_as_owner(false);
+    PERFORM chatbot_sync.recreate_indexes(indexed);
+    EXECUTE format('ALTER DATABASE %I RESET citus.max_adaptive_executor_pool_size', current_database());
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_revoke(role_name name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    f regprocedure;
+    s name;
+BEGIN
+    IF role_name IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'role_name is NULL', HINT = 'Name a role.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
+        RAISE undefined_object USING
+            MESSAGE = format('role "%s" does not exist', role_name), HINT = 'Nothing is granted to PUBLIC.';
+    END IF;
+    FOR f IN SELECT chatbot_sync.functions_of_level('admin') LOOP
+        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM %I', f, role_name);
+    END LOOP;
+    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA chatbot_sync FROM %I', role_name);
+    EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA chatbot_sync FROM %I', role_name);
+    EXECUTE format('REVOKE ALL ON SCHEMA chatbot_sync FROM %I', role_name);
+    FOR s IN SELECT chatbot_sync.schemas_of_functions() LOOP
+        EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM %I', s, role_name);
+    END LOOP;
+    PERFORM chatbot_sync.grant_on_nodes(role_name, 'REVOKE USAGE ON SCHEMA %I FROM %I');
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_grant(role_name name, level text DEFAULT 'app') RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    f regprocedure;
+    s name;
+BEGIN
+    IF role_name IS NULL OR level IS NULL THEN
+        RAISE null_value_not_allowed USING
+            MESSAGE = format('%s is NULL', CASE WHEN role_name IS NULL THEN 'role_name' ELSE 'level' END),
+            HINT = 'Name a role, and one of the levels app, read, admin.';
+    END IF;
+    IF level NOT IN ('app', 'read', 'admin') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('level is "%s", expected one of app, read, admin', level),
+            HINT = 'app: an application''s role; read: search and status; admin: an application''s role that also chooses the model.';
+    END IF;
+    -- The level is what the role has afterwards, not what is added.
+    PERFORM @extschema@.chatbot_revoke(role_name);
+    EXECUTE format('GRANT USAGE ON SCHEMA chatbot_sync TO %I', role_name);
+    FOR s IN SELECT chatbot_sync.schemas_of_functions() LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', s, role_name);
+    END LOOP;
+    PERFORM chatbot_sync.grant_on_nodes(role_name);
+    FOR f IN SELECT chatbot_sync.functions_of_level(level) LOOP
+        EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', f, role_name);
+    END LOOP;
+    IF level = 'read' THEN
+        EXECUTE format('GRANT SELECT ON chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.model, chatbot_sync.sync_log, chatbot_sync.sync_total,
+            chatbot_sync.model_index, chatbot_sync.host_table, chatbot_sync.progress, chatbot_sync.source_status, chatbot_sync.stats, chatbot_sync.job TO %I', role_name);
+    ELSE
+        -- An application's own backup reads all of it, and its restore writes all of it.
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA chatbot_sync TO %I', role_name);
+        EXECUTE format('GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA chatbot_sync TO %I', role_name);
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_sync.after_update() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    granted record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_event_trigger_ddl_commands() AS c WHERE c.object_type = 'extension' AND c.object_identity = 'chatbot_sync') THEN
+        RETURN;
+    END IF;
+    FOR granted IN
+        SELECT a.grantee AS role,
+            CASE WHEN bool_or(p.proname = 'chatbot_set_model') THEN 'admin' WHEN bool_or(p.proname = 'chatbot_embed_source') THEN 'app' ELSE 'read' END AS level
+        FROM chatbot_sync.functions_of_level('admin') AS f
+        JOIN pg_proc AS p ON p.oid = f
+        CROSS JOIN LATERAL aclexplode(p.proacl) AS a
+        WHERE a.grantee <> p.proowner AND a.grantee <> 0
+        GROUP BY a.grantee HAVING bool_or(p.proname = 'chatbot_search')
+    LOOP
+        PERFORM @extschema@.chatbot_grant((SELECT r.rolname FROM pg_roles AS r WHERE r.oid = granted.role), granted.level);
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE PROCEDURE chatbot_create_index(model_id int DEFAULT NULL, concurrent boolean DEFAULT true)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    wanted int;
+    said text;
+    doing text;
+BEGIN
+    IF concurrent IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'concurrent is NULL', HINT = 'true, or false where nobody writes meanwhile.';
+    END IF;
+    IF concurrent AND chatbot_sync.in_transaction_block() THEN
+        RAISE active_sql_transaction USING
+            MESSAGE = 'an index cannot be made concurrently inside a transaction block',
+            HINT = 'Without BEGIN; or CALL chatbot_create_index(concurrent => false); and nobody writes vectors meanwhile.';
+    END IF;
+    wanted := chatbot_sync.needs_index(model_id);
+    IF NOT concurrent THEN
+        PERFORM chatbot_sync.index_build(wanted);
+        RETURN;
+    END IF;
+    COMMIT;
+    PERFORM chatbot_sync.index_start(wanted);
+    LOOP
+        COMMIT;
+        doing := chatbot_sync.index_step();
+        EXIT WHEN doing IS NULL;
+        IF said IS NULL OR said OPERATOR(pg_catalog.<>) doing THEN
+            RAISE NOTICE '%', doing;
+        END IF;
+        said := doing;
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE PROCEDURE chatbot_process_queue(max_sources int DEFAULT NULL)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    left_over int := max_sources;
+    claimed int;
+    more boolean;
+BEGIN
+    IF max_sources OPERATOR(pg_catalog.<) 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = pg_catalog.format('max_sources is %s, expected 1 or more, or NULL', max_sources),
+            HINT = 'NULL: as many as there are.';
+    END IF;
+    WHILE left_over IS NULL OR left_over OPERATOR(pg_catalog.>) 0 LOOP
+        claimed := chatbot_sync.queue_claim(left_over);
+        -- Where the caller said BEGIN it is for the caller to commit.
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        EXIT WHEN claimed OPERATOR(pg_catalog.=) 0;
+        left_over := left_over OPERATOR(pg_catalog.-) claimed;
+        PERFORM chatbot_sync.queue_embed();
+        PERFORM chatbot_sync.queue_store();
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        PERFORM chatbot_sync.queue_write_status();
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+    END LOOP;
+    LOOP
+        more := chatbot_sync.purge_log();
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        EXIT WHEN NOT more;
+    END LOOP;
+END
+$$;

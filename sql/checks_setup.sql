@@ -77,7 +77,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT 'roles', 'error', format('role %s may not use schema %s, where %s are', r.rolname, n.nspname, n.has),
         format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname, r.rolname)
-    FROM chatbot_sync.functions_of('read') AS f
+    FROM chatbot_sync.functions_of_level('read') AS f
     JOIN pg_proc AS p ON p.oid = f AND p.proname = 'chatbot_search'
     CROSS JOIN LATERAL (SELECT DISTINCT a.grantee FROM aclexplode(p.proacl) AS a WHERE a.grantee NOT IN (0, p.proowner)) AS g
     JOIN pg_roles AS r ON r.oid = g.grantee

@@ -98,7 +98,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION chatbot_sync.must_have_citus() RETURNS void
+CREATE FUNCTION chatbot_sync.require_citus() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -127,7 +127,7 @@ AS $$
 DECLARE
     f regprocedure;
 BEGIN
-    FOR f IN SELECT g FROM chatbot_sync.functions_of('app') AS g JOIN pg_proc AS p ON p.oid = g
+    FOR f IN SELECT g FROM chatbot_sync.functions_of_level('app') AS g JOIN pg_proc AS p ON p.oid = g
         WHERE p.proname IN ('chatbot_search', 'chatbot_embed_source', 'chatbot_delete_source', 'chatbot_cleanup', 'chatbot_retry',
             'chatbot_enqueue_source', 'chatbot_session_open', 'chatbot_session_add_message', 'chatbot_session_messages', 'chatbot_session_close')
     LOOP
@@ -140,7 +140,7 @@ $$;
 
 -- Drops the indexes of all models and returns their ids. Building an index after the rows were moved takes a fraction
 -- of the time of inserting them one by one.
-CREATE FUNCTION chatbot_sync.put_indexes_aside() RETURNS int[]
+CREATE FUNCTION chatbot_sync.save_and_drop_indexes() RETURNS int[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -151,7 +151,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION chatbot_sync.bring_indexes_back(indexed int[]) RETURNS void
+CREATE FUNCTION chatbot_sync.recreate_indexes(indexed int[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -179,12 +179,12 @@ BEGIN
             MESSAGE = format('shard_count is %s, expected 1 to 64000, or NULL', shard_count),
             HINT = 'NULL: what citus.shard_count says. It cannot be changed without chatbot_undistribute().';
     END IF;
-    PERFORM chatbot_sync.must_have_citus();
+    PERFORM chatbot_sync.require_citus();
     IF chatbot_sync.is_distributed() THEN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = 'the tables are distributed already', HINT = 'For another number of shards, SELECT chatbot_undistribute(); first.';
     END IF;
-    indexed := chatbot_sync.put_indexes_aside();
+    indexed := chatbot_sync.save_and_drop_indexes();
     -- Before the tables, so that it can be seen from elsewhere. Citus makes extensions that it finds needed, but in this
     -- transaction.
     FOR e IN SELECT x.extname, x.extversion, n.nspname FROM pg_extension AS x JOIN pg_namespace AS n ON n.oid = x.extnamespace
@@ -222,7 +222,7 @@ BEGIN
     -- and of its chunks are in several statements.
     EXECUTE format('ALTER DATABASE %I SET citus.max_adaptive_executor_pool_size = 1', current_database());
     RAISE NOTICE 'sessions that are open should connect anew: citus.max_adaptive_executor_pool_size is 1 from now on';
-    PERFORM chatbot_sync.bring_indexes_back(indexed);
+    PERFORM chatbot_sync.recreate_indexes(indexed);
     RAISE NOTICE 'distributed over % shards on % nodes',
         (SELECT count(*) FROM pg_dist_shard AS s WHERE s.logicalrelid = 'chatbot_sync.source'::regclass),
         (SELECT count(DISTINCT p.groupid) FROM pg_dist_shard AS s JOIN pg_dist_placement AS p USING (shardid)
@@ -239,7 +239,7 @@ DECLARE
     moved bigint;
     indexed int[];
 BEGIN
-    PERFORM chatbot_sync.must_have_citus();
+    PERFORM chatbot_sync.require_citus();
     IF NOT chatbot_sync.is_distributed() THEN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = 'the tables are not distributed', HINT = 'Nothing is to be done.';
@@ -248,7 +248,7 @@ BEGIN
     FOR t IN SELECT chatbot_sync.growing_tables() LOOP
         EXECUTE format('LOCK TABLE chatbot_sync.%I IN ACCESS EXCLUSIVE MODE', t);
     END LOOP;
-    indexed := chatbot_sync.put_indexes_aside();
+    indexed := chatbot_sync.save_and_drop_indexes();
     -- undistribute_table() takes no table of an extension. The rows are put aside, the shards dropped as Citus drops those of
     -- a table that is dropped, and the rows come back.
     FOR t IN SELECT chatbot_sync.growing_tables() LOOP
@@ -266,7 +266,7 @@ BEGIN
         RAISE NOTICE 'chatbot_sync.%: % rows', t, moved;
     END LOOP;
     PERFORM chatbot_sync.act_as_owner(false);
-    PERFORM chatbot_sync.bring_indexes_back(indexed);
+    PERFORM chatbot_sync.recreate_indexes(indexed);
     EXECUTE format('ALTER DATABASE %I RESET citus.max_adaptive_executor_pool_size', current_database());
 END
 $$;

@@ -174,7 +174,7 @@ BEGIN
             WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id) AND s.host IS NOT NULL;
             done := 'to be cut and read anew';
             IF NOT FOUND THEN
-                PERFORM chatbot_sync.read_words_anew(p.chatbot_id, p.source_type, p.source_id);
+                PERFORM chatbot_sync.reread_words(p.chatbot_id, p.source_type, p.source_id);
                 done := 'its words read anew';
             END IF;
         ELSE
@@ -210,7 +210,7 @@ BEGIN
             RAISE WARNING '% is locked by another session: it is left out', p.relation;
         END;
     END LOOP;
-    PERFORM chatbot_sync.adopt();
+    PERFORM chatbot_sync.register_existing_rows();
     SELECT count(*) INTO waiting FROM chatbot_sync.source AS s
     WHERE s.status = 'pending' AND s.enabled AND s.host IS NOT NULL;
     IF waiting > 0 THEN

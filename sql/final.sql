@@ -84,7 +84,7 @@ COMMENT ON FUNCTION chatbot_session_messages IS 'The messages of a conversation,
 COMMENT ON FUNCTION chatbot_session_close IS 'Closes a conversation; false if it was closed or there is none.';
 COMMENT ON FUNCTION chatbot_grant IS 'Gives a role exactly the rights of a level: app, read or admin.';
 COMMENT ON FUNCTION chatbot_revoke IS 'Takes from a role all that chatbot_grant() gave.';
-COMMENT ON FUNCTION chatbot_sync.functions_of IS 'The functions of a level of chatbot_grant().';
+COMMENT ON FUNCTION chatbot_sync.functions_of_level IS 'The functions of a level of chatbot_grant().';
 COMMENT ON FUNCTION chatbot_sync.schemas_of_functions IS 'The schemas that chatbot_grant() has to open.';
 
 COMMENT ON FUNCTION chatbot_attach IS 'From now on the rows of a table are sources, embedded by the statements that write them.';
@@ -104,11 +104,11 @@ COMMENT ON FUNCTION chatbot_sync.table_rewritten IS 'Remembers that a statement 
 COMMENT ON FUNCTION chatbot_sync.rows_rewritten IS 'Follows rows that were written anew, and types that were altered.';
 COMMENT ON FUNCTION chatbot_sync.triggers_restored IS 'Follows a trigger of ours that is made by hand, as a restore does.';
 COMMENT ON FUNCTION chatbot_sync.tables_dropped IS 'Follows the end of host tables.';
-COMMENT ON FUNCTION chatbot_sync.adopt IS 'Rows of host tables that nobody knows become pending sources.';
+COMMENT ON FUNCTION chatbot_sync.register_existing_rows IS 'Rows of host tables that nobody knows become pending sources.';
 COMMENT ON FUNCTION chatbot_sync.sync_batch IS 'A step of chatbot_sync_all().';
 COMMENT ON FUNCTION chatbot_sync.refresh_batch IS 'A step of chatbot_sync_all(refresh => true).';
 COMMENT ON FUNCTION chatbot_sync.outdated_sources IS 'How many sources were cut or read with other settings than the session''s.';
-COMMENT ON FUNCTION chatbot_sync.read_words_anew IS 'Reads the words of one source anew, from its chunks.';
+COMMENT ON FUNCTION chatbot_sync.reread_words IS 'Reads the words of one source anew, from its chunks.';
 COMMENT ON FUNCTION chatbot_sync.in_transaction_block IS 'Whether nothing can be committed: BEGIN was said, or a function calls.';
 COMMENT ON FUNCTION chatbot_sync.after_ddl IS 'Follows changes of host tables.';
 COMMENT ON FUNCTION chatbot_sync.after_drop IS 'Follows the end of host tables and of their columns.';
@@ -128,7 +128,7 @@ COMMENT ON PROCEDURE chatbot_process_queue IS 'Embeds what waits in the queue an
 COMMENT ON FUNCTION chatbot_sync.queue_claim IS 'A step of chatbot_process_queue().';
 COMMENT ON FUNCTION chatbot_sync.queue_embed IS 'A step of chatbot_process_queue().';
 COMMENT ON FUNCTION chatbot_sync.queue_store IS 'A step of chatbot_process_queue().';
-COMMENT ON FUNCTION chatbot_sync.queue_tell IS 'A step of chatbot_process_queue().';
+COMMENT ON FUNCTION chatbot_sync.queue_write_status IS 'A step of chatbot_process_queue().';
 COMMENT ON TABLE chatbot_sync.job IS 'Sources that wait for the queue.';
 COMMENT ON COLUMN chatbot_sync.job.due_at IS 'Not looked at before: later while somebody works on it, infinity where only chatbot_retry() helps.';
 COMMENT ON COLUMN chatbot_sync.job.lease IS 'Who works on it: a number of one claim.';
@@ -146,7 +146,7 @@ COMMENT ON PROCEDURE chatbot_drop_model IS 'Forgets a model that does not answer
 COMMENT ON PROCEDURE chatbot_create_index IS 'Makes the indexes that searches of large chatbots use, while others read and write.';
 COMMENT ON FUNCTION chatbot_drop_index IS 'Takes the indexes of a model away.';
 COMMENT ON VIEW chatbot_sync.model_index IS 'The indexes of each model: whether they should be there, and are.';
-COMMENT ON FUNCTION chatbot_sync.index_wanted IS 'The first step of chatbot_create_index().';
+COMMENT ON FUNCTION chatbot_sync.needs_index IS 'The first step of chatbot_create_index().';
 COMMENT ON FUNCTION chatbot_sync.index_build IS 'Makes the indexes of a model in this transaction.';
 COMMENT ON FUNCTION chatbot_sync.index_start IS 'A step of chatbot_create_index().';
 COMMENT ON FUNCTION chatbot_sync.index_step IS 'A step of chatbot_create_index().';
@@ -182,13 +182,13 @@ COMMENT ON FUNCTION chatbot_sync.growing_tables IS 'The tables that chatbot_dist
 COMMENT ON FUNCTION chatbot_sync.is_distributed IS 'Whether Citus has our tables.';
 COMMENT ON FUNCTION chatbot_sync.drop_vectors IS 'A step of chatbot_drop_model().';
 COMMENT ON FUNCTION chatbot_sync.in_each_shard IS 'What a query says of a table, or of each of its shards.';
-COMMENT ON FUNCTION chatbot_sync.put_indexes_aside IS 'Drops the indexes of models while rows move: which models had some.';
-COMMENT ON FUNCTION chatbot_sync.bring_indexes_back IS 'Makes them again.';
+COMMENT ON FUNCTION chatbot_sync.save_and_drop_indexes IS 'Drops the indexes of models while rows move: which models had some.';
+COMMENT ON FUNCTION chatbot_sync.recreate_indexes IS 'Makes them again.';
 COMMENT ON FUNCTION chatbot_sync.search_in IS 'What chatbot_search() asks of the node that has the chatbot, where Citus has the tables.';
-COMMENT ON FUNCTION chatbot_sync.must_have_citus IS 'Fails where there is no Citus that would do.';
+COMMENT ON FUNCTION chatbot_sync.require_citus IS 'Fails where there is no Citus that would do.';
 COMMENT ON FUNCTION chatbot_sync.run_on_nodes IS 'Runs a statement on each worker node.';
 COMMENT ON FUNCTION chatbot_sync.act_as_owner IS 'Lets functions write as triggers do, as the owner, or not any more.';
-COMMENT ON FUNCTION chatbot_sync.count_waiting IS 'A step of chatbot_sync_all().';
+COMMENT ON FUNCTION chatbot_sync.count_pending IS 'A step of chatbot_sync_all().';
 COMMENT ON FUNCTION chatbot_sync.grant_on_nodes IS 'What chatbot_grant() does on worker nodes.';
 COMMENT ON FUNCTION chatbot_sync.roles_with_level IS 'The roles that have a level.';
 COMMENT ON FUNCTION chatbot_sync.doctor_of_nodes IS 'What chatbot_doctor() says of worker nodes.';

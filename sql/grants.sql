@@ -2,7 +2,7 @@
 
 -- Returns the functions of a level. This list is the only place that assigns functions to levels; a level includes
 -- those before it.
-CREATE FUNCTION chatbot_sync.functions_of(level text) RETURNS SETOF regprocedure
+CREATE FUNCTION chatbot_sync.functions_of_level(level text) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT p.oid::regprocedure
@@ -14,12 +14,12 @@ AS $$
         ('chatbot_embed_source', 2), ('chatbot_delete_source', 2), ('chatbot_cleanup', 2),
         ('chatbot_session_open', 2), ('chatbot_session_add_message', 2), ('chatbot_session_messages', 2),
         ('chatbot_session_close', 2), ('chatbot_attach', 2), ('chatbot_attach_chatbots', 2), ('chatbot_detach', 2),
-        ('chatbot_sync_all', 2), ('adopt', 2), ('count_waiting', 2), ('sync_batch', 2), ('refresh_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
+        ('chatbot_sync_all', 2), ('register_existing_rows', 2), ('count_pending', 2), ('sync_batch', 2), ('refresh_batch', 2), ('in_transaction_block', 2), ('host_changed', 2),
         ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
-        ('queue_embed', 2), ('queue_store', 2), ('queue_tell', 2), ('purge_log', 2),
+        ('queue_embed', 2), ('queue_store', 2), ('queue_write_status', 2), ('purge_log', 2),
         ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
         ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
-        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('index_wanted', 3), ('is_distributed', 1),
+        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('needs_index', 3), ('is_distributed', 1),
         ('index_build', 3), ('index_start', 3), ('index_step', 3)
     ) AS f (name, least) ON f.name = p.proname
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
@@ -50,7 +50,7 @@ BEGIN
         RAISE undefined_object USING
             MESSAGE = format('role "%s" does not exist', role_name), HINT = 'Nothing is granted to PUBLIC.';
     END IF;
-    FOR f IN SELECT chatbot_sync.functions_of('admin') LOOP
+    FOR f IN SELECT chatbot_sync.functions_of_level('admin') LOOP
         EXECUTE format('REVOKE ALL ON ROUTINE %s FROM %I', f, role_name);
     END LOOP;
     EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA chatbot_sync FROM %I', role_name);
@@ -87,7 +87,7 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', s, role_name);
     END LOOP;
     PERFORM chatbot_sync.grant_on_nodes(role_name);
-    FOR f IN SELECT chatbot_sync.functions_of(level) LOOP
+    FOR f IN SELECT chatbot_sync.functions_of_level(level) LOOP
         EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', f, role_name);
     END LOOP;
     IF level = 'read' THEN
@@ -115,7 +115,7 @@ BEGIN
     FOR granted IN
         SELECT a.grantee AS role,
             CASE WHEN bool_or(p.proname = 'chatbot_set_model') THEN 'admin' WHEN bool_or(p.proname = 'chatbot_embed_source') THEN 'app' ELSE 'read' END AS level
-        FROM chatbot_sync.functions_of('admin') AS f
+        FROM chatbot_sync.functions_of_level('admin') AS f
         JOIN pg_proc AS p ON p.oid = f
         CROSS JOIN LATERAL aclexplode(p.proacl) AS a
         WHERE a.grantee <> p.proowner AND a.grantee <> 0

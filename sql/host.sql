@@ -38,8 +38,8 @@ CREATE VIEW chatbot_sync.host_table AS
         AND t.tgname = pg_catalog.format('chatbot_sync_%s_insert', a.told ->> 'host') AND NOT (a.told ->> 'partition')::boolean;
 
 -- Counts the sources that chatbot_sync_all() has to sync; of all chatbots where of_chatbot is NULL. It runs as the
--- owner, as adopt() does: with Citus another role could not see what this transaction wrote before.
-CREATE FUNCTION chatbot_sync.count_waiting(of_chatbot bigint) RETURNS bigint
+-- owner, as register_existing_rows() does: with Citus another role could not see what this transaction wrote before.
+CREATE FUNCTION chatbot_sync.count_pending(of_chatbot bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -97,8 +97,8 @@ BEGIN
     IF cut_by_hand OPERATOR(pg_catalog.>) 0 THEN
         RAISE NOTICE '% sources that no table has were cut with other settings: their text is not here, chatbot_embed_source() has to be given it again', cut_by_hand;
     END IF;
-    PERFORM chatbot_sync.adopt();
-    whole := chatbot_sync.count_waiting(chatbot_id);
+    PERFORM chatbot_sync.register_existing_rows();
+    whole := chatbot_sync.count_pending(chatbot_id);
     LOOP
         SELECT * INTO step
         FROM chatbot_sync.sync_batch(chatbot_id, batch, last_chatbot_id, last_source_type, last_source_id) AS s;

@@ -25,7 +25,7 @@ CREATE VIEW chatbot_sync.model_index AS
     LEFT JOIN (pg_catalog.pg_class c JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid)
         ON c.relname = k.name AND i.indrelid = 'chatbot_sync.embedding'::pg_catalog.regclass;
 
-CREATE FUNCTION chatbot_sync.index_wanted(model_id int) RETURNS int
+CREATE FUNCTION chatbot_sync.needs_index(model_id int) RETURNS int
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -66,7 +66,7 @@ BEGIN
             MESSAGE = 'an index cannot be made concurrently inside a transaction block',
             HINT = 'Without BEGIN; or CALL chatbot_create_index(concurrent => false); and nobody writes vectors meanwhile.';
     END IF;
-    wanted := chatbot_sync.index_wanted(model_id);
+    wanted := chatbot_sync.needs_index(model_id);
     IF NOT concurrent THEN
         PERFORM chatbot_sync.index_build(wanted);
         RETURN;

@@ -26,7 +26,7 @@ BEGIN
         IF NOT chatbot_sync.in_transaction_block() THEN
             COMMIT;
         END IF;
-        PERFORM chatbot_sync.queue_tell();
+        PERFORM chatbot_sync.queue_write_status();
         IF NOT chatbot_sync.in_transaction_block() THEN
             COMMIT;
         END IF;

@@ -28,13 +28,13 @@ class ChatbotDocument(models.Model):
 
     @api.model_create_multi
     def create(self, vals_list):
-        return super().create([{'name': vals.get('file_name'), **self._with_text(vals)} for vals in vals_list])
+        return super().create([{'name': vals.get('file_name'), **self._add_file_text(vals)} for vals in vals_list])
 
     def write(self, vals):
-        return super().write(self._with_text(vals))
+        return super().write(self._add_file_text(vals))
 
     @api.model
-    def _with_text(self, vals):
+    def _add_file_text(self, vals):
         """Adds the text of a file to values that contain the file, or the reason why it cannot be read."""
         if 'file' not in vals:
             # A text that is written by hand replaces a file that could not be read.

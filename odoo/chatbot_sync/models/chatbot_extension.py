@@ -15,7 +15,7 @@ _logger = logging.getLogger(__name__)
 
 # Errors that Odoo handles itself: it retries the transaction, changes to the primary server, or has a message of its
 # own.
-NOT_OURS = (
+ODOO_ERRORS = (
     *PG_CONCURRENCY_EXCEPTIONS_TO_RETRY,
     psycopg2.errors.ReadOnlySqlTransaction,
     psycopg2.errors.QueryCanceled,
@@ -61,11 +61,11 @@ class ChatbotExtension(models.AbstractModel):
             _logger.warning("A copy of a neutralized database is not neutralized: %s", error)
 
     @contextlib.contextmanager
-    def _readable(self):
+    def _user_errors(self):
         """Turns errors of Postgres into messages for the user, except those that Odoo handles itself."""
         try:
             yield
-        except NOT_OURS:
+        except ODOO_ERRORS:
             raise
         except psycopg2.Error as error:
             if not error.pgcode or error.pgcode.startswith(('08', '57')):  # the connection is lost, or the server shuts down
@@ -77,7 +77,7 @@ class ChatbotExtension(models.AbstractModel):
     def _query(self, query):
         """Returns the rows of a query that calls the extension. A failed query is not logged, since it contains texts
         of users."""
-        with self._readable(), self.env.cr.savepoint():
+        with self._user_errors(), self.env.cr.savepoint():
             self.env.cr.execute(query, log_exceptions=False)
             return self.env.cr.dictfetchall()
 
@@ -88,7 +88,7 @@ class ChatbotExtension(models.AbstractModel):
         It only sees committed data, and what it has committed stays when it fails.
         """
         cursor = db_connect(self.env.cr.dbname).cursor()
-        with self._readable(), contextlib.closing(cursor):
+        with self._user_errors(), contextlib.closing(cursor):
             cursor._cnx.autocommit = True
             try:
                 cursor.execute(procedure)
@@ -101,7 +101,7 @@ class ChatbotExtension(models.AbstractModel):
         return bool(self._query(SQL("SELECT 1 FROM pg_extension WHERE extname = 'chatbot_sync'")))
 
     @api.model
-    def _attached(self):
+    def _attached_modes(self):
         """Returns the mode of each attached table of this module, by table name."""
         if not self._is_installed():
             return {}
@@ -115,13 +115,13 @@ class ChatbotExtension(models.AbstractModel):
     @api.model
     def _mode(self):
         """Returns the mode of the tables, ``'sync'`` or ``'async'``; ``False`` where they are not attached."""
-        return next(iter(self._attached().values()), False)
+        return next(iter(self._attached_modes().values()), False)
 
     @api.model
     def _attach(self, mode):
         """Attaches the module's tables in this mode. Tables that are attached in another mode are detached and
         attached again."""
-        attached = self._attached()
+        attached = self._attached_modes()
         for kind, (model, metadata) in HOSTS.items():
             table = self.env[model]._table
             if attached.get(table) == mode:
@@ -144,7 +144,7 @@ class ChatbotExtension(models.AbstractModel):
     @api.model
     def _detach(self):
         """Detaches the module's tables, and deletes their sources, vectors and sessions."""
-        for table in self._attached():
+        for table in self._attached_modes():
             self._query(SQL("SELECT chatbot_detach(%s::regclass, delete_embeddings => TRUE)", table))
         chatbots = self.env['chatbot.chatbot']._table
         self._query(SQL("SELECT chatbot_cleanup(id) FROM %s", SQL.identifier(chatbots)))

@@ -81,7 +81,7 @@ class ChatbotLink(models.Model):
         self.check_access('write')
         self._check_paused()
         for link in self:
-            link._take(link._fetch())
+            link._apply_fetched(link._fetch())
         failed = self.filtered('read_error')
         if failed:
             return self._notify('warning', "\n".join(f"{link.display_name}: {link.read_error}" for link in failed[:5]))
@@ -91,7 +91,7 @@ class ChatbotLink(models.Model):
         if self:
             self._check_paused()
         for link in self:
-            link._take(link._fetch())
+            link._apply_fetched(link._fetch())
 
     def _fetch(self):
         """Fetches the page. Returns the values to write, without writing them."""
@@ -123,7 +123,7 @@ class ChatbotLink(models.Model):
             title, text = None, extract(page.content, urlsplit(page.url).path.rpartition('/')[2])
         return {'content': text, 'title': self.title or title}
 
-    def _take(self, values):
+    def _apply_fetched(self, values):
         # An unchanged text is not written, so that its source does not have to be compared.
         if 'content' in values and values['content'] == self.content:
             values = {name: value for name, value in values.items() if name != 'content'}
@@ -147,7 +147,7 @@ class ChatbotLink(models.Model):
             progress()
             try:
                 if link.exists():
-                    link._take(values)
+                    link._apply_fetched(values)
                 left = progress(1)
             except PG_CONCURRENCY_EXCEPTIONS_TO_RETRY:
                 _logger.info("%s is written by somebody else: it is fetched again later", link)

@@ -85,18 +85,18 @@ class ChatbotSourceMixin(models.AbstractModel):
 
     @api.model_create_multi
     def create(self, vals_list):
-        with self.env['chatbot.extension']._readable():
+        with self.env['chatbot.extension']._user_errors():
             records = super().create(vals_list)
-            records._see_what_is_told()
+            records._reload_sync_fields()
         return records
 
     def write(self, vals):
-        with self.env['chatbot.extension']._readable():
+        with self.env['chatbot.extension']._user_errors():
             result = super().write(vals)
-            self._see_what_is_told()
+            self._reload_sync_fields()
         return result
 
-    def _see_what_is_told(self):
+    def _reload_sync_fields(self):
         """Flushes the records, and drops cached values of fields that the triggers have just written."""
         self.flush_recordset()
         self.invalidate_recordset([*TOLD, 'status', 'status_reason', 'chunk_count', 'truncated'], flush=False)

@@ -19,5 +19,5 @@ class ChatbotCase(TransactionCase):
             'name': name, 'content': content, 'chatbot_id': cls.chatbot.id, **values,
         })
 
-    def found(self, question, **options):
+    def search_texts(self, question, **options):
         return [passage['content'] for passage in self.chatbot.search_passages(question, **options)]

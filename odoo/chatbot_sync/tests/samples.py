@@ -74,7 +74,7 @@ def odt(body, manifest='<manifest/>'):
     return file.getvalue()
 
 
-def swelling_zip(name, size):
+def zip_bomb(name, size):
     """Returns a small archive that unpacks to a large file."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as zipped:

@@ -18,13 +18,13 @@ class TestAccess(ChatbotCase):
             company_id=cls.company.id, company_ids=[(6, 0, cls.company.ids)],
         )
 
-    def test_a_stranger_asks(self):
+    def test_user_without_group_has_no_access(self):
         with self.assertRaises(AccessError):
             self.chatbot.with_user(self.stranger).search_passages("refunds")
         with self.assertRaises(AccessError):
             self.env['chatbot.document'].with_user(self.stranger).search([])
 
-    def test_a_user_can_do_nothing(self):
+    def test_user_edits_documents_and_asks_but_manages_no_chatbot(self):
         chatbot = self.chatbot.with_user(self.user)
         self.assertTrue(chatbot.search_passages("refunds"))
         document = self.env['chatbot.document'].with_user(self.user).create({
@@ -41,12 +41,12 @@ class TestAccess(ChatbotCase):
         with self.assertRaises(AccessError):
             chatbot.action_sync_all()
 
-    def test_a_manager_is_no_manager(self):
+    def test_manager_creates_syncs_and_deletes_chatbots(self):
         chatbot = self.env['chatbot.chatbot'].with_user(self.manager).create({'name': "Mine"})
         chatbot.action_sync_all()
         chatbot.unlink()
 
-    def test_another_company_sees_it(self):
+    def test_other_company_sees_only_chatbots_without_company(self):
         for records in (self.chatbot, self.refunds):
             with self.subTest(records), self.assertRaises(AccessError):
                 records.with_user(self.elsewhere).read(['name'])
@@ -56,7 +56,7 @@ class TestAccess(ChatbotCase):
         self.assertTrue(self.chatbot.with_user(self.elsewhere).search_passages("refunds"))
         self.assertEqual(self.refunds.with_user(self.elsewhere).name, "Refunds")
 
-    def test_somebody_elses_questions_are_read(self):
+    def test_questions_are_private_to_their_user(self):
         ask = self.env['chatbot.ask'].with_user(self.user).create({'chatbot_id': self.chatbot.id, 'question': "refunds"})
         with self.assertRaises(AccessError):
             ask.with_user(self.manager).read(['question'])

@@ -16,23 +16,23 @@ class TestAsk(ChatbotCase):
         self.env.cr.execute("SELECT role, content FROM chatbot_sync.message WHERE chatbot_id = %s ORDER BY id", [self.chatbot.id])
         return self.env.cr.fetchall()
 
-    def test_an_answer_does_not_say_where_it_is_from(self):
+    def test_passage_links_to_its_source(self):
         passage = self.ask("When is a refund paid?").passage_ids[0]
         self.assertEqual(passage.source, self.refunds)
         self.assertEqual(passage.source_url, f'/odoo/chatbot.document/{self.refunds.id}')
         self.assertGreater(passage.score, 0)
 
-    def test_words_are_not_marked_as_they_are_inflected(self):
+    def test_inflected_words_are_marked(self):
         passage = self.ask("When is a refund paid?").passage_ids[0]
         self.assertIn("<mark>Refunds</mark> are <mark>paid</mark>", passage.content)
 
-    def test_a_text_is_a_script(self):
+    def test_html_in_texts_is_escaped(self):
         self.refunds.content = "Refunds & <script>alert(1)</script> x < y"
         passage = self.ask("refunds").passage_ids[0]
         self.assertNotIn("<script", passage.content)
         self.assertIn("&lt;", passage.content)
 
-    def test_a_conversation_is_not_kept(self):
+    def test_conversation_is_stored_until_it_is_closed(self):
         ask = self.ask("When is a refund paid?")
         ask.question = "And to whom?"
         ask.action_ask()
@@ -44,15 +44,15 @@ class TestAsk(ChatbotCase):
         with self.assertRaises(UserError):
             ask.action_ask()
 
-    def test_nothing_is_asked(self):
+    def test_empty_question_is_refused(self):
         with self.assertRaises(UserError):
             self.ask("  ")
 
-    def test_nothing_is_known(self):
+    def test_chatbot_without_sources_finds_nothing(self):
         self.refunds.unlink()
         self.assertFalse(self.ask("When is a refund paid?").passage_ids)
 
-    def test_something_of_a_chatbot_stays(self):
+    def test_deleted_chatbot_leaves_no_rows_and_files(self):
         self.ask("When is a refund paid?")
         chatbot_id, attached = self.chatbot.id, self.env['ir.attachment'].search_count([('res_model', '=', 'chatbot.document')])
         self.document("File", file='SGVsbG8=', file_name='hello.txt')

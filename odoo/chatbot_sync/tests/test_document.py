@@ -12,7 +12,7 @@ class TestDocument(ChatbotCase):
     def upload(self, data, file_name, **values):
         return self.document(file_name, file=base64.b64encode(data), file_name=file_name, **values)
 
-    def test_a_status_is_not_seen_at_once(self):
+    def test_status_is_visible_at_once(self):
         self.assertEqual(self.refunds.vector_sync_status, 'synced')
         self.assertTrue(self.refunds.processed)
         self.assertEqual(self.refunds.status, 'synced')
@@ -23,14 +23,14 @@ class TestDocument(ChatbotCase):
         self.assertEqual(self.refunds.status, 'synced')
         self.assertFalse(self.refunds.status_reason)
 
-    def test_a_text_is_found_as_it_was(self):
-        self.assertIn(self.refunds.content, self.found("When are refunds paid?"))
+    def test_search_finds_the_current_text(self):
+        self.assertIn(self.refunds.content, self.search_texts("When are refunds paid?"))
         self.refunds.content = "Refunds take a month."
-        self.assertEqual(self.found("When are refunds paid?"), ["Refunds take a month."])
+        self.assertEqual(self.search_texts("When are refunds paid?"), ["Refunds take a month."])
         self.refunds.unlink()
-        self.assertFalse(self.found("When are refunds paid?"))
+        self.assertFalse(self.search_texts("When are refunds paid?"))
 
-    def test_a_batch_is_written_row_by_row(self):
+    def test_batch_of_documents_is_synced(self):
         documents = self.env['chatbot.document'].create([
             {'name': f"Number {n}", 'content': f"The answer to {n} is {n + 1}.", 'chatbot_id': self.chatbot.id} for n in range(250)
         ])
@@ -41,27 +41,27 @@ class TestDocument(ChatbotCase):
         documents.unlink()
         self.assertEqual(self.chatbot.synced_count, 1)
 
-    def test_an_archived_document_is_found(self):
+    def test_archived_document_is_not_found(self):
         self.refunds.action_archive()
-        self.assertFalse(self.found("When are refunds paid?"))
+        self.assertFalse(self.search_texts("When are refunds paid?"))
         self.refunds.action_unarchive()
-        self.assertTrue(self.found("When are refunds paid?"))
+        self.assertTrue(self.search_texts("When are refunds paid?"))
         self.assertEqual(self.refunds.status, 'synced')
 
-    def test_a_document_without_a_text_is_synced(self):
+    def test_document_without_text_is_pending(self):
         empty = self.document("Nothing yet")
         self.assertEqual(empty.status, 'pending')
         self.assertFalse(empty.processed)
         empty.content = "Something."
         self.assertEqual(empty.status, 'synced')
 
-    def test_a_document_stays_where_it_was(self):
+    def test_document_moves_to_its_new_chatbot(self):
         other = self.env['chatbot.chatbot'].create({'name': "Other"})
         self.refunds.chatbot_id = other
-        self.assertFalse(self.found("When are refunds paid?"))
+        self.assertFalse(self.search_texts("When are refunds paid?"))
         self.assertTrue(other.search_passages("When are refunds paid?"))
 
-    def test_an_upload_is_not_read(self):
+    def test_uploaded_files_are_found_in_every_format(self):
         for data, file_name in (
             (samples.pdf("Vouchers are valid for three years."), 'vouchers.pdf'),
             (samples.word("Vouchers are valid for three years."), 'vouchers.docx'),
@@ -82,17 +82,17 @@ class TestDocument(ChatbotCase):
                 self.assertEqual(document.file_size, len(data))
                 self.assertTrue(document.file_type)
                 self.assertTrue(document.uploaded_at)
-                self.assertIn("Vouchers are valid for three years.", "".join(self.found("How long is a voucher good for?")))
+                self.assertIn("Vouchers are valid for three years.", "".join(self.search_texts("How long is a voucher good for?")))
                 document.unlink()
 
-    def test_an_upload_has_no_name(self):
+    def test_upload_is_named_after_its_file(self):
         document = self.env['chatbot.document'].create({
             'file': base64.b64encode(b'Hello'), 'file_name': 'hello.txt', 'chatbot_id': self.chatbot.id,
         })
         self.assertEqual(document.name, 'hello.txt')
 
     @mute_logger('pypdf._reader')
-    def test_a_file_that_cannot_be_read_is_a_traceback(self):
+    def test_unreadable_file_has_a_reason(self):
         for data, file_name, reason in (
             (samples.encrypted_pdf('secret'), 'letter.pdf', "encrypted"),
             (samples.pdf("Hello")[:100], 'letter.pdf', "broken"),
@@ -107,31 +107,31 @@ class TestDocument(ChatbotCase):
                 self.assertNotIn(document, self.env['chatbot.document'].search([('status', '!=', 'error')]))
 
     @mute_logger('pypdf._reader')
-    def test_a_file_that_is_replaced_leaves_its_text(self):
+    def test_replaced_file_replaces_its_text(self):
         document = self.upload(samples.pdf("Vouchers are valid for three years."), 'vouchers.pdf')
         document.write({'file': base64.b64encode(samples.pdf("Hello")[:100])})
         self.assertEqual(document.status, 'error')
         self.assertFalse(document.content)
-        self.assertNotIn("Vouchers are valid for three years.", self.found("How long is a voucher good for?"))
+        self.assertNotIn("Vouchers are valid for three years.", self.search_texts("How long is a voucher good for?"))
         document.write({'file': base64.b64encode(samples.pdf("Vouchers are valid for two years."))})
         self.assertEqual(document.status, 'synced')
         self.assertFalse(document.status_reason)
-        self.assertIn("Vouchers are valid for two years.", self.found("How long is a voucher good for?"))
+        self.assertIn("Vouchers are valid for two years.", self.search_texts("How long is a voucher good for?"))
 
-    def test_a_text_that_somebody_writes_instead_is_an_error(self):
+    def test_text_written_by_hand_replaces_an_unreadable_file(self):
         document = self.upload(b'\x00\x01\x02', 'letter.txt')
         document.content = "What is in the letter."
         self.assertEqual(document.status, 'synced')
         self.assertFalse(document.status_reason)
 
-    def test_a_file_is_too_large(self):
+    def test_too_large_file_is_refused(self):
         self.env['ir.config_parameter'].set_param('chatbot_sync.max_file_mb', 1)
         document = self.upload(b'x' * (1024**2 + 1), 'large.txt')
         self.assertEqual(document.status, 'error')
         self.assertIn("1 MB is the limit", document.status_reason)
         self.assertFalse(document.file)
 
-    def test_a_failure_loses_others(self):
+    def test_failure_of_one_document_keeps_others(self):
         documents = self.env['chatbot.document'].create([
             {'name': name, 'content': "A text.", 'chatbot_id': self.chatbot.id} for name in ("Good", TOO_LONG)
         ])
@@ -139,7 +139,7 @@ class TestDocument(ChatbotCase):
         self.assertIn("metadata", documents[1].status_reason)
         self.assertEqual(self.chatbot.error_count, 1)
 
-    def test_a_retry_does_nothing(self):
+    def test_retry_syncs_failed_documents(self):
         failed = self.document(TOO_LONG, "A text.")
         action = failed.action_retry()
         self.assertEqual(action['params']['type'], 'warning')
@@ -154,7 +154,7 @@ class TestDocument(ChatbotCase):
         self.assertIn("1 of 2", action['params']['message'])
         self.assertEqual(self.refunds.action_retry()['params']['type'], 'info')
 
-    def test_a_retry_does_not_read_the_file_again(self):
+    def test_retry_reads_the_file_again(self):
         document = self.upload(b'Hello', 'hello.txt')
         document.write({'read_error': "The library was missing.", 'content': False})
         self.assertEqual(document.action_retry()['params']['type'], 'success')

@@ -15,37 +15,37 @@ class TestExtension(ChatbotCase):
             "DO %s", f"BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}', DETAIL = 'because', HINT = 'do this'; END",
         ))
 
-    def test_what_is_to_be_tried_again_is_swallowed(self):
+    def test_errors_that_odoo_handles_pass_unchanged(self):
         for code in ('40001', '40P01', '55P03', '25006', '57014', '23505'):
             with self.subTest(code), self.assertRaises(psycopg2.Error) as caught:
                 self.fail(code)
             self.assertEqual(caught.exception.pgcode, code)
 
-    def test_what_a_provider_says_is_a_traceback(self):
+    def test_provider_errors_become_user_errors(self):
         for code in ('28000', '53000', '58030', 'HV000', 'F0000', '0A000'):
             with self.subTest(code), self.assertRaisesRegex(UserError, "(?s)no.*because.*do this"):
                 self.fail(code)
 
-    def test_a_text_is_logged(self):
+    def test_failed_queries_are_not_logged(self):
         with self.assertNoLogs('odoo.sql_db', 'ERROR'), self.assertRaises(UserError):
             self.chatbot.search_passages("secret", max_results=0)
 
-    def test_a_mode_is_not_kept(self):
+    def test_mode_is_kept_and_existing_passages_stay(self):
         settings = self.env['res.config.settings'].create({'chatbot_mode': 'async'})
         settings.set_values()
         self.assertEqual(self.extension._mode(), 'async')
         self.assertEqual(self.env['res.config.settings'].create({}).chatbot_mode, 'async')
         # Passages that were embedded before are still found.
-        self.assertTrue(self.found("When are refunds paid?"))
+        self.assertTrue(self.search_texts("When are refunds paid?"))
         later = self.document("Later", "Parcels leave the same day.")
         self.assertEqual(later.status, 'pending')
-        self.assertNotIn(later.content, self.found("parcels"))
+        self.assertNotIn(later.content, self.search_texts("parcels"))
         self.env.cr.execute("CALL chatbot_process_queue()")
         later.invalidate_recordset()
         self.assertEqual(later.status, 'synced')
-        self.assertIn(later.content, self.found("parcels"))
+        self.assertIn(later.content, self.search_texts("parcels"))
 
-    def test_a_retry_of_what_a_worker_failed_does_nothing(self):
+    def test_retry_in_mode_async_makes_documents_pending(self):
         self.extension._attach('async')
         failed = self.document(TOO_LONG, "A text.")
         self.env.cr.execute("CALL chatbot_process_queue()")
@@ -58,13 +58,13 @@ class TestExtension(ChatbotCase):
         failed.invalidate_recordset()
         self.assertEqual(failed.status, 'error')
 
-    def test_settings_do_not_say_what_is_wrong(self):
+    def test_settings_show_what_is_wrong(self):
         self.document(TOO_LONG, "A text.")
         with Form(self.env['res.config.settings']) as form:
             self.assertIn('text-bg-danger', form.chatbot_doctor)
             self.assertIn('sources in error', form.chatbot_doctor)
 
-    def test_rows_from_before_are_not_synced(self):
+    def test_existing_rows_are_synced(self):
         for table in ('chatbot_document', 'chatbot_link', 'chatbot_chatbot'):
             self.env.cr.execute("SELECT chatbot_detach(%s::regclass)", [table])
         document = self.document("Before", "Vouchers are valid for three years.")
@@ -80,7 +80,7 @@ class TestExtension(ChatbotCase):
         self.assertEqual(document.status, 'synced')
         self.assertEqual(self.chatbot.progress, 100)
 
-    def test_an_uninstalled_module_leaves_something(self):
+    def test_uninstalled_module_leaves_nothing(self):
         chatbot_id = self.chatbot.id
         uninstall_hook(self.env)
         self.assertFalse(self.extension._mode())
@@ -90,7 +90,7 @@ class TestExtension(ChatbotCase):
         self.assertEqual(self.extension._mode(), 'sync')
 
     @mute_logger('odoo.sql_db')
-    def test_nobody_says_what_to_run(self):
+    def test_missing_rights_are_reported_with_statements_to_run(self):
         pre_init_hook(self.env)  # does not raise: the extension and its privileges exist
         with self.assertRaisesRegex(UserError, r"(?s)may not use.*CREATE EXTENSION.*chatbot_grant\('"):
             self.patch(type(self.env), 'execute_query', lambda self, query: [[False]])

@@ -12,7 +12,7 @@ from odoo.tests import TransactionCase, tagged
 
 from ..tools import extract as tool
 from ..tools.extract import Unreadable, extract, sniff
-from ..tools.number_formats import shown
+from ..tools.number_formats import format_number
 from . import samples
 from .samples import paragraph, run
 
@@ -111,7 +111,7 @@ class TestWord(FormatCase):
         body += paragraph(f'<w:r><w:ruby><w:rt>{run("top")}</w:rt><w:rubyBase>{run("base")}</w:rubyBase></w:ruby></w:r>')
         self.assertEqual(self.read(body), ["a\tb\tc", "non-stop\tx\n✓", "a/b", "base(top)"])
 
-    def test_charts_and_pictures_are_what_they_say(self):
+    def test_charts_and_picture_descriptions_are_read(self):
         drawing = '<w:r><w:drawing><wp:inline><wp:docPr id="1" name="Picture 1" descr="%s"/><a:graphic><a:graphicData>%s</a:graphicData></a:graphic></wp:inline></w:drawing></w:r>'
         chart = (
             '<c:chartSpace NAMESPACES><c:title><a:p><a:r><a:t>Sales</a:t></a:r></a:p></c:title>'
@@ -196,7 +196,7 @@ class TestSheets(FormatCase):
             (1.25, '[h]:mm', "30:00"),
         ):
             with self.subTest(code, value=value):
-                self.assertEqual(shown(value, code), text)
+                self.assertEqual(format_number(value, code), text)
 
     def test_old_workbooks_are_read(self):
         def fill(book):
@@ -332,7 +332,7 @@ class TestOtherFormats(FormatCase):
             extract(file).split('\n\n'), ["Subject: Grüße\nFrom: a@example.com\nTo: b@example.com", "Köln", "Attachments: bill.pdf"],
         )
 
-    def test_text_is_decoded_whatever_it_is_in(self):
+    def test_text_is_decoded_in_every_encoding(self):
         for text, encoding in (
             ("Grüße aus Köln", 'latin-1'), ("5 € – “yes”", 'cp1252'), ("Grüße aus Köln", 'utf-16-le'), ("Grüße aus Köln", 'utf-16-be'),
             ("naïve", 'cp1252'), ("Café", 'cp1252'), ("é", 'cp1252'), ("Привет, как дела? Заказ будет доставлен.", 'cp1251'), ("返品は十日以内です。", 'euc-jp'), ("返品は十日以内です。", 'cp932'),
@@ -340,7 +340,7 @@ class TestOtherFormats(FormatCase):
             with self.subTest(encoding, text=text):
                 self.assertEqual(extract(text.encode(encoding), 'text.txt'), text)
 
-    def test_values_are_separated_by_what_separates_most_rows(self):
+    def test_delimiter_of_most_rows_is_used(self):
         for file, name, text in (
             (b'Question,Answer\nHow?,"a ""q"", b\nc"\n', 'a.csv', "Question: How?\nAnswer: a \"q\", b\nc"),
             (b'sep=|\nA|B\n1|2\n', 'a.csv', "A: 1\nB: 2"),
@@ -352,11 +352,11 @@ class TestOtherFormats(FormatCase):
             with self.subTest(file[:20]):
                 self.assertEqual(extract(file, name), text)
 
-    def test_encrypted_files_are_said_to_be(self):
+    def test_encrypted_files_are_reported(self):
         encrypted = tool.OLE + bytes(1000) + 'EncryptedPackage'.encode('utf-16-le') + bytes(100)
         self.assertIn("encrypted: save it without a password", self.refused(encrypted, 'x.xlsx'))
 
-    def test_broken_files_say_so_and_no_more(self):
+    def test_broken_files_are_reported_without_traceback(self):
         files = [
             samples.workbook(lambda book: book.active.append(["Hello"])), samples.presentation(lambda _slides: None),
             samples.word_xml(paragraph(run("Hello"))), samples.open_document('spreadsheet', '<table:table/>'),
@@ -373,7 +373,7 @@ class TestOtherFormats(FormatCase):
     def test_archives_and_texts_have_a_limit_in_every_format(self):
         with patch.object(tool, 'MAX_UNPACKED', 1024**2):
             for name in ('word/document.xml', 'xl/workbook.xml', 'ppt/presentation.xml', 'content.xml'):
-                self.assertIn("unpacks to more", self.refused(samples.swelling_zip(name, 2 * 1024**2)))
+                self.assertIn("unpacks to more", self.refused(samples.zip_bomb(name, 2 * 1024**2)))
         with patch.object(tool, 'MAX_CHARACTERS', 10):
             self.assertIn("more than 10", self.refused(samples.word_xml(paragraph(run("Hello")) * 3)))
             self.assertIn("more than 10", self.refused(b'{\\rtf1 ' + b'Hello\\par ' * 3 + b'}'))

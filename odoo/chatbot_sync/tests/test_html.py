@@ -51,7 +51,7 @@ class TestHtml(TransactionCase):
         self.assertIn("Привет, заказ", page_text(page.encode(), charset='iso-8859-1')[1])
         self.assertIn("Привет, заказ", page_text(page.encode(), charset='no such thing')[1])
 
-    def test_page_without_what_is_hidden(self):
+    def test_page_is_read_without_hidden_text(self):
         said = "Parcels leave the same day if they are ordered before noon, and arrive within three days. " * 5
         page = (
             f'<html><head><title>Shipping</title></head><body><article><h1>Shipping</h1><p>{said}</p>'
@@ -64,7 +64,7 @@ class TestHtml(TransactionCase):
         for hidden in ("secret draft", "Switch scripts on", "A template"):
             self.assertNotIn(hidden, text)
 
-    def test_html_that_is_nested_too_deep_is_an_error(self):
+    def test_too_deeply_nested_html_is_refused(self):
         self.assertEqual(extract(b'<div>' * 1000 + b'Hello', 'page.html'), "Hello")
         with self.assertRaises(Unreadable):
             extract(b'<div>' * 100_000 + b'Hello', 'page.html')

@@ -35,7 +35,7 @@ class TestLink(ChatbotCase):
         with patch.object(self.env.cr, 'commit', lambda: None):
             self.env['chatbot.link']._cron_fetch()
 
-    def test_a_page_is_not_found(self):
+    def test_fetched_page_is_found(self):
         with serving(lambda handler: handler.say(200, (PAGE % SAID).encode())) as server:
             link = self.link(server)
             self.assertEqual(link.status, 'pending')
@@ -48,13 +48,13 @@ class TestLink(ChatbotCase):
         self.assertEqual(passage['source_id'], link.id)
         self.assertEqual(passage['metadata']['url'], link.url)
 
-    def test_a_pdf_is_no_page(self):
+    def test_pdf_at_an_address_is_read(self):
         with serving(lambda handler: handler.say(200, samples.pdf(SAID), Content_Type='application/pdf')) as server:
             link = self.link(server, '/terms.pdf')
             link.action_fetch()
         self.assertEqual((link.status, link.content), ('synced', SAID))
 
-    def test_a_page_that_has_not_changed_is_read_again(self):
+    def test_unchanged_page_is_only_checked(self):
         def answer(handler):
             if handler.headers.get('If-None-Match') == '"1"':
                 handler.say(304)
@@ -72,7 +72,7 @@ class TestLink(ChatbotCase):
             self.cron()  # does nothing: it was checked just now
         self.assertEqual(len(server.requests), 2)
 
-    def test_links_are_fetched_again_that_never_should(self):
+    def test_links_are_not_fetched_again_without_an_interval(self):
         self.env['ir.config_parameter'].set_param('chatbot_sync.rescrape_days', False)
         with serving(lambda handler: handler.say(200, (PAGE % SAID).encode())) as server:
             link = self.link(server)
@@ -81,7 +81,7 @@ class TestLink(ChatbotCase):
             self.cron()
         self.assertEqual(len(server.requests), 1)
 
-    def test_a_page_that_is_gone_takes_its_text_along(self):
+    def test_failed_fetch_keeps_the_text(self):
         answers = [200, 500]
         with serving(lambda handler: handler.say(answers.pop(0), (PAGE % SAID).encode())) as server:
             link = self.link(server)
@@ -90,9 +90,9 @@ class TestLink(ChatbotCase):
         self.assertEqual(action['params']['type'], 'warning')
         self.assertEqual(link.status, 'error')
         self.assertIn("500", link.status_reason)
-        self.assertIn(SAID, self.found("When does my parcel leave?"))
+        self.assertIn(SAID, self.search_texts("When does my parcel leave?"))
 
-    def test_a_retry_does_not_fetch(self):
+    def test_retry_fetches_again(self):
         answers = [500, 200]
         with serving(lambda handler: handler.say(answers.pop(0), (PAGE % SAID).encode())) as server:
             link = self.link(server)
@@ -101,7 +101,7 @@ class TestLink(ChatbotCase):
             self.assertEqual(link.action_retry()['params']['type'], 'success')
         self.assertEqual((link.status, self.chatbot.error_count), ('synced', 0))
 
-    def test_another_address_keeps_the_old_text(self):
+    def test_new_address_replaces_the_text(self):
         with serving(lambda handler: handler.say(200, (PAGE % handler.path).encode(), ETag='"1"')) as server:
             link = self.link(server, '/the-old-page')
             link.action_fetch()
@@ -111,7 +111,7 @@ class TestLink(ChatbotCase):
         self.assertIn('the-new-page', link.content)
         self.assertNotIn('If-None-Match', server.requests[1][1])
 
-    def test_a_private_address_is_fetched(self):
+    def test_private_address_is_refused(self):
         self.env['ir.config_parameter'].set_param('chatbot_sync.allow_private_addresses', False)
         with serving(lambda handler: handler.say(200, b'secret')) as server:
             link = self.link(server)
@@ -120,11 +120,11 @@ class TestLink(ChatbotCase):
         self.assertEqual(link.status, 'error')
         self.assertIn("not a public address", link.status_reason)
 
-    def test_a_link_has_another_scheme(self):
+    def test_other_schemes_are_refused(self):
         with self.assertRaises(ValidationError):
             self.env['chatbot.link'].create({'url': 'file:///etc/passwd', 'chatbot_id': self.chatbot.id})
 
-    def test_a_text_that_was_brought_along_is_fetched(self):
+    def test_link_created_with_text_is_not_fetched(self):
         with serving(lambda handler: handler.say(200, b'other')) as server:
             link = self.link(server, content=SAID)
             self.cron()

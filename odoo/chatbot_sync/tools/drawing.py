@@ -35,7 +35,7 @@ def table_rows(table):
         yield '\t'.join('' if body is None else ' '.join(filter(None, body_paragraphs(body))) for body in cells).rstrip('\t')
 
 
-def described(node):
+def picture_description(node):
     """Returns the author's description of a picture, from its ``docPr`` or ``cNvPr``; ``''`` where there is none."""
     text = (get(node, 'descr') or '').strip()
     return '' if FILE_NAME.fullmatch(text) else text
@@ -66,7 +66,7 @@ def shape_paragraphs(node, package, relations):
             if body is not None:
                 yield from body_paragraphs(body)
         elif name == 'pic':
-            yield described(properties) if properties is not None else ''
+            yield picture_description(properties) if properties is not None else ''
         elif name == 'graphicFrame':
             for table in descendants(shape, 'tbl'):
                 yield from table_rows(table)

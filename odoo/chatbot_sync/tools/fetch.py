@@ -82,7 +82,7 @@ def fetch(url, *, timeout, max_bytes, allow_private=False, etag=None, last_modif
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         if guard.over:
             raise Unfetchable(_lt("The page took longer than %(most)s seconds.", most=timeout)) from error
-        raise Unfetchable(_lt("The page cannot be fetched: %(reason)s", reason=_root(error))) from error
+        raise Unfetchable(_lt("The page cannot be fetched: %(reason)s", reason=_innermost_message(error))) from error
 
 
 def _read(response, guard, max_bytes):
@@ -202,7 +202,7 @@ def _causes(error):
         error = error.__cause__ or error.__context__
 
 
-def _root(error):
+def _innermost_message(error):
     """Returns the message of the innermost exception."""
     *_outer, root = _causes(error)
     return getattr(root, 'strerror', None) or str(root) or type(root).__name__

@@ -6,7 +6,7 @@ import re
 
 from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900, from_excel
 
-__all__ = ['CALENDAR_MAC_1904', 'CALENDAR_WINDOWS_1900', 'shown']
+__all__ = ['CALENDAR_MAC_1904', 'CALENDAR_WINDOWS_1900', 'format_number']
 
 # Quoted text, an escaped character, a space of a character's width, a fill, a currency, a color or a condition.
 LITERAL = re.compile(r'"([^"]*)"|\\(.)|_.|\*.|\[\$([^\]-]*)[^\]]*\]|\[[^\]]*\]')
@@ -16,7 +16,7 @@ DURATION = re.compile(r'\[(?:h+|m+|s+)\]', re.IGNORECASE)
 DIGITS = re.compile(r'[0#?][0#?,]*(?:\.[0#?]*)?,*|\.[0#?]+')
 
 
-def shown(value, code, epoch=CALENDAR_WINDOWS_1900):
+def format_number(value, code, epoch=CALENDAR_WINDOWS_1900):
     """Returns a number as its format shows it. Dates are in ISO 8601, whatever their order in the format.
 
     :param float value: the number

@@ -15,7 +15,7 @@ from openpyxl.utils.cell import column_index_from_string
 
 from .archive import child, descendants, get, local
 from .drawing import shape_paragraphs
-from .number_formats import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900, shown
+from .number_formats import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900, format_number
 from .tables import table_paragraphs
 
 PRINT_CODE = re.compile(r'&(?:"[^"]*"|\d+|K[0-9A-Fa-f+-]{6,8}|[A-Za-z])')
@@ -44,7 +44,7 @@ def paragraphs(package):
             continue
         cells = _Sheet(package, name, strings, formats, epoch)
         rows = () if kind == 'chartsheet' else table_paragraphs(cells.rows())
-        yield from _titled(get(sheet, 'name'), itertools.chain(rows, _beside(package, name), cells.printed))
+        yield from _titled(get(sheet, 'name'), itertools.chain(rows, _drawing_paragraphs(package, name), cells.printed))
 
 
 def _titled(title, texts):
@@ -60,7 +60,7 @@ def _strings(package, name):
     """Yields the shared strings that cells refer to."""
     for _event, node in _iterate(package, name, 'si'):
         yield _text(node)
-        _forget(node)
+        _free(node)
 
 
 def _text(node):
@@ -75,7 +75,7 @@ def _iterate(package, name, *tags):
     )
 
 
-def _forget(node):
+def _free(node):
     """Frees an element and those before it, so that memory does not grow with the sheet."""
     node.clear(keep_tail=False)
     while node.getprevious() is not None:
@@ -106,7 +106,7 @@ class _Sheet:
             if name == 'row':
                 if not _is_true(node.get('hidden')):
                     yield self._row(node)
-                _forget(node)
+                _free(node)
             elif name != 'col':
                 printed = re.sub('&[LCR]', '\t', (node.text or '').replace('&&', '\0'))
                 self.printed.append(PRINT_CODE.sub('', printed).replace('\0', '&').strip())
@@ -144,14 +144,14 @@ class _Sheet:
         if not math.isfinite(number):
             return value
         style = int(cell.get('s') or 0)
-        return shown(number, self.formats[style] if style < len(self.formats) else 'General', self.epoch)
+        return format_number(number, self.formats[style] if style < len(self.formats) else 'General', self.epoch)
 
 
 def _is_true(value):
     return (value or '').lower() in ('1', 'true')
 
 
-def _beside(package, name):
+def _drawing_paragraphs(package, name):
     """Yields what a sheet says outside of its cells: text boxes and charts, comments."""
     for drawing in package.related(name, 'drawing'):
         yield from shape_paragraphs(package.tree(drawing), package, package.relations(drawing))
@@ -180,7 +180,7 @@ def xls_paragraphs(data):
     def text(cell):
         if cell.ctype in (xlrd.XL_CELL_NUMBER, xlrd.XL_CELL_DATE):
             code = book.format_map[book.xf_list[cell.xf_index].format_key].format_str
-            return shown(cell.value, code, epoch)
+            return format_number(cell.value, code, epoch)
         if cell.ctype == xlrd.XL_CELL_BOOLEAN:
             return 'TRUE' if cell.value else 'FALSE'
         if cell.ctype == xlrd.XL_CELL_ERROR:

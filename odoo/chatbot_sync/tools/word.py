@@ -5,7 +5,7 @@ headers, footers, simple fields and formulas, and shows hidden text; docx2python
 """
 
 from .archive import child, descendants, get, is_on, local
-from .drawing import described, graphic_paragraphs
+from .drawing import picture_description, graphic_paragraphs
 
 # Deleted and moved-away text, and elements that only describe how text looks.
 SKIPPED = frozenset((
@@ -161,7 +161,7 @@ class _Reader:
             elif name == 'textpath':
                 anchored.append([get(node, 'string') or ''])
             elif name == 'docPr':
-                anchored.append([described(node)])
+                anchored.append([picture_description(node)])
             elif name in ('chart', 'relIds'):
                 anchored.append(list(graphic_paragraphs(container, self.package, self.relations)))
             elif name == 'ruby':

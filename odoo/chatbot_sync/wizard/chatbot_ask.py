@@ -45,8 +45,8 @@ class ChatbotAsk(models.TransientModel):
         if not question:
             raise UserError(self.env._("Ask something."))
         passages = self.chatbot_id.search_passages(question)
-        self._remember(question, passages)
-        marked = self._marked(question, [passage['content'] for passage in passages])
+        self._store_messages(question, passages)
+        marked = self._highlight(question, [passage['content'] for passage in passages])
         self.write({
             'asked': question,
             'question': False,
@@ -69,7 +69,7 @@ class ChatbotAsk(models.TransientModel):
             self.env['chatbot.extension']._query(SQL("SELECT chatbot_session_close(%s)", session))
         return {'type': 'ir.actions.act_window_close'}
 
-    def _remember(self, question, passages):
+    def _store_messages(self, question, passages):
         query = self.env['chatbot.extension']._query
         if not self.session_id:
             [opened] = query(SQL(
@@ -83,7 +83,7 @@ class ChatbotAsk(models.TransientModel):
             self.session_id, "\n\n".join(passage['content'] for passage in passages), json.dumps({'passages': found}),
         ))
 
-    def _marked(self, question, texts):
+    def _highlight(self, question, texts):
         """Returns the texts as HTML, with the words of the question marked in all inflected forms of the chatbot's
         language."""
         try:
