@@ -1,13 +1,13 @@
 //! Invalid arguments are refused with a clear error, and change nothing.
 
-use super::harness::{Db, everything, failure};
+use super::harness::{Db, failure, snapshot_of_all_tables};
 
 #[test]
 fn bad_input_is_refused_and_changes_nothing() {
     let db = Db::new();
     let mut app = db.session("app");
     app.batch_execute("SELECT chatbot_embed_source(1, 'document', 1, 'A text.')").unwrap();
-    let before = everything(&mut app);
+    let before = snapshot_of_all_tables(&mut app);
     let session = "chatbot_session_add_message(gen_random_uuid()";
     for (call, code, message) in [
         ("chatbot_embed_source(NULL, 'document', 1, 'x')", "22004", "chatbot_id is NULL"),
@@ -63,7 +63,7 @@ fn bad_input_is_refused_and_changes_nothing() {
     for (rest, code) in [(", 'robot', 'x')", "22023"), (", 'user', NULL)", "22004"), (", 'user', 'x')", "P0002")] {
         assert_eq!(failure(&mut app, &format!("SELECT {session}{rest}")).code, code);
     }
-    assert_eq!(everything(&mut app), before);
+    assert_eq!(snapshot_of_all_tables(&mut app), before);
 }
 
 #[test]

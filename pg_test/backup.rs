@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use super::harness::{ATTACH, DOCUMENTS, Db, EXTENSION, column, one};
+use super::harness::{ATTACH, DOCUMENTS, Db, EXTENSION, one, query_column};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -11,7 +11,7 @@ const KEY: &str = "sk-nobody-may-read-this";
 
 /// Starts a server with a database `shop` that `app` owns, copied from a template with the extension. It has a row of
 /// every kind.
-fn shop() -> (Server, Mock) {
+fn server_with_shop() -> (Server, Mock) {
     let mock = Mock::new();
     let url = format!("chatbot_sync.openai_compatible_url={}", mock.url);
     let key = format!("chatbot_sync.openai_compatible_api_key={KEY}");
@@ -20,7 +20,7 @@ fn shop() -> (Server, Mock) {
     admin.batch_execute("ALTER ROLE app CREATEDB").unwrap();
     admin.batch_execute("CREATE DATABASE with_extension IS_TEMPLATE true").unwrap();
     server.db.in_database("with_extension").admin.batch_execute(EXTENSION).unwrap();
-    copy_of(&server, "with_extension", "shop");
+    copy_database(&server, "with_extension", "shop");
     let mut shop = server.db.in_database("shop");
     let mut app = shop.session("app");
     app.batch_execute("SELECT chatbot_embed_source(3, 'link', 1, 'The first model has seen this.')").unwrap();
@@ -50,15 +50,15 @@ fn shop() -> (Server, Mock) {
 }
 
 /// Copies a template as the role `app`, as Odoo does.
-fn copy_of(server: &Server, template: &str, name: &str) {
+fn copy_database(server: &Server, template: &str, name: &str) {
     let mut app = server.db.session("app");
     app.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).unwrap();
 }
 
 /// Returns everything that a restore has to bring back, as lines: rows, sequences, triggers, grants. The numbers of
 /// columns are left out, since columns that were dropped before the dump do not come back.
-fn everything(client: &mut Client) -> Vec<String> {
-    let mut lines = column::<String>(
+fn restorable_state(client: &mut Client) -> Vec<String> {
+    let mut lines = query_column::<String>(
         client,
         "SELECT format('%s is %s', oid::regclass, (SELECT string_agg(concat_ws(' ', a.grantee::regrole, a.privilege_type), ', '
             ORDER BY a.grantee::regrole::text, a.privilege_type) FROM aclexplode(relacl) AS a))
@@ -73,9 +73,9 @@ fn everything(client: &mut Client) -> Vec<String> {
     let relations = "SELECT format('%s AS r: %s', oid::regclass, CASE relkind WHEN 'S' THEN 'concat_ws('' '', last_value, is_called)' ELSE 'r::text' END)
         FROM pg_class WHERE relkind IN ('r', 'S') AND (relnamespace = 'chatbot_sync'::regnamespace
             OR relname IN ('documents', 'links', 'chatbots', 'documents_id_seq'))";
-    for relation in column::<String>(client, relations) {
+    for relation in query_column::<String>(client, relations) {
         let (from, what) = relation.split_once(": ").unwrap();
-        let rows = column::<String>(client, &format!("SELECT {what} FROM {from} ORDER BY 1"));
+        let rows = query_column::<String>(client, &format!("SELECT {what} FROM {from} ORDER BY 1"));
         lines.extend(rows.iter().map(|row| format!("{from}: {row}")));
     }
     lines
@@ -85,21 +85,21 @@ const ANSWERS: &str = "SELECT a::text FROM chatbot_search(1, 'Refunds are paid w
     UNION ALL SELECT a::text FROM chatbot_search(3, 'the first model', mode => 'text') AS a";
 
 /// Fails unless a database has everything that `shop` has, answers searches in the same way, and continues to sync.
-fn is_whole(server: &Server, name: &str, how: &str) {
+fn assert_restored(server: &Server, name: &str, how: &str) {
     let mut original = server.db.in_database("shop").session("app");
     let mut db = server.db.in_database(name);
     let mut app = db.session("app");
-    let (before, after) = (everything(&mut original), everything(&mut app));
+    let (before, after) = (restorable_state(&mut original), restorable_state(&mut app));
     let differ = |a: &[String], b: &[String]| a.iter().filter(|line| !b.contains(line)).cloned().collect::<Vec<_>>();
     let (lost, new) = (differ(&before, &after), differ(&after, &before));
     assert!(lost.is_empty() && new.is_empty() && before.len() == after.len(), "{how}: lost {lost:#?}, new {new:#?}");
     assert!(before.len() > 100);
-    assert_eq!(column::<String>(&mut app, ANSWERS), column::<String>(&mut original, ANSWERS), "{how}");
-    goes_on(&mut db, &mut app, how);
+    assert_eq!(query_column::<String>(&mut app, ANSWERS), query_column::<String>(&mut original, ANSWERS), "{how}");
+    assert_continues_to_sync(&mut db, &mut app, how);
 }
 
 /// Fails unless edits sync in both modes, and the jobs of the dump are processed.
-fn goes_on(db: &mut Db, app: &mut Client, how: &str) {
+fn assert_continues_to_sync(db: &mut Db, app: &mut Client, how: &str) {
     app.batch_execute(
         "CALL chatbot_sync_all(); SELECT chatbot_retry(); CALL chatbot_process_queue();
          UPDATE documents SET content = 'Refunds take a month.' WHERE id = 1;
@@ -111,10 +111,10 @@ fn goes_on(db: &mut Db, app: &mut Client, how: &str) {
     assert_eq!(one::<i64>(app, statuses), 0, "{how}");
     let waits = "SELECT count(*) FROM chatbot_sync.job";
     assert_eq!(one::<i64>(app, waits), 0, "{how}");
-    assert_eq!(column::<String>(&mut db.admin, "SELECT v::text FROM chatbot_verify() AS v"), [""; 0], "{how}");
+    assert_eq!(query_column::<String>(&mut db.admin, "SELECT v::text FROM chatbot_verify() AS v"), [""; 0], "{how}");
     // A table that is attached later gets a new host id, none of those in the dump.
     app.batch_execute("SELECT chatbot_detach('links'); SELECT chatbot_attach('links', 'link')").unwrap();
-    let hosts = column::<i32>(app, "SELECT host FROM chatbot_sync.host_table");
+    let hosts = query_column::<i32>(app, "SELECT host FROM chatbot_sync.host_table");
     assert!(hosts.contains(&4) && hosts.len() == 2, "{how}: {hosts:?}");
 }
 
@@ -122,7 +122,7 @@ fn goes_on(db: &mut Db, app: &mut Client, how: &str) {
 fn dump(server: &Server, role: &str, format: &str, options: &[&str]) -> String {
     let file = server.file(&format!("{role}.{format}"));
     let (said, done) =
-        server.client_program("pg_dump", role, &[&["-F", format, "-f", &file, "-d", "shop"], options].concat());
+        server.run_client_program("pg_dump", role, &[&["-F", format, "-f", &file, "-d", "shop"], options].concat());
     assert!(done && said.is_empty(), "{role}, {format}: {said}");
     file
 }
@@ -130,19 +130,19 @@ fn dump(server: &Server, role: &str, format: &str, options: &[&str]) -> String {
 /// Restores a dump into a database as a role. Returns what the program printed, and whether it succeeded.
 fn restore(server: &Server, role: &str, file: &str, database: &str, options: &[&str]) -> (String, bool) {
     if file.ends_with(".plain") {
-        server.client_program(
+        server.run_client_program(
             "psql",
             role,
             &[&["-X", "-q", "-o", "/dev/null", "-d", database, "-f", file], options].concat(),
         )
     } else {
-        server.client_program("pg_restore", role, &[&["-d", database], options, &[file]].concat())
+        server.run_client_program("pg_restore", role, &[&["-d", database], options, &[file]].concat())
     }
 }
 
 #[test]
-fn a_superusers_restore_is_whole() {
-    let (mut server, _mock) = shop();
+fn a_superusers_restore_is_complete() {
+    let (mut server, _mock) = server_with_shop();
     for role in ["app", "postgres"] {
         for format in ["plain", "custom", "directory"] {
             let file = dump(&server, role, format, &[]);
@@ -156,7 +156,7 @@ fn a_superusers_restore_is_whole() {
                 let options = if format == "plain" { ["-v", "ON_ERROR_STOP=1"] } else { ["-e", "-v"] };
                 let (said, done) = restore(&server, "postgres", &file, "restored", &options);
                 assert!(done, "{how}: {said}");
-                is_whole(&server, "restored", &how);
+                assert_restored(&server, "restored", &how);
                 server.db.admin.batch_execute("DROP DATABASE restored WITH (FORCE)").unwrap();
             }
         }
@@ -164,49 +164,49 @@ fn a_superusers_restore_is_whole() {
 }
 
 #[test]
-fn an_applications_restore_is_whole() {
-    let (mut server, _mock) = shop();
+fn an_applications_restore_is_complete() {
+    let (mut server, _mock) = server_with_shop();
     for format in ["plain", "custom", "directory"] {
         let file = dump(&server, "app", format, &["--no-owner"]);
-        copy_of(&server, "with_extension", "restored");
+        copy_database(&server, "with_extension", "restored");
         let options: &[&str] = if format == "plain" { &[] } else { &["--no-owner"] };
         let (said, _) = restore(&server, "app", &file, "restored", options);
         // Only the owner may comment on an extension and grant the level admin, and the template has both already.
         let harmless = ["must be owner of extension", "permission denied for function"];
         let errors = said.lines().filter(|l| l.contains("ERROR:") && !harmless.iter().any(|h| l.contains(h)));
         assert_eq!(errors.collect::<Vec<_>>(), [""; 0], "{format}");
-        is_whole(&server, "restored", format);
+        assert_restored(&server, "restored", format);
         server.db.admin.batch_execute("DROP DATABASE restored WITH (FORCE)").unwrap();
     }
 }
 
 #[test]
 fn a_custom_format_restore_succeeds_without_comments_on_extensions() {
-    let (mut server, _mock) = shop();
+    let (mut server, _mock) = server_with_shop();
     for database in ["with_extension", "shop"] {
         let quiet = "COMMENT ON EXTENSION vector IS NULL; COMMENT ON EXTENSION chatbot_sync IS NULL; SELECT chatbot_revoke('boss')";
         server.db.in_database(database).admin.batch_execute(quiet).unwrap();
     }
     let file = dump(&server, "app", "custom", &["--no-owner"]);
-    copy_of(&server, "with_extension", "restored");
+    copy_database(&server, "with_extension", "restored");
     let (said, done) = restore(&server, "app", &file, "restored", &["--no-owner"]);
     assert!(done, "{said}");
-    is_whole(&server, "restored", "without comments");
+    assert_restored(&server, "restored", "without comments");
     server.db.admin.batch_execute("DROP DATABASE restored WITH (FORCE)").unwrap();
 }
 
 #[test]
 fn no_key_is_in_a_dump() {
-    let (server, mock) = shop();
+    let (server, mock) = server_with_shop();
     let mut session = server.db.in_database("shop").admin;
     let file = server.file("key");
     session.batch_execute(&format!("COPY (SELECT 'sk-in-a-file') TO '{file}'")).unwrap();
     session.batch_execute("LOAD 'chatbot_sync'").unwrap();
     session.batch_execute(&format!("ALTER SYSTEM SET chatbot_sync.openai_api_key_file = '{file}'")).unwrap();
     session.batch_execute("SELECT pg_reload_conf()").unwrap();
-    let (dumped, done) = server.client_program("pg_dump", "postgres", &["--create", "shop"]);
+    let (dumped, done) = server.run_client_program("pg_dump", "postgres", &["--create", "shop"]);
     assert!(done && dumped.contains("Refunds are paid"), "{dumped}");
-    let (cluster, done) = server.client_program("pg_dumpall", "postgres", &[]);
+    let (cluster, done) = server.run_client_program("pg_dumpall", "postgres", &[]);
     assert!(done && cluster.contains("Refunds are paid"), "{cluster}");
     for secret in [KEY, "sk-in-a-file"] {
         assert!(!dumped.contains(secret) && !cluster.contains(secret), "{secret}");

@@ -3,13 +3,15 @@
 
 use postgres::Client;
 
-use super::citus_cluster::{Cluster, prepare, shards_indexed};
-use super::harness::{ATTACH, Db, Failure, column, failure, one, prose, remote, until, use_mock};
+use super::citus_cluster::{Cluster, count_indexed_shards, create_documents_before_attach};
+use super::harness::{
+    ATTACH, Db, DbError, database_with_mock, failure, one, prose, query_column, use_mock, wait_until,
+};
 use super::mock::{Fault, Mock};
 
 /// Returns the stored rows, without the columns that differ between two databases.
-fn state(client: &mut Client) -> Vec<String> {
-    column(
+fn comparable_state(client: &mut Client) -> Vec<String> {
+    query_column(
         client,
         "SELECT s::text FROM (SELECT chatbot_id, source_type, source_id, status, error_code, attempts,
             chunk_count, content_hash, model_id, next_model_id, host, enabled, metadata, text_search_configs
@@ -24,7 +26,7 @@ fn state(client: &mut Client) -> Vec<String> {
 }
 
 /// The statements of an application and of its administrator.
-const DOES: [&str; 40] = [
+const STATEMENTS: [&str; 40] = [
     ATTACH,
     "CALL chatbot_sync_all(batch => 3)",
     "INSERT INTO documents (chatbot_id, title, content) SELECT 1 + i % 3, 'Title ' || i, 'Document ' || i || ' says this.'
@@ -78,7 +80,7 @@ fn a_distributed_database_answers_as_a_plain_one() {
     let Some(mut cluster) = Cluster::start("a_distributed_database_answers_as_a_plain_one", "citus") else {
         return;
     };
-    let (mut plain, _mock) = remote();
+    let (mut plain, _mock) = database_with_mock();
     let mock = Mock::new();
     use_mock(&mut cluster.coordinator.db, &mock);
     // No workers, so that each step of the queue happens where the test calls it.
@@ -86,14 +88,14 @@ fn a_distributed_database_answers_as_a_plain_one() {
         .admin()
         .batch_execute("ALTER SYSTEM SET chatbot_sync.workers_per_database = 0; SELECT pg_reload_conf()")
         .ok();
-    prepare(&mut plain);
-    prepare(&mut cluster.coordinator.db);
+    create_documents_before_attach(&mut plain);
+    create_documents_before_attach(&mut cluster.coordinator.db);
     cluster.distribute();
     let spread = "SELECT count(*) = 32 AND count(DISTINCT nodeport) = 2 FROM pg_dist_shard_placement";
     assert!(one::<bool>(cluster.admin(), spread));
     assert_eq!(one::<i64>(cluster.admin(), "SELECT pg_relation_size('chatbot_sync.embedding')"), 0);
     let text = prose(60);
-    for sql in DOES {
+    for sql in STATEMENTS {
         let sql = sql.replace("PROSE", &text);
         for db in [&mut plain, &mut cluster.coordinator.db] {
             let role = if sql.contains("repair") { "boss" } else { "app" };
@@ -102,7 +104,7 @@ fn a_distributed_database_answers_as_a_plain_one() {
                 db.session(role).batch_execute(statement).unwrap_or_else(|error| panic!("{statement:.200}: {error:?}"));
             }
         }
-        let (plain, spread) = (state(&mut plain.admin), state(cluster.admin()));
+        let (plain, spread) = (comparable_state(&mut plain.admin), comparable_state(cluster.admin()));
         for (plain, spread) in plain.iter().zip(&spread) {
             assert_eq!(plain, spread, "after {sql:.200}");
         }
@@ -110,19 +112,19 @@ fn a_distributed_database_answers_as_a_plain_one() {
     }
     let answers = "SELECT source_id || ' ' || chunk_index || ' ' || score || ' ' || similarity
         FROM chatbot_search(7, 'the number 37', 20, metadata_filter => '{\"lang\": \"en\"}')";
-    let found = column::<String>(&mut plain.admin, answers);
+    let found = query_column::<String>(&mut plain.admin, answers);
     assert!(found.len() > 3);
-    assert_eq!(found, column::<String>(cluster.admin(), answers));
-    let before = state(cluster.admin());
+    assert_eq!(found, query_column::<String>(cluster.admin(), answers));
+    let before = comparable_state(cluster.admin());
     cluster.admin().batch_execute("SELECT chatbot_undistribute()").unwrap();
-    assert_eq!(before, state(cluster.admin()));
-    assert_eq!(found, column::<String>(cluster.admin(), answers));
+    assert_eq!(before, comparable_state(cluster.admin()));
+    assert_eq!(found, query_column::<String>(cluster.admin(), answers));
     for node in &mut cluster.nodes {
         let left = "SELECT count(*) FROM pg_dist_partition";
         assert_eq!(one::<i64>(&mut node.db.admin, left), 0);
     }
     cluster.admin().batch_execute("SELECT chatbot_distribute()").unwrap();
-    assert_eq!(before, state(cluster.admin()));
+    assert_eq!(before, comparable_state(cluster.admin()));
 }
 
 #[test]
@@ -131,7 +133,7 @@ fn faults_and_model_changes_work_on_distributed_tables() {
     let Some(mut cluster) = Cluster::start(name, "citus") else { return };
     let mock = Mock::new();
     use_mock(&mut cluster.coordinator.db, &mock);
-    prepare(&mut cluster.coordinator.db);
+    create_documents_before_attach(&mut cluster.coordinator.db);
     cluster.coordinator.db.session("boss").batch_execute("CALL chatbot_create_index(concurrent => false)").unwrap();
     cluster.distribute();
     let valid = "SELECT count(*) FROM chatbot_sync.model_index WHERE wanted AND valid";
@@ -169,24 +171,24 @@ fn faults_and_model_changes_work_on_distributed_tables() {
     );
     assert_eq!(one::<i64>(cluster.admin(), &format!("{valid} AND model_id <> {old}")), 2);
     boss.batch_execute(&format!("CALL chatbot_drop_model({old}, 3)")).unwrap();
-    assert_eq!(shards_indexed(&mut cluster), 8);
+    assert_eq!(count_indexed_shards(&mut cluster), 8);
     assert_eq!(one::<i64>(&mut app, "SELECT count(DISTINCT model_id) FROM chatbot_sync.embedding"), 1);
     boss.batch_execute("SELECT chatbot_set_model('openai_compatible', 'wide', 3000)").unwrap();
     assert_eq!(one::<String>(cluster.admin(), storage), "e");
-    assert_eq!(column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), [""; 0]);
+    assert_eq!(query_column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), [""; 0]);
 }
 
 #[test]
 fn rows_and_vectors_commit_together_on_nodes_and_workers_follow() {
     let name = "rows_and_vectors_commit_together_on_nodes_and_workers_follow";
     let Some(mut cluster) = Cluster::start(name, "citus,chatbot_sync") else { return };
-    prepare(&mut cluster.coordinator.db);
+    create_documents_before_attach(&mut cluster.coordinator.db);
     cluster.distribute();
     let mut app = cluster.coordinator.db.session("app");
     app.batch_execute("SELECT chatbot_attach('documents', 'document', status_column => 'status', mode => 'async')")
         .unwrap();
     app.batch_execute("UPDATE documents SET content = content || ' More.'").unwrap();
-    until(&mut app, "SELECT count(*) = 7 FROM documents WHERE status = 'synced'");
+    wait_until(&mut app, "SELECT count(*) = 7 FROM documents WHERE status = 'synced'");
     app.batch_execute("SELECT chatbot_detach('documents')").unwrap();
     app.batch_execute(ATTACH).unwrap();
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
@@ -208,11 +210,11 @@ fn rows_and_vectors_commit_together_on_nodes_and_workers_follow() {
     let rows: i64 = one(&mut app, "SELECT count(*) FROM documents");
     cluster.nodes[0].stop("immediate");
     let insert = format!("INSERT INTO documents (chatbot_id, content) VALUES ({chatbot}, 'Lost?')");
-    let Failure { message, .. } = failure(&mut app, &insert);
+    let DbError { message, .. } = failure(&mut app, &insert);
     assert!(message.contains("connection"), "{message}");
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM documents"), rows);
     let down = "SELECT check_name || ' ' || status FROM chatbot_doctor() WHERE check_name LIKE 'node%' ORDER BY 1";
-    assert_eq!(column::<String>(&mut app, down), ["node down error", "nodes ok"]);
+    assert_eq!(query_column::<String>(&mut app, down), ["node down error", "nodes ok"]);
 }
 
 #[test]
@@ -220,9 +222,9 @@ fn the_doctor_names_a_node_that_cannot_serve_a_role() {
     let Some(mut cluster) = Cluster::start("the_doctor_names_a_node_that_cannot_serve_a_role", "citus") else { return };
     let nodes =
         "SELECT status || ' ' || coalesce(hint, '') FROM chatbot_doctor() WHERE check_name = 'nodes' ORDER BY 1";
-    assert_eq!(column::<String>(cluster.admin(), nodes), [""; 0]);
+    assert_eq!(query_column::<String>(cluster.admin(), nodes), [""; 0]);
     cluster.distribute();
-    assert_eq!(column::<String>(cluster.admin(), nodes), ["ok ", "ok "]);
+    assert_eq!(query_column::<String>(cluster.admin(), nodes), ["ok ", "ok "]);
     // A level that is revoked or granted later is revoked or granted on the nodes too.
     cluster.admin().batch_execute("SELECT chatbot_revoke('app')").unwrap();
     let rights = "SELECT has_schema_privilege('app', 'chatbot_sync', 'USAGE')";
@@ -234,7 +236,7 @@ fn the_doctor_names_a_node_that_cannot_serve_a_role() {
         .admin
         .batch_execute("SET citus.enable_ddl_propagation = off; REVOKE USAGE ON SCHEMA chatbot_sync FROM app")
         .unwrap();
-    let told = column::<String>(cluster.admin(), nodes);
+    let told = query_column::<String>(cluster.admin(), nodes);
     assert_eq!(told.len(), 2);
     assert!(told[0].starts_with("error ") && told[0].contains("chatbot_grant") && told[1] == "ok ", "{told:?}");
 }

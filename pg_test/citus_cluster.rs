@@ -30,8 +30,8 @@ impl Cluster {
             return None;
         }
         let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap()).map(|l| l.local_addr().unwrap().port());
-        let coordinator = Server::with_citus(libraries, ports[0], EXTENSION);
-        let node = |port| Server::with_citus("citus", port, "CREATE EXTENSION citus");
+        let coordinator = Server::start_with_citus(libraries, ports[0], EXTENSION);
+        let node = |port| Server::start_with_citus("citus", port, "CREATE EXTENSION citus");
         Some(Self { coordinator, nodes: [node(ports[1]), node(ports[2])], ports })
     }
 
@@ -59,7 +59,7 @@ impl Cluster {
 }
 
 /// Creates an application's tables, with rows and a source that exist before the tables are attached.
-pub fn prepare(db: &mut Db) {
+pub fn create_documents_before_attach(db: &mut Db) {
     db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
     db.session("app").batch_execute(DOCUMENTS).unwrap();
     let early = "INSERT INTO documents (chatbot_id, title, content) SELECT 1 + i % 3, 'Early', 'Early document ' || i
@@ -68,7 +68,7 @@ pub fn prepare(db: &mut Db) {
 }
 
 /// Returns the number of shards that have a valid HNSW index.
-pub fn shards_indexed(cluster: &mut Cluster) -> i64 {
+pub fn count_indexed_shards(cluster: &mut Cluster) -> i64 {
     let valid = "SELECT count(*) FROM run_command_on_shards('chatbot_sync.embedding', $$SELECT true FROM pg_index i JOIN pg_class c
         ON c.oid = i.indexrelid WHERE i.indrelid = '%s'::regclass AND i.indisvalid AND c.relname LIKE 'embedding\\_hnsw\\_%%'$$)
         WHERE result = 't'";

@@ -3,8 +3,8 @@
 
 use postgres::Client;
 
-use super::citus_cluster::{Cluster, prepare, shards_indexed};
-use super::harness::{ATTACH, column, failure, one, pause, prose, use_mock};
+use super::citus_cluster::{Cluster, count_indexed_shards, create_documents_before_attach};
+use super::harness::{ATTACH, failure, one, pause, prose, query_column, use_mock};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -41,7 +41,8 @@ fn a_node_searches_a_large_chatbot_as_one_machine_does() {
         })
         .map(|rest| format!("SELECT s::text FROM chatbot_search({rest}) AS s"))
         .collect();
-    let answers = |client: &mut Client| searches.iter().map(|sql| column::<String>(client, sql)).collect::<Vec<_>>();
+    let answers =
+        |client: &mut Client| searches.iter().map(|sql| query_column::<String>(client, sql)).collect::<Vec<_>>();
     let right = answers(&mut cluster.coordinator.db.session("reader"));
     cluster.distribute();
     let mut reader = cluster.coordinator.db.session("reader");
@@ -50,12 +51,12 @@ fn a_node_searches_a_large_chatbot_as_one_machine_does() {
     let mut boss = cluster.coordinator.db.session("boss");
     boss.batch_execute("SET chatbot_sync.exact_search_limit = 99").unwrap();
     assert_eq!(
-        column::<String>(&mut boss, advice),
+        query_column::<String>(&mut boss, advice),
         ["warning a search of chatbot 1 reads all its 400 chunks CALL chatbot_create_index();"]
     );
     boss.batch_execute("CALL chatbot_create_index()").unwrap();
-    assert_eq!(shards_indexed(&mut cluster), 8);
-    assert_eq!(column::<String>(&mut boss, advice), [""; 0]);
+    assert_eq!(count_indexed_shards(&mut cluster), 8);
+    assert_eq!(query_column::<String>(&mut boss, advice), [""; 0]);
     let sizes = "SELECT count(*) FROM chatbot_sync.model_index WHERE valid AND chunks IS NULL AND bytes IS NULL";
     assert_eq!(one::<i64>(&mut reader, sizes), 2);
     // The index of the node is used for the large chatbot only, and finds the same chunks.
@@ -93,7 +94,7 @@ fn a_node_searches_a_large_chatbot_as_one_machine_does() {
     assert_eq!(answers(&mut reader), right);
     reader.batch_execute("COMMIT").unwrap();
     // A search sends one statement to one node.
-    let (mut app, told) = cluster.coordinator.db.listening("app");
+    let (mut app, told) = cluster.coordinator.db.session_with_notices("app");
     app.batch_execute("SELECT chatbot_search(1, 'number 144'); SET citus.log_remote_commands = on").unwrap();
     told.lock().unwrap().clear();
     app.batch_execute("SELECT chatbot_search(1, 'number 144')").unwrap();
@@ -101,7 +102,7 @@ fn a_node_searches_a_large_chatbot_as_one_machine_does() {
     assert!(issued.len() == 1 && issued[0].contains("search_in"), "{issued:?}");
     assert_eq!(failure(&mut app, "SELECT chatbot_sync.search_in(1, 1, '{}', NULL, NULL)").code, "42501");
     boss.batch_execute("SELECT chatbot_drop_index()").unwrap();
-    assert_eq!(shards_indexed(&mut cluster), 0);
+    assert_eq!(count_indexed_shards(&mut cluster), 0);
 }
 
 /// Returns the shards of a table that a statement was sent to, each once.
@@ -128,9 +129,9 @@ fn a_statement_about_one_chatbot_asks_one_shard() {
     };
     let mock = Mock::new();
     use_mock(&mut cluster.coordinator.db, &mock);
-    prepare(&mut cluster.coordinator.db);
+    create_documents_before_attach(&mut cluster.coordinator.db);
     cluster.distribute();
-    let (mut app, told) = cluster.coordinator.db.listening("app");
+    let (mut app, told) = cluster.coordinator.db.session_with_notices("app");
     app.batch_execute(ATTACH).unwrap();
     app.batch_execute("SET citus.log_remote_commands = on").unwrap();
     let session: String = one(&mut app, "SELECT chatbot_session_open(1)::text");
@@ -172,7 +173,7 @@ fn a_statement_about_one_chatbot_asks_one_shard() {
         }
     }
     assert!(asked > 10, "{asked}");
-    let plan = column::<String>(
+    let plan = query_column::<String>(
         cluster.admin(),
         "EXPLAIN SELECT content FROM chatbot_sync.embedding WHERE chatbot_id = 1 ORDER BY embedding <=> '[1,0,0,0,0,0,0,0]' LIMIT 5",
     );
@@ -183,7 +184,7 @@ fn a_statement_about_one_chatbot_asks_one_shard() {
 fn writers_of_different_rows_do_not_conflict_on_nodes_at_repeatable_read() {
     let name = "writers_of_different_rows_do_not_conflict_on_nodes_at_repeatable_read";
     let Some(mut cluster) = Cluster::start(name, "citus") else { return };
-    prepare(&mut cluster.coordinator.db);
+    create_documents_before_attach(&mut cluster.coordinator.db);
     cluster.distribute();
     let db = &cluster.coordinator.db;
     let (mut app, mut other) = (db.session("app"), db.session("app"));

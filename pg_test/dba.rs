@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::harness::{column, one, until};
+use super::harness::{one, query_column, wait_until};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -23,22 +23,26 @@ fn script() -> String {
 }
 
 #[test]
-fn every_statement_of_a_dbas_day_runs() {
+fn every_statement_of_dba_md_runs() {
     let mock = Mock::new();
-    let mut server = Server::preloaded(&["chatbot_sync.sync_timeout=3s"]);
+    let mut server = Server::start_preloaded(&["chatbot_sync.sync_timeout=3s"]);
     let bin: String = one(&mut server.db.admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
     let script = script().replace("http://gpu:8000/v1", &mock.url).replace("shop.dump", &server.file("shop.dump"));
     let before =
         format!("\\setenv PATH {bin}:/usr/bin:/bin\n\\setenv PGHOST {}\n\\set ON_ERROR_STOP 1\n", server.file(""));
     let file = server.file("day.sql");
     std::fs::write(&file, before + &script).unwrap();
-    let (said, done) = server.client_program("psql", "postgres", &["-X", "-d", "postgres", "-f", &file]);
+    let (said, done) = server.run_client_program("psql", "postgres", &["-X", "-d", "postgres", "-f", &file]);
     assert!(done, "{said}");
     let mut shop = server.db.in_database("shop");
-    until(&mut shop.admin, "SELECT count(*) = 4 AND bool_and(status = 'synced') FROM chatbot_sync.source");
+    wait_until(&mut shop.admin, "SELECT count(*) = 4 AND bool_and(status = 'synced') FROM chatbot_sync.source");
     for name in ["shop", "shop_copy", "shop_odoo"] {
         let mut db = server.db.in_database(name);
-        assert_eq!(column::<String>(&mut db.admin, "SELECT v::text FROM chatbot_verify() AS v"), [""; 0], "{name}");
+        assert_eq!(
+            query_column::<String>(&mut db.admin, "SELECT v::text FROM chatbot_verify() AS v"),
+            [""; 0],
+            "{name}"
+        );
         assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.host_table"), 2, "{name}");
         assert_eq!(
             one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.embedding WHERE source_type = 'document'"),

@@ -1,7 +1,7 @@
 //! README.md and the pages of docs/: every statement in them runs, and the reference names every function, table,
 //! setting and error. docs/dba.md is run as a script of its own (dba.rs).
 
-use super::harness::{Db, column, one};
+use super::harness::{Db, one, query_column};
 use super::mock::Mock;
 
 const REFERENCE: &str = include_str!("../docs/reference.md");
@@ -60,13 +60,13 @@ fn every_function_table_and_setting_is_in_the_reference() {
     let plain =
         |call: &str| casts.iter().fold(call.to_owned(), |c, cast| c.replace(cast, "")).replace("integer", "int");
     let documented: Vec<&str> = table("Functions").iter().map(|row| row[0]).collect();
-    for call in column::<String>(&mut db.admin, &calls) {
+    for call in query_column::<String>(&mut db.admin, &calls) {
         let call = plain(&call);
         assert!(documented.contains(&call.as_str()), "{call}");
     }
     let tables = "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'chatbot_sync'::regnamespace AND relkind IN ('r', 'v')";
     let documented: Vec<&str> = table("Tables").iter().map(|row| row[0]).collect();
-    assert_eq!(sorted(column::<String>(&mut db.admin, tables)), sorted(documented));
+    assert_eq!(sorted(query_column::<String>(&mut db.admin, tables)), sorted(documented));
     let settings = "SELECT name || ' ' || coalesce(boot_val, 'none') FROM pg_settings WHERE name LIKE 'chatbot_sync.%'";
     db.admin.batch_execute("SELECT chatbot_chunk('')").unwrap();
     let documented: Vec<String> = table("Settings")
@@ -75,7 +75,7 @@ fn every_function_table_and_setting_is_in_the_reference() {
         .filter(|row| !row[0].ends_with("_api_key") && !row[0].ends_with("proxy"))
         .map(|row| format!("{} {}", row[0], row[1]))
         .collect();
-    assert_eq!(sorted(column::<String>(&mut db.admin, settings)), sorted(documented));
+    assert_eq!(sorted(query_column::<String>(&mut db.admin, settings)), sorted(documented));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn every_object_has_a_comment() {
         WHERE (d.classid IN ('pg_proc'::regclass, 'pg_namespace'::regclass) OR c.relkind IN ('r', 'v'))
             AND obj_description(d.objid, d.classid::regclass::name) IS NULL
             AND pg_describe_object(d.classid, d.objid, 0) NOT IN ('schema tests', 'function tests.server_starts()')";
-    assert_eq!(column::<String>(&mut db.admin, silent), [""; 0]);
+    assert_eq!(query_column::<String>(&mut db.admin, silent), [""; 0]);
 }
 
 fn sorted<T: Into<String>>(items: Vec<T>) -> Vec<String> {

@@ -4,13 +4,14 @@
 use postgres::Client;
 
 use super::harness::{
-    ATTACH, DOCUMENTS, Db, application, column, documents, drift, embed, failure, one, until, use_mock,
+    ATTACH, DOCUMENTS, Db, application_with_mock, attached_documents, embed_statement, failure, find_differences, one,
+    query_column, use_mock, wait_until,
 };
 use super::mock::Mock;
 use super::server::Server;
 
 /// Runs ALTER DATABASE on the session's own database.
-fn switch(client: &mut Client, what: &str) {
+fn alter_database(client: &mut Client, what: &str) {
     let database: String = one(client, "SELECT quote_ident(current_database())");
     client.batch_execute(&format!("ALTER DATABASE {database} {what}")).unwrap();
 }
@@ -20,12 +21,12 @@ const ON: &str = "RESET chatbot_sync.enabled";
 const STATUS: &str = "SELECT format('%s %s', id, status) FROM documents ORDER BY id";
 
 #[test]
-fn off_asks_no_provider_and_what_waits_is_worked_off_later() {
-    let (mut db, mock, mut app) = documents();
+fn off_asks_no_provider_and_pending_sources_are_embedded_later() {
+    let (mut db, mock, mut app) = attached_documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, title, content) SELECT 1, 'T', 'Text ' || i FROM generate_series(1, 4) AS i").unwrap();
     let asked = mock.state().requests.len();
     // A session that is already open follows the change.
-    switch(&mut db.admin, OFF);
+    alter_database(&mut db.admin, OFF);
     app.batch_execute(
         "INSERT INTO documents (chatbot_id, content) VALUES (1, 'New.');
         UPDATE documents SET content = 'Changed.' WHERE id = 1;
@@ -34,11 +35,11 @@ fn off_asks_no_provider_and_what_waits_is_worked_off_later() {
         DELETE FROM documents WHERE id = 4",
     )
     .unwrap();
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 pending", "2 synced", "3 synced", "5 pending"]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 pending", "2 synced", "3 synced", "5 pending"]);
     let stored = "SELECT format('%s %s %s %s', chatbot_id, source_id, content, metadata ->> 'title') FROM chatbot_sync.embedding ORDER BY source_id";
-    assert_eq!(column::<String>(&mut app, stored), ["1 1 Text 1 T", "1 2 Text 2 Retitled", "2 3 Text 3 T"]);
+    assert_eq!(query_column::<String>(&mut app, stored), ["1 1 Text 1 T", "1 2 Text 2 Retitled", "2 3 Text 3 T"]);
     for call in [
-        embed(7, "By hand.").as_str(),
+        embed_statement(7, "By hand.").as_str(),
         "SELECT chatbot_embed('text')",
         "SELECT chatbot_search(1, 'text')",
         "SELECT chatbot_search(1, 'text', mode => 'vector')",
@@ -49,7 +50,7 @@ fn off_asks_no_provider_and_what_waits_is_worked_off_later() {
         assert!(refused.hint.contains("RESET chatbot_sync.enabled"), "{call}: {refused:?}");
     }
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text', mode => 'text')"), 2);
-    let (mut listening, said) = db.listening("app");
+    let (mut listening, said) = db.session_with_notices("app");
     for call in ["CALL chatbot_process_queue()", "CALL chatbot_sync_all()"] {
         said.lock().unwrap().clear();
         listening.batch_execute(call).unwrap();
@@ -61,14 +62,14 @@ fn off_asks_no_provider_and_what_waits_is_worked_off_later() {
     assert_eq!(failure(&mut db.admin, "SELECT chatbot_set_model('openai_compatible', 'unknown length')").code, "55000");
     db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
     assert_eq!(mock.state().requests.len(), asked);
-    switch(&mut db.admin, ON);
+    alter_database(&mut db.admin, ON);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     assert_eq!(mock.texts()[4..], ["Changed.", "New."]);
 }
 
 #[test]
-fn off_keeps_rows_of_every_mode_and_on_error_and_model() {
+fn off_keeps_rows_for_every_mode_on_error_and_model() {
     for (mode, on_error, model) in [
         ("sync", "mark", "mock"),
         ("sync", "raise", "mock"),
@@ -76,7 +77,7 @@ fn off_keeps_rows_of_every_mode_and_on_error_and_model() {
         ("sync", "mark", "local"),
         ("async", "raise", "local"),
     ] {
-        let (mut db, mock, mut app) = application();
+        let (mut db, mock, mut app) = application_with_mock();
         if model == "local" {
             db.admin.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
         }
@@ -89,21 +90,21 @@ fn off_keeps_rows_of_every_mode_and_on_error_and_model() {
         app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'One.'), (1, 'Two.')").unwrap();
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
         let asked = mock.state().requests.len();
-        switch(&mut db.admin, OFF);
+        alter_database(&mut db.admin, OFF);
         app.batch_execute(
             "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO documents (chatbot_id, content) VALUES (1, 'Three.'), (1, ''); COMMIT;
             DELETE FROM documents WHERE id = 1; UPDATE documents SET content = 'Two, changed.' WHERE id = 2",
         )
         .unwrap();
         let place = format!("{mode} {on_error} {model}");
-        assert_eq!(column::<String>(&mut app, STATUS), ["2 pending", "3 pending", "4 synced"], "{place}");
-        assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding"), [2], "{place}");
+        assert_eq!(query_column::<String>(&mut app, STATUS), ["2 pending", "3 pending", "4 synced"], "{place}");
+        assert_eq!(query_column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding"), [2], "{place}");
         assert_eq!(mock.state().requests.len(), asked, "{place}");
-        switch(&mut db.admin, ON);
+        alter_database(&mut db.admin, ON);
         // Both procedures embed what waits.
         let work_off = if on_error == "mark" { "CALL chatbot_sync_all()" } else { "CALL chatbot_process_queue()" };
         app.batch_execute(work_off).unwrap();
-        assert_eq!(drift(&mut app), [""; 0], "{place}");
+        assert_eq!(find_differences(&mut app), [""; 0], "{place}");
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
         assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 0, "{place}");
     }
@@ -113,35 +114,35 @@ fn off_keeps_rows_of_every_mode_and_on_error_and_model() {
 fn searches_with_the_built_in_model_answer_while_off() {
     let mut db = Db::new();
     let mut app = db.session("app");
-    app.batch_execute(&embed(1, "Parcels leave at noon.")).unwrap();
-    switch(&mut db.admin, OFF);
+    app.batch_execute(&embed_statement(1, "Parcels leave at noon.")).unwrap();
+    alter_database(&mut db.admin, OFF);
     for mode in ["hybrid", "vector", "text"] {
         let sql = format!("SELECT source_id FROM chatbot_search(1, 'parcels', mode => '{mode}')");
-        assert_eq!(column::<i64>(&mut app, &sql), [1], "{mode}");
+        assert_eq!(query_column::<i64>(&mut app, &sql), [1], "{mode}");
     }
     // The change also applies within one message with several statements.
     let name: String = one(&mut db.admin, "SELECT current_database()::text");
     let both = format!(
         "SELECT chatbot_embed_source(2, 'document', 1, 'On.'); ALTER DATABASE {name} {OFF}; {}",
-        embed(2, "Off.")
+        embed_statement(2, "Off.")
     );
-    switch(&mut db.admin, ON);
+    alter_database(&mut db.admin, ON);
     assert_eq!(failure(&mut db.admin, &both).code, "55000");
-    switch(&mut db.admin, OFF);
+    alter_database(&mut db.admin, OFF);
     // A text that did not change needs no vector, so the call succeeds.
-    app.batch_execute(&embed(1, "Parcels leave at noon.")).unwrap();
-    assert_eq!(failure(&mut app, &embed(1, "Parcels leave at one.")).code, "55000");
+    app.batch_execute(&embed_statement(1, "Parcels leave at noon.")).unwrap();
+    assert_eq!(failure(&mut app, &embed_statement(1, "Parcels leave at one.")).code, "55000");
 }
 
 #[test]
-fn a_session_may_say_off_and_cannot_say_on_for_its_database() {
-    let (mut db, mock, mut app) = documents();
+fn a_session_can_switch_off_but_not_on() {
+    let (mut db, mock, mut app) = attached_documents();
     app.batch_execute("SET chatbot_sync.enabled = off; INSERT INTO documents (chatbot_id, content) VALUES (1, 'One.')")
         .unwrap();
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 pending"]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 pending"]);
     app.batch_execute("SET chatbot_sync.enabled = on; CALL chatbot_sync_all()").unwrap();
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced"]);
-    switch(&mut db.admin, OFF);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced"]);
+    alter_database(&mut db.admin, OFF);
     let asked = mock.state().requests.len();
     // The setting was on when this session began, so it may set it on; that has no effect.
     app.batch_execute("SET chatbot_sync.enabled = on; INSERT INTO documents (chatbot_id, content) VALUES (1, 'Two.')")
@@ -157,38 +158,38 @@ fn a_session_may_say_off_and_cannot_say_on_for_its_database() {
         .unwrap();
     for mut session in [db.session("said_on"), db.session("app")] {
         session.batch_execute("SET chatbot_sync.enabled = on").ok();
-        assert_eq!(failure(&mut session, &embed(1, "A text.")).code, "55000");
+        assert_eq!(failure(&mut session, &embed_statement(1, "A text.")).code, "55000");
     }
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced", "2 pending"]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced", "2 pending"]);
     assert_eq!(mock.state().requests.len(), asked);
-    switch(&mut db.admin, ON);
+    alter_database(&mut db.admin, ON);
     db.admin.batch_execute("DROP ROLE said_on").unwrap();
 }
 
 #[test]
 fn the_owner_of_a_database_switches_its_copy_off() {
-    let (mut db, mock, app) = documents();
+    let (mut db, mock, app) = attached_documents();
     drop(app);
     let name: String = one(&mut db.admin, "SELECT current_database()::text");
     db.admin.batch_execute(&format!("ALTER DATABASE {name} OWNER TO app")).unwrap();
     let mut app = db.session("app");
     // As neutralize.sql does. The library has to be loaded, since it defines the setting.
     app.batch_execute("SELECT chatbot_chunk('')").unwrap();
-    switch(&mut app, OFF);
+    alter_database(&mut app, OFF);
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'One.')").unwrap();
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 pending"]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 pending"]);
     assert_eq!(mock.texts(), [""; 0]);
-    switch(&mut app, "SET chatbot_sync.enabled = on");
+    alter_database(&mut app, "SET chatbot_sync.enabled = on");
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced"]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced"]);
 }
 
 #[test]
-fn a_server_that_is_off_asks_no_provider_whatever_a_role_or_a_connection_says() {
+fn a_server_that_is_off_asks_no_provider_whatever_role_or_connection_set() {
     for preload in [true, false] {
         let mock = Mock::new();
         let settings = ["chatbot_sync.enabled=off"];
-        let mut server = if preload { Server::preloaded(&settings) } else { Server::with(&[], &settings) };
+        let mut server = if preload { Server::start_preloaded(&settings) } else { Server::with(&[], &settings) };
         use_mock(&mut server.db, &mock);
         server
             .db
@@ -198,10 +199,14 @@ fn a_server_that_is_off_asks_no_provider_whatever_a_role_or_a_connection_says() 
         for role in ["app", "said_on"] {
             let mut session = server.db.session(role);
             session.batch_execute("SET chatbot_sync.enabled = on").ok();
-            assert_eq!(failure(&mut session, &embed(1, "A text.")).code, "55000", "{role}, preloaded: {preload}");
+            assert_eq!(
+                failure(&mut session, &embed_statement(1, "A text.")).code,
+                "55000",
+                "{role}, preloaded: {preload}"
+            );
         }
-        let call = embed(1, "A text.");
-        let (said, _) = server.client_program(
+        let call = embed_statement(1, "A text.");
+        let (said, _) = server.run_client_program(
             "psql",
             "app",
             &["-X", "-d", "dbname=postgres options='-c chatbot_sync.enabled=on'", "-c", &call],
@@ -209,16 +214,16 @@ fn a_server_that_is_off_asks_no_provider_whatever_a_role_or_a_connection_says() 
         assert!(said.contains("chatbot_sync.enabled"), "{said}");
         assert_eq!(mock.texts(), [""; 0]);
         // A setting of the database takes precedence over that of the server.
-        switch(&mut server.db.admin, "SET chatbot_sync.enabled = on");
-        server.db.session("app").batch_execute(&embed(1, "A text.")).unwrap();
+        alter_database(&mut server.db.admin, "SET chatbot_sync.enabled = on");
+        server.db.session("app").batch_execute(&embed_statement(1, "A text.")).unwrap();
         assert_eq!(mock.texts(), ["A text."]);
     }
 }
 
 #[test]
-fn workers_rest_while_a_database_is_off() {
+fn workers_are_idle_while_a_database_is_off() {
     let mock = Mock::new();
-    let mut server = Server::preloaded(&["chatbot_sync.naptime=1s", "log_min_messages=debug1"]);
+    let mut server = Server::start_preloaded(&["chatbot_sync.naptime=1s", "log_min_messages=debug1"]);
     server.db.other().batch_execute("CREATE DATABASE quiet TEMPLATE template0").unwrap();
     let mut quiet = server.db.in_database("quiet");
     quiet.admin.batch_execute(super::harness::EXTENSION).unwrap();
@@ -234,21 +239,24 @@ fn workers_rest_while_a_database_is_off() {
     let insert = "INSERT INTO docs (chatbot_id, content) VALUES (1, current_database() || clock_timestamp())";
     let done = "SELECT count(*) = 0 FROM chatbot_sync.job";
     quiet.admin.batch_execute(insert).unwrap();
-    until(&mut quiet.admin, done);
-    switch(&mut quiet.admin, OFF);
-    until(&mut quiet.admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
+    wait_until(&mut quiet.admin, done);
+    alter_database(&mut quiet.admin, OFF);
+    wait_until(
+        &mut quiet.admin,
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'",
+    );
     let asked = mock.texts().iter().filter(|text| text.starts_with("quiet")).count();
     // The launcher is notified of both databases in the same way, so the jobs of one show that it has seen those of the
     // other.
     for _ in 0..3 {
         quiet.admin.batch_execute(insert).unwrap();
         server.db.admin.batch_execute(insert).unwrap();
-        until(&mut server.db.admin, done);
+        wait_until(&mut server.db.admin, done);
     }
     assert_eq!(mock.texts().iter().filter(|text| text.starts_with("quiet")).count(), asked);
     assert_eq!(one::<i64>(&mut quiet.admin, "SELECT count(*) FROM chatbot_sync.job WHERE leased_by IS NULL"), 3);
     // No commit follows: the launcher looks at every database again after chatbot_sync.naptime.
-    switch(&mut quiet.admin, ON);
-    until(&mut quiet.admin, done);
+    alter_database(&mut quiet.admin, ON);
+    wait_until(&mut quiet.admin, done);
     assert_eq!(one::<i64>(&mut quiet.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 4);
 }

@@ -2,14 +2,14 @@
 
 use postgres::Client;
 
-use super::harness::{Db, documents, failure, one};
+use super::harness::{Db, attached_documents, failure, one};
 use super::server::Server;
-use super::upgrade::{Script, folder_of_scripts};
+use super::upgrade::{TemporaryScript, extension_folder};
 use crate::version::OWN;
 
 const REFUSED: [&str; 4] = ["LATIN1", "WIN1252", "EUC_JP", "SQL_ASCII"];
 
-fn database(encoding: &str, name: &str) -> Db {
+fn create_database(encoding: &str, name: &str) -> Db {
     let mut db = Db::without_extension();
     let name = format!("{name}_{}", encoding.to_lowercase());
     let sql = format!("CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0");
@@ -19,7 +19,7 @@ fn database(encoding: &str, name: &str) -> Db {
     db
 }
 
-fn is_refused(client: &mut Client, call: &str, encoding: &str) {
+fn assert_refused(client: &mut Client, call: &str, encoding: &str) {
     let refused = failure(client, call);
     let message = format!("the encoding of this database is {encoding}, expected UTF8");
     assert_eq!((refused.code.as_str(), refused.message.as_str()), ("0A000", message.as_str()), "{call}: {refused:?}");
@@ -29,13 +29,13 @@ fn is_refused(client: &mut Client, call: &str, encoding: &str) {
 #[test]
 fn create_extension_is_refused_where_texts_are_not_utf8() {
     for encoding in REFUSED {
-        let mut db = database(encoding, "fresh");
-        is_refused(&mut db.admin, "CREATE EXTENSION chatbot_sync", encoding);
+        let mut db = create_database(encoding, "fresh");
+        assert_refused(&mut db.admin, "CREATE EXTENSION chatbot_sync", encoding);
         let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'chatbot_sync'";
         assert_eq!(one::<i64>(&mut db.admin, left), 0, "{encoding}");
     }
     // With the C locale and in UTF-8 the extension works.
-    let mut db = database("UTF8", "fresh");
+    let mut db = create_database("UTF8", "fresh");
     db.admin
         .batch_execute(
             "CREATE EXTENSION chatbot_sync; SELECT chatbot_embed_source(1, 'document', 1, 'Crème brûlée, 日本')",
@@ -45,18 +45,21 @@ fn create_extension_is_refused_where_texts_are_not_utf8() {
 }
 
 #[test]
-fn a_database_that_has_the_extension_from_before_gets_an_error_from_each_call() {
+fn an_existing_database_in_another_encoding_gets_an_error_from_each_call() {
     // The scripts of 0.2.0, under a version number that no other test uses.
-    let folder = folder_of_scripts();
+    let folder = extension_folder();
     let released = include_str!("../sql/chatbot_sync--0.2.0.sql");
     let update = include_str!("../sql/chatbot_sync--0.2.0--0.3.0.sql");
-    let _scripts = [Script::new(&folder, "0.2.7", released), Script::new(&folder, &format!("0.2.7--{OWN}"), update)];
+    let _scripts = [
+        TemporaryScript::new(&folder, "0.2.7", released),
+        TemporaryScript::new(&folder, &format!("0.2.7--{OWN}"), update),
+    ];
     // The trigger of a table that is attached in another database, as a restore would create it.
-    let (mut other, _mock, _app) = documents();
+    let (mut other, _mock, _app) = attached_documents();
     let trigger = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'chatbot_sync_1_insert'";
     let trigger: String = one(&mut other.admin, trigger);
     for encoding in REFUSED {
-        let mut db = database(encoding, "old");
+        let mut db = create_database(encoding, "old");
         let admin = &mut db.admin;
         admin.batch_execute("CREATE EXTENSION chatbot_sync VERSION '0.2.7'").unwrap();
         for text in ["An ASCII text.", "Un café."] {
@@ -71,7 +74,7 @@ fn a_database_that_has_the_extension_from_before_gets_an_error_from_each_call() 
                 format!("SELECT chatbot_session_add_message(gen_random_uuid(), 'user', '{text}')"),
                 format!("SELECT chatbot_attach('pg_class', '{text}')"),
             ] {
-                is_refused(admin, &call, encoding);
+                assert_refused(admin, &call, encoding);
             }
         }
         for call in [
@@ -80,9 +83,9 @@ fn a_database_that_has_the_extension_from_before_gets_an_error_from_each_call() 
             "SELECT chatbot_verify()",
             "SELECT chatbot_estimate()",
         ] {
-            is_refused(admin, call, encoding);
+            assert_refused(admin, call, encoding);
         }
-        is_refused(admin, "ALTER EXTENSION chatbot_sync UPDATE", encoding);
+        assert_refused(admin, "ALTER EXTENSION chatbot_sync UPDATE", encoding);
         let stored = "SELECT (SELECT count(*) FROM chatbot_sync.source) + (SELECT count(*) FROM chatbot_sync.job)
             + (SELECT count(*) FROM chatbot_sync.session)";
         assert_eq!(one::<i64>(admin, stored), 0, "{encoding}");
@@ -115,7 +118,7 @@ fn latin1(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_client_in_another_encoding_reads_and_writes_its_own() {
+fn a_client_in_another_encoding_reads_and_writes_its_characters() {
     let server = Server::start(&[]);
     let (script, out) = (server.file("latin1.sql"), server.file("latin1.out"));
     let statements = format!(
@@ -128,7 +131,7 @@ fn a_client_in_another_encoding_reads_and_writes_its_own() {
         SELECT chatbot_embed_source(1, repeat('é', 100), 1, 'x');"
     );
     std::fs::write(&script, latin1(&statements)).unwrap();
-    let (said, _) = server.client_program("psql", "postgres", &["-X", "-d", "postgres", "-f", &script]);
+    let (said, _) = server.run_client_program("psql", "postgres", &["-X", "-d", "postgres", "-f", &script]);
     let answer = std::fs::read(&out).unwrap();
     let has = |text: &str| answer.windows(text.chars().count()).any(|window| window == latin1(text));
     assert!(has("Crème brûlée for dessert.") && has("José"), "{answer:?}");

@@ -1,7 +1,10 @@
 //! Faults of a provider: which error a statement raises, that it changes nothing, which requests are sent again, and
 //! that only the text that causes a fault fails.
 
-use super::harness::{Failure, column, documents, embed, everything, failure, one, prose, remote, set};
+use super::harness::{
+    DbError, attached_documents, database_with_mock, embed_statement, failure, one, prose, query_column,
+    set_for_database, snapshot_of_all_tables,
+};
 use super::mock::{Fault, Mock};
 
 /// Eight numbers in base64, the last of which is NaN.
@@ -41,17 +44,17 @@ const FAULTS: [(Fault, &str, &str); 29] = [
 ];
 
 #[test]
-fn a_fault_leaves_vectors_and_session_whole() {
-    let (mut db, mock) = remote();
-    set(&mut db, "max_response_bytes", "100kB");
+fn a_fault_changes_nothing_and_the_session_goes_on() {
+    let (mut db, mock) = database_with_mock();
+    set_for_database(&mut db, "max_response_bytes", "100kB");
     let base64 =
         r#"SELECT chatbot_set_model('openai_compatible', 'mock', 8, options => '{"encoding_format": "base64"}')"#;
     db.admin.batch_execute(base64).unwrap();
     let mut app = db.session("app");
-    let another = embed(1, &prose(12));
-    app.batch_execute(&embed(1, "The text that was there before.")).unwrap();
+    let another = embed_statement(1, &prose(12));
+    app.batch_execute(&embed_statement(1, "The text that was there before.")).unwrap();
     app.batch_execute("SET chatbot_sync.max_attempts = 2").unwrap();
-    let before = everything(&mut app);
+    let before = snapshot_of_all_tables(&mut app);
     for (fault, code, detail) in FAULTS {
         let timeout = if code == "58030" { "300ms" } else { "60s" };
         app.batch_execute(&format!("SET chatbot_sync.sync_timeout = '{timeout}'")).unwrap();
@@ -61,16 +64,16 @@ fn a_fault_leaves_vectors_and_session_whole() {
         assert!(failure.detail.contains(detail), "{failure:?}");
         assert!(failure.detail.contains("Model mock") && !failure.hint.is_empty(), "{failure:?}");
         mock.state().always = None;
-        assert_eq!(everything(&mut app), before);
+        assert_eq!(snapshot_of_all_tables(&mut app), before);
         // The wait that the provider asked for would delay the next fault's requests.
-        forget_throttling(&mut db.admin);
+        clear_throttling(&mut db.admin);
         assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 1);
     }
     app.batch_execute(&another).unwrap();
-    assert_ne!(everything(&mut app), before);
+    assert_ne!(snapshot_of_all_tables(&mut app), before);
 }
 
-fn forget_throttling(admin: &mut postgres::Client) {
+fn clear_throttling(admin: &mut postgres::Client) {
     let sql = "SELECT current_setting('data_directory') || '/pg_stat_tmp/chatbot_sync.' || oid || '.openai_compatible'
         FROM pg_database WHERE datname = current_database()";
     let _ = std::fs::remove_file(one::<String>(admin, sql));
@@ -78,58 +81,58 @@ fn forget_throttling(admin: &mut postgres::Client) {
 
 #[test]
 fn a_failed_request_is_sent_again() {
-    let (db, mock) = remote();
+    let (db, mock) = database_with_mock();
     let mut app = db.session("app");
     for fault in [Fault::Status(500, "", ""), Fault::Close, Fault::Count, Fault::TwoOfOne, Fault::Cut] {
         mock.state().faults.push_back(fault);
         let requests = mock.state().requests.len();
-        app.batch_execute(&embed(1, &prose(30).replace("tells", &format!("tells{requests}")))).unwrap();
+        app.batch_execute(&embed_statement(1, &prose(30).replace("tells", &format!("tells{requests}")))).unwrap();
         assert_eq!(mock.state().requests.len() - requests, 2);
     }
 }
 
 #[test]
 fn a_throttled_request_is_sent_again_after_the_wait() {
-    let (db, mock) = remote();
+    let (db, mock) = database_with_mock();
     let (mut app, mut other) = (db.session("app"), db.session("app"));
     app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
     for _ in 0..3 {
         mock.state().faults.push_back(Fault::Status(429, "retry-after: 0.1\r\n", ""));
     }
-    app.batch_execute(&embed(1, "A text.")).unwrap();
+    app.batch_execute(&embed_statement(1, "A text.")).unwrap();
     assert_eq!(mock.state().requests.len(), 4);
     // A wait that one session was asked for applies to all sessions, and they fail without a request.
     mock.state().faults.push_back(Fault::Status(429, "retry-after: 1000\r\n", ""));
-    assert_eq!(failure(&mut app, &embed(1, "Another text.")).code, "53000");
-    assert_eq!(failure(&mut other, &embed(2, "A second text.")).code, "53000");
+    assert_eq!(failure(&mut app, &embed_statement(1, "Another text.")).code, "53000");
+    assert_eq!(failure(&mut other, &embed_statement(2, "A second text.")).code, "53000");
     assert_eq!(mock.state().requests.len(), 5);
 }
 
 #[test]
 fn throttling_until_the_timeout_is_reported_as_throttling() {
-    let (mut db, mock) = remote();
-    set(&mut db, "sync_timeout", "500ms");
+    let (mut db, mock) = database_with_mock();
+    set_for_database(&mut db, "sync_timeout", "500ms");
     let mut app = db.session("app");
     mock.state().faults.extend([Fault::Status(429, "retry-after: 0.1\r\n", ""), Fault::Hang]);
-    assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "53000");
+    assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "53000");
     assert_eq!(mock.state().requests.len(), 2);
 }
 
 #[test]
 fn retry_after_as_a_date_is_honoured() {
-    let (db, mock) = remote();
+    let (db, mock) = database_with_mock();
     let mut app = db.session("app");
     mock.state().faults.push_back(Fault::Status(429, "retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n", ""));
-    app.batch_execute(&embed(1, "A text.")).unwrap();
+    app.batch_execute(&embed_statement(1, "A text.")).unwrap();
     assert_eq!(mock.state().requests.len(), 2);
     mock.state().faults.push_back(Fault::Status(429, "retry-after: Fri, 31 Dec 2100 23:59:59 GMT\r\n", ""));
-    assert_eq!(failure(&mut app, &embed(1, "Another text.")).code, "53000");
+    assert_eq!(failure(&mut app, &embed_statement(1, "Another text.")).code, "53000");
     assert_eq!(mock.state().requests.len(), 3);
 }
 
 #[test]
 fn an_endless_retry_after_ends_with_the_timeout() {
-    let (mut db, mock) = remote();
+    let (mut db, mock) = database_with_mock();
     let mut app = db.session("app");
     for fault in [
         Fault::Status(429, "retry-after: 10000000000000000000\r\n", ""),
@@ -137,17 +140,17 @@ fn an_endless_retry_after_ends_with_the_timeout() {
         Fault::Status(429, "", r#"{"error":{"details":[{"retryDelay":"10000000000000000000s"}]}}"#),
     ] {
         mock.state().faults.push_back(fault);
-        assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "53000");
-        forget_throttling(&mut db.admin);
+        assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "53000");
+        clear_throttling(&mut db.admin);
     }
     mock.state().faults.push_back(Fault::Status(503, "retry-after: 10000000000000000000\r\n", ""));
-    assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "HV000");
-    app.batch_execute(&embed(1, "A text.")).unwrap();
+    assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "HV000");
+    app.batch_execute(&embed_statement(1, "A text.")).unwrap();
 }
 
 #[test]
 fn the_refused_chunk_is_named() {
-    let (db, mock) = remote();
+    let (db, mock) = database_with_mock();
     let mut app = db.session("app");
     let text = prose(200).replace("Sentence 100 ", "Sentence 100 poison ");
     let chunk: i32 = app
@@ -155,8 +158,8 @@ fn the_refused_chunk_is_named() {
         .unwrap()
         .get(0);
     mock.state().poison = Some("poison");
-    let failure = failure(&mut app, &embed(7, &text));
-    let expected = Failure {
+    let failure = failure(&mut app, &embed_statement(7, &text));
+    let expected = DbError {
         code: "HV00L".to_owned(),
         message: format!("provider openai_compatible refuses chunk {chunk} of document 7 of chatbot 1"),
         detail: "Model mock, HTTP status 400: this text will not do".to_owned(),
@@ -170,10 +173,10 @@ fn the_refused_chunk_is_named() {
 
 #[test]
 fn a_missing_server_fails_at_once() {
-    let (mut db, _mock) = remote();
-    set(&mut db, "openai_compatible_url", "http://127.0.0.1:1/v1");
+    let (mut db, _mock) = database_with_mock();
+    set_for_database(&mut db, "openai_compatible_url", "http://127.0.0.1:1/v1");
     let mut app = db.session("app");
-    let failure = failure(&mut app, &embed(1, "A text."));
+    let failure = failure(&mut app, &embed_statement(1, "A text."));
     assert_eq!(
         (failure.code.as_str(), failure.message.as_str()),
         ("HV00N", "provider openai_compatible cannot be reached")
@@ -181,7 +184,7 @@ fn a_missing_server_fails_at_once() {
 }
 
 /// Lets every request with a poisoned text fail with a fault.
-fn poison(mock: &Mock, fault: Fault) {
+fn fail_poisoned_requests(mock: &Mock, fault: Fault) {
     let mut state = mock.state();
     state.poison = Some("poison");
     state.poison_fault = Some(fault);
@@ -190,57 +193,57 @@ fn poison(mock: &Mock, fault: Fault) {
 
 #[test]
 fn a_fault_of_one_row_leaves_the_others_synced_in_every_path() {
-    let (_db, mock, mut app) = documents();
+    let (_db, mock, mut app) = attached_documents();
     app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
     let failed = "SELECT source_id FROM chatbot_sync.source WHERE status <> 'synced'";
     for fault in [Fault::Status(500, "", "oops"), Fault::Close, Fault::Count, Fault::NotJson] {
-        poison(&mock, fault);
+        fail_poisoned_requests(&mock, fault);
         let insert = "INSERT INTO documents (chatbot_id, title, content)
             SELECT 1, 'T', CASE i WHEN 17 THEN 'A poison.' ELSE 'Text ' || i END FROM generate_series(1, 50) AS i";
         app.batch_execute(insert).unwrap();
-        let poisoned = column::<i64>(&mut app, "SELECT id::bigint FROM documents WHERE content LIKE '%poison%'");
-        assert_eq!(column::<i64>(&mut app, failed), poisoned);
+        let poisoned = query_column::<i64>(&mut app, "SELECT id::bigint FROM documents WHERE content LIKE '%poison%'");
+        assert_eq!(query_column::<i64>(&mut app, failed), poisoned);
         assert!(mock.asked().0 <= 1 + 3 * 6, "{}", mock.asked().0);
         let error: String = one(&mut app, "SELECT error FROM chatbot_sync.source WHERE status <> 'synced'");
         assert!(error.contains(&format!("chunk 0 of document {} of chatbot 1", poisoned[0])), "{error}");
         // chatbot_sync_all(), which tries sources in error again, isolates the text as well.
         app.batch_execute("CALL chatbot_sync_all()").unwrap();
-        assert_eq!(column::<i64>(&mut app, failed), poisoned);
+        assert_eq!(query_column::<i64>(&mut app, failed), poisoned);
         // So does the queue.
         app.batch_execute("SELECT chatbot_retry(); CALL chatbot_process_queue()").unwrap();
-        assert_eq!(column::<i64>(&mut app, failed), poisoned);
+        assert_eq!(query_column::<i64>(&mut app, failed), poisoned);
         app.batch_execute("DELETE FROM documents").unwrap();
     }
 }
 
 #[test]
-fn a_server_that_is_right_for_one_text_is_asked_for_each_alone() {
-    let (db, mock) = remote();
+fn a_server_that_only_works_for_single_texts_gets_single_texts() {
+    let (db, mock) = database_with_mock();
     let mut app = db.session("app");
     app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
     mock.state().always = Some(Fault::TwoOfOne);
-    app.batch_execute(&embed(1, &prose(12))).unwrap();
+    app.batch_execute(&embed_statement(1, &prose(12))).unwrap();
     assert_eq!(one::<String>(&mut app, "SELECT status FROM chatbot_sync.source"), "synced");
 }
 
 #[test]
 fn a_text_that_is_never_answered_is_found_in_time() {
-    let (mut db, mock, mut app) = documents();
-    set(&mut db, "sync_timeout", "4s");
+    let (mut db, mock, mut app) = attached_documents();
+    set_for_database(&mut db, "sync_timeout", "4s");
     app.batch_execute("SET chatbot_sync.sync_timeout = '4s'").unwrap();
-    poison(&mock, Fault::Hang);
+    fail_poisoned_requests(&mock, Fault::Hang);
     app.batch_execute(
         "INSERT INTO documents (chatbot_id, title, content)
         SELECT 1, 'T', CASE i WHEN 3 THEN 'A poison.' ELSE 'Text ' || i END FROM generate_series(1, 8) AS i",
     )
     .unwrap();
     let failed = "SELECT source_id || ' ' || error_code FROM chatbot_sync.source WHERE status = 'error'";
-    assert_eq!(column::<String>(&mut app, failed), ["3 58030"]);
+    assert_eq!(query_column::<String>(&mut app, failed), ["3 58030"]);
 }
 
 #[test]
 fn a_provider_that_is_down_is_asked_a_few_times_for_many_rows() {
-    let (_db, mock, mut app) = documents();
+    let (_db, mock, mut app) = attached_documents();
     mock.state().always = Some(Fault::Status(500, "", "down"));
     mock.state().requests.clear();
     let insert = "INSERT INTO documents (chatbot_id, title, content)
@@ -252,12 +255,12 @@ fn a_provider_that_is_down_is_asked_a_few_times_for_many_rows() {
 
 #[test]
 fn a_chunk_or_a_question_that_is_too_long_is_embedded_in_parts() {
-    let (db, mock) = remote();
-    let (mut app, told) = db.listening("app");
+    let (db, mock) = database_with_mock();
+    let (mut app, told) = db.session_with_notices("app");
     mock.state().longest = Some(600);
     let text = prose(60);
     let chunks: i64 = one(&mut app, &format!("SELECT count(*) FROM chatbot_chunk($t${text}$t$)"));
-    app.batch_execute(&embed(1, &text)).unwrap();
+    app.batch_execute(&embed_statement(1, &text)).unwrap();
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), chunks);
     let warning = "WARNING: chunk 1 of document 1 of chatbot 1 is longer than model mock takes";
     assert!(told.lock().unwrap().iter().any(|line| line.starts_with(warning)), "{told:?}");
@@ -268,16 +271,16 @@ fn a_chunk_or_a_question_that_is_too_long_is_embedded_in_parts() {
 
 #[test]
 fn dimensions_are_not_sent_where_they_are_the_models_own() {
-    let (db, mock) = remote();
-    db.session("app").batch_execute(&embed(1, "A text.")).unwrap();
+    let (db, mock) = database_with_mock();
+    db.session("app").batch_execute(&embed_statement(1, "A text.")).unwrap();
     assert!(mock.state().requests.iter().all(|(_, body)| body["dimensions"].is_null()));
 }
 
 #[test]
-fn milliseconds_to_wait_are_known_to_all_sessions() {
-    let (db, mock) = remote();
+fn retry_after_ms_applies_to_all_sessions() {
+    let (db, mock) = database_with_mock();
     mock.state().faults.push_back(Fault::Status(429, "retry-after-ms: 3600000\r\n", ""));
-    assert_eq!(failure(&mut db.session("app"), &embed(1, "A text.")).code, "53000");
-    assert_eq!(failure(&mut db.session("app"), &embed(2, "A text.")).code, "53000");
+    assert_eq!(failure(&mut db.session("app"), &embed_statement(1, "A text.")).code, "53000");
+    assert_eq!(failure(&mut db.session("app"), &embed_statement(2, "A text.")).code, "53000");
     assert_eq!(mock.asked().0, 1);
 }

@@ -35,7 +35,7 @@ pub(crate) struct Db {
 
 /// An error as the client receives it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct DbError {
     pub code: String,
     pub message: String,
     pub detail: String,
@@ -58,20 +58,20 @@ impl Db {
         static TEMPLATE: OnceLock<()> = OnceLock::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         TEMPLATE.get_or_init(|| {
-            let mut client = connect(shared(), "postgres");
+            let mut client = connect(shared_server(), "postgres");
             client.batch_execute(ROLES).unwrap();
             client.batch_execute("CREATE DATABASE with_extension").unwrap();
-            connect(shared(), "with_extension").batch_execute(EXTENSION).unwrap();
+            connect(shared_server(), "with_extension").batch_execute(EXTENSION).unwrap();
         });
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut maker = connect(shared(), "postgres");
+        let mut maker = connect(shared_server(), "postgres");
         // One at a time, since two copies of a template disturb each other; a session that has just left the template
         // may still be there, hence the loop.
         maker.batch_execute("SELECT pg_advisory_lock(1)").unwrap();
         while let Err(error) = maker.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")) {
             assert_eq!(error.code().map(|c| c.code()), Some("55006"), "{error}");
         }
-        Self::at(shared().clone(), &name)
+        Self::at(shared_server().clone(), &name)
     }
 
     /// A database of the server that `place` connects to as a superuser.
@@ -90,7 +90,7 @@ impl Db {
     }
 
     /// Opens a session as a role, and collects the messages that it receives: "NOTICE: ..." and "WARNING: ...".
-    pub fn listening(&self, role: &str) -> (Client, Arc<Mutex<Vec<String>>>) {
+    pub fn session_with_notices(&self, role: &str) -> (Client, Arc<Mutex<Vec<String>>>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let mut place = self.place.clone();
         let tell = told.clone();
@@ -115,15 +115,15 @@ fn connect(place: &Config, database: &str) -> Client {
 }
 
 /// Returns a database whose model is that of a mock provider, and the mock.
-pub(crate) fn remote() -> (Db, Mock) {
+pub(crate) fn database_with_mock() -> (Db, Mock) {
     let (mut db, mock) = (Db::new(), Mock::new());
     use_mock(&mut db, &mock);
     (db, mock)
 }
 
 /// Returns a database with a mock provider, the mock, and a session of `app`, which may create tables.
-pub(crate) fn application() -> (Db, Mock, Client) {
-    let (mut db, mock) = remote();
+pub(crate) fn application_with_mock() -> (Db, Mock, Client) {
+    let (mut db, mock) = database_with_mock();
     db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
     let app = db.session("app");
     (db, mock, app)
@@ -143,8 +143,8 @@ pub(crate) const ATTACH: &str = "SELECT chatbot_attach('documents', 'document', 
     SELECT chatbot_attach_chatbots('chatbots');";
 
 /// Does the same as [`application`], with documents that are attached.
-pub(crate) fn documents() -> (Db, Mock, Client) {
-    let (db, mock, mut app) = application();
+pub(crate) fn attached_documents() -> (Db, Mock, Client) {
+    let (db, mock, mut app) = application_with_mock();
     app.batch_execute(DOCUMENTS).unwrap();
     app.batch_execute(ATTACH).unwrap();
     (db, mock, app)
@@ -152,8 +152,8 @@ pub(crate) fn documents() -> (Db, Mock, Client) {
 
 /// Returns each difference between the documents and what is stored for them; empty where there is none. Each document
 /// has to be one chunk long.
-pub(crate) fn drift(client: &mut Client) -> Vec<String> {
-    column(
+pub(crate) fn find_differences(client: &mut Client) -> Vec<String> {
+    query_column(
         client,
         "SELECT format('row %s, vector %s', to_json(d), to_json(e))
         FROM (SELECT chatbot_id, id, title, content FROM documents
@@ -177,13 +177,13 @@ pub(crate) fn wait_for_lock(watcher: &mut Client, pid: i32) {
 
 /// Makes the mock the provider of the database.
 pub(crate) fn use_mock(db: &mut Db, mock: &Mock) {
-    set(db, "openai_compatible_url", &mock.url);
+    set_for_database(db, "openai_compatible_url", &mock.url);
     db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
 }
 
 /// Sets a setting for the superuser's session and for every session that connects later. The name is without its
 /// prefix.
-pub(crate) fn set(db: &mut Db, name: &str, value: &str) {
+pub(crate) fn set_for_database(db: &mut Db, name: &str, value: &str) {
     let name = format!("chatbot_sync.{name}");
     db.admin.batch_execute(&format!("SET {name} = '{value}'")).unwrap();
     let database: String = one(&mut db.admin, "SELECT current_database()::text");
@@ -191,12 +191,12 @@ pub(crate) fn set(db: &mut Db, name: &str, value: &str) {
 }
 
 /// Returns the statement that embeds a document of chatbot 1.
-pub(crate) fn embed(id: i64, text: &str) -> String {
+pub(crate) fn embed_statement(id: i64, text: &str) -> String {
     format!("SELECT chatbot_embed_source(1, 'document', {id}, $text${text}$text$)")
 }
 
 /// Waits until a query returns true.
-pub(crate) fn until(client: &mut Client, sql: &str) {
+pub(crate) fn wait_until(client: &mut Client, sql: &str) {
     while !one::<bool>(client, sql) {
         pause();
     }
@@ -215,7 +215,7 @@ pub(crate) fn one<T: FromSqlOwned>(client: &mut Client, sql: &str) -> T {
 }
 
 /// Returns the first column of a query.
-pub(crate) fn column<T: FromSqlOwned>(client: &mut Client, sql: &str) -> Vec<T> {
+pub(crate) fn query_column<T: FromSqlOwned>(client: &mut Client, sql: &str) -> Vec<T> {
     client
         .query(sql, &[])
         .unwrap_or_else(|error| panic!("{:.300}: {error:?}", sql))
@@ -225,10 +225,10 @@ pub(crate) fn column<T: FromSqlOwned>(client: &mut Client, sql: &str) -> Vec<T> 
 }
 
 /// Runs a statement that has to fail, and returns its error.
-pub(crate) fn failure(client: &mut Client, sql: &str) -> Failure {
+pub(crate) fn failure(client: &mut Client, sql: &str) -> DbError {
     let error = client.batch_execute(sql).expect_err(&sql[..sql.len().min(300)]);
     let error = error.as_db_error().unwrap_or_else(|| panic!("{:.300}: {error:?}", sql));
-    Failure {
+    DbError {
         code: error.code().code().to_owned(),
         message: error.message().to_owned(),
         detail: error.detail().unwrap_or_default().to_owned(),
@@ -237,7 +237,7 @@ pub(crate) fn failure(client: &mut Client, sql: &str) -> Failure {
 }
 
 /// Returns all rows of our tables with their xmin and ctid, as one text, so that any write is seen.
-pub(crate) fn everything(client: &mut Client) -> String {
+pub(crate) fn snapshot_of_all_tables(client: &mut Client) -> String {
     let tables = ["source", "embedding", "model", "job", "session", "message", "sync_log", "sync_total"];
     let all = tables.map(|t| {
         format!("SELECT string_agg(t::text || xmin || ctid, E'\\n' ORDER BY t::text) FROM chatbot_sync.{t} t")
@@ -246,7 +246,7 @@ pub(crate) fn everything(client: &mut Client) -> String {
 }
 
 /// The server of all tests, started once.
-fn shared() -> &'static Config {
+fn shared_server() -> &'static Config {
     static SHARED: OnceLock<Config> = OnceLock::new();
     SHARED.get_or_init(|| {
         pgrx_tests::run_test("server_starts", None, crate::pg_test::postgresql_conf_options()).unwrap();

@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use super::harness::{application, column, documents, drift, failure, one};
+use super::harness::{application_with_mock, attached_documents, failure, find_differences, one, query_column};
 
 const TABLE: &str =
     "CREATE TABLE t (id int PRIMARY KEY, maybe int, chatbot_id int, content text, title text, active boolean,
@@ -11,7 +11,7 @@ const TABLE: &str =
     made text GENERATED ALWAYS AS (title) STORED, at timestamp)";
 
 /// Fails unless nothing is attached, not even partly.
-fn is_bare(client: &mut Client) {
+fn assert_nothing_attached(client: &mut Client) {
     let left =
         "SELECT (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal) + (SELECT count(*) FROM chatbot_sync.source)
         + (SELECT count(*) FROM chatbot_sync.host_table)";
@@ -20,7 +20,7 @@ fn is_bare(client: &mut Client) {
 
 #[test]
 fn attach_refuses_what_cannot_be_attached_and_leaves_nothing() {
-    let (mut db, _mock, mut app) = application();
+    let (mut db, _mock, mut app) = application_with_mock();
     app.batch_execute(TABLE).unwrap();
     app.batch_execute(
         "INSERT INTO t (id, chatbot_id, content) VALUES (1, 1, 'A text.');
@@ -108,7 +108,7 @@ fn attach_refuses_what_cannot_be_attached_and_leaves_nothing() {
         let failed = failure(&mut app, &format!("SELECT chatbot_attach({call})"));
         assert_eq!((failed.code.as_str(), failed.message.as_str()), (code, message.as_str()), "{call}");
         assert!(!failed.hint.is_empty(), "{call}");
-        is_bare(&mut app);
+        assert_nothing_attached(&mut app);
     }
     assert_eq!(failure(&mut app, "SELECT chatbot_attach('nowhere', 'document')").code, "42P01");
     for (call, code) in
@@ -121,7 +121,7 @@ fn attach_refuses_what_cannot_be_attached_and_leaves_nothing() {
     {
         assert_eq!(failure(&mut app, &format!("SELECT chatbot_detach({call})")).code, code, "{call}");
     }
-    is_bare(&mut app);
+    assert_nothing_attached(&mut app);
     let mut reader = db.session("reader");
     assert_eq!(failure(&mut reader, "SELECT chatbot_attach('t', 'document')").code, "42501");
     assert_eq!(failure(&mut db.session("stranger"), "SELECT chatbot_attach('t', 'document')").code, "42501");
@@ -135,7 +135,7 @@ fn attach_refuses_what_cannot_be_attached_and_leaves_nothing() {
 
 #[test]
 fn attaching_twice_is_refused() {
-    let (_db, _mock, mut app) = documents();
+    let (_db, _mock, mut app) = attached_documents();
     assert_eq!(failure(&mut app, "SELECT chatbot_attach('documents', 'link')").code, "42710");
     assert_eq!(failure(&mut app, "SELECT chatbot_attach_chatbots('chatbots')").code, "42710");
     app.batch_execute(
@@ -154,7 +154,7 @@ fn attaching_twice_is_refused() {
 
 #[test]
 fn any_name_and_search_path_can_be_attached() {
-    let (mut db, mock, mut app) = application();
+    let (mut db, mock, mut app) = application_with_mock();
     db.admin.batch_execute("CREATE SCHEMA \"We ird\" AUTHORIZATION app; CREATE SCHEMA evil AUTHORIZATION app").unwrap();
     app.batch_execute(
         r#"CREATE TABLE "We ird"."Dok'u""mente \n" ("I d" smallint PRIMARY KEY, "chat ""bot""'s" bigint, "Inhält\" varchar(500),
@@ -198,28 +198,28 @@ fn any_name_and_search_path_can_be_attached() {
            SET search_path = public"#,
     )
     .unwrap();
-    let rows = column::<String>(
+    let rows = query_column::<String>(
         &mut app,
         "SELECT concat_ws(' ', chatbot_id, source_id, content, metadata) FROM chatbot_sync.embedding",
     );
     assert_eq!(rows, [r#"5 11 Neu. {"I d": 11, "ti'tle": "W"}"#]);
     let told = r#"SELECT concat_ws(' ', "I d", "Stand", "fertig?", left("é", 8)) FROM "We ird"."Dok'u""mente \n" ORDER BY "I d""#;
-    assert_eq!(column::<String>(&mut app, told), ["11 synced t", "12 synced t", "13 error f provider"]);
+    assert_eq!(query_column::<String>(&mut app, told), ["11 synced t", "12 synced t", "13 error f provider"]);
     app.batch_execute(
         r#"ALTER TABLE "We ird"."Dok'u""mente \n" RENAME "Inhält\" TO "con'tent"; ALTER TABLE "We ird"."Dok'u""mente \n" RENAME TO "x'y";
            UPDATE "We ird"."x'y" SET "con'tent" = 'Neuer.' WHERE "I d" = 11"#,
     )
     .unwrap();
     let view = r#"SELECT relation::text || content_column FROM chatbot_sync.host_table"#;
-    assert_eq!(column::<String>(&mut app, view), [r#""We ird"."x'y"con'tent"#]);
-    assert_eq!(column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Neuer."]);
+    assert_eq!(query_column::<String>(&mut app, view), [r#""We ird"."x'y"con'tent"#]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Neuer."]);
     app.batch_execute(r#"SET search_path = evil, pg_catalog; SELECT public.chatbot_detach('"We ird"."x''y"', true)"#)
         .unwrap();
 }
 
 #[test]
 fn every_type_of_id_and_content_is_read() {
-    let (_db, mock, mut app) = application();
+    let (_db, mock, mut app) = application_with_mock();
     app.batch_execute("CREATE DOMAIN words AS varchar(99); CREATE DOMAIN nr AS bigint NOT NULL").unwrap();
     for (id, chatbot, content) in [
         ("smallint", "int", "text"),
@@ -234,7 +234,7 @@ fn every_type_of_id_and_content_is_read() {
         ))
         .unwrap();
         let stored = "SELECT chatbot_id || '/' || source_id || ' ' || content FROM chatbot_sync.embedding";
-        assert_eq!(column::<String>(&mut app, stored), [format!("7/32766 As {id}. {content}")]);
+        assert_eq!(query_column::<String>(&mut app, stored), [format!("7/32766 As {id}. {content}")]);
         app.batch_execute("SELECT chatbot_detach('t', true); DROP TABLE t").unwrap();
     }
     assert_eq!(mock.asked(), (8, 8));
@@ -242,7 +242,7 @@ fn every_type_of_id_and_content_is_read() {
 
 #[test]
 fn each_translation_is_embedded_once_under_its_language() {
-    let (_db, mock, mut app) = application();
+    let (_db, mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE TABLE t (id int PRIMARY KEY, chatbot_id int, name jsonb, body jsonb, status text);
          SELECT chatbot_attach('t', 'document', content_column => 'body', metadata_columns => '{name}', status_column => 'status',
@@ -257,30 +257,30 @@ fn each_translation_is_embedded_once_under_its_language() {
             format!(r#"1 {english} {{"lang": "en_US", "name": {{"en_US": "N"}}}}"#),
         ]
     };
-    assert_eq!(column::<String>(&mut app, stored), both("Hello"));
+    assert_eq!(query_column::<String>(&mut app, stored), both("Hello"));
     app.batch_execute("UPDATE t SET body = body || '{\"en_US\": \"<b>Welcome</b>\"}' WHERE id = 1").unwrap();
-    assert_eq!(column::<String>(&mut app, stored), both("Welcome"));
+    assert_eq!(query_column::<String>(&mut app, stored), both("Welcome"));
     assert_eq!(mock.texts().split_off(2), ["Welcome"]);
     app.batch_execute("UPDATE t SET name = '{}' WHERE id = 1; UPDATE t SET body = body - 'fr_FR' WHERE id = 1")
         .unwrap();
-    assert_eq!(column::<String>(&mut app, stored), [r#"1 Welcome {"lang": "en_US", "name": {}}"#]);
+    assert_eq!(query_column::<String>(&mut app, stored), [r#"1 Welcome {"lang": "en_US", "name": {}}"#]);
     // The same text in another language is another chunk.
     app.batch_execute("UPDATE t SET body = '{\"fr_FR\": \"Welcome\"}' WHERE id = 1").unwrap();
     assert_eq!(
-        column::<String>(&mut app, "SELECT lang || (metadata ->> 'lang') FROM chatbot_sync.embedding"),
+        query_column::<String>(&mut app, "SELECT lang || (metadata ->> 'lang') FROM chatbot_sync.embedding"),
         ["fr_FRfr_FR"]
     );
     app.batch_execute("UPDATE t SET body = '{\"en_US\": 3}' WHERE id = 1").unwrap();
     assert_eq!(one::<String>(&mut app, "SELECT error_code FROM chatbot_sync.source WHERE source_id = 1"), "22023");
-    assert_eq!(column::<String>(&mut app, "SELECT status FROM t ORDER BY id"), ["error", "synced"]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT status FROM t ORDER BY id"), ["error", "synced"]);
     app.batch_execute("UPDATE t SET body = 'null'").unwrap();
-    assert_eq!(column::<String>(&mut app, "SELECT status FROM t"), ["synced", "synced"]);
-    assert_eq!(column::<String>(&mut app, stored), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT status FROM t"), ["synced", "synced"]);
+    assert_eq!(query_column::<String>(&mut app, stored), [""; 0]);
 }
 
 #[test]
 fn the_text_of_html_is_embedded_without_tags() {
-    let (_db, mock, mut app) = application();
+    let (_db, mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE TABLE t (id int PRIMARY KEY, chatbot_id int, content text); SELECT chatbot_attach('t', 'document', content_format => 'html');
          INSERT INTO t VALUES (1, 1, '<h1>Title</h1><p>A &amp; B<script>x()</script></p>')",
@@ -295,8 +295,8 @@ fn the_text_of_html_is_embedded_without_tags() {
 }
 
 #[test]
-fn html_of_an_older_reader_is_read_anew_and_only_text_that_differs_is_embedded() {
-    let (mut db, mock, mut app) = application();
+fn html_of_an_older_reader_is_read_again_and_only_changed_text_is_embedded() {
+    let (mut db, mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE TABLE t (id int PRIMARY KEY, chatbot_id int, content text, title text);
          SELECT chatbot_attach('t', 'document', metadata_columns => '{title}', content_format => 'html');
@@ -313,14 +313,14 @@ fn html_of_an_older_reader_is_read_anew_and_only_text_that_differs_is_embedded()
         .unwrap();
     app.batch_execute("UPDATE t SET title = 'A title'").unwrap();
     let stored = "SELECT content FROM chatbot_sync.embedding ORDER BY source_id";
-    assert_eq!(column::<String>(&mut app, stored), ["Parcels leave at once.", "Refunds are paid."]);
+    assert_eq!(query_column::<String>(&mut app, stored), ["Parcels leave at once.", "Refunds are paid."]);
     assert_eq!(mock.texts().split_off(2), ["Refunds are paid."]);
-    assert_eq!(column::<bool>(&mut app, "SELECT DISTINCT chunking[5] > 1 FROM chatbot_sync.source"), [true]);
+    assert_eq!(query_column::<bool>(&mut app, "SELECT DISTINCT chunking[5] > 1 FROM chatbot_sync.source"), [true]);
 }
 
 #[test]
 fn sources_that_exist_keep_their_vectors_on_attach() {
-    let (_db, mock, mut app) = application();
+    let (_db, mock, mut app) = application_with_mock();
     app.batch_execute(super::harness::DOCUMENTS).unwrap();
     app.batch_execute(
         "INSERT INTO documents (chatbot_id, title, content, active) VALUES (1, 'A', 'One.', true), (1, 'B', 'Two.', false), (2, 'C', 'Three.', true);
@@ -330,12 +330,12 @@ fn sources_that_exist_keep_their_vectors_on_attach() {
     app.batch_execute(super::harness::ATTACH).unwrap();
     // Sources of inactive rows are not found once the table is attached.
     assert_eq!(
-        column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding WHERE enabled ORDER BY 1"),
+        query_column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding WHERE enabled ORDER BY 1"),
         [1, 3]
     );
-    assert_eq!(column::<String>(&mut app, "SELECT DISTINCT status FROM documents"), ["pending"]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT DISTINCT status FROM documents"), ["pending"]);
     app.batch_execute("CALL chatbot_sync_all(); UPDATE documents SET active = true").unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     assert_eq!(mock.asked(), (3, 3));
     // The source exists before its row is inserted.
     app.batch_execute(
@@ -343,20 +343,20 @@ fn sources_that_exist_keep_their_vectors_on_attach() {
          INSERT INTO documents (id, chatbot_id, content, active) VALUES (4, 1, 'Four.', true), (5, 1, 'Five.', false)",
     )
     .unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     assert_eq!(mock.texts().split_off(3), ["Four.", "Five.", "Four."]);
-    assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source WHERE host IS NULL"), [0; 0]);
+    assert_eq!(query_column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source WHERE host IS NULL"), [0; 0]);
 }
 
 #[test]
-fn attaching_warns_only_of_what_is_lost() {
-    let (db, _mock, mut app) = application();
+fn attaching_warns_only_of_a_dropped_status_column() {
+    let (db, _mock, mut app) = application_with_mock();
     app.batch_execute("CREATE TABLE chatbots (id int PRIMARY KEY); CREATE TABLE docs (id int PRIMARY KEY, chatbot_id int, content text, state text)").unwrap();
     app.batch_execute(
         "CREATE TABLE parts (id int NOT NULL, chatbot_id int, content text) PARTITION BY LIST (chatbot_id)",
     )
     .unwrap();
-    let (mut app, told) = db.listening("app");
+    let (mut app, told) = db.session_with_notices("app");
     app.batch_execute("SELECT chatbot_attach('docs', 'document'); SELECT chatbot_attach('parts', 'link')").unwrap();
     app.batch_execute("CREATE TABLE part PARTITION OF parts DEFAULT; SELECT chatbot_attach_chatbots('chatbots')")
         .unwrap();

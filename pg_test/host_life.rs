@@ -3,18 +3,18 @@
 
 use postgres::Client;
 
-use super::harness::{application, column, documents, drift, failure, one};
+use super::harness::{application_with_mock, attached_documents, failure, find_differences, one, query_column};
 
 const ROWS: &str =
     "INSERT INTO documents (chatbot_id, title, content) VALUES (1, 'A', 'First text.'), (2, 'B', 'Second text.')";
 
 /// Returns the keys of all sources.
-fn sources(client: &mut Client) -> Vec<String> {
-    column(client, "SELECT chatbot_id || '/' || source_id FROM chatbot_sync.source ORDER BY 1")
+fn source_keys(client: &mut Client) -> Vec<String> {
+    query_column(client, "SELECT chatbot_id || '/' || source_id FROM chatbot_sync.source ORDER BY 1")
 }
 
 /// Counts the sources, chunks and triggers of ours that are left.
-fn left(client: &mut Client) -> i64 {
+fn count_leftovers(client: &mut Client) -> i64 {
     one(
         client,
         "SELECT (SELECT count(*) FROM chatbot_sync.source) + (SELECT count(*) FROM chatbot_sync.embedding)
@@ -24,7 +24,7 @@ fn left(client: &mut Client) -> i64 {
 
 #[test]
 fn renamed_tables_and_columns_are_followed() {
-    let (db, mock, mut app) = documents();
+    let (db, mock, mut app) = attached_documents();
     app.batch_execute(ROWS).unwrap();
     // A session that has written before and caches what it knows about the table.
     let mut other = db.session("app");
@@ -60,15 +60,15 @@ fn renamed_tables_and_columns_are_followed() {
         other.batch_execute(&poison).unwrap();
         app.batch_execute(back).unwrap();
         other.batch_execute("DELETE FROM documents WHERE chatbot_id = 3").unwrap();
-        assert_eq!(drift(&mut app), [""; 0], "{rename}");
+        assert_eq!(find_differences(&mut app), [""; 0], "{rename}");
     }
     app.batch_execute("DELETE FROM chatbots").unwrap();
-    assert_eq!(sources(&mut app), [""; 0]);
+    assert_eq!(source_keys(&mut app), [""; 0]);
 }
 
 #[test]
 fn a_renamed_schema_is_followed() {
-    let (mut db, mock, mut app) = application();
+    let (mut db, mock, mut app) = application_with_mock();
     db.admin.batch_execute("CREATE SCHEMA one AUTHORIZATION app").unwrap();
     app.batch_execute(
         "CREATE TABLE one.t (id int PRIMARY KEY, chatbot_id int, content text, status text);
@@ -79,21 +79,21 @@ fn a_renamed_schema_is_followed() {
     mock.state().poison = Some("poison");
     app.batch_execute("INSERT INTO two.t VALUES (2, 1, 'poison'); UPDATE two.t SET content = 'Edited.' WHERE id = 1")
         .unwrap();
-    assert_eq!(column::<String>(&mut app, "SELECT status FROM two.t ORDER BY id"), ["synced", "error"]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT status FROM two.t ORDER BY id"), ["synced", "error"]);
     app.batch_execute("ALTER TABLE two.t SET SCHEMA public; INSERT INTO t VALUES (3, 1, 'poison')").unwrap();
     db.admin.batch_execute("DROP SCHEMA two CASCADE").unwrap();
-    assert_eq!(sources(&mut app), ["1/1", "1/2", "1/3"]);
+    assert_eq!(source_keys(&mut app), ["1/1", "1/2", "1/3"]);
     db.admin.batch_execute("CREATE SCHEMA two AUTHORIZATION app").unwrap();
     app.batch_execute("ALTER TABLE t SET SCHEMA two").unwrap();
     db.admin.batch_execute("DROP SCHEMA two CASCADE").unwrap();
-    assert_eq!(left(&mut app), 0);
+    assert_eq!(count_leftovers(&mut app), 0);
 }
 
 #[test]
 fn a_dropped_column_leaves_nothing_and_statements_go_on() {
     for how in ["", " CASCADE"] {
-        let (db, _mock, mut app) = documents();
-        let (mut listener, told) = db.listening("app");
+        let (db, _mock, mut app) = attached_documents();
+        let (mut listener, told) = db.session_with_notices("app");
         app.batch_execute(ROWS).unwrap();
         app.batch_execute("INSERT INTO documents (chatbot_id, content, active) VALUES (1, 'Archived.', false)")
             .unwrap();
@@ -126,13 +126,13 @@ fn a_dropped_column_leaves_nothing_and_statements_go_on() {
         app.batch_execute("INSERT INTO documents (chatbot_id) VALUES (1); DROP TABLE documents").unwrap();
         listener.batch_execute("ALTER TABLE chatbots DROP id CASCADE").unwrap();
         assert_eq!(told.lock().unwrap().last().unwrap(), "WARNING: public.chatbots is detached: its column id is gone");
-        assert_eq!(left(&mut app), 0);
+        assert_eq!(count_leftovers(&mut app), 0);
     }
 }
 
 #[test]
 fn a_column_dropped_with_its_type_is_noticed() {
-    let (_db, _mock, mut app) = application();
+    let (_db, _mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE DOMAIN words AS text; CREATE DOMAIN tenant AS int; CREATE TYPE mood AS ENUM ('good');
          CREATE TABLE t (id int PRIMARY KEY, chatbot_id tenant, content words, mood mood);
@@ -143,17 +143,17 @@ fn a_column_dropped_with_its_type_is_noticed() {
     app.batch_execute("DROP TYPE mood CASCADE; UPDATE t SET content = 'Another.'").unwrap();
     assert_eq!(one::<String>(&mut app, "SELECT metadata::text || content FROM chatbot_sync.embedding"), "{}Another.");
     app.batch_execute("BEGIN; DROP DOMAIN words CASCADE; UPDATE t SET id = 2").unwrap();
-    assert_eq!(left(&mut app), 0);
+    assert_eq!(count_leftovers(&mut app), 0);
     app.batch_execute("ROLLBACK; UPDATE t SET id = 3").unwrap();
-    assert_eq!(sources(&mut app), ["1/3"]);
+    assert_eq!(source_keys(&mut app), ["1/3"]);
     app.batch_execute("DROP DOMAIN tenant CASCADE").unwrap();
-    assert_eq!(left(&mut app), 0);
+    assert_eq!(count_leftovers(&mut app), 0);
 }
 
 #[test]
 fn a_changed_column_type_is_read_or_refused_at_once() {
-    let (db, mock, mut app) = documents();
-    let (mut listener, told) = db.listening("app");
+    let (db, mock, mut app) = attached_documents();
+    let (mut listener, told) = db.session_with_notices("app");
     app.batch_execute(ROWS).unwrap();
     let before = mock.asked();
     app.batch_execute(
@@ -161,7 +161,7 @@ fn a_changed_column_type_is_read_or_refused_at_once() {
          ALTER TABLE documents ALTER status TYPE text, ALTER content TYPE varchar(100), DROP more; UPDATE documents SET title = title || '!'",
     )
     .unwrap();
-    assert_eq!((mock.asked(), drift(&mut app)), (before, vec![]));
+    assert_eq!((mock.asked(), find_differences(&mut app)), (before, vec![]));
     for (alter, message) in [
         (
             "content TYPE bytea USING content::bytea",
@@ -185,7 +185,7 @@ fn a_changed_column_type_is_read_or_refused_at_once() {
         assert!(failed.hint.contains("chatbot_detach"));
         app.batch_execute("UPDATE documents SET status = 'pending'").unwrap();
     }
-    assert_eq!((mock.asked(), drift(&mut app)), (before, vec![]));
+    assert_eq!((mock.asked(), find_differences(&mut app)), (before, vec![]));
     listener.batch_execute("ALTER TABLE documents ALTER content TYPE jsonb USING jsonb_build_object('en_US', content, 'fr_FR', 'Texte ' || id)").unwrap();
     assert_eq!(
         told.lock().unwrap().last().unwrap(),
@@ -197,19 +197,19 @@ fn a_changed_column_type_is_read_or_refused_at_once() {
     .unwrap();
     let texts = "SELECT lang || ' ' || content FROM chatbot_sync.embedding ORDER BY content";
     assert_eq!(
-        column::<String>(&mut app, texts),
+        query_column::<String>(&mut app, texts),
         ["fr_FR Autre", "en_US First text.", "en_US Second text.", "fr_FR Texte 2"]
     );
     app.batch_execute(
         "ALTER TABLE documents ALTER content TYPE text USING content ->> 'en_US'; CALL chatbot_sync_all()",
     )
     .unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
 }
 
 #[test]
 fn a_disabled_trigger_stays_disabled() {
-    let (_db, mock, mut app) = documents();
+    let (_db, mock, mut app) = attached_documents();
     app.batch_execute(ROWS).unwrap();
     app.batch_execute("ALTER TABLE documents DISABLE TRIGGER USER; ALTER TABLE documents RENAME content TO body; ALTER TABLE documents RENAME body TO content")
         .unwrap();
@@ -217,7 +217,7 @@ fn a_disabled_trigger_stays_disabled() {
     assert_eq!(mock.asked().1, 2);
     app.batch_execute("ALTER TABLE documents ENABLE TRIGGER USER; UPDATE documents SET content = content || ' Seen.'")
         .unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
 }
 
 #[test]
@@ -234,11 +234,11 @@ fn dropped_tables_leave_nothing() {
         ("", "SELECT chatbot_detach('documents', true); SELECT chatbot_detach('chatbots')"),
         ("", "BEGIN; TRUNCATE documents; DROP TABLE documents; COMMIT"),
     ] {
-        let (mut db, _mock, mut app) = documents();
+        let (mut db, _mock, mut app) = attached_documents();
         app.batch_execute(ROWS).unwrap();
         db.admin.batch_execute(before).unwrap();
         db.admin.batch_execute(&format!("{end}; DROP TABLE IF EXISTS chatbots CASCADE")).unwrap();
-        assert_eq!(left(&mut db.admin), 0, "{end}");
+        assert_eq!(count_leftovers(&mut db.admin), 0, "{end}");
     }
 }
 
@@ -250,7 +250,7 @@ fn a_dropped_chatbots_table_leaves_nothing() {
         "DROP TABLE chatbots CASCADE",
         "ALTER TABLE chatbots RENAME id TO nr; DELETE FROM chatbots",
     ] {
-        let (_db, _mock, mut app) = documents();
+        let (_db, _mock, mut app) = attached_documents();
         app.batch_execute(ROWS).unwrap();
         app.batch_execute("SELECT chatbot_embed_source(2, 'link', 9, 'No row has it.'), chatbot_session_open(3)")
             .unwrap();
@@ -268,7 +268,7 @@ fn a_dropped_chatbots_table_leaves_nothing() {
 
 #[test]
 fn drop_extension_removes_all_triggers() {
-    let (mut db, _mock, mut app) = documents();
+    let (mut db, _mock, mut app) = attached_documents();
     app.batch_execute(ROWS).unwrap();
     assert_eq!(failure(&mut db.admin, "DROP EXTENSION chatbot_sync").code, "2BP01");
     db.admin.batch_execute("DROP EXTENSION chatbot_sync CASCADE").unwrap();
@@ -276,15 +276,15 @@ fn drop_extension_removes_all_triggers() {
     db.admin.batch_execute("CREATE EXTENSION chatbot_sync; SELECT chatbot_grant('app')").unwrap();
     app.batch_execute(super::harness::ATTACH).unwrap();
     app.batch_execute("CALL chatbot_sync_all(); UPDATE documents SET content = 'Seen ' || id WHERE id = 1").unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
 }
 
 #[test]
 fn detach_keeps_or_deletes_embeddings_as_asked() {
-    let (_db, mock, mut app) = documents();
+    let (_db, mock, mut app) = attached_documents();
     app.batch_execute(ROWS).unwrap();
     app.batch_execute("SELECT chatbot_detach('documents')").unwrap();
-    assert_eq!(sources(&mut app), ["1/1", "2/2"]);
+    assert_eq!(source_keys(&mut app), ["1/1", "2/2"]);
     app.batch_execute(
         "UPDATE documents SET content = 'Changed.' WHERE id = 2; UPDATE documents SET active = false WHERE id = 1",
     )
@@ -294,19 +294,19 @@ fn detach_keeps_or_deletes_embeddings_as_asked() {
     let attach = super::harness::ATTACH.split_once(';').unwrap().0;
     app.batch_execute(attach).unwrap();
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     app.batch_execute("UPDATE documents SET active = true").unwrap();
     // The vector of the text that did not change was still stored.
-    assert_eq!((mock.texts().split_off(2), drift(&mut app)), (vec!["Changed.".to_owned()], vec![]));
+    assert_eq!((mock.texts().split_off(2), find_differences(&mut app)), (vec!["Changed.".to_owned()], vec![]));
     app.batch_execute("SELECT chatbot_detach('documents', true); SELECT chatbot_detach('chatbots')").unwrap();
-    assert_eq!(left(&mut app), 0);
+    assert_eq!(count_leftovers(&mut app), 0);
 }
 
 #[test]
 fn a_restored_table_keeps_its_columns() {
-    let (mut db, _mock, mut app) = documents();
+    let (mut db, _mock, mut app) = attached_documents();
     app.batch_execute(ROWS).unwrap();
-    let triggers = column::<String>(
+    let triggers = query_column::<String>(
         &mut app,
         "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgname",
     );
@@ -332,12 +332,12 @@ fn a_restored_table_keeps_its_columns() {
     app.batch_execute("ALTER TABLE documents ADD FOREIGN KEY (chatbot_id) REFERENCES chatbots ON DELETE CASCADE")
         .unwrap();
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal"), 7);
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     app.batch_execute("ALTER TABLE documents RENAME content TO body; ALTER TABLE documents RENAME title TO name; ALTER TABLE chatbots RENAME id TO nr").unwrap();
     app.batch_execute("UPDATE documents SET body = 'Edited ' || id, name = 'N'").unwrap();
     app.batch_execute("ALTER TABLE documents RENAME body TO content; ALTER TABLE documents RENAME name TO title")
         .unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     app.batch_execute("DELETE FROM chatbots WHERE nr = 1").unwrap();
-    assert_eq!(sources(&mut app), ["2/2"]);
+    assert_eq!(source_keys(&mut app), ["2/2"]);
 }

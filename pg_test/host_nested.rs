@@ -1,10 +1,10 @@
 //! Triggers of the user that change rows which the same statement has just written: the final state is embedded.
 
-use super::harness::{column, documents, drift};
+use super::harness::{attached_documents, find_differences, query_column};
 
 #[test]
 fn a_row_changed_by_a_nested_trigger_is_embedded_as_it_ends() {
-    let (_db, _mock, mut app) = documents();
+    let (_db, _mock, mut app) = attached_documents();
     app.batch_execute(
         "CREATE FUNCTION more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              UPDATE public.documents SET content = content || ' And more.' WHERE id = NEW.id AND content NOT LIKE '%more.'; RETURN NULL;
@@ -19,14 +19,17 @@ fn a_row_changed_by_a_nested_trigger_is_embedded_as_it_ends() {
         "INSERT INTO documents (chatbot_id, content) SELECT 1, 'Other ' || i FROM generate_series(1, 30) AS i",
     ] {
         app.batch_execute(change).unwrap();
-        assert_eq!(drift(&mut app), [""; 0], "{change}");
+        assert_eq!(find_differences(&mut app), [""; 0], "{change}");
     }
-    assert_eq!(column::<bool>(&mut app, "SELECT bool_and(content LIKE '%more.') FROM chatbot_sync.embedding"), [true]);
+    assert_eq!(
+        query_column::<bool>(&mut app, "SELECT bool_and(content LIKE '%more.') FROM chatbot_sync.embedding"),
+        [true]
+    );
 }
 
 #[test]
 fn a_row_deleted_or_moved_by_a_nested_trigger_stays_so() {
-    let (_db, _mock, mut app) = documents();
+    let (_db, _mock, mut app) = attached_documents();
     app.batch_execute(
         "CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              DELETE FROM public.documents WHERE id = NEW.id AND content = 'delete me';
@@ -43,6 +46,6 @@ fn a_row_deleted_or_moved_by_a_nested_trigger_stays_so() {
         "UPDATE documents SET chatbot_id = 2, content = 'delete me' WHERE chatbot_id = 3",
     ] {
         app.batch_execute(change).unwrap();
-        assert_eq!(drift(&mut app), [""; 0], "{change}");
+        assert_eq!(find_differences(&mut app), [""; 0], "{change}");
     }
 }

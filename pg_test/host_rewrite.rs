@@ -3,7 +3,9 @@
 
 use postgres::Client;
 
-use super::harness::{ATTACH, DOCUMENTS, application, column, documents, drift, one};
+use super::harness::{
+    ATTACH, DOCUMENTS, application_with_mock, attached_documents, find_differences, one, query_column,
+};
 
 const ROWS: &str =
     "INSERT INTO documents (chatbot_id, title, content) VALUES (1, 'A', 'First text.'), (2, 'B', 'Second text.')";
@@ -11,16 +13,16 @@ const PROBLEMS: &str =
     "SELECT concat_ws(' ', problem, chatbot_id, source_type, source_id) FROM chatbot_verify() ORDER BY 1";
 
 fn statuses(client: &mut Client) -> Vec<String> {
-    column(
+    query_column(
         client,
         "SELECT concat_ws(' ', id, COALESCE(status, '-'), processed, COALESCE(error, '-')) FROM documents ORDER BY id",
     )
 }
 
 #[test]
-fn a_table_written_anew_makes_changed_rows_pending() {
+fn a_table_rewrite_makes_changed_rows_pending() {
     for mode in ["sync", "async"] {
-        let (db, mock, mut app) = application();
+        let (db, mock, mut app) = application_with_mock();
         app.batch_execute(DOCUMENTS).unwrap();
         app.batch_execute(
             &ATTACH.replace("error_column => 'error'", &format!("error_column => 'error', mode => '{mode}'")),
@@ -28,7 +30,7 @@ fn a_table_written_anew_makes_changed_rows_pending() {
         .unwrap();
         app.batch_execute(ROWS).unwrap();
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
-        let (mut owner, told) = db.listening("app");
+        let (mut owner, told) = db.session_with_notices("app");
         owner
             .batch_execute("ALTER TABLE documents ALTER content TYPE varchar USING CASE id WHEN 1 THEN 'Other text.' ELSE content END")
             .unwrap();
@@ -41,13 +43,17 @@ fn a_table_written_anew_makes_changed_rows_pending() {
         assert_eq!(statuses(&mut app), ["1 pending f -", "2 synced t -"], "{mode}");
         app.batch_execute(if mode == "sync" { "CALL chatbot_sync_all()" } else { "CALL chatbot_process_queue()" })
             .unwrap();
-        assert_eq!((drift(&mut app), mock.texts().split_off(2)), (vec![], vec!["Other text.".to_owned()]), "{mode}");
+        assert_eq!(
+            (find_differences(&mut app), mock.texts().split_off(2)),
+            (vec![], vec!["Other text.".to_owned()]),
+            "{mode}"
+        );
     }
 }
 
 #[test]
-fn a_table_written_anew_with_the_same_values_stays_synced() {
-    let (_db, mock, mut app) = documents();
+fn a_table_rewrite_with_the_same_values_keeps_rows_synced() {
+    let (_db, mock, mut app) = attached_documents();
     app.batch_execute(ROWS).unwrap();
     let before = mock.asked();
     for alter in [
@@ -59,13 +65,13 @@ fn a_table_written_anew_with_the_same_values_stays_synced() {
         "ALTER title TYPE varchar USING title::varchar",
     ] {
         app.batch_execute(&format!("ALTER TABLE documents {alter}")).unwrap();
-        assert_eq!((mock.asked(), drift(&mut app)), (before, vec![]), "{alter}");
+        assert_eq!((mock.asked(), find_differences(&mut app)), (before, vec![]), "{alter}");
     }
 }
 
 #[test]
-fn metadata_and_enabled_follow_a_table_written_anew_at_once() {
-    let (mut db, mock, mut app) = documents();
+fn metadata_and_enabled_follow_a_table_rewrite_at_once() {
+    let (mut db, mock, mut app) = attached_documents();
     app.batch_execute(ROWS).unwrap();
     app.batch_execute(
         "INSERT INTO documents (chatbot_id, title, content, active) VALUES (1, 'C', 'Third text.', false)",
@@ -73,30 +79,33 @@ fn metadata_and_enabled_follow_a_table_written_anew_at_once() {
     .unwrap();
     let before = mock.asked();
     app.batch_execute("ALTER TABLE documents ALTER title TYPE varchar USING 'Title ' || id").unwrap();
-    assert_eq!((drift(&mut app), mock.asked()), (vec![], before));
+    assert_eq!((find_differences(&mut app), mock.asked()), (vec![], before));
     app.batch_execute("ALTER TABLE documents ALTER active DROP DEFAULT, ALTER active TYPE boolean USING id <> 1")
         .unwrap();
-    assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding WHERE enabled ORDER BY 1"), [2]);
+    assert_eq!(
+        query_column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding WHERE enabled ORDER BY 1"),
+        [2]
+    );
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
-    assert_eq!((drift(&mut app), mock.asked().1), (vec![], before.1 + 1));
-    assert_eq!(column::<String>(&mut db.admin, PROBLEMS), [""; 0]);
+    assert_eq!((find_differences(&mut app), mock.asked().1), (vec![], before.1 + 1));
+    assert_eq!(query_column::<String>(&mut db.admin, PROBLEMS), [""; 0]);
 }
 
 #[test]
-fn a_column_replaced_by_another_of_its_name_is_read_anew() {
-    let (mut db, mock, mut app) = documents();
+fn a_column_replaced_by_one_of_the_same_name_is_read_again() {
+    let (mut db, mock, mut app) = attached_documents();
     app.batch_execute(ROWS).unwrap();
     let before = mock.asked();
     app.batch_execute("ALTER TABLE documents DROP title, ADD title text DEFAULT 'New'").unwrap();
-    assert_eq!((drift(&mut app), mock.asked()), (vec![], before));
+    assert_eq!((find_differences(&mut app), mock.asked()), (vec![], before));
     app.batch_execute("ALTER TABLE documents DROP content, ADD content text DEFAULT 'The same for all.'").unwrap();
     assert_eq!(statuses(&mut app), ["1 pending f -", "2 pending f -"]);
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     app.batch_execute("ALTER TABLE documents DROP chatbot_id, ADD chatbot_id int DEFAULT 3; CALL chatbot_sync_all()")
         .unwrap();
-    assert_eq!(column::<i64>(&mut app, "SELECT chatbot_id FROM chatbot_sync.source"), [3, 3]);
-    assert_eq!((drift(&mut app), column::<String>(&mut db.admin, PROBLEMS)), (vec![], vec![]));
+    assert_eq!(query_column::<i64>(&mut app, "SELECT chatbot_id FROM chatbot_sync.source"), [3, 3]);
+    assert_eq!((find_differences(&mut app), query_column::<String>(&mut db.admin, PROBLEMS)), (vec![], vec![]));
     // A new column with the name of a dropped one is not part of the metadata.
     app.batch_execute(
         "ALTER TABLE documents DROP title; ALTER TABLE documents ADD title text DEFAULT 'Not of attach';
@@ -107,22 +116,22 @@ fn a_column_replaced_by_another_of_its_name_is_read_anew() {
 }
 
 #[test]
-fn keys_follow_a_table_written_anew() {
-    let (mut db, _mock, mut app) = documents();
+fn keys_follow_a_table_rewrite() {
+    let (mut db, _mock, mut app) = attached_documents();
     app.batch_execute(ROWS).unwrap();
     app.batch_execute("ALTER TABLE documents ALTER id TYPE bigint USING id + 100; CALL chatbot_sync_all()").unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     app.batch_execute(
         "ALTER TABLE documents ALTER chatbot_id TYPE int USING NULLIF(chatbot_id, 1); CALL chatbot_sync_all()",
     )
     .unwrap();
-    assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source"), [102]);
-    assert_eq!(column::<String>(&mut db.admin, PROBLEMS), [""; 0]);
+    assert_eq!(query_column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source"), [102]);
+    assert_eq!(query_column::<String>(&mut db.admin, PROBLEMS), [""; 0]);
 }
 
 #[test]
-fn a_generated_column_and_a_type_are_followed() {
-    let (mut db, mock, mut app) = application();
+fn changes_of_generated_columns_and_types_are_followed() {
+    let (mut db, mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TYPE place AS (town text, moods mood[]); CREATE DOMAIN felt AS mood;
          CREATE TABLE t (id int PRIMARY KEY, chatbot_id int, name text, body text GENERATED ALWAYS AS ('Dear ' || name) STORED,
@@ -137,19 +146,19 @@ fn a_generated_column_and_a_type_are_followed() {
     assert_eq!(one::<String>(&mut app, metadata), r#"{"felt": "fine", "place": {"town": "Bern", "moods": ["fine"]}}"#);
     app.batch_execute("ALTER TYPE place RENAME ATTRIBUTE town TO city").unwrap();
     assert_eq!(one::<String>(&mut app, metadata), r#"{"felt": "fine", "place": {"city": "Bern", "moods": ["fine"]}}"#);
-    assert_eq!((mock.asked().1, column::<String>(&mut db.admin, PROBLEMS)), (2, vec![]));
-    assert_eq!(column::<String>(&mut app, "SELECT status FROM t"), ["synced"]);
+    assert_eq!((mock.asked().1, query_column::<String>(&mut db.admin, PROBLEMS)), (2, vec![]));
+    assert_eq!(query_column::<String>(&mut app, "SELECT status FROM t"), ["synced"]);
     if one::<i32>(&mut app, "SELECT current_setting('server_version_num')::int") >= 170_000 {
         app.batch_execute("ALTER TABLE t ALTER body SET EXPRESSION AS ('Hello ' || name)").unwrap();
-        assert_eq!(column::<String>(&mut app, "SELECT status FROM t"), ["pending"]);
+        assert_eq!(query_column::<String>(&mut app, "SELECT status FROM t"), ["pending"]);
         app.batch_execute("CALL chatbot_sync_all()").unwrap();
         assert_eq!(one::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), "Hello Ben");
     }
 }
 
 #[test]
-fn a_partition_written_anew_is_compared() {
-    let (_db, mock, mut app) = application();
+fn a_rewritten_partition_is_compared() {
+    let (_db, mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE TABLE parts (id int NOT NULL, chatbot_id int, content text, status text) PARTITION BY LIST (chatbot_id);
          CREATE TABLE part_1 PARTITION OF parts FOR VALUES IN (1); CREATE TABLE part_2 PARTITION OF parts DEFAULT;
@@ -158,15 +167,15 @@ fn a_partition_written_anew_is_compared() {
          ALTER TABLE parts ALTER content TYPE varchar USING content || ' More.'",
     )
     .unwrap();
-    assert_eq!(column::<String>(&mut app, "SELECT status FROM parts"), ["pending", "pending"]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT status FROM parts"), ["pending", "pending"]);
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     assert_eq!(mock.texts(), ["One.", "Two.", "One. More.", "Two. More."]);
 }
 
 #[test]
-fn a_row_that_loses_its_chatbot_does_not_say_synced() {
+fn a_row_without_chatbot_is_never_synced() {
     for mode in ["sync", "async"] {
-        let (mut db, mock, mut app) = application();
+        let (mut db, mock, mut app) = application_with_mock();
         app.batch_execute(&DOCUMENTS.replace("ON DELETE CASCADE", "ON DELETE SET NULL")).unwrap();
         app.batch_execute(
             &ATTACH.replace("error_column => 'error'", &format!("error_column => 'error', mode => '{mode}'")),
@@ -180,7 +189,7 @@ fn a_row_that_loses_its_chatbot_does_not_say_synced() {
         app.batch_execute("CALL chatbot_process_queue(); UPDATE documents SET content = 'poison!' WHERE id = 4; CALL chatbot_process_queue()").unwrap();
         app.batch_execute("DELETE FROM chatbots WHERE id = 1; UPDATE documents SET chatbot_id = NULL WHERE chatbot_id = 3; CALL chatbot_process_queue()").unwrap();
         assert_eq!(statuses(&mut app), ["1 - f -", "2 synced t -", "3 - f -", "4 - f -"], "{mode}");
-        assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source"), [2], "{mode}");
+        assert_eq!(query_column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source"), [2], "{mode}");
         // The status is corrected as well where a statement writes it.
         app.batch_execute("INSERT INTO documents (content, status, processed) VALUES ('Five.', 'synced', true), ('Six.', 'pending', false);
             UPDATE documents SET status = 'synced' WHERE id = 1").unwrap();
@@ -189,13 +198,13 @@ fn a_row_that_loses_its_chatbot_does_not_say_synced() {
         // With a chatbot again the row is embedded again.
         app.batch_execute("UPDATE documents SET chatbot_id = 2 WHERE id = 1; CALL chatbot_process_queue()").unwrap();
         assert_eq!(statuses(&mut app)[..2], ["1 synced t -", "2 synced t -"], "{mode}");
-        assert_eq!(column::<String>(&mut db.admin, PROBLEMS), [""; 0]);
+        assert_eq!(query_column::<String>(&mut db.admin, PROBLEMS), [""; 0]);
     }
 }
 
 #[test]
 fn a_row_that_moves_to_a_default_chatbot_keeps_its_vectors() {
-    let (_db, mock, mut app) = application();
+    let (_db, mock, mut app) = application_with_mock();
     app.batch_execute(&DOCUMENTS.replace(
         "int REFERENCES chatbots ON DELETE CASCADE",
         "int NOT NULL DEFAULT 3 REFERENCES chatbots ON DELETE SET DEFAULT",
@@ -205,19 +214,19 @@ fn a_row_that_moves_to_a_default_chatbot_keeps_its_vectors() {
     app.batch_execute(ROWS).unwrap();
     let asked = mock.asked();
     app.batch_execute("DELETE FROM chatbots WHERE id = 1").unwrap();
-    assert_eq!((drift(&mut app), mock.asked()), (vec![], asked));
+    assert_eq!((find_differences(&mut app), mock.asked()), (vec![], asked));
     // Where the status column is NOT NULL the status is pending.
     app.batch_execute(
         "CREATE TABLE t (id int PRIMARY KEY, chatbot_id int REFERENCES chatbots ON DELETE SET NULL, content text, status text NOT NULL DEFAULT 'pending');
          SELECT chatbot_attach('t', 'link', status_column => 'status'); INSERT INTO t VALUES (1, 2, 'A link.'); DELETE FROM documents; DELETE FROM chatbots WHERE id = 2",
     )
     .unwrap();
-    assert_eq!(column::<String>(&mut app, "SELECT status FROM t"), ["pending"]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT status FROM t"), ["pending"]);
 }
 
 #[test]
 fn a_trigger_that_fires_after_ours_is_followed() {
-    let (_db, _mock, mut app) = documents();
+    let (_db, _mock, mut app) = attached_documents();
     app.batch_execute(
         "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              NEW.content := upper(NEW.content); NEW.title := 'Late'; IF NEW.write_uid = 1 THEN NEW.active := false; END IF;
@@ -228,13 +237,13 @@ fn a_trigger_that_fires_after_ours_is_followed() {
          UPDATE documents SET content = 'one more.' WHERE id = 1; UPDATE documents SET write_uid = 2 WHERE id = 3",
     )
     .unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
-    assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source ORDER BY 1"), [1, 2]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
+    assert_eq!(query_column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source ORDER BY 1"), [1, 2]);
 }
 
 #[test]
-fn verify_compares_all_that_a_row_says_and_repair_mends_it() {
-    let (mut db, _mock, mut app) = documents();
+fn verify_compares_every_attribute_and_repair_corrects_it() {
+    let (mut db, _mock, mut app) = attached_documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, title, content, active) SELECT 1, 'T' || i, 'Text ' || i, i < 6 FROM generate_series(1, 7) AS i").unwrap();
     app.batch_execute(
         "ALTER TABLE documents DISABLE TRIGGER USER;
@@ -245,7 +254,7 @@ fn verify_compares_all_that_a_row_says_and_repair_mends_it() {
     )
     .unwrap();
     assert_eq!(
-        column::<String>(&mut db.admin, PROBLEMS),
+        query_column::<String>(&mut db.admin, PROBLEMS),
         [
             "missing 2 document 3",
             "orphan 1 document 3",
@@ -259,25 +268,25 @@ fn verify_compares_all_that_a_row_says_and_repair_mends_it() {
     let mut boss = db.session("boss");
     assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 7);
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
-    assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(query_column::<String>(&mut boss, PROBLEMS), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
 }
 
 #[test]
 fn a_table_keeps_its_sources_under_another_owner_or_in_another_schema() {
-    let (mut db, mock, mut app) = documents();
+    let (mut db, mock, mut app) = attached_documents();
     app.batch_execute(ROWS).unwrap();
     db.admin.batch_execute("CREATE SCHEMA odoo; GRANT ALL ON SCHEMA odoo TO app, boss; REASSIGN OWNED BY app TO boss; ALTER TABLE documents SET SCHEMA odoo; ALTER TABLE chatbots SET SCHEMA odoo").unwrap();
     let mut boss = db.session("boss");
     boss.batch_execute("SET search_path = odoo, public; UPDATE documents SET content = content || ' Edited.'; ALTER TABLE documents ALTER content TYPE varchar USING content || ' Twice.'; CALL chatbot_sync_all()").unwrap();
-    assert_eq!((drift(&mut boss), mock.texts().len()), (vec![], 6));
-    assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
+    assert_eq!((find_differences(&mut boss), mock.texts().len()), (vec![], 6));
+    assert_eq!(query_column::<String>(&mut boss, PROBLEMS), [""; 0]);
 }
 
 #[test]
 fn metadata_does_not_depend_on_the_session_that_writes_a_row() {
-    let (mut db, mock, mut app) = application();
+    let (mut db, mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE TABLE t (id int PRIMARY KEY, chatbot_id int, content text, at timestamptz, took interval, part bytea, share float8);
          SELECT chatbot_attach('t', 'document', metadata_columns => '{at,took,part,share}');
@@ -291,6 +300,6 @@ fn metadata_does_not_depend_on_the_session_that_writes_a_row() {
     .unwrap();
     let stored = "SELECT DISTINCT metadata::text FROM chatbot_sync.embedding";
     let utc = r#"{"at": "2026-03-29T12:00:00+00:00", "part": "\\x78", "took": "1 day 02:00:00", "share": 0.1}"#;
-    assert_eq!(column::<String>(&mut app, stored), [utc]);
-    assert_eq!((column::<String>(&mut db.admin, PROBLEMS), mock.texts().len()), (vec![], 3));
+    assert_eq!(query_column::<String>(&mut app, stored), [utc]);
+    assert_eq!((query_column::<String>(&mut db.admin, PROBLEMS), mock.texts().len()), (vec![], 3));
 }

@@ -3,13 +3,13 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application, column, failure, one};
+use super::harness::{Db, application_with_mock, failure, one, query_column};
 use super::mock::Mock;
 
 const POLICY: &str = "CREATE POLICY own ON docs USING (tenant = current_setting('app.tenant', true));
     ALTER TABLE docs ENABLE ROW LEVEL SECURITY; ALTER TABLE docs FORCE ROW LEVEL SECURITY;";
 
-fn table(db: &(Db, Mock, Client)) -> Client {
+fn create_table(db: &(Db, Mock, Client)) -> Client {
     let mut app = db.0.session("app");
     app.batch_execute("SET app.tenant = 'one'; CREATE TABLE docs (id int PRIMARY KEY, chatbot_id int, tenant text, content text, status text, error text)").unwrap();
     app
@@ -25,8 +25,8 @@ fn attach(app: &mut Client, mode: &str) {
 
 #[test]
 fn a_table_whose_owner_does_not_see_all_rows_is_not_attached() {
-    let mut db = application();
-    let mut app = table(&db);
+    let mut db = application_with_mock();
+    let mut app = create_table(&db);
     app.batch_execute(POLICY).unwrap();
     let failed = failure(&mut app, "SELECT chatbot_attach('docs', 'document')");
     assert_eq!(failed.code, "0A000");
@@ -35,7 +35,7 @@ fn a_table_whose_owner_does_not_see_all_rows_is_not_attached() {
     // The owner is not subject to this policy, so it hides nothing from it.
     app.batch_execute("ALTER TABLE docs NO FORCE ROW LEVEL SECURITY; SET app.tenant = 'two'").unwrap();
     attach(&mut app, "async");
-    assert_eq!(column::<String>(&mut app, "SELECT status FROM docs ORDER BY id"), ["synced", "synced"]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT status FROM docs ORDER BY id"), ["synced", "synced"]);
     // Nor is a role with BYPASSRLS.
     let name: String = one(&mut db.0.admin, "SELECT 'owner_' || current_database()");
     db.0.admin
@@ -50,7 +50,7 @@ fn a_table_whose_owner_does_not_see_all_rows_is_not_attached() {
 
 #[test]
 fn a_partition_whose_owner_does_not_see_all_rows_is_not_attached() {
-    let (_db, _mock, mut app) = application();
+    let (_db, _mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE TABLE docs (id int, chatbot_id int, tenant text, content text, PRIMARY KEY (id, chatbot_id)) PARTITION BY LIST (chatbot_id);
          CREATE TABLE docs_1 PARTITION OF docs FOR VALUES IN (1);
@@ -64,9 +64,9 @@ fn a_partition_whose_owner_does_not_see_all_rows_is_not_attached() {
 #[test]
 fn rows_that_are_hidden_later_are_neither_orphans_nor_deleted() {
     for mode in ["sync", "async"] {
-        let db = application();
-        attach(&mut table(&db), mode);
-        let (mut app, told) = db.0.listening("app");
+        let db = application_with_mock();
+        attach(&mut create_table(&db), mode);
+        let (mut app, told) = db.0.session_with_notices("app");
         app.batch_execute(POLICY).unwrap();
         let said = told.lock().unwrap().clone();
         assert!(
@@ -75,10 +75,10 @@ fn rows_that_are_hidden_later_are_neither_orphans_nor_deleted() {
         );
         let mut boss = db.0.session("boss");
         let problems = "SELECT concat_ws(' ', problem, source_id) FROM chatbot_verify() ORDER BY 1";
-        assert_eq!(column::<String>(&mut boss, problems), ["unreadable 1", "unreadable 2"], "{mode}");
+        assert_eq!(query_column::<String>(&mut boss, problems), ["unreadable 1", "unreadable 2"], "{mode}");
         assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
         let doctor = "SELECT status FROM chatbot_doctor() WHERE check_name = 'row-level security'";
-        assert_eq!(column::<String>(&mut boss, doctor), ["error"]);
+        assert_eq!(query_column::<String>(&mut boss, doctor), ["error"]);
         // One statement changes a row that its session sees; the others run in a session that sees no row.
         app.batch_execute(
             "SET app.tenant = 'one'; UPDATE docs SET content = 'Edited.' WHERE id = 1; SET app.tenant = 'two';
@@ -91,15 +91,19 @@ fn rows_that_are_hidden_later_are_neither_orphans_nor_deleted() {
         assert_eq!(one::<String>(&mut app, status), expected);
         // The rows are visible again.
         app.batch_execute("ALTER TABLE docs NO FORCE ROW LEVEL SECURITY; CALL chatbot_sync_all()").unwrap();
-        assert_eq!(column::<String>(&mut boss, problems), [""; 0], "{mode}");
-        assert_eq!(column::<String>(&mut app, "SELECT status FROM docs ORDER BY id"), ["synced", "synced"], "{mode}");
-        assert_eq!(column::<String>(&mut boss, doctor), [""; 0]);
+        assert_eq!(query_column::<String>(&mut boss, problems), [""; 0], "{mode}");
+        assert_eq!(
+            query_column::<String>(&mut app, "SELECT status FROM docs ORDER BY id"),
+            ["synced", "synced"],
+            "{mode}"
+        );
+        assert_eq!(query_column::<String>(&mut boss, doctor), [""; 0]);
     }
 }
 
 #[test]
 fn a_policy_that_raises_stops_no_other_table() {
-    let (db, _mock, mut app) = application();
+    let (db, _mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE TABLE docs (id int PRIMARY KEY, chatbot_id int, content text, status text);
          CREATE TABLE links (id int PRIMARY KEY, chatbot_id int, content text, status text);
@@ -113,7 +117,7 @@ fn a_policy_that_raises_stops_no_other_table() {
     app.batch_execute("CALL chatbot_process_queue(); CALL chatbot_sync_all()").unwrap();
     assert_eq!(one::<String>(&mut app, "SELECT status FROM links"), "synced");
     let sql = "SELECT concat_ws(' ', source_type, status, error_code) FROM chatbot_sync.source ORDER BY 1";
-    assert_eq!(column::<String>(&mut app, sql), ["document error 42501", "link synced"]);
+    assert_eq!(query_column::<String>(&mut app, sql), ["document error 42501", "link synced"]);
     let mut boss = db.session("boss");
-    assert_eq!(column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), ["unreadable"]);
+    assert_eq!(query_column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), ["unreadable"]);
 }

@@ -1,11 +1,11 @@
 //! Security of host tables: no user's code runs with the rights of another role, and triggers of other roles stop no
 //! statement.
 
-use super::harness::{application, column, documents, failure, one};
+use super::harness::{application_with_mock, attached_documents, failure, one, query_column};
 
 #[test]
 fn a_users_cast_never_runs_as_superuser() {
-    let (mut db, _mock, mut app) = application();
+    let (mut db, _mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE TYPE mood AS ENUM ('good', 'bad');
          CREATE FUNCTION mood_json(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN
@@ -19,14 +19,14 @@ fn a_users_cast_never_runs_as_superuser() {
     app.batch_execute("SELECT chatbot_attach('t', 'document', metadata_columns => '{mood}')").unwrap();
     let sql = "SELECT concat_ws(' ', source_id, metadata #>> '{mood,as}') FROM chatbot_sync.embedding ORDER BY 1";
     db.admin.batch_execute("INSERT INTO t VALUES (2, 1, 'New.', 'bad'); CALL chatbot_sync_all()").unwrap();
-    assert_eq!(column::<String>(&mut app, sql), ["1 app", "2 app"]);
+    assert_eq!(query_column::<String>(&mut app, sql), ["1 app", "2 app"]);
     db.admin.batch_execute("UPDATE t SET mood = 'bad', content = content || id").unwrap();
-    assert_eq!(column::<String>(&mut app, sql), ["1 app", "2 app"]);
+    assert_eq!(query_column::<String>(&mut app, sql), ["1 app", "2 app"]);
 }
 
 #[test]
 fn ddl_on_a_host_table_runs_no_code_as_superuser() {
-    let (mut db, _mock, mut app) = application();
+    let (mut db, _mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE FUNCTION visible() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
              IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN RAISE 'runs as %', current_user; END IF; RETURN true;
@@ -49,7 +49,7 @@ fn ddl_on_a_host_table_runs_no_code_as_superuser() {
 
 #[test]
 fn a_trigger_made_by_hand_is_refused() {
-    let (_db, _mock, mut app) = documents();
+    let (_db, _mock, mut app) = attached_documents();
     app.batch_execute("CREATE TABLE t (LIKE documents INCLUDING ALL)").unwrap();
     let argument: String = one(
         &mut app,
@@ -87,7 +87,7 @@ fn a_trigger_made_by_hand_is_refused() {
 
 #[test]
 fn other_triggers_do_not_disturb_attaching() {
-    let (_db, _mock, mut app) = application();
+    let (_db, _mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
          CREATE TABLE o (id int); CREATE TRIGGER o AFTER INSERT ON o FOR EACH ROW EXECUTE FUNCTION other('no JSON');

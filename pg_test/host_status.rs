@@ -3,72 +3,75 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application, column, documents, drift, everything, failure, one, set};
+use super::harness::{
+    Db, application_with_mock, attached_documents, failure, find_differences, one, query_column, set_for_database,
+    snapshot_of_all_tables,
+};
 use super::mock::{Fault, Mock};
 
 /// Returns the status columns of all rows.
-fn told(client: &mut Client) -> Vec<String> {
+fn status_columns(client: &mut Client) -> Vec<String> {
     let sql =
         "SELECT concat_ws(' ', id, COALESCE(status, '-'), processed, COALESCE(error, '-')) FROM documents ORDER BY id";
-    column(client, sql)
+    query_column(client, sql)
 }
 
 /// Returns the texts of a chatbot that searches can find.
-fn found(client: &mut Client, chatbot: i32) -> Vec<String> {
-    column(
+fn searchable_texts(client: &mut Client, chatbot: i32) -> Vec<String> {
+    query_column(
         client,
         &format!("SELECT content FROM chatbot_sync.embedding WHERE chatbot_id = {chatbot} AND enabled ORDER BY 1"),
     )
 }
 
 /// Creates a trigger that adds a row to the table `fired` for each insert or update of a document.
-const COUNTED: &str = "CREATE TABLE fired (what text, id int);
+const COUNT_TRIGGER_FIRINGS: &str = "CREATE TABLE fired (what text, id int);
     CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO public.fired VALUES (TG_OP, NEW.id); RETURN NULL;
     END $$;
     CREATE TRIGGER a_fired AFTER INSERT OR UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION fired();";
 
 #[test]
-fn a_row_that_goes_well_is_written_once() {
-    let (_db, _mock, mut app) = documents();
-    app.batch_execute(COUNTED).unwrap();
+fn a_synced_row_is_written_once() {
+    let (_db, _mock, mut app) = attached_documents();
+    app.batch_execute(COUNT_TRIGGER_FIRINGS).unwrap();
     app.batch_execute(
         "INSERT INTO documents (chatbot_id, content, status) VALUES (1, 'One.', 'pending'), (1, 'Two.', NULL)",
     )
     .unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     let updated =
         "SELECT count(*) FROM documents WHERE xmin <> (SELECT min(xmin::text)::xid FROM documents) OR ctid > '(0,2)'";
     assert_eq!(one::<i64>(&mut app, updated), 0);
     app.batch_execute("UPDATE documents SET content = 'Two, edited.' WHERE id = 2; UPDATE documents SET write_uid = 7")
         .unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
-    let fired = column::<String>(&mut app, "SELECT what || id FROM fired");
+    assert_eq!(find_differences(&mut app), [""; 0]);
+    let fired = query_column::<String>(&mut app, "SELECT what || id FROM fired");
     assert_eq!(fired, ["INSERT1", "INSERT2", "UPDATE2", "UPDATE1", "UPDATE2"]);
-    assert_eq!(told(&mut app), ["1 synced t -", "2 synced t -"]);
+    assert_eq!(status_columns(&mut app), ["1 synced t -", "2 synced t -"]);
 }
 
 #[test]
-fn returning_says_the_state() {
-    let (_db, _mock, mut app) = documents();
+fn returning_returns_the_status() {
+    let (_db, _mock, mut app) = attached_documents();
     let sql = "INSERT INTO documents (chatbot_id, content, active) VALUES (1, 'One.', true), (1, 'Two.', false), (NULL, 'Three.', true)
         RETURNING concat(status, ' ', processed)";
-    assert_eq!(column::<String>(&mut app, sql), ["synced t", "pending f", " "]);
+    assert_eq!(query_column::<String>(&mut app, sql), ["synced t", "pending f", " "]);
     app.batch_execute("UPDATE documents SET content = 'Changed.' WHERE id = 2").unwrap();
     assert_eq!(
-        column::<String>(&mut app, "UPDATE documents SET active = true WHERE id = 2 RETURNING status"),
+        query_column::<String>(&mut app, "UPDATE documents SET active = true WHERE id = 2 RETURNING status"),
         ["synced"]
     );
     assert_eq!(
-        column::<String>(&mut app, "UPDATE documents SET active = false WHERE id = 2 RETURNING status"),
+        query_column::<String>(&mut app, "UPDATE documents SET active = false WHERE id = 2 RETURNING status"),
         ["synced"]
     );
-    assert_eq!(told(&mut app), ["1 synced t -", "2 synced t -", "3 - -"]);
+    assert_eq!(status_columns(&mut app), ["1 synced t -", "2 synced t -", "3 - -"]);
 }
 
 #[test]
 fn content_changed_by_a_before_trigger_is_embedded_as_stored() {
-    let (_db, mock, mut app) = documents();
+    let (_db, mock, mut app) = attached_documents();
     app.batch_execute(
         "CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              NEW.content := btrim(NEW.content); NEW.status := 'draft'; RETURN NEW;
@@ -78,7 +81,7 @@ fn content_changed_by_a_before_trigger_is_embedded_as_stored() {
     .unwrap();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, '  A text.  ')").unwrap();
     assert_eq!(mock.texts(), ["A text."]);
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     app.batch_execute("DROP TRIGGER tidy ON documents; CREATE TRIGGER zzz BEFORE UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION tidy()")
         .unwrap();
     app.batch_execute("UPDATE documents SET content = ' Another.'").unwrap();
@@ -87,7 +90,7 @@ fn content_changed_by_a_before_trigger_is_embedded_as_stored() {
 
 #[test]
 fn a_refused_text_marks_its_row_and_no_other() {
-    let (_db, mock, mut app) = documents();
+    let (_db, mock, mut app) = attached_documents();
     app.batch_execute(
         "INSERT INTO documents (chatbot_id, title, content) VALUES (1, 'T', 'Old one.'), (1, 'T', 'Old two.')",
     )
@@ -97,7 +100,7 @@ fn a_refused_text_marks_its_row_and_no_other() {
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'New three.'), (1, 'more poison')")
         .unwrap();
     assert_eq!(one::<String>(&mut app, "SELECT content FROM documents WHERE id = 1"), "poison");
-    let rows = told(&mut app);
+    let rows = status_columns(&mut app);
     assert!(
         rows[0].starts_with(
             "1 error f provider openai_compatible refuses chunk 0 of document 1 of chatbot 1 (Model mock, HTTP"
@@ -106,56 +109,59 @@ fn a_refused_text_marks_its_row_and_no_other() {
     );
     assert_eq!(rows[1..3], ["2 synced t -", "3 synced t -"]);
     assert!(rows[3].starts_with("4 error f"), "{rows:?}");
-    assert_eq!(found(&mut app, 1), ["New three.", "New two.", "Old one."]);
+    assert_eq!(searchable_texts(&mut app, 1), ["New three.", "New two.", "Old one."]);
     let sources = "SELECT concat_ws(' ', source_id, s.status, error_code, s.error = d.error) FROM chatbot_sync.source s
         JOIN documents d ON d.id = source_id ORDER BY source_id";
-    assert_eq!(column::<String>(&mut app, sources), ["1 error HV00L t", "2 synced", "3 synced", "4 error HV00L t"]);
+    assert_eq!(
+        query_column::<String>(&mut app, sources),
+        ["1 error HV00L t", "2 synced", "3 synced", "4 error HV00L t"]
+    );
     // A source in error is not tried again by an update that changes nothing.
     let before = mock.asked();
     app.batch_execute("UPDATE documents SET write_uid = 1, content = content").unwrap();
     assert_eq!(mock.asked(), before);
     // It is tried again when its status is set to pending or its content changes.
     app.batch_execute("UPDATE documents SET status = 'pending' WHERE id = 1").unwrap();
-    assert!(told(&mut app)[0].starts_with("1 error f"));
+    assert!(status_columns(&mut app)[0].starts_with("1 error f"));
     assert_eq!(one::<i32>(&mut app, "SELECT attempts FROM chatbot_sync.source WHERE source_id = 1"), 2);
     mock.state().poison = None;
     app.batch_execute(
         "UPDATE documents SET status = 'pending' WHERE id = 1; UPDATE documents SET content = 'Four.' WHERE id = 4",
     )
     .unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
     // The text whose vector is still stored needs no request.
     mock.state().poison = Some("poison");
     app.batch_execute("UPDATE documents SET content = 'more poison' WHERE id = 4").unwrap();
     let before = mock.asked();
     app.batch_execute("UPDATE documents SET content = 'Four.' WHERE id = 4").unwrap();
-    assert_eq!((mock.asked(), drift(&mut app)), (before, vec![]));
+    assert_eq!((mock.asked(), find_differences(&mut app)), (before, vec![]));
 }
 
 #[test]
 fn chunks_are_visible_again_after_a_failure() {
-    let (_db, mock, mut app) = documents();
+    let (_db, mock, mut app) = attached_documents();
     let paragraphs: Vec<String> =
         (0..9).map(|i| format!("{}\n\n", format!("Paragraph {i} of these. ").repeat(30))).collect();
     let text = paragraphs.concat();
     let update = |active: bool, text: &str| format!("UPDATE documents SET active = {active}, content = $${text}$$");
     app.batch_execute(&format!("INSERT INTO documents (chatbot_id, content) VALUES (1, $${text}$$)")).unwrap();
-    let chunks = found(&mut app, 1);
+    let chunks = searchable_texts(&mut app, 1);
     app.batch_execute("UPDATE documents SET active = false").unwrap();
-    assert_eq!(found(&mut app, 1), [""; 0]);
+    assert_eq!(searchable_texts(&mut app, 1), [""; 0]);
     mock.state().poison = Some("poison");
     app.batch_execute(&update(true, &format!("{text}poison"))).unwrap();
     assert_eq!(one::<String>(&mut app, "SELECT status FROM documents"), "error");
-    assert_eq!(found(&mut app, 1), chunks);
+    assert_eq!(searchable_texts(&mut app, 1), chunks);
     app.batch_execute(&update(true, &format!("{text}cure"))).unwrap();
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding WHERE NOT enabled"), 0);
 }
 
 #[test]
 fn a_provider_that_is_down_loses_no_rows() {
-    let (mut db, mock, mut app) = documents();
+    let (mut db, mock, mut app) = attached_documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Old one.')").unwrap();
-    set(&mut db, "max_attempts", "1");
+    set_for_database(&mut db, "max_attempts", "1");
     let mut app = db.session("app");
     mock.state().always = Some(Fault::Status(503, "", "down"));
     app.batch_execute("UPDATE documents SET content = 'New one.'; INSERT INTO documents (chatbot_id, content) SELECT 1, 'Text ' || i FROM generate_series(1, 5) i")
@@ -164,15 +170,15 @@ fn a_provider_that_is_down_loses_no_rows() {
         one::<i64>(&mut app, "SELECT count(*) FROM documents WHERE status = 'error' AND error LIKE '%503: down%'"),
         6
     );
-    assert_eq!(found(&mut app, 1), ["Old one."]);
+    assert_eq!(searchable_texts(&mut app, 1), ["Old one."]);
     mock.state().always = None;
     app.batch_execute("UPDATE documents SET status = 'pending', error = NULL WHERE status = 'error'").unwrap();
-    assert_eq!(drift(&mut app), [""; 0]);
+    assert_eq!(find_differences(&mut app), [""; 0]);
 }
 
 /// Returns a database with documents that are attached with `on_error => 'raise'`.
-fn raising() -> (Db, Mock, Client) {
-    let (db, mock, mut app) = application();
+fn documents_with_on_error_raise() -> (Db, Mock, Client) {
+    let (db, mock, mut app) = application_with_mock();
     app.batch_execute("CREATE TABLE documents (id serial PRIMARY KEY, chatbot_id int, content text, status text)")
         .unwrap();
     app.batch_execute("SELECT chatbot_attach('documents', 'document', status_column => 'status', on_error => 'raise')")
@@ -183,9 +189,13 @@ fn raising() -> (Db, Mock, Client) {
 
 #[test]
 fn on_error_raise_fails_the_statement() {
-    let (_db, mock, mut app) = raising();
+    let (_db, mock, mut app) = documents_with_on_error_raise();
     let rows = |client: &mut Client| {
-        format!("{} {:?}", everything(client), column::<String>(client, "SELECT d::text || xmin FROM documents d"))
+        format!(
+            "{} {:?}",
+            snapshot_of_all_tables(client),
+            query_column::<String>(client, "SELECT d::text || xmin FROM documents d")
+        )
     };
     let before = rows(&mut app);
     mock.state().poison = Some("poison");
@@ -203,14 +213,14 @@ fn on_error_raise_fails_the_statement() {
     assert_eq!(rows(&mut app), before);
     mock.state().always = None;
     app.batch_execute("UPDATE documents SET content = 'Good.'").unwrap();
-    assert_eq!(found(&mut app, 1), ["Good.", "Good."]);
+    assert_eq!(searchable_texts(&mut app, 1), ["Good.", "Good."]);
 }
 
 #[test]
-fn a_cancel_is_no_failure_of_the_row() {
-    for (db, mock, mut app) in [documents(), raising()] {
+fn a_cancel_does_not_mark_the_row_as_failed() {
+    for (db, mock, mut app) in [attached_documents(), documents_with_on_error_raise()] {
         app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Old.')").unwrap();
-        let before = everything(&mut app);
+        let before = snapshot_of_all_tables(&mut app);
         mock.state().always = Some(Fault::Hang);
         app.batch_execute("SET statement_timeout = '100ms'").unwrap();
         assert_eq!(failure(&mut app, "UPDATE documents SET content = 'New.'").code, "57014");
@@ -227,7 +237,7 @@ fn a_cancel_is_no_failure_of_the_row() {
         let (code, mut app) = call.join().unwrap();
         assert_eq!(code, "57014");
         mock.wait(|state| state.in_flight == 0);
-        assert_eq!(everything(&mut app), before);
+        assert_eq!(snapshot_of_all_tables(&mut app), before);
         assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM documents WHERE content LIKE 'New%'"), 0);
         mock.state().always = None;
         app.batch_execute("UPDATE documents SET content = 'New.'").unwrap();
@@ -237,7 +247,7 @@ fn a_cancel_is_no_failure_of_the_row() {
 
 #[test]
 fn status_columns_are_written_as_the_tables_owner() {
-    let (mut db, mock, mut app) = documents();
+    let (mut db, mock, mut app) = attached_documents();
     app.batch_execute(
         "CREATE TABLE seen (who text, path text);
          CREATE FUNCTION seen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -248,7 +258,7 @@ fn status_columns_are_written_as_the_tables_owner() {
     .unwrap();
     mock.state().poison = Some("poison");
     db.admin.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'poison')").unwrap();
-    assert_eq!(column::<String>(&mut app, "SELECT who || ' ' || path FROM seen"), ["app pg_catalog, pg_temp"]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT who || ' ' || path FROM seen"), ["app pg_catalog, pg_temp"]);
     let back = "SELECT current_user = session_user AND current_setting('search_path') LIKE '%public'";
     assert!(one::<bool>(&mut db.admin, back));
     // A role that may write rows of the host table needs no other privilege.
@@ -258,13 +268,13 @@ fn status_columns_are_written_as_the_tables_owner() {
     let mut stranger = db.session("stranger");
     stranger.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Fine.'), (1, 'poison')").unwrap();
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM documents WHERE status = 'error'"), 2);
-    assert_eq!(found(&mut app, 1), ["Fine."]);
+    assert_eq!(searchable_texts(&mut app, 1), ["Fine."]);
     assert_eq!(failure(&mut stranger, "SELECT FROM chatbot_sync.source").code, "42501");
 }
 
 #[test]
 fn writes_of_triggers_during_status_writeback_are_kept() {
-    let (_db, mock, mut app) = documents();
+    let (_db, mock, mut app) = attached_documents();
     app.batch_execute(
         "CREATE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              IF NEW.status = 'error' THEN
@@ -276,13 +286,13 @@ fn writes_of_triggers_during_status_writeback_are_kept() {
     .unwrap();
     mock.state().poison = Some("poison");
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'poison')").unwrap();
-    assert_eq!(found(&mut app, 2), ["Row 1 failed."]);
-    assert_eq!(told(&mut app)[1], "2 synced t -");
+    assert_eq!(searchable_texts(&mut app, 2), ["Row 1 failed."]);
+    assert_eq!(status_columns(&mut app)[1], "2 synced t -");
 }
 
 #[test]
 fn deferred_triggers_do_not_prevent_status_writeback() {
-    let (mut db, _mock, mut app) = documents();
+    let (mut db, _mock, mut app) = attached_documents();
     app.batch_execute(
         "CREATE TABLE fired (who text);
          CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -296,13 +306,13 @@ fn deferred_triggers_do_not_prevent_status_writeback() {
         ALTER TABLE documents ENABLE TRIGGER USER";
     app.batch_execute(late).unwrap();
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
-    assert_eq!(told(&mut app), ["1 synced t -"]);
+    assert_eq!(status_columns(&mut app), ["1 synced t -"]);
     assert!(one::<i64>(&mut app, "SELECT count(*) FROM fired WHERE who = 'app'") > 0);
     // Called by a superuser, the deferred trigger would run as the superuser at commit: the row keeps its status, and
     // its source has the reason.
     app.batch_execute(late).unwrap();
     db.admin.batch_execute("CALL chatbot_sync_all()").unwrap();
-    assert_eq!(told(&mut app)[1], "2 - -");
+    assert_eq!(status_columns(&mut app)[1], "2 - -");
     let why = "SELECT concat_ws(' ', status, error_code) FROM chatbot_sync.source WHERE source_id = 2";
     assert_eq!(one::<String>(&mut app, why), "synced 42501");
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM fired WHERE who <> 'app'"), 0);
@@ -310,7 +320,7 @@ fn deferred_triggers_do_not_prevent_status_writeback() {
 
 #[test]
 fn a_long_reason_is_cut_to_its_column() {
-    let (_db, mock, mut app) = application();
+    let (_db, mock, mut app) = application_with_mock();
     mock.state().poison = Some("poison");
     for (status, error) in [("varchar(7)", "varchar(20)"), ("text", "text"), ("short", "short")] {
         app.batch_execute(
@@ -326,7 +336,7 @@ fn a_long_reason_is_cut_to_its_column() {
         )
         .unwrap();
         app.batch_execute("INSERT INTO documents VALUES (1, 1, 'poison'), (2, 1, 'Fine.')").unwrap();
-        let rows = told(&mut app);
+        let rows = status_columns(&mut app);
         assert!(rows[0].starts_with("1 error provider openai_comp"), "{rows:?}");
         assert_eq!(rows[1], "2 synced -");
     }
@@ -334,7 +344,7 @@ fn a_long_reason_is_cut_to_its_column() {
 
 #[test]
 fn a_status_that_a_domain_refuses_does_not_fail_the_statement() {
-    let (_db, _mock, mut app) = application();
+    let (_db, _mock, mut app) = application_with_mock();
     app.batch_execute(
         "CREATE DOMAIN state AS text CHECK (VALUE IN ('pending', 'error'));
          CREATE TABLE documents (id int PRIMARY KEY, chatbot_id int, content text, status state);

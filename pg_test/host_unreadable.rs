@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application, column, failure, one};
+use super::harness::{Db, application_with_mock, failure, one, query_column};
 use super::mock::Mock;
 
 /// Values that cannot be read as metadata, each with the SQLSTATE that reading it raises.
@@ -16,8 +16,8 @@ const UNREADABLE: [(&str, &str); 5] = [
 
 /// Creates and attaches a table whose metadata column has the given type. The type `mood` has a cast to json that
 /// raises an error for some values.
-fn table(mode: &str, of_type: &str, on_error: &str) -> (Db, Mock, Client) {
-    let (db, mock, mut app) = application();
+fn attach_table_with_metadata(mode: &str, of_type: &str, on_error: &str) -> (Db, Mock, Client) {
+    let (db, mock, mut app) = application_with_mock();
     app.batch_execute(&format!(
         "CREATE TYPE mood AS ENUM ('good', 'bad', 'zero', 'deep');
          CREATE FUNCTION deep(int) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RETURN public.deep($1 + 1); END $$;
@@ -41,7 +41,7 @@ fn type_of(value: &str) -> &str {
     value.rsplit("::").next().unwrap()
 }
 
-fn good(of_type: &str) -> &'static str {
+fn readable_value(of_type: &str) -> &'static str {
     if of_type == "mood" { "'good'" } else { "'{}'" }
 }
 
@@ -54,8 +54,8 @@ fn an_unreadable_row_is_in_error_and_the_others_are_synced() {
     for mode in ["sync", "async"] {
         for (value, code) in UNREADABLE {
             let of_type = type_of(value);
-            let (mut db, _mock, mut app) = table(mode, of_type, "mark");
-            let good = good(of_type);
+            let (mut db, _mock, mut app) = attach_table_with_metadata(mode, of_type, "mark");
+            let good = readable_value(of_type);
             app.batch_execute(&format!(
                 "INSERT INTO docs (id, bot, content, meta) VALUES (1, 1, 'One.', {good}), (2, 1, 'Two.', {value}), (3, 1, 'Three.', {good})"
             ))
@@ -66,7 +66,7 @@ fn an_unreadable_row_is_in_error_and_the_others_are_synced() {
                 format!("2 error f error {code} t"),
                 "3 synced t synced t".to_owned(),
             ];
-            assert_eq!(column::<String>(&mut app, STATUSES), expected, "{mode} {value}");
+            assert_eq!(query_column::<String>(&mut app, STATUSES), expected, "{mode} {value}");
             let reason: String = one(&mut app, "SELECT error FROM docs WHERE id = 2");
             assert!(reason.starts_with("the row cannot be read: "), "{reason}");
             // Functions that read all rows process all others.
@@ -74,7 +74,7 @@ fn an_unreadable_row_is_in_error_and_the_others_are_synced() {
             let estimate = "SELECT concat_ws(' ', sources, chunks, chunks_to_embed) FROM chatbot_estimate()";
             assert_eq!(one::<String>(&mut app, estimate), "3 2 0");
             let problems = "SELECT concat_ws(' ', problem, source_id) FROM chatbot_verify()";
-            assert_eq!(column::<String>(&mut boss, problems), ["unreadable 2"]);
+            assert_eq!(query_column::<String>(&mut boss, problems), ["unreadable 2"]);
             assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
             app.batch_execute(
                 "ALTER TABLE docs DISABLE TRIGGER USER; INSERT INTO docs (id, bot, content) VALUES (4, 1, 'Four.');
@@ -82,19 +82,19 @@ fn an_unreadable_row_is_in_error_and_the_others_are_synced() {
             )
             .unwrap();
             let synced = "SELECT source_id::int FROM chatbot_sync.embedding ORDER BY 1";
-            assert_eq!(column::<i32>(&mut app, synced), [1, 3, 4], "{mode} {value}");
-            assert_eq!(column::<String>(&mut app, STATUSES)[1], expected[1], "{mode} {value}");
+            assert_eq!(query_column::<i32>(&mut app, synced), [1, 3, 4], "{mode} {value}");
+            assert_eq!(query_column::<String>(&mut app, STATUSES)[1], expected[1], "{mode} {value}");
             db.admin.batch_execute("CALL chatbot_reembed()").unwrap();
             // The row is corrected.
             app.batch_execute(&format!("UPDATE docs SET meta = {good} WHERE id = 2; CALL chatbot_process_queue()"))
                 .unwrap();
-            assert_eq!(column::<String>(&mut app, STATUSES)[1], "2 synced t synced t", "{mode} {value}");
+            assert_eq!(query_column::<String>(&mut app, STATUSES)[1], "2 synced t synced t", "{mode} {value}");
             // A row that becomes unreadable keeps its vectors.
             app.batch_execute(&format!(
                 "UPDATE docs SET meta = {value}, content = content || id; CALL chatbot_process_queue()"
             ))
             .unwrap();
-            assert_eq!(column::<i32>(&mut app, synced), [1, 2, 3, 4], "{mode} {value}");
+            assert_eq!(query_column::<i32>(&mut app, synced), [1, 2, 3, 4], "{mode} {value}");
             assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM docs WHERE status = 'error'"), 4, "{mode} {value}");
         }
     }
@@ -103,7 +103,7 @@ fn an_unreadable_row_is_in_error_and_the_others_are_synced() {
 #[test]
 fn on_error_raise_fails_with_the_error_itself() {
     for (value, code) in UNREADABLE.into_iter().filter(|(_, code)| *code != "T0001") {
-        let (_db, _mock, mut app) = table("sync", type_of(value), "raise");
+        let (_db, _mock, mut app) = attach_table_with_metadata("sync", type_of(value), "raise");
         let insert = format!("INSERT INTO docs (id, bot, content, meta) VALUES (1, 1, 'One.', {value})");
         assert_eq!(failure(&mut app, &insert).code, code);
         assert_eq!(failure(&mut app, "INSERT INTO docs (id, bot, content) VALUES (1, 0, 'One.')").code, "22023");
@@ -112,8 +112,8 @@ fn on_error_raise_fails_with_the_error_itself() {
 }
 
 #[test]
-fn interrupts_go_up() {
-    let (_db, _mock, mut app) = table("sync", "mood", "mark");
+fn interrupts_are_not_errors_of_a_row() {
+    let (_db, _mock, mut app) = attach_table_with_metadata("sync", "mood", "mark");
     app.batch_execute(
         "CREATE OR REPLACE FUNCTION mood_json(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3600); END $$;
          SET statement_timeout = '100ms'",
@@ -132,9 +132,9 @@ fn interrupts_go_up() {
 }
 
 #[test]
-fn ids_that_no_source_can_have_are_said_by_their_rows() {
+fn invalid_ids_are_errors_of_their_rows() {
     for mode in ["sync", "async"] {
-        let (db, _mock, mut app) = table(mode, "json", "mark");
+        let (db, _mock, mut app) = attach_table_with_metadata(mode, "json", "mark");
         app.batch_execute(
             "INSERT INTO docs (id, bot, content) VALUES (1, 0, 'One.'), (2, -3, 'Two.'), (-4, 1, 'Three.'), (5, 1, 'Four.'), (6, NULL, 'Five.')",
         )
@@ -148,11 +148,14 @@ fn ids_that_no_source_can_have_are_said_by_their_rows() {
             "5 synced t",
             "6",
         ];
-        assert_eq!(column::<String>(&mut app, sql), expected, "{mode}");
-        assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source"), [5]);
+        assert_eq!(query_column::<String>(&mut app, sql), expected, "{mode}");
+        assert_eq!(query_column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.source"), [5]);
         let mut boss = db.session("boss");
         let problems = "SELECT concat_ws(' ', problem, chatbot_id, source_id) FROM chatbot_verify() ORDER BY 1";
-        assert_eq!(column::<String>(&mut boss, problems), ["invalid id -3 2", "invalid id 0 1", "invalid id 1 -4"]);
+        assert_eq!(
+            query_column::<String>(&mut boss, problems),
+            ["invalid id -3 2", "invalid id 0 1", "invalid id 1 -4"]
+        );
         assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
         app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_estimate()").unwrap();
         // A source that moves to such an id ends, and one that moves away from it begins.
@@ -160,7 +163,7 @@ fn ids_that_no_source_can_have_are_said_by_their_rows() {
             "UPDATE docs SET bot = 0 WHERE id = 5; UPDATE docs SET bot = 2 WHERE id = 1; CALL chatbot_process_queue()",
         )
         .unwrap();
-        assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding"), [1]);
+        assert_eq!(query_column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding"), [1]);
         assert_eq!(one::<String>(&mut app, "SELECT status FROM docs WHERE id = 5"), "error");
         app.batch_execute("DELETE FROM docs; CALL chatbot_process_queue()").unwrap();
         assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
@@ -169,7 +172,7 @@ fn ids_that_no_source_can_have_are_said_by_their_rows() {
 
 #[test]
 fn rows_that_were_there_before_do_not_stop_attaching() {
-    let (_db, _mock, mut app) = application();
+    let (_db, _mock, mut app) = application_with_mock();
     app.batch_execute(
         r#"CREATE DOMAIN state AS text CHECK (VALUE IN ('synced', 'new'));
          CREATE TABLE docs (id int PRIMARY KEY, bot int, content text, meta json, status state DEFAULT 'new');
@@ -179,16 +182,16 @@ fn rows_that_were_there_before_do_not_stop_attaching() {
     .unwrap();
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     let sql = "SELECT concat_ws(' ', source_id, status, error_code) FROM chatbot_sync.source ORDER BY source_id";
-    assert_eq!(column::<String>(&mut app, sql), ["2 error 22P02", "3 synced"]);
-    assert_eq!(column::<String>(&mut app, "SELECT status::text FROM docs ORDER BY id"), ["new", "new", "synced"]);
+    assert_eq!(query_column::<String>(&mut app, sql), ["2 error 22P02", "3 synced"]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT status::text FROM docs ORDER BY id"), ["new", "new", "synced"]);
 }
 
 #[test]
 fn metadata_over_the_limit_is_an_error_of_its_row() {
     for mode in ["sync", "async"] {
-        let (_db, _mock, mut app) = table(mode, "text", "mark");
+        let (_db, _mock, mut app) = attach_table_with_metadata(mode, "text", "mark");
         app.batch_execute("INSERT INTO docs (id, bot, content, meta) VALUES (1, 1, 'One.', repeat('x', 70000)), (2, 1, 'Two.', 'x'); CALL chatbot_process_queue()").unwrap();
-        assert_eq!(column::<String>(&mut app, STATUSES), ["1 error f error 54000 t", "2 synced t synced t"]);
+        assert_eq!(query_column::<String>(&mut app, STATUSES), ["1 error f error 54000 t", "2 synced t synced t"]);
     }
 }
 
@@ -213,9 +216,9 @@ const REFUSALS: [(&str, &str); 8] = [
 fn a_status_that_is_refused_leaves_the_row_as_it_was_written() {
     for mode in ["sync", "async"] {
         for (refusal, code) in REFUSALS {
-            let (db, _mock, mut app) = table(mode, "text", "mark");
+            let (db, _mock, mut app) = attach_table_with_metadata(mode, "text", "mark");
             app.batch_execute(refusal).unwrap();
-            let (mut app, told) = db.listening("app");
+            let (mut app, told) = db.session_with_notices("app");
             app.batch_execute("INSERT INTO docs (id, bot, content, status, processed) VALUES (1, 1, 'One.', 'new', false), (2, 1, 'Two.', 'pending', false); CALL chatbot_process_queue()")
                 .unwrap_or_else(|error| panic!("{mode} {refusal}: {error:?}"));
             assert_eq!(
@@ -223,7 +226,10 @@ fn a_status_that_is_refused_leaves_the_row_as_it_was_written() {
                 "pending",
                 "{mode} {refusal}"
             );
-            assert_eq!(column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding ORDER BY 1"), [1, 2]);
+            assert_eq!(
+                query_column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding ORDER BY 1"),
+                [1, 2]
+            );
             let why = "SELECT concat_ws(' ', status, error_code) FROM chatbot_sync.source WHERE source_id = 2";
             assert_eq!(one::<String>(&mut app, why), format!("synced {code}"), "{mode} {refusal}");
             let told = told.lock().unwrap().clone();
@@ -239,22 +245,22 @@ fn a_status_that_is_refused_leaves_the_row_as_it_was_written() {
 
 #[test]
 fn a_status_is_taken_once_nothing_refuses_it_any_more() {
-    let (_db, _mock, mut app) = table("sync", "text", "mark");
+    let (_db, _mock, mut app) = attach_table_with_metadata("sync", "text", "mark");
     app.batch_execute("ALTER TABLE docs ADD CONSTRAINT never CHECK (status <> 'synced'); INSERT INTO docs (id, bot, content) VALUES (1, 1, 'One.')").unwrap();
-    assert_eq!(column::<String>(&mut app, STATUSES), [" synced 23514 f".replacen(' ', "1 ", 1)]);
+    assert_eq!(query_column::<String>(&mut app, STATUSES), [" synced 23514 f".replacen(' ', "1 ", 1)]);
     app.batch_execute("ALTER TABLE docs DROP CONSTRAINT never; UPDATE docs SET content = content, status = 'pending'")
         .unwrap();
-    assert_eq!(column::<String>(&mut app, STATUSES), ["1 synced t synced t"]);
+    assert_eq!(query_column::<String>(&mut app, STATUSES), ["1 synced t synced t"]);
 }
 
 #[test]
-fn what_our_tables_refuse_is_an_error_of_its_source() {
+fn a_constraint_on_our_tables_fails_only_its_source() {
     for mode in ["sync", "async"] {
-        let (mut db, mock, mut app) = table(mode, "text", "mark");
+        let (mut db, mock, mut app) = attach_table_with_metadata(mode, "text", "mark");
         db.admin.batch_execute("ALTER TABLE chatbot_sync.embedding ADD CHECK (content <> 'No.')").unwrap();
         app.batch_execute("SET chatbot_sync.max_attempts = 1; INSERT INTO docs (id, bot, content) VALUES (1, 1, 'Yes.'), (2, 1, 'No.'), (3, 1, 'Well.'); CALL chatbot_process_queue()").unwrap();
         let expected = ["1 synced t synced t", "2 error f error 23514 t", "3 synced t synced t"];
-        assert_eq!(column::<String>(&mut app, STATUSES), expected, "{mode}");
+        assert_eq!(query_column::<String>(&mut app, STATUSES), expected, "{mode}");
         db.admin.batch_execute("ALTER TABLE chatbot_sync.embedding DROP CONSTRAINT embedding_content_check").unwrap();
         app.batch_execute("CALL chatbot_sync_all()").unwrap();
         assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM docs WHERE status = 'synced'"), 3, "{mode}");
@@ -264,7 +270,7 @@ fn what_our_tables_refuse_is_an_error_of_its_source() {
 
 #[test]
 fn a_disabled_source_that_becomes_unreadable_stays_hidden() {
-    let (_db, _mock, mut app) = application();
+    let (_db, _mock, mut app) = application_with_mock();
     app.batch_execute(
         r#"CREATE TABLE docs (id int PRIMARY KEY, chatbot_id int, content text, meta json, active boolean);
          SELECT chatbot_attach('docs', 'document', metadata_columns => '{meta}', enabled_column => 'active');

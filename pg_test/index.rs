@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, column, embed, failure, one, pause, set, until};
+use super::harness::{Db, embed_statement, failure, one, pause, query_column, set_for_database, wait_until};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -12,12 +12,12 @@ const VALID: &str = "SELECT count(*) = 2 FROM chatbot_sync.model_index WHERE val
 const SCANS: &str = "SELECT pg_stat_get_xact_numscans('chatbot_sync.embedding_hnsw_1'::regclass),
     pg_stat_get_xact_numscans('chatbot_sync.embedding_pkey'::regclass)";
 /// Makes chatbots of more than a hundred chunks large for this session.
-const LIMIT: &str = "SET chatbot_sync.exact_search_limit = 100";
-const ILL: &str =
+const LOW_EXACT_SEARCH_LIMIT: &str = "SET chatbot_sync.exact_search_limit = 100";
+const INDEX_PROBLEMS: &str =
     "SELECT concat_ws(' ', status, detail, hint) FROM chatbot_doctor() WHERE check_name = 'indexes' AND status <> 'ok'";
 
 /// Returns a database in which chatbot 1 has 400 chunks and chatbot 2 has 20.
-fn chatbots() -> Db {
+fn large_and_small_chatbot() -> Db {
     let db = Db::new();
     db.session("app")
         .batch_execute(
@@ -31,16 +31,16 @@ fn chatbots() -> Db {
 }
 
 /// Returns the same database with indexes, and a session of `reader`.
-fn indexed() -> (Db, Client) {
-    let db = chatbots();
+fn chatbots_with_indexes() -> (Db, Client) {
+    let db = large_and_small_chatbot();
     db.session("boss").batch_execute(CREATE).unwrap();
     let mut reader = db.session("reader");
-    reader.batch_execute(LIMIT).unwrap();
+    reader.batch_execute(LOW_EXACT_SEARCH_LIMIT).unwrap();
     (db, reader)
 }
 
 /// Returns how often a search scanned the HNSW index, and the primary key.
-fn scans(reader: &mut Client, search: &str) -> (i64, i64) {
+fn count_index_scans(reader: &mut Client, search: &str) -> (i64, i64) {
     let mut tx = reader.build_transaction().read_only(true).start().unwrap();
     // The counters may include scans of earlier transactions.
     let before = tx.query_one(SCANS, &[]).unwrap();
@@ -50,28 +50,28 @@ fn scans(reader: &mut Client, search: &str) -> (i64, i64) {
     (more(0), more(1))
 }
 
-fn found(client: &mut Client, rest: &str) -> Vec<i64> {
-    column(client, &format!("SELECT source_id FROM chatbot_search({rest})"))
+fn found_sources(client: &mut Client, rest: &str) -> Vec<i64> {
+    query_column(client, &format!("SELECT source_id FROM chatbot_search({rest})"))
 }
 
 #[test]
 fn small_chatbots_are_searched_exactly_and_large_ones_by_index() {
-    let (_db, mut reader) = indexed();
+    let (_db, mut reader) = chatbots_with_indexes();
     for mode in ["vector", "hybrid"] {
         let search = |chatbot: i32| format!("SELECT chatbot_search({chatbot}, 'How cold is it?', mode => '{mode}')");
-        assert_eq!(scans(&mut reader, &search(1)).0, 1, "{mode}");
-        let (index, key) = scans(&mut reader, &search(2));
+        assert_eq!(count_index_scans(&mut reader, &search(1)).0, 1, "{mode}");
+        let (index, key) = count_index_scans(&mut reader, &search(2));
         assert!(index == 0 && key > 0, "{mode} {index} {key}");
     }
     reader.batch_execute("SET chatbot_sync.exact_search_limit = 400").unwrap();
-    assert_eq!(scans(&mut reader, "SELECT chatbot_search(1, 'How cold is it?')").0, 0);
+    assert_eq!(count_index_scans(&mut reader, "SELECT chatbot_search(1, 'How cold is it?')").0, 0);
 }
 
 #[test]
 fn an_index_search_leaves_no_settings_behind() {
-    let (_db, mut reader) = indexed();
+    let (_db, mut reader) = chatbots_with_indexes();
     reader.batch_execute("SET hnsw.ef_search = 77").unwrap();
-    assert_eq!(scans(&mut reader, "SELECT chatbot_search(1, 'How cold is it?')").0, 1);
+    assert_eq!(count_index_scans(&mut reader, "SELECT chatbot_search(1, 'How cold is it?')").0, 1);
     let settings = "SELECT concat_ws(' ', current_setting('hnsw.ef_search'), current_setting('hnsw.iterative_scan'),
         current_setting('enable_sort'), current_setting('plan_cache_mode'))";
     assert_eq!(one::<String>(&mut reader, settings), "77 off on auto");
@@ -83,7 +83,7 @@ fn an_index_search_leaves_no_settings_behind() {
 
 #[test]
 fn an_index_search_finds_what_an_exact_one_finds() {
-    let (db, mut reader) = indexed();
+    let (db, mut reader) = chatbots_with_indexes();
     let mut exact = db.session("reader");
     for query in ["ships at sea", "How cold is it?", "a song", "baking", "number 144", "horses", "earth", "coins"] {
         for rest in [
@@ -95,49 +95,52 @@ fn an_index_search_finds_what_an_exact_one_finds() {
             format!("1, '{query}', 10, metadata_filter => '{{\"place\": 77}}'"),
             format!("1, '{query}', 10, source_types => '{{link}}'"),
         ] {
-            assert_eq!(found(&mut reader, &rest), found(&mut exact, &rest), "{rest}");
+            assert_eq!(found_sources(&mut reader, &rest), found_sources(&mut exact, &rest), "{rest}");
         }
     }
-    assert_eq!(found(&mut reader, "1, '\u{1f389}'"), [0i64; 0]);
+    assert_eq!(found_sources(&mut reader, "1, '\u{1f389}'"), [0i64; 0]);
     // The chatbot is now smaller than the statistics say.
     db.session("app")
         .batch_execute("SELECT chatbot_delete_source(1, 'document', i) FROM generate_series(4, 400) i")
         .unwrap();
-    assert_eq!(found(&mut reader, "1, 'ships at sea'").len(), 3);
+    assert_eq!(found_sources(&mut reader, "1, 'ships at sea'").len(), 3);
 }
 
 #[test]
-fn a_rare_word_is_found_among_many() {
-    let (db, mut reader) = indexed();
+fn a_rare_term_is_found_among_frequent_ones() {
+    let (db, mut reader) = chatbots_with_indexes();
     for mode in ["hybrid", "text"] {
-        assert_eq!(found(&mut reader, &format!("1, 'the text that tells about 19321', 3, mode => '{mode}'"))[0], 139);
+        assert_eq!(
+            found_sources(&mut reader, &format!("1, 'the text that tells about 19321', 3, mode => '{mode}'"))[0],
+            139
+        );
     }
-    db.session("app").batch_execute(&embed(1000, "Fehler E-4711: Gerät neu starten.")).unwrap();
-    assert_eq!(found(&mut reader, "1, 'E-4711', 3")[0], 1000);
+    db.session("app").batch_execute(&embed_statement(1000, "Fehler E-4711: Gerät neu starten.")).unwrap();
+    assert_eq!(found_sources(&mut reader, "1, 'E-4711', 3")[0], 1000);
     // Words that are in all chunks.
-    assert_eq!(found(&mut reader, "1, 'text tells about', 500, mode => 'text'").len(), 400);
+    assert_eq!(found_sources(&mut reader, "1, 'text tells about', 500, mode => 'text'").len(), 400);
 }
 
 #[test]
 fn an_index_is_built_once_and_writers_go_on() {
-    let db = chatbots();
+    let db = large_and_small_chatbot();
     let mut app = db.session("app");
     app.batch_execute("BEGIN; SELECT chatbot_embed_source(1, 'document', 500, 'Not committed yet.')").unwrap();
     let (making, told): (Vec<_>, Vec<_>) = (0..2)
         .map(|_| {
-            let (mut boss, told) = db.listening("boss");
+            let (mut boss, told) = db.session_with_notices("boss");
             (std::thread::spawn(move || boss.batch_execute(CREATE).unwrap()), told)
         })
         .unzip();
     let mut admin = db.other();
-    until(
+    wait_until(
         &mut admin,
         "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase ~ 'waiting for writers')",
     );
     let mut other = db.session("app");
     other.batch_execute("SET lock_timeout = '60s'").unwrap();
-    other.batch_execute(&embed(501, "Written while the index is made.")).unwrap();
-    assert_eq!(column::<String>(&mut other, ILL), [""; 0]);
+    other.batch_execute(&embed_statement(501, "Written while the index is made.")).unwrap();
+    assert_eq!(query_column::<String>(&mut other, INDEX_PROBLEMS), [""; 0]);
     // Both calls report the progress of the one that builds.
     let hears =
         |told: &std::sync::Mutex<Vec<String>>| told.lock().unwrap().iter().any(|n| n.contains("waiting for writers"));
@@ -148,21 +151,21 @@ fn an_index_is_built_once_and_writers_go_on() {
     making.into_iter().for_each(|call| call.join().unwrap());
     assert!(one::<bool>(&mut admin, VALID));
     let mut reader = db.session("reader");
-    reader.batch_execute(LIMIT).unwrap();
-    assert_eq!(found(&mut reader, "1, 'Written while the index is made.', 1, mode => 'vector'"), [501]);
-    assert_eq!(found(&mut reader, "1, 'Not committed yet.', 1, mode => 'vector'"), [500]);
+    reader.batch_execute(LOW_EXACT_SEARCH_LIMIT).unwrap();
+    assert_eq!(found_sources(&mut reader, "1, 'Written while the index is made.', 1, mode => 'vector'"), [501]);
+    assert_eq!(found_sources(&mut reader, "1, 'Not committed yet.', 1, mode => 'vector'"), [500]);
 }
 
 #[test]
 fn a_cancelled_index_build_can_be_repeated() {
-    let db = chatbots();
+    let db = large_and_small_chatbot();
     let mut app = db.session("app");
     app.batch_execute("BEGIN; SELECT chatbot_embed_source(1, 'document', 500, 'Not committed yet.')").unwrap();
     let mut boss = db.session("boss");
     let pid: i32 = one(&mut boss, "SELECT pg_backend_pid()");
     let call = std::thread::spawn(move || (failure(&mut boss, CREATE).code, boss));
     let mut admin = db.other();
-    until(
+    wait_until(
         &mut admin,
         "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase ~ 'waiting for writers')",
     );
@@ -170,11 +173,11 @@ fn a_cancelled_index_build_can_be_repeated() {
     let (code, mut boss) = call.join().unwrap();
     assert_eq!(code, "57014");
     app.batch_execute("COMMIT").unwrap();
-    until(
+    wait_until(
         &mut admin,
         "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chatbot_sync index' AND datname = current_database())",
     );
-    let ill = column::<String>(&mut app, ILL);
+    let ill = query_column::<String>(&mut app, INDEX_PROBLEMS);
     assert!(ill.len() == 1 && ill[0].ends_with("CALL chatbot_create_index(1);"), "{ill:?}");
     boss.batch_execute(CREATE).unwrap();
     assert!(one::<bool>(&mut admin, VALID));
@@ -182,12 +185,12 @@ fn a_cancelled_index_build_can_be_repeated() {
 
 #[test]
 fn repair_builds_indexes_after_a_restore() {
-    let (mut db, _) = indexed();
+    let (mut db, _) = chatbots_with_indexes();
     let (mut app, mut boss) = (db.session("app"), db.session("boss"));
-    assert_eq!(column::<String>(&mut app, ILL), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [""; 0]);
     db.admin.batch_execute("DROP INDEX chatbot_sync.embedding_hnsw_1, chatbot_sync.embedding_words_1").unwrap();
     let ill = "error embedding_words_1 is missing, embedding_hnsw_1 is missing CALL chatbot_create_index(1);";
-    assert_eq!(column::<String>(&mut app, ILL), [ill]);
+    assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [ill]);
     assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 1);
     assert!(one::<bool>(&mut db.admin, VALID));
     // The invalid index that a failed CREATE INDEX CONCURRENTLY leaves.
@@ -197,7 +200,7 @@ fn repair_builds_indexes_after_a_restore() {
         )
         .unwrap();
     let ill = "error embedding_hnsw_1 is invalid CALL chatbot_create_index(1);";
-    assert_eq!(column::<String>(&mut app, ILL), [ill]);
+    assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [ill]);
     boss.batch_execute(CREATE).unwrap();
     assert!(one::<bool>(&mut db.admin, VALID));
     assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
@@ -205,7 +208,7 @@ fn repair_builds_indexes_after_a_restore() {
 
 #[test]
 fn a_failed_index_build_reports_its_reason() {
-    let mut db = chatbots();
+    let mut db = large_and_small_chatbot();
     let (mut app, mut boss) = (db.session("app"), db.session("boss"));
     db.admin.batch_execute("UPDATE chatbot_sync.embedding SET embedding = '[1,2,3]' WHERE source_id = 300").unwrap();
     let refused = failure(&mut boss, CREATE);
@@ -213,10 +216,13 @@ fn a_failed_index_build_reports_its_reason() {
         (refused.code.as_str(), refused.message.as_str()),
         ("58000", "the index could not be made: expected 256 dimensions, not 3")
     );
-    assert!(column::<String>(&mut app, ILL)[0].contains("embedding_hnsw_1 is invalid: expected 256 dimensions, not 3"));
+    assert!(
+        query_column::<String>(&mut app, INDEX_PROBLEMS)[0]
+            .contains("embedding_hnsw_1 is invalid: expected 256 dimensions, not 3")
+    );
     app.batch_execute("SELECT chatbot_delete_source(1, 'document', 300)").unwrap();
     boss.batch_execute(CREATE).unwrap();
-    assert_eq!(column::<String>(&mut app, ILL), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [""; 0]);
 }
 
 #[test]
@@ -224,7 +230,7 @@ fn bad_index_requests_are_refused() {
     let db = Db::new();
     let mut boss = db.session("boss");
     assert_eq!(failure(&mut boss, CREATE).code, "22023");
-    db.session("app").batch_execute(&embed(1, "A text.")).unwrap();
+    db.session("app").batch_execute(&embed_statement(1, "A text.")).unwrap();
     assert_eq!(failure(&mut boss, "CALL chatbot_create_index(99)").code, "22023");
     assert_eq!(failure(&mut boss, "SELECT chatbot_drop_index(99)").code, "22023");
     assert_eq!(failure(&mut boss, "CALL chatbot_create_index(concurrent => NULL)").code, "22004");
@@ -239,18 +245,18 @@ fn bad_index_requests_are_refused() {
 }
 
 #[test]
-fn the_doctor_advises_an_index_that_pays() {
-    let db = chatbots();
+fn the_doctor_suggests_an_index_where_it_pays() {
+    let db = large_and_small_chatbot();
     let mut app = db.session("app");
-    assert_eq!(column::<String>(&mut app, ILL), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [""; 0]);
     app.batch_execute("SET chatbot_sync.exact_search_limit = 99").unwrap();
     let advice = "warning a search of chatbot 1 reads all its 400 chunks CALL chatbot_create_index();";
-    assert_eq!(column::<String>(&mut app, ILL), [advice]);
+    assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [advice]);
     db.session("boss").batch_execute(CREATE).unwrap();
-    assert_eq!(column::<String>(&mut app, ILL), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [""; 0]);
     let mut admin = db.other();
     admin.batch_execute("DELETE FROM pg_statistic WHERE starelid = 'chatbot_sync.embedding'::regclass; UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'").unwrap();
-    let ill = column::<String>(&mut app, ILL);
+    let ill = query_column::<String>(&mut app, INDEX_PROBLEMS);
     assert!(
         ill.len() == 2
             && ill[0].contains("0.7.4")
@@ -261,10 +267,10 @@ fn the_doctor_advises_an_index_that_pays() {
 
 #[test]
 fn models_get_and_lose_their_own_indexes() {
-    let (mut db, mock) = (indexed().0, Mock::new());
-    set(&mut db, "openai_compatible_url", &mock.url);
+    let (mut db, mock) = (chatbots_with_indexes().0, Mock::new());
+    set_for_database(&mut db, "openai_compatible_url", &mock.url);
     let (mut boss, mut reader) = (db.session("boss"), db.session("reader"));
-    reader.batch_execute(LIMIT).unwrap();
+    reader.batch_execute(LOW_EXACT_SEARCH_LIMIT).unwrap();
     // More dimensions than an HNSW index of vector takes, so halfvec is used.
     let halves = r#"SELECT chatbot_set_model('openai_compatible', 'mock', 2100, options => '{"dimensions_field": "dimensions"}')"#;
     boss.batch_execute(halves).unwrap();
@@ -284,14 +290,14 @@ fn models_get_and_lose_their_own_indexes() {
 
 #[test]
 fn index_builds_fail_clearly_on_standbys_and_without_workers() {
-    let mut server = Server::preloaded(&["max_worker_processes=1", "max_logical_replication_workers=0"]);
+    let mut server = Server::start_preloaded(&["max_worker_processes=1", "max_logical_replication_workers=0"]);
     server
         .db
         .session("app")
         .batch_execute("SELECT chatbot_embed_source(1, 'document', i, 'Text ' || i) FROM generate_series(1, 200) AS i")
         .unwrap();
     let mut boss = server.db.session("boss");
-    until(
+    wait_until(
         &mut server.db.admin,
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chatbot_sync launcher')",
     );
@@ -301,15 +307,15 @@ fn index_builds_fail_clearly_on_standbys_and_without_workers() {
     let standby = server.standby();
     let lsn: String = one(&mut server.db.admin, "SELECT pg_current_wal_lsn()::text");
     let mut reader = standby.db.session("reader");
-    until(&mut reader, &format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"));
-    reader.batch_execute(LIMIT).unwrap();
-    assert_eq!(scans(&mut reader, "SELECT chatbot_search(1, 'Text 7')").0, 1);
-    assert_eq!(found(&mut reader, "1, 'Text 7', 1"), [7]);
+    wait_until(&mut reader, &format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"));
+    reader.batch_execute(LOW_EXACT_SEARCH_LIMIT).unwrap();
+    assert_eq!(count_index_scans(&mut reader, "SELECT chatbot_search(1, 'Text 7')").0, 1);
+    assert_eq!(found_sources(&mut reader, "1, 'Text 7', 1"), [7]);
 }
 
 #[test]
-fn a_frequent_word_of_a_near_chunk_counts() {
-    let (db, mut reader) = indexed();
+fn frequent_terms_count_for_near_chunks() {
+    let (db, mut reader) = chatbots_with_indexes();
     db.session("app")
         .batch_execute(
             "SELECT chatbot_embed_source(3, 'document', i, format('Winter of the year %s%s', i, CASE i WHEN 7 THEN ': Quux.' ELSE '.' END))

@@ -1,7 +1,7 @@
 //! Interrupts while a statement waits for a provider: cancel, terminate, timeouts, shutdown and a lost client end it at
 //! once, and leave no thread and no connection.
 
-use super::harness::{embed, failure, one, prose, remote, set, use_mock};
+use super::harness::{database_with_mock, embed_statement, failure, one, prose, set_for_database, use_mock};
 use super::mock::{Fault, Mock};
 use super::server::Server;
 
@@ -12,8 +12,8 @@ fn code(error: &postgres::Error) -> &str {
 
 /// Interrupts a call that waits for a server which does not answer, with this many requests in flight. Returns the
 /// SQLSTATE, and whether the session still works.
-fn interrupt(requests: usize, fault: Fault, how: &str) -> String {
-    let (db, mock) = remote();
+fn interrupt_waiting_call(requests: usize, fault: Fault, how: &str) -> String {
+    let (db, mock) = database_with_mock();
     let mut app = db.session("app");
     let mut watcher = db.other();
     let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
@@ -21,7 +21,7 @@ fn interrupt(requests: usize, fault: Fault, how: &str) -> String {
     let sql = format!(
         "SET chatbot_sync.sync_timeout = '1h'; SET chatbot_sync.batch_size = 1;
          SET chatbot_sync.max_parallel_requests = {requests}; {}",
-        embed(1, &prose(20 * requests))
+        embed_statement(1, &prose(20 * requests))
     );
     let call = std::thread::spawn(move || {
         let error = app.batch_execute(&sql).unwrap_err();
@@ -45,14 +45,14 @@ fn interrupt(requests: usize, fault: Fault, how: &str) -> String {
 #[test]
 fn cancel_ends_the_wait_for_the_provider() {
     for (requests, fault) in [(1, Fault::Hang), (16, Fault::Hang), (4, Fault::Drip)] {
-        assert_eq!(interrupt(requests, fault, "SELECT pg_cancel_backend(PID)"), "57014 true");
+        assert_eq!(interrupt_waiting_call(requests, fault, "SELECT pg_cancel_backend(PID)"), "57014 true");
     }
 }
 
 #[test]
 fn terminate_ends_the_wait_for_the_provider() {
-    assert_eq!(interrupt(1, Fault::Hang, "SELECT pg_terminate_backend(PID)"), "57P01 false");
-    assert_eq!(interrupt(16, Fault::Hang, "SELECT pg_terminate_backend(PID)"), "57P01 false");
+    assert_eq!(interrupt_waiting_call(1, Fault::Hang, "SELECT pg_terminate_backend(PID)"), "57P01 false");
+    assert_eq!(interrupt_waiting_call(16, Fault::Hang, "SELECT pg_terminate_backend(PID)"), "57P01 false");
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn fast_shutdown_ends_the_wait_for_the_provider() {
     let sql = format!(
         "SET chatbot_sync.sync_timeout = '1h'; SET chatbot_sync.batch_size = 1;
          SET chatbot_sync.max_parallel_requests = 4; {}",
-        embed(1, &prose(80))
+        embed_statement(1, &prose(80))
     );
     let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
     let call = std::thread::spawn(move || code(&app.batch_execute(&sql).unwrap_err()).to_owned());
@@ -80,13 +80,13 @@ fn fast_shutdown_ends_the_wait_for_the_provider() {
 
 #[test]
 fn statement_timeout_ends_the_wait_and_leaves_no_threads() {
-    let (mut db, mock) = remote();
+    let (mut db, mock) = database_with_mock();
     mock.state().always = Some(Fault::Hang);
     let mut app = db.session("app");
     let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
     for _ in 0..3 {
         app.batch_execute("SET statement_timeout = '50ms'").unwrap();
-        assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "57014");
+        assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "57014");
         app.batch_execute("SET statement_timeout = 0").unwrap();
     }
     mock.wait(|state| state.in_flight == 0);
@@ -100,18 +100,18 @@ fn statement_timeout_ends_the_wait_and_leaves_no_threads() {
 
 #[test]
 fn a_lost_client_ends_the_wait() {
-    let (db, mock) = remote();
+    let (db, mock) = database_with_mock();
     mock.state().always = Some(Fault::Hang);
     let mut app = db.session("app");
     let mut watcher = db.other();
     let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
     app.batch_execute("SET client_connection_check_interval = '20ms'; SET chatbot_sync.sync_timeout = '1h'").unwrap();
     let cancel = app.cancel_token();
-    let call = std::thread::spawn(move || app.batch_execute(&embed(1, "A text.")).is_err());
+    let call = std::thread::spawn(move || app.batch_execute(&embed_statement(1, "A text.")).is_err());
     mock.wait(|state| state.in_flight == 1);
     // The client's socket is shut without sending Terminate.
     let sql = format!("SELECT client_port FROM pg_stat_activity WHERE pid = {pid}");
-    shut_socket(u16::try_from(one::<i32>(&mut watcher, &sql)).unwrap());
+    shut_down_socket(u16::try_from(one::<i32>(&mut watcher, &sql)).unwrap());
     mock.wait(|state| state.in_flight == 0);
     assert!(call.join().unwrap());
     drop(cancel);
@@ -119,7 +119,7 @@ fn a_lost_client_ends_the_wait() {
 
 /// Shuts this process' end of the connection with this local port.
 #[allow(unsafe_code)]
-fn shut_socket(port: u16) {
+fn shut_down_socket(port: u16) {
     for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
         let Some(fd) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
         // SAFETY: getsockname fails on what is no socket; the address has room for any; shutting a socket frees nothing.
@@ -136,11 +136,11 @@ fn shut_socket(port: u16) {
 
 #[test]
 fn a_connect_that_hangs_can_be_cancelled() {
-    let (mut db, _mock) = remote();
+    let (mut db, _mock) = database_with_mock();
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    set(&mut db, "openai_compatible_url", &format!("http://{}/v1", deaf.local_addr().unwrap()));
+    set_for_database(&mut db, "openai_compatible_url", &format!("http://{}/v1", deaf.local_addr().unwrap()));
     let mut app = db.session("app");
     app.batch_execute("SET statement_timeout = '50ms'; SET chatbot_sync.sync_timeout = '1h'").unwrap();
-    assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "57014");
+    assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "57014");
     app.batch_execute("RESET statement_timeout; SELECT chatbot_chunk('still here')").unwrap();
 }

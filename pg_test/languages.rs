@@ -2,8 +2,8 @@
 
 use postgres::Client;
 
-use super::harness::{Db, EXTENSION, column, documents, one};
-use super::host_refresh::embedded;
+use super::harness::{Db, EXTENSION, attached_documents, one, query_column};
+use super::host_refresh::embedded_texts;
 
 fn embed(client: &mut Client, id: i64, text: &str) {
     client.execute("SELECT chatbot_embed_source(1, 'document', $1, $2)", &[&id, &text]).unwrap();
@@ -11,7 +11,7 @@ fn embed(client: &mut Client, id: i64, text: &str) {
 
 /// The sources with words of a query, best first.
 fn found(client: &mut Client, query: &str) -> Vec<i64> {
-    column(client, &format!("SELECT source_id FROM chatbot_search(1, $q${query}$q$, mode => 'text')"))
+    query_column(client, &format!("SELECT source_id FROM chatbot_search(1, $q${query}$q$, mode => 'text')"))
 }
 
 /// Texts that Postgres' own parser reads otherwise in some locales or in all, and queries that find them.
@@ -80,7 +80,7 @@ fn the_language_of_a_source_is_said_or_detected() {
     app.batch_execute(&french.replace("4,", "6,")).unwrap();
     let read = "SELECT concat_ws(' ', lang, text_search_configs::text) FROM chatbot_sync.source ORDER BY source_id";
     assert_eq!(
-        column::<String>(app, read),
+        query_column::<String>(app, read),
         [
             "en {pg_catalog.english}",
             "de {pg_catalog.german}",
@@ -157,7 +157,7 @@ fn words_that_an_older_version_read_are_found_until_they_are_read_anew() {
 
 #[test]
 fn words_of_an_older_version_are_counted_and_read_anew_without_embedding() {
-    let (mut db, mock, mut app) = documents();
+    let (mut db, mock, mut app) = attached_documents();
     app.batch_execute(
         r#"INSERT INTO documents (chatbot_id, content) VALUES (1, '東京の水道料金は毎月請求されます。'), (1, 'Die Rückzahlungen erfolgen bald.');
         SELECT chatbot_embed_source(1, 'document', 901, 'Les colis sont expédiés chaque jour à nos clients.')"#,
@@ -169,7 +169,7 @@ fn words_of_an_older_version_are_counted_and_read_anew_without_embedding() {
             UPDATE chatbot_sync.embedding SET words = to_tsvector('simple', content)",
         )
         .unwrap();
-    let before = embedded(&mock);
+    let before = embedded_texts(&mock);
     let waiting = "SELECT detail FROM chatbot_doctor() WHERE check_name = 'outdated sources'";
     assert!(one::<String>(&mut app, waiting).starts_with("3 sources "));
     assert_eq!((found(&mut app, "水道").len(), found(&mut app, "Rückzahlungen").len()), (0, 1));
@@ -177,14 +177,14 @@ fn words_of_an_older_version_are_counted_and_read_anew_without_embedding() {
     for (query, id) in [("水道", 1), ("rückzahlung", 2), ("expedie", 901)] {
         assert_eq!(found(&mut app, query), [id], "{query}");
     }
-    assert_eq!((embedded(&mock), column::<String>(&mut app, waiting)), (before, vec![]));
+    assert_eq!((embedded_texts(&mock), query_column::<String>(&mut app, waiting)), (before, vec![]));
     let langs = "SELECT lang FROM chatbot_sync.source ORDER BY source_id";
-    assert_eq!(column::<String>(&mut app, langs), ["ja", "de", "fr"]);
+    assert_eq!(query_column::<String>(&mut app, langs), ["ja", "de", "fr"]);
 }
 
 #[test]
 fn a_language_that_is_said_later_is_read_in() {
-    let (_db, mock, mut app) = documents();
+    let (_db, mock, mut app) = attached_documents();
     app.batch_execute("ALTER TABLE documents ADD COLUMN lang text, ADD COLUMN shown boolean DEFAULT true").unwrap();
     app.batch_execute(
         "SELECT chatbot_detach('documents');
@@ -192,7 +192,7 @@ fn a_language_that_is_said_later_is_read_in() {
         INSERT INTO documents (chatbot_id, content) VALUES (1, 'Die Rückzahlungen erfolgen bald nach der Rücksendung.')",
     )
     .unwrap();
-    let before = embedded(&mock);
+    let before = embedded_texts(&mock);
     let read = "SELECT concat_ws(' ', lang, text_search_configs::text) FROM chatbot_sync.source";
     let german = "de {pg_catalog.german}";
     assert_eq!(one::<String>(&mut app, read), german);
@@ -204,7 +204,7 @@ fn a_language_that_is_said_later_is_read_in() {
     app.batch_execute("UPDATE documents SET lang = 'nl'").unwrap();
     app.batch_execute("UPDATE documents SET lang = NULL, shown = false; UPDATE documents SET shown = true").unwrap();
     assert_eq!(one::<String>(&mut app, read), german);
-    assert_eq!(embedded(&mock), before);
+    assert_eq!(embedded_texts(&mock), before);
 }
 
 #[test]

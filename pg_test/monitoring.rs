@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use postgres::Client;
 use serde_json::Value;
 
-use super::harness::{column, documents, embed, use_mock};
+use super::harness::{attached_documents, embed_statement, query_column, use_mock};
 use super::mock::{Fault, Mock};
 use super::server::Server;
 
@@ -24,7 +24,7 @@ struct Metric {
 }
 
 /// Reads the collector's metrics. The file has one key on each line.
-fn metrics() -> Vec<Metric> {
+fn collector_metrics() -> Vec<Metric> {
     let mut metrics: Vec<Metric> = Vec::new();
     let list = |text: &str| text.trim_matches(['[', ']']).split(", ").map(str::to_owned).collect::<BTreeSet<String>>();
     for line in COLLECTOR.split("\nmetrics:\n").nth(1).unwrap().split("\nqueries:").next().unwrap().lines() {
@@ -46,12 +46,12 @@ fn metrics() -> Vec<Metric> {
     metrics
 }
 
-fn query() -> &'static str {
+fn collector_query() -> &'static str {
     COLLECTOR.split("    query: |\n").nth(1).unwrap()
 }
 
 /// Returns the metrics of the server in the collector's form.
-fn of_server(client: &mut Client) -> Vec<Metric> {
+fn server_metrics(client: &mut Client) -> Vec<Metric> {
     let sql = "SELECT name, type, help, coalesce((SELECT string_agg(k, ', ') FROM jsonb_object_keys(labels) AS k), '')
         FROM chatbot_metrics() GROUP BY 1, 2, 3, 4";
     let of = |row: &postgres::Row| Metric {
@@ -67,19 +67,19 @@ fn of_server(client: &mut Client) -> Vec<Metric> {
 #[test]
 fn the_exporter_has_exactly_the_metrics() {
     // Every kind of metric has a value: there is a sync, a failure and a rollback.
-    let (mut server, mock) = (Server::preloaded(&[]), Mock::new());
+    let (mut server, mock) = (Server::start_preloaded(&[]), Mock::new());
     use_mock(&mut server.db, &mock);
     let mut app = server.db.session("app");
-    app.batch_execute(&embed(1, "A text.")).unwrap();
-    app.batch_execute(&format!("BEGIN; {}; ROLLBACK", embed(2, "A text."))).unwrap();
+    app.batch_execute(&embed_statement(1, "A text.")).unwrap();
+    app.batch_execute(&format!("BEGIN; {}; ROLLBACK", embed_statement(2, "A text."))).unwrap();
     app.batch_execute("INSERT INTO chatbot_sync.sync_total SELECT 0, 1, '28000', 1, 0, 0, 0, 0, 0, 0, 0, 0").unwrap();
-    let mut there = of_server(&mut app);
-    let mut asked = metrics();
+    let mut there = server_metrics(&mut app);
+    let mut asked = collector_metrics();
     there.sort();
     asked.sort();
     assert_eq!(asked, there);
     // Each value is in one column, under its own name and with its own labels.
-    let rows = app.query(query(), &[]).unwrap();
+    let rows = app.query(collector_query(), &[]).unwrap();
     let shown: usize = rows
         .iter()
         .map(|row| {
@@ -100,7 +100,7 @@ fn the_exporter_has_exactly_the_metrics() {
 #[test]
 fn the_dashboard_shows_existing_metrics() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
-    let metrics = metrics();
+    let metrics = collector_metrics();
     let mut used = BTreeSet::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {
@@ -129,7 +129,7 @@ fn the_dashboard_shows_existing_metrics() {
 
 #[test]
 fn metric_names_follow_prometheus() {
-    let (_db, mock, mut app) = documents();
+    let (_db, mock, mut app) = attached_documents();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'A text.')").unwrap();
     mock.state().always = Some(Fault::Status(401, "", "{}"));
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Another.')").unwrap();
@@ -137,10 +137,10 @@ fn metric_names_follow_prometheus() {
         OR (type = 'counter') <> (name LIKE '%\\_total') OR name ~ '_(ms|milliseconds|minutes|kilobytes|mb|percent)(_|$)'
         OR help IS NULL OR value IS NULL OR labels IS NULL
         OR EXISTS (SELECT FROM jsonb_each(labels) AS l WHERE l.key !~ '^[a-z_]+$' OR jsonb_typeof(l.value) <> 'string')";
-    assert_eq!(column::<String>(&mut app, odd), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, odd), [""; 0]);
     // No series occurs twice, and each metric has one type and one help text.
     let twice = "SELECT name || labels FROM chatbot_metrics() GROUP BY name, labels HAVING count(*) > 1";
-    assert_eq!(column::<String>(&mut app, twice), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, twice), [""; 0]);
     let different = "SELECT name FROM chatbot_metrics() GROUP BY name HAVING count(DISTINCT (type, help)) > 1";
-    assert_eq!(column::<String>(&mut app, different), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, different), [""; 0]);
 }

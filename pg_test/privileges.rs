@@ -1,6 +1,6 @@
 //! Privileges: a role may do exactly what its level includes, and a role without a level nothing.
 
-use super::harness::{Db, column, failure, one};
+use super::harness::{Db, failure, one, query_column};
 
 /// A call of every function. Some fail for every role, with an error about their arguments.
 const CALLS: [(&str, &str); 31] = [
@@ -38,7 +38,7 @@ const CALLS: [(&str, &str); 31] = [
 ];
 
 #[test]
-fn a_role_may_do_exactly_what_its_level_says() {
+fn a_role_can_call_exactly_the_functions_of_its_level() {
     let db = Db::new();
     for (role, levels) in
         [("stranger", &[][..]), ("reader", &["read"]), ("app", &["read", "app"]), ("boss", &["read", "app", "admin"])]
@@ -69,7 +69,7 @@ fn a_role_may_do_exactly_what_its_level_says() {
 #[test]
 fn every_function_has_a_level_and_none_is_public() {
     let mut db = Db::new();
-    let functions = column::<String>(
+    let functions = query_column::<String>(
         &mut db.admin,
         "SELECT DISTINCT proname::text FROM pg_proc WHERE proname LIKE 'chatbot\\_%' ORDER BY 1",
     );
@@ -85,7 +85,7 @@ fn every_function_has_a_level_and_none_is_public() {
 #[test]
 fn a_role_without_a_level_reads_and_writes_nothing() {
     let mut db = Db::new();
-    let tables = column::<String>(
+    let tables = query_column::<String>(
         &mut db.admin,
         "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'chatbot_sync'::regnamespace AND relkind IN ('r', 'v')",
     );

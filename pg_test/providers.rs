@@ -1,6 +1,6 @@
 //! The built-in model through SQL: same vectors, one model row, and cancelling.
 
-use super::harness::{Db, column, one};
+use super::harness::{Db, one, query_column};
 
 #[test]
 fn built_in_models_answer_through_sql_as_their_references_do() {
@@ -35,11 +35,11 @@ fn the_first_source_creates_one_model() {
     let db = Db::new();
     let mut app = db.session("app");
     let models = "SELECT provider || ' ' || dimensions FROM chatbot_sync.model WHERE active";
-    assert!(column::<String>(&mut app, models).is_empty());
+    assert!(query_column::<String>(&mut app, models).is_empty());
     for id in 1..3 {
         app.batch_execute(&format!("SELECT chatbot_embed_source(1, 'document', {id}, 'A text.')")).unwrap();
     }
-    assert_eq!(column::<String>(&mut app, models), ["local 256"]);
+    assert_eq!(query_column::<String>(&mut app, models), ["local 256"]);
     assert_eq!(
         one::<i64>(
             &mut app,

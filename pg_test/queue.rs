@@ -3,11 +3,11 @@
 
 use postgres::Client;
 
-use super::harness::{Db, column, failure, one, prose, remote, set};
+use super::harness::{Db, database_with_mock, failure, one, prose, query_column, set_for_database};
 use super::mock::{Fault, Mock};
 
 /// Creates a table that is attached in mode async, and returns a session of its owner.
-fn attached(db: &mut Db) -> Client {
+fn attach_async_table(db: &mut Db) -> Client {
     db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
     let mut app = db.session("app");
     app.batch_execute(
@@ -20,10 +20,10 @@ fn attached(db: &mut Db) -> Client {
     app
 }
 
-fn queued() -> (Db, Mock, Client) {
-    let (mut db, mock) = remote();
-    set(&mut db, "retry_delay", "1ms");
-    let app = attached(&mut db);
+fn async_table_with_mock() -> (Db, Mock, Client) {
+    let (mut db, mock) = database_with_mock();
+    set_for_database(&mut db, "retry_delay", "1ms");
+    let app = attach_async_table(&mut db);
     (db, mock, app)
 }
 
@@ -34,31 +34,31 @@ const STATUS: &str = "SELECT concat_ws(' ', id, status, note) FROM docs ORDER BY
 
 #[test]
 fn a_row_is_embedded_after_its_commit() {
-    let (_db, mock, mut app) = queued();
+    let (_db, mock, mut app) = async_table_with_mock();
     app.batch_execute(
         "INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (2, 'Second.'), (NULL, 'Not here.')",
     )
     .unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 pending 0 0", "2 2 pending 0 0"]);
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 pending", "2 pending", "3"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 pending 0 0", "2 2 pending 0 0"]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 pending", "2 pending", "3"]);
     assert_eq!(mock.texts().len(), 0);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0", "2 2 synced 1 0"]);
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced", "2 synced", "3"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 synced 1 0", "2 2 synced 1 0"]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced", "2 synced", "3"]);
     assert_eq!((one::<i64>(&mut app, JOBS), mock.state().requests.len()), (0, 1));
 
     app.batch_execute("UPDATE docs SET content = 'Other.' WHERE id = 1; DELETE FROM docs WHERE id = 2").unwrap();
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(2, 'second')"), 1);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
-    assert_eq!(column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Other."]);
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced", "3"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Other."]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced", "3"]);
     assert_eq!((one::<i64>(&mut app, JOBS), mock.texts().iter().filter(|t| *t == "Other.").count()), (0, 1));
 }
 
 #[test]
 fn changes_without_new_text_ask_no_provider() {
-    let (_db, mock, mut app) = queued();
+    let (_db, mock, mut app) = async_table_with_mock();
     app.batch_execute(
         "INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (1, 'Second.'); CALL chatbot_process_queue()",
     )
@@ -74,22 +74,22 @@ fn changes_without_new_text_ask_no_provider() {
     ] {
         app.batch_execute(change).unwrap();
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
-        assert_eq!(column::<String>(&mut app, SOURCES), sources, "{change}");
-        assert_eq!(column::<String>(&mut app, "SELECT DISTINCT status FROM docs"), ["synced"], "{change}");
+        assert_eq!(query_column::<String>(&mut app, SOURCES), sources, "{change}");
+        assert_eq!(query_column::<String>(&mut app, "SELECT DISTINCT status FROM docs"), ["synced"], "{change}");
     }
     assert_eq!(mock.state().requests.len(), requests);
     let titles = "SELECT metadata::text FROM chatbot_sync.embedding ORDER BY source_id";
-    assert_eq!(column::<String>(&mut app, titles), [r#"{"title": "A title"}"#, r#"{"title": null}"#]);
+    assert_eq!(query_column::<String>(&mut app, titles), [r#"{"title": "A title"}"#, r#"{"title": null}"#]);
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(3, 'first')"), 1);
     app.batch_execute("UPDATE docs SET chatbot_id = NULL WHERE id = 9; CALL chatbot_process_queue()").unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES), ["3 1 synced 1 0"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["3 1 synced 1 0"]);
     app.batch_execute("TRUNCATE docs; CALL chatbot_process_queue()").unwrap();
-    assert_eq!((column::<String>(&mut app, SOURCES).len(), one::<i64>(&mut app, JOBS)), (0, 0));
+    assert_eq!((query_column::<String>(&mut app, SOURCES).len(), one::<i64>(&mut app, JOBS)), (0, 0));
 }
 
 #[test]
 fn many_small_sources_share_requests() {
-    let (_db, mock, mut app) = queued();
+    let (_db, mock, mut app) = async_table_with_mock();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT 1 + i % 7, 'Text number ' || i FROM generate_series(1, 150) AS i").unwrap();
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     assert_eq!(mock.texts().len(), 150);
@@ -100,8 +100,8 @@ fn many_small_sources_share_requests() {
 }
 
 #[test]
-fn a_busy_chatbot_does_not_keep_others_waiting() {
-    let (_db, mock, mut app) = queued();
+fn a_busy_chatbot_does_not_delay_other_chatbots() {
+    let (_db, mock, mut app) = async_table_with_mock();
     app.batch_execute(
         "INSERT INTO docs (chatbot_id, content) SELECT 1, 'Bulk ' || i FROM generate_series(1, 300) AS i",
     )
@@ -123,7 +123,7 @@ fn a_busy_chatbot_does_not_keep_others_waiting() {
 
 /// Processes the queue in another session while the provider's answers are held, and runs `act` when the request has
 /// been sent.
-fn meanwhile(db: &Db, mock: &Mock, act: impl FnOnce()) {
+fn while_processing(db: &Db, mock: &Mock, act: impl FnOnce()) {
     mock.state().held = true;
     let asked = mock.state().requests.len();
     let mut other = db.session("app");
@@ -136,56 +136,56 @@ fn meanwhile(db: &Db, mock: &Mock, act: impl FnOnce()) {
 
 #[test]
 fn delete_during_embed_leaves_no_vectors() {
-    let (db, mock, mut app) = queued();
+    let (db, mock, mut app) = async_table_with_mock();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (1, 'Second.')").unwrap();
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 7, 'Third.')").unwrap();
-    meanwhile(&db, &mock, || {
+    while_processing(&db, &mock, || {
         app.batch_execute("DELETE FROM docs WHERE id = 1; SELECT chatbot_delete_source(1, 'link', 7)").unwrap();
     });
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Second."]);
-    assert_eq!(column::<String>(&mut app, SOURCES), ["1 2 synced 1 0"]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Second."]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 2 synced 1 0"]);
     assert_eq!(one::<i64>(&mut app, JOBS), 0);
 }
 
 #[test]
 fn chatbot_deleted_during_embed_leaves_no_vectors() {
-    let (db, mock, mut app) = queued();
+    let (db, mock, mut app) = async_table_with_mock();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (2, 'Second.')").unwrap();
-    meanwhile(&db, &mock, || {
+    while_processing(&db, &mock, || {
         app.batch_execute("DELETE FROM docs WHERE chatbot_id = 1; SELECT chatbot_cleanup(1)").unwrap()
     });
-    assert_eq!(column::<String>(&mut app, SOURCES), ["2 2 synced 1 0"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["2 2 synced 1 0"]);
 }
 
 #[test]
 fn newest_text_wins() {
-    let (db, mock, mut app) = queued();
+    let (db, mock, mut app) = async_table_with_mock();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'Old.')").unwrap();
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 7, 'Older.')").unwrap();
-    meanwhile(&db, &mock, || {
+    while_processing(&db, &mock, || {
         app.batch_execute("UPDATE docs SET content = 'New.'; SELECT chatbot_enqueue_source(1, 'link', 7, 'Newer.')")
             .unwrap();
     });
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     let texts = "SELECT content FROM chatbot_sync.embedding ORDER BY source_type";
-    assert_eq!(column::<String>(&mut app, texts), ["New.", "Newer."]);
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced"]);
+    assert_eq!(query_column::<String>(&mut app, texts), ["New.", "Newer."]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced"]);
     assert_eq!(one::<i64>(&mut app, JOBS), 0);
 }
 
 #[test]
 fn a_moved_source_is_stored_in_its_new_place() {
-    let (db, mock, mut app) = queued();
+    let (db, mock, mut app) = async_table_with_mock();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')").unwrap();
-    meanwhile(&db, &mock, || app.batch_execute("UPDATE docs SET chatbot_id = 2").unwrap());
+    while_processing(&db, &mock, || app.batch_execute("UPDATE docs SET chatbot_id = 2").unwrap());
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES), ["2 1 synced 1 0"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["2 1 synced 1 0"]);
 }
 
 #[test]
 fn queued_texts_collapse_to_the_newest() {
-    let (_db, mock, mut app) = queued();
+    let (_db, mock, mut app) = async_table_with_mock();
     for text in ["One.", "Two.", "Three."] {
         app.batch_execute(&format!("SELECT chatbot_enqueue_source(1, 'document', 1, '{text}')")).unwrap();
     }
@@ -203,8 +203,8 @@ fn queued_texts_collapse_to_the_newest() {
 
 #[test]
 fn attempts_are_counted_and_end() {
-    let (mut db, mock, mut app) = queued();
-    set(&mut db, "retry_delay", "1h");
+    let (mut db, mock, mut app) = async_table_with_mock();
+    set_for_database(&mut db, "retry_delay", "1h");
     let mut app2 = db.session("app");
     mock.state().always = Some(Fault::Status(500, "", "oops"));
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')").unwrap();
@@ -212,14 +212,14 @@ fn attempts_are_counted_and_end() {
         app2.batch_execute("CALL chatbot_process_queue()").unwrap();
         assert_eq!(mock.state().requests.len(), attempt);
         let status = if attempt < 3 { "pending" } else { "error" };
-        assert_eq!(column::<String>(&mut app, SOURCES), [format!("1 1 {status} 0 HV000 {attempt}")]);
+        assert_eq!(query_column::<String>(&mut app, SOURCES), [format!("1 1 {status} 0 HV000 {attempt}")]);
         // The waits are one and two hours, each times 0.5 to 1.5.
         let due = "SELECT count(*) FROM chatbot_sync.source WHERE next_attempt_at > now() + make_interval(mins => 29)";
         assert_eq!(one::<i64>(&mut app, due), i64::from(attempt < 3));
         db.admin.batch_execute("UPDATE chatbot_sync.job SET due_at = now() WHERE due_at < 'infinity'").unwrap();
     }
     assert_eq!(
-        column::<String>(&mut app, STATUS),
+        query_column::<String>(&mut app, STATUS),
         [
             "1 error provider openai_compatible failed at chunk 0 of document 1 of chatbot 1 (Model mock, HTTP status 500: oops)"
         ]
@@ -231,15 +231,15 @@ fn attempts_are_counted_and_end() {
     assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(2)"), 0);
     assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(1, 'link')"), 0);
     assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(1, 'document', 1)"), 1);
-    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 pending 0 0"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 pending 0 0"]);
     app2.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced"]);
 }
 
 #[test]
-fn a_poisoned_text_spoils_no_others() {
-    let (_db, mock, mut app) = queued();
+fn a_refused_text_fails_alone() {
+    let (_db, mock, mut app) = async_table_with_mock();
     mock.state().poison = Some("poison");
     app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT 1, CASE i WHEN 5 THEN 'poison' ELSE 'Text ' || i END FROM generate_series(1, 9) AS i").unwrap();
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
@@ -247,7 +247,7 @@ fn a_poisoned_text_spoils_no_others() {
     assert_eq!(one::<i64>(&mut app, good), 8);
     let note = "SELECT note FROM docs WHERE status = 'error'";
     assert_eq!(
-        column::<String>(&mut app, note),
+        query_column::<String>(&mut app, note),
         [
             "provider openai_compatible refuses chunk 0 of document 5 of chatbot 1 (Model mock, HTTP status 400: this text will not do)"
         ]
@@ -257,15 +257,15 @@ fn a_poisoned_text_spoils_no_others() {
 }
 
 #[test]
-fn throttling_is_no_attempt() {
-    let (mut db, mock, mut app) = queued();
+fn throttling_does_not_count_as_an_attempt() {
+    let (mut db, mock, mut app) = async_table_with_mock();
     app.batch_execute(
         "SET chatbot_sync.sync_timeout = '1s'; INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')",
     )
     .unwrap();
     mock.state().faults.push_back(Fault::Status(429, "retry-after: 100\r\n", ""));
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 pending 0 53000 0"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 pending 0 53000 0"]);
     let wait =
         "SELECT count(*) FROM chatbot_sync.source WHERE next_attempt_at BETWEEN now() + '90s' AND now() + '101s'";
     assert_eq!(one::<i64>(&mut app, wait), 1);
@@ -278,7 +278,7 @@ fn throttling_is_no_attempt() {
 
 #[test]
 fn jobs_of_a_lost_session_are_released() {
-    let (mut db, mock, mut app) = queued();
+    let (mut db, mock, mut app) = async_table_with_mock();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT 1, 'Text ' || i FROM generate_series(1, 30) AS i")
         .unwrap();
     mock.state().held = true;
@@ -303,19 +303,19 @@ fn jobs_of_a_lost_session_are_released() {
 
 #[test]
 fn a_cancel_releases_what_was_claimed() {
-    let (_db, mock, mut app) = queued();
+    let (_db, mock, mut app) = async_table_with_mock();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')").unwrap();
     mock.state().always = Some(Fault::Hang);
     app.batch_execute("SET statement_timeout = '100ms'").unwrap();
     assert_eq!(failure(&mut app, "CALL chatbot_process_queue()").code, "57014");
     mock.state().always = None;
     app.batch_execute("SET statement_timeout = 0; CALL chatbot_process_queue()").unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
 }
 
 #[test]
 fn editors_at_repeatable_read_do_not_conflict_with_the_queue() {
-    let (mut db, _mock, mut app) = queued();
+    let (mut db, _mock, mut app) = async_table_with_mock();
     // These rows have no status columns, so only their editors write to them.
     app.batch_execute("CREATE TABLE plain (id bigint PRIMARY KEY, chatbot_id bigint, content text); SELECT chatbot_attach('plain', 'link', mode => 'async')").unwrap();
     app.batch_execute("INSERT INTO plain SELECT i, 1 + i % 2, 'Text ' || i FROM generate_series(1, 80) AS i").unwrap();
@@ -355,17 +355,17 @@ fn editors_at_repeatable_read_do_not_conflict_with_the_queue() {
 
 #[test]
 fn a_row_of_repeatable_read_is_a_source_at_once() {
-    let (_db, _mock, mut app) = queued();
+    let (_db, _mock, mut app) = async_table_with_mock();
     app.batch_execute(
         "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'); COMMIT",
     )
     .unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 pending 0 0"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 pending 0 0"]);
 }
 
 #[test]
-fn an_edited_source_says_pending() {
-    let (db, _mock, mut app) = queued();
+fn an_edited_source_is_pending() {
+    let (db, _mock, mut app) = async_table_with_mock();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'), (1, 'Second.'), (1, 'Third.')")
         .unwrap();
     app.batch_execute("SELECT chatbot_enqueue_source(2, 'link', 1, 'Fourth.')").unwrap();
@@ -386,21 +386,30 @@ fn an_edited_source_says_pending() {
             ))
             .unwrap();
         let statuses = "SELECT chatbot_id || ' ' || source_id || ' ' || status FROM chatbot_sync.source ORDER BY 1";
-        assert_eq!(column::<String>(&mut app, statuses), ["1 1 synced", "1 2 synced", "1 3 synced", "2 1 synced"]);
+        assert_eq!(
+            query_column::<String>(&mut app, statuses),
+            ["1 1 synced", "1 2 synced", "1 3 synced", "2 1 synced"]
+        );
         editor.batch_execute("COMMIT").unwrap();
-        assert_eq!(column::<String>(&mut app, statuses), ["1 1 synced", "1 2 synced", "1 3 pending", "2 1 pending"]);
+        assert_eq!(
+            query_column::<String>(&mut app, statuses),
+            ["1 1 synced", "1 2 synced", "1 3 pending", "2 1 pending"]
+        );
         other.batch_execute("COMMIT").unwrap();
         app.batch_execute("BEGIN; UPDATE docs SET content = 'Undone' WHERE id = 1; ROLLBACK").unwrap();
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
-        assert_eq!(column::<String>(&mut app, statuses), ["1 1 synced", "1 2 synced", "1 3 synced", "2 1 synced"]);
+        assert_eq!(
+            query_column::<String>(&mut app, statuses),
+            ["1 1 synced", "1 2 synced", "1 3 synced", "2 1 synced"]
+        );
     }
     app.batch_execute("BEGIN; DELETE FROM docs WHERE id = 1; UPDATE docs SET id = 12 WHERE id = 2; COMMIT").unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES)[0], "1 1 pending 1 0");
+    assert_eq!(query_column::<String>(&mut app, SOURCES)[0], "1 1 pending 1 0");
 }
 
 #[test]
-fn two_drains_share_the_work() {
-    let (db, mock, mut app) = queued();
+fn two_calls_share_the_work() {
+    let (db, mock, mut app) = async_table_with_mock();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) SELECT i % 5, 'Text ' || i FROM generate_series(5, 604) AS i WHERE i % 5 > 0").unwrap();
     let drains: Vec<_> = (0..3)
         .map(|_| {
@@ -418,33 +427,33 @@ fn two_drains_share_the_work() {
 
 #[test]
 fn a_locked_row_gets_its_status_later() {
-    let (db, mock, mut app) = queued();
+    let (db, mock, mut app) = async_table_with_mock();
     app.batch_execute("INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.')").unwrap();
     let mut other = db.session("app");
-    meanwhile(&db, &mock, || other.batch_execute("BEGIN; SELECT FROM docs FOR UPDATE").unwrap());
-    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 pending"]);
+    while_processing(&db, &mock, || other.batch_execute("BEGIN; SELECT FROM docs FOR UPDATE").unwrap());
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 pending"]);
     other.batch_execute("COMMIT; UPDATE chatbot_sync.job SET due_at = now()").unwrap();
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(column::<String>(&mut app, STATUS), ["1 synced"]);
+    assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced"]);
 }
 
 #[test]
-fn a_drain_within_a_transaction_commits_nothing() {
-    let (_db, _mock, mut app) = queued();
+fn a_call_within_a_transaction_commits_nothing() {
+    let (_db, _mock, mut app) = async_table_with_mock();
     app.batch_execute(
         "BEGIN; INSERT INTO docs (chatbot_id, content) VALUES (1, 'First.'); CALL chatbot_process_queue()",
     )
     .unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
     app.batch_execute("ROLLBACK").unwrap();
-    assert_eq!(column::<String>(&mut app, SOURCES), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, SOURCES), [""; 0]);
     assert_eq!(failure(&mut app, "CALL chatbot_process_queue(0)").code, "22023");
 }
 
 #[test]
 fn a_long_document_is_embedded_whole_by_the_queue() {
-    let (_db, mock, mut app) = queued();
+    let (_db, mock, mut app) = async_table_with_mock();
     app.execute("INSERT INTO docs (chatbot_id, content) VALUES (1, $1)", &[&prose(600)]).unwrap();
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     let chunks: i32 = one(&mut app, "SELECT chunk_count FROM chatbot_sync.source");

@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application, column, one, until, use_mock};
+use super::harness::{Db, application_with_mock, one, query_column, use_mock, wait_until};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -15,7 +15,7 @@ const ROWS: &str = "INSERT INTO docs SELECT i, 1, 'Document ' || i FROM generate
     INSERT INTO links SELECT i, 1, 'Link ' || i FROM generate_series(1, 60) i";
 const LINKS_ARE_SYNCED: &str = "SELECT bool_and(status = 'synced') FROM links";
 
-fn locker(db: &Db, lock: &str) -> Client {
+fn lock_in_another_session(db: &Db, lock: &str) -> Client {
     let mut locker = db.session("app");
     locker.batch_execute(&format!("BEGIN; {lock}")).unwrap();
     locker
@@ -24,19 +24,19 @@ fn locker(db: &Db, lock: &str) -> Client {
 #[test]
 fn rows_of_other_tables_do_not_wait_for_a_locked_table() {
     for lock in ["LOCK TABLE docs IN ACCESS EXCLUSIVE MODE", "LOCK TABLE docs_1 IN ACCESS EXCLUSIVE MODE"] {
-        let (mut db, mock, mut app) = application();
+        let (mut db, mock, mut app) = application_with_mock();
         app.batch_execute(TABLES).unwrap();
         app.batch_execute(ROWS).unwrap();
-        let mut holder = locker(&db, lock);
+        let mut holder = lock_in_another_session(&db, lock);
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
         assert!(one::<bool>(&mut app, LINKS_ARE_SYNCED), "{lock}");
         let left =
             "SELECT concat_ws(' ', source_type, count(*), max(attempts)) FROM chatbot_sync.job GROUP BY source_type";
-        assert_eq!(column::<String>(&mut app, left), ["document 60 0"], "{lock}");
+        assert_eq!(query_column::<String>(&mut app, left), ["document 60 0"], "{lock}");
         // Other functions that read all tables skip the locked one, and delete nothing.
         app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_estimate()").unwrap();
         let mut boss = db.session("boss");
-        assert_eq!(column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), [""; 0], "{lock}");
+        assert_eq!(query_column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), [""; 0], "{lock}");
         assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
         // The doctor names the session that holds the lock.
         let pid: i32 = one(&mut holder, "SELECT pg_backend_pid()");
@@ -59,19 +59,19 @@ fn rows_of_other_tables_do_not_wait_for_a_locked_table() {
 }
 
 #[test]
-fn a_table_that_is_locked_while_its_rows_are_embedded_is_told_later() {
-    let (db, mock, mut app) = application();
+fn a_table_locked_while_its_rows_are_embedded_gets_its_status_later() {
+    let (db, mock, mut app) = application_with_mock();
     app.batch_execute(TABLES).unwrap();
     app.batch_execute("INSERT INTO docs VALUES (1, 1, 'Document.'); INSERT INTO links VALUES (1, 1, 'Link.')").unwrap();
     mock.state().held = true;
     let mut caller = db.session("app");
     let call = std::thread::spawn(move || caller.batch_execute("CALL chatbot_process_queue()").unwrap());
     mock.wait(|state| state.in_flight > 0);
-    let mut holder = locker(&db, "LOCK TABLE docs IN ACCESS EXCLUSIVE MODE");
+    let mut holder = lock_in_another_session(&db, "LOCK TABLE docs IN ACCESS EXCLUSIVE MODE");
     mock.release();
     call.join().unwrap();
     assert!(one::<bool>(&mut app, LINKS_ARE_SYNCED));
-    assert_eq!(column::<i32>(&mut app, "SELECT attempts FROM chatbot_sync.job"), [0]);
+    assert_eq!(query_column::<i32>(&mut app, "SELECT attempts FROM chatbot_sync.job"), [0]);
     holder.batch_execute("ROLLBACK").unwrap();
     while one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job") > 0 {
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
@@ -79,8 +79,8 @@ fn a_table_that_is_locked_while_its_rows_are_embedded_is_told_later() {
     assert_eq!(one::<String>(&mut app, "SELECT status FROM docs"), "synced");
 }
 
-fn working(settings: &[&str]) -> (Server, Mock, Client) {
-    let (mut server, mock) = (Server::preloaded(settings), Mock::new());
+fn server_with_workers(settings: &[&str]) -> (Server, Mock, Client) {
+    let (mut server, mock) = (Server::start_preloaded(settings), Mock::new());
     use_mock(&mut server.db, &mock);
     server.db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
     let mut app = server.db.session("app");
@@ -90,22 +90,22 @@ fn working(settings: &[&str]) -> (Server, Mock, Client) {
 
 #[test]
 fn a_worker_does_not_wait_for_a_locked_table() {
-    let (server, _mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
-    let mut holder = locker(&server.db, "LOCK TABLE docs IN ACCESS EXCLUSIVE MODE");
+    let (server, _mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1h"]);
+    let mut holder = lock_in_another_session(&server.db, "LOCK TABLE docs IN ACCESS EXCLUSIVE MODE");
     let rows = "INSERT INTO links SELECT i, 1, 'Link ' || i FROM generate_series(1, 60) i";
     holder.batch_execute("INSERT INTO docs SELECT i, 1, 'Document ' || i FROM generate_series(1, 60) i; COMMIT; BEGIN; LOCK TABLE docs IN ACCESS EXCLUSIVE MODE").unwrap();
     app.batch_execute(rows).unwrap();
-    until(&mut app, LINKS_ARE_SYNCED);
+    wait_until(&mut app, LINKS_ARE_SYNCED);
     holder.batch_execute("ROLLBACK").unwrap();
-    until(&mut app, "SELECT bool_and(status = 'synced') FROM docs");
+    wait_until(&mut app, "SELECT bool_and(status = 'synced') FROM docs");
 }
 
 #[test]
 fn commit_prepared_wakes_a_worker() {
     // With this naptime only the commit can wake a worker.
-    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h", "max_prepared_transactions=5"]);
+    let (mut server, mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1h", "max_prepared_transactions=5"]);
     app.batch_execute("INSERT INTO links VALUES (1, 1, 'First.')").unwrap();
-    until(&mut app, LINKS_ARE_SYNCED);
+    wait_until(&mut app, LINKS_ARE_SYNCED);
     for (id, other_session) in [(2, false), (3, true)] {
         app.batch_execute(&format!(
             "BEGIN; INSERT INTO links VALUES ({id}, 1, 'Text {id}.'); PREPARE TRANSACTION 'two'"
@@ -114,7 +114,7 @@ fn commit_prepared_wakes_a_worker() {
         let mut other = server.db.session("app");
         let committer = if other_session { &mut other } else { &mut app };
         committer.batch_execute("COMMIT PREPARED 'two'").unwrap();
-        until(&mut app, &format!("SELECT count(*) = {id} FROM chatbot_sync.embedding"));
+        wait_until(&mut app, &format!("SELECT count(*) = {id} FROM chatbot_sync.embedding"));
     }
     // Errors of COMMIT PREPARED, and of other statements, pass through unchanged.
     app.batch_execute("BEGIN; INSERT INTO links VALUES (4, 1, 'Never.'); PREPARE TRANSACTION 'two'").unwrap();

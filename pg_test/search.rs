@@ -1,9 +1,9 @@
 //! Searches: the best chunk comes first, filters hold in every mode, codes and words are found by the language of their
 //! source, and every text is a valid query.
 
-use super::harness::{Db, column, failure, one};
+use super::harness::{Db, failure, one, query_column};
 
-fn shop(db: &Db) -> postgres::Client {
+fn embed_shop_texts(db: &Db) -> postgres::Client {
     let mut app = db.session("app");
     for (id, kind, text, lang) in [
         (1, "document", "Refunds are paid within ten days of the parcel's return.", "en"),
@@ -22,21 +22,21 @@ fn shop(db: &Db) -> postgres::Client {
 #[test]
 fn the_nearest_chunk_comes_first() {
     let db = Db::new();
-    let mut app = shop(&db);
+    let mut app = embed_shop_texts(&db);
     let sql = "SELECT source_id FROM chatbot_search(1, 'How do I get my money back?')";
-    let found = column::<i64>(&mut app, sql);
+    let found = query_column::<i64>(&mut app, sql);
     assert_eq!((found[0], found.len()), (1, 4));
     let sql = "SELECT bool_and(similarity <= before AND score = similarity) FROM
         (SELECT similarity, score, lag(similarity, 1, 1.01::real) OVER () AS before FROM chatbot_search(1, 'opening hours', mode => 'vector')) AS s";
     assert!(one::<bool>(&mut app, sql));
     let sql = "SELECT source_id FROM chatbot_search(1, 'opening hours', 1)";
-    assert_eq!(column::<i64>(&mut app, sql), [2]);
+    assert_eq!(query_column::<i64>(&mut app, sql), [2]);
 }
 
 #[test]
 fn similarity_is_the_cosine() {
     let db = Db::new();
-    let mut app = shop(&db);
+    let mut app = embed_shop_texts(&db);
     let sql = "SELECT max(abs(s.similarity - (1 - (e.embedding <=> chatbot_embed('parcel', 'query')))))
         FROM chatbot_search(1, 'parcel') s JOIN chatbot_sync.embedding e USING (source_type, source_id, chunk_index)
         WHERE e.chatbot_id = 1";
@@ -46,18 +46,18 @@ fn similarity_is_the_cosine() {
 #[test]
 fn only_the_chatbots_own_chunks_are_found() {
     let db = Db::new();
-    let mut app = shop(&db);
+    let mut app = embed_shop_texts(&db);
     let sql = "SELECT content FROM chatbot_search(2, 'refunds')";
-    assert_eq!(column::<String>(&mut app, sql), ["Another shop pays refunds within a year."]);
-    assert!(column::<String>(&mut app, "SELECT content FROM chatbot_search(3, 'refunds')").is_empty());
+    assert_eq!(query_column::<String>(&mut app, sql), ["Another shop pays refunds within a year."]);
+    assert!(query_column::<String>(&mut app, "SELECT content FROM chatbot_search(3, 'refunds')").is_empty());
 }
 
 #[test]
 fn filters_exclude_what_does_not_match() {
     let db = Db::new();
-    let mut app = shop(&db);
+    let mut app = embed_shop_texts(&db);
     let ids = |app: &mut postgres::Client, rest: &str| {
-        column::<i64>(app, &format!("SELECT source_id FROM chatbot_search(1, 'refunds', {rest}) ORDER BY 1"))
+        query_column::<i64>(app, &format!("SELECT source_id FROM chatbot_search(1, 'refunds', {rest}) ORDER BY 1"))
     };
     assert_eq!(ids(&mut app, "source_types => '{link}'"), [3, 4]);
     assert_eq!(ids(&mut app, "source_types => '{}'"), [0i64; 0]);
@@ -68,9 +68,9 @@ fn filters_exclude_what_does_not_match() {
 }
 
 #[test]
-fn a_text_without_a_known_word_is_near_to_nothing() {
+fn a_query_without_known_words_has_no_similar_chunks() {
     let db = Db::new();
-    let mut app = shop(&db);
+    let mut app = embed_shop_texts(&db);
     app.batch_execute("SELECT chatbot_embed_source(1, 'document', 9, '\u{1f389}')").unwrap();
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'refunds', 10)"), 4);
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, '')"), 0);
@@ -80,7 +80,7 @@ fn a_text_without_a_known_word_is_near_to_nothing() {
 #[test]
 fn a_search_writes_nothing() {
     let db = Db::new();
-    shop(&db);
+    embed_shop_texts(&db);
     let mut reader = db.session("reader");
     let mut tx = reader.build_transaction().read_only(true).start().unwrap();
     assert_eq!(tx.query("SELECT * FROM chatbot_search(1, 'refunds')", &[]).unwrap().len(), 4);
@@ -98,8 +98,8 @@ fn an_empty_database_answers_nothing_without_error() {
 }
 
 /// Returns the source ids of the result, best first.
-fn answers(client: &mut postgres::Client, query: &str, rest: &str) -> Vec<i64> {
-    column(client, &format!("SELECT source_id FROM chatbot_search(1, $q${query}$q${rest})"))
+fn found_sources(client: &mut postgres::Client, query: &str, rest: &str) -> Vec<i64> {
+    query_column(client, &format!("SELECT source_id FROM chatbot_search(1, $q${query}$q${rest})"))
 }
 
 #[test]
@@ -116,11 +116,11 @@ fn codes_and_names_are_found() {
     }
     for mode in ["hybrid", "text"] {
         for (query, best) in [("E-4711", 1), ("4712", 2), ("error e-4712?", 2), ("Quux", 3), ("order 0815", 3)] {
-            assert_eq!(answers(app, query, &format!(", 5, mode => '{mode}'"))[0], best, "{mode} {query}");
+            assert_eq!(found_sources(app, query, &format!(", 5, mode => '{mode}'"))[0], best, "{mode} {query}");
         }
     }
     // Words that are in all chunks count for little, and those that are in none for nothing.
-    assert_eq!(answers(app, "the display of the E-4711 zzz", "")[0], 1);
+    assert_eq!(found_sources(app, "the display of the E-4711 zzz", "")[0], 1);
     let scores = "SELECT similarity IS NULL AND score > 0 FROM chatbot_search(1, 'E-4711', 1, mode => 'text')";
     assert!(one::<bool>(app, scores));
     let fused = "SELECT abs(score - (0.6 * similarity + 0.4)) < 1e-6 FROM chatbot_search(1, 'E-4711', 1)";
@@ -128,24 +128,24 @@ fn codes_and_names_are_found() {
 }
 
 #[test]
-fn every_text_is_a_query() {
+fn every_text_is_a_valid_query() {
     let db = Db::new();
-    let mut app = shop(&db);
+    let mut app = embed_shop_texts(&db);
     let strange = ["'", r"\", "a & | !", ":*", "<->", r"refund's \'x", "((", "\u{1f389} '", "%_", "''", "0x -- /*"];
     for query in strange {
         for mode in ["hybrid", "vector", "text"] {
-            answers(&mut app, query, &format!(", mode => '{mode}'"));
+            found_sources(&mut app, query, &format!(", mode => '{mode}'"));
         }
     }
-    answers(&mut app, &"word ".repeat(50_000), "");
-    assert_eq!(answers(&mut app, "", ", mode => 'text'"), [0i64; 0]);
+    found_sources(&mut app, &"word ".repeat(50_000), "");
+    assert_eq!(found_sources(&mut app, "", ", mode => 'text'"), [0i64; 0]);
 }
 
 #[test]
-fn words_are_read_by_the_sources_language() {
+fn terms_follow_the_language_of_their_source() {
     let db = Db::new();
-    let mut app = shop(&db);
-    let text = |app: &mut postgres::Client, query: &str| answers(app, query, ", mode => 'text'");
+    let mut app = embed_shop_texts(&db);
+    let text = |app: &mut postgres::Client, query: &str| found_sources(app, query, ", mode => 'text'");
     // The metadata of these sources has the languages "en" and "fr".
     assert_eq!(text(&mut app, "refund parcels"), [1]);
     assert_eq!(text(&mut app, "rembourser"), [4]);
@@ -164,15 +164,15 @@ fn words_are_read_by_the_sources_language() {
 }
 
 #[test]
-fn answers_per_source_can_be_limited() {
+fn results_per_source_can_be_limited() {
     let db = Db::new();
     let mut app = db.session("app");
     app.execute("SELECT chatbot_embed_source(1, 'document', 1, $1)", &[&super::harness::prose(300)]).unwrap();
     app.batch_execute("SELECT chatbot_embed_source(1, 'document', 2, 'A short text about a number.')").unwrap();
-    let found = answers(&mut app, "Which sentence tells about number 370?", ", 10, mode => 'text'");
+    let found = found_sources(&mut app, "Which sentence tells about number 370?", ", 10, mode => 'text'");
     assert!(found.iter().filter(|id| **id == 1).count() >= 9);
     app.batch_execute("SET chatbot_sync.max_results_per_source = 2").unwrap();
-    let mut found = answers(&mut app, "Which sentence tells about the number?", ", 10");
+    let mut found = found_sources(&mut app, "Which sentence tells about the number?", ", 10");
     found.sort_unstable();
     assert_eq!(found, [1, 1, 2]);
 }
@@ -180,22 +180,22 @@ fn answers_per_source_can_be_limited() {
 #[test]
 fn filters_hold_for_word_matches() {
     let db = Db::new();
-    let mut app = shop(&db);
+    let mut app = embed_shop_texts(&db);
     for mode in ["hybrid", "text"] {
         let with = |app: &mut postgres::Client, rest: &str| {
-            answers(app, "refunds remboursement moon", &format!(", mode => '{mode}', {rest}"))
+            found_sources(app, "refunds remboursement moon", &format!(", mode => '{mode}', {rest}"))
         };
         assert!(with(&mut app, "source_types => '{link}'").iter().all(|id| [3, 4].contains(id)));
         assert_eq!(with(&mut app, r#"metadata_filter => '{"lang": "fr"}'"#), [4]);
     }
-    assert_eq!(answers(&mut app, "refunds", ", min_similarity => 0.3"), [1]);
+    assert_eq!(found_sources(&mut app, "refunds", ", min_similarity => 0.3"), [1]);
     // A word of another chatbot does not match.
-    assert_eq!(answers(&mut app, "year", ", mode => 'text'"), [0i64; 0]);
+    assert_eq!(found_sources(&mut app, "year", ", mode => 'text'"), [0i64; 0]);
 }
 
 /// The search that Citus runs on a node's shards works in the same way on the tables themselves.
 #[test]
-fn a_search_of_named_tables_answers_the_same_and_takes_no_others() {
+fn a_search_of_named_tables_returns_the_same_and_refuses_other_tables() {
     let mut db = Db::new();
     db.session("app")
         .batch_execute("SELECT chatbot_embed_source(1, 'document', i, 'Text ' || i) FROM generate_series(1, 20) AS i")
@@ -213,9 +213,9 @@ fn a_search_of_named_tables_answers_the_same_and_takes_no_others() {
         let here = format!(
             "SELECT s::text FROM chatbot_search(1, 'Text 7', 5, '{{document}}', NULL, 0.1, lower('{mode}')) AS s"
         );
-        let here = column::<String>(&mut db.admin, &here);
+        let here = query_column::<String>(&mut db.admin, &here);
         assert_eq!(here.len(), 5);
-        assert_eq!(column::<String>(&mut db.admin, &search("chatbot_sync.embedding", mode, 256)), here, "{mode}");
+        assert_eq!(query_column::<String>(&mut db.admin, &search("chatbot_sync.embedding", mode, 256)), here, "{mode}");
     }
     for table in ["pg_class", "chatbot_sync.source", "chatbot_sync.embedding_pkey"] {
         assert_eq!(failure(&mut db.admin, &search(table, "Vector", 256)).code, "XX000", "{table}");
@@ -226,7 +226,7 @@ fn a_search_of_named_tables_answers_the_same_and_takes_no_others() {
 #[test]
 fn question_in_another_language_finds_the_text() {
     let db = Db::new();
-    let mut app = shop(&db);
+    let mut app = embed_shop_texts(&db);
     for (question, source) in [
         ("Wie bekomme ich mein Geld zurück?", 1),
         ("Когда открыт офис?", 2),
@@ -235,7 +235,7 @@ fn question_in_another_language_finds_the_text() {
     ] {
         for mode in ["vector", "hybrid"] {
             let rest = format!(", mode => '{mode}', metadata_filter => '{{\"lang\": \"en\"}}'");
-            assert_eq!(answers(&mut app, question, &rest)[0], source, "{mode} {question}");
+            assert_eq!(found_sources(&mut app, question, &rest)[0], source, "{mode} {question}");
         }
     }
 }
@@ -254,7 +254,7 @@ fn hybrid_goes_by_words_in_a_language_that_the_model_does_not_know() {
     }
     for (question, source) in [("возврат денег", 1), ("офис открыт", 2), ("луна вокруг земли", 3)]
     {
-        assert_eq!(answers(&mut app, question, "")[0], source, "{question}");
+        assert_eq!(found_sources(&mut app, question, "")[0], source, "{question}");
         let score = format!("SELECT score FROM chatbot_search(1, '{question}', 1)");
         assert!((one::<f32>(&mut app, &score) - 1.0).abs() < 1e-6, "{question}");
     }

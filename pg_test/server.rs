@@ -22,7 +22,7 @@ impl Server {
     }
 
     /// Starts a server with the library preloaded, and with these settings.
-    pub fn preloaded(settings: &[&str]) -> Self {
+    pub fn start_preloaded(settings: &[&str]) -> Self {
         Self::with(&[], &[&["shared_preload_libraries=chatbot_sync"], settings].concat())
     }
 
@@ -33,7 +33,7 @@ impl Server {
 
     /// Starts a server with these preloaded libraries, which also listens on loopback at this port; `has` is the SQL
     /// that prepares its database.
-    pub fn with_citus(libraries: &str, port: u16, has: &str) -> Self {
+    pub fn start_with_citus(libraries: &str, port: u16, has: &str) -> Self {
         // The nodes of a cluster connect to each other over TCP, without TLS.
         let preload = format!("shared_preload_libraries={libraries}");
         let settings = [&preload, "listen_addresses=127.0.0.1", "citus.node_conninfo=sslmode=disable"];
@@ -44,10 +44,22 @@ impl Server {
         // The shared server starts first, since starting it installs the extension.
         let bin: String =
             one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
-        let folder = succeeded(run(&["mktemp", "-d", "/tmp/chatbot_sync.XXXXXX"]));
+        let folder = expect_success(run(&["mktemp", "-d", "/tmp/chatbot_sync.XXXXXX"]));
         let data = format!("{folder}/data");
         let initdb = format!("{bin}/initdb");
-        succeeded(run(&[&initdb, "-D", &data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]));
+        expect_success(run(&[
+            &initdb,
+            "-D",
+            &data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-locale",
+            "-N",
+        ]));
         let pg_ctl = format!("{bin}/pg_ctl");
         let place = format!("-c listen_addresses= -c port={port} -c unix_socket_directories={folder}");
         let settings: String = settings.iter().map(|setting| format!(" -c '{setting}'")).collect();
@@ -57,7 +69,7 @@ impl Server {
         let mut start = vec!["env"];
         start.extend(variables.iter().map(String::as_str));
         start.extend([&pg_ctl, "start", "-D", &data, "-w", "-l", &log, "-o", &options]);
-        succeeded(run(&start));
+        expect_success(run(&start));
         let mut place = postgres::Config::new();
         place.host_path(&folder).port(port).user("postgres");
         let mut db = Db::at(place.clone(), "postgres");
@@ -70,12 +82,12 @@ impl Server {
     pub fn restart(&mut self, mode: &str) {
         let data = format!("{}/data", self.folder);
         let log = format!("{}/log", self.folder);
-        succeeded(run(&[&self.pg_ctl, "restart", "-D", &data, "-w", "-m", mode, "-l", &log]));
-        self.connect();
+        expect_success(run(&[&self.pg_ctl, "restart", "-D", &data, "-w", "-m", mode, "-l", &log]));
+        self.reconnect();
     }
 
     /// Reconnects as soon as the server accepts connections.
-    pub fn connect(&mut self) {
+    pub fn reconnect(&mut self) {
         while self.place.clone().dbname("postgres").connect(postgres::NoTls).is_err() {
             std::thread::yield_now();
         }
@@ -84,14 +96,25 @@ impl Server {
 
     /// Starts a standby that streams from this server. It does not run anything by itself before it is promoted.
     pub fn standby(&self) -> Self {
-        let folder = succeeded(run(&["mktemp", "-d", "/tmp/chatbot_sync.XXXXXX"]));
+        let folder = expect_success(run(&["mktemp", "-d", "/tmp/chatbot_sync.XXXXXX"]));
         let data = format!("{folder}/data");
         let bin = self.pg_ctl.trim_end_matches("pg_ctl");
         let from = format!("host={} user=postgres", self.folder);
-        succeeded(run(&[&format!("{bin}pg_basebackup"), "-d", &from, "-D", &data, "-R", "-X", "stream", "-c", "fast"]));
+        expect_success(run(&[
+            &format!("{bin}pg_basebackup"),
+            "-d",
+            &from,
+            "-D",
+            &data,
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+        ]));
         let options = self.options.replace(&self.folder, &folder);
         let log = format!("{folder}/log");
-        succeeded(run(&[&self.pg_ctl, "start", "-D", &data, "-w", "-l", &log, "-o", &options]));
+        expect_success(run(&[&self.pg_ctl, "start", "-D", &data, "-w", "-l", &log, "-o", &options]));
         let mut place = postgres::Config::new();
         place.host_path(&folder).user("postgres");
         let db = Db::at(place.clone(), "postgres");
@@ -100,7 +123,7 @@ impl Server {
 
     /// Promotes the standby.
     pub fn promote(&self) {
-        succeeded(run(&[&self.pg_ctl, "promote", "-D", &format!("{}/data", self.folder), "-w"]));
+        expect_success(run(&[&self.pg_ctl, "promote", "-D", &format!("{}/data", self.folder), "-w"]));
     }
 
     /// Sends a signal to a process of the server.
@@ -110,17 +133,17 @@ impl Server {
 
     /// Stops the server and waits until it has ended; fails if it does not.
     pub fn stop(&self, mode: &str) {
-        succeeded(self.stopped(mode));
+        expect_success(self.try_stop(mode));
     }
 
     /// Returns the server's log. Each line begins with the pid and the SQLSTATE.
     pub fn log(&self) -> String {
-        succeeded(run(&["cat", &format!("{}/log", self.folder)]))
+        expect_success(run(&["cat", &format!("{}/log", self.folder)]))
     }
 
     /// Runs one of Postgres' programs as a client of this server. Returns what it printed on both streams, and whether
     /// it succeeded.
-    pub fn client_program(&self, program: &str, role: &str, arguments: &[&str]) -> (String, bool) {
+    pub fn run_client_program(&self, program: &str, role: &str, arguments: &[&str]) -> (String, bool) {
         let program = format!("{}{program}", self.pg_ctl.trim_end_matches("pg_ctl"));
         let output = run(&[&[&program, "-h", &self.folder, "-U", role], arguments].concat());
         let said = [output.stdout, output.stderr].concat();
@@ -132,7 +155,7 @@ impl Server {
         format!("{}/{name}", self.folder)
     }
 
-    fn stopped(&self, mode: &str) -> Output {
+    fn try_stop(&self, mode: &str) -> Output {
         run(&[&self.pg_ctl, "stop", "-D", &format!("{}/data", self.folder), "-w", "-m", mode])
     }
 }
@@ -140,7 +163,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // It may have ended before, so an error is ignored.
-        self.stopped("immediate");
+        self.try_stop("immediate");
         run(&["rm", "-r", &self.folder]);
     }
 }
@@ -154,7 +177,7 @@ fn run(command: &[&str]) -> Output {
     Command::new(command[0]).args(&command[1..]).current_dir("/").env_remove("PGPORT").output().unwrap()
 }
 
-fn succeeded(output: Output) -> String {
+fn expect_success(output: Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }

@@ -1,6 +1,6 @@
 //! Sessions: messages are complete and in order, and closed or unknown sessions are errors.
 
-use super::harness::{Db, column, failure, one};
+use super::harness::{Db, failure, one, query_column};
 
 #[test]
 fn a_conversation_is_complete_and_in_order() {
@@ -13,9 +13,9 @@ fn a_conversation_is_complete_and_in_order() {
         .collect();
     assert!(ids.is_sorted());
     let all = format!("SELECT role || ': ' || content FROM chatbot_session_messages('{id}')");
-    assert_eq!(column::<String>(&mut app, &all), ["user: Hello", "assistant: Good day", "system: Be brief"]);
+    assert_eq!(query_column::<String>(&mut app, &all), ["user: Hello", "assistant: Good day", "system: Be brief"]);
     let last = format!("SELECT content FROM chatbot_session_messages('{id}', 2)");
-    assert_eq!(column::<String>(&mut app, &last), ["Good day", "Be brief"]);
+    assert_eq!(query_column::<String>(&mut app, &last), ["Good day", "Be brief"]);
     let stored = "SELECT chatbot_id || ' ' || metadata FROM chatbot_sync.session";
     assert_eq!(one::<String>(&mut app, stored), "42 {\"user\": 7}");
     assert_eq!(failure(&mut app, &format!("SELECT chatbot_session_messages('{id}', 0)")).code, "22023");
@@ -32,7 +32,9 @@ fn a_closed_session_refuses_messages() {
     let failure = failure(&mut app, &format!("SELECT chatbot_session_add_message('{id}', 'user', 'Hello')"));
     assert_eq!((failure.code.as_str(), failure.message), ("55000", format!("session {id} is closed")));
     assert!(failure.hint.contains("chatbot_session_open()"));
-    assert!(column::<String>(&mut app, &format!("SELECT content FROM chatbot_session_messages('{id}')")).is_empty());
+    assert!(
+        query_column::<String>(&mut app, &format!("SELECT content FROM chatbot_session_messages('{id}')")).is_empty()
+    );
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use super::harness::{Db, embed, failure, one, remote, set};
+use super::harness::{Db, database_with_mock, embed_statement, failure, one, set_for_database};
 use super::mock::Fault;
 
 #[test]
 fn a_key_arrives_and_is_never_shown() {
-    let (mut db, mock) = remote();
+    let (mut db, mock) = database_with_mock();
     let path = std::env::temp_dir().join(format!("chatbot_sync_key_{}", std::process::id()));
     let file = path.to_str().unwrap().to_owned();
     std::fs::write(&path, "sk-first\n").unwrap();
@@ -15,25 +15,25 @@ fn a_key_arrives_and_is_never_shown() {
     let server = std::fs::metadata(one::<String>(&mut db.admin, "SHOW data_directory")).unwrap().uid();
     std::os::unix::fs::chown(&path, Some(server), None).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    set(&mut db, "openai_compatible_api_key_file", &file);
+    set_for_database(&mut db, "openai_compatible_api_key_file", &file);
     let mut app = db.session("app");
-    let refused = failure(&mut app, &embed(1, "A text."));
+    let refused = failure(&mut app, &embed_statement(1, "A text."));
     assert_eq!(refused.code, "F0000");
     assert!(refused.message.contains("may be read by others"), "{refused:?}");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     for key in ["sk-first", "sk-second"] {
         std::fs::write(&path, key).unwrap();
-        app.batch_execute(&embed(1, key)).unwrap();
+        app.batch_execute(&embed_statement(1, key)).unwrap();
         let sent = mock.state().requests.last().unwrap().0.to_lowercase();
         assert!(sent.contains(&format!("authorization: bearer {key}\r\n")), "{sent}");
     }
     // The provider repeats the key in its refusal.
     mock.state().always =
         Some(Fault::Status(401, "", r#"{"error":{"message":"Incorrect API key provided: sk-second."}}"#));
-    let refused = failure(&mut app, &embed(2, "A text."));
+    let refused = failure(&mut app, &embed_statement(2, "A text."));
     assert_eq!(refused.detail, "Model mock, HTTP status 401: Incorrect API key provided: ***.");
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(failure(&mut app, &embed(2, "A text.")).code, "F0000");
+    assert_eq!(failure(&mut app, &embed_statement(2, "A text.")).code, "F0000");
 
     db.admin.batch_execute("SET chatbot_sync.openai_api_key = 'sk-third'").unwrap();
     let shown = "SELECT count(*) FROM pg_settings WHERE setting LIKE '%sk-third%' OR name LIKE 'chatbot_sync.%api_key'";
@@ -91,7 +91,7 @@ fn missing_settings_are_named() {
 
 #[test]
 fn unknown_dimensions_are_asked_of_the_provider() {
-    let (mut db, mock) = remote();
+    let (mut db, mock) = database_with_mock();
     mock.state().requests.clear();
     db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'another')").unwrap();
     let model = "SELECT model || ' ' || dimensions || ' ' || shortened FROM chatbot_sync.model WHERE active";

@@ -3,12 +3,12 @@
 
 use postgres::IsolationLevel;
 
-use super::harness::{Db, column, everything, failure, one, prose, wait_for_lock};
+use super::harness::{Db, failure, one, prose, query_column, snapshot_of_all_tables, wait_for_lock};
 
 const EMBED: &str = "SELECT status, chunks_created, embeddings_count, embeddings_reused, truncated
     FROM chatbot_embed_source($1, 'document', $2, $3, $4)";
 
-fn embed(client: &mut impl postgres::GenericClient, chatbot: i64, id: i64, text: &str) -> (i32, i32) {
+fn embed_source(client: &mut impl postgres::GenericClient, chatbot: i64, id: i64, text: &str) -> (i32, i32) {
     let metadata: Option<String> = Some("{}".to_owned());
     let sql = EMBED.replace("$4", "$4::text::jsonb");
     let row = client.query_one(&sql, &[&chatbot, &id, &text, &metadata]).unwrap();
@@ -18,11 +18,11 @@ fn embed(client: &mut impl postgres::GenericClient, chatbot: i64, id: i64, text:
 }
 
 #[test]
-fn a_new_source_is_whole() {
+fn a_new_source_is_stored_completely() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(100);
-    let (chunks, reused) = embed(&mut app, 1, 7, &text);
+    let (chunks, reused) = embed_source(&mut app, 1, 7, &text);
     assert!(chunks > 5);
     assert_eq!(reused, 0);
     let sql = "SELECT count(*) FROM chatbot_sync.embedding e JOIN chatbot_chunk($$TEXT$$) c USING (chunk_index)
@@ -41,30 +41,30 @@ fn a_new_source_is_whole() {
 fn vectors_belong_to_the_callers_transaction() {
     let db = Db::new();
     let (mut app, mut other) = (db.session("app"), db.session("app"));
-    embed(&mut app, 1, 1, &prose(50));
-    let before = everything(&mut other);
+    embed_source(&mut app, 1, 1, &prose(50));
+    let before = snapshot_of_all_tables(&mut other);
     let mut tx = app.transaction().unwrap();
-    embed(&mut tx, 1, 1, "Another text about refunds.");
-    embed(&mut tx, 1, 2, "A second source about parcels.");
+    embed_source(&mut tx, 1, 1, "Another text about refunds.");
+    embed_source(&mut tx, 1, 2, "A second source about parcels.");
     let seen = "SELECT count(*) FROM chatbot_search(1, 'refunds and parcels', 10)";
     assert_eq!(tx.query_one(seen, &[]).unwrap().get::<_, i64>(0), 2);
-    assert_eq!(everything(&mut other), before);
+    assert_eq!(snapshot_of_all_tables(&mut other), before);
     tx.rollback().unwrap();
-    assert_eq!(everything(&mut other), before);
+    assert_eq!(snapshot_of_all_tables(&mut other), before);
 }
 
 #[test]
 fn rolling_back_to_a_savepoint_restores_the_old_vectors() {
     let db = Db::new();
     let mut app = db.session("app");
-    embed(&mut app, 1, 1, &prose(50));
-    let before = everything(&mut app);
+    embed_source(&mut app, 1, 1, &prose(50));
+    let before = snapshot_of_all_tables(&mut app);
     let mut tx = app.transaction().unwrap();
     let mut inner = tx.savepoint("s").unwrap();
-    embed(&mut inner, 1, 1, "Another text.");
+    embed_source(&mut inner, 1, 1, "Another text.");
     inner.rollback().unwrap();
     tx.commit().unwrap();
-    assert_eq!(everything(&mut app), before);
+    assert_eq!(snapshot_of_all_tables(&mut app), before);
 }
 
 #[test]
@@ -72,47 +72,47 @@ fn an_unchanged_source_is_not_written() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(100);
-    let (chunks, _) = embed(&mut app, 1, 1, &text);
-    let before = everything(&mut app);
-    assert_eq!(embed(&mut app, 1, 1, &text), (chunks, chunks));
-    assert_eq!(everything(&mut app), before);
+    let (chunks, _) = embed_source(&mut app, 1, 1, &text);
+    let before = snapshot_of_all_tables(&mut app);
+    assert_eq!(embed_source(&mut app, 1, 1, &text), (chunks, chunks));
+    assert_eq!(snapshot_of_all_tables(&mut app), before);
 }
 
 #[test]
-fn an_edit_costs_what_changed() {
+fn an_edit_embeds_only_changed_chunks() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(700);
-    let (chunks, _) = embed(&mut app, 1, 1, &text);
+    let (chunks, _) = embed_source(&mut app, 1, 1, &text);
     for (at, new) in [(20, "A sentence that is new at the start. "), (30_000, "Another one amid. "), (45_000, "Late. ")]
     {
         let at = text[at..].find(". ").unwrap() + at + 2;
         let edited = format!("{}{new}{}", &text[..at], &text[at..]);
-        let (now, reused) = embed(&mut app, 1, 1, &edited);
+        let (now, reused) = embed_source(&mut app, 1, 1, &edited);
         assert!(now - reused <= 3, "{} of {now} embedded again", now - reused);
         let shifted = "SELECT count(*) FROM chatbot_sync.embedding
             WHERE content <> substr($$TEXT$$, start_offset + 1, end_offset - start_offset)"
             .replace("TEXT", &edited);
         assert_eq!(one::<i64>(&mut app, &shifted), 0);
-        let indexes = column::<i32>(&mut app, "SELECT chunk_index FROM chatbot_sync.embedding ORDER BY 1");
+        let indexes = query_column::<i32>(&mut app, "SELECT chunk_index FROM chatbot_sync.embedding ORDER BY 1");
         assert_eq!(indexes, (0..now).collect::<Vec<_>>());
-        assert_eq!(embed(&mut app, 1, 1, &text).0, chunks);
+        assert_eq!(embed_source(&mut app, 1, 1, &text).0, chunks);
     }
 }
 
 #[test]
-fn rows_that_an_edit_does_not_touch_stay() {
+fn unchanged_chunks_are_not_rewritten() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(400);
-    embed(&mut app, 1, 1, &text);
+    embed_source(&mut app, 1, 1, &text);
     let rows = "SELECT content || xmin || ctid FROM chatbot_sync.embedding ORDER BY chunk_index";
-    let before = column::<String>(&mut app, rows);
+    let before = query_column::<String>(&mut app, rows);
     // The replaced word has the same length, so no offset changes.
     let edited = text.replacen("Sentence 200 ", "Sentense 200 ", 1);
     assert_ne!(edited, text);
-    let (chunks, reused) = embed(&mut app, 1, 1, &edited);
-    let after = column::<String>(&mut app, rows);
+    let (chunks, reused) = embed_source(&mut app, 1, 1, &edited);
+    let after = query_column::<String>(&mut app, rows);
     let same = after.iter().filter(|row| before.contains(row)).count();
     assert!(chunks - reused <= 3 && reused > 10);
     assert_eq!(same, usize::try_from(reused).unwrap());
@@ -129,9 +129,11 @@ fn changed_metadata_costs_no_embedding() {
         )
     };
     assert!(!one::<bool>(&mut app, &sql(r#"{"lang": "en"}"#)));
-    let before = column::<String>(&mut app, "SELECT embedding::text FROM chatbot_sync.embedding ORDER BY chunk_index");
+    let before =
+        query_column::<String>(&mut app, "SELECT embedding::text FROM chatbot_sync.embedding ORDER BY chunk_index");
     assert!(one::<bool>(&mut app, &sql(r#"{"lang": "en", "price": 12345678901234567890.123456789}"#)));
-    let after = column::<String>(&mut app, "SELECT embedding::text FROM chatbot_sync.embedding ORDER BY chunk_index");
+    let after =
+        query_column::<String>(&mut app, "SELECT embedding::text FROM chatbot_sync.embedding ORDER BY chunk_index");
     assert_eq!(before, after);
     let lost = "SELECT count(*) FROM (SELECT metadata FROM chatbot_sync.embedding UNION ALL
         SELECT metadata FROM chatbot_sync.source) AS m
@@ -144,7 +146,7 @@ fn metadata_and_text_that_change_together_are_both_stored() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(100);
-    embed(&mut app, 1, 1, &text);
+    embed_source(&mut app, 1, 1, &text);
     app.batch_execute(&format!("SELECT chatbot_embed_source(1, 'document', 1, $$New. {text}$$, '{{\"a\": 1}}')"))
         .unwrap();
     let sql = "SELECT count(*) FROM chatbot_sync.embedding WHERE metadata <> '{\"a\": 1}'";
@@ -152,7 +154,7 @@ fn metadata_and_text_that_change_together_are_both_stored() {
 }
 
 #[test]
-fn a_truncated_source_says_so() {
+fn a_truncated_source_is_marked() {
     let db = Db::new();
     let mut app = db.session("app");
     app.batch_execute("SET chatbot_sync.max_chunks = 3").unwrap();
@@ -169,9 +171,9 @@ fn changed_chunk_settings_are_noticed() {
     let db = Db::new();
     let mut app = db.session("app");
     let text = prose(60);
-    let (chunks, _) = embed(&mut app, 1, 1, &text);
+    let (chunks, _) = embed_source(&mut app, 1, 1, &text);
     app.batch_execute("SET chatbot_sync.chunk_size = 300; SET chatbot_sync.chunk_overlap = 40").unwrap();
-    let (smaller, _) = embed(&mut app, 1, 1, &text);
+    let (smaller, _) = embed_source(&mut app, 1, 1, &text);
     assert!(smaller > 2 * chunks);
     let longest = "SELECT max(length(content)) FROM chatbot_sync.embedding";
     assert!(one::<i32>(&mut app, longest) <= 300);
@@ -181,11 +183,11 @@ fn changed_chunk_settings_are_noticed() {
 fn blank_content_is_a_source_without_chunks() {
     let db = Db::new();
     let mut app = db.session("app");
-    embed(&mut app, 1, 1, &prose(20));
-    assert_eq!(embed(&mut app, 1, 1, " \n\t"), (0, 0));
+    embed_source(&mut app, 1, 1, &prose(20));
+    assert_eq!(embed_source(&mut app, 1, 1, " \n\t"), (0, 0));
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
     assert_eq!(one::<String>(&mut app, "SELECT status FROM chatbot_sync.source"), "synced");
-    assert_eq!(embed(&mut app, 1, 2, ""), (0, 0));
+    assert_eq!(embed_source(&mut app, 1, 2, ""), (0, 0));
 }
 
 #[test]
@@ -194,21 +196,21 @@ fn the_same_text_twice_in_a_source_is_two_chunks() {
     let mut app = db.session("app");
     app.batch_execute("SET chatbot_sync.chunk_size = 40; SET chatbot_sync.chunk_overlap = 0").unwrap();
     let text = "The same line of text again.\n\n".repeat(5);
-    assert_eq!(embed(&mut app, 1, 1, &text), (5, 0));
-    assert_eq!(embed(&mut app, 1, 1, &text[30..]), (4, 4));
-    assert_eq!(embed(&mut app, 1, 1, &format!("{text}Another line that comes after.")), (6, 4));
+    assert_eq!(embed_source(&mut app, 1, 1, &text), (5, 0));
+    assert_eq!(embed_source(&mut app, 1, 1, &text[30..]), (4, 4));
+    assert_eq!(embed_source(&mut app, 1, 1, &format!("{text}Another line that comes after.")), (6, 4));
 }
 
 #[test]
 fn a_deleted_source_is_not_found() {
     let db = Db::new();
     let mut app = db.session("app");
-    let (chunks, _) = embed(&mut app, 1, 1, &prose(40));
-    embed(&mut app, 1, 2, "Another source stays.");
+    let (chunks, _) = embed_source(&mut app, 1, 1, &prose(40));
+    embed_source(&mut app, 1, 2, "Another source stays.");
     let sql = "SELECT status || ' ' || deleted_count FROM chatbot_delete_source(1, 'document', 1)";
     assert_eq!(one::<String>(&mut app, sql), format!("success {chunks}"));
     assert_eq!(one::<String>(&mut app, sql), "not_found 0");
-    assert_eq!(column::<i64>(&mut app, "SELECT DISTINCT source_id FROM chatbot_sync.embedding"), [2]);
+    assert_eq!(query_column::<i64>(&mut app, "SELECT DISTINCT source_id FROM chatbot_sync.embedding"), [2]);
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 1);
 }
 
@@ -216,15 +218,15 @@ fn a_deleted_source_is_not_found() {
 fn cleanup_deletes_all_of_one_chatbot_only() {
     let db = Db::new();
     let mut app = db.session("app");
-    let (chunks, _) = embed(&mut app, 1, 1, &prose(40));
-    embed(&mut app, 2, 1, "Of another chatbot.");
+    let (chunks, _) = embed_source(&mut app, 1, 1, &prose(40));
+    embed_source(&mut app, 2, 1, "Of another chatbot.");
     app.batch_execute("SELECT chatbot_session_add_message(chatbot_session_open(1), 'user', 'Hello')").unwrap();
     app.batch_execute("SELECT chatbot_session_open(2)").unwrap();
     let sql = "SELECT status || ' ' || chatbot_id || ' ' || embeddings_deleted || ' ' || sessions_deleted FROM chatbot_cleanup(1)";
     assert_eq!(one::<String>(&mut app, sql), format!("success 1 {chunks} 1"));
     assert_eq!(one::<String>(&mut app, sql), "success 1 0 0");
     for table in ["source", "embedding", "session", "message"] {
-        let left = column::<i64>(&mut app, &format!("SELECT chatbot_id FROM chatbot_sync.{table}"));
+        let left = query_column::<i64>(&mut app, &format!("SELECT chatbot_id FROM chatbot_sync.{table}"));
         assert!(left.iter().all(|id| *id == 2), "{table}");
     }
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 1);
@@ -237,10 +239,10 @@ fn two_sessions_that_make_one_source_never_mix_chunks() {
     let mut watcher = db.other();
     let pid: i32 = one(&mut second, "SELECT pg_backend_pid()");
     let mut tx = first.transaction().unwrap();
-    embed(&mut tx, 1, 1, &prose(50));
+    embed_source(&mut tx, 1, 1, &prose(50));
     let text = prose(60).replace("tells", "says");
     let expected = text.clone();
-    let waiting = std::thread::spawn(move || embed(&mut second, 1, 1, &text));
+    let waiting = std::thread::spawn(move || embed_source(&mut second, 1, 1, &text));
     wait_for_lock(&mut watcher, pid);
     tx.commit().unwrap();
     let (chunks, reused) = waiting.join().unwrap();
@@ -252,22 +254,22 @@ fn two_sessions_that_make_one_source_never_mix_chunks() {
 }
 
 #[test]
-fn repeatable_read_conflicts_with_what_it_did_not_see() {
+fn repeatable_read_conflicts_only_with_a_newer_write_of_the_same_source() {
     let db = Db::new();
     let (mut first, mut second) = (db.session("app"), db.session("app"));
-    embed(&mut first, 1, 1, "One text.");
+    embed_source(&mut first, 1, 1, "One text.");
     let mut old = second.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().unwrap();
     old.query_one("SELECT count(*) FROM chatbot_sync.source", &[]).unwrap();
     // Another source does not conflict.
-    embed(&mut first, 1, 2, "Another source.");
-    embed(&mut old, 1, 3, "A third source.");
+    embed_source(&mut first, 1, 2, "Another source.");
+    embed_source(&mut old, 1, 3, "A third source.");
     // The same source was written since the snapshot, so only a retry of the transaction can be right.
-    embed(&mut first, 1, 1, "A newer text.");
+    embed_source(&mut first, 1, 1, "A newer text.");
     let error = old.query_one(&EMBED.replace("$4", "'{}'"), &[&1i64, &1i64, &"An older text."]).unwrap_err();
     assert_eq!(error.code().unwrap().code(), "40001");
     drop(old);
     assert_eq!(
-        column::<String>(&mut first, "SELECT content FROM chatbot_sync.embedding ORDER BY source_id"),
+        query_column::<String>(&mut first, "SELECT content FROM chatbot_sync.embedding ORDER BY source_id"),
         ["A newer text.", "Another source."]
     );
 }
@@ -277,14 +279,14 @@ fn repeatable_read_conflicts_with_what_it_did_not_see() {
 #[test]
 fn a_growing_table_is_read_by_its_keys() {
     let mut db = Db::new();
-    embed(&mut db.admin, 1, 1, "A text.");
+    embed_source(&mut db.admin, 1, 1, "A text.");
     db.admin.batch_execute("SELECT chatbot_cleanup(1)").unwrap();
     db.admin.batch_execute("VACUUM ANALYZE chatbot_sync.source, chatbot_sync.embedding").unwrap();
     let mut app = db.session("app");
     let mut tx = app.transaction().unwrap();
     for id in 1..30 {
-        embed(&mut tx, 1, id, &prose(10));
-        embed(&mut tx, 1, id, &prose(12));
+        embed_source(&mut tx, 1, id, &prose(10));
+        embed_source(&mut tx, 1, id, &prose(12));
     }
     tx.execute("SELECT chatbot_delete_source(1, 'document', 1)", &[]).unwrap();
     let scans = "SELECT sum(seq_scan)::bigint FROM pg_stat_xact_all_tables WHERE relname IN ('source', 'embedding')";
@@ -305,12 +307,12 @@ fn every_chunk_has_a_source() {
 fn a_session_survives_recreating_the_extension() {
     let mut db = Db::new();
     let admin = &mut db.admin;
-    embed(admin, 1, 1, &prose(20));
+    embed_source(admin, 1, 1, &prose(20));
     let ask = "SELECT count(*) FROM chatbot_search(1, 'number', 3)";
     assert_eq!(one::<i64>(admin, ask), 3);
     admin.batch_execute("DROP EXTENSION chatbot_sync; DROP EXTENSION vector; CREATE SCHEMA \"Vec tor\";").unwrap();
     admin.batch_execute("CREATE EXTENSION vector SCHEMA \"Vec tor\"; CREATE EXTENSION chatbot_sync;").unwrap();
-    embed(admin, 1, 1, &prose(20));
+    embed_source(admin, 1, 1, &prose(20));
     assert_eq!(one::<i64>(admin, ask), 3);
     admin.batch_execute("ALTER EXTENSION vector SET SCHEMA pg_catalog").ok();
     admin.batch_execute("CREATE SCHEMA other; ALTER EXTENSION vector SET SCHEMA other").unwrap();
@@ -318,7 +320,7 @@ fn a_session_survives_recreating_the_extension() {
 }
 
 #[test]
-fn any_search_path_and_schema_work() {
+fn every_search_path_and_schema_works() {
     let mut db = Db::new();
     let admin = &mut db.admin;
     admin
@@ -335,5 +337,5 @@ fn any_search_path_and_schema_work() {
     )
     .unwrap();
     let sql = "SELECT content FROM \"Their functions\".chatbot_search(1, 'How long does a refund take?')";
-    assert_eq!(column::<String>(&mut app, sql), ["Refunds take ten days."]);
+    assert_eq!(query_column::<String>(&mut app, sql), ["Refunds take ten days."]);
 }

@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 
-use super::harness::{embed, failure, prose, set, use_mock};
+use super::harness::{embed_statement, failure, prose, set_for_database, use_mock};
 use super::mock::Mock;
 use super::server::Server;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority(name: &str) -> Authority {
+fn create_authority(name: &str) -> Authority {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -33,7 +33,7 @@ fn provider(authority: &Authority, host: &str, year: i32) -> Mock {
 }
 
 /// Starts a server whose system trusts this authority and no other.
-fn server_that_trusts(authority: &Authority) -> (Server, File) {
+fn start_server_trusting(authority: &Authority) -> (Server, File) {
     let name = format!("chatbot_sync_ca_{}_{:?}.pem", std::process::id(), std::thread::current().id());
     let file = File(std::env::temp_dir().join(name));
     std::fs::write(&file.0, authority.pem()).unwrap();
@@ -53,21 +53,22 @@ impl Drop for File {
 
 #[test]
 fn certificates_are_checked_against_the_systems_roots() {
-    let (ours, strangers, namesakes) = (authority("ours"), authority("strangers"), authority("ours"));
-    let (mut server, _file) = server_that_trusts(&ours);
+    let (ours, strangers, namesakes) =
+        (create_authority("ours"), create_authority("strangers"), create_authority("ours"));
+    let (mut server, _file) = start_server_trusting(&ours);
     let db = &mut server.db;
     use_mock(db, &provider(&ours, "127.0.0.1", 4000));
-    db.session("app").batch_execute(&embed(1, "The text that was there before.")).unwrap();
+    db.session("app").batch_execute(&embed_statement(1, "The text that was there before.")).unwrap();
     for (provider, words) in [
         (provider(&strangers, "127.0.0.1", 4000), "UnknownIssuer"),
         (provider(&namesakes, "127.0.0.1", 4000), "BadSignature"),
         (provider(&ours, "127.0.0.2", 4000), "not valid for name"),
         (provider(&ours, "127.0.0.1", 2000), "expired"),
     ] {
-        set(db, "openai_compatible_url", &provider.url);
+        set_for_database(db, "openai_compatible_url", &provider.url);
         let mut app = db.session("app");
         app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
-        let failure = failure(&mut app, &embed(1, "Another text."));
+        let failure = failure(&mut app, &embed_statement(1, "Another text."));
         assert_eq!(failure.code, "HV00N", "{failure:?}");
         assert!(failure.detail.contains("certificate") && failure.detail.contains(words), "{failure:?}");
         assert!(provider.state().requests.is_empty());
@@ -76,32 +77,32 @@ fn certificates_are_checked_against_the_systems_roots() {
 
 #[test]
 fn connections_over_tls_are_kept() {
-    let ours = authority("ours");
-    let (mut server, _file) = server_that_trusts(&ours);
+    let ours = create_authority("ours");
+    let (mut server, _file) = start_server_trusting(&ours);
     let mock = provider(&ours, "127.0.0.1", 4000);
     use_mock(&mut server.db, &mock);
     let mut app = server.db.session("app");
     app.batch_execute("SET chatbot_sync.max_parallel_requests = 1; SET chatbot_sync.batch_size = 2").unwrap();
-    app.batch_execute(&embed(1, &prose(60))).unwrap();
-    app.batch_execute(&embed(2, "A text.")).unwrap();
+    app.batch_execute(&embed_statement(1, &prose(60))).unwrap();
+    app.batch_execute(&embed_statement(2, "A text.")).unwrap();
     assert!(mock.state().requests.len() > 2);
     assert_eq!(mock.state().connections, 1);
 }
 
 #[test]
 fn a_handshake_that_hangs_ends_with_its_timeout_or_a_cancel() {
-    let (mut server, _file) = server_that_trusts(&authority("ours"));
+    let (mut server, _file) = start_server_trusting(&create_authority("ours"));
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
     use_mock(&mut server.db, &Mock::new());
-    set(&mut server.db, "openai_compatible_url", &format!("https://{}/v1", deaf.local_addr().unwrap()));
+    set_for_database(&mut server.db, "openai_compatible_url", &format!("https://{}/v1", deaf.local_addr().unwrap()));
     let mut app = server.db.session("app");
     app.batch_execute("SET chatbot_sync.sync_timeout = '1h'; SET chatbot_sync.max_attempts = 1").unwrap();
     app.batch_execute("SET chatbot_sync.connect_timeout = '50ms'").unwrap();
-    let late = failure(&mut app, &embed(1, "A text."));
+    let late = failure(&mut app, &embed_statement(1, "A text."));
     assert_eq!(late.code, "HV00N");
     assert!(late.detail.ends_with("no connection within chatbot_sync.connect_timeout"), "{late:?}");
     app.batch_execute("SET chatbot_sync.connect_timeout = '1h'; SET statement_timeout = '50ms'").unwrap();
-    assert_eq!(failure(&mut app, &embed(1, "A text.")).code, "57014");
+    assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "57014");
     // Reads to the end: both sockets are closed.
     for _ in 0..2 {
         let _ = deaf.accept().unwrap().0.read_to_end(&mut Vec::new());

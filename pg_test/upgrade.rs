@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use postgres::Client;
 
-use super::harness::{ATTACH, DOCUMENTS, Db, column, failure, one, until, use_mock};
+use super::harness::{ATTACH, DOCUMENTS, Db, failure, one, query_column, use_mock, wait_until};
 use super::mock::Mock;
 use super::server::Server;
 use crate::version::OWN;
@@ -42,9 +42,9 @@ const OBJECTS: &str = "
 const CHANGED: &str = "CREATE OR REPLACE FUNCTION chatbot_sync.version_of_sql() RETURNS int LANGUAGE sql AS 'SELECT 1'";
 
 /// A script in the server's folder of extensions, deleted when it is dropped.
-pub(crate) struct Script(PathBuf);
+pub(crate) struct TemporaryScript(PathBuf);
 
-impl Script {
+impl TemporaryScript {
     pub fn new(folder: &Path, versions: &str, sql: &str) -> Self {
         let path = folder.join(format!("chatbot_sync--{versions}.sql"));
         fs::write(&path, sql).unwrap();
@@ -52,33 +52,33 @@ impl Script {
     }
 }
 
-impl Drop for Script {
+impl Drop for TemporaryScript {
     fn drop(&mut self) {
         fs::remove_file(&self.0).unwrap();
     }
 }
 
-pub(crate) fn folder_of_scripts() -> PathBuf {
+pub(crate) fn extension_folder() -> PathBuf {
     let share: String =
         one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'SHAREDIR'");
     Path::new(&share).join("extension")
 }
 
 /// Returns the statement of a script that begins with `start` and ends with `end`.
-fn statement<'a>(script: &'a str, start: &str, end: &str) -> &'a str {
+fn find_statement<'a>(script: &'a str, start: &str, end: &str) -> &'a str {
     let at = script.find(start).unwrap_or_else(|| panic!("no {start}"));
     let length = script[at..].find(end).unwrap() + end.len();
     &script[at..][..length]
 }
 
-fn create(version: &str) -> Db {
+fn create_database_with_version(version: &str) -> Db {
     let mut db = Db::without_extension();
     db.admin.batch_execute("CREATE EXTENSION vector").unwrap();
     db.admin.batch_execute(&format!("CREATE EXTENSION chatbot_sync VERSION '{version}'")).unwrap();
     db
 }
 
-fn grant(admin: &mut Client) {
+fn grant_levels(admin: &mut Client) {
     let sql =
         "SELECT chatbot_grant('app'); SELECT chatbot_grant('reader', 'read'); SELECT chatbot_grant('boss', 'admin');
         GRANT CREATE ON SCHEMA public TO app";
@@ -86,8 +86,8 @@ fn grant(admin: &mut Client) {
 }
 
 /// Returns the objects in which two databases differ.
-fn differences(one: &mut Client, other: &mut Client) -> Vec<String> {
-    let (one, other) = (column::<String>(one, OBJECTS), column::<String>(other, OBJECTS));
+fn object_differences(one: &mut Client, other: &mut Client) -> Vec<String> {
+    let (one, other) = (query_column::<String>(one, OBJECTS), query_column::<String>(other, OBJECTS));
     assert!(one.len() > 200, "{}", one.len());
     // Builds with tests have a schema of their own, which no release has.
     let only = |a: &[String], b: &[String], sign| {
@@ -100,21 +100,21 @@ fn differences(one: &mut Client, other: &mut Client) -> Vec<String> {
 }
 
 /// Returns the rows of chatbot_doctor(), one on each line.
-fn doctor(client: &mut Client) -> Vec<String> {
-    column(client, "SELECT check_name || ': ' || concat_ws(': ', status, detail, hint) FROM chatbot_doctor()")
+fn doctor_rows(client: &mut Client) -> Vec<String> {
+    query_column(client, "SELECT check_name || ': ' || concat_ws(': ', status, detail, hint) FROM chatbot_doctor()")
 }
 
 #[test]
 fn the_update_test_sees_every_kind_of_difference() {
-    let folder = folder_of_scripts();
+    let folder = extension_folder();
     let now = fs::read_to_string(folder.join(format!("chatbot_sync--{OWN}.sql"))).unwrap();
     // An old version that lacks a function, an index and a comment, and has another function, table, body, column and
     // privilege.
-    let index = statement(&now, "CREATE INDEX job_source", ";");
-    let comment = statement(&now, "COMMENT ON VIEW chatbot_sync.progress", ";");
-    let new = statement(&now, "CREATE FUNCTION chatbot_repair", "\n$$;");
-    let new_comment = statement(&now, "COMMENT ON FUNCTION chatbot_repair", ";");
-    let function = statement(&now, "CREATE FUNCTION chatbot_sync.schemas_of_functions", "\n$$;");
+    let index = find_statement(&now, "CREATE INDEX job_source", ";");
+    let comment = find_statement(&now, "COMMENT ON VIEW chatbot_sync.progress", ";");
+    let new = find_statement(&now, "CREATE FUNCTION chatbot_repair", "\n$$;");
+    let new_comment = find_statement(&now, "COMMENT ON FUNCTION chatbot_repair", ";");
+    let function = find_statement(&now, "CREATE FUNCTION chatbot_sync.schemas_of_functions", "\n$$;");
     let before = [index, comment, new, new_comment].iter().fold(now.clone(), |script, s| script.replace(s, ""));
     let before = before.replace(function, &function.replace("'vector'", "'vectors'"))
         + "CREATE FUNCTION chatbot_sync.gone() RETURNS int LANGUAGE sql AS 'SELECT 1';
@@ -126,9 +126,12 @@ fn the_update_test_sees_every_kind_of_difference() {
         ALTER TABLE chatbot_sync.job ALTER attempts TYPE int USING attempts::int, ALTER attempts SET DEFAULT 0, ALTER attempts SET NOT NULL",
         function.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"),
     );
-    let _scripts = [Script::new(&folder, "0.0.1", &before), Script::new(&folder, &format!("0.0.1--{OWN}"), &update)];
-    let (mut fresh, mut updated) = (create(OWN), create("0.0.1"));
-    let found = differences(&mut fresh.admin, &mut updated.admin).join("\n");
+    let _scripts = [
+        TemporaryScript::new(&folder, "0.0.1", &before),
+        TemporaryScript::new(&folder, &format!("0.0.1--{OWN}"), &update),
+    ];
+    let (mut fresh, mut updated) = (create_database_with_version(OWN), create_database_with_version("0.0.1"));
+    let found = object_differences(&mut fresh.admin, &mut updated.admin).join("\n");
     for name in [
         "- index CREATE INDEX job_source",
         "- member view chatbot_sync.progress",
@@ -141,8 +144,8 @@ fn the_update_test_sees_every_kind_of_difference() {
     ] {
         assert!(found.contains(name), "{name} is not among\n{found}");
     }
-    grant(&mut updated.admin);
-    grant(&mut fresh.admin);
+    grant_levels(&mut updated.admin);
+    grant_levels(&mut fresh.admin);
     let mut app = updated.session("app");
     app.batch_execute(DOCUMENTS).unwrap();
     // The SQL is older than the oldest version that this library serves.
@@ -152,11 +155,11 @@ fn the_update_test_sees_every_kind_of_difference() {
         ("55000", "A superuser runs: ALTER EXTENSION chatbot_sync UPDATE;")
     );
     assert!(refused.message.contains("0.0.1") && refused.message.contains(OWN), "{refused:?}");
-    let said = doctor(&mut app);
+    let said = doctor_rows(&mut app);
     assert_eq!(said, [format!("version: error: {}: {}", refused.message, refused.hint)]);
     updated.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE").unwrap();
-    let found = differences(&mut fresh.admin, &mut updated.admin);
-    assert!(doctor(&mut app).contains(&format!("version: ok: {OWN}, the library and the SQL of this database")));
+    let found = object_differences(&mut fresh.admin, &mut updated.admin);
+    assert!(doctor_rows(&mut app).contains(&format!("version: ok: {OWN}, the library and the SQL of this database")));
     // The column was added last, so its number differs.
     let found: Vec<&String> = found.iter().filter(|line| !line[2..].starts_with("column chatbot_sync.job")).collect();
     assert_eq!(found, [""; 0]);
@@ -170,10 +173,10 @@ fn the_update_test_sees_every_kind_of_difference() {
 
 #[test]
 fn an_older_library_refuses_newer_sql() {
-    let folder = folder_of_scripts();
-    let _script = Script::new(&folder, &format!("{OWN}--99.0.0"), CHANGED);
-    let mut db = create(OWN);
-    grant(&mut db.admin);
+    let folder = extension_folder();
+    let _script = TemporaryScript::new(&folder, &format!("{OWN}--99.0.0"), CHANGED);
+    let mut db = create_database_with_version(OWN);
+    grant_levels(&mut db.admin);
     let mut app = db.session("app");
     let embed = "SELECT chatbot_embed_source(1, 'document', 1, 'A text.')";
     app.batch_execute(embed).unwrap();
@@ -184,7 +187,7 @@ fn an_older_library_refuses_newer_sql() {
             let refused = failure(&mut session, call);
             assert_eq!(refused.code, "55000", "{call}: {refused:?}");
             assert!(refused.message.contains("99.0.0") && refused.hint.contains("restart the server"), "{refused:?}");
-            assert_eq!(doctor(&mut session), [format!("version: error: {}: {}", refused.message, refused.hint)]);
+            assert_eq!(doctor_rows(&mut session), [format!("version: error: {}: {}", refused.message, refused.hint)]);
         }
     }
     db.admin.batch_execute("DROP EXTENSION chatbot_sync; CREATE EXTENSION chatbot_sync").unwrap();
@@ -193,14 +196,14 @@ fn an_older_library_refuses_newer_sql() {
 
 #[test]
 fn jobs_wait_while_workers_have_another_version() {
-    let folder = folder_of_scripts();
+    let folder = extension_folder();
     let _scripts = [
-        Script::new(&folder, &format!("{OWN}--98.0.0"), &CHANGED.replace("1", "98")),
-        Script::new(&folder, &format!("98.0.0--{OWN}"), CHANGED),
+        TemporaryScript::new(&folder, &format!("{OWN}--98.0.0"), &CHANGED.replace("1", "98")),
+        TemporaryScript::new(&folder, &format!("98.0.0--{OWN}"), CHANGED),
     ];
-    let (mut server, mock) = (Server::preloaded(&["chatbot_sync.naptime=1s"]), Mock::new());
+    let (mut server, mock) = (Server::start_preloaded(&["chatbot_sync.naptime=1s"]), Mock::new());
     use_mock(&mut server.db, &mock);
-    grant(&mut server.db.admin);
+    grant_levels(&mut server.db.admin);
     let mut app = server.db.session("app");
     app.batch_execute(
         "CREATE TABLE docs (id bigserial PRIMARY KEY, chatbot_id bigint, content text);
@@ -224,14 +227,14 @@ fn jobs_wait_while_workers_have_another_version() {
     assert_eq!(one::<i64>(&mut server.db.admin, jobs), 5);
     assert_eq!(one::<i64>(&mut server.db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
     server.db.admin.batch_execute(&format!("ALTER EXTENSION chatbot_sync UPDATE TO '{OWN}'")).unwrap();
-    until(&mut server.db.admin, &format!("SELECT ({jobs}) = 0"));
+    wait_until(&mut server.db.admin, &format!("SELECT ({jobs}) = 0"));
     assert_eq!(one::<i64>(&mut server.db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 5);
 }
 
 /// Uses the SQL of each release, which `make release-schema` has kept.
 #[test]
 fn every_released_version_updates_to_a_new_installation() {
-    let folder = folder_of_scripts();
+    let folder = extension_folder();
     let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql");
     // A heading such as "## 0.1.0 (unreleased)".
     let headings = include_str!("../CHANGELOG.md").lines().filter_map(|line| line.strip_prefix("## "));
@@ -242,14 +245,14 @@ fn every_released_version_updates_to_a_new_installation() {
         // A released script never changes; where the changelog names the version of this library it is compared under
         // another number.
         let name = if version == OWN { "0.0.2" } else { version };
-        let _script = Script::new(&folder, name, &released);
-        let (mut fresh, mut updated) = (create(OWN), create(name));
-        grant(&mut updated.admin);
-        grant(&mut fresh.admin);
+        let _script = TemporaryScript::new(&folder, name, &released);
+        let (mut fresh, mut updated) = (create_database_with_version(OWN), create_database_with_version(name));
+        grant_levels(&mut updated.admin);
+        grant_levels(&mut fresh.admin);
         if version != OWN {
             updated.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE").unwrap();
         }
-        let differences = differences(&mut fresh.admin, &mut updated.admin);
+        let differences = object_differences(&mut fresh.admin, &mut updated.admin);
         let differences = differences.iter().filter(|line| version != OWN || !line[2..].starts_with("extension "));
         assert_eq!(differences.collect::<Vec<_>>(), [""; 0], "{version}");
     }

@@ -3,14 +3,14 @@
 
 use postgres::Client;
 
-use super::harness::{Db, column, documents, one, remote, set, use_mock};
+use super::harness::{Db, attached_documents, database_with_mock, one, query_column, set_for_database, use_mock};
 use super::mock::{Fault, Mock};
 
 const PROBLEMS: &str =
     "SELECT concat_ws(' ', problem, chatbot_id, source_type, source_id) FROM chatbot_verify() ORDER BY 1";
 const BAD: &str = "SELECT check_name || ' ' || status FROM chatbot_doctor() WHERE status <> 'ok' ORDER BY 1";
 
-fn attached(db: &mut Db) -> Client {
+fn attach_docs(db: &mut Db) -> Client {
     db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
     let mut app = db.session("app");
     app.batch_execute(
@@ -27,15 +27,15 @@ fn attached(db: &mut Db) -> Client {
 fn sources_without_a_table_are_no_problem() {
     let mut db = Db::new();
     db.session("app").batch_execute("SELECT chatbot_embed_source(1, 'document', 1, 'Mine.')").unwrap();
-    assert_eq!(column::<String>(&mut db.admin, PROBLEMS), [""; 0]);
+    assert_eq!(query_column::<String>(&mut db.admin, PROBLEMS), [""; 0]);
 }
 
 #[test]
 fn every_problem_is_found_and_repaired() {
     let mut db = Db::new();
-    let mut app = attached(&mut db);
+    let mut app = attach_docs(&mut db);
     let mut boss = db.session("boss");
-    assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
+    assert_eq!(query_column::<String>(&mut boss, PROBLEMS), [""; 0]);
     app.batch_execute(
         "ALTER TABLE docs DISABLE TRIGGER USER;
          DELETE FROM docs WHERE id = 1; UPDATE docs SET content = 'Other.' WHERE id = 2;
@@ -51,7 +51,7 @@ fn every_problem_is_found_and_repaired() {
     )
     .unwrap();
     assert_eq!(
-        column::<String>(&mut boss, PROBLEMS),
+        query_column::<String>(&mut boss, PROBLEMS),
         [
             "detached 1 document 7",
             "double job 1 document 8",
@@ -67,7 +67,7 @@ fn every_problem_is_found_and_repaired() {
             "wrong model 1 document 5",
         ]
     );
-    let (mut boss, told) = db.listening("boss");
+    let (mut boss, told) = db.session_with_notices("boss");
     assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 12);
     let told = told.lock().unwrap().clone();
     for (source, done) in [
@@ -86,12 +86,12 @@ fn every_problem_is_found_and_repaired() {
     assert_eq!(one::<String>(&mut app, left), "error 55000");
     app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_embed_source(2, 'link', 1, 'No table has it.')")
         .unwrap();
-    assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
+    assert_eq!(query_column::<String>(&mut boss, PROBLEMS), [""; 0]);
     assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
     let wrong = "SELECT count(*) FROM docs d FULL JOIN chatbot_sync.embedding e ON e.source_id = d.id AND e.chatbot_id = d.chatbot_id
         WHERE d.content IS DISTINCT FROM e.content AND e.chatbot_id IS DISTINCT FROM 2";
     assert_eq!(one::<i64>(&mut app, wrong), 0);
-    assert_eq!(column::<String>(&mut app, "SELECT DISTINCT status FROM docs"), ["synced"]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT DISTINCT status FROM docs"), ["synced"]);
 }
 
 #[test]
@@ -99,33 +99,33 @@ fn a_database_without_host_tables_can_be_verified() {
     let db = Db::new();
     db.session("app").batch_execute("SELECT chatbot_embed_source(1, 'link', 1, 'No table has it.')").unwrap();
     let mut boss = db.session("boss");
-    assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
+    assert_eq!(query_column::<String>(&mut boss, PROBLEMS), [""; 0]);
     assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
 }
 
 #[test]
 fn a_healthy_database_is_all_ok() {
     let mut db = Db::new();
-    let mut app = attached(&mut db);
-    assert_eq!(column::<String>(&mut app, BAD), [""; 0]);
-    let checks = column::<String>(&mut app, "SELECT check_name FROM chatbot_doctor()");
+    let mut app = attach_docs(&mut db);
+    assert_eq!(query_column::<String>(&mut app, BAD), [""; 0]);
+    let checks = query_column::<String>(&mut app, "SELECT check_name FROM chatbot_doctor()");
     assert!(checks.len() >= 5, "{checks:?}");
 }
 
 #[test]
-fn the_doctor_says_what_is_ill() {
+fn the_doctor_gives_a_hint_for_every_problem() {
     let mut db = Db::new();
-    let mut app = attached(&mut db);
+    let mut app = attach_docs(&mut db);
     let mock = Mock::new();
     app.batch_execute("ALTER TABLE docs DISABLE TRIGGER USER; INSERT INTO docs VALUES (20, 1, 'Not seen.')").unwrap();
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 5, 'x'); UPDATE chatbot_sync.job SET due_at = now() - interval '1h', leased_by = 1").unwrap();
     app.batch_execute("UPDATE chatbot_sync.source SET status = 'error', error = 'why' WHERE source_id = 2; UPDATE chatbot_sync.source SET status = 'pending' WHERE source_id = 3").unwrap();
     app.batch_execute("DROP TRIGGER chatbot_sync_1_delete ON docs").unwrap();
-    set(&mut db, "openai_api_key", "sk-x");
-    set(&mut db, "openai_compatible_url", &mock.url);
+    set_for_database(&mut db, "openai_api_key", "sk-x");
+    set_for_database(&mut db, "openai_compatible_url", &mock.url);
     db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
     assert_eq!(
-        column::<String>(&mut app, &BAD.replace("SELECT check_name", "SELECT DISTINCT check_name")),
+        query_column::<String>(&mut app, &BAD.replace("SELECT check_name", "SELECT DISTINCT check_name")),
         [
             "keys warning",
             "leases warning",
@@ -143,20 +143,20 @@ fn the_doctor_says_what_is_ill() {
 
 #[test]
 fn the_doctor_asks_a_failing_provider_and_reports_it() {
-    let (mut db, mock) = remote();
+    let (mut db, mock) = database_with_mock();
     use_mock(&mut db, &mock);
     mock.state().always = Some(Fault::Status(401, "", r#"{"error":{"message":"no such key"}}"#));
     let mut app = db.session("app");
-    assert_eq!(column::<String>(&mut app, BAD), ["provider error"]);
+    assert_eq!(query_column::<String>(&mut app, BAD), ["provider error"]);
     let said: String = one(&mut app, "SELECT detail || hint FROM chatbot_doctor() WHERE check_name = 'provider'");
     assert!(said.contains("no such key") && said.contains("28000") && said.contains("api_key_file"), "{said}");
 }
 
 #[test]
 fn metrics_are_right() {
-    let (mut db, mock) = remote();
+    let (mut db, mock) = database_with_mock();
     use_mock(&mut db, &mock);
-    let mut app = attached(&mut db);
+    let mut app = attach_docs(&mut db);
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 5, 'x')").unwrap();
     let value = |app: &mut Client, name: &str, label: &str| -> f64 {
         one(
@@ -178,14 +178,14 @@ fn metrics_are_right() {
         OR (type = 'counter') <> (name LIKE '%\\_total') OR help IS NULL OR value IS NULL OR labels IS NULL";
     assert_eq!(one::<i64>(&mut app, odd), 0);
     let stats = "SELECT concat_ws(' ', chatbot_id, model, syncs, embedded, reused, inputs, p95_ms > 0) FROM chatbot_sync.stats ORDER BY 1";
-    assert_eq!(column::<String>(&mut app, stats), ["1 mock 9 9 0 9 t", "2 mock 1 1 0 1 t"]);
+    assert_eq!(query_column::<String>(&mut app, stats), ["1 mock 9 9 0 9 t", "2 mock 1 1 0 1 t"]);
     let status = "SELECT concat_ws(' ', source_id, status, age < '1h') FROM chatbot_sync.source_status WHERE chatbot_id = 1 ORDER BY source_type DESC, source_id LIMIT 2";
-    assert_eq!(column::<String>(&mut app, status), ["5 pending", "1 synced t"]);
+    assert_eq!(query_column::<String>(&mut app, status), ["5 pending", "1 synced t"]);
 }
 
 #[test]
 fn waiting_and_failed_sources_are_no_problems() {
-    let (db, mock, mut app) = documents();
+    let (db, mock, mut app) = attached_documents();
     let mut boss = db.session("boss");
     app.batch_execute(
         "INSERT INTO documents (chatbot_id, content, active) VALUES (1, 'Kept.', true), (1, 'Archived.', false)",
@@ -198,17 +198,17 @@ fn waiting_and_failed_sources_are_no_problems() {
         "SELECT chatbot_enqueue_source(1, 'link', 1, 'First.'); SELECT chatbot_enqueue_source(1, 'link', 1, 'Second.')",
     )
     .unwrap();
-    assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
+    assert_eq!(query_column::<String>(&mut boss, PROBLEMS), [""; 0]);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(column::<String>(&mut app, "SELECT content FROM chatbot_sync.job"), ["Second."]);
-    assert_eq!(column::<String>(&mut boss, PROBLEMS), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, "SELECT content FROM chatbot_sync.job"), ["Second."]);
+    assert_eq!(query_column::<String>(&mut boss, PROBLEMS), [""; 0]);
     // chatbot_verify() writes nothing.
     boss.batch_execute("BEGIN READ ONLY; SELECT chatbot_verify(); COMMIT").unwrap();
 }
 
 #[test]
 fn memory_of_statements_is_freed_at_once() {
-    let (mut db, _mock, mut app) = documents();
+    let (mut db, _mock, mut app) = attached_documents();
     let insert =
         "INSERT INTO documents (chatbot_id, content) SELECT 1, 'Text number ' || i FROM generate_series(1, 2000) AS i";
     app.batch_execute(insert).unwrap();

@@ -3,20 +3,20 @@
 
 use postgres::Client;
 
-use super::harness::{Db, column, failure, one, set, until, use_mock};
+use super::harness::{Db, failure, one, query_column, set_for_database, use_mock, wait_until};
 use super::mock::{Fault, Mock};
 use super::server::Server;
 
 /// Starts a server with workers and a mock provider, with a table that is attached in mode async. Returns a session of
 /// its owner too.
-fn working(settings: &[&str]) -> (Server, Mock, Client) {
-    let (mut server, mock) = (Server::preloaded(settings), Mock::new());
+fn server_with_workers(settings: &[&str]) -> (Server, Mock, Client) {
+    let (mut server, mock) = (Server::start_preloaded(settings), Mock::new());
     use_mock(&mut server.db, &mock);
-    let app = table(&mut server.db);
+    let app = attach_async_table(&mut server.db);
     (server, mock, app)
 }
 
-fn table(db: &mut Db) -> Client {
+fn attach_async_table(db: &mut Db) -> Client {
     db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
     let mut app = db.session("app");
     app.batch_execute(
@@ -27,12 +27,13 @@ fn table(db: &mut Db) -> Client {
     app
 }
 
-const DONE: &str = "SELECT count(*) = 0 FROM chatbot_sync.job WHERE due_at < 'infinity'";
-const WORKERS: &str = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'";
-const RIGHT: &str = "SELECT NOT EXISTS (SELECT FROM docs d FULL JOIN chatbot_sync.embedding e ON e.source_id = d.id
+const QUEUE_IS_EMPTY: &str = "SELECT count(*) = 0 FROM chatbot_sync.job WHERE due_at < 'infinity'";
+const WORKER_PIDS: &str = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'";
+const VECTORS_MATCH_ROWS: &str =
+    "SELECT NOT EXISTS (SELECT FROM docs d FULL JOIN chatbot_sync.embedding e ON e.source_id = d.id
     WHERE d.content IS DISTINCT FROM e.content)";
 
-fn insert(app: &mut Client, texts: i32) {
+fn insert_texts(app: &mut Client, texts: i32) {
     app.execute(
         "INSERT INTO docs (chatbot_id, content) SELECT 1 + i % 3, 'Text ' || i FROM generate_series(1, $1) AS i",
         &[&texts],
@@ -43,12 +44,12 @@ fn insert(app: &mut Client, texts: i32) {
 #[test]
 fn a_commit_wakes_a_worker_that_leaves_when_idle() {
     // With this naptime only the commit can wake a worker.
-    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
+    let (mut server, mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1h"]);
     let admin = &mut server.db.admin;
     for text in ["First.", "Second."] {
         app.execute("INSERT INTO docs (chatbot_id, content) VALUES (1, $1)", &[&text]).unwrap();
-        until(&mut app, "SELECT bool_and(status = 'synced') FROM docs");
-        until(admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
+        wait_until(&mut app, "SELECT bool_and(status = 'synced') FROM docs");
+        wait_until(admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
     }
     assert_eq!(mock.texts(), ["First.", "Second."]);
     let launcher =
@@ -57,18 +58,18 @@ fn a_commit_wakes_a_worker_that_leaves_when_idle() {
     // A rollback wakes no worker and leaves nothing.
     app.batch_execute("BEGIN; INSERT INTO docs (chatbot_id, content) VALUES (1, 'Never.'); ROLLBACK").unwrap();
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 1, 'A text.')").unwrap();
-    until(&mut app, "SELECT count(*) = 3 FROM chatbot_sync.embedding");
+    wait_until(&mut app, "SELECT count(*) = 3 FROM chatbot_sync.embedding");
 }
 
 #[test]
 fn an_empty_queue_starts_no_workers() {
-    let (mut server, _mock, mut app) = working(&["chatbot_sync.naptime=1h", "log_min_messages=debug1"]);
+    let (mut server, _mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1h", "log_min_messages=debug1"]);
     let started =
         |server: &Server| server.log().matches("starting background worker process \"chatbot_sync worker\"").count();
     let mut edit = |server: &mut Server, text: i32| {
         app.execute("INSERT INTO docs (chatbot_id, content) VALUES (1, $1)", &[&format!("Text {text}.")]).unwrap();
-        until(&mut app, "SELECT bool_and(status = 'synced') FROM docs");
-        until(
+        wait_until(&mut app, "SELECT bool_and(status = 'synced') FROM docs");
+        wait_until(
             &mut server.db.admin,
             "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'",
         );
@@ -82,44 +83,44 @@ fn an_empty_queue_starts_no_workers() {
 }
 
 #[test]
-fn a_retry_comes_at_its_time() {
-    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
-    set(&mut server.db, "retry_delay", "10ms");
+fn a_retry_runs_when_it_is_due() {
+    let (mut server, mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1h"]);
+    set_for_database(&mut server.db, "retry_delay", "10ms");
     mock.state().faults.extend([Fault::Status(500, "", ""), Fault::Status(429, "retry-after: 0.1\r\n", "")]);
-    insert(&mut app, 1);
-    until(&mut app, "SELECT bool_and(status = 'synced') FROM docs");
+    insert_texts(&mut app, 1);
+    wait_until(&mut app, "SELECT bool_and(status = 'synced') FROM docs");
     assert_eq!(mock.state().requests.len(), 3);
 }
 
 #[test]
 fn a_worker_is_named_and_runs_as_the_database_owner() {
-    let (mut server, mock, mut app) = working(&[]);
+    let (mut server, mock, mut app) = server_with_workers(&[]);
     server.db.admin.batch_execute("ALTER DATABASE postgres OWNER TO app").unwrap();
     mock.state().held = true;
-    insert(&mut app, 3);
+    insert_texts(&mut app, 3);
     mock.wait(|state| state.in_flight > 0);
     let who = "SELECT concat_ws(' ', usename, datname, query, backend_type) FROM pg_stat_activity WHERE backend_type LIKE 'chatbot_sync w%'";
-    let seen = column::<String>(&mut server.db.admin, who);
+    let seen = query_column::<String>(&mut server.db.admin, who);
     assert!(seen.contains(&"app postgres embedding 3 sources chatbot_sync worker".to_owned()), "{seen:?}");
     // A worker that waits holds no transaction, and the database's owner may end it.
     let open = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker' AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)";
     assert_eq!(one::<i64>(&mut server.db.admin, open), 0);
-    let pid = one::<i32>(&mut server.db.admin, WORKERS);
+    let pid = one::<i32>(&mut server.db.admin, WORKER_PIDS);
     assert!(one::<bool>(&mut app, &format!("SELECT pg_terminate_backend({pid})")));
     mock.release();
-    insert(&mut app, 1);
-    until(&mut app, DONE);
-    assert!(one::<bool>(&mut app, RIGHT));
+    insert_texts(&mut app, 1);
+    wait_until(&mut app, QUEUE_IS_EMPTY);
+    assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS));
 }
 
 #[test]
 fn a_database_can_be_copied_while_workers_run() {
-    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1s"]);
+    let (mut server, mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1s"]);
     let mut maker = server.db.other();
     maker.batch_execute("CREATE DATABASE busy TEMPLATE template0").unwrap();
     drop(maker);
     mock.state().held = true;
-    insert(&mut app, 5);
+    insert_texts(&mut app, 5);
     mock.wait(|state| state.in_flight > 0);
     drop(app);
     // As Odoo does: other sessions are ended, and the database is copied.
@@ -134,15 +135,15 @@ fn a_database_can_be_copied_while_workers_run() {
     mock.release();
     for name in ["postgres", "copy"] {
         let mut db = server.db.in_database(name);
-        until(&mut db.admin, DONE);
-        assert!(one::<bool>(&mut db.admin, RIGHT), "{name}");
+        wait_until(&mut db.admin, QUEUE_IS_EMPTY);
+        assert!(one::<bool>(&mut db.admin, VECTORS_MATCH_ROWS), "{name}");
         assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 5);
     }
 }
 
 #[test]
 fn a_database_can_be_dropped_while_workers_run() {
-    let (server, mock, app) = working(&["chatbot_sync.naptime=1h"]);
+    let (server, mock, app) = server_with_workers(&["chatbot_sync.naptime=1h"]);
     let mut maker = server.db.other();
     drop(app);
     maker.batch_execute("CREATE DATABASE doomed TEMPLATE template0").unwrap();
@@ -150,9 +151,9 @@ fn a_database_can_be_dropped_while_workers_run() {
         let mut doomed = server.db.in_database("doomed");
         doomed.admin.batch_execute(super::harness::EXTENSION).unwrap();
         use_mock(&mut doomed, &mock);
-        let mut app = table(&mut doomed);
+        let mut app = attach_async_table(&mut doomed);
         mock.state().held = true;
-        insert(&mut app, 5);
+        insert_texts(&mut app, 5);
         mock.wait(|state| state.in_flight > 0);
     }
     maker.batch_execute("DROP DATABASE doomed").unwrap();
@@ -161,7 +162,7 @@ fn a_database_can_be_dropped_while_workers_run() {
 
 #[test]
 fn a_killed_worker_loses_nothing_and_repeats_at_most_one_batch() {
-    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1s"]);
+    let (mut server, mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1s"]);
     for (round, signal) in (0..).zip(["TERM", "KILL", "KILL", "TERM"]) {
         mock.state().held = true;
         let asked = mock.state().requests.len();
@@ -171,17 +172,17 @@ fn a_killed_worker_loses_nothing_and_repeats_at_most_one_batch() {
         )
         .unwrap();
         mock.wait(|state| state.requests.len() > asked);
-        let workers = column::<i32>(&mut server.db.admin, WORKERS);
+        let workers = query_column::<i32>(&mut server.db.admin, WORKER_PIDS);
         workers.into_iter().for_each(|pid| server.signal(signal, pid));
         mock.release();
         if signal == "KILL" {
             // The server ends all sessions, as after any crash.
             while app.batch_execute("SELECT 1").is_ok() {}
-            server.connect();
+            server.reconnect();
             app = server.db.session("app");
         }
-        until(&mut app, DONE);
-        assert!(one::<bool>(&mut app, RIGHT), "{signal}");
+        wait_until(&mut app, QUEUE_IS_EMPTY);
+        assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS), "{signal}");
     }
     // At most one batch was sent twice in each round.
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 120);
@@ -190,31 +191,31 @@ fn a_killed_worker_loses_nothing_and_repeats_at_most_one_batch() {
 
 #[test]
 fn the_queue_survives_a_restart() {
-    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
+    let (mut server, mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1h"]);
     for mode in ["fast", "immediate"] {
         mock.state().held = true;
         let asked = mock.state().requests.len();
-        insert(&mut app, 10);
+        insert_texts(&mut app, 10);
         mock.wait(|state| state.requests.len() > asked);
         server.restart(mode);
         mock.release();
         app = server.db.session("app");
-        until(&mut app, DONE);
-        assert!(one::<bool>(&mut app, RIGHT), "{mode}");
+        wait_until(&mut app, QUEUE_IS_EMPTY);
+        assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS), "{mode}");
     }
 }
 
 #[test]
 fn a_standby_leaves_the_queue_until_it_is_promoted() {
-    let (server, mock, mut app) = working(&["chatbot_sync.naptime=1s"]);
-    insert(&mut app, 3);
-    until(&mut app, DONE);
+    let (server, mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1s"]);
+    insert_texts(&mut app, 3);
+    wait_until(&mut app, QUEUE_IS_EMPTY);
     let mut standby = server.standby();
     mock.state().held = true;
-    insert(&mut app, 4);
+    insert_texts(&mut app, 4);
     mock.wait(|state| state.in_flight > 0);
     let lsn: String = one(&mut app, "SELECT pg_current_wal_insert_lsn()::text");
-    until(&mut standby.db.admin, &format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"));
+    wait_until(&mut standby.db.admin, &format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"));
     let ours = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'chatbot_sync%'";
     assert_eq!(one::<i64>(&mut standby.db.admin, ours), 0);
     let found = "SELECT count(*) FROM chatbot_search(1, 'text', mode => 'vector')";
@@ -226,58 +227,62 @@ fn a_standby_leaves_the_queue_until_it_is_promoted() {
     }
     server.stop("immediate");
     standby.promote();
-    until(&mut standby.db.admin, DONE);
-    assert!(one::<bool>(&mut standby.db.admin, RIGHT));
+    wait_until(&mut standby.db.admin, QUEUE_IS_EMPTY);
+    assert!(one::<bool>(&mut standby.db.admin, VECTORS_MATCH_ROWS));
 }
 
 #[test]
 fn the_extension_can_be_dropped_while_workers_run() {
-    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
+    let (mut server, mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1h"]);
     mock.state().held = true;
-    insert(&mut app, 5);
+    insert_texts(&mut app, 5);
     mock.wait(|state| state.in_flight > 0);
     server.db.admin.batch_execute("DROP EXTENSION chatbot_sync CASCADE").unwrap();
     mock.release();
-    until(&mut server.db.admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
-    insert(&mut app, 1);
+    wait_until(
+        &mut server.db.admin,
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'",
+    );
+    insert_texts(&mut app, 1);
     server
         .db
         .admin
         .batch_execute("DROP TABLE docs; CREATE EXTENSION chatbot_sync; SELECT chatbot_grant('app')")
         .unwrap();
     use_mock(&mut server.db, &mock);
-    let mut app = table(&mut server.db);
-    insert(&mut app, 5);
-    until(&mut app, DONE);
-    assert!(one::<bool>(&mut app, RIGHT));
+    let mut app = attach_async_table(&mut server.db);
+    insert_texts(&mut app, 5);
+    wait_until(&mut app, QUEUE_IS_EMPTY);
+    assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS));
 }
 
 #[test]
 fn a_missing_worker_slot_is_reported_once_and_the_queue_drains() {
     // The launcher of logical replication and ours use both worker processes.
-    let (server, _mock, mut app) = working(&["max_worker_processes=2"]);
-    insert(&mut app, 5);
+    let (server, _mock, mut app) = server_with_workers(&["max_worker_processes=2"]);
+    insert_texts(&mut app, 5);
     while !server.log().contains("could not start a worker") {}
-    insert(&mut app, 5);
+    insert_texts(&mut app, 5);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert!(one::<bool>(&mut app, RIGHT));
+    assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS));
     assert_eq!(server.log().matches("could not start a worker").count(), 1);
 }
 
 #[test]
 fn only_listed_databases_have_workers() {
-    let (server, mock, mut app) = working(&["chatbot_sync.databases=one, listed", "chatbot_sync.naptime=1s"]);
+    let (server, mock, mut app) =
+        server_with_workers(&["chatbot_sync.databases=one, listed", "chatbot_sync.naptime=1s"]);
     server.db.other().batch_execute("CREATE DATABASE listed TEMPLATE template0").unwrap();
     let mut listed = server.db.in_database("listed");
     listed.admin.batch_execute(super::harness::EXTENSION).unwrap();
     use_mock(&mut listed, &mock);
-    let mut other = table(&mut listed);
+    let mut other = attach_async_table(&mut listed);
     // The launcher is notified of both databases in the same way, so the jobs of one show that it has seen those of the
     // other.
     for _ in 0..2 {
-        insert(&mut app, 2);
-        insert(&mut other, 2);
-        until(&mut other, DONE);
+        insert_texts(&mut app, 2);
+        insert_texts(&mut other, 2);
+        wait_until(&mut other, QUEUE_IS_EMPTY);
     }
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job WHERE leased_by IS NULL"), 4);
     assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
@@ -285,44 +290,48 @@ fn only_listed_databases_have_workers() {
 
 #[test]
 fn a_big_backlog_has_several_workers() {
-    let (mut server, mock, mut app) = working(&["chatbot_sync.workers_per_database=3", "chatbot_sync.naptime=1h"]);
+    let (mut server, mock, mut app) =
+        server_with_workers(&["chatbot_sync.workers_per_database=3", "chatbot_sync.naptime=1h"]);
     mock.state().held = true;
-    insert(&mut app, 450);
-    until(&mut server.db.admin, "SELECT count(*) = 3 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
+    insert_texts(&mut app, 450);
+    wait_until(
+        &mut server.db.admin,
+        "SELECT count(*) = 3 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'",
+    );
     mock.release();
-    until(&mut app, DONE);
-    assert!(one::<bool>(&mut app, RIGHT));
+    wait_until(&mut app, QUEUE_IS_EMPTY);
+    assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS));
     assert_eq!(mock.texts().len(), 450);
 }
 
 #[test]
-fn what_cannot_be_stored_keeps_no_others_waiting() {
-    let (mut server, _mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
-    set(&mut server.db, "retry_delay", "10ms");
+fn a_source_that_cannot_be_stored_delays_no_other() {
+    let (mut server, _mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1h"]);
+    set_for_database(&mut server.db, "retry_delay", "10ms");
     server
         .db
         .admin
         .batch_execute("ALTER TABLE chatbot_sync.embedding ADD CONSTRAINT no_threes CHECK (content <> 'Text 3')")
         .unwrap();
-    insert(&mut app, 5);
-    until(&mut app, DONE);
+    insert_texts(&mut app, 5);
+    wait_until(&mut app, QUEUE_IS_EMPTY);
     let sources = "SELECT concat_ws(' ', source_id, status, error_code, error) FROM chatbot_sync.source ORDER BY 1";
-    let sources = column::<String>(&mut app, sources);
+    let sources = query_column::<String>(&mut app, sources);
     assert_eq!(sources.iter().filter(|source| source.contains("synced")).count(), 4, "{sources:?}");
     assert!(sources[2].starts_with("3 error 23514 the source cannot be stored: ") && sources[2].contains("no_threes"));
 }
 
 #[test]
-fn what_an_ended_worker_leaves_is_taken_at_once() {
-    let (mut server, mock, mut app) = working(&["chatbot_sync.naptime=1h"]);
+fn jobs_of_an_ended_worker_are_claimed_at_once() {
+    let (mut server, mock, mut app) = server_with_workers(&["chatbot_sync.naptime=1h"]);
     mock.state().held = true;
-    insert(&mut app, 3);
+    insert_texts(&mut app, 3);
     mock.wait(|state| state.in_flight > 0);
     let admin = &mut server.db.admin;
-    assert!(one::<bool>(admin, &format!("SELECT bool_and(pg_terminate_backend(pid)) FROM ({WORKERS}) AS w")));
-    until(admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
+    assert!(one::<bool>(admin, &format!("SELECT bool_and(pg_terminate_backend(pid)) FROM ({WORKER_PIDS}) AS w")));
+    wait_until(admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
     mock.release();
     // No commit and no naptime: the launcher was notified that the worker ended.
-    until(&mut app, DONE);
-    assert!(one::<bool>(&mut app, RIGHT));
+    wait_until(&mut app, QUEUE_IS_EMPTY);
+    assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS));
 }

@@ -140,7 +140,7 @@ pub enum Error {
         /// What was done with the row.
         step: RowStep,
         /// The error that Postgres raised.
-        raised: Box<Raised>,
+        raised: Box<PostgresError>,
     },
     /// `chatbot_attach()` is called for a table that is attached already.
     #[error("{relation} is attached already")]
@@ -209,7 +209,7 @@ impl std::fmt::Display for RowStep {
 
 /// An error that Postgres raised, as a client would see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Raised {
+pub struct PostgresError {
     /// The SQLSTATE: five characters.
     pub sqlstate: String,
     /// The message.
@@ -220,19 +220,19 @@ pub struct Raised {
     pub hint: Option<String>,
 }
 
-impl Raised {
+impl PostgresError {
     /// The error of a row whose values could not be read.
-    pub fn while_reading(self) -> Error {
+    pub fn into_read_error(self) -> Error {
         Error::Row { step: RowStep::Read, raised: Box::new(self) }
     }
 
     /// The error of a row whose source could not be stored in our own tables.
-    pub fn while_storing(self) -> Error {
+    pub fn into_store_error(self) -> Error {
         Error::Row { step: RowStep::Store, raised: Box::new(self) }
     }
 
     /// The error of a row whose status columns could not be written.
-    pub fn while_writing_status(self) -> Error {
+    pub fn into_status_error(self) -> Error {
         Error::Row { step: RowStep::WriteStatus, raised: Box::new(self) }
     }
 }

@@ -13,7 +13,7 @@ use crate::embedding::local::{self, WordCache};
 use crate::embedding::provider::{self, Limits, refused};
 use crate::error::{Fault, FaultKind};
 use crate::search::tsvector::{Term, counts};
-use crate::sync::diff::diff;
+use crate::sync::diff::diff_chunks;
 use crate::text::chunk::{Params, chunk};
 use crate::text::content::{Content, Format};
 
@@ -38,7 +38,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 /// Responses in the shape of each API, for two texts and vectors of two numbers.
-fn answers() -> Vec<Value> {
+fn valid_responses() -> Vec<Value> {
     vec![
         json!({"object": "list", "data": [{"embedding": [0.5, -1], "index": 1}, {"embedding": "AAAAPwAAgL8=", "index": 0}],
             "usage": {"prompt_tokens": 8, "total_tokens": 8}}),
@@ -50,7 +50,7 @@ fn answers() -> Vec<Value> {
 }
 
 /// Generates values that may replace any value of a response.
-fn odd() -> impl Strategy<Value = Value> {
+fn odd_value() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -82,13 +82,12 @@ fn replace(value: &mut Value, at: &mut usize, odd: &Value) {
 
 /// Generates a provider's response: arbitrary bytes, or a valid one with replaced values, changed bytes or its end cut
 /// off.
-fn body() -> impl Strategy<Value = Vec<u8>> {
-    let good = (prop::sample::select(answers()), prop::collection::vec((0usize..24, odd()), 0..3)).prop_map(
-        |(mut answer, changes)| {
+fn response_body() -> impl Strategy<Value = Vec<u8>> {
+    let good = (prop::sample::select(valid_responses()), prop::collection::vec((0usize..24, odd_value()), 0..3))
+        .prop_map(|(mut answer, changes)| {
             changes.into_iter().for_each(|(mut at, odd)| replace(&mut answer, &mut at, &odd));
             answer.to_string().into_bytes()
-        },
-    );
+        });
     let broken = (good, prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), any::<bool>())
         .prop_map(|(mut body, bytes, cut)| {
             let first = bytes.first().map(|(at, _)| at.index(body.len()));
@@ -105,9 +104,9 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn any_response_is_decoded_right_or_refused(
-        body in body(), dimensions in 0usize..4, unit in any::<bool>(), normalise in any::<bool>()
+        body in response_body(), dimensions in 0usize..4, unit in any::<bool>(), normalise in any::<bool>()
     ) {
-        for provider in provider::all() {
+        for provider in provider::http_providers() {
             let now = Instant::now();
             let retry_policy = RetryPolicy { max_attempts: 2, deadline: now + Duration::from_secs(9) };
             let mut batch = Batcher::new(Limits { inputs: 2, bytes: 99 }, ResponseChecks { dimensions, unit, normalise }, retry_policy);
@@ -134,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn any_refusal_is_read(status in any::<u16>(), retry_after in prop::option::of("\\PC{0,30}|-?[0-9.e]{0,25}"), body in body()) {
+    fn any_refusal_is_read(status in any::<u16>(), retry_after in prop::option::of("\\PC{0,30}|-?[0-9.e]{0,25}"), body in response_body()) {
         let (_, _, wait) = refused(status, &retry_after.map(|value| ("retry-after", value)).into_iter().collect::<Vec<_>>(), &body);
         let _later = wait.map(|wait| Instant::now() + wait);
     }
@@ -147,10 +146,10 @@ proptest! {
             prop_assert_eq!(vector.len(), model.dimensions());
             let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
             prop_assert!(length == 0.0 || (length - 1.0).abs() < 1e-4, "{}", length);
-            let tokens = model.tokens(&text, &mut words);
+            let tokens = model.count_tokens(&text, &mut words);
             prop_assert!(tokens <= model.max_tokens());
             // Words are tokenized independently: a word before a text does not change the text's own tokens.
-            prop_assert_eq!(model.tokens(&format!("a {text}"), &mut words), (tokens + 1).min(model.max_tokens()));
+            prop_assert_eq!(model.count_tokens(&format!("a {text}"), &mut words), (tokens + 1).min(model.max_tokens()));
             // What a call has met before changes nothing.
             model.embed(&other, &mut words);
             prop_assert_eq!(model.embed(&text, &mut words), vector);
@@ -163,7 +162,7 @@ proptest! {
         let value = if translated { json!({"en_US": text, "x": null, "de": 1}).to_string() } else { text };
         let params = Params { size, overlap: size / 2, max_chunks: 50 };
         let content = Content::new(value, format, translated);
-        if let Ok(cut) = content.cut(&params) {
+        if let Ok(cut) = content.chunk(&params) {
             prop_assert_eq!(cut.texts().len(), cut.len());
             for (start, end) in cut.places() {
                 prop_assert!(start < end);
@@ -172,9 +171,9 @@ proptest! {
     }
 
     #[test]
-    fn any_jsonb_is_read_as_translations_or_refused(odd in odd(), lang in "[a-z_A-Z]{0,5}") {
+    fn any_jsonb_is_read_as_translations_or_refused(odd in odd_value(), lang in "[a-z_A-Z]{0,5}") {
         for value in [odd.to_string(), json!({lang: odd}).to_string()] {
-            let _any = Content::new(value, Format::Html, true).cut(&Params::default());
+            let _any = Content::new(value, Format::Html, true).chunk(&Params::default());
         }
     }
 
@@ -187,7 +186,7 @@ proptest! {
         let (old, new) = (texts(&before), texts(&after));
         let old: Vec<&str> = old.iter().map(String::as_str).collect();
         let new: Vec<&str> = new.iter().map(String::as_str).collect();
-        let diff = diff(&old, &new);
+        let diff = diff_chunks(&old, &new);
         prop_assert_eq!(diff.kept.len(), new.len());
         for (text, kept) in new.iter().zip(&diff.kept) {
             prop_assert!(kept.is_none_or(|at| old[at] == *text));

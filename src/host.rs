@@ -8,7 +8,7 @@ use crate::text::content::Format;
 
 /// How a host table is kept in step with its sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Host {
+pub struct HostOptions {
     /// The host table's id. It is part of the names of its triggers, and is stored in `chatbot_sync.source.host`. It
     /// does not change when the table is renamed or restored from a dump.
     pub host: i32,
@@ -25,12 +25,12 @@ pub struct Host {
     /// Whether this is a partition of the table that was attached.
     pub partition: bool,
     /// The columns that `chatbot_attach()` named.
-    pub columns: Columns,
+    pub columns: HostColumns,
 }
 
 /// The columns of a host table, by their use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Columns {
+pub struct HostColumns {
     /// The column with the source's id.
     pub id: Column,
     /// The column with the chatbot's id.
@@ -84,7 +84,7 @@ impl Mode {
     pub const NAMES: [&str; 2] = ["sync", "async"];
 }
 
-impl Host {
+impl HostOptions {
     /// Reads the options from a trigger's argument.
     pub fn parse(argument: &str) -> Result<Self> {
         serde_json::from_str(argument)
@@ -92,12 +92,12 @@ impl Host {
     }
 
     /// Writes the options as a trigger's argument.
-    pub fn argument(&self) -> Result<String> {
+    pub fn to_trigger_argument(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| Error::Internal(error.to_string()))
     }
 }
 
-impl Columns {
+impl HostColumns {
     /// Returns every column that is named, each with the parameter of `chatbot_attach()` that names it.
     pub fn all(&self) -> Vec<(&'static str, &Column)> {
         let mut all =
@@ -132,7 +132,7 @@ impl Columns {
     }
 
     /// Whether the table has a status column of any kind.
-    pub fn written(&self) -> bool {
+    pub fn has_status_columns(&self) -> bool {
         self.status.is_some() || self.processed.is_some() || self.error.is_some()
     }
 }
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_triggers_argument_round_trips() {
         let column = |name: &str, number| Column(name.to_owned(), number);
-        let host = Host {
+        let host = HostOptions {
             host: 7,
             source_type: "document".to_owned(),
             on_error: OnError::Mark,
@@ -186,7 +186,7 @@ mod tests {
             content_format: Format::Html,
             translated: true,
             partition: false,
-            columns: Columns {
+            columns: HostColumns {
                 id: column("id", 1),
                 chatbot: column("chat \"bot\"'s", 2),
                 content: column("content", 3),
@@ -197,14 +197,14 @@ mod tests {
                 error: None,
             },
         };
-        let argument = host.argument().unwrap();
+        let argument = host.to_trigger_argument().unwrap();
         assert!(
             argument.contains(r#""content_format":"html""#) && argument.contains(r#""on_error":"mark""#),
             "{argument}"
         );
-        assert_eq!(Host::parse(&argument), Ok(host.clone()));
-        assert!(host.columns.written());
+        assert_eq!(HostOptions::parse(&argument), Ok(host.clone()));
+        assert!(host.columns.has_status_columns());
         assert_eq!(host.columns.all().len(), 5);
-        assert!(Host::parse("{}").is_err() && Host::parse("").is_err());
+        assert!(HostOptions::parse("{}").is_err() && HostOptions::parse("").is_err());
     }
 }

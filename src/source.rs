@@ -122,12 +122,12 @@ pub enum RowInput {
     /// The row was read.
     Readable(SourceInput),
     /// Postgres raised an error while the row was read.
-    Unreadable(Unreadable),
+    Unreadable(UnreadableRow),
 }
 
 /// A host row that raised an error when it was read.
 #[derive(Clone)]
-pub struct Unreadable {
+pub struct UnreadableRow {
     /// The key of the row's source.
     pub key: SourceKey,
     /// The id of the row's host table.

@@ -27,7 +27,7 @@ fn check_against(sql: &str, oldest: &str, own: &str) -> Result<()> {
 
 /// How the version of a database's SQL compares with this library and with the installed files.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Beside {
+pub enum VersionMatch {
     /// All have the same version.
     Same,
     /// The SQL is older than the library: ALTER EXTENSION ... UPDATE was not run.
@@ -39,15 +39,15 @@ pub enum Beside {
 /// Compares a database's SQL with this library and with `installed`, the version that CREATE EXTENSION would take;
 /// `None` where its files are missing.
 #[must_use]
-pub fn stands(sql: &str, installed: Option<&str>) -> Beside {
-    beside(sql, installed, OWN)
+pub fn compare_with_installed(sql: &str, installed: Option<&str>) -> VersionMatch {
+    compare_versions(sql, installed, OWN)
 }
 
-fn beside(sql: &str, installed: Option<&str>, own: &str) -> Beside {
+fn compare_versions(sql: &str, installed: Option<&str>, own: &str) -> VersionMatch {
     match installed {
-        Some(installed) if number(installed) > number(own) => Beside::LibraryOlder(installed.to_owned()),
-        _ if number(sql) < number(own) => Beside::SqlOlder,
-        _ => Beside::Same,
+        Some(installed) if number(installed) > number(own) => VersionMatch::LibraryOlder(installed.to_owned()),
+        _ if number(sql) < number(own) => VersionMatch::SqlOlder,
+        _ => VersionMatch::Same,
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unfit_version_is_refused() {
+    fn unsupported_versions_are_refused() {
         let fits = |sql| check_against(sql, "0.9.0", "0.10.2");
         for sql in ["0.9.0", "0.9.11", "0.10.0", "0.10.2"] {
             assert_eq!(fits(sql), Ok(()), "{sql}");
@@ -78,14 +78,17 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_update_is_seen() {
-        let beside = |sql, installed| beside(sql, installed, "0.10.2");
-        assert_eq!(beside("0.10.2", Some("0.10.2")), Beside::Same);
+    fn missing_update_is_detected() {
+        let match_of = |sql, installed| compare_versions(sql, installed, "0.10.2");
+        assert_eq!(match_of("0.10.2", Some("0.10.2")), VersionMatch::Same);
         // The installed files are missing, or are older than the library.
-        assert_eq!((beside("0.10.2", None), beside("0.10.2", Some("0.9.0"))), (Beside::Same, Beside::Same));
-        assert_eq!(beside("0.9.0", Some("0.10.2")), Beside::SqlOlder);
-        assert_eq!(beside("0.10.2", Some("0.10.10")), Beside::LibraryOlder("0.10.10".to_owned()));
-        assert_eq!(beside("0.9.0", Some("1.0.0")), Beside::LibraryOlder("1.0.0".to_owned()));
+        assert_eq!(
+            (match_of("0.10.2", None), match_of("0.10.2", Some("0.9.0"))),
+            (VersionMatch::Same, VersionMatch::Same)
+        );
+        assert_eq!(match_of("0.9.0", Some("0.10.2")), VersionMatch::SqlOlder);
+        assert_eq!(match_of("0.10.2", Some("0.10.10")), VersionMatch::LibraryOlder("0.10.10".to_owned()));
+        assert_eq!(match_of("0.9.0", Some("1.0.0")), VersionMatch::LibraryOlder("1.0.0".to_owned()));
     }
 
     #[test]

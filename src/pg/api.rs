@@ -41,7 +41,7 @@ fn chatbot_embed_source(
     >,
     ErrorReport,
 > {
-    let key = arguments::source(chatbot_id, source_type.as_deref(), source_id)?;
+    let key = arguments::source_key(chatbot_id, source_type.as_deref(), source_id)?;
     let content = &*arguments::required("content", content)?;
     let done = sync::embed_source(key, content, arguments::metadata(metadata)?)?;
     Ok(TableIterator::once((
@@ -75,8 +75,8 @@ fn chatbot_delete_source(
     >,
     ErrorReport,
 > {
-    let key = arguments::source(chatbot_id, source_type.as_deref(), source_id)?;
-    let deleted = store::delete::delete(&key)?;
+    let key = arguments::source_key(chatbot_id, source_type.as_deref(), source_id)?;
+    let deleted = store::delete::delete_source(&key)?;
     let status = if deleted.is_some() { "success" } else { "not_found" };
     Ok(TableIterator::once((
         status.to_owned(),
@@ -99,7 +99,7 @@ fn chatbot_cleanup(
     ErrorReport,
 > {
     let chatbot_id = arguments::id("chatbot_id", chatbot_id)?;
-    let (embeddings, sessions) = store::delete::cleanup(chatbot_id)?;
+    let (embeddings, sessions) = store::delete::delete_chatbot(chatbot_id)?;
     Ok(TableIterator::once(("success".to_owned(), chatbot_id, embeddings, sessions)))
 }
 
@@ -170,7 +170,7 @@ fn chatbot_enqueue_source(
     metadata: default!(Option<Jsonb>, "'{}'"),
     priority: default!(Option<i32>, "0"),
 ) -> Result<i64, ErrorReport> {
-    let key = arguments::source(chatbot_id, source_type.as_deref(), source_id)?;
+    let key = arguments::source_key(chatbot_id, source_type.as_deref(), source_id)?;
     let (content, metadata) = (arguments::required("content", content)?, arguments::metadata(metadata)?);
     Ok(queue::enqueue(key, &content, metadata, arguments::required("priority", priority)?)?)
 }
@@ -232,7 +232,7 @@ fn chatbot_set_model(
     query_prefix: default!(Option<Text>, "NULL"),
     options: default!(Option<Jsonb>, "'{}'"),
 ) -> Result<i32, ErrorReport> {
-    let choice = model::Choice {
+    let choice = model::ModelArguments {
         provider: provider.as_deref(),
         model: model.as_deref(),
         dimensions,
@@ -240,7 +240,7 @@ fn chatbot_set_model(
         query_prefix: query_prefix.as_deref(),
         options,
     };
-    Ok(model::set(choice)?)
+    Ok(model::choose_model(choice)?)
 }
 
 /// Returns the vector of a text, made with the active model.
@@ -254,7 +254,7 @@ fn chatbot_embed(
         "query" => InputType::Query,
         _ => InputType::Document,
     };
-    Ok(Vector(model::embed_one(&model::for_reading()?, input, content)?))
+    Ok(Vector(model::embed_one(&model::active_or_built_in()?, input, content)?))
 }
 
 /// Returns the chunks that a text would be cut into; a NULL parameter takes the value of its setting.

@@ -51,7 +51,7 @@ fn chatbot_sync_purge_log_batch(most: Option<i32>) -> Result<i32, ErrorReport> {
 /// Calls `follow`, unless the library and the SQL of this database do not fit together. Between the installation of a new
 /// library and ALTER EXTENSION ... UPDATE, no DDL of users may fail because of the extension; statements on attached tables
 /// report what is to be done.
-fn unless_outdated(follow: impl FnOnce() -> Result<(), Error>) -> Result<(), ErrorReport> {
+fn if_version_fits(follow: impl FnOnce() -> Result<(), Error>) -> Result<(), ErrorReport> {
     if version::check().is_err() { Ok(()) } else { Ok(follow()?) }
 }
 
@@ -59,7 +59,7 @@ fn unless_outdated(follow: impl FnOnce() -> Result<(), Error>) -> Result<(), Err
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_altered(relation regclass) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorReport> {
-    unless_outdated(|| {
+    if_version_fits(|| {
         let relation = arguments::required("relation", relation)?.0;
         host::on_altered(relation)?;
         host::warn_of_hidden_rows(relation)
@@ -78,21 +78,21 @@ fn chatbot_sync_table_rewritten(relation: Option<Regclass>, reason: Option<i32>)
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.rows_rewritten(types oid[]) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_rows_rewritten(types: Option<Vec<pg_sys::Oid>>) -> Result<(), ErrorReport> {
-    unless_outdated(|| host::follow_rewrites(arguments::required("types", types)?))
+    if_version_fits(|| host::on_rewritten(arguments::required("types", types)?))
 }
 
 /// Follows the creation of the extension's triggers by a restore; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.triggers_restored(relation regclass) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_triggers_restored(relation: Option<Regclass>) -> Result<(), ErrorReport> {
-    unless_outdated(|| host::on_restored(arguments::required("relation", relation)?.0))
+    if_version_fits(|| host::on_restored(arguments::required("relation", relation)?.0))
 }
 
 /// Follows DROP TABLE; called by an event trigger.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.tables_dropped(hosts int[]) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_tables_dropped(hosts: Option<Vec<i32>>) -> Result<(), ErrorReport> {
-    unless_outdated(|| host::on_dropped(&arguments::required("hosts", hosts)?))
+    if_version_fits(|| host::on_dropped(&arguments::required("hosts", hosts)?))
 }
 
 /// Registers the rows of host tables that are no sources yet as pending ones.
@@ -130,7 +130,7 @@ fn chatbot_sync_sync_batch(
     ErrorReport,
 > {
     let after = after_chatbot_id
-        .map(|_| arguments::source(after_chatbot_id, after_source_type, after_source_id))
+        .map(|_| arguments::source_key(after_chatbot_id, after_source_type, after_source_id))
         .transpose()?;
     let host::BatchOutcome { taken, synced, failed, last, stopped } = host::sync_batch(chatbot_id, batch, after)?;
     let last_type = last.map(|key| key.source_type.to_owned());
@@ -167,9 +167,9 @@ fn chatbot_sync_refresh_batch(
     ErrorReport,
 > {
     let after = after_chatbot_id
-        .map(|_| arguments::source(after_chatbot_id, after_source_type, after_source_id))
+        .map(|_| arguments::source_key(after_chatbot_id, after_source_type, after_source_id))
         .transpose()?;
-    let refresh::Step { looked_at, last, marked, words_read, cut_by_hand } = refresh::step(chatbot_id, after)?;
+    let refresh::RefreshStep { looked_at, last, marked, words_read, cut_by_hand } = refresh::step(chatbot_id, after)?;
     let last_type = last.map(|key| key.source_type.to_owned());
     let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
     Ok(TableIterator::once((looked_at, marked, words_read, cut_by_hand, chatbot, last_type, source)))
@@ -184,7 +184,7 @@ fn chatbot_sync_outdated_sources() -> Result<
     TableIterator<'static, (name!(of_tables, i64), name!(words_by_hand, i64), name!(cut_by_hand, i64))>,
     ErrorReport,
 > {
-    let refresh::Step { marked, words_read, cut_by_hand, .. } = refresh::count()?;
+    let refresh::RefreshStep { marked, words_read, cut_by_hand, .. } = refresh::count()?;
     Ok(TableIterator::once((marked, words_read, cut_by_hand)))
 }
 
@@ -198,7 +198,7 @@ fn chatbot_sync_read_words_anew(
     source_type: Option<&str>,
     source_id: Option<i64>,
 ) -> Result<(), ErrorReport> {
-    Ok(refresh::read_words(&arguments::source(chatbot_id, source_type, source_id)?)?)
+    Ok(refresh::read_words(&arguments::source_key(chatbot_id, source_type, source_id)?)?)
 }
 
 /// Whether the calling procedure cannot commit: it was called after BEGIN, or by a function.
@@ -221,7 +221,7 @@ fn chatbot_sync_check_version() -> Result<
     >,
     ErrorReport,
 > {
-    let (status, detail, hint) = version::look()?;
+    let (status, detail, hint) = version::doctor_row()?;
     Ok(TableIterator::once(("version".to_owned(), status.to_owned(), detail, hint)))
 }
 
@@ -236,7 +236,7 @@ fn chatbot_sync_is_enabled() -> bool {
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.is_preloaded() RETURNS boolean
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_is_preloaded() -> bool {
-    wake::preloaded()
+    wake::is_preloaded()
 }
 
 /// Whether the launcher could not start a worker, since all of max_worker_processes are in use.
@@ -304,7 +304,7 @@ fn chatbot_sync_reembed_batch(
     ErrorReport,
 > {
     let after = after_chatbot_id
-        .map(|_| arguments::source(after_chatbot_id, after_source_type, after_source_id))
+        .map(|_| arguments::source_key(after_chatbot_id, after_source_type, after_source_id))
         .transpose()?;
     let row = reembed::batch(batch, after)?.map(|step| {
         let last = step.last;
@@ -372,6 +372,6 @@ fn chatbot_sync_search_in(
 > {
     let shards = (arguments::required("embedding", embedding)?, arguments::required("source", source)?);
     let question = arguments::required("question", question)?;
-    let answers = search::on_this_node(shards, &question, metadata_filter, vector)?;
+    let answers = search::search_shards(shards, &question, metadata_filter, vector)?;
     Ok(TableIterator::new(answers.into_iter().map(search::SearchResult::into_row)))
 }

@@ -2,7 +2,7 @@
 
 /// How often each term of the query occurs in a chunk, and how many terms the chunk has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counts {
+pub struct TermCounts {
     /// Occurrences, in the order of the query's terms.
     pub of_words: Vec<u32>,
     /// The number of terms in the chunk: its document length in BM25.
@@ -17,7 +17,7 @@ const B: f64 = 0.75;
 /// Returns the BM25 score of each matching chunk (Robertson and Zaragoza 2009, with Lucene's idf, which is never
 /// negative). `all` is the number of chunks of the chatbot. `shares` has, for each term that the index was not asked
 /// for, its share of all chunks; for the others it is `None`, and the matching chunks are counted.
-pub fn bm25(matching: &[Counts], shares: &[Option<f64>], all: f64) -> Scores {
+pub fn bm25_scores(matching: &[TermCounts], shares: &[Option<f64>], all: f64) -> Scores {
     let Some(first) = matching.first() else { return Scores::default() };
     let all = all.max(matching.len() as f64);
     let idf: Vec<f64> = (0..first.of_words.len())
@@ -30,7 +30,7 @@ pub fn bm25(matching: &[Counts], shares: &[Option<f64>], all: f64) -> Scores {
         })
         .collect();
     let mean = matching.iter().map(|counts| f64::from(counts.length)).sum::<f64>() / matching.len() as f64;
-    let score = |counts: &Counts| {
+    let score = |counts: &TermCounts| {
         let length = 1.0 - B + B * f64::from(counts.length) / mean.max(1.0);
         let of = |(&count, idf): (&u32, &f64)| {
             let count = f64::from(count);
@@ -54,25 +54,26 @@ pub struct Scores {
 mod tests {
     use super::*;
 
-    fn counts_of(of_words: &[u32], length: u32) -> Counts {
-        Counts { of_words: of_words.to_vec(), length }
+    fn counts_of(of_words: &[u32], length: u32) -> TermCounts {
+        TermCounts { of_words: of_words.to_vec(), length }
     }
 
     #[test]
     fn a_rare_word_counts_more_than_a_frequent_one() {
         // "the" is in all chunks, "voucher" in one.
         let scores =
-            bm25(&[counts_of(&[3, 0], 100), counts_of(&[1, 1], 100), counts_of(&[5, 0], 100)], &[], 100.0).of_chunks;
+            bm25_scores(&[counts_of(&[3, 0], 100), counts_of(&[1, 1], 100), counts_of(&[5, 0], 100)], &[], 100.0)
+                .of_chunks;
         assert!(scores[1] > scores[0] && scores[1] > scores[2] && scores[2] > scores[0]);
         // Computed by hand: idf = ln(1 + (100 - 1 + 0.5) / 1.5), for one occurrence in a chunk of mean length.
         let idf = (1.0f64 + 99.5 / 1.5).ln();
-        assert!((bm25(&[counts_of(&[1], 7)], &[], 100.0).of_chunks[0] - idf).abs() < 1e-12);
-        assert_eq!(bm25(&[], &[], 100.0), Scores::default());
+        assert!((bm25_scores(&[counts_of(&[1], 7)], &[], 100.0).of_chunks[0] - idf).abs() < 1e-12);
+        assert_eq!(bm25_scores(&[], &[], 100.0), Scores::default());
         let (short, long) = (counts_of(&[1], 50), counts_of(&[1], 150));
-        let scores = bm25(&[short, long], &[], 10.0).of_chunks;
+        let scores = bm25_scores(&[short, long], &[], 10.0).of_chunks;
         assert!(scores[0] > scores[1]);
         // A term that the index was not asked for, in 40 of 100 chunks by the statistics.
         let idf = (1.0f64 + 60.5 / 40.5).ln();
-        assert!((bm25(&[counts_of(&[1], 7)], &[Some(0.4)], 100.0).of_chunks[0] - idf).abs() < 1e-12);
+        assert!((bm25_scores(&[counts_of(&[1], 7)], &[Some(0.4)], 100.0).of_chunks[0] - idf).abs() < 1e-12);
     }
 }

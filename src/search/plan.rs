@@ -19,14 +19,14 @@ const MAX_MATCHES_RAREST: f64 = 5_000.0;
 
 /// The number of chunks that a search is about.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Size {
+pub struct ChatbotSize {
     /// The number of chunks of the chatbot.
     pub chunks: f64,
     /// The number of chunks of all chatbots, which the index covers.
     pub of_all: f64,
 }
 
-impl Size {
+impl ChatbotSize {
     /// Returns the `hnsw.ef_search` to use; `None` where every chunk is to be read. That is up to `limit` chunks, and
     /// more the smaller the chatbot's share of the index is.
     ///
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn index_is_chosen_for_large_unscattered_chatbots() {
-        let size = |chunks, of_all| Size { chunks, of_all };
+        let size = |chunks, of_all| ChatbotSize { chunks, of_all };
         let by_index = |chunks, of_all, candidates| size(chunks, of_all).ef_search(candidates, 5_000, true).is_some();
         assert!(!by_index(5_000.0, 5_000.0, 50) && by_index(5_001.0, 5_001.0, 50));
         // With a tenth of all chunks, 50 candidates take 500; with a hundredth 5,000, ten times as many.
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn rare_words_are_looked_up_and_frequent_ones_are_not() {
+    fn index_is_asked_for_rare_terms_only() {
         assert_eq!(index_terms(&[0.9, 0.001, 0.01, 0.03], 100_000.0, true), [false, true, true, false]);
         assert_eq!(index_terms(&[0.9, 0.001, 0.01, 0.03], 100_000.0, false), [false, true, false, false]);
         assert_eq!(index_terms(&[0.9, 0.04], 100_000.0, false), [false, true]);

@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use super::bm25::Counts;
+use super::bm25::TermCounts;
 
 /// The longest lexeme, in bytes.
 pub const MAX_LEXEME_BYTES: usize = (1 << 11) - 1;
@@ -88,7 +88,7 @@ pub fn encode(mut lexemes: Vec<(&[u8], usize)>) -> Vec<u8> {
 
 /// How often each word of a query is in a `tsvector`, in the lexeme that is there most often; none where the bytes are no
 /// `tsvector`.
-pub fn counts(vector: &[u8], words: &[Vec<Term>]) -> Option<Counts> {
+pub fn counts(vector: &[u8], words: &[Vec<Term>]) -> Option<TermCounts> {
     let vector = Lexemes::new(vector)?;
     let mut length = 0;
     for at in 0..vector.size {
@@ -96,7 +96,7 @@ pub fn counts(vector: &[u8], words: &[Vec<Term>]) -> Option<Counts> {
     }
     let count = |word: &Vec<Term>| word.iter().try_fold(0, |best: u32, term| Some(best.max(vector.count(term)?)));
     let of_words = words.iter().map(count).collect::<Option<Vec<u32>>>()?;
-    Some(Counts { of_words, length })
+    Some(TermCounts { of_words, length })
 }
 
 struct Lexemes<'a> {
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(counted(&[&["a"], &["ab"], &["c"]]), Some((vec![0, 2, 1], 4)));
         // Alternatives count once, as the one that is there most often; a prefix as all that begin with it.
         assert_eq!(counted(&[&["ab", "c"], &["a*"], &["*"], &[]]), Some((vec![2, 2, 4, 0], 4)));
-        assert_eq!(counts(&0u32.to_le_bytes(), &[word(&["a"])]), Some(Counts { of_words: vec![0], length: 0 }));
+        assert_eq!(counts(&0u32.to_le_bytes(), &[word(&["a"])]), Some(TermCounts { of_words: vec![0], length: 0 }));
         assert_eq!(counts(&vector[..vector.len() - 5], &[word(&["c"])]), None);
         assert_eq!(counts(&[9], &[]), None);
     }

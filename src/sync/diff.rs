@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 /// The changes to the chunks of a source whose text changed.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Diff {
+pub struct ChunkDiff {
     /// For each new chunk the index of the old one with the same text, whose vector it keeps; `None` where it has to be
     /// embedded.
     pub kept: Vec<Option<usize>>,
@@ -15,7 +15,7 @@ pub struct Diff {
 
 /// Pairs new chunks with old ones of the same text. Where a text occurs more than once, the chunk at the same index is
 /// preferred.
-pub fn diff<T: Copy + Eq + Hash>(old: &[T], new: &[T]) -> Diff {
+pub fn diff_chunks<T: Copy + Eq + Hash>(old: &[T], new: &[T]) -> ChunkDiff {
     let mut kept: Vec<Option<usize>> =
         new.iter().enumerate().map(|(at, text)| old.get(at).filter(|o| *o == text).map(|_| at)).collect();
     let mut free: HashMap<T, VecDeque<usize>> = HashMap::new();
@@ -31,7 +31,7 @@ pub fn diff<T: Copy + Eq + Hash>(old: &[T], new: &[T]) -> Diff {
     }
     let mut dropped: Vec<usize> = free.into_values().flatten().collect();
     dropped.sort_unstable();
-    Diff { kept, dropped }
+    ChunkDiff { kept, dropped }
 }
 
 #[cfg(test)]
@@ -41,7 +41,7 @@ mod tests {
     fn of(old: &str, new: &str) -> (Vec<Option<usize>>, Vec<usize>) {
         let split = |s: &'static str| s.split_whitespace().collect::<Vec<_>>();
         let (old, new) = (split(old.to_owned().leak()), split(new.to_owned().leak()));
-        let Diff { kept, dropped } = diff(&old, &new);
+        let ChunkDiff { kept, dropped } = diff_chunks(&old, &new);
         (kept, dropped)
     }
 

@@ -15,7 +15,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 /// The least wait where a provider asks to wait. A provider that says 0 seconds, or a date in the past, would otherwise
 /// be asked without pause.
-const LEAST_WAIT: Duration = Duration::from_millis(100);
+const MIN_WAIT: Duration = Duration::from_millis(100);
 /// How many requests in a row may fail, with no text embedded in between, before the provider is taken to be the reason
 /// and not a text. From then on no request is split. Single texts that make requests fail are found with fewer.
 const MAX_FAILED_IN_A_ROW: u32 = 8;
@@ -85,7 +85,7 @@ pub struct RetryPolicy {
 }
 
 /// The result of one text: its number, and its vector or the fault.
-pub type Embedded = (usize, Result<Vec<f32>, Fault>);
+pub type TextResult = (usize, Result<Vec<f32>, Fault>);
 
 /// The requests for a sequence of texts: texts are pushed, requests are taken with [`Self::next`] and their outcomes
 /// given back with [`Self::done`].
@@ -97,7 +97,7 @@ pub struct Batcher {
     /// The numbers of the texts for the next request, which is not full yet.
     gathering: Range<usize>,
     gathered_bytes: usize,
-    waiting: BinaryHeap<Waiting>,
+    waiting: BinaryHeap<ScheduledBatch>,
     in_flight: usize,
     paused_until: Option<Instant>,
     /// The number of requests that failed for good since a text was last embedded.
@@ -105,19 +105,19 @@ pub struct Batcher {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Waiting {
+struct ScheduledBatch {
     due: Instant,
     work: Batch,
 }
 
-impl Ord for Waiting {
+impl Ord for ScheduledBatch {
     // `BinaryHeap` returns the largest: the earliest due, then the one with the lowest text numbers.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         other.order().cmp(&self.order())
     }
 }
 
-impl Waiting {
+impl ScheduledBatch {
     /// The sort key. Of the parts of a failed request, single texts come first and then the largest parts. So after one
     /// part failed, the next request is another part of the whole and not a part of that part, which shows sooner
     /// whether the provider works.
@@ -131,7 +131,7 @@ impl Waiting {
     }
 }
 
-impl PartialOrd for Waiting {
+impl PartialOrd for ScheduledBatch {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
@@ -170,7 +170,7 @@ impl Batcher {
         if !self.gathering.is_empty() {
             let range = self.gathering.clone();
             self.gathering.start = range.end;
-            self.waiting.push(Waiting { due: now, work: Batch { range, failed: 0, split: false } });
+            self.waiting.push(ScheduledBatch { due: now, work: Batch { range, failed: 0, split: false } });
         }
         self.gathered_bytes = 0;
     }
@@ -188,7 +188,10 @@ impl Batcher {
     /// Returns the next request that may be sent now; `None` where there is none yet. The caller has to pass each one
     /// to [`Self::done`].
     pub fn next(&mut self, now: Instant) -> Option<Batch> {
-        if self.paused_until.is_some_and(|until| until > now) || self.waiting.peek()?.due > now || self.holds_back() {
+        if self.paused_until.is_some_and(|until| until > now)
+            || self.waiting.peek()?.due > now
+            || self.must_wait_for_in_flight()
+        {
             return None;
         }
         self.in_flight += 1;
@@ -197,7 +200,7 @@ impl Batcher {
 
     /// Whether the next request is a part of a failed one, and has to wait for the outcome of those in flight. If they
     /// fail too, the limit of failures in a row is reached and it is not sent at all.
-    fn holds_back(&self) -> bool {
+    fn must_wait_for_in_flight(&self) -> bool {
         let is_part = self.waiting.peek().is_some_and(|waiting| waiting.work.split);
         let may_fail = usize::try_from(self.failed_in_a_row).unwrap_or(usize::MAX).saturating_add(self.in_flight);
         is_part && self.in_flight > 0 && may_fail >= MAX_FAILED_IN_A_ROW as usize
@@ -207,7 +210,7 @@ impl Batcher {
     /// one.
     pub fn wake_at(&self) -> Option<Instant> {
         let due = self.waiting.peek()?.due;
-        if self.holds_back() {
+        if self.must_wait_for_in_flight() {
             return None;
         }
         Some(self.paused_until.map_or(due, |until| due.max(until)))
@@ -226,7 +229,7 @@ impl Batcher {
         outcome: Result<Answer, Fault>,
         now: Instant,
         jitter: f64,
-    ) -> Result<(Vec<Embedded>, Usage), Fault> {
+    ) -> Result<(Vec<TextResult>, Usage), Fault> {
         self.in_flight -= 1;
         let mut usage = Usage { requests: 1, inputs: work.range.len() as u64, tokens: 0 };
         let fault = match outcome {
@@ -235,7 +238,7 @@ impl Batcher {
                 usage.tokens = answer.tokens.min(MAX_TOKENS);
                 usage.requests += answer.more_requests;
                 match self.take(&work.range, answer) {
-                    Ok(vectors) => return Ok((self.take_each(work, vectors, now, jitter), usage)),
+                    Ok(vectors) => return Ok((self.accept_vectors(work, vectors, now, jitter), usage)),
                     Err(message) => bad_answer(message),
                 }
             }
@@ -246,9 +249,9 @@ impl Batcher {
 
     /// Returns the texts of a response that have their result. Texts with an invalid vector are asked for again,
     /// without the others, until their attempts are used up.
-    fn take_each(&mut self, work: Batch, vectors: Vec<Embedded>, now: Instant, jitter: f64) -> Vec<Embedded> {
+    fn accept_vectors(&mut self, work: Batch, vectors: Vec<TextResult>, now: Instant, jitter: f64) -> Vec<TextResult> {
         let failed = work.failed + 1;
-        let (mut through, wrong): (Vec<Embedded>, Vec<Embedded>) =
+        let (mut through, wrong): (Vec<TextResult>, Vec<TextResult>) =
             vectors.into_iter().partition(|(_, vector)| vector.is_ok());
         if !through.is_empty() {
             self.failed_in_a_row = 0;
@@ -262,12 +265,12 @@ impl Batcher {
         texts.sort_unstable();
         for neighbours in texts.chunk_by(|a, b| a + 1 == *b) {
             let range = neighbours[0]..neighbours[0] + neighbours.len();
-            self.waiting.push(Waiting { due, work: Batch { range, failed, split: work.split } });
+            self.waiting.push(ScheduledBatch { due, work: Batch { range, failed, split: work.split } });
         }
         through
     }
 
-    fn failed(&mut self, mut work: Batch, fault: Fault, now: Instant, jitter: f64) -> Result<Vec<Embedded>, Fault> {
+    fn failed(&mut self, mut work: Batch, fault: Fault, now: Instant, jitter: f64) -> Result<Vec<TextResult>, Fault> {
         let deadline = self.retry_policy.deadline;
         let due = match fault.kind.retry_class() {
             RetryClass::Permanent => return Err(fault),
@@ -280,9 +283,9 @@ impl Batcher {
                 self.split(&work, &[work.range.start..middle, middle..work.range.end], now);
                 return Ok(Vec::new());
             }
-            RetryClass::Input => return Ok(self.find_culprit(work, fault, now)),
+            RetryClass::Input => return Ok(self.split_or_give_up(work, fault, now)),
             RetryClass::Throttled => {
-                let wait = fault.retry_after.unwrap_or(DEFAULT_WAIT).max(LEAST_WAIT);
+                let wait = fault.retry_after.unwrap_or(DEFAULT_WAIT).max(MIN_WAIT);
                 let until = now + wait;
                 self.pause(until);
                 until
@@ -293,7 +296,7 @@ impl Batcher {
                     return match fault.kind {
                         // No connection could be made, so the other texts would fail as well.
                         FaultKind::Unreachable => Err(fault),
-                        _ => Ok(self.find_culprit(work, fault, now)),
+                        _ => Ok(self.split_or_give_up(work, fault, now)),
                     };
                 }
                 now + fault.retry_after.unwrap_or_default().max(backoff(FIRST_WAIT, work.failed, jitter))
@@ -302,20 +305,20 @@ impl Batcher {
         if due >= deadline {
             return Err(fault);
         }
-        self.waiting.push(Waiting { due, work });
+        self.waiting.push(ScheduledBatch { due, work });
         Ok(Vec::new())
     }
 
     /// Splits a request that failed for good, since one of its texts may be the reason. The text in the middle is tried
     /// alone first, which shows soonest whether the provider embeds anything. If too many requests failed in a row,
     /// these texts and those of all waiting parts fail instead.
-    fn find_culprit(&mut self, work: Batch, fault: Fault, now: Instant) -> Vec<Embedded> {
+    fn split_or_give_up(&mut self, work: Batch, fault: Fault, now: Instant) -> Vec<TextResult> {
         self.failed_in_a_row += 1;
         let fails =
             |range: Range<usize>, fault: &Fault| range.map(|text| (text, Err(fault.clone()))).collect::<Vec<_>>();
         if self.failed_in_a_row >= MAX_FAILED_IN_A_ROW {
             let mut failed = fails(work.range, &fault);
-            let (parts, rest): (Vec<Waiting>, Vec<Waiting>) =
+            let (parts, rest): (Vec<ScheduledBatch>, Vec<ScheduledBatch>) =
                 std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.work.split);
             self.waiting = rest.into();
             failed.extend(parts.into_iter().flat_map(|part| fails(part.work.range, &fault)));
@@ -333,8 +336,10 @@ impl Batcher {
     /// Adds requests for parts of a failed one. Each part is tried once, since its texts had their attempts.
     fn split(&mut self, work: &Batch, parts: &[Range<usize>], now: Instant) {
         for range in parts.iter().filter(|range| !range.is_empty()) {
-            self.waiting
-                .push(Waiting { due: now, work: Batch { range: range.clone(), failed: work.failed, split: true } });
+            self.waiting.push(ScheduledBatch {
+                due: now,
+                work: Batch { range: range.clone(), failed: work.failed, split: true },
+            });
         }
     }
 
@@ -355,7 +360,7 @@ impl Batcher {
 
     /// Returns the vectors of a response, each of them valid or with its fault, or what is wrong with the response as a
     /// whole.
-    fn take(&mut self, range: &Range<usize>, answer: Answer) -> Result<Vec<Embedded>, String> {
+    fn take(&mut self, range: &Range<usize>, answer: Answer) -> Result<Vec<TextResult>, String> {
         let asked = range.len();
         if answer.vectors.len() != asked {
             return Err(format!("{} vectors for {asked} texts", answer.vectors.len()));

@@ -80,7 +80,7 @@ fn requests_leave_before_the_last_text() {
 }
 
 #[test]
-fn wrong_answers_are_refused() {
+fn invalid_responses_are_refused() {
     let now = Instant::now();
     let right = || answer(&(0..3));
     let mut wrong: Vec<(Answer, &str)> = Vec::new();
@@ -113,7 +113,7 @@ fn wrong_answers_are_refused() {
 }
 
 #[test]
-fn promised_dimensions_are_checked_or_made() {
+fn vector_length_is_checked_or_normalised() {
     let now = Instant::now();
     for (unit, normalise, right) in [(true, false, false), (false, true, true), (false, false, true)] {
         let mut batch = batch(&[1], limits(1, 1), now);
@@ -222,7 +222,7 @@ fn nonsensical_usage_does_not_overflow_sums() {
 }
 
 /// Sends requests until every text has its result. Returns the number of requests and the texts that failed.
-fn run(texts: usize, respond: impl Fn(&Range<usize>) -> Result<Answer, Fault>) -> (u32, Vec<usize>) {
+fn send_until_done(texts: usize, respond: impl Fn(&Range<usize>) -> Result<Answer, Fault>) -> (u32, Vec<usize>) {
     let mut at = Instant::now();
     let mut batch = batch(&vec![1; texts], limits(texts, 1_000_000), at);
     let (mut requests, mut failed) = (0, Vec::new());
@@ -252,7 +252,7 @@ fn a_text_that_makes_requests_fail_is_found() {
                 true => Err(fault(kind)),
                 false => Ok(answer(range)),
             };
-            let (requests, failed) = run(100, respond);
+            let (requests, failed) = send_until_done(100, respond);
             assert_eq!(failed, culprits, "{kind:?}");
             // Three attempts, then at most three requests on each of the seven levels of splitting.
             assert!(requests as usize <= 3 + culprits.len() * 3 * 7, "{requests} requests for {culprits:?}");
@@ -264,7 +264,7 @@ fn a_text_that_makes_requests_fail_is_found() {
 fn a_provider_that_is_down_is_not_asked_for_each_text() {
     for kind in [FaultKind::Server, FaultKind::BadAnswer, FaultKind::Disconnected, FaultKind::TimedOut] {
         for texts in [10, 100, 2000] {
-            let (requests, failed) = run(texts, |_| Err(fault(kind)));
+            let (requests, failed) = send_until_done(texts, |_| Err(fault(kind)));
             assert!(requests <= 10, "{requests} requests for {texts} texts");
             assert_eq!(failed.len(), texts);
         }
@@ -288,9 +288,9 @@ fn a_provider_that_is_down_is_not_asked_more_by_many_requests_at_once() {
 }
 
 #[test]
-fn throttling_of_a_part_is_waited_for() {
+fn a_throttled_part_is_retried() {
     let throttled = std::cell::Cell::new(true);
-    let (_, failed) = run(8, |range| match range.len() {
+    let (_, failed) = send_until_done(8, |range| match range.len() {
         8 => Err(fault(FaultKind::Server)),
         _ if range.contains(&5) && range.len() == 1 => Err(fault(FaultKind::Server)),
         3 if throttled.replace(false) => Err(fault(FaultKind::Throttled)),
@@ -301,9 +301,9 @@ fn throttling_of_a_part_is_waited_for() {
 }
 
 #[test]
-fn a_wrong_vector_is_asked_for_again_alone() {
+fn an_invalid_vector_is_requested_again_alone() {
     let asked = std::cell::RefCell::new(Vec::new());
-    let (requests, failed) = run(50, |range| {
+    let (requests, failed) = send_until_done(50, |range| {
         asked.borrow_mut().push(range.clone());
         let mut answer = answer(range);
         answer.vectors.iter_mut().filter(|(at, _)| range.start + at == 7).for_each(|(_, vector)| vector[0] = f32::NAN);

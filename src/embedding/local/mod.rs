@@ -92,7 +92,7 @@ impl StaticModel {
     }
 
     /// Returns the number of tokens of a text that are embedded: at most [`MAX_TOKENS`].
-    pub fn tokens(&self, text: &str, words: &mut WordCache) -> usize {
+    pub fn count_tokens(&self, text: &str, words: &mut WordCache) -> usize {
         let mut tokens = 0;
         self.pieces(text, words, |_| tokens += 1);
         tokens
@@ -245,7 +245,7 @@ mod tests {
         for model in MODELS {
             let words = |count: usize| "word ".repeat(count);
             let mut cache = WordCache::default();
-            assert_eq!(model.tokens(&words(10_000), &mut cache), model.max_tokens());
+            assert_eq!(model.count_tokens(&words(10_000), &mut cache), model.max_tokens());
             let (long, longer) = (words(model.max_tokens()), words(model.max_tokens()) + "other");
             assert_eq!(model.embed(&long, &mut cache), model.embed(&longer, &mut cache));
         }

@@ -34,7 +34,7 @@ impl Answer {
 
 /// Reads a provider's count of tokens. Anything that is not such a number is 0: the vectors are usable all the same.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-pub fn tokens(count: &Value) -> u64 {
+pub fn token_count(count: &Value) -> u64 {
     // A fraction is cut off, a negative number becomes 0.
     count.as_u64().or_else(|| count.as_f64().map(|count| count as u64)).unwrap_or(0)
 }
@@ -98,7 +98,7 @@ struct OpenAiItem {
 pub fn openai(body: &[u8]) -> Result<Answer, String> {
     let answer: OpenAiAnswer = parse(body)?;
     let vectors = answer.data.into_iter().enumerate().map(|(at, item)| (item.index.unwrap_or(at), item.embedding.0));
-    Ok(Answer::new(vectors.collect(), tokens(&answer.usage["total_tokens"])))
+    Ok(Answer::new(vectors.collect(), token_count(&answer.usage["total_tokens"])))
 }
 
 /// Parses JSON of a known shape, or says in one line what is wrong with it.
@@ -106,13 +106,15 @@ pub fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Eof => "it ends in the middle".to_owned(),
         serde_json::error::Category::Data => format!("its shape is another: {error}"),
-        _ if body.trim_ascii_start().starts_with(b"<") => "it is no JSON, but a page of HTML".to_owned() + &title(body),
+        _ if body.trim_ascii_start().starts_with(b"<") => {
+            "it is no JSON, but a page of HTML".to_owned() + &html_title(body)
+        }
         _ => "it is no JSON".to_owned(),
     })
 }
 
 /// Returns the title of an HTML page in parentheses, which often names the proxy that sent it; empty where it has none.
-fn title(body: &[u8]) -> String {
+fn html_title(body: &[u8]) -> String {
     let page = String::from_utf8_lossy(body);
     let title = page.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
     title.map_or(String::new(), |(title, _)| format!(" ({})", title.trim()))

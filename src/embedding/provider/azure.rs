@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{Answer, Endpoint, InputType, Known, Limits, Model, OptionKind, Provider, Request, answer, openai};
+use super::{Answer, Endpoint, InputType, Limits, Model, ModelInfo, OptionKind, Provider, Request, answer, openai};
 
 /// Azure OpenAI, at `https://RESOURCE.openai.azure.com`.
 pub struct Azure;
@@ -25,7 +25,7 @@ impl Provider for Azure {
         openai::LIMITS
     }
 
-    fn known(&self, model: &str) -> Option<Known> {
+    fn known(&self, model: &str) -> Option<ModelInfo> {
         openai::known(model)
     }
 
@@ -49,7 +49,7 @@ impl Provider for Azure {
         // With the option `api_version` the older form of the address is used, which contains the deployment.
         let url = match model.option("api_version") {
             Some(version) => {
-                let (name, version) = (escape(&model.name), escape(version));
+                let (name, version) = (percent_encode(&model.name), percent_encode(version));
                 format!("{}/openai/deployments/{name}/embeddings?api-version={version}", endpoint.url)
             }
             None => format!("{}/openai/v1/embeddings", endpoint.url),
@@ -64,7 +64,7 @@ impl Provider for Azure {
 }
 
 /// Percent-encodes a name as a part of an address (RFC 3986: everything but unreserved characters).
-pub fn escape(name: &str) -> String {
+pub fn percent_encode(name: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     name.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

@@ -3,8 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Floats, parse, tokens};
-use super::{Answer, Endpoint, InputType, Known, Limits, Model, OptionKind, Provider, Request, Shorter, bearer};
+use super::answer::{Floats, parse, token_count};
+use super::{
+    Answer, Endpoint, InputType, Limits, Model, ModelInfo, OptionKind, Provider, Request, ShorterVectors, bearer,
+};
 
 /// Cohere, at api.cohere.com.
 pub struct Cohere;
@@ -38,12 +40,16 @@ impl Provider for Cohere {
         Limits { inputs: 96, bytes: 500_000 }
     }
 
-    fn known(&self, model: &str) -> Option<Known> {
+    fn known(&self, model: &str) -> Option<ModelInfo> {
         match model {
-            "embed-v4.0" => Some(Known { dimensions: 1536, shorter: Shorter::OneOf(&[256, 512, 1024, 1536]) }),
-            "embed-english-v3.0" | "embed-multilingual-v3.0" => Some(Known { dimensions: 1024, shorter: Shorter::No }),
+            "embed-v4.0" => {
+                Some(ModelInfo { dimensions: 1536, shorter: ShorterVectors::OneOf(&[256, 512, 1024, 1536]) })
+            }
+            "embed-english-v3.0" | "embed-multilingual-v3.0" => {
+                Some(ModelInfo { dimensions: 1024, shorter: ShorterVectors::No })
+            }
             "embed-english-light-v3.0" | "embed-multilingual-light-v3.0" => {
-                Some(Known { dimensions: 384, shorter: Shorter::No })
+                Some(ModelInfo { dimensions: 384, shorter: ShorterVectors::No })
             }
             _ => None,
         }
@@ -79,7 +85,7 @@ impl Provider for Cohere {
 
     fn decode(&self, body: &[u8]) -> Result<Answer, String> {
         let body: Body = parse(body)?;
-        let tokens = tokens(&body.meta["billed_units"]["input_tokens"]);
+        let tokens = token_count(&body.meta["billed_units"]["input_tokens"]);
         Ok(Answer::in_order(body.embeddings.float, tokens))
     }
 }

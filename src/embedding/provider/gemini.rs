@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Floats, parse, tokens};
-use super::azure::escape;
-use super::{Answer, Endpoint, InputType, Known, Limits, Model, Provider, Request, Shorter};
+use super::answer::{Floats, parse, token_count};
+use super::azure::percent_encode;
+use super::{Answer, Endpoint, InputType, Limits, Model, ModelInfo, Provider, Request, ShorterVectors};
 
 /// Google Gemini, at generativelanguage.googleapis.com.
 pub struct Gemini;
@@ -42,8 +42,8 @@ impl Provider for Gemini {
         Limits { inputs: 100, bytes: 2_000_000 }
     }
 
-    fn known(&self, model: &str) -> Option<Known> {
-        let known = Known { dimensions: 3072, shorter: Shorter::From(128) };
+    fn known(&self, model: &str) -> Option<ModelInfo> {
+        let known = ModelInfo { dimensions: 3072, shorter: ShorterVectors::From(128) };
         [TASK_TYPED, "gemini-embedding-2"].contains(&model).then_some(known)
     }
 
@@ -78,14 +78,14 @@ impl Provider for Gemini {
             }
             one
         };
-        let url = format!("{}/v1beta/models/{}:batchEmbedContents", endpoint.url, escape(&model.name));
+        let url = format!("{}/v1beta/models/{}:batchEmbedContents", endpoint.url, percent_encode(&model.name));
         let headers = endpoint.key.iter().map(|key| ("x-goog-api-key", key.clone())).collect();
         Request::json(url, headers, &json!({"requests": texts.iter().map(request).collect::<Vec<_>>()}))
     }
 
     fn decode(&self, body: &[u8]) -> Result<Answer, String> {
         let body: Body = parse(body)?;
-        let tokens = tokens(&body.usage["promptTokenCount"]);
+        let tokens = token_count(&body.usage["promptTokenCount"]);
         Ok(Answer::in_order(body.embeddings.into_iter().map(|e| e.values), tokens))
     }
 }

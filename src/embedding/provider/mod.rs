@@ -35,18 +35,18 @@ static PROVIDERS: [&(dyn Provider + Sync); 7] = [
 pub const LOCAL: &str = "local";
 
 /// Returns the names of all providers, the built-in one first.
-pub fn names() -> Vec<&'static str> {
+pub fn provider_names() -> Vec<&'static str> {
     std::iter::once(LOCAL).chain(PROVIDERS.iter().map(|p| p.name())).collect()
 }
 
 /// Returns the providers that are asked over HTTP.
-pub fn all() -> impl Iterator<Item = &'static (dyn Provider + Sync)> {
+pub fn http_providers() -> impl Iterator<Item = &'static (dyn Provider + Sync)> {
     PROVIDERS.iter().copied()
 }
 
 /// Returns the HTTP provider with this name, or an error that lists the names there are.
-pub fn find(name: &str) -> Result<&'static (dyn Provider + Sync)> {
-    all().find(|p| p.name() == name).ok_or_else(|| Error::unknown("provider", name, &names()))
+pub fn find_provider(name: &str) -> Result<&'static (dyn Provider + Sync)> {
+    http_providers().find(|p| p.name() == name).ok_or_else(|| Error::unknown("provider", name, &provider_names()))
 }
 
 /// The model of a database, and how a provider is asked for its vectors.
@@ -155,16 +155,16 @@ pub struct Limits {
 
 /// What is documented about a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
+pub struct ModelInfo {
     /// The length of its vectors where no other is asked for.
     pub dimensions: usize,
     /// The other lengths that can be asked for.
-    pub shorter: Shorter,
+    pub shorter: ShorterVectors,
 }
 
 /// The vector lengths that a model can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shorter {
+pub enum ShorterVectors {
     /// The model gives vectors of its own length only.
     No,
     /// The model gives vectors of one of these lengths.
@@ -173,17 +173,17 @@ pub enum Shorter {
     From(usize),
 }
 
-impl Known {
+impl ModelInfo {
     /// Returns the lengths that are accepted, in words, where `dimensions` is not one of them; `None` where it is.
-    pub fn refuses(&self, dimensions: usize) -> Option<String> {
+    pub fn check_dimensions(&self, dimensions: usize) -> Option<String> {
         let own = self.dimensions;
         let (can, expected) = match self.shorter {
             _ if dimensions == own => return None,
-            Shorter::No => (false, own.to_string()),
-            Shorter::OneOf(some) => {
+            ShorterVectors::No => (false, own.to_string()),
+            ShorterVectors::OneOf(some) => {
                 (some.contains(&dimensions), some.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))
             }
-            Shorter::From(least) => ((least..=own).contains(&dimensions), format!("{least} to {own}")),
+            ShorterVectors::From(least) => ((least..=own).contains(&dimensions), format!("{least} to {own}")),
         };
         (!can).then_some(expected)
     }
@@ -209,7 +209,7 @@ pub trait Provider {
     fn limits(&self, model: &str) -> Limits;
 
     /// Returns what is documented about a model; `None` where it is not known here.
-    fn known(&self, _model: &str) -> Option<Known> {
+    fn known(&self, _model: &str) -> Option<ModelInfo> {
         None
     }
 

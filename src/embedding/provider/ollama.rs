@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Floats, parse, tokens};
+use super::answer::{Floats, parse, token_count};
 use super::{Answer, Endpoint, InputType, Limits, Model, OptionKind, Provider, Request, bearer};
 
 /// An Ollama server of one's own, or ollama.com with a key.
@@ -75,6 +75,6 @@ impl Provider for Ollama {
 
     fn decode(&self, body: &[u8]) -> Result<Answer, String> {
         let body: Body = parse(body)?;
-        Ok(Answer::in_order(body.embeddings, tokens(&body.prompt_eval_count)))
+        Ok(Answer::in_order(body.embeddings, token_count(&body.prompt_eval_count)))
     }
 }

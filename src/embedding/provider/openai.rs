@@ -5,18 +5,19 @@
 use serde_json::json;
 
 use super::{
-    Answer, Endpoint, InputType, Known, Limits, Model, OptionKind, Provider, Request, Shorter, answer, bearer,
+    Answer, Endpoint, InputType, Limits, Model, ModelInfo, OptionKind, Provider, Request, ShorterVectors, answer,
+    bearer,
 };
 
 /// OpenAI, at api.openai.com.
 pub struct OpenAi;
 
 /// Returns what is documented about OpenAI's models, which Azure has too.
-pub fn known(model: &str) -> Option<Known> {
+pub fn known(model: &str) -> Option<ModelInfo> {
     match model {
-        "text-embedding-3-small" => Some(Known { dimensions: 1536, shorter: Shorter::From(1) }),
-        "text-embedding-3-large" => Some(Known { dimensions: 3072, shorter: Shorter::From(1) }),
-        "text-embedding-ada-002" => Some(Known { dimensions: 1536, shorter: Shorter::No }),
+        "text-embedding-3-small" => Some(ModelInfo { dimensions: 1536, shorter: ShorterVectors::From(1) }),
+        "text-embedding-3-large" => Some(ModelInfo { dimensions: 3072, shorter: ShorterVectors::From(1) }),
+        "text-embedding-ada-002" => Some(ModelInfo { dimensions: 1536, shorter: ShorterVectors::No }),
         _ => None,
     }
 }
@@ -41,7 +42,7 @@ impl Provider for OpenAi {
         LIMITS
     }
 
-    fn known(&self, model: &str) -> Option<Known> {
+    fn known(&self, model: &str) -> Option<ModelInfo> {
         known(model)
     }
 

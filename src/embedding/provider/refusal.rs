@@ -17,7 +17,7 @@ pub fn refused(status: u16, headers: &[(&str, String)], body: &[u8]) -> (FaultKi
         String::from_utf8_lossy(line).trim().to_owned()
     });
     let wait = requested_wait(status, headers, &json);
-    (kind(status, &json, &message), message, wait)
+    (fault_kind(status, &json, &message), message, wait)
 }
 
 /// Does the same for a response with status 200 that contains an error instead of vectors; `None` where it contains no
@@ -27,13 +27,13 @@ pub fn refused_with_status_200(
     body: &[u8],
 ) -> Option<(FaultKind, String, Option<Duration>)> {
     let json: Value = serde_json::from_slice(body).ok()?;
-    let error = match &first(&json)["error"] {
+    let error = match &error_object(&json)["error"] {
         Value::Null | Value::Bool(false) => return None,
         error => error,
     };
     let message = message(&json).unwrap_or_else(|| error.to_string());
     // Some servers put the intended status into the body.
-    let meant = [&error["code"], &error["status"], &error["status_code"], &first(&json)["status"]];
+    let meant = [&error["code"], &error["status"], &error["status_code"], &error_object(&json)["status"]];
     let meant = meant.iter().find_map(|status| match status {
         Value::String(text) => text.parse().ok(),
         number => number.as_u64().and_then(|n| u16::try_from(n).ok()),
@@ -44,15 +44,15 @@ pub fn refused_with_status_200(
         _ if is_invalid(&json) => 400,
         _ => 500,
     };
-    let kind = match kind(status, &json, &message) {
+    let kind = match fault_kind(status, &json, &message) {
         // Only the words of the message say what kind of error it is.
-        FaultKind::Server if meant.is_none() => by_words(&message).unwrap_or(FaultKind::Server),
+        FaultKind::Server if meant.is_none() => fault_kind_by_message(&message).unwrap_or(FaultKind::Server),
         kind => kind,
     };
     Some((kind, message, requested_wait(status, headers, &json)))
 }
 
-fn kind(status: u16, json: &Value, message: &str) -> FaultKind {
+fn fault_kind(status: u16, json: &Value, message: &str) -> FaultKind {
     match status {
         // This is a limit of the plan, not of the minute: waiting does not help.
         402 => FaultKind::Quota,
@@ -61,9 +61,11 @@ fn kind(status: u16, json: &Value, message: &str) -> FaultKind {
         429 => FaultKind::Throttled,
         300..400 => FaultKind::Redirect,
         401 | 403 | 407 | 498 => FaultKind::Unauthorized,
-        _ if says(json, &["invalid_api_key", "authentication_error", "API_KEY_INVALID"]) => FaultKind::Unauthorized,
+        _ if has_error_code(json, &["invalid_api_key", "authentication_error", "API_KEY_INVALID"]) => {
+            FaultKind::Unauthorized
+        }
         404 | 405 => FaultKind::NotFound,
-        _ if says(json, &["model_not_found", "DeploymentNotFound"]) => FaultKind::NotFound,
+        _ if has_error_code(json, &["model_not_found", "DeploymentNotFound"]) => FaultKind::NotFound,
         // A text that is longer than any model takes, or a request that is too large as a whole.
         413 => FaultKind::TooLong,
         // Self-hosted servers say so with various statuses: llama.cpp and Ollama also with 500.
@@ -73,22 +75,22 @@ fn kind(status: u16, json: &Value, message: &str) -> FaultKind {
     }
 }
 
-fn first(json: &Value) -> &Value {
+fn error_object(json: &Value) -> &Value {
     if json.is_array() { &json[0] } else { json }
 }
 
 /// Returns the message from where the APIs put it: `error.message`, `error`, `message`, `detail`, `error.details`;
 /// `None` where there is none.
 fn message(json: &Value) -> Option<String> {
-    let json = first(json);
+    let json = error_object(json);
     let found =
         [&json["error"]["message"], &json["error"], &json["message"], &json["detail"], &json["error"]["details"]];
     found.iter().find_map(|v| v.as_str()).filter(|s| !s.is_empty()).map(str::to_owned)
 }
 
 /// Whether a code, type or reason in an error is one of these.
-fn says(json: &Value, codes: &[&str]) -> bool {
-    let json = first(json);
+fn has_error_code(json: &Value, codes: &[&str]) -> bool {
+    let json = error_object(json);
     let error = &json["error"];
     let details = error["details"].as_array().into_iter().flatten().map(|detail| &detail["reason"]);
     let fields = [&error["code"], &error["type"], &error["status"], &json["code"], &json["type"], &json["error_type"]];
@@ -96,14 +98,17 @@ fn says(json: &Value, codes: &[&str]) -> bool {
 }
 
 fn is_about_a_limit(json: &Value) -> bool {
-    says(
+    has_error_code(
         json,
         &["rate_limit_exceeded", "rate_limit_error", "too_many_requests", "RESOURCE_EXHAUSTED", "tokens", "requests"],
     )
 }
 
 fn is_invalid(json: &Value) -> bool {
-    says(json, &["invalid_request_error", "invalid_request", "BadRequestError", "INVALID_ARGUMENT", "Validation"])
+    has_error_code(
+        json,
+        &["invalid_request_error", "invalid_request", "BadRequestError", "INVALID_ARGUMENT", "Validation"],
+    )
 }
 
 fn is_quota(json: &Value, message: &str) -> bool {
@@ -115,8 +120,8 @@ fn is_quota(json: &Value, message: &str) -> bool {
         "organization_usage_limit_exceeded",
         "billing_hard_limit_reached",
     ];
-    let per_day = first(json)["error"]["details"].to_string().contains("PerDay");
-    says(json, &CODES) || per_day || message.contains("calls / month")
+    let per_day = error_object(json)["error"]["details"].to_string().contains("PerDay");
+    has_error_code(json, &CODES) || per_day || message.contains("calls / month")
 }
 
 /// Whether the error says that a text has more tokens than the model takes.
@@ -153,7 +158,7 @@ fn is_too_long(json: &Value, message: &str) -> bool {
         "token limit",
     ];
     let message = message.to_lowercase();
-    says(json, &CODES) || WORDS.iter().any(|words| message.contains(words))
+    has_error_code(json, &CODES) || WORDS.iter().any(|words| message.contains(words))
 }
 
 /// Whether the message of a refusal is about the vector length that was asked for.
@@ -162,7 +167,7 @@ pub fn is_about_dimensions(message: &str) -> bool {
     ["dimension", "matryoshka"].iter().any(|word| message.contains(word))
 }
 
-fn by_words(message: &str) -> Option<FaultKind> {
+fn fault_kind_by_message(message: &str) -> Option<FaultKind> {
     let message = message.to_lowercase();
     let any = |words: &[&str]| words.iter().any(|word| message.contains(word));
     if any(&["api key", "unauthorized", "authentication", "not authorized"]) {
@@ -225,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_providers_words_are_kept() {
+    fn provider_messages_are_kept() {
         for (body, expected) in [
             (r#"{"error":{"message":"openai"}}"#, "openai"),
             (r#"{"error":"ollama"}"#, "ollama"),

@@ -21,7 +21,7 @@ fn endpoint(url: &str) -> Endpoint {
 }
 
 fn sent(name: &str, model: &Model, input: InputType) -> (String, Vec<(&'static str, String)>, Value) {
-    let provider = find(name).unwrap();
+    let provider = find_provider(name).unwrap();
     let url = provider.default_url().unwrap_or("http://host/v1");
     let request = provider.encode(&endpoint(url), model, input, &["one", "two"]);
     let headers = request.headers.iter().map(|(n, v)| (*n, v.reveal().to_owned())).collect();
@@ -58,7 +58,7 @@ fn compatible_servers_get_only_common_fields() {
 
 #[test]
 fn azure_requests_have_the_documented_shape() {
-    let provider = find("azure").unwrap();
+    let provider = find_provider("azure").unwrap();
     let mut model = model("my deployment", 1536, false);
     let request = provider.encode(&endpoint("https://r.openai.azure.com"), &model, InputType::Document, &["one"]);
     assert_eq!(request.url, "https://r.openai.azure.com/openai/v1/embeddings");
@@ -156,7 +156,7 @@ fn documented_responses_are_decoded() {
             10,
         ),
     ] {
-        let mut answer = find(name).unwrap().decode(body.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut answer = find_provider(name).unwrap().decode(body.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
         answer.vectors.sort_by_key(|v| v.0);
         assert_eq!(answer, Answer::new(two.clone(), tokens), "{name}");
     }
@@ -180,7 +180,7 @@ fn broken_responses_are_refused() {
         r#"{"data":[{"index":-1,"embedding":[1]}]}"#,
         r#"{"data":[{"embedding":[0.5,1]}"#,
     ] {
-        for provider in all() {
+        for provider in http_providers() {
             assert!(provider.decode(body.as_bytes()).is_err(), "{}: {body}", provider.name());
         }
     }
@@ -192,7 +192,7 @@ fn keys_are_never_shown() {
     assert_eq!(format!("{secret:?}"), "***");
     let endpoint = Endpoint { url: "http://h".to_owned(), key: Some(secret) };
     assert!(!format!("{endpoint:?}").contains("secret"));
-    for provider in all() {
+    for provider in http_providers() {
         let request = provider.encode(&endpoint, &model("m", 2, false), InputType::Document, &["x"]);
         assert!(!format!("{request:?} {}", request.url).contains("secret"), "{}", provider.name());
     }
@@ -227,7 +227,9 @@ fn unusable_addresses_are_refused() {
 
 #[test]
 fn unknown_options_are_refused() {
-    let check = |name: &str, options: Value| check_options(find(name).unwrap().options(), options.as_object().unwrap());
+    let check = |name: &str, options: Value| {
+        check_options(find_provider(name).unwrap().options(), options.as_object().unwrap())
+    };
     assert!(check("ollama", json!({"num_ctx": 100, "truncate": true})).is_ok());
     let error = check("ollama", json!({"num_ctx": 0})).unwrap_err().to_string();
     assert_eq!(error, "options is {\"num_ctx\": 0}, expected \"num_ctx\" to be a whole number, 1 or more");
@@ -239,7 +241,8 @@ fn unknown_options_are_refused() {
 
 #[test]
 fn impossible_dimensions_are_refused() {
-    let refuses = |provider: &str, name: &str, n| find(provider).unwrap().known(name).unwrap().refuses(n);
+    let refuses =
+        |provider: &str, name: &str, n| find_provider(provider).unwrap().known(name).unwrap().check_dimensions(n);
     assert_eq!(refuses("openai", "text-embedding-3-small", 256), None);
     assert_eq!(refuses("openai", "text-embedding-3-small", 2000).unwrap(), "1 to 1536");
     assert_eq!(refuses("openai", "text-embedding-ada-002", 512).unwrap(), "1536");

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{
-    Answer, Endpoint, InputType, Known, Limits, Model, OptionKind, Provider, Request, Shorter, answer, bearer,
+    Answer, Endpoint, InputType, Limits, Model, ModelInfo, OptionKind, Provider, Request, ShorterVectors, answer,
+    bearer,
 };
 
 /// Voyage AI, at api.voyageai.com.
@@ -31,12 +32,16 @@ impl Provider for Voyage {
         Limits { inputs: 1000, bytes }
     }
 
-    fn known(&self, model: &str) -> Option<Known> {
+    fn known(&self, model: &str) -> Option<ModelInfo> {
         match model {
             "voyage-4-large" | "voyage-4" | "voyage-4-lite" | "voyage-3-large" | "voyage-3.5" | "voyage-3.5-lite"
-            | "voyage-code-3" => Some(Known { dimensions: 1024, shorter: Shorter::OneOf(&[256, 512, 1024, 2048]) }),
-            "voyage-finance-2" | "voyage-law-2" | "voyage-3" => Some(Known { dimensions: 1024, shorter: Shorter::No }),
-            "voyage-3-lite" => Some(Known { dimensions: 512, shorter: Shorter::No }),
+            | "voyage-code-3" => {
+                Some(ModelInfo { dimensions: 1024, shorter: ShorterVectors::OneOf(&[256, 512, 1024, 2048]) })
+            }
+            "voyage-finance-2" | "voyage-law-2" | "voyage-3" => {
+                Some(ModelInfo { dimensions: 1024, shorter: ShorterVectors::No })
+            }
+            "voyage-3-lite" => Some(ModelInfo { dimensions: 512, shorter: ShorterVectors::No }),
             _ => None,
         }
     }

@@ -19,7 +19,7 @@ use crate::embedding::provider::{
 };
 use crate::error::{Error, Fault, FaultKind, Result};
 
-use names::Names;
+use names::CachingResolver;
 
 /// The response to a request, with the parts that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Http {
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .proxy(proxy)
             .build();
-        let names = <Names>::default();
+        let names = <CachingResolver>::default();
         let agent = Agent::with_parts(settings, DefaultConnector::default(), names);
         Ok(Self { agent, config: config.clone() })
     }
@@ -166,7 +166,7 @@ const MAX_PARTS: usize = 64;
 
 /// Asks a provider for the vectors of some texts. A single text that is longer than the model takes is cut into parts;
 /// its vector is the mean of theirs, so that all of the text counts.
-pub fn ask(
+pub fn request_embeddings(
     transport: &dyn Transport,
     provider: &dyn Provider,
     endpoint: &Endpoint,
@@ -254,7 +254,8 @@ impl Call<'_> {
                     Err(fault) => return Err(fault),
                 }
             }
-            let vector = mean(&vectors).map_err(|message| self.fault(FaultKind::BadAnswer, Some(200), &message))?;
+            let vector =
+                mean_vector(&vectors).map_err(|message| self.fault(FaultKind::BadAnswer, Some(200), &message))?;
             return Ok(Answer { vectors: vec![(0, vector)], tokens, more_requests: requests, parts: parts.len() });
         }
         Err(refusal)
@@ -290,7 +291,7 @@ impl Call<'_> {
     }
 
     fn fault(&self, kind: FaultKind, status: Option<u16>, message: &str) -> Fault {
-        let message = one_line(message, self.endpoint);
+        let message = redacted_line(message, self.endpoint);
         Fault { status, ..Fault::new(kind, self.provider.name(), &self.model.name, message) }
     }
 }
@@ -314,7 +315,7 @@ fn cut_evenly(text: &str, parts: usize) -> Vec<&str> {
 
 /// Returns the mean of vectors, each of them and the result scaled to length 1; fails where one is all zeros or has
 /// another length.
-fn mean(vectors: &[Vec<f32>]) -> std::result::Result<Vec<f32>, String> {
+fn mean_vector(vectors: &[Vec<f32>]) -> std::result::Result<Vec<f32>, String> {
     let length = |vector: &[f64]| vector.iter().map(|x| x * x).sum::<f64>().sqrt();
     let mut sum = vec![0.0; vectors.first().map_or(0, Vec::len)];
     for vector in vectors {
@@ -336,7 +337,7 @@ fn mean(vectors: &[Vec<f32>]) -> std::result::Result<Vec<f32>, String> {
 
 /// Returns a provider's message as one line of at most 200 characters, with the key replaced by `***`: some providers
 /// repeat the key that they refuse.
-fn one_line(message: &str, endpoint: &Endpoint) -> String {
+fn redacted_line(message: &str, endpoint: &Endpoint) -> String {
     const LONGEST: usize = 200;
     let words: Vec<&str> = message.split_whitespace().collect();
     let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();

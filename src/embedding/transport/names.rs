@@ -13,23 +13,23 @@ use ureq::unversioned::transport::NextTimeout;
 
 /// How long an address is kept: shorter than the TTL of most providers (60 s and more), so that a host that moves is
 /// soon found.
-const REMEMBERED: Duration = Duration::from_secs(30);
+const CACHE_TIME: Duration = Duration::from_secs(30);
 
 /// Keeps what another resolver found.
 #[derive(Debug, Default)]
-pub struct Names<R = DefaultResolver> {
+pub struct CachingResolver<R = DefaultResolver> {
     resolver: R,
     known: Mutex<HashMap<(bool, Authority), (Instant, ResolvedSocketAddrs)>>,
 }
 
-impl<R: Resolver> Resolver for Names<R> {
+impl<R: Resolver> Resolver for CachingResolver<R> {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let Some(authority) = uri.authority() else { return self.resolver.resolve(uri, config, timeout) };
         // The scheme is part of the key, since it decides the port where the address names none.
         let key = (uri.scheme_str() == Some("https"), authority.clone());
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some((at, addresses)) = known
-            && at.elapsed() < REMEMBERED
+            && at.elapsed() < CACHE_TIME
         {
             return Ok(addresses);
         }
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_known_host_is_not_resolved_again() {
-        let names = Names::<Counting>::default();
+        let names = CachingResolver::<Counting>::default();
         let config = ureq::Agent::config_builder().build();
         let find = |uri: &'static str| {
             let found = names.resolve(&Uri::from_static(uri), &config, NextTimeout::default());

@@ -3,15 +3,15 @@ use std::sync::Mutex;
 use serde_json::Map;
 
 use super::*;
-use crate::embedding::provider::{Secret, find};
+use crate::embedding::provider::{Secret, find_provider};
 
 /// A transport that always gives the same outcome and records its requests.
-struct Memory {
+struct RecordingTransport {
     outcome: std::result::Result<Response, Failure>,
     asked: Mutex<Vec<(Request, Duration)>>,
 }
 
-impl Transport for Memory {
+impl Transport for RecordingTransport {
     fn send(&self, request: &Request, timeout: Duration) -> std::result::Result<Response, Failure> {
         self.asked.lock().unwrap().push((request.clone(), timeout));
         self.outcome.clone()
@@ -21,8 +21,8 @@ impl Transport for Memory {
 const KEY: &str = "sk-secret";
 const TIMEOUT: Duration = Duration::from_secs(7);
 
-fn asked(outcome: std::result::Result<Response, Failure>) -> (std::result::Result<Answer, Fault>, Request) {
-    let memory = Memory { outcome, asked: Mutex::default() };
+fn send_request(outcome: std::result::Result<Response, Failure>) -> (std::result::Result<Answer, Fault>, Request) {
+    let memory = RecordingTransport { outcome, asked: Mutex::default() };
     let endpoint = Endpoint { url: "http://host/v1".to_owned(), key: Some(Secret::new(KEY)) };
     let model = Model {
         provider: "openai".to_owned(),
@@ -33,8 +33,9 @@ fn asked(outcome: std::result::Result<Response, Failure>) -> (std::result::Resul
         query_prefix: String::new(),
         options: Map::new(),
     };
-    let provider = find("openai").unwrap();
-    let answer = ask(&memory, provider, &endpoint, &model, InputType::Document, &["a text", "another"], TIMEOUT);
+    let provider = find_provider("openai").unwrap();
+    let answer =
+        request_embeddings(&memory, provider, &endpoint, &model, InputType::Document, &["a text", "another"], TIMEOUT);
     let mut asked = memory.asked.into_inner().unwrap();
     let (request, timeout) = asked.pop().unwrap();
     assert!(asked.is_empty());
@@ -49,20 +50,20 @@ fn response(status: u16, retry_after: Option<&str>, body: &str) -> std::result::
 
 /// Returns the fault of a request with this outcome.
 fn fault(outcome: std::result::Result<Response, Failure>) -> Fault {
-    let fault = asked(outcome).0.unwrap_err();
+    let fault = send_request(outcome).0.unwrap_err();
     assert_eq!((fault.provider.as_str(), fault.model.as_str()), ("openai", "small"));
     fault
 }
 
 /// Returns a provider's message as it is shown to the user.
-fn shown(words: &str) -> String {
+fn shown_message(words: &str) -> String {
     fault(response(500, None, &serde_json::json!({"error": {"message": words}}).to_string())).message
 }
 
 #[test]
 fn request_and_response_arrive_unchanged() {
     let body = r#"{"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1,2]}],"usage":{"total_tokens":5}}"#;
-    let (answer, request) = asked(response(200, None, body));
+    let (answer, request) = send_request(response(200, None, body));
     assert_eq!(answer, Ok(Answer::new(vec![(1, vec![3.0, 4.0]), (0, vec![1.0, 2.0])], 5)));
     assert_eq!(request.url, "http://host/v1/embeddings");
     assert_eq!(request.headers, [("authorization", Secret::new("Bearer sk-secret"))]);
@@ -124,27 +125,27 @@ fn a_response_of_another_shape_is_a_fault() {
 }
 
 #[test]
-fn a_providers_words_are_one_line() {
+fn provider_messages_are_one_line() {
     for (words, expected) in [
         ("plain", "plain"),
         ("  two\r\n\tlines \u{2028} and\u{a0}more  ", "two lines and more"),
         ("a\u{0}b\u{1b}[31mc\u{7f}\u{85}d", "ab[31mc d"),
         ("Größe 漢字 👍", "Größe 漢字 👍"),
     ] {
-        assert_eq!(shown(words), expected);
+        assert_eq!(shown_message(words), expected);
     }
-    assert_eq!(shown(&"ä".repeat(200)), "ä".repeat(200));
-    assert_eq!(shown(&"ä".repeat(201)), "ä".repeat(200) + "...");
+    assert_eq!(shown_message(&"ä".repeat(200)), "ä".repeat(200));
+    assert_eq!(shown_message(&"ä".repeat(201)), "ä".repeat(200) + "...");
 }
 
 #[test]
-fn keys_are_removed_from_the_providers_words() {
-    assert_eq!(shown("The key sk-secret is not sk-secrets: sk-secret"), "The key *** is not ***s: ***");
+fn keys_are_removed_from_provider_messages() {
+    assert_eq!(shown_message("The key sk-secret is not sk-secrets: sk-secret"), "The key *** is not ***s: ***");
     // Leaving out control characters must not put the key together again.
-    assert_eq!(shown("The key sk-\u{0}secret"), "The key ***");
+    assert_eq!(shown_message("The key sk-\u{0}secret"), "The key ***");
     // Cutting the message must not leave a part of the key.
     let long = "x".repeat(195) + KEY;
-    assert_eq!(shown(&long), "x".repeat(195) + "***");
+    assert_eq!(shown_message(&long), "x".repeat(195) + "***");
     // The page of a proxy that contains the key where the message is cut.
     for spaces in 380..400 {
         let page = format!("Refused:{}{KEY}", " ".repeat(spaces));
@@ -153,7 +154,7 @@ fn keys_are_removed_from_the_providers_words() {
     assert_eq!(fault(Err(Failure::Unreachable(format!("no {KEY}")))).message, "no ***");
     // A header's value is sent without the white space around it.
     let endpoint = Endpoint { url: String::new(), key: Some(Secret::new(format!("{KEY} "))) };
-    assert_eq!(one_line("The key sk-secret.", &endpoint), "The key ***.");
+    assert_eq!(redacted_line("The key sk-secret.", &endpoint), "The key ***.");
 }
 
 #[test]
@@ -200,8 +201,8 @@ fn ask_server(server: &Server, name: &str, length: usize, text: &str) -> std::re
         query_prefix: String::new(),
         options: Map::new(),
     };
-    let provider = find("openai_compatible").unwrap();
-    ask(server, provider, &endpoint, &model, InputType::Document, &[text], TIMEOUT)
+    let provider = find_provider("openai_compatible").unwrap();
+    request_embeddings(server, provider, &endpoint, &model, InputType::Document, &[text], TIMEOUT)
 }
 
 #[test]

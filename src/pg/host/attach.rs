@@ -1,10 +1,10 @@
 //! `chatbot_attach()` and `chatbot_detach()`: make a table a host table, and undo it.
 
 use crate::error::{Error, Result};
-use crate::host::{Column, Columns, Host, Mode, OnError};
+use crate::host::{Column, HostColumns, HostOptions, Mode, OnError};
 use crate::pg::host::pending::register_existing_rows;
-use crate::pg::host::relation::{OwnDdl, open_own};
-use crate::pg::host::table::Table;
+use crate::pg::host::relation::{ExtensionDdlGuard, open_owned_table};
+use crate::pg::host::table::HostTable;
 use crate::pg::host::triggers::{make_triggers, number};
 use crate::pg::host::{row_security, status_writeback};
 use crate::pg::model;
@@ -61,7 +61,7 @@ pub fn attach(told: Attach) -> Result<()> {
     };
     let column = |Name(name)| Column(name, 0);
     let named = |role, name| arguments::required(role, name).map(column);
-    let mut columns = Columns {
+    let mut columns = HostColumns {
         id: named("id_column", told.id)?,
         chatbot: named("chatbot_column", told.chatbot)?,
         content: named("content_column", told.content)?,
@@ -74,14 +74,14 @@ pub fn attach(told: Attach) -> Result<()> {
         processed: told.processed.map(column),
         error: told.error.map(column),
     };
-    distinct(&columns)?;
-    let (opened, relation) = open_own(told.relation)?;
-    if let Some(name) = store::attached(relation.oid)? {
+    check_distinct_columns(&columns)?;
+    let (opened, relation) = open_owned_table(told.relation)?;
+    if let Some(name) = store::attached_relative(relation.oid)? {
         return Err(Error::Attached { relation: name });
     }
     row_security::refuse_hidden_rows(relation.oid)?;
     number(&mut columns, &relation.name, opened.0)?;
-    let mut host = Host {
+    let mut host = HostOptions {
         host: 0,
         source_type: source_type.to_owned(),
         on_error,
@@ -92,20 +92,20 @@ pub fn attach(told: Attach) -> Result<()> {
         columns,
     };
     // SAFETY: `opened` keeps the relation open.
-    let table = unsafe { Table::bind(host.clone(), opened.0)? };
+    let table = unsafe { HostTable::bind(host.clone(), opened.0)? };
     if let Some(other) = store::other_table(source_type)? {
         pgrx::warning!(
             "{other} is attached as {source_type} too: an id that both tables use is one source, and the last one written wins"
         );
     }
     // Makes the model's row now: two first syncs would both insert it, and one would wait for the other's commit.
-    model::for_writing()?;
-    host.translated = table.translated();
+    model::active_or_insert_built_in()?;
+    host.translated = table.is_translated();
     host.host = store::next_host()?;
-    let _own = OwnDdl::new();
+    let _own = ExtensionDdlGuard::new();
     make_triggers(&host, &relation)?;
     // SAFETY: `opened` keeps the relation open.
-    let table = unsafe { Table::bind(host, opened.0)? };
+    let table = unsafe { HostTable::bind(host, opened.0)? };
     let waiting = register_existing_rows(&table)?;
     status_writeback::write_pending(&table)?;
     if waiting > 0 {
@@ -115,7 +115,7 @@ pub fn attach(told: Attach) -> Result<()> {
 }
 
 /// Fails where a status column has a second role, or a column is named twice for the same role.
-fn distinct(columns: &Columns) -> Result<()> {
+fn check_distinct_columns(columns: &HostColumns) -> Result<()> {
     let all = columns.all();
     for (at, (role, Column(name, _))) in all.iter().enumerate() {
         let twice = all[..at].iter().any(|(other, Column(n, _))| {
@@ -133,9 +133,9 @@ fn distinct(columns: &Columns) -> Result<()> {
 /// otherwise they stay, as sources without a host table.
 pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>) -> Result<()> {
     let delete = arguments::required("delete_embeddings", delete_embeddings)?;
-    let (opened, relation) = open_own(relation)?;
+    let (opened, relation) = open_owned_table(relation)?;
     drop(opened);
-    let _own = OwnDdl::new();
+    let _own = ExtensionDdlGuard::new();
     let hosts = store::hosts_of(relation.oid)?;
     let chatbots = store::drop_chatbots_triggers(relation.oid, &relation.name)?;
     if hosts.is_empty() && !chatbots {

@@ -3,9 +3,9 @@
 
 use crate::error::Result;
 use crate::pg::host::key_set::KeySet;
-use crate::pg::host::row::{Row, Rows};
+use crate::pg::host::row::{Row, TransitionTableScan};
 use crate::pg::host::status_writeback::is_writing_back;
-use crate::pg::host::table::Table;
+use crate::pg::host::table::HostTable;
 use crate::pg::store::delete;
 use crate::source::SourceKey;
 
@@ -14,11 +14,11 @@ const SLICE: usize = 10_000;
 
 /// A set of row positions in a transition table, as a bitmap.
 #[derive(Default)]
-pub struct Places {
+pub struct RowPositions {
     bits: Vec<u64>,
 }
 
-impl Places {
+impl RowPositions {
     fn add(&mut self, at: usize) {
         if self.bits.len() <= at / 64 {
             self.bits.resize(at / 64 + 1, 0);
@@ -38,10 +38,10 @@ impl Places {
 }
 
 /// What an UPDATE did to the sources of a host table.
-pub struct Changes<'a, R: Fn() -> (Rows, Rows)> {
+pub struct Changes<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> {
     /// Positions of the rows that are to be synced, in the transition table of the new rows.
-    pub upserts: Places,
-    table: &'a Table,
+    pub upserts: RowPositions,
+    table: &'a HostTable,
     rows: R,
     any_gone: bool,
     any_moved: bool,
@@ -55,12 +55,12 @@ struct Change {
     is_there: bool,
 }
 
-impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
+impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
     /// Compares the old and the new rows of an UPDATE. `rows` opens both transition tables, which have the same order.
-    pub fn between(table: &'a Table, rows: R) -> Result<Self> {
-        let mut changes = Self { upserts: Places::default(), table, rows, any_gone: false, any_moved: false };
-        let (mut upserts, mut any_gone, mut any_moved) = (Places::default(), false, false);
-        changes.walk(|at, change| {
+    pub fn between(table: &'a HostTable, rows: R) -> Result<Self> {
+        let mut changes = Self { upserts: RowPositions::default(), table, rows, any_gone: false, any_moved: false };
+        let (mut upserts, mut any_gone, mut any_moved) = (RowPositions::default(), false, false);
+        changes.for_each_change(|at, change| {
             if change.is_there {
                 upserts.add(at);
             }
@@ -72,7 +72,7 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
         Ok(changes)
     }
 
-    fn walk(&self, mut act: impl FnMut(usize, Change) -> Result<()>) -> Result<()> {
+    fn for_each_change(&self, mut act: impl FnMut(usize, Change) -> Result<()>) -> Result<()> {
         let (mut old, mut new) = (self.rows)();
         let key = |row: Option<Row>| row.and_then(|row| self.table.key(row));
         let mut at = 0;
@@ -82,7 +82,7 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
             match (before, after) {
                 (None, None) => return Ok(()),
                 (Some(before), Some(after)) => {
-                    let asks_again = || !is_writing_back() && self.table.asks_again(before, after);
+                    let asks_again = || !is_writing_back() && self.table.requests_sync(before, after);
                     if self.table.differs(before, after) || asks_again() {
                         let (before, after) = (self.table.key(before), self.table.key(after));
                         let (before, after) = if before == after { (None, None) } else { (before, after) };
@@ -99,12 +99,12 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
 
     /// Calls `act` with the keys of sources that no row has any more, in slices. A row that has taken over such a key is
     /// among the upserts, which callers handle afterwards.
-    pub fn each_gone(&self, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
+    pub fn for_each_deleted(&self, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
         if !self.any_gone {
             return Ok(());
         }
         let mut slice = Vec::new();
-        self.walk(|_, change| {
+        self.for_each_change(|_, change| {
             if let (Some(before), None) = (change.before, change.after) {
                 slice.push(before);
             }
@@ -119,22 +119,22 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
             return Ok(());
         }
         let (mut from, mut crossing) = (KeySet::default(), false);
-        self.each_moved(&wanted, |before, _| {
+        self.for_each_moved(&wanted, |before, _| {
             from.add(before);
         })?;
-        self.each_moved(&wanted, |_, after| crossing |= from.knows(&after))?;
+        self.for_each_moved(&wanted, |_, after| crossing |= from.contains(&after))?;
         drop(from);
         if !crossing {
             return self.relocate_each(&wanted, |before, after| (before, after));
         }
         // A new key is the old key of another source, as when two ids are swapped: all sources go to temporary keys first,
         // so that none replaces another.
-        self.relocate_each(&wanted, |before, _| (before, delete::aside(before)))?;
-        self.relocate_each(&wanted, |before, after| (delete::aside(before), after))
+        self.relocate_each(&wanted, |before, _| (before, delete::temporary_key(before)))?;
+        self.relocate_each(&wanted, |before, after| (delete::temporary_key(before), after))
     }
 
     /// Calls `act` with the old and the new key of each source whose key changed, if the pair is `wanted`.
-    pub fn each_moved(
+    pub fn for_each_moved(
         &self,
         wanted: impl Fn(&SourceKey, &SourceKey) -> bool,
         mut act: impl FnMut(SourceKey, SourceKey),
@@ -142,7 +142,7 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
         if !self.any_moved {
             return Ok(());
         }
-        self.walk(|_, change| {
+        self.for_each_change(|_, change| {
             if let (Some(before), Some(after)) = (change.before, change.after)
                 && wanted(&before, &after)
             {
@@ -158,20 +158,20 @@ impl<'a, R: Fn() -> (Rows, Rows)> Changes<'a, R> {
         how: impl Fn(SourceKey, SourceKey) -> (SourceKey, SourceKey),
     ) -> Result<()> {
         let mut slice = Vec::new();
-        self.walk(|_, change| {
+        self.for_each_change(|_, change| {
             if let (Some(before), Some(after)) = (change.before, change.after)
                 && wanted(&before, &after)
             {
                 slice.push(how(before, after));
             }
-            if slice.len() < SLICE { Ok(()) } else { delete::relocate(&std::mem::take(&mut slice)) }
+            if slice.len() < SLICE { Ok(()) } else { delete::relocate_sources(&std::mem::take(&mut slice)) }
         })?;
-        delete::relocate(&slice)
+        delete::relocate_sources(&slice)
     }
 
     /// Calls `act` with each key that changed: the old one and the new one.
-    pub fn each_key(&self, mut act: impl FnMut(SourceKey)) -> Result<()> {
-        self.walk(|_, change| {
+    pub fn for_each_changed_key(&self, mut act: impl FnMut(SourceKey)) -> Result<()> {
+        self.for_each_change(|_, change| {
             change.before.into_iter().chain(change.after).for_each(&mut act);
             Ok(())
         })

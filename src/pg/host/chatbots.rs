@@ -6,24 +6,24 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::host::Column;
-use crate::pg::host::relation::{Opened, OwnDdl, Relation, open_own};
+use crate::pg::host::relation::{ExtensionDdlGuard, OpenRelation, Relation, open_owned_table};
 use crate::pg::host::row::Attribute;
 use crate::pg::host::table::INTEGERS;
-use crate::pg::host::triggers::renumber;
+use crate::pg::host::triggers::update_column;
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::{Name, Regclass};
 use crate::pg::runtime::run_as::RunAs;
 use crate::pg::store::{host_row, host_triggers as store};
 
 /// A table whose rows are the chatbots.
-pub struct Chatbots {
+pub struct ChatbotTable {
     /// The column with the chatbot's id.
     pub id: Attribute,
     relation: Relation,
     id_name: String,
 }
 
-impl Chatbots {
+impl ChatbotTable {
     /// Binds the table of a running trigger, whose argument names the id column.
     ///
     /// # Safety
@@ -60,12 +60,12 @@ impl Chatbots {
     }
 
     /// Calls `act` with the id of each chatbot in the table, as it is by now.
-    pub fn each_id(&self, mut act: impl FnMut(i64) -> Result<()>) -> Result<()> {
+    pub fn for_each_id(&self, mut act: impl FnMut(i64) -> Result<()>) -> Result<()> {
         const SLICE: i64 = 1_000;
         let as_owner = || RunAs::reading(self.relation.owner);
         let ids = {
             let _owner = as_owner();
-            host_row::Ids::now(&self.relation.name, &self.id_name, &self.id_name)?
+            host_row::RowIdCursor::now(&self.relation.name, &self.id_name, &self.id_name)?
         };
         loop {
             let slice = {
@@ -83,26 +83,26 @@ impl Chatbots {
 /// Attaches a table of chatbots: deleting one of its rows deletes everything that belongs to the chatbot.
 pub fn attach_chatbots(relation: Option<Regclass>, id_column: Option<Name>) -> Result<()> {
     let id_column = arguments::required("id_column", id_column)?;
-    let (opened, relation) = open_own(relation)?;
+    let (opened, relation) = open_owned_table(relation)?;
     if store::has_chatbots_triggers(relation.oid)? {
         return Err(Error::Attached { relation: relation.name });
     }
     // SAFETY: `opened` keeps the relation open.
-    let chatbots = unsafe { Chatbots::bind(id_column.0, opened.0)? };
+    let chatbots = unsafe { ChatbotTable::bind(id_column.0, opened.0)? };
     drop(opened);
     let column = Column(chatbots.id_name, chatbots.id.number);
     let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
-    let _own = OwnDdl::new();
+    let _own = ExtensionDdlGuard::new();
     store::make_chatbots_triggers(&relation.name, &argument, |_| true)
 }
 
 /// After ALTER TABLE: writes the id column's new name or number into the triggers, or detaches the table where it is gone.
-pub fn follow_chatbots(oid: pg_sys::Oid, name: &str, argument: &str) -> Result<()> {
+pub fn on_chatbots_altered(oid: pg_sys::Oid, name: &str, argument: &str) -> Result<()> {
     let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
     let before = column.clone();
-    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    let opened = OpenRelation::new(oid, pg_sys::AccessShareLock);
     // SAFETY: `opened` keeps the relation open.
-    let gone = unsafe { !renumber(&mut column, (*opened.0).rd_att) };
+    let gone = unsafe { !update_column(&mut column, (*opened.0).rd_att) };
     drop(opened);
     if gone {
         pgrx::warning!("{name} is detached: its column {} is gone", before.0);

@@ -1,15 +1,15 @@
 //! What follows DDL on host tables: ALTER TABLE, DROP TABLE, partitions and restores.
 
 use crate::error::{Error, Result};
-use crate::host::{Column, Host};
-use crate::pg::host::chatbots::follow_chatbots;
+use crate::host::{Column, HostOptions};
+use crate::pg::host::chatbots::on_chatbots_altered;
 use crate::pg::host::pending::register_existing_rows;
 use crate::pg::host::reconcile::{reconcile, take_rewritten};
-use crate::pg::host::relation::{OWN_DDL, Opened, OwnDdl, Relation};
-use crate::pg::host::table::Table;
+use crate::pg::host::relation::{ExtensionDdlGuard, OWN_DDL, OpenRelation, Relation};
+use crate::pg::host::table::HostTable;
 use crate::pg::host::trigger;
-use crate::pg::host::triggers::{make_triggers, make_triggers_of, number, renumber};
-use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::host::triggers::{make_table_triggers, make_triggers, number, update_column};
+use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::store::{delete, host_sources, host_triggers as store};
 use pgrx::pg_sys;
 
@@ -20,16 +20,16 @@ pub fn on_altered(oid: pg_sys::Oid) -> Result<()> {
     if OWN_DDL.get() {
         return Ok(());
     }
-    let _own = OwnDdl::new();
+    let _own = ExtensionDdlGuard::new();
     let rewritten = take_rewritten()?;
-    for (relation, argument) in store::roots_of(oid)? {
-        update_triggers(relation, Host::parse(&argument)?, rewritten.contains(&relation))?;
+    for (relation, argument) in store::attached_ancestors(oid)? {
+        update_triggers(relation, HostOptions::parse(&argument)?, rewritten.contains(&relation))?;
     }
-    for (relation, argument) in store::strays()? {
-        detach_dropped(relation, Host::parse(&argument)?)?;
+    for (relation, argument) in store::orphaned_triggers()? {
+        delete_detached_partition(relation, HostOptions::parse(&argument)?)?;
     }
     if let Some((name, argument)) = store::chatbots_table(oid)? {
-        follow_chatbots(oid, &name, &argument)?;
+        on_chatbots_altered(oid, &name, &argument)?;
     }
     Ok(())
 }
@@ -40,13 +40,13 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
     if OWN_DDL.get() {
         return Ok(());
     }
-    let _own = OwnDdl::new();
-    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    let _own = ExtensionDdlGuard::new();
+    let opened = OpenRelation::new(oid, pg_sys::AccessShareLock);
     // SAFETY: `opened` keeps the relation open.
     let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
     let mut changed = Vec::new();
     for before in store::arguments(oid)? {
-        let before = Host::parse(&before)?;
+        let before = HostOptions::parse(&before)?;
         let mut host = before.clone();
         number(&mut host.columns, &relation.name, opened.0)?;
         if host != before {
@@ -56,13 +56,13 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
     let mut chatbots = store::chatbots_triggers(oid)?;
     for (_, argument) in &mut chatbots {
         let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
-        renumber(&mut column, descriptor);
+        update_column(&mut column, descriptor);
         *argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
     }
     drop(opened);
     for host in changed {
         let states = store::trigger_states(host.host)?;
-        store::remake_triggers(oid, &relation.name, host.host, &host.argument()?)?;
+        store::remake_triggers(oid, &relation.name, host.host, &host.to_trigger_argument()?)?;
         store::restore_states(states)?;
     }
     for (made, argument) in chatbots {
@@ -71,14 +71,14 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
     Ok(())
 }
 
-fn update_triggers(oid: pg_sys::Oid, before: Host, rewritten: bool) -> Result<()> {
-    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Result<()> {
+    let opened = OpenRelation::new(oid, pg_sys::AccessShareLock);
     // SAFETY: `opened` keeps the relation open.
     let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
     let mut host = before.clone();
     let mut gone = Vec::new();
     for (role, column) in host.columns.all_mut() {
-        if !renumber(column, descriptor) {
+        if !update_column(column, descriptor) {
             gone.push((role, column.0.clone()));
         }
     }
@@ -117,7 +117,7 @@ fn update_triggers(oid: pg_sys::Oid, before: Host, rewritten: bool) -> Result<()
         host_sources::rename_metadata(host.host, old, new)?;
     }
     // SAFETY: `opened` keeps the relation open.
-    let translated = unsafe { Table::bind(host.clone(), opened.0)? }.translated();
+    let translated = unsafe { HostTable::bind(host.clone(), opened.0)? }.is_translated();
     let other_reading = translated != host.translated;
     host.translated = translated;
     drop(opened);
@@ -129,13 +129,13 @@ fn update_triggers(oid: pg_sys::Oid, before: Host, rewritten: bool) -> Result<()
     if rewritten || other_reading || reads_other_columns(&before, &host) {
         return reconcile(oid, host);
     }
-    for partition in store::tree(oid)? {
+    for partition in store::relation_with_descendants(oid)? {
         if !store::has_triggers(partition, host.host)? {
-            make_triggers_of(&host, oid, partition)?;
-            let opened = Opened::new(oid, pg_sys::AccessShareLock);
+            make_table_triggers(&host, oid, partition)?;
+            let opened = OpenRelation::new(oid, pg_sys::AccessShareLock);
             // SAFETY: `opened` keeps the relation open.
-            let table = unsafe { Table::bind(host.clone(), opened.0)? };
-            let waiting = attempt(|| register_existing_rows(&table))?.unwrap_or_else(|raised| {
+            let table = unsafe { HostTable::bind(host.clone(), opened.0)? };
+            let waiting = try_row(|| register_existing_rows(&table))?.unwrap_or_else(|raised| {
                 pgrx::warning!("rows of {} that are no sources yet cannot be found: {}", relation.name, raised.message);
                 0
             });
@@ -148,8 +148,8 @@ fn update_triggers(oid: pg_sys::Oid, before: Host, rewritten: bool) -> Result<()
 }
 
 /// Whether a column that is read was replaced by another of the same name, as `DROP c, ADD c` does.
-fn reads_other_columns(before: &Host, now: &Host) -> bool {
-    let read = |host: &Host| {
+fn reads_other_columns(before: &HostOptions, now: &HostOptions) -> bool {
+    let read = |host: &HostOptions| {
         let all = host.columns.all().into_iter();
         let read = all.filter(|(role, _)| !matches!(*role, "status_column" | "processed_column" | "error_column"));
         read.map(|(_, column)| column.clone()).collect::<Vec<_>>()
@@ -159,25 +159,25 @@ fn reads_other_columns(before: &Host, now: &Host) -> bool {
 }
 
 /// Deletes the sources of a table that is not a partition or child of the host table any more, and drops its triggers.
-fn detach_dropped(oid: pg_sys::Oid, host: Host) -> Result<()> {
-    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+fn delete_detached_partition(oid: pg_sys::Oid, host: HostOptions) -> Result<()> {
+    let opened = OpenRelation::new(oid, pg_sys::AccessShareLock);
     // SAFETY: `opened` keeps the relation open.
-    let table = unsafe { Table::bind(host, opened.0)? };
+    let table = unsafe { HostTable::bind(host, opened.0)? };
     drop(opened);
-    trigger::each_source_key(&table, delete::delete_many)?;
+    trigger::for_each_source_key(&table, delete::delete_sources)?;
     store::drop_triggers_of(oid, table.host.host)
 }
 
 /// Follows DROP TABLE of tables that had triggers of these hosts: deletes the sources whose rows are gone.
 pub fn on_dropped(hosts: &[i32]) -> Result<()> {
     for &host in hosts {
-        match store::root(host)? {
+        match store::attached_table(host)? {
             None => host_sources::delete_host(host)?,
             Some((relation, argument)) => {
-                let opened = Opened::new(relation, pg_sys::AccessShareLock);
+                let opened = OpenRelation::new(relation, pg_sys::AccessShareLock);
                 // SAFETY: `opened` keeps the relation open.
-                let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
-                if let Err(raised) = attempt(|| trigger::delete_all_but_rows(&table))? {
+                let table = unsafe { HostTable::bind(HostOptions::parse(&argument)?, opened.0)? };
+                if let Err(raised) = try_row(|| trigger::delete_sources_without_row(&table))? {
                     pgrx::warning!(
                         "sources of {} stay until SELECT chatbot_repair(): its rows cannot be read: {}",
                         table.relation.name,

@@ -57,7 +57,7 @@ impl KeySet {
     }
 
     /// Whether the set contains a key, with false positives as described at [`KeySet`].
-    pub fn knows(&self, key: &SourceKey) -> bool {
+    pub fn contains(&self, key: &SourceKey) -> bool {
         match &self.filter {
             Some(filter) => {
                 let (word, bit) = filter.place(key);

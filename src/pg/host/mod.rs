@@ -40,9 +40,9 @@ pub use crate::pg::host::attach::{Attach, attach, detach};
 pub use crate::pg::host::chatbots::attach_chatbots;
 pub use crate::pg::host::ddl::{on_altered, on_dropped, on_restored};
 pub use crate::pg::host::pending::{
-    BatchOutcome, each_input, each_key_in_snapshot, hosts, invalid_rows, readings, register_all_existing_rows,
-    sync_batch, tell,
+    BatchOutcome, for_each_input, for_each_key_in_snapshot, hosts, invalid_rows, readings, register_all_existing_rows,
+    sync_batch, write_statuses,
 };
-pub use crate::pg::host::read::{Access, rows, without_waiting};
-pub use crate::pg::host::reconcile::{follow_rewrites, note_rewrite};
+pub use crate::pg::host::read::{Access, read_inputs, without_waiting};
+pub use crate::pg::host::reconcile::{note_rewrite, on_rewritten};
 pub use crate::pg::host::row_security::warn_of_hidden_rows;

@@ -13,12 +13,12 @@ use crate::host::OnError;
 use crate::pg::host::key_set::KeySet;
 use crate::pg::host::read;
 use crate::pg::host::status_writeback::StatusWriteback;
-use crate::pg::host::table::Table;
+use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::Restriction;
-use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::store::delete;
 use crate::pg::store::host_row::ReadMode;
-use crate::pg::sync::{self, Care};
+use crate::pg::sync::{self, RowHandling};
 use crate::source::SourceKey;
 
 thread_local! {
@@ -28,9 +28,9 @@ thread_local! {
 }
 
 /// How deep a running trigger is nested: 1 in a statement of the client, more within other triggers.
-pub struct Depth(i32);
+pub struct TriggerDepth(i32);
 
-impl Depth {
+impl TriggerDepth {
     /// The depth of the trigger that is running.
     pub fn now() -> Self {
         // SAFETY: reads a counter; the function takes no argument.
@@ -40,7 +40,7 @@ impl Depth {
 
     /// Whether an inner statement has changed the source with this key.
     pub fn is_changed(&self, key: &SourceKey) -> bool {
-        CHANGED.with_borrow(|changed| changed.knows(key))
+        CHANGED.with_borrow(|changed| changed.contains(key))
     }
 
     /// Records that this statement changed these sources, for the triggers of the statements around it.
@@ -60,7 +60,7 @@ impl Depth {
     }
 }
 
-impl Drop for Depth {
+impl Drop for TriggerDepth {
     fn drop(&mut self) {
         if self.0 <= 1 {
             drop(CHANGED.with_borrow_mut(mem::take));
@@ -72,14 +72,14 @@ impl Drop for Depth {
 const SLICE: usize = 1_000;
 
 /// Collects keys of sources that are to be synced from their rows as these are by now.
-pub struct Again<'a> {
-    table: &'a Table,
+pub struct RowsToReread<'a> {
+    table: &'a HostTable,
     keys: RefCell<Vec<SourceKey>>,
 }
 
-impl<'a> Again<'a> {
+impl<'a> RowsToReread<'a> {
     /// Starts with no key.
-    pub fn new(table: &'a Table) -> Self {
+    pub fn new(table: &'a HostTable) -> Self {
         Self { table, keys: RefCell::default() }
     }
 
@@ -89,7 +89,7 @@ impl<'a> Again<'a> {
     }
 
     /// Syncs the collected sources, if there are 1,000 or more.
-    pub fn reread_many(&self) -> Result<()> {
+    pub fn sync_if_full(&self) -> Result<()> {
         if self.keys.borrow().len() < SLICE { Ok(()) } else { self.sync_current_rows() }
     }
 
@@ -101,14 +101,14 @@ impl<'a> Again<'a> {
 }
 
 /// Syncs sources from their rows as these are by now, and deletes those whose row is gone.
-fn sync_current_rows(table: &Table, keys: &[SourceKey]) -> Result<()> {
-    carefully(table, |care| reread_rows(table, keys, care))
+fn sync_current_rows(table: &HostTable, keys: &[SourceKey]) -> Result<()> {
+    with_row_fallback(table, |care| reread_rows(table, keys, care))
 }
 
-fn reread_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<()> {
+fn reread_rows(table: &HostTable, keys: &[SourceKey], care: RowHandling) -> Result<()> {
     let rows = read::read(table, keys, ReadMode::Latest, care)?;
     let there: HashSet<SourceKey> = rows.iter().map(|row| row.input.key()).collect();
-    delete::delete_many(&keys.iter().filter(|key| !there.contains(key)).copied().collect::<Vec<_>>())?;
+    delete::delete_sources(&keys.iter().filter(|key| !there.contains(key)).copied().collect::<Vec<_>>())?;
     let writeback = StatusWriteback::new(table);
     let mut seen = HashSet::new();
     let inputs = rows.into_iter().filter(|row| seen.insert(row.input.key())).map(|row| {
@@ -122,12 +122,12 @@ fn reread_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<()> {
 
 /// Calls `act` for all rows of a statement together. If that raises and the table marks errors instead of raising them,
 /// calls it again with each row alone.
-pub fn carefully(table: &Table, mut act: impl FnMut(Care) -> Result<()>) -> Result<()> {
+pub fn with_row_fallback(table: &HostTable, mut act: impl FnMut(RowHandling) -> Result<()>) -> Result<()> {
     if table.host.on_error == OnError::Raise {
-        return act(Care::Together);
+        return act(RowHandling::Together);
     }
-    match attempt(|| act(Care::Together))? {
+    match try_row(|| act(RowHandling::Together))? {
         Ok(()) => Ok(()),
-        Err(_) => act(Care::EachAlone),
+        Err(_) => act(RowHandling::EachAlone),
     }
 }

@@ -5,19 +5,19 @@ use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys;
 
-use crate::error::{Error, Raised, Result};
-use crate::host::{Host, RowStatus};
+use crate::error::{Error, PostgresError, Result};
+use crate::host::{HostOptions, RowStatus};
 use crate::pg::host::read::{self, Access, ReadRow};
 use crate::pg::host::status_writeback::StatusWriteback;
-use crate::pg::host::table::Table;
+use crate::pg::host::table::HostTable;
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
-use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, enabled, encoding, sql_error};
 use crate::pg::store::host_row::{self, ReadMode};
 use crate::pg::store::{host_sources, host_triggers as store};
-use crate::pg::sync::{self, Care, OnFailure};
-use crate::source::{RowInput, SourceKey, Unreadable};
+use crate::pg::sync::{self, OnFailure, RowHandling};
+use crate::source::{RowInput, SourceKey, UnreadableRow};
 use crate::text::content;
 
 /// The outcome of one batch of `chatbot_sync_all()`.
@@ -36,14 +36,19 @@ pub struct BatchOutcome {
 }
 
 /// Registers the rows of a table that are no sources yet as pending ones, and returns how many.
-pub fn register_existing_rows(table: &Table) -> Result<i64> {
+pub fn register_existing_rows(table: &HostTable) -> Result<i64> {
     const SLICE: i64 = 10_000;
     let columns = &table.host.columns;
     let as_owner = || RunAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
         let enabled = columns.enabled.as_ref().map(|c| c.0.as_str());
-        host_row::Ids::now_with(&table.relation.name, &columns.id.0, &columns.chatbot.0, enabled)?
+        host_row::RowIdCursor::open_latest_with_enabled(
+            &table.relation.name,
+            &columns.id.0,
+            &columns.chatbot.0,
+            enabled,
+        )?
     };
     let mut adopted = 0;
     loop {
@@ -57,7 +62,7 @@ pub fn register_existing_rows(table: &Table) -> Result<i64> {
         }
         // Rows with ids that no source can have are left out.
         rows.retain(|row| table.key_of(row.1, row.0).is_ok());
-        adopted += host_sources::insert_all_pending(table.source_type, table.host.host, rows)?;
+        adopted += host_sources::register_pending(table.source_type, table.host.host, rows)?;
     }
 }
 
@@ -65,13 +70,14 @@ pub fn register_existing_rows(table: &Table) -> Result<i64> {
 pub fn register_all_existing_rows() -> Result<()> {
     for (relation, argument) in store::roots()? {
         let name = store::relation_name(relation)?;
-        let Some(opened) = read::open_soon(relation, pg_sys::AccessShareLock)? else {
+        let Some(opened) = read::try_open(relation, pg_sys::AccessShareLock)? else {
             read::warn_locked(&name);
             continue;
         };
         // SAFETY: `opened` keeps the relation open.
-        let adopted = attempt(|| register_existing_rows(&unsafe { Table::bind(Host::parse(&argument)?, opened.0)? }));
-        if let Err(message) = said(adopted)? {
+        let adopted =
+            try_row(|| register_existing_rows(&unsafe { HostTable::bind(HostOptions::parse(&argument)?, opened.0)? }));
+        if let Err(message) = table_error_message(adopted)? {
             pgrx::warning!("rows of {name} that are no sources yet cannot be found: {message}");
         }
     }
@@ -79,7 +85,9 @@ pub fn register_all_existing_rows() -> Result<()> {
 }
 
 /// Turns errors that concern one table into a message for a WARNING; other errors go up.
-fn said<T>(done: Result<std::result::Result<T, Raised>>) -> Result<std::result::Result<T, String>> {
+fn table_error_message<T>(
+    done: Result<std::result::Result<T, PostgresError>>,
+) -> Result<std::result::Result<T, String>> {
     match done {
         Ok(Ok(done)) => Ok(Ok(done)),
         Ok(Err(raised)) => Ok(Err(raised.message)),
@@ -95,12 +103,12 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
         n if n > 0 => n,
         n => return Err(Error::invalid("batch", n, "1 or more")),
     };
-    encoding::require()?;
-    if let Err(disabled) = enabled::require() {
+    encoding::require_utf8()?;
+    if let Err(disabled) = enabled::require_enabled() {
         pgrx::notice!("{disabled}");
         return Ok(BatchOutcome::default());
     }
-    let waiting = host_sources::waiting(chatbot_id, after, limit)?;
+    let waiting = host_sources::unsynced_sources(chatbot_id, after, limit)?;
     let mut done = BatchOutcome {
         taken: i64::try_from(waiting.len()).unwrap_or(i64::MAX),
         last: waiting.last().map(|(key, _)| *key),
@@ -112,14 +120,14 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
     }
     for (host, keys) in by_host {
         let synced = read::with_table(host, pg_sys::RowExclusiveLock, |table| {
-            match attempt(|| sync_rows(table, &keys, Care::Together))? {
+            match try_row(|| sync_rows(table, &keys, RowHandling::Together))? {
                 Ok(synced) => Ok(synced),
-                Err(_) => sync_rows(table, &keys, Care::EachAlone),
+                Err(_) => sync_rows(table, &keys, RowHandling::EachAlone),
             }
         });
         let synced = match synced {
             Err(error @ (Error::NoColumn { .. } | Error::ColumnType { .. })) => sync_unreadable(host, &keys, &error)?,
-            synced => synced?.unless_locked(host, BatchOutcome::default())?,
+            synced => synced?.or_warn_if_locked(host, BatchOutcome::default())?,
         };
         done.synced += synced.synced;
         done.failed += synced.failed;
@@ -131,7 +139,7 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
     Ok(done)
 }
 
-fn sync_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<BatchOutcome> {
+fn sync_rows(table: &HostTable, keys: &[SourceKey], care: RowHandling) -> Result<BatchOutcome> {
     let mut done = BatchOutcome::default();
     let writeback = StatusWriteback::new(table);
     let inputs = read::read(table, keys, ReadMode::ForUpdate, care)?.into_iter().map(|row| {
@@ -153,27 +161,27 @@ fn sync_rows(table: &Table, keys: &[SourceKey], care: Care) -> Result<BatchOutco
 /// Marks sources as failed whose table lacks a column, or has it with another type, since it was attached.
 fn sync_unreadable(host: i32, keys: &[SourceKey], error: &Error) -> Result<BatchOutcome> {
     let mut done = BatchOutcome::default();
-    let unreadable = |&key| Unreadable { key, host: Some(host), enabled: None, error: error.clone() };
+    let unreadable = |&key| UnreadableRow { key, host: Some(host), enabled: None, error: error.clone() };
     let inputs = keys.iter().map(|key| Ok(RowInput::Unreadable(unreadable(key))));
-    sync::sync(inputs, OnFailure::Mark, Care::Together, None, |_, _| done.failed += 1)?;
+    sync::sync(inputs, OnFailure::Mark, RowHandling::Together, None, |_, _| done.failed += 1)?;
     Ok(done)
 }
 
 /// Calls `act` with the keys of a host table's rows, as the calling statement sees them, 10,000 at a time. A table that is
 /// locked or cannot be read is skipped with a WARNING.
-pub fn each_key_in_snapshot(host: i32, mut act: impl FnMut(Vec<SourceKey>) -> Result<()>) -> Result<()> {
+pub fn for_each_key_in_snapshot(host: i32, mut act: impl FnMut(Vec<SourceKey>) -> Result<()>) -> Result<()> {
     const SLICE: i64 = 10_000;
     let seen = read::with_table(host, pg_sys::AccessShareLock, |table| {
         let columns = &table.host.columns;
         let as_owner = || RunAs::reading(table.relation.owner);
-        let rows = attempt(|| {
+        let rows = try_row(|| {
             let _owner = as_owner();
-            host_row::Ids::new(&table.relation.name, &columns.id.0, &columns.chatbot.0)
+            host_row::RowIdCursor::new(&table.relation.name, &columns.id.0, &columns.chatbot.0)
         })?;
         loop {
             pgrx::check_for_interrupts!();
             let next = match &rows {
-                Ok(rows) => attempt(|| {
+                Ok(rows) => try_row(|| {
                     let _owner = as_owner();
                     rows.next(SLICE)
                 })?,
@@ -197,35 +205,37 @@ pub fn each_key_in_snapshot(host: i32, mut act: impl FnMut(Vec<SourceKey>) -> Re
             pgrx::warning!("rows of host table {host} cannot be read: {error}");
             Ok(())
         }
-        seen => seen?.unless_locked(host, ()),
+        seen => seen?.or_warn_if_locked(host, ()),
     }
 }
 
 /// Returns the rows of a host table with ids that no source can have, each with the reason.
 pub fn invalid_rows(host: i32) -> Result<Vec<(SourceKey, Error)>> {
-    read::with_table(host, pg_sys::AccessShareLock, |table| match said(attempt(|| read::invalid_rows(table)))? {
-        Ok(invalid) => Ok(invalid),
-        Err(message) => {
-            warn_unreadable(table, &message);
-            Ok(Vec::new())
+    read::with_table(host, pg_sys::AccessShareLock, |table| {
+        match table_error_message(try_row(|| read::invalid_rows(table)))? {
+            Ok(invalid) => Ok(invalid),
+            Err(message) => {
+                warn_unreadable(table, &message);
+                Ok(Vec::new())
+            }
         }
     })?
-    .unless_locked(host, Vec::new())
+    .or_warn_if_locked(host, Vec::new())
 }
 
-fn warn_unreadable(table: &Table, message: &str) {
+fn warn_unreadable(table: &HostTable, message: &str) {
     pgrx::warning!("rows of {} cannot be read: {message}", table.relation.name);
 }
 
 /// Writes the status of sources to their rows, unless a row was changed meanwhile. Returns the keys of rows that another
 /// session has locked; all keys where it has locked the table.
-pub fn tell(host: i32, outcomes: &[(&RowInput, &RowStatus)]) -> Result<Vec<SourceKey>> {
+pub fn write_statuses(host: i32, outcomes: &[(&RowInput, &RowStatus)]) -> Result<Vec<SourceKey>> {
     let all = || outcomes.iter().map(|(input, _)| input.key()).collect::<Vec<_>>();
     let written = read::without_waiting(|| {
         let result = read::with_table(host, pg_sys::RowExclusiveLock, |table| {
-            match attempt(|| tell_rows(table, outcomes, Care::Together))? {
+            match try_row(|| write_row_statuses(table, outcomes, RowHandling::Together))? {
                 Ok(locked) => Ok(locked),
-                Err(_) => tell_rows(table, outcomes, Care::EachAlone),
+                Err(_) => write_row_statuses(table, outcomes, RowHandling::EachAlone),
             }
         });
         match result {
@@ -241,8 +251,12 @@ pub fn tell(host: i32, outcomes: &[(&RowInput, &RowStatus)]) -> Result<Vec<Sourc
     })
 }
 
-fn tell_rows(table: &Table, outcomes: &[(&RowInput, &RowStatus)], care: Care) -> Result<Vec<SourceKey>> {
-    if !table.host.columns.written() {
+fn write_row_statuses(
+    table: &HostTable,
+    outcomes: &[(&RowInput, &RowStatus)],
+    care: RowHandling,
+) -> Result<Vec<SourceKey>> {
+    if !table.host.columns.has_status_columns() {
         return Ok(Vec::new());
     }
     let writeback = StatusWriteback::new(table);
@@ -270,7 +284,7 @@ fn tell_rows(table: &Table, outcomes: &[(&RowInput, &RowStatus)], care: Care) ->
 }
 
 /// Calls `act` with each row of a host table, as its sync would read it; of all host tables where `relation` is `None`.
-pub fn each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInput) -> Result<()>) -> Result<()> {
+pub fn for_each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInput) -> Result<()>) -> Result<()> {
     const SLICE: usize = 100;
     let roots = match relation {
         None => store::roots()?,
@@ -283,12 +297,12 @@ pub fn each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInput) -
         }
     };
     for (_, argument) in roots {
-        let host = Host::parse(&argument)?.host;
-        each_key_in_snapshot(host, |keys| {
+        let host = HostOptions::parse(&argument)?.host;
+        for_each_key_in_snapshot(host, |keys| {
             keys.chunks(SLICE).try_for_each(|slice| {
                 pgrx::check_for_interrupts!();
                 let _scratch = Scratch::new();
-                let rows = read::rows(host, slice, ReadMode::Snapshot)?.unless_locked(host, Vec::new())?;
+                let rows = read::read_inputs(host, slice, ReadMode::Snapshot)?.or_warn_if_locked(host, Vec::new())?;
                 rows.into_iter().try_for_each(&mut act)
             })
         })?;
@@ -299,13 +313,13 @@ pub fn each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInput) -
 /// Returns how the content of each host table is read, by host id, as [`content::reading`] encodes it.
 pub fn readings() -> Result<HashMap<i32, i32>> {
     let reading = |(_, argument): (_, String)| {
-        let host = Host::parse(&argument)?;
-        Ok((host.host, content::reading(host.content_format, host.translated)))
+        let host = HostOptions::parse(&argument)?;
+        Ok((host.host, content::reading_version(host.content_format, host.translated)))
     };
     store::roots()?.into_iter().map(reading).collect()
 }
 
 /// Returns the ids of all host tables.
 pub fn hosts() -> Result<Vec<i32>> {
-    store::roots()?.into_iter().map(|(_, argument)| Ok(Host::parse(&argument)?.host)).collect()
+    store::roots()?.into_iter().map(|(_, argument)| Ok(HostOptions::parse(&argument)?.host)).collect()
 }

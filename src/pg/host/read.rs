@@ -4,17 +4,17 @@ use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
-use crate::error::{Error, Raised, Result};
-use crate::host::{Host, RowStatus};
-use crate::pg::host::relation::{Opened, lock_tree};
-use crate::pg::host::table::Table;
+use crate::error::{Error, PostgresError, Result};
+use crate::host::{HostOptions, RowStatus};
+use crate::pg::host::relation::{OpenRelation, lock_with_descendants};
+use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::RunAs;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
-use crate::pg::runtime::subtransaction::{self, attempt};
+use crate::pg::runtime::subtransaction::{self, try_row};
 use crate::pg::store::host_row::{self, HostRow, ReadMode};
 use crate::pg::store::host_triggers as store;
-use crate::pg::sync::Care;
-use crate::source::{RowInput, SourceInput, SourceKey, Unreadable};
+use crate::pg::sync::RowHandling;
+use crate::source::{RowInput, SourceInput, SourceKey, UnreadableRow};
 use crate::text::content::Content;
 
 /// A host row as it was read.
@@ -47,12 +47,12 @@ impl<R> Access<R> {
 
     /// Returns the result, or `otherwise` where the table is not attached or is locked; of a locked table a WARNING is
     /// raised.
-    pub fn unless_locked(self, host: i32, otherwise: R) -> Result<R> {
+    pub fn or_warn_if_locked(self, host: i32, otherwise: R) -> Result<R> {
         match self {
             Self::Done(done) => Ok(done),
             Self::Detached => Ok(otherwise),
             Self::Locked => {
-                if let Some((relation, _)) = store::root(host)? {
+                if let Some((relation, _)) = store::attached_table(host)? {
                     warn_locked(&store::relation_name(relation)?);
                 }
                 Ok(otherwise)
@@ -67,39 +67,39 @@ pub fn warn_locked(relation: &str) {
 }
 
 /// Opens the table of a host, locks it with its partitions, and calls `act` with it. Waits at most 100 ms for each lock.
-pub fn with_table<R>(host: i32, lock: u32, act: impl FnOnce(&Table) -> Result<R>) -> Result<Access<R>> {
-    let Some((relation, argument)) = store::root(host)? else { return Ok(Access::Detached) };
-    let Some(opened) = open_soon(relation, lock)? else { return Ok(Access::Locked) };
+pub fn with_table<R>(host: i32, lock: u32, act: impl FnOnce(&HostTable) -> Result<R>) -> Result<Access<R>> {
+    let Some((relation, argument)) = store::attached_table(host)? else { return Ok(Access::Detached) };
+    let Some(opened) = try_open(relation, lock)? else { return Ok(Access::Locked) };
     // SAFETY: `opened` keeps the relation open.
-    let table = unsafe { Table::bind(Host::parse(&argument)?, opened.0)? };
+    let table = unsafe { HostTable::bind(HostOptions::parse(&argument)?, opened.0)? };
     act(&table).map(Access::Done)
 }
 
 /// Opens a table and locks it with its partitions until the transaction ends; `None` where a lock is not to be had within
 /// 100 ms.
-pub fn open_soon(relation: pg_sys::Oid, lock: u32) -> Result<Option<Opened>> {
-    Ok(without_waiting(|| lock_tree(relation, lock))?.map(|()| Opened::new(relation, lock)))
+pub fn try_open(relation: pg_sys::Oid, lock: u32) -> Result<Option<OpenRelation>> {
+    Ok(without_waiting(|| lock_with_descendants(relation, lock))?.map(|()| OpenRelation::new(relation, lock)))
 }
 
 /// Calls `act` in a subtransaction with a `lock_timeout` of 100 ms; `None` where a lock was not to be had in that time.
 pub fn without_waiting<R>(act: impl FnOnce() -> Result<R>) -> Result<Option<R>> {
     let _short = ScopedSettings::short_lock_timeout();
-    match subtransaction::within(act) {
+    match subtransaction::in_subtransaction(act) {
         Ok(done) => done.map(Some),
-        Err(caught) if subtransaction::is_a_lock_timeout(&caught) => Ok(None),
+        Err(caught) if subtransaction::is_lock_timeout(&caught) => Ok(None),
         Err(caught) => caught.rethrow(),
     }
 }
 
 /// Reads rows of a host table by key, without locking them. Rows that are gone are not in the result.
-pub fn rows(host: i32, keys: &[SourceKey], look: ReadMode) -> Result<Access<Vec<RowInput>>> {
+pub fn read_inputs(host: i32, keys: &[SourceKey], look: ReadMode) -> Result<Access<Vec<RowInput>>> {
     let read = with_table(host, pg_sys::AccessShareLock, |table| {
         Ok(read_unlocked(table, keys, look)?.into_iter().map(|row| row.input).collect())
     });
     match read {
         // The table lacks a column, or has it with another type: that is the error of each of its rows.
         Err(error @ (Error::NoColumn { .. } | Error::ColumnType { .. })) => {
-            let unreadable = |&key| Unreadable { key, host: Some(host), enabled: None, error: error.clone() };
+            let unreadable = |&key| UnreadableRow { key, host: Some(host), enabled: None, error: error.clone() };
             Ok(Access::Done(keys.iter().map(unreadable).map(RowInput::Unreadable).collect()))
         }
         read => read,
@@ -107,31 +107,31 @@ pub fn rows(host: i32, keys: &[SourceKey], look: ReadMode) -> Result<Access<Vec<
 }
 
 /// Reads rows without locking them: all with one statement, or each alone where that raises.
-pub fn read_unlocked(table: &Table, keys: &[SourceKey], look: ReadMode) -> Result<Vec<ReadRow>> {
-    match attempt(|| read(table, keys, look, Care::Together))? {
+pub fn read_unlocked(table: &HostTable, keys: &[SourceKey], look: ReadMode) -> Result<Vec<ReadRow>> {
+    match try_row(|| read(table, keys, look, RowHandling::Together))? {
         Ok(rows) => Ok(rows),
-        Err(_) => read(table, keys, look, Care::EachAlone),
+        Err(_) => read(table, keys, look, RowHandling::EachAlone),
     }
 }
 
 /// Reads rows as the table's owner. Rows that are gone are not in the result; with [`ReadMode::ForUpdate`] neither are rows
 /// that another session has locked.
-pub fn read(table: &Table, keys: &[SourceKey], look: ReadMode, care: Care) -> Result<Vec<ReadRow>> {
+pub fn read(table: &HostTable, keys: &[SourceKey], look: ReadMode, care: RowHandling) -> Result<Vec<ReadRow>> {
     match care {
-        Care::Together => {
+        RowHandling::Together => {
             let ids: HashSet<i64> = keys.iter().map(|key| key.source_id).collect();
-            read_whole(table, ids.into_iter().collect(), None, look)
+            read_together(table, ids.into_iter().collect(), None, look)
         }
-        Care::EachAlone => keys.iter().filter_map(|key| read_alone(table, *key, look).transpose()).collect(),
+        RowHandling::EachAlone => keys.iter().filter_map(|key| read_alone(table, *key, look).transpose()).collect(),
     }
 }
 
-fn read_whole(table: &Table, ids: Vec<i64>, chatbot: Option<i64>, look: ReadMode) -> Result<Vec<ReadRow>> {
+fn read_together(table: &HostTable, ids: Vec<i64>, chatbot: Option<i64>, look: ReadMode) -> Result<Vec<ReadRow>> {
     let rows = {
         let _owner = RunAs::reading(table.relation.owner);
         host_row::rows_by_id(&table.relation.name, &table.host.columns, ids, chatbot, look)?
     };
-    let translated = table.translated();
+    let translated = table.is_translated();
     let read = |row| {
         let HostRow { source_id, chatbot_id, content, metadata, enabled, state } = row;
         let key = table.key_of(chatbot_id, source_id).ok()?;
@@ -143,14 +143,14 @@ fn read_whole(table: &Table, ids: Vec<i64>, chatbot: Option<i64>, look: ReadMode
     Ok(rows.into_iter().filter_map(read).collect())
 }
 
-fn read_alone(table: &Table, key: SourceKey, look: ReadMode) -> Result<Option<ReadRow>> {
+fn read_alone(table: &HostTable, key: SourceKey, look: ReadMode) -> Result<Option<ReadRow>> {
     let ids = vec![key.source_id];
-    let raised = match attempt(|| read_whole(table, ids, Some(key.chatbot_id), look))? {
+    let raised = match try_row(|| read_together(table, ids, Some(key.chatbot_id), look))? {
         Ok(mut rows) => return Ok(rows.pop()),
         Err(raised) => raised,
     };
     // It is a user's type or function that raises; the other columns can nearly always be read.
-    let known = attempt(|| {
+    let known = try_row(|| {
         let _owner = RunAs::reading(table.relation.owner);
         host_row::state_of(&table.relation.name, &table.host.columns, key, look)
     })?;
@@ -162,18 +162,18 @@ fn read_alone(table: &Table, key: SourceKey, look: ReadMode) -> Result<Option<Re
 }
 
 fn unreadable(
-    table: &Table,
+    table: &HostTable,
     key: SourceKey,
-    raised: Raised,
+    raised: PostgresError,
     enabled: Option<bool>,
     state: Option<RowStatus>,
 ) -> ReadRow {
-    let unreadable = Unreadable { key, host: Some(table.host.host), enabled, error: raised.while_reading() };
+    let unreadable = UnreadableRow { key, host: Some(table.host.host), enabled, error: raised.into_read_error() };
     ReadRow { input: RowInput::Unreadable(unreadable), state }
 }
 
 /// Returns the rows with ids that no source can have, each with the reason.
-pub fn invalid_rows(table: &Table) -> Result<Vec<(SourceKey, Error)>> {
+pub fn invalid_rows(table: &HostTable) -> Result<Vec<(SourceKey, Error)>> {
     let columns = &table.host.columns;
     let _owner = RunAs::reading(table.relation.owner);
     let ids = host_row::invalid_ids(&table.relation.name, &columns.id.0, &columns.chatbot.0)?;

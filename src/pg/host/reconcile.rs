@@ -6,20 +6,20 @@ use std::collections::{HashMap, HashSet};
 use pgrx::pg_sys;
 
 use crate::error::Result;
-use crate::host::{Host, Mode, RowStatus};
+use crate::host::{HostOptions, Mode, RowStatus};
 use crate::pg::host::pending::register_existing_rows;
 use crate::pg::host::read::{ReadRow, read};
-use crate::pg::host::relation::{Opened, OwnDdl};
+use crate::pg::host::relation::{ExtensionDdlGuard, OpenRelation};
 use crate::pg::host::status_writeback::StatusWriteback;
-use crate::pg::host::table::Table;
+use crate::pg::host::table::HostTable;
 use crate::pg::host::trigger;
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::run_as::Restriction;
-use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, wake};
 use crate::pg::store::host_row::ReadMode;
 use crate::pg::store::{host_triggers as store, job, source};
-use crate::pg::sync::{Care, OnFailure};
+use crate::pg::sync::{OnFailure, RowHandling};
 use crate::source::{RowInput, SourceKey};
 
 thread_local! {
@@ -42,35 +42,35 @@ pub fn note_rewrite(relation: pg_sys::Oid, reason: i32) {
 pub fn take_rewritten() -> Result<HashSet<pg_sys::Oid>> {
     let mut roots = HashSet::new();
     for relation in REWRITTEN.take() {
-        roots.extend(store::roots_of(relation)?.into_iter().map(|(root, _)| root));
+        roots.extend(store::attached_ancestors(relation)?.into_iter().map(|(root, _)| root));
     }
     Ok(roots)
 }
 
 /// Reconciles the attached tables that were rewritten, and those with columns of these types.
-pub fn follow_rewrites(types: Vec<pg_sys::Oid>) -> Result<()> {
-    let _own = OwnDdl::new();
+pub fn on_rewritten(types: Vec<pg_sys::Oid>) -> Result<()> {
+    let _own = ExtensionDdlGuard::new();
     let rewritten = take_rewritten()?;
-    let mut tables: HashMap<pg_sys::Oid, String> = store::roots_with_types(types)?.into_iter().collect();
+    let mut tables: HashMap<pg_sys::Oid, String> = store::attached_tables_with_types(types)?.into_iter().collect();
     for relation in rewritten {
-        tables.extend(store::roots_of(relation)?.into_iter().filter(|(root, _)| *root == relation));
+        tables.extend(store::attached_ancestors(relation)?.into_iter().filter(|(root, _)| *root == relation));
     }
-    tables.into_iter().try_for_each(|(relation, argument)| reconcile(relation, Host::parse(&argument)?))
+    tables.into_iter().try_for_each(|(relation, argument)| reconcile(relation, HostOptions::parse(&argument)?))
 }
 
 /// Makes the sources of a host table match its rows as they are by now. Sources whose row is gone are deleted, and rows that
 /// are no sources yet are registered. Metadata and `enabled` are written at once; a source with another content becomes
 /// pending, as its row shows, and keeps its vectors until it is synced.
-pub fn reconcile(relation: pg_sys::Oid, host: Host) -> Result<()> {
+pub fn reconcile(relation: pg_sys::Oid, host: HostOptions) -> Result<()> {
     // The contents of a slice are in memory, and each may be large.
     const SLICE: usize = 200;
-    let opened = Opened::new(relation, pg_sys::AccessShareLock);
+    let opened = OpenRelation::new(relation, pg_sys::AccessShareLock);
     // SAFETY: `opened` keeps the relation open.
-    let table = unsafe { Table::bind(host, opened.0)? };
-    trigger::delete_all_but_rows(&table)?;
+    let table = unsafe { HostTable::bind(host, opened.0)? };
+    trigger::delete_sources_without_row(&table)?;
     let adopted = register_existing_rows(&table)? > 0;
     let mut waiting = 0;
-    trigger::each_source_key(&table, |keys| {
+    trigger::for_each_source_key(&table, |keys| {
         for slice in keys.chunks(SLICE) {
             pgrx::check_for_interrupts!();
             let _scratch = Scratch::new();
@@ -88,10 +88,10 @@ pub fn reconcile(relation: pg_sys::Oid, host: Host) -> Result<()> {
 
 /// Writes metadata and `enabled` where they differ. Returns the rows that are to be synced: those with another content,
 /// those that cannot be read and, where rows were just registered, those that were never embedded.
-fn compare(table: &Table, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadRow>> {
-    let rows = match attempt(|| read(table, keys, ReadMode::Latest, Care::Together))? {
+fn compare(table: &HostTable, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadRow>> {
+    let rows = match try_row(|| read(table, keys, ReadMode::Latest, RowHandling::Together))? {
         Ok(rows) => rows,
-        Err(_) => read(table, keys, ReadMode::Latest, Care::EachAlone)?,
+        Err(_) => read(table, keys, ReadMode::Latest, RowHandling::EachAlone)?,
     };
     let mut changed = Vec::new();
     for row in rows {
@@ -103,7 +103,7 @@ fn compare(table: &Table, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadR
         };
         let Some(stored) = source::read(&item.key, &item.metadata, false)? else { continue };
         let edited = stored.synced && stored.content_hash.as_deref() != Some(item.content.hash());
-        if arguments::metadata_fits(&item.metadata).is_err() {
+        if arguments::check_metadata_size(&item.metadata).is_err() {
             // The sync of the source records that its metadata is too large.
             source::mark_pending(&[item.key])?;
         } else if edited || !stored.same_attributes(item) {
@@ -118,7 +118,7 @@ fn compare(table: &Table, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadR
 }
 
 /// Writes the status `pending` to the rows, and inserts jobs for them in mode async.
-fn write_pending(table: &Table, rows: Vec<ReadRow>) -> Result<()> {
+fn write_pending(table: &HostTable, rows: Vec<ReadRow>) -> Result<()> {
     const IN_BULK: i32 = 0;
     if rows.is_empty() {
         return Ok(());
@@ -130,7 +130,7 @@ fn write_pending(table: &Table, rows: Vec<ReadRow>) -> Result<()> {
         writeback.record_current(key, row.state);
         writeback.record_expected(key, RowStatus::pending());
     }
-    writeback.write(Restriction::Maintenance, OnFailure::Mark, Care::Together)?;
+    writeback.write(Restriction::Maintenance, OnFailure::Mark, RowHandling::Together)?;
     if table.host.mode == Mode::Async {
         wake::wake_at_commit();
         job::insert_changed(table.host.host, IN_BULK, &changed)?;

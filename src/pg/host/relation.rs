@@ -56,31 +56,31 @@ thread_local! {
 }
 
 /// Marks, while it lives, that DDL is the extension's own: what follows DDL of users does nothing then.
-pub struct OwnDdl(bool);
+pub struct ExtensionDdlGuard(bool);
 
-impl OwnDdl {
+impl ExtensionDdlGuard {
     pub fn new() -> Self {
         Self(OWN_DDL.replace(true))
     }
 }
 
-impl Drop for OwnDdl {
+impl Drop for ExtensionDdlGuard {
     fn drop(&mut self) {
         OWN_DDL.set(self.0);
     }
 }
 
 /// An open relation, which stays locked until the transaction ends.
-pub struct Opened(pub pg_sys::Relation);
+pub struct OpenRelation(pub pg_sys::Relation);
 
-impl Opened {
+impl OpenRelation {
     pub fn new(oid: pg_sys::Oid, lock: u32) -> Self {
         // SAFETY: raises an error where there is no such relation.
         Self(unsafe { pg_sys::relation_open(oid, lock.cast_signed()) })
     }
 }
 
-impl Drop for Opened {
+impl Drop for OpenRelation {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // SAFETY: new() opened it.
@@ -91,12 +91,12 @@ impl Drop for Opened {
 
 /// Opens a table that the caller owns, with a SHARE ROW EXCLUSIVE lock until the transaction ends. Fails for everything but
 /// ordinary and partitioned tables.
-pub fn open_own(relation: Option<Regclass>) -> Result<(Opened, Relation)> {
+pub fn open_owned_table(relation: Option<Regclass>) -> Result<(OpenRelation, Relation)> {
     let oid = arguments::required("relation", relation)?.0;
     if !store::relation_exists(oid)? {
         return Err(Error::invalid("relation", oid.to_u32(), "a table"));
     }
-    let opened = Opened::new(oid, pg_sys::ShareRowExclusiveLock);
+    let opened = OpenRelation::new(oid, pg_sys::ShareRowExclusiveLock);
     // SAFETY: `opened` keeps the relation open.
     let relation = unsafe { Relation::of(opened.0) };
     let got = match relation.kind {
@@ -117,8 +117,8 @@ pub fn open_own(relation: Option<Regclass>) -> Result<(Opened, Relation)> {
 }
 
 /// Locks a table with its partitions and children until the transaction ends.
-pub fn lock_tree(table: pg_sys::Oid, lock: u32) -> Result<()> {
-    for oid in store::tree(table)? {
+pub fn lock_with_descendants(table: pg_sys::Oid, lock: u32) -> Result<()> {
+    for oid in store::relation_with_descendants(table)? {
         // SAFETY: waits for the lock, or raises an error where it is not to be had.
         unsafe { pg_sys::LockRelationOid(oid, lock.cast_signed()) };
     }

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use pgrx::{FromDatum, pg_sys};
 
 use crate::pg::runtime::encoding;
-use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::subtransaction::try_row;
 use crate::source::Jsonb;
 
 /// A column's number and type.
@@ -161,11 +161,11 @@ unsafe fn same(a: pg_sys::Datum, b: pg_sys::Datum, of: Attribute) -> bool {
                     return false;
                 }
                 if !is_stored_elsewhere(a) && !is_stored_elsewhere(b) {
-                    return same_payload(a, b);
+                    return is_same_payload(a, b);
                 }
                 // A value that cannot be fetched any more counts as changed, so that the statement that replaces it does not
                 // fail.
-                matches!(attempt(|| Ok(same_payload(a, b))), Ok(Ok(true)))
+                matches!(try_row(|| Ok(is_same_payload(a, b))), Ok(Ok(true)))
             }
         }
     }
@@ -178,7 +178,7 @@ unsafe fn is_stored_elsewhere(value: *mut pg_sys::varlena) -> bool {
 }
 
 /// Whether two values of the same length are equal, after fetching and decompressing them.
-unsafe fn same_payload(a: *mut pg_sys::varlena, b: *mut pg_sys::varlena) -> bool {
+unsafe fn is_same_payload(a: *mut pg_sys::varlena, b: *mut pg_sys::varlena) -> bool {
     // SAFETY: both are varlenas, as the caller promises; what was fetched is freed here.
     unsafe {
         let (plain_a, plain_b) = (pg_sys::pg_detoast_datum_packed(a), pg_sys::pg_detoast_datum_packed(b));
@@ -197,13 +197,13 @@ unsafe fn same_payload(a: *mut pg_sys::varlena, b: *mut pg_sys::varlena) -> bool
 
 /// A scan of a transition table, in the order in which the rows were changed. The old and the new rows of an UPDATE have the
 /// same order.
-pub struct Rows {
+pub struct TransitionTableScan {
     store: *mut pg_sys::Tuplestorestate,
     pointer: i32,
     slot: *mut pg_sys::TupleTableSlot,
 }
 
-impl Rows {
+impl TransitionTableScan {
     /// Starts a scan at the first row.
     ///
     /// # Safety
@@ -235,7 +235,7 @@ impl Rows {
     }
 }
 
-impl Drop for Rows {
+impl Drop for TransitionTableScan {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // SAFETY: new() made the slot.

@@ -5,20 +5,20 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::pg::host::relation::{Opened, Relation};
+use crate::pg::host::relation::{OpenRelation, Relation};
 use crate::pg::store::host_triggers as store;
 
 /// Fails where a policy hides rows of a table, or of one of its partitions, from its owner.
 pub fn refuse_hidden_rows(table: pg_sys::Oid) -> Result<()> {
-    store::tree(table)?.into_iter().try_for_each(|oid| hidden_rows(oid).map_or(Ok(()), Err))
+    store::relation_with_descendants(table)?.into_iter().try_for_each(|oid| hidden_rows(oid).map_or(Ok(()), Err))
 }
 
 /// Follows DDL on a table: warns where it belongs to an attached table and policies hide rows from its owner now.
 pub fn warn_of_hidden_rows(changed: pg_sys::Oid) -> Result<()> {
-    if store::roots_of(changed)?.is_empty() {
+    if store::attached_ancestors(changed)?.is_empty() {
         return Ok(());
     }
-    for error in store::tree(changed)?.into_iter().filter_map(hidden_rows) {
+    for error in store::relation_with_descendants(changed)?.into_iter().filter_map(hidden_rows) {
         pgrx::ereport!(
             pgrx::PgLogLevel::WARNING,
             pgrx::PgSqlErrorCode::ERRCODE_WARNING,
@@ -30,7 +30,7 @@ pub fn warn_of_hidden_rows(changed: pg_sys::Oid) -> Result<()> {
 }
 
 fn hidden_rows(oid: pg_sys::Oid) -> Option<Error> {
-    let opened = Opened::new(oid, pg_sys::AccessShareLock);
+    let opened = OpenRelation::new(oid, pg_sys::AccessShareLock);
     // SAFETY: `opened` keeps the relation open; the rest are look-ups in the catalog's cache, and the name is palloc'ed.
     unsafe {
         let class = &*(*opened.0).rd_rel;

@@ -3,17 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use crate::error::{Error, Raised, Result};
+use crate::error::{Error, PostgresError, Result};
 use crate::host::RowStatus;
 use crate::pg::host::read;
 use crate::pg::host::row::Row;
-use crate::pg::host::table::Table;
+use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::sql_error;
-use crate::pg::runtime::subtransaction::attempt;
-use crate::pg::store::source::Failed;
+use crate::pg::runtime::subtransaction::try_row;
+use crate::pg::store::source::SyncError;
 use crate::pg::store::{host_row, row_error};
-use crate::pg::sync::{Care, OnFailure};
+use crate::pg::sync::{OnFailure, RowHandling};
 use crate::source::{SourceKey, SyncOutcome};
 
 thread_local! {
@@ -26,12 +26,12 @@ thread_local! {
 const MAX_TRIGGER_DEPTH: u32 = 3;
 
 /// The number of rows that are written together, so that a large statement does not keep all statuses in memory.
-const MANY: usize = 10_000;
+const BATCH_ROWS: usize = 10_000;
 
 /// Marks, while it lives, that the extension itself is writing status columns.
-pub struct WritingBack(u32);
+pub struct WritebackGuard(u32);
 
-impl WritingBack {
+impl WritebackGuard {
     /// Starts to mark it; marks may be nested.
     pub fn new() -> Self {
         Self(WRITING_BACK.replace(WRITING_BACK.get() + 1))
@@ -43,7 +43,7 @@ pub fn is_writing_back() -> bool {
     WRITING_BACK.get() > 0
 }
 
-impl Drop for WritingBack {
+impl Drop for WritebackGuard {
     fn drop(&mut self) {
         WRITING_BACK.set(self.0);
     }
@@ -51,7 +51,7 @@ impl Drop for WritingBack {
 
 /// Collects the status that rows show and the one that they should show, and writes those that differ.
 pub struct StatusWriteback<'a> {
-    table: &'a Table,
+    table: &'a HostTable,
     /// The status that each row shows; `None` where it cannot be read.
     shown: RefCell<HashMap<SourceKey, Option<RowStatus>>>,
     wrong: RefCell<Vec<(SourceKey, RowStatus)>>,
@@ -59,20 +59,20 @@ pub struct StatusWriteback<'a> {
 
 impl<'a> StatusWriteback<'a> {
     /// Starts a write-back to the rows of a table, with no row recorded.
-    pub fn new(table: &'a Table) -> Self {
+    pub fn new(table: &'a HostTable) -> Self {
         Self { table, shown: RefCell::default(), wrong: RefCell::default() }
     }
 
     /// Records the status that a row in a slot shows now.
     pub fn record_row(&self, key: SourceKey, row: Row) {
-        if self.table.host.columns.written() {
+        if self.table.host.columns.has_status_columns() {
             self.record_current(key, Some(self.table.state(row, &RowStatus::synced())));
         }
     }
 
     /// Records the status that a row shows now; `None` where it cannot be read, and then it is always written.
     pub fn record_current(&self, key: SourceKey, state: Option<RowStatus>) {
-        if self.table.host.columns.written() {
+        if self.table.host.columns.has_status_columns() {
             self.shown.borrow_mut().insert(key, state);
         }
     }
@@ -92,7 +92,7 @@ impl<'a> StatusWriteback<'a> {
     /// Records the status that a row is to show. Ignored where the status that it shows now was not recorded.
     pub fn record_expected(&self, key: SourceKey, should: RowStatus) {
         let Some(shown) = self.shown.borrow_mut().remove(&key) else { return };
-        let Table { status, processed, error, .. } = self.table;
+        let HostTable { status, processed, error, .. } = self.table;
         let differs = shown.is_none_or(|shown| {
             status.is_some() && shown.status != should.status
                 || processed.is_some() && shown.processed != should.processed
@@ -104,29 +104,29 @@ impl<'a> StatusWriteback<'a> {
     }
 
     /// Writes the rows whose status differs, if there are 10,000 or more.
-    pub fn write_each(&self, restriction: Restriction, failing: OnFailure, care: Care) -> Result<()> {
-        if self.wrong.borrow().len() < MANY { Ok(()) } else { self.write(restriction, failing, care) }
+    pub fn write_if_full(&self, restriction: Restriction, failing: OnFailure, care: RowHandling) -> Result<()> {
+        if self.wrong.borrow().len() < BATCH_ROWS { Ok(()) } else { self.write(restriction, failing, care) }
     }
 
     /// Writes the rows whose status differs. A row that refuses its status keeps the old one, and a WARNING is raised,
     /// unless `failing` is [`OnFailure::Raise`]: then the error fails the statement.
-    pub fn write(&self, restriction: Restriction, failing: OnFailure, care: Care) -> Result<()> {
+    pub fn write(&self, restriction: Restriction, failing: OnFailure, care: RowHandling) -> Result<()> {
         let wrong = self.wrong.take();
         if wrong.is_empty() || WRITING_BACK.get() >= MAX_TRIGGER_DEPTH {
             return Ok(());
         }
-        let _quiet = WritingBack::new();
+        let _quiet = WritebackGuard::new();
         write(self.table, &wrong, restriction, failing, care)
     }
 }
 
 /// Writes the status `pending` to all rows of a table, and `error` with the reason to rows with ids that no source can have.
-pub fn write_pending(table: &Table) -> Result<()> {
+pub fn write_pending(table: &HostTable) -> Result<()> {
     let columns = &table.host.columns;
-    if !columns.written() {
+    if !columns.has_status_columns() {
         return Ok(());
     }
-    let _quiet = WritingBack::new();
+    let _quiet = WritebackGuard::new();
     let failing = OnFailure::from(table.host.on_error);
     let together = || {
         let _owner = RunAs::new(table.relation.owner, Restriction::Session);
@@ -134,22 +134,26 @@ pub fn write_pending(table: &Table) -> Result<()> {
     };
     if failing == OnFailure::Raise {
         together()?;
-    } else if attempt(together)?.is_err() {
+    } else if try_row(together)?.is_err() {
         write_each_pending(table)?;
     }
     let invalid = read::invalid_rows(table)?;
     let says = |(key, error): (SourceKey, Error)| (key, RowStatus::failed(sql_error::in_a_line(&error)));
     let invalid: Vec<_> = invalid.into_iter().map(says).collect();
-    if invalid.is_empty() { Ok(()) } else { write(table, &invalid, Restriction::Session, failing, Care::EachAlone) }
+    if invalid.is_empty() {
+        Ok(())
+    } else {
+        write(table, &invalid, Restriction::Session, failing, RowHandling::EachAlone)
+    }
 }
 
-fn write_each_pending(table: &Table) -> Result<()> {
+fn write_each_pending(table: &HostTable) -> Result<()> {
     const SLICE: i64 = 10_000;
     let columns = &table.host.columns;
     let as_owner = || RunAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
-        host_row::Ids::now(&table.relation.name, &columns.id.0, &columns.chatbot.0)?
+        host_row::RowIdCursor::now(&table.relation.name, &columns.id.0, &columns.chatbot.0)?
     };
     loop {
         let slice = {
@@ -161,16 +165,16 @@ fn write_each_pending(table: &Table) -> Result<()> {
         }
         let key = |(source_id, chatbot_id)| Some((table.key_of(chatbot_id, source_id).ok()?, RowStatus::pending()));
         let rows: Vec<_> = slice.into_iter().filter_map(key).collect();
-        write(table, &rows, Restriction::Session, OnFailure::Mark, Care::EachAlone)?;
+        write(table, &rows, Restriction::Session, OnFailure::Mark, RowHandling::EachAlone)?;
     }
 }
 
 fn write(
-    table: &Table,
+    table: &HostTable,
     told: &[(SourceKey, RowStatus)],
     restriction: Restriction,
     failing: OnFailure,
-    care: Care,
+    care: RowHandling,
 ) -> Result<()> {
     let write = |told: &[(SourceKey, RowStatus)]| {
         let _owner = RunAs::new(table.relation.owner, restriction);
@@ -178,22 +182,22 @@ fn write(
     };
     // If nothing can refuse the status, whatever is raised goes to the caller, which then handles each row alone. A
     // subtransaction here would cost a multixact for each row that was locked outside of it.
-    if failing == OnFailure::Raise || care == Care::Together && !table.may_refuse_status()? {
+    if failing == OnFailure::Raise || care == RowHandling::Together && !table.may_refuse_status()? {
         return write(told);
     }
-    if attempt(|| write(told))?.is_ok() {
+    if try_row(|| write(told))?.is_ok() {
         return Ok(());
     }
     for one in told.chunks(1) {
-        if let Err(raised) = attempt(|| write(one))? {
+        if let Err(raised) = try_row(|| write(one))? {
             refused(table, &one[0], raised)?;
         }
     }
     Ok(())
 }
 
-fn refused(table: &Table, (key, state): &(SourceKey, RowStatus), raised: Raised) -> Result<()> {
+fn refused(table: &HostTable, (key, state): &(SourceKey, RowStatus), raised: PostgresError) -> Result<()> {
     let status = state.status.clone().unwrap_or_default();
     pgrx::warning!("{key}: its row of {} does not take the status {status}: {}", table.relation.name, raised.message);
-    row_error::note_refused_status(key, &Failed::new(&raised.while_writing_status()))
+    row_error::note_refused_status(key, &SyncError::new(&raised.into_status_error()))
 }

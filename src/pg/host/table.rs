@@ -1,7 +1,7 @@
 //! A host table: its columns by their roles, as its triggers' arguments name them.
 
 use crate::error::{Error, Result};
-use crate::host::{Column, Host, RowStatus};
+use crate::host::{Column, HostOptions, RowStatus};
 use crate::pg::host::refusal;
 use crate::pg::host::relation::Relation;
 use crate::pg::host::row::{Attribute, Row};
@@ -26,9 +26,9 @@ const BOOLEANS: &[pg_sys::Oid] = &[pg_sys::BOOLOID];
 const LONGEST_STATUS: i32 = 7;
 
 /// A host table as its triggers and `chatbot_attach()` see it.
-pub struct Table {
+pub struct HostTable {
     /// The arguments of `chatbot_attach()`.
-    pub host: Host,
+    pub host: HostOptions,
     /// The source type of its rows: `document` or `link`.
     pub source_type: &'static str,
     /// The table itself.
@@ -55,10 +55,10 @@ pub struct Table {
 
 thread_local! {
     /// Tables by the oid of their trigger; cleared whenever a table changes or a schema is renamed.
-    static KNOWN: RefCell<HashMap<pg_sys::Oid, Rc<Table>>> = RefCell::new(HashMap::new());
+    static CACHE: RefCell<HashMap<pg_sys::Oid, Rc<HostTable>>> = RefCell::new(HashMap::new());
 }
 
-impl Table {
+impl HostTable {
     /// Returns the table of a running trigger.
     ///
     /// # Safety
@@ -67,16 +67,16 @@ impl Table {
         // SAFETY: the trigger runs, as the caller promises, so it and its relation are open.
         unsafe {
             let trigger = &*data.tg_trigger;
-            if let Some(known) = KNOWN.with_borrow(|known| known.get(&trigger.tgoid).cloned()) {
+            if let Some(known) = CACHE.with_borrow(|known| known.get(&trigger.tgoid).cloned()) {
                 return Ok(known);
             }
-            watch();
+            register_cache_callback();
             let argument = match trigger.tgnargs {
                 1 => CStr::from_ptr(*trigger.tgargs).to_string_lossy().into_owned(),
                 _ => String::new(),
             };
-            let table = Rc::new(Self::bind(Host::parse(&argument)?, data.tg_relation)?);
-            KNOWN.with_borrow_mut(|known| known.insert(trigger.tgoid, table.clone()));
+            let table = Rc::new(Self::bind(HostOptions::parse(&argument)?, data.tg_relation)?);
+            CACHE.with_borrow_mut(|known| known.insert(trigger.tgoid, table.clone()));
             Ok(table)
         }
     }
@@ -86,7 +86,7 @@ impl Table {
     ///
     /// # Safety
     /// The relation is open.
-    pub unsafe fn bind(host: Host, relation: pg_sys::Relation) -> Result<Self> {
+    pub unsafe fn bind(host: HostOptions, relation: pg_sys::Relation) -> Result<Self> {
         // SAFETY: the relation is open, as the caller promises.
         let (descriptor, relation) = unsafe { ((*relation).rd_att, Relation::of(relation)) };
         let find = |role, Column(name, _): &Column, types: &[pg_sys::Oid]| {
@@ -141,7 +141,7 @@ impl Table {
     }
 
     /// Whether the content is a JSON object of texts by language.
-    pub fn translated(&self) -> bool {
+    pub fn is_translated(&self) -> bool {
         self.content.base == pg_sys::JSONBOID
     }
 
@@ -157,11 +157,11 @@ impl Table {
 
     /// The key with these ids, or why no source can have them.
     pub fn key_of(&self, chatbot_id: i64, source_id: i64) -> Result<SourceKey> {
-        arguments::source(Some(chatbot_id), Some(self.source_type), Some(source_id))
+        arguments::source_key(Some(chatbot_id), Some(self.source_type), Some(source_id))
     }
 
     /// A key that names a row with invalid ids while its status is written.
-    pub fn row_key(&self, row: Row) -> SourceKey {
+    pub fn unchecked_key(&self, row: Row) -> SourceKey {
         SourceKey {
             chatbot_id: row.integer(self.chatbot).unwrap_or_default(),
             source_type: self.source_type,
@@ -191,14 +191,14 @@ impl Table {
     }
 
     /// Whether an UPDATE asks for another sync, by changing the status to `pending` or `synced`.
-    pub fn asks_again(&self, old: Row, new: Row) -> bool {
+    pub fn requests_sync(&self, old: Row, new: Row) -> bool {
         self.status.is_some_and(|column| {
             !old.same(new, column) && matches!(new.text(column).as_deref(), Some("pending" | "synced"))
         })
     }
 
     /// Whether a row shows the status `synced`.
-    pub fn says_synced(&self, row: Row) -> bool {
+    pub fn is_marked_synced(&self, row: Row) -> bool {
         self.status.is_some_and(|column| row.text(column).as_deref() == Some("synced"))
     }
 
@@ -207,7 +207,7 @@ impl Table {
     pub fn state_without_chatbot(&self, old: Option<Row>, new: Row) -> Option<RowStatus> {
         let left = old.is_some_and(|old| old.integer(self.chatbot).is_some());
         let processed = self.processed.is_some_and(|column| new.boolean(column) == Some(true));
-        (left || processed || self.says_synced(new))
+        (left || processed || self.is_marked_synced(new))
             .then(|| RowStatus::without_chatbot(self.status.is_none_or(|column| column.nullable)))
     }
 
@@ -221,8 +221,8 @@ impl Table {
     }
 
     /// The source that a row makes; `fresh`: the row was inserted by this statement, so that no source exists yet.
-    pub fn item(&self, row: Row, key: SourceKey, fresh: bool) -> Result<SourceInput> {
-        let translated = self.translated();
+    pub fn source_input(&self, row: Row, key: SourceKey, fresh: bool) -> Result<SourceInput> {
+        let translated = self.is_translated();
         let value = row.text(self.content).unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
         Ok(SourceInput {
             key,
@@ -246,14 +246,14 @@ impl Table {
     }
 }
 
-fn watch() {
+fn register_cache_callback() {
     #[pgrx::pg_guard]
     unsafe extern "C-unwind" fn forget(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
-        KNOWN.with_borrow_mut(HashMap::clear);
+        CACHE.with_borrow_mut(HashMap::clear);
     }
     #[pgrx::pg_guard]
     unsafe extern "C-unwind" fn renamed(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
-        KNOWN.with_borrow_mut(HashMap::clear);
+        CACHE.with_borrow_mut(HashMap::clear);
     }
     thread_local!(static WATCHING: Cell<bool> = const { Cell::new(false) });
     if !WATCHING.replace(true) {

@@ -8,19 +8,19 @@ use pgrx::{IntoDatum, pg_sys};
 use crate::error::{Error, Result};
 use crate::host::{Mode, OnError, RowStatus};
 use crate::pg::host::changes::Changes;
-use crate::pg::host::chatbots::Chatbots;
+use crate::pg::host::chatbots::ChatbotTable;
 use crate::pg::host::key_set::KeySet;
-use crate::pg::host::nested::{self, Again, Depth};
-use crate::pg::host::row::{Attribute, Row, Rows};
+use crate::pg::host::nested::{self, RowsToReread, TriggerDepth};
+use crate::pg::host::row::{Attribute, Row, TransitionTableScan};
 use crate::pg::host::status_writeback::{StatusWriteback, is_writing_back};
-use crate::pg::host::table::Table;
+use crate::pg::host::table::HostTable;
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
-use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{enabled, encoding, sql_error, wake};
 use crate::pg::store::{LatestSnapshot, delete, host_row, host_sources, job};
-use crate::pg::sync::{self, Care, pending_at_commit};
-use crate::source::{RowInput, SourceKey, Unreadable};
+use crate::pg::sync::{self, RowHandling, pending_at_commit};
+use crate::source::{RowInput, SourceKey, UnreadableRow};
 
 /// The number of keys that are deleted or queued together.
 const SLICE: usize = 10_000;
@@ -42,7 +42,7 @@ macro_rules! trigger_functions {
             let done = unsafe {
                 let context = (*call).context;
                 if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-                    Err(foreign_caller("a statement"))
+                    Err(not_our_trigger("a statement"))
                 } else {
                     $body(&*context.cast::<pg_sys::TriggerData>())
                 }
@@ -60,7 +60,7 @@ trigger_functions! {
 }
 
 /// The error for a caller that is no trigger of the extension.
-fn foreign_caller(got: &str) -> Error {
+fn not_our_trigger(got: &str) -> Error {
     Error::invalid("the caller", got, "a trigger that chatbot_attach() or chatbot_attach_chatbots() made")
 }
 
@@ -70,11 +70,11 @@ fn check_trigger_kind(data: &pg_sys::TriggerData, when: u32, for_what: &[(u32, b
     if timing == when && for_what.contains(&(operation(data), true)) {
         Ok(())
     } else {
-        Err(foreign_caller("a trigger of another kind"))
+        Err(not_our_trigger("a trigger of another kind"))
     }
 }
 
-const NOTHING: Result<pg_sys::Datum> = Ok(pg_sys::Datum::null());
+const NULL_DATUM: Result<pg_sys::Datum> = Ok(pg_sys::Datum::null());
 
 fn operation(data: &pg_sys::TriggerData) -> u32 {
     data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK
@@ -93,50 +93,53 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     // SAFETY: the trigger runs, and its transition tables live as long, with rows of the relation's descriptor.
     let (table, rows) = unsafe {
         let descriptor = (*data.tg_relation).rd_att;
-        (Table::of(data)?, move |store| Rows::new(store, descriptor))
+        (HostTable::of(data)?, move |store| TransitionTableScan::new(store, descriptor))
     };
     // Where embedding is off there is nothing to put off: what needs no vector is done now, and the rest gets a job. Where
     // the database is not in UTF-8, the row shows that error at once.
     let later = table.host.mode == Mode::Async && enabled::is_enabled() && encoding::is_utf8();
-    let depth = Depth::now();
+    let depth = TriggerDepth::now();
     match operation(data) {
         pg_sys::TRIGGER_EVENT_INSERT if later => {
-            enqueue(&table, None, rows(data.tg_newtable), |_| true, Now::Inserted)?
+            enqueue(&table, None, rows(data.tg_newtable), |_| true, Operation::Inserted)?
         }
-        pg_sys::TRIGGER_EVENT_DELETE if later => enqueue(&table, None, rows(data.tg_oldtable), |_| true, Now::Deleted)?,
+        pg_sys::TRIGGER_EVENT_DELETE if later => {
+            enqueue(&table, None, rows(data.tg_oldtable), |_| true, Operation::Deleted)?
+        }
         pg_sys::TRIGGER_EVENT_INSERT => upsert(&table, || rows(data.tg_newtable), |_| true, true, &depth)?,
         pg_sys::TRIGGER_EVENT_DELETE => delete(&table, rows(data.tg_oldtable), &depth)?,
         _ => {
             let changes = Changes::between(&table, || (rows(data.tg_oldtable), rows(data.tg_newtable)))?;
             if later {
-                changes.each_gone(|gone| {
+                changes.for_each_deleted(|gone| {
                     insert_jobs(&table, &gone.iter().map(|&key| (key, None)).collect::<Vec<_>>())?;
                     pending_at_commit::mark_pending_at_commit(gone.iter().copied());
                     Ok(())
                 })?;
                 let old = Some(rows(data.tg_oldtable));
-                enqueue(&table, old, rows(data.tg_newtable), |at| changes.upserts.has(at), Now::Updated)?;
-                return NOTHING;
+                enqueue(&table, old, rows(data.tg_newtable), |at| changes.upserts.has(at), Operation::Updated)?;
+                return NULL_DATUM;
             }
-            let again = Again::new(&table);
+            let again = RowsToReread::new(&table);
             let changed = |before: &SourceKey, after: &SourceKey| depth.is_changed(before) || depth.is_changed(after);
-            changes.each_gone(|gone| {
+            changes.for_each_deleted(|gone| {
                 let (later, gone): (Vec<_>, Vec<_>) = gone.iter().copied().partition(|key| depth.is_changed(key));
                 later.into_iter().for_each(|key| again.push(key));
-                delete::delete_many(&gone)
+                delete::delete_sources(&gone)
             })?;
-            changes.each_moved(changed, |before, after| [before, after].into_iter().for_each(|key| again.push(key)))?;
+            changes
+                .for_each_moved(changed, |before, after| [before, after].into_iter().for_each(|key| again.push(key)))?;
             changes.relocate(|before, after| !changed(before, after))?;
             if !changes.upserts.is_empty() {
                 upsert(&table, || rows(data.tg_newtable), |at| changes.upserts.has(at), false, &depth)?;
             }
             if depth.is_inner() {
-                changes.each_key(|key| depth.record_changed([key]))?;
+                changes.for_each_changed_key(|key| depth.record_changed([key]))?;
             }
             again.sync_current_rows()?;
         }
     }
-    NOTHING
+    NULL_DATUM
 }
 
 /// Up to 20 rows at a time get priority 1, more get 0, so that an interactive edit overtakes an import.
@@ -145,7 +148,7 @@ fn priority(rows: usize) -> i32 {
     i32::from(rows <= FEW)
 }
 
-fn insert_jobs(table: &Table, changed: &[(SourceKey, Option<SourceKey>)]) -> Result<()> {
+fn insert_jobs(table: &HostTable, changed: &[(SourceKey, Option<SourceKey>)]) -> Result<()> {
     if changed.is_empty() {
         return Ok(());
     }
@@ -155,7 +158,7 @@ fn insert_jobs(table: &Table, changed: &[(SourceKey, Option<SourceKey>)]) -> Res
 
 /// What a statement did to its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Now {
+enum Operation {
     Inserted,
     Updated,
     Deleted,
@@ -164,20 +167,20 @@ enum Now {
 /// Inserts jobs for the rows that are `wanted` by their position; `old` has the same rows before the statement. It updates
 /// no row that a worker may have locked, so that the statement never waits for a worker.
 fn enqueue(
-    table: &Table,
-    mut old: Option<Rows>,
-    mut rows: Rows,
+    table: &HostTable,
+    mut old: Option<TransitionTableScan>,
+    mut rows: TransitionTableScan,
     wanted: impl Fn(usize) -> bool,
-    now: Now,
+    now: Operation,
 ) -> Result<()> {
     let mut changed: Vec<(SourceKey, Option<SourceKey>)> = Vec::new();
     let mut pending = Vec::new();
     let writeback = StatusWriteback::new(table);
-    let (fresh, is_there) = (now == Now::Inserted, now != Now::Deleted);
-    let (failing, care) = (table.host.on_error.into(), Care::EachAlone);
+    let (fresh, is_there) = (now == Operation::Inserted, now != Operation::Deleted);
+    let (failing, care) = (table.host.on_error.into(), RowHandling::EachAlone);
     let mut at = 0;
     loop {
-        let (before, row) = (old.as_mut().and_then(Rows::next), rows.next());
+        let (before, row) = (old.as_mut().and_then(TransitionTableScan::next), rows.next());
         if let Some(row) = row.filter(|_| wanted(at)) {
             match table.checked_key(row) {
                 Some(Ok(key)) => {
@@ -188,14 +191,14 @@ fn enqueue(
                     }
                 }
                 Some(Err(error)) if is_there && table.host.on_error == OnError::Raise => return Err(error),
-                Some(Err(error)) if is_there => says_invalid(table, &writeback, row, &error),
+                Some(Err(error)) if is_there => record_invalid_id(table, &writeback, row, &error),
                 _ => {}
             }
         }
         at += 1;
         if changed.len() >= SLICE || row.is_none() {
             if fresh {
-                host_sources::insert_all_waiting(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
+                host_sources::insert_new_pending(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
             }
             let changed = std::mem::take(&mut changed);
             insert_jobs(table, &changed)?;
@@ -203,26 +206,26 @@ fn enqueue(
                 pending_at_commit::mark_pending_at_commit(changed.iter().map(|(key, _)| *key));
             }
         }
-        writeback.write_each(Restriction::Session, failing, care)?;
+        writeback.write_if_full(Restriction::Session, failing, care)?;
         if row.is_none() {
             return writeback.write(Restriction::Session, failing, care);
         }
     }
 }
 
-fn delete(table: &Table, mut rows: Rows, depth: &Depth) -> Result<()> {
+fn delete(table: &HostTable, mut rows: TransitionTableScan, depth: &TriggerDepth) -> Result<()> {
     let mut keys = Vec::new();
-    let again = Again::new(table);
+    let again = RowsToReread::new(table);
     loop {
         let row = rows.next();
         if let Some(key) = row.and_then(|row| table.key(row)) {
             if depth.is_changed(&key) { again.push(key) } else { keys.push(key) }
         }
         if keys.len() >= SLICE || row.is_none() {
-            delete::delete_many(&keys)?;
+            delete::delete_sources(&keys)?;
             depth.record_changed(keys.drain(..));
         }
-        again.reread_many()?;
+        again.sync_if_full()?;
         if row.is_none() {
             return again.sync_current_rows();
         }
@@ -231,24 +234,24 @@ fn delete(table: &Table, mut rows: Rows, depth: &Depth) -> Result<()> {
 
 /// Syncs the sources of rows, and corrects the status of a row where it is not what the BEFORE trigger wrote.
 fn upsert(
-    table: &Table,
-    rows: impl Fn() -> Rows,
+    table: &HostTable,
+    rows: impl Fn() -> TransitionTableScan,
     wanted: impl Fn(usize) -> bool,
     fresh: bool,
-    depth: &Depth,
+    depth: &TriggerDepth,
 ) -> Result<()> {
-    nested::carefully(table, |care| upsert_rows(table, rows(), &wanted, fresh, depth, care))
+    nested::with_row_fallback(table, |care| upsert_rows(table, rows(), &wanted, fresh, depth, care))
 }
 
 fn upsert_rows(
-    table: &Table,
-    mut rows: Rows,
+    table: &HostTable,
+    mut rows: TransitionTableScan,
     wanted: impl Fn(usize) -> bool,
     fresh: bool,
-    depth: &Depth,
-    care: Care,
+    depth: &TriggerDepth,
+    care: RowHandling,
 ) -> Result<()> {
-    let again = Again::new(table);
+    let again = RowsToReread::new(table);
     let writeback = StatusWriteback::new(table);
     let failing = table.host.on_error.into();
     let mut at = 0;
@@ -256,7 +259,8 @@ fn upsert_rows(
     let inputs = std::iter::from_fn(|| {
         // Statuses and rows to read again are worked off once they are many, so that a large statement does not keep them
         // all in memory.
-        if let Err(error) = writeback.write_each(Restriction::Session, failing, care).and_then(|()| again.reread_many())
+        if let Err(error) =
+            writeback.write_if_full(Restriction::Session, failing, care).and_then(|()| again.sync_if_full())
         {
             return Some(Err(error));
         }
@@ -273,7 +277,7 @@ fn upsert_rows(
                         return Some(read_row(table, row, key, fresh, care));
                     }
                     Some(Err(error)) if table.host.on_error == OnError::Raise => return Some(Err(error)),
-                    Some(Err(error)) => says_invalid(table, &writeback, row, &error),
+                    Some(Err(error)) => record_invalid_id(table, &writeback, row, &error),
                     None => {}
                 }
             }
@@ -285,24 +289,24 @@ fn upsert_rows(
 }
 
 /// Reads what the source of a row in a transition table is to become.
-fn read_row(table: &Table, row: Row, key: SourceKey, fresh: bool, care: Care) -> Result<RowInput> {
-    if care == Care::Together {
-        return table.item(row, key, fresh).map(RowInput::Readable);
+fn read_row(table: &HostTable, row: Row, key: SourceKey, fresh: bool, care: RowHandling) -> Result<RowInput> {
+    if care == RowHandling::Together {
+        return table.source_input(row, key, fresh).map(RowInput::Readable);
     }
-    Ok(match attempt(|| table.item(row, key, fresh))? {
+    Ok(match try_row(|| table.source_input(row, key, fresh))? {
         Ok(item) => RowInput::Readable(item),
-        Err(raised) => RowInput::Unreadable(Unreadable {
+        Err(raised) => RowInput::Unreadable(UnreadableRow {
             key,
             host: Some(table.host.host),
             enabled: Some(table.is_enabled(row)),
-            error: raised.while_reading(),
+            error: raised.into_read_error(),
         }),
     })
 }
 
 /// Records the status `error`, with the reason, for a row with ids that no source can have.
-fn says_invalid(table: &Table, writeback: &StatusWriteback, row: Row, error: &Error) {
-    let key = table.row_key(row);
+fn record_invalid_id(table: &HostTable, writeback: &StatusWriteback, row: Row, error: &Error) {
+    let key = table.unchecked_key(row);
     writeback.record_row(key, row);
     writeback.record_expected(key, RowStatus::failed(sql_error::in_a_line(error)));
 }
@@ -318,7 +322,7 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     // SAFETY: the trigger runs; a row trigger's slots hold its rows.
     let (table, row, old) = unsafe {
         let row = Row::of(if inserted { data.tg_trigslot } else { data.tg_newslot });
-        (Table::of(data)?, row, (!inserted).then(|| Row::of(data.tg_trigslot)))
+        (HostTable::of(data)?, row, (!inserted).then(|| Row::of(data.tg_trigslot)))
     };
     // A status that the table may refuse is written after the statement, so that a refusal does not fail it.
     if table.may_refuse_status()? {
@@ -331,10 +335,11 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     } else if row.integer(table.chatbot).is_none() {
         table.state_without_chatbot(old, row)
     } else if table.is_enabled(row) {
-        let asked = old.is_none_or(|old| table.differs(old, row) || !is_writing_back() && table.asks_again(old, row));
+        let asked =
+            old.is_none_or(|old| table.differs(old, row) || !is_writing_back() && table.requests_sync(old, row));
         // The row showed `synced`, and the UPDATE writes `pending` to ask for another sync. If `synced` were written here
         // again, the trigger after the statement would not see that it was asked.
-        let visible = old.is_none_or(|old| table.differs(old, row) || !table.says_synced(old));
+        let visible = old.is_none_or(|old| table.differs(old, row) || !table.is_marked_synced(old));
         let waits = table.host.mode == Mode::Async || !enabled::is_enabled();
         (asked && visible).then(if waits { RowStatus::pending } else { RowStatus::synced })
     } else {
@@ -350,7 +355,7 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
 }
 
 unsafe fn with_state(
-    table: &Table,
+    table: &HostTable,
     tuple: pg_sys::HeapTuple,
     descriptor: pg_sys::TupleDesc,
     state: &RowStatus,
@@ -387,7 +392,7 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     let _newest = LatestSnapshot::new();
     // SAFETY: the trigger runs.
-    let table = unsafe { Table::of(data)? };
+    let table = unsafe { HostTable::of(data)? };
     // TRUNCATE ONLY keeps the rows of children, which have TRUNCATE triggers of their own.
     // SAFETY: the trigger's relation is open.
     let (kind, has_children) =
@@ -395,32 +400,32 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let inherited = kind.cast_unsigned() == pg_sys::RELKIND_RELATION && has_children;
     if !table.host.partition && !inherited {
         host_sources::delete_host(table.host.host)?;
-        return NOTHING;
+        return NULL_DATUM;
     }
     let only = if inherited { "ONLY " } else { "" };
     let from = format!("{only}{}", table.relation.name);
-    if let Err(raised) = attempt(|| each_key_in(&table, &from, delete::delete_many))? {
+    if let Err(raised) = try_row(|| for_each_key_in(&table, &from, delete::delete_sources))? {
         pgrx::warning!(
             "the sources of {} stay until SELECT chatbot_repair(): its rows cannot be read: {}",
             table.relation.name,
             raised.message
         );
     }
-    NOTHING
+    NULL_DATUM
 }
 
 /// Calls `act` with the keys of a table's rows as they are by now, with those of its partitions and children, 10,000 at a
 /// time.
-pub fn each_source_key(table: &Table, act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
-    each_key_in(table, &table.relation.name, act)
+pub fn for_each_source_key(table: &HostTable, act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
+    for_each_key_in(table, &table.relation.name, act)
 }
 
-fn each_key_in(table: &Table, from: &str, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
+fn for_each_key_in(table: &HostTable, from: &str, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
     let columns = &table.host.columns;
     let as_owner = || RunAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
-        host_row::Ids::now(from, &columns.id.0, &columns.chatbot.0)?
+        host_row::RowIdCursor::now(from, &columns.id.0, &columns.chatbot.0)?
     };
     loop {
         let slice = {
@@ -436,20 +441,20 @@ fn each_key_in(table: &Table, from: &str, mut act: impl FnMut(&[SourceKey]) -> R
 }
 
 /// Deletes the sources of a host table that no row has any more.
-pub fn delete_all_but_rows(table: &Table) -> Result<()> {
+pub fn delete_sources_without_row(table: &HostTable) -> Result<()> {
     let mut after = None;
     loop {
-        let known = host_sources::keys_beyond(table.host.host, after, SLICE as i64)?;
+        let known = host_sources::keys_after(table.host.host, after, SLICE as i64)?;
         let Some(last) = known.last() else { return Ok(()) };
         after = Some(*last);
         let rows: HashSet<(i64, i64)> = {
             let _owner = RunAs::reading(table.relation.owner);
             let ids = known.iter().map(|key| key.source_id).collect();
             let (columns, relation) = (&table.host.columns, &table.relation.name);
-            host_row::these(relation, &columns.id.0, &columns.chatbot.0, ids)?.into_iter().collect()
+            host_row::rows_with_ids(relation, &columns.id.0, &columns.chatbot.0, ids)?.into_iter().collect()
         };
         let is_gone = |key: &SourceKey| !rows.contains(&(key.source_id, key.chatbot_id));
-        delete::delete_many(&known.into_iter().filter(is_gone).collect::<Vec<_>>())?;
+        delete::delete_sources(&known.into_iter().filter(is_gone).collect::<Vec<_>>())?;
     }
 }
 
@@ -462,16 +467,16 @@ unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> 
         check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     }
     let _newest = LatestSnapshot::new();
-    let forget = |id| delete::cleanup(id).map(drop);
+    let forget = |id| delete::delete_chatbot(id).map(drop);
     // SAFETY: the trigger runs, and its transition table lives as long.
     let (chatbots, rows) = unsafe {
         let rows = (operation(data) == pg_sys::TRIGGER_EVENT_DELETE)
-            .then(|| Rows::new(data.tg_oldtable, (*data.tg_relation).rd_att));
-        (Chatbots::of(data)?, rows)
+            .then(|| TransitionTableScan::new(data.tg_oldtable, (*data.tg_relation).rd_att));
+        (ChatbotTable::of(data)?, rows)
     };
     let Some(mut rows) = rows else {
-        chatbots.each_id(forget)?;
-        return NOTHING;
+        chatbots.for_each_id(forget)?;
+        return NULL_DATUM;
     };
     let mut scratch = Scratch::new();
     while let Some(row) = rows.next() {
@@ -480,5 +485,5 @@ unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> 
         }
         scratch.reset();
     }
-    NOTHING
+    NULL_DATUM
 }

@@ -3,13 +3,13 @@
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::host::{Column, Columns, Host};
-use crate::pg::host::relation::{Opened, Relation};
+use crate::host::{Column, HostColumns, HostOptions};
+use crate::pg::host::relation::{OpenRelation, Relation};
 use crate::pg::host::row::Attribute;
 use crate::pg::store::host_triggers as store;
 
 /// Sets a column's name or number to what the relation has now; returns false where the column is gone.
-pub fn renumber(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
+pub fn update_column(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
     let Column(name, number) = column;
     match (Attribute::find(descriptor, name), Attribute::name(descriptor, *number)) {
         // A restored table or a partition may have other numbers, so the name counts first.
@@ -21,7 +21,7 @@ pub fn renumber(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
 }
 
 /// Sets the columns' numbers to those that they have in a relation. Fails where the relation lacks one.
-pub fn number(columns: &mut Columns, relation: &str, open: pg_sys::Relation) -> Result<()> {
+pub fn number(columns: &mut HostColumns, relation: &str, open: pg_sys::Relation) -> Result<()> {
     // SAFETY: callers pass a relation that is open.
     let descriptor = unsafe { (*open).rd_att };
     for (role, Column(name, number)) in columns.all_mut() {
@@ -36,26 +36,26 @@ pub fn number(columns: &mut Columns, relation: &str, open: pg_sys::Relation) -> 
 }
 
 /// Makes the triggers of a table and of its partitions and children.
-pub fn make_triggers(host: &Host, root: &Relation) -> Result<()> {
-    for oid in store::tree(root.oid)? {
-        make_triggers_of(host, root.oid, oid)?;
+pub fn make_triggers(host: &HostOptions, root: &Relation) -> Result<()> {
+    for oid in store::relation_with_descendants(root.oid)? {
+        make_table_triggers(host, root.oid, oid)?;
     }
     Ok(())
 }
 
 /// Makes the triggers of one table, partition or child, with a SHARE ROW EXCLUSIVE lock until the transaction ends.
-pub fn make_triggers_of(host: &Host, root: pg_sys::Oid, oid: pg_sys::Oid) -> Result<()> {
-    let opened = Opened::new(oid, pg_sys::ShareRowExclusiveLock);
+pub fn make_table_triggers(host: &HostOptions, root: pg_sys::Oid, oid: pg_sys::Oid) -> Result<()> {
+    let opened = OpenRelation::new(oid, pg_sys::ShareRowExclusiveLock);
     // SAFETY: `opened` keeps the relation open.
     let relation = unsafe { Relation::of(opened.0) };
     if relation.kind == pg_sys::RELKIND_FOREIGN_TABLE || relation.temporary {
         let got = if relation.temporary { "a temporary table" } else { "a foreign table" };
         return Err(Error::NoTable { relation: relation.name, got });
     }
-    let mut host = Host { partition: oid != root, ..host.clone() };
+    let mut host = HostOptions { partition: oid != root, ..host.clone() };
     number(&mut host.columns, &relation.name, opened.0)?;
     let leaf = relation.kind == pg_sys::RELKIND_RELATION;
-    let argument = host.argument()?;
+    let argument = host.to_trigger_argument()?;
     drop(opened);
-    store::make_triggers(oid, &relation.name, host.host, &argument, leaf && host.columns.written())
+    store::make_triggers(oid, &relation.name, host.host, &argument, leaf && host.columns.has_status_columns())
 }

@@ -14,9 +14,9 @@ use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::rollback_usage::UsageCounter;
 use crate::pg::runtime::{arguments, catalog_types, enabled, encoding, settings};
 use crate::pg::search::visible_chatbots::VisibleChatbots;
-use crate::pg::store::log::{self, Entry};
-use crate::pg::store::reembed::Missing;
-use crate::pg::store::source::Failed;
+use crate::pg::store::log::{self, LogEntry};
+use crate::pg::store::reembed::ChunkWithoutVector;
+use crate::pg::store::source::SyncError;
 use crate::pg::store::{model as models, reembed as store};
 use crate::pg::{host, sync};
 use crate::source::{RowInput, SourceKey};
@@ -25,7 +25,7 @@ use crate::source::{RowInput, SourceKey};
 const SHOWN: usize = 20;
 
 /// The outcome of a step of chatbot_reembed().
-pub struct Step {
+pub struct ReembedStep {
     /// The number of sources that were taken; 0: none is left.
     pub taken: i64,
     /// The key of the last source that was taken: the next step begins after it.
@@ -36,20 +36,20 @@ pub struct Step {
 
 /// Sources that a provider refused in this session's call of chatbot_reembed(), each with the reason.
 #[derive(Default)]
-struct Refused {
+struct RefusedSources {
     sources: BTreeMap<SourceKey, Fault>,
     /// Whether the next model may become active without their vectors.
     skipped: bool,
 }
 
 thread_local! {
-    static REFUSED: RefCell<Refused> = RefCell::default();
+    static REFUSED: RefCell<RefusedSources> = RefCell::default();
 }
 
 /// Begins a call of chatbot_reembed(): forgets the sources that were refused in an earlier one.
 pub fn begin(skip_errors: Option<bool>) -> Result<()> {
     let skipped = arguments::required("skip_errors", skip_errors)?;
-    REFUSED.set(Refused { skipped, ..Refused::default() });
+    REFUSED.set(RefusedSources { skipped, ..RefusedSources::default() });
     Ok(())
 }
 
@@ -57,31 +57,33 @@ pub fn begin(skip_errors: Option<bool>) -> Result<()> {
 ///
 /// A source with a text that the provider refuses is marked with the reason and skipped in the rest of the call. Once only
 /// such sources are left, that is an error, unless `skip_errors` was given.
-pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Step>> {
+pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<ReembedStep>> {
     let limit = match arguments::required("batch", limit)? {
         n if n > 0 => n,
         n => return Err(Error::invalid("batch", n, "1 or more")),
     };
     let (Some(active), Some(next)) = (models::active_model()?, models::next_model()?) else { return Ok(None) };
-    encoding::require()?;
-    enabled::require()?;
-    let keys = store::take(next.id, after, limit, |key| REFUSED.with_borrow(|r| r.sources.contains_key(key)))?;
+    encoding::require_utf8()?;
+    enabled::require_enabled()?;
+    let keys = store::take_incomplete_sources(next.id, after, limit, |key| {
+        REFUSED.with_borrow(|r| r.sources.contains_key(key))
+    })?;
     if keys.is_empty() {
-        let progress = left_over(next.id, &next.model.name)?;
-        return Ok(Some(Step { taken: 0, last: None, progress }));
+        let progress = count_remaining(next.id, &next.model.name)?;
+        return Ok(Some(ReembedStep { taken: 0, last: None, progress }));
     }
     let missing = store::missing(&keys, active.id, next.id)?;
     let began = Instant::now();
-    let mut entries = entries(next.id, &missing);
+    let mut entries = log_entries(next.id, &missing);
     let mut spent = UsageCounter::new(next.id);
-    let Embedded { made, refused, usage } = embed(&next.model, missing)?;
+    let EmbeddedChunks { made, refused, usage } = embed(&next.model, missing)?;
     spent.usage(usage);
     spent.syncs(entries.len());
     let embedding = began.elapsed();
     store::store(&keys, active.id, next.id, made)?;
-    share(&mut entries, usage, embedding, began.elapsed());
+    divide_usage(&mut entries, usage, embedding, began.elapsed());
     for (key, fault) in &refused {
-        let failed = Failed::new(&fault.clone().into());
+        let failed = SyncError::new(&fault.clone().into());
         store::mark_refused(key, next.id, &failed)?;
         if let Some(entry) = entries.iter_mut().find(|entry| entry.key == *key) {
             entry.error_code = Some(failed.code);
@@ -91,7 +93,7 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Step
     log::insert(&entries)?;
     spent.ended("00000");
     let taken = i64::try_from(keys.len()).unwrap_or(i64::MAX);
-    Ok(Some(Step { taken, last: keys.last().copied(), progress: progress(next.id, after, taken)? }))
+    Ok(Some(ReembedStep { taken, last: keys.last().copied(), progress: progress(next.id, after, taken)? }))
 }
 
 /// Returns the number of all sources, and of those that lack vectors of the model. They are counted by the first batch and
@@ -102,7 +104,7 @@ fn progress(model_id: i32, after: Option<SourceKey>, taken: i64) -> Result<(i64,
         Some((counted, sources, not_whole)) if counted == model_id && after.is_some() && taken > 0 => {
             (sources, (not_whole - taken).max(0))
         }
-        _ => store::progress(model_id)?,
+        _ => store::count_incomplete(model_id)?,
     };
     COUNTED.set(Some((model_id, sources, not_whole)));
     Ok((sources, not_whole))
@@ -110,8 +112,8 @@ fn progress(model_id: i32, after: Option<SourceKey>, taken: i64) -> Result<(i64,
 
 /// Returns the number of all sources, and of those without whose vectors the next model cannot become active. Fails where
 /// the provider refused all of the latter.
-fn left_over(model_id: i32, model: &str) -> Result<(i64, i64)> {
-    let (sources, not_whole) = store::progress(model_id)?;
+fn count_remaining(model_id: i32, model: &str) -> Result<(i64, i64)> {
+    let (sources, not_whole) = store::count_incomplete(model_id)?;
     REFUSED.with_borrow_mut(|refused| {
         let count = i64::try_from(refused.sources.len()).unwrap_or(i64::MAX);
         let Some(first) = refused.sources.values().next().cloned().filter(|_| not_whole <= count) else {
@@ -126,18 +128,23 @@ fn left_over(model_id: i32, model: &str) -> Result<(i64, i64)> {
 }
 
 /// Makes a log entry for each source that has chunks without a vector.
-fn entries(model_id: i32, missing: &[Missing]) -> Vec<Entry> {
+fn log_entries(model_id: i32, missing: &[ChunkWithoutVector]) -> Vec<LogEntry> {
     let of_source = missing.chunk_by(|a, b| a.key == b.key);
-    let entry = |chunks: &[Missing]| {
+    let entry = |chunks: &[ChunkWithoutVector]| {
         let embedded = i32::try_from(chunks.len()).unwrap_or(i32::MAX);
-        Entry { chunks: embedded, embedded, error_code: None, ..Entry::failed(chunks[0].key, model_id, String::new()) }
+        LogEntry {
+            chunks: embedded,
+            embedded,
+            error_code: None,
+            ..LogEntry::failed(chunks[0].key, model_id, String::new())
+        }
     };
     of_source.map(entry).collect()
 }
 
 /// Divides the usage of a batch among its sources: tokens by their number of texts, and the requests to the first one. Each
 /// source gets the times of the whole batch.
-fn share(entries: &mut [Entry], usage: Usage, embedding: Duration, total: Duration) {
+fn divide_usage(entries: &mut [LogEntry], usage: Usage, embedding: Duration, total: Duration) {
     let mut shared = Usage::default();
     for entry in entries {
         let inputs = u64::try_from(entry.embedded).unwrap_or(0).min(usage.inputs - shared.inputs);
@@ -150,14 +157,14 @@ fn share(entries: &mut [Entry], usage: Usage, embedding: Duration, total: Durati
 }
 
 /// The outcome of embedding chunks.
-struct Embedded {
-    made: Vec<(Missing, Vec<f32>)>,
+struct EmbeddedChunks {
+    made: Vec<(ChunkWithoutVector, Vec<f32>)>,
     /// Sources with a chunk that got no vector, each with the fault of the first such chunk.
     refused: BTreeMap<SourceKey, Fault>,
     usage: Usage,
 }
 
-fn embed(model: &Model, missing: Vec<Missing>) -> Result<Embedded> {
+fn embed(model: &Model, missing: Vec<ChunkWithoutVector>) -> Result<EmbeddedChunks> {
     let mut usage = Usage::default();
     let mut embedder = Embedder::new(model, InputType::Document);
     let mut vectors: HashMap<usize, Vec<f32>> = HashMap::new();
@@ -175,7 +182,7 @@ fn embed(model: &Model, missing: Vec<Missing>) -> Result<Embedded> {
             usage += answered.usage;
             let chunk = |number: usize| format!("chunk {} of {}", missing[number].chunk_id, missing[number].key);
             if let Some((number, parts)) = answered.in_parts {
-                pgrx::warning!("{}", model::in_parts(&chunk(number), &model.name, parts));
+                pgrx::warning!("{}", model::long_text_message(&chunk(number), &model.name, parts));
             }
             through += answered.texts.len();
             for (number, outcome) in answered.texts {
@@ -191,7 +198,7 @@ fn embed(model: &Model, missing: Vec<Missing>) -> Result<Embedded> {
     }
     embedder.done();
     let made = missing.into_iter().enumerate().filter_map(|(at, chunk)| Some((chunk, vectors.remove(&at)?)));
-    Ok(Embedded { made: made.collect(), refused, usage })
+    Ok(EmbeddedChunks { made: made.collect(), refused, usage })
 }
 
 /// Makes the next model the active one, if all sources have its vectors, or only those lack them that are to be skipped;
@@ -199,7 +206,7 @@ fn embed(model: &Model, missing: Vec<Missing>) -> Result<Embedded> {
 pub fn swap() -> Result<bool> {
     store::stop_writers()?;
     let Some(next) = models::next_model()? else { return Ok(false) };
-    let not_whole = store::progress(next.id)?.1;
+    let not_whole = store::count_incomplete(next.id)?.1;
     let refused = REFUSED.take();
     if not_whole > 0 {
         let count = i64::try_from(refused.sources.len()).unwrap_or(i64::MAX);
@@ -215,7 +222,7 @@ pub fn swap() -> Result<bool> {
             shown.join(", ")
         );
     }
-    models::activate(next.id)?;
+    models::activate_model(next.id)?;
     Ok(true)
 }
 
@@ -235,7 +242,7 @@ pub struct Estimate {
 /// Estimates what a sync of a host table would send, or of all of them where `relation` is `None`. While there is a next
 /// model, `None` estimates chatbot_reembed() instead.
 pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
-    encoding::require()?;
+    encoding::require_utf8()?;
     let params = settings::chunk_params(None, None, None)?;
     let mut estimate = Estimate::default();
     let visible = VisibleChatbots::of_caller()?;
@@ -244,7 +251,7 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
         loop {
             pgrx::check_for_interrupts!();
             let _scratch = Scratch::new();
-            let mut keys = store::not_whole(next.id, after, 1000)?;
+            let mut keys = store::incomplete_sources(next.id, after, 1000)?;
             let Some(last) = keys.last().copied() else { return Ok(estimate) };
             after = Some(last);
             keys.retain(|key| visible.contains(key.chatbot_id));
@@ -256,10 +263,10 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
     }
     let (id, model) = match models::active_model()? {
         Some(active) => (active.id, active.model),
-        None => (0, model::for_reading()?),
+        None => (0, model::active_or_built_in()?),
     };
     let mut unreadable = 0;
-    host::each_input(relation.map(|r| r.0), |input| {
+    host::for_each_input(relation.map(|r| r.0), |input| {
         if !visible.contains(input.key().chatbot_id) {
             return Ok(());
         }
@@ -272,8 +279,8 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
             return Ok(());
         }
         let _scratch = Scratch::new();
-        let needed = sync::needed(&item, id, &params)?;
-        estimate.chunks += i64::try_from(item.content.cut(&params)?.len()).unwrap_or(0);
+        let needed = sync::texts_to_embed(&item, id, &params)?;
+        estimate.chunks += i64::try_from(item.content.chunk(&params)?.len()).unwrap_or(0);
         estimate.add(&model, needed.iter().map(String::as_str));
         Ok(())
     })?;
@@ -290,7 +297,7 @@ impl Estimate {
         let built_in = if model.provider == LOCAL { local::find(&model.name) } else { None };
         let mut words = WordCache::default();
         for text in texts {
-            let tokens = built_in.map_or(text.len().div_ceil(4), |built_in| built_in.tokens(text, &mut words));
+            let tokens = built_in.map_or(text.len().div_ceil(4), |built_in| built_in.count_tokens(text, &mut words));
             self.to_embed += 1;
             self.tokens += i64::try_from(tokens).unwrap_or(0);
         }

@@ -55,9 +55,13 @@ impl CurrentSettings {
                 None => return Ok(None),
             },
         };
-        let would = sync::chunking(&self.params, reading);
+        let would = sync::chunking_numbers(&self.params, reading);
         if *cut != would {
-            return Ok(Some(Outdated::Cut(format!("it was cut {}, and would be {}", how_cut(cut), how_cut(&would)))));
+            return Ok(Some(Outdated::Cut(format!(
+                "it was cut {}, and would be {}",
+                describe_chunking(cut),
+                describe_chunking(&would)
+            ))));
         }
         if !self.words.are_current(&stored.words, &stored.languages, &stored.metadata)? {
             let configurations = stored.words.configurations.join(", ");
@@ -68,7 +72,7 @@ impl CurrentSettings {
 }
 
 /// Describes the numbers of `chatbot_sync.source.chunking` in a message.
-fn how_cut(numbers: &[i32]) -> String {
+fn describe_chunking(numbers: &[i32]) -> String {
     match numbers {
         [version, size, overlap, most, reading] => format!(
             "with chunk_size {size}, chunk_overlap {overlap}, max_chunks {most} (chunker {version}, reading {reading})"
@@ -79,7 +83,7 @@ fn how_cut(numbers: &[i32]) -> String {
 
 /// The outcome of a step, in numbers of sources.
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct RefreshStep {
     /// Sources that were compared; 0: none is left.
     pub looked_at: i64,
     /// The key of the last source that was compared: the next step begins after it.
@@ -95,13 +99,13 @@ pub struct Step {
 
 /// Compares up to 1,000 sources after a key. Outdated ones of host tables become pending; of others, the words are read
 /// again.
-pub fn step(chatbot_id: Option<i64>, after: Option<SourceKey>) -> Result<Step> {
+pub fn step(chatbot_id: Option<i64>, after: Option<SourceKey>) -> Result<RefreshStep> {
     let settings = CurrentSettings::new()?;
-    let page = reading::page(chatbot_id, after, PAGE)?;
-    let mut step = Step {
+    let page = reading::next_searchable_sources(chatbot_id, after, PAGE)?;
+    let mut step = RefreshStep {
         looked_at: i64::try_from(page.len()).unwrap_or(i64::MAX),
         last: page.last().map(|stored| stored.key),
-        ..Step::default()
+        ..RefreshStep::default()
     };
     let mut pending = Vec::new();
     for stored in page {
@@ -112,7 +116,7 @@ pub fn step(chatbot_id: Option<i64>, after: Option<SourceKey>) -> Result<Step> {
             Some(outdated) => {
                 step.cut_by_hand += i64::from(matches!(outdated, Outdated::Cut(_)));
                 if !settings.words.are_current(&stored.words, &stored.languages, &stored.metadata)? {
-                    reading::read_words_anew(&stored, &settings.words)?;
+                    reading::reread_words(&stored, &settings.words)?;
                     step.words_read += 1;
                 }
             }
@@ -125,15 +129,15 @@ pub fn step(chatbot_id: Option<i64>, after: Option<SourceKey>) -> Result<Step> {
 
 /// Reads the words of one source again, from its chunks. Does nothing where there is no such source.
 pub fn read_words(key: &SourceKey) -> Result<()> {
-    match reading::of(key)? {
-        Some(stored) => reading::read_words_anew(&stored, &Configurations::or_silent_fallback()?),
+    match reading::read_one(key)? {
+        Some(stored) => reading::reread_words(&stored, &Configurations::or_silent_fallback()?),
         None => Ok(()),
     }
 }
 
 /// Counts the outdated sources, in the fields of [`Step`]; writes nothing.
-pub fn count() -> Result<Step> {
-    let mut all = Step::default();
+pub fn count() -> Result<RefreshStep> {
+    let mut all = RefreshStep::default();
     each_outdated(&CurrentSettings::new()?, |stored, outdated| match outdated {
         _ if stored.host.is_some() => all.marked += 1,
         Outdated::Cut(_) => all.cut_by_hand += 1,
@@ -143,7 +147,7 @@ pub fn count() -> Result<Step> {
 }
 
 /// Returns the sources without a host table whose words are outdated, each with a description; writes nothing.
-pub fn with_outdated_words(settings: &CurrentSettings) -> Result<Vec<(SourceKey, String)>> {
+pub fn sources_with_outdated_words(settings: &CurrentSettings) -> Result<Vec<(SourceKey, String)>> {
     let mut found = Vec::new();
     each_outdated(settings, |stored, outdated| {
         if let (None, Outdated::Words(detail)) = (stored.host, outdated) {
@@ -156,7 +160,7 @@ pub fn with_outdated_words(settings: &CurrentSettings) -> Result<Vec<(SourceKey,
 fn each_outdated(settings: &CurrentSettings, mut act: impl FnMut(&StoredReading, Outdated)) -> Result<()> {
     let mut after = None;
     loop {
-        let page = reading::page(None, after, PAGE)?;
+        let page = reading::next_searchable_sources(None, after, PAGE)?;
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(last.key);
         for stored in page {

@@ -9,10 +9,10 @@ use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::{encoding, sql_error};
 use crate::pg::search::visible_chatbots::VisibleChatbots;
 use crate::pg::store::host_row::ReadMode;
-use crate::pg::store::model::active_model_as_seen;
+use crate::pg::store::model::active_model_in_snapshot;
 use crate::pg::store::verify as store;
 use crate::pg::store::verify::StoredSource;
-use crate::source::{RowInput, SourceInput, SourceKey, Unreadable};
+use crate::source::{RowInput, SourceInput, SourceKey, UnreadableRow};
 
 /// A source that is not stored as it should be.
 pub struct Problem {
@@ -27,26 +27,26 @@ pub struct Problem {
 /// Checks the extension's own tables, then every row of every host table. Rows are read in slices, so that only the problems
 /// that were found are kept in memory.
 pub fn verify() -> Result<Vec<Problem>> {
-    encoding::require()?;
+    encoding::require_utf8()?;
     let mut problems = Vec::new();
-    let active = active_model_as_seen()?.map_or(0, |active| active.id);
-    for (key, found, other) in store::incomplete(active)? {
+    let active = active_model_in_snapshot()?.map_or(0, |active| active.id);
+    for (key, found, other) in store::incomplete_sources(active)? {
         let problem = if other { "wrong model" } else { "incomplete" };
         problems.push(Problem { problem, key, detail: found });
     }
     for (key, detail) in store::wrong_dimensions()? {
         problems.push(Problem { problem: "wrong dimensions", key, detail });
     }
-    for (key, jobs) in store::double_jobs()? {
+    for (key, jobs) in store::duplicate_failed_jobs()? {
         let detail = format!("{jobs} jobs of it have failed, expected one");
         problems.push(Problem { problem: "double job", key, detail });
     }
     let hosts = host::hosts()?;
-    for (key, host) in store::of_unknown_hosts(&hosts)? {
+    for (key, host) in store::sources_of_unknown_hosts(&hosts)? {
         let detail = format!("its table, host {host}, is not attached any more");
         problems.push(Problem { problem: "detached", key, detail });
     }
-    for key in store::unlike_their_source()? {
+    for key in store::sources_with_mismatched_chunks()? {
         let detail = "its chunks have other metadata, or are found where it is not".to_owned();
         problems.push(Problem { problem: "wrong attributes", key, detail });
     }
@@ -54,7 +54,7 @@ pub fn verify() -> Result<Vec<Problem>> {
     for host in hosts {
         verify_host(host, &settings, &mut problems)?;
     }
-    for (key, detail) in refresh::with_outdated_words(&settings)? {
+    for (key, detail) in refresh::sources_with_outdated_words(&settings)? {
         problems.push(Problem { problem: "outdated", key, detail });
     }
     let visible = VisibleChatbots::of_caller()?;
@@ -74,7 +74,8 @@ fn verify_host(host: i32, settings: &CurrentSettings, problems: &mut Vec<Problem
         after = Some(last.reading.key);
         let keys: Vec<SourceKey> = known.iter().map(|stored| stored.reading.key).collect();
         // A locked table is left out; unless_locked() warns of it.
-        let Some(rows) = host::rows(host, &keys, ReadMode::Snapshot)?.map(Some).unless_locked(host, None)? else {
+        let Some(rows) = host::read_inputs(host, &keys, ReadMode::Snapshot)?.map(Some).or_warn_if_locked(host, None)?
+        else {
             break;
         };
         let rows: HashMap<SourceKey, RowInput> = rows.into_iter().map(|row| (row.key(), row)).collect();
@@ -82,7 +83,7 @@ fn verify_host(host: i32, settings: &CurrentSettings, problems: &mut Vec<Problem
             let key = stored.reading.key;
             let difference = match rows.get(&key) {
                 None => Some(("orphan", "the table has no such row".to_owned())),
-                Some(RowInput::Unreadable(Unreadable { error, .. })) => {
+                Some(RowInput::Unreadable(UnreadableRow { error, .. })) => {
                     Some(("unreadable", format!("{} ({})", sql_error::in_a_line(error), sql_error::sqlstate(error))))
                 }
                 Some(RowInput::Readable(item)) => difference(&stored, item, settings)?,
@@ -93,9 +94,9 @@ fn verify_host(host: i32, settings: &CurrentSettings, problems: &mut Vec<Problem
     for (key, error) in host::invalid_rows(host)? {
         problems.push(Problem { problem: "invalid id", key, detail: format!("{error}: the row is no source") });
     }
-    host::each_key_in_snapshot(host, |keys| {
+    host::for_each_key_in_snapshot(host, |keys| {
         let _scratch = Scratch::new();
-        let missing = store::unknown(host, &keys)?.into_iter();
+        let missing = store::keys_without_source(host, &keys)?.into_iter();
         let detail = || "the row is no source".to_owned();
         problems.extend(missing.map(|key| Problem { problem: "missing", key, detail: detail() }));
         Ok(())

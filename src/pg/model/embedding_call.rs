@@ -14,16 +14,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::pg_sys;
 
-use crate::embedding::batch::{Batch, Batcher, Embedded, ResponseChecks, RetryPolicy, Usage};
+use crate::embedding::batch::{Batch, Batcher, ResponseChecks, RetryPolicy, TextResult, Usage};
 use crate::embedding::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
-use crate::embedding::transport::{Http, ask};
+use crate::embedding::transport::{Http, request_embeddings};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::pg::model::throttle;
 use crate::pg::runtime::{enabled, log_line, settings};
 
 /// The number of requests for each thread that are handed out ahead, so that no thread idles while the backend stores
 /// results.
-const AHEAD: usize = 4;
+const REQUESTS_AHEAD: usize = 4;
 /// How often a worker that waits for a provider checks whether it has to yield to DDL.
 const YIELD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -58,7 +58,7 @@ pub struct BatchResult {
     /// The numbers of the texts that were in it.
     pub range: Range<usize>,
     /// Those of the texts that are finished, each with its vector or its fault.
-    pub texts: Vec<Embedded>,
+    pub texts: Vec<TextResult>,
     /// The requests, inputs and tokens that were used.
     pub usage: Usage,
     /// The number of a text that was longer than the model takes, and the number of parts that it was embedded in.
@@ -86,7 +86,7 @@ impl EmbeddingCall {
         input: InputType,
         max_attempts: u32,
     ) -> Result<Self> {
-        enabled::require()?;
+        enabled::require_enabled()?;
         let endpoint = settings::endpoint(provider)?;
         let deadline = Instant::now() + settings::sync_timeout();
         let Limits { inputs, bytes } = provider.limits(&model.name);
@@ -98,7 +98,7 @@ impl EmbeddingCall {
         };
         let retry_policy = RetryPolicy { max_attempts, deadline };
         let mut batch = Batcher::new(Limits { inputs, bytes }, expected, retry_policy);
-        if let Some(wait) = throttle::wait(provider.name()) {
+        if let Some(wait) = throttle::remaining_wait(provider.name()) {
             let until = Instant::now() + wait;
             if until >= deadline {
                 let message = "another session was asked to wait";
@@ -144,7 +144,7 @@ impl EmbeddingCall {
     /// Whether another text would be sent soon. Each thread has its next requests waiting, so that none idles while the
     /// backend chunks or stores.
     pub fn wants_more(&self) -> bool {
-        self.batch.waiting() + self.batch.in_flight() < AHEAD * self.most_in_flight
+        self.batch.waiting() + self.batch.in_flight() < REQUESTS_AHEAD * self.most_in_flight
     }
 
     /// Waits until a request has ended, more texts are wanted, or all are finished. An error ends the whole call.
@@ -230,7 +230,7 @@ impl EmbeddingCall {
     }
 
     fn send(&mut self) -> Result<()> {
-        while self.batch.in_flight() < AHEAD * self.most_in_flight {
+        while self.batch.in_flight() < REQUESTS_AHEAD * self.most_in_flight {
             let Some(work) = self.batch.next(Instant::now()) else { break };
             let texts = self.texts.range(work.range.clone()).map(|(_, text)| text.clone()).collect();
             self.pool.send(work, texts, self.most_in_flight)?;
@@ -295,7 +295,7 @@ impl RequestThreads {
     fn new(question: RequestContext) -> Result<Self> {
         let (work, queue) = channel();
         let (answers, outcomes) = channel();
-        let (wake, waker) = std::io::pipe().map_err(no_thread)?;
+        let (wake, waker) = std::io::pipe().map_err(thread_error)?;
         let (question, queue, waker) = (Arc::new(question), Arc::new(Mutex::new(queue)), Arc::new(waker));
         Ok(Self { question, work, queue, answers, outcomes, wake, waker, threads: 0, sent: 0 })
     }
@@ -308,7 +308,7 @@ impl RequestThreads {
             let (answers, waker) = (self.answers.clone(), self.waker.clone());
             let _blocked = BlockedSignals::new();
             let thread = std::thread::Builder::new().name("chatbot_sync".to_owned());
-            thread.spawn(move || serve(&question, &queue, &answers, &waker)).map_err(no_thread)?;
+            thread.spawn(move || run_request_thread(&question, &queue, &answers, &waker)).map_err(thread_error)?;
             self.threads += 1;
         }
         self.work.send((work, texts)).map_err(|_| Error::Internal("no thread asks a provider".to_owned()))
@@ -342,13 +342,13 @@ impl RequestThreads {
     }
 }
 
-fn no_thread(error: std::io::Error) -> Error {
+fn thread_error(error: std::io::Error) -> Error {
     Error::Internal(format!("a thread cannot be started: {error}"))
 }
 
 /// The body of a thread: takes requests until there are none, sends each, and reports its outcome. Never calls into
 /// Postgres.
-fn serve(q: &RequestContext, queue: &Queue, answers: &Sender<Outcome>, waker: &PipeWriter) {
+fn run_request_thread(q: &RequestContext, queue: &Queue, answers: &Sender<Outcome>, waker: &PipeWriter) {
     loop {
         let taken = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
         let Ok((work, texts)) = taken else { return };
@@ -356,8 +356,9 @@ fn serve(q: &RequestContext, queue: &Queue, answers: &Sender<Outcome>, waker: &P
         let left = q.deadline.saturating_duration_since(Instant::now());
         let left = work.timeout(left).max(Duration::from_millis(1));
         let began = Instant::now();
-        let asked =
-            catch_unwind(AssertUnwindSafe(|| ask(&*q.http, q.provider, &q.endpoint, &q.model, q.input, &texts, left)));
+        let asked = catch_unwind(AssertUnwindSafe(|| {
+            request_embeddings(&*q.http, q.provider, &q.endpoint, &q.model, q.input, &texts, left)
+        }));
         let outcome = asked.unwrap_or_else(|_| {
             Err(Fault::new(FaultKind::Unreachable, q.provider.name(), &q.model.name, "the HTTP client failed"))
         });

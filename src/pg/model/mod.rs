@@ -27,10 +27,10 @@ pub const INPUT_TYPES: [&str; 2] = ["document", "query"];
 /// The largest number of dimensions of pgvector's `vector`.
 const MAX_DIMENSIONS: usize = 16_000;
 /// The largest number of dimensions with which a vector fits into a page beside its text.
-const MAX_IN_LINE: usize = 1_900;
+const MAX_INLINE_DIMENSIONS: usize = 1_900;
 
 /// The active model, made a built-in one where there is none yet.
-pub fn for_writing() -> Result<ActiveModel> {
+pub fn active_or_insert_built_in() -> Result<ActiveModel> {
     if let Some(model) = store::active_model()? {
         return Ok(model);
     }
@@ -39,8 +39,8 @@ pub fn for_writing() -> Result<ActiveModel> {
 }
 
 /// The active model, or a built-in one where there is none yet: a reader makes no row.
-pub fn for_reading() -> Result<Model> {
-    Ok(store::active_model_as_seen()?.map_or_else(|| built_in(local::MODELS[0]), |active| active.model))
+pub fn active_or_built_in() -> Result<Model> {
+    Ok(store::active_model_in_snapshot()?.map_or_else(|| built_in(local::MODELS[0]), |active| active.model))
 }
 
 fn built_in(model: &StaticModel) -> Model {
@@ -111,7 +111,7 @@ impl Embedder {
                 };
                 Route::Local { model, words: WordCache::default(), texts: Vec::new(), embedded: 0 }
             } else {
-                let provider = provider::find(&self.model.provider)?;
+                let provider = provider::find_provider(&self.model.provider)?;
                 Route::EmbeddingCall(Box::new(EmbeddingCall::new(provider, &self.model, self.input, self.attempts)?))
             };
         }
@@ -198,7 +198,7 @@ impl Embedder {
 }
 
 /// The message about a text that is longer than a model takes.
-pub fn in_parts(subject: &str, model: &str, parts: usize) -> String {
+pub fn long_text_message(subject: &str, model: &str, parts: usize) -> String {
     format!(
         "{subject} is longer than model {model} takes: it is embedded in {parts} parts, and its vector is their mean"
     )
@@ -218,7 +218,7 @@ pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>
     loop {
         let Some(answered) = embedder.wait()?.into_iter().find(|answered| !answered.texts.is_empty()) else { continue };
         if let Some((_, parts)) = answered.in_parts {
-            pgrx::notice!("{}", in_parts("the text", &model.name, parts));
+            pgrx::notice!("{}", long_text_message("the text", &model.name, parts));
         }
         if let Some((_, outcome)) = answered.texts.into_iter().next() {
             let vector = outcome?;
@@ -229,7 +229,7 @@ pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>
 }
 
 /// The arguments of `chatbot_set_model()`.
-pub struct Choice<'a> {
+pub struct ModelArguments<'a> {
     /// The provider's name.
     pub provider: Option<&'a str>,
     /// The model's name at the provider.
@@ -246,19 +246,19 @@ pub struct Choice<'a> {
 
 /// Chooses a model and returns its id. If there are vectors of another model, that one stays active until chatbot_reembed()
 /// has given this one all of its own.
-pub fn set(choice: Choice) -> Result<i32> {
-    let model = checked(choice)?;
+pub fn choose_model(choice: ModelArguments) -> Result<i32> {
+    let model = check_arguments(choice)?;
     let before = store::active_model()?;
     let (id, active) = store::find_or_insert(&model)?;
     if active {
-        store::set_next(None)?;
+        store::set_next_model(None)?;
         return Ok(id);
     }
-    let in_line = |model: &Model| model.dimensions <= MAX_IN_LINE;
+    let in_line = |model: &Model| model.dimensions <= MAX_INLINE_DIMENSIONS;
     match before {
-        Some(before) if store::has_vectors()? && !store::is_whole(id, before.id)? => {
+        Some(before) if store::has_vectors()? && !store::has_all_vectors(id, before.id)? => {
             store::set_vector_storage(in_line(&model) && in_line(&before.model))?;
-            store::set_next(Some(id))?;
+            store::set_next_model(Some(id))?;
             pgrx::notice!(
                 "model {} answers until CALL chatbot_reembed(); has made the vectors of {}",
                 before.model.name,
@@ -267,14 +267,14 @@ pub fn set(choice: Choice) -> Result<i32> {
         }
         _ => {
             store::set_vector_storage(in_line(&model))?;
-            store::activate(id)?;
+            store::activate_model(id)?;
         }
     }
     Ok(id)
 }
 
-fn checked(mut choice: Choice) -> Result<Model> {
-    let provider = arguments::one_of("provider", choice.provider, &provider::names())?;
+fn check_arguments(mut choice: ModelArguments) -> Result<Model> {
+    let provider = arguments::one_of("provider", choice.provider, &provider::provider_names())?;
     let name = arguments::required("model", choice.model)?.trim();
     let options = arguments::metadata(choice.options.take())?;
     let options: Map<String, Value> = serde_json::from_str(options.as_str())
@@ -288,15 +288,15 @@ fn checked(mut choice: Choice) -> Result<Model> {
         }
     };
     if provider == LOCAL {
-        return checked_local(name, dimensions, &choice, &options);
+        return check_local_arguments(name, dimensions, &choice, &options);
     }
-    let provider = provider::find(provider)?;
+    let provider = provider::find_provider(provider)?;
     if name.is_empty() {
         return Err(Error::invalid("model", "empty", "the name of a model"));
     }
     provider::check_options(provider.options(), &options)?;
     let known = provider.known(name);
-    if let Some(expected) = known.zip(dimensions).and_then(|(known, n)| known.refuses(n)) {
+    if let Some(expected) = known.zip(dimensions).and_then(|(known, n)| known.check_dimensions(n)) {
         return Err(Error::invalid("dimensions", dimensions.unwrap_or_default(), expected));
     }
     let (document, query) = provider.prefixes(name);
@@ -317,10 +317,10 @@ fn checked(mut choice: Choice) -> Result<Model> {
     Ok(model)
 }
 
-fn checked_local(
+fn check_local_arguments(
     name: &str,
     dimensions: Option<usize>,
-    choice: &Choice,
+    choice: &ModelArguments,
     options: &Map<String, Value>,
 ) -> Result<Model> {
     let names = local::MODELS.map(|model| model.name);

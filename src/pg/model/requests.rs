@@ -10,7 +10,7 @@ use crate::pg::model::Embedder;
 
 /// The vectors of texts, and the faults of those that have no vector.
 #[derive(Default)]
-pub struct Made {
+pub struct EmbeddedTexts {
     /// Vectors by their text, each with what it used.
     pub vectors: HashMap<String, (Vec<f32>, Usage)>,
     /// The texts that the provider refused, each with its fault.
@@ -32,7 +32,7 @@ pub struct Requests {
     through: usize,
     flushed: bool,
     began: Instant,
-    made: Made,
+    made: EmbeddedTexts,
 }
 
 impl Requests {
@@ -45,14 +45,14 @@ impl Requests {
             through: 0,
             flushed: false,
             began: Instant::now(),
-            made: Made::default(),
+            made: EmbeddedTexts::default(),
         };
-        requests.made.error = requests.hand_out().err();
+        requests.made.error = requests.push_texts().err();
         requests
     }
 
     /// Waits for all requests and returns their results.
-    pub fn finish(mut self) -> Made {
+    pub fn finish(mut self) -> EmbeddedTexts {
         while self.made.error.is_none() && (!self.waiting.is_empty() || self.through < self.asked.len()) {
             self.made.error = self.step().err();
         }
@@ -63,7 +63,7 @@ impl Requests {
         self.made
     }
 
-    fn hand_out(&mut self) -> Result<()> {
+    fn push_texts(&mut self) -> Result<()> {
         while self.embedder.wants_more()
             && let Some(text) = self.waiting.pop_front()
         {
@@ -77,7 +77,7 @@ impl Requests {
     }
 
     fn step(&mut self) -> Result<()> {
-        self.hand_out()?;
+        self.push_texts()?;
         let answered = self.embedder.wait()?;
         if answered.is_empty() && self.flushed {
             return Err(Error::Internal("texts were not answered".to_owned()));

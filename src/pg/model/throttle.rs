@@ -10,19 +10,19 @@ use std::time::{Duration, SystemTime};
 use pgrx::pg_sys;
 
 /// The longest wait that is shared.
-const LONGEST: Duration = Duration::from_secs(3600);
+const MAX_WAIT: Duration = Duration::from_secs(3600);
 /// The wait where the provider asks for one and does not say how long.
-const UNSAID: Duration = Duration::from_secs(1);
+const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 
 /// Returns how long the provider must not be asked; `None` where it may be asked now.
-pub fn wait(provider: &str) -> Option<Duration> {
+pub fn remaining_wait(provider: &str) -> Option<Duration> {
     let until = std::fs::metadata(path(provider)).ok()?.modified().ok()?;
-    until.duration_since(SystemTime::now()).ok().filter(|left| !left.is_zero()).map(|left| left.min(LONGEST))
+    until.duration_since(SystemTime::now()).ok().filter(|left| !left.is_zero()).map(|left| left.min(MAX_WAIT))
 }
 
 /// Shares with all sessions that a provider asked to wait. If the file cannot be written, each session finds out by itself.
 pub fn publish(provider: &str, asked: Option<Duration>) {
-    let until = SystemTime::now() + asked.unwrap_or(UNSAID).min(LONGEST);
+    let until = SystemTime::now() + asked.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT);
     let _ = File::create(path(provider)).and_then(|file| file.set_modified(until));
 }
 

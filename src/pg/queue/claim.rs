@@ -10,14 +10,14 @@ use crate::host::RowStatus;
 use crate::pg::host;
 use crate::pg::model::requests::Requests;
 use crate::pg::model::{self, embedding_call};
-use crate::pg::queue::locked_tables::{host_rows, put_off};
-use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::queue::locked_tables::{postpone_jobs, read_unlocked_host_rows};
+use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{log_line, settings};
-use crate::pg::store::log::{self, Entry};
+use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::model::ActiveModel;
-use crate::pg::store::source::{self, Failed};
+use crate::pg::store::source::{self, SyncError};
 use crate::pg::store::{delete, job, row_error};
-use crate::pg::sync::{self, Care, OnFailure, Prefetched};
+use crate::pg::sync::{self, OnFailure, Prefetched, RowHandling};
 use crate::source::{RowInput, SourceKey};
 use crate::text::chunk::Params;
 
@@ -83,7 +83,7 @@ impl Claim {
             for text in &task.texts {
                 if let Some(&parts) = made.in_parts.get(text) {
                     let name = &self.model.model.name;
-                    pgrx::warning!("{}", model::in_parts(&task.name_chunk(text), name, parts));
+                    pgrx::warning!("{}", model::long_text_message(&task.name_chunk(text), name, parts));
                 }
                 let error = match made.refused.get(text) {
                     Some(fault) => Fault { subject: Some(task.name_chunk(text)), ..fault.clone() }.into(),
@@ -103,7 +103,7 @@ impl Claim {
     /// Stores the vectors of sources that have not changed since they were claimed, and ends their jobs; those of host
     /// tables end when their rows' statuses are written. Sources of a table that another session has locked are put off.
     pub fn store(&mut self) -> Result<()> {
-        self.keep_leased()?;
+        self.drop_lost_tasks()?;
         let mut now: HashMap<SourceKey, RowInput> = HashMap::new();
         let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
         for task in &self.tasks {
@@ -112,15 +112,15 @@ impl Claim {
             }
         }
         for (host, keys) in by_host {
-            match host_rows(host, &keys)? {
+            match read_unlocked_host_rows(host, &keys)? {
                 Some(rows) => now.extend(rows.into_iter().map(|row| (row.key(), row))),
                 None => put_off_tasks(host, &mut self.tasks)?,
             }
         }
         let vectors = std::mem::take(&mut self.vectors);
-        let ended = match attempt(|| self.store_tasks(&now, vectors.clone(), Care::Together))? {
+        let ended = match try_row(|| self.store_tasks(&now, vectors.clone(), RowHandling::Together))? {
             Ok(ended) => ended,
-            Err(_) => self.store_tasks(&now, vectors, Care::EachAlone)?,
+            Err(_) => self.store_tasks(&now, vectors, RowHandling::EachAlone)?,
         };
         for (task, ended) in self.tasks.iter_mut().zip(ended) {
             (task.outcome, task.stored) = (ended.outcome, ended.stored);
@@ -133,9 +133,9 @@ impl Claim {
         &self,
         now: &HashMap<SourceKey, RowInput>,
         vectors: HashMap<String, (Vec<f32>, Usage)>,
-        care: Care,
-    ) -> Result<Vec<Ended>> {
-        let mut ended: Vec<Ended> = self.tasks.iter().map(|_| Ended::default()).collect();
+        care: RowHandling,
+    ) -> Result<Vec<TaskOutcome>> {
+        let mut ended: Vec<TaskOutcome> = self.tasks.iter().map(|_| TaskOutcome::default()).collect();
         let mut done: Vec<(i64, i64)> = Vec::new();
         let mut gone = Vec::new();
         let mut outdated: Vec<(i64, i64)> = Vec::new();
@@ -160,7 +160,7 @@ impl Claim {
                 _ => outdated.extend(&task.jobs),
             }
         }
-        delete::delete_many(&gone)?;
+        delete::delete_sources(&gone)?;
         let prefetched = Prefetched { model_id: self.model.id, vectors, elapsed: self.elapsed };
         let mut outcomes = Vec::new();
         sync::sync(inputs.into_iter().map(Ok), OnFailure::Leave, care, Some(prefetched), |key, outcome| {
@@ -173,7 +173,7 @@ impl Claim {
                 Ok(synced) => {
                     let stored = task.host.is_some();
                     let outcome = Some(if synced.is_some() { RowStatus::synced() } else { RowStatus::pending() });
-                    ended[at] = Ended { outcome, stored };
+                    ended[at] = TaskOutcome { outcome, stored };
                     if !stored {
                         done.extend(&task.jobs);
                     }
@@ -191,7 +191,7 @@ impl Claim {
     }
 
     /// Drops the tasks whose jobs another worker has leased meanwhile.
-    fn keep_leased(&mut self) -> Result<()> {
+    fn drop_lost_tasks(&mut self) -> Result<()> {
         let all: Vec<(i64, i64)> = self.tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
         let ours: HashSet<(i64, i64)> = job::still_leased(&all, self.lease)?.into_iter().collect();
         self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
@@ -209,22 +209,22 @@ impl Claim {
     /// Records a failed attempt for every source, since Postgres itself refused to store the claim. Each source is then
     /// tried alone.
     pub fn give_up(&mut self, message: &str) -> Result<()> {
-        self.keep_leased()?;
+        self.drop_lost_tasks()?;
         let error = Error::NotStored(message.to_owned());
         let failed = (0..self.tasks.len()).map(|at| (at, error.clone())).collect();
-        self.fail(failed, Care::EachAlone).map(drop)
+        self.fail(failed, RowHandling::EachAlone).map(drop)
     }
 
     /// Records and logs the failures of tasks, given by their positions: each is retried later or, if that is pointless, not
     /// by itself. Returns the statuses for their rows.
-    fn fail(&self, failed: Vec<(usize, Error)>, care: Care) -> Result<Vec<(usize, RowStatus)>> {
-        let mut failures = log_line::Failures::default();
+    fn fail(&self, failed: Vec<(usize, Error)>, care: RowHandling) -> Result<Vec<(usize, RowStatus)>> {
+        let mut failures = log_line::FailureSummary::default();
         let (mut entries, mut states) = (Vec::new(), Vec::new());
         for (at, error) in failed {
             let task = &self.tasks[at];
             failures.add(&task.key, &error);
             let (failed, state) = task.fail(&error, care)?;
-            entries.push(Entry::failed(task.key, self.model.id, failed.code));
+            entries.push(LogEntry::failed(task.key, self.model.id, failed.code));
             states.push((at, state));
         }
         log::insert(&entries)?;
@@ -243,7 +243,7 @@ impl Claim {
         }
         let mut later = HashSet::new();
         for (host, told) in by_host {
-            later.extend(host::tell(host, &told)?);
+            later.extend(host::write_statuses(host, &told)?);
         }
         let (locked, told): (Vec<&Task>, Vec<&Task>) =
             self.tasks.iter().filter(|task| task.stored).partition(|task| later.contains(&task.key));
@@ -258,7 +258,7 @@ impl Claim {
 
 /// The outcome of a task.
 #[derive(Default)]
-struct Ended {
+struct TaskOutcome {
     outcome: Option<RowStatus>,
     stored: bool,
 }
@@ -267,7 +267,7 @@ impl Task {
     /// Names the chunk with this text in messages; names the source where the chunk is not found.
     fn name_chunk(&self, text: &str) -> String {
         let cut = match (&self.input, settings::chunk_params(None, None, None)) {
-            (Some(RowInput::Readable(item)), Ok(params)) => item.content.cut(&params).ok(),
+            (Some(RowInput::Readable(item)), Ok(params)) => item.content.chunk(&params).ok(),
             _ => None,
         };
         let at = cut.and_then(|cut| cut.texts().iter().position(|(_, chunk)| *chunk == text));
@@ -279,7 +279,7 @@ impl Task {
     pub fn prepare(&mut self, model_id: i32, params: &Params) -> Result<()> {
         (self.texts, self.failed) = (Vec::new(), None);
         match &self.input {
-            Some(RowInput::Readable(item)) => match sync::needed(item, model_id, params) {
+            Some(RowInput::Readable(item)) => match sync::texts_to_embed(item, model_id, params) {
                 Ok(texts) => self.texts = texts,
                 Err(error) if error.is_about_one_source() => self.failed = Some(error),
                 Err(error) => return Err(error),
@@ -295,7 +295,7 @@ impl Task {
 
     /// Records a failed attempt with the source and its jobs, which are due again later or not by themselves. Returns the
     /// error and the status for the row.
-    fn fail(&self, error: &Error, care: Care) -> Result<(Failed, RowStatus)> {
+    fn fail(&self, error: &Error, care: RowHandling) -> Result<(SyncError, RowStatus)> {
         let (nature, asked) = match error {
             Error::Provider(fault) if fault.kind == FaultKind::TimedOut => (RetryClass::Transient, None),
             Error::Provider(fault) => (fault.kind.retry_class(), fault.retry_after),
@@ -313,16 +313,16 @@ impl Task {
             }
             _ => (tried, None),
         };
-        let failed = Failed::new(error);
+        let failed = SyncError::new(error);
         let mark = || match &self.input {
             Some(RowInput::Readable(item)) => source::mark_attempt(item, &failed, attempts, wait),
             Some(RowInput::Unreadable(row)) => row_error::mark_unreadable(&row.key, row.host, row.enabled, &failed),
             None => Ok(()),
         };
         match care {
-            Care::Together => mark()?,
-            Care::EachAlone => {
-                if let Err(raised) = attempt(mark)? {
+            RowHandling::Together => mark()?,
+            RowHandling::EachAlone => {
+                if let Err(raised) = try_row(mark)? {
                     pgrx::warning!("{}: chatbot_sync.source does not take its error: {}", self.key, raised.message);
                 }
             }
@@ -343,7 +343,7 @@ impl Task {
 /// Removes the tasks of a locked table from a claim, and puts off their jobs.
 pub fn put_off_tasks(host: i32, tasks: &mut Vec<Task>) -> Result<()> {
     for task in tasks.extract_if(.., |task| task.host == Some(host)) {
-        put_off(host, &task.jobs, task.attempts)?;
+        postpone_jobs(host, &task.jobs, task.attempts)?;
     }
     Ok(())
 }

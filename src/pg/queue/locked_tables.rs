@@ -11,7 +11,7 @@ use crate::pg::store::job;
 use crate::source::{RowInput, SourceKey};
 
 /// The delay after which jobs of a locked table are due again.
-const LOCKED_TABLE: Duration = Duration::from_secs(1);
+const LOCKED_TABLE_DELAY: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// The ids of host tables that were locked when this session tried, and until when it does not try again.
@@ -27,14 +27,14 @@ pub fn locked_hosts() -> Vec<i32> {
 }
 
 /// Makes the jobs of a locked table due again a second later. That does not count as an attempt.
-pub fn put_off(host: i32, jobs: &[(i64, i64)], attempts: i32) -> Result<()> {
-    LOCKED.with_borrow_mut(|locked| locked.insert(host, Instant::now() + LOCKED_TABLE));
-    job::release(jobs, attempts, Some(LOCKED_TABLE))
+pub fn postpone_jobs(host: i32, jobs: &[(i64, i64)], attempts: i32) -> Result<()> {
+    LOCKED.with_borrow_mut(|locked| locked.insert(host, Instant::now() + LOCKED_TABLE_DELAY));
+    job::release(jobs, attempts, Some(LOCKED_TABLE_DELAY))
 }
 
 /// Reads rows of a host table as they are by now; `None` where another session has locked the table.
-pub fn host_rows(host: i32, keys: &[SourceKey]) -> Result<Option<Vec<RowInput>>> {
-    let read = host::without_waiting(|| host::rows(host, keys, ReadMode::Latest))?;
+pub fn read_unlocked_host_rows(host: i32, keys: &[SourceKey]) -> Result<Option<Vec<RowInput>>> {
+    let read = host::without_waiting(|| host::read_inputs(host, keys, ReadMode::Latest))?;
     Ok(match read {
         Some(Access::Done(rows)) => Some(rows),
         Some(Access::Detached) => Some(Vec::new()),

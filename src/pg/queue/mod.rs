@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Error, Result};
 use crate::pg::model;
 use crate::pg::queue::claim::{Task, put_off_tasks};
-use crate::pg::queue::locked_tables::{host_rows, locked_hosts};
-use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::queue::locked_tables::{locked_hosts, read_unlocked_host_rows};
+use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{enabled, encoding, settings, wake};
 use crate::pg::store::job::{self, Job};
 use crate::pg::store::{delete, source};
@@ -27,15 +27,15 @@ use crate::text::content::{Content, Format};
 pub use crate::pg::queue::claim::Claim;
 
 /// The largest number of sources that are claimed together.
-pub const BATCH: usize = 100;
+pub const BATCH_SIZE: usize = 100;
 /// The number of chatbots that share a batch, so that one with many jobs does not keep the others waiting.
-const CHATBOTS: usize = 4;
+const CHATBOTS_PER_BATCH: usize = 4;
 /// The time that a lease lasts beyond chatbot_sync.sync_timeout; after it, other workers may take the jobs.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE_MARGIN: Duration = Duration::from_secs(60);
 
 thread_local! {
     /// The chatbot that was served last: the next batch begins with the one after it.
-    static LAST: Cell<i64> = const { Cell::new(0) };
+    static LAST_CHATBOT: Cell<i64> = const { Cell::new(0) };
     /// The claim of this session, between the steps of chatbot_process_queue().
     static CLAIMED: RefCell<Option<Claim>> = const { RefCell::new(None) };
 }
@@ -63,13 +63,13 @@ pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Opti
 /// Claims up to `most` sources that are due; `None` where none is due or embedding is off. Sources of a table that another
 /// session has locked are put off.
 pub fn claim(most: usize) -> Result<Option<Claim>> {
-    encoding::require()?;
+    encoding::require_utf8()?;
     if !enabled::is_enabled() {
         return Ok(None);
     }
     loop {
-        let Some(by_source) = pick(most, &locked_hosts())? else { return Ok(None) };
-        let claim = lease(by_source)?;
+        let Some(by_source) = pick_due_jobs(most, &locked_hosts())? else { return Ok(None) };
+        let claim = lease_jobs(by_source)?;
         if claim.len() > 0 {
             return Ok(Some(claim));
         }
@@ -77,13 +77,13 @@ pub fn claim(most: usize) -> Result<Option<Claim>> {
 }
 
 /// Picks and locks due jobs of up to four chatbots, and returns them by source; `None` where there are none.
-fn pick(most: usize, locked: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Job>>>> {
+fn pick_due_jobs(most: usize, locked: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Job>>>> {
     let Some(priority) = job::top_priority(locked)? else { return Ok(None) };
-    let most = most.min(BATCH);
+    let most = most.min(BATCH_SIZE);
     let mut chatbots = Vec::new();
-    let mut last = LAST.get();
+    let mut last = LAST_CHATBOT.get();
     let mut wrapped = false;
-    while chatbots.len() < CHATBOTS.min(most) {
+    while chatbots.len() < CHATBOTS_PER_BATCH.min(most) {
         match job::next_chatbot(priority, last, locked)? {
             Some(chatbot) if !chatbots.contains(&chatbot) => {
                 last = chatbot;
@@ -93,11 +93,11 @@ fn pick(most: usize, locked: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Jo
             _ => break,
         }
     }
-    LAST.set(last);
+    LAST_CHATBOT.set(last);
     let mut picked: Vec<Job> = Vec::new();
     for (at, &chatbot) in chatbots.iter().enumerate() {
         let share = (most - picked.len()).div_ceil(chatbots.len() - at);
-        picked.extend(job::pick(chatbot, priority, i32::try_from(share).unwrap_or(1), locked)?);
+        picked.extend(job::lock_due_jobs(chatbot, priority, i32::try_from(share).unwrap_or(1), locked)?);
     }
     // A source that failed is tried alone, since it may be what made the others of its batch fail.
     if picked.first().is_some_and(|job| job.attempts > 0) {
@@ -109,24 +109,24 @@ fn pick(most: usize, locked: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Jo
     keys.sort_unstable();
     keys.dedup();
     let mut by_source: BTreeMap<SourceKey, Vec<Job>> = BTreeMap::new();
-    for job in job::jobs_of_sources(&keys)? {
+    for job in job::lock_jobs_of_sources(&keys)? {
         by_source.entry(job.key).or_default().push(job);
     }
     Ok(Some(by_source).filter(|by_source| !by_source.is_empty()))
 }
 
 /// Leases jobs, and reads what their sources are to become.
-fn lease(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
-    let model = model::for_writing()?;
+fn lease_jobs(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
+    let model = model::active_or_insert_built_in()?;
     let lease = new_lease();
     let ids: Vec<(i64, i64)> = by_source.values().flatten().map(|job| (job.key.chatbot_id, job.id)).collect();
-    job::lease(&ids, lease, settings::sync_timeout() + LEASE)?;
-    let mut tasks = tasks(by_source)?;
+    job::lease(&ids, lease, settings::sync_timeout() + LEASE_MARGIN)?;
+    let mut tasks = read_tasks(by_source)?;
     let params = settings::chunk_params(None, None, None)?;
-    if attempt(|| tasks.iter_mut().try_for_each(|task| task.prepare(model.id, &params)))?.is_err() {
+    if try_row(|| tasks.iter_mut().try_for_each(|task| task.prepare(model.id, &params)))?.is_err() {
         for task in &mut tasks {
-            if let Err(raised) = attempt(|| task.prepare(model.id, &params))? {
-                (task.texts, task.failed) = (Vec::new(), Some(raised.while_storing()));
+            if let Err(raised) = try_row(|| task.prepare(model.id, &params))? {
+                (task.texts, task.failed) = (Vec::new(), Some(raised.into_store_error()));
             }
         }
     }
@@ -137,7 +137,7 @@ fn lease(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
 }
 
 /// Reads what the sources are to become. Sources that only changed their key are moved, with their vectors.
-fn tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
+fn read_tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
     let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
     let mut moves = Vec::new();
@@ -175,7 +175,7 @@ fn tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
     }
     let mut rows = HashMap::new();
     for (host, keys) in by_host {
-        match host_rows(host, &keys)? {
+        match read_unlocked_host_rows(host, &keys)? {
             Some(read) => rows.extend(read.into_iter().map(|row| (row.key(), row))),
             None => put_off_tasks(host, &mut tasks)?,
         }
@@ -197,16 +197,19 @@ fn relocate(moves: Vec<(i32, SourceKey, SourceKey)>, tasks: &[Task]) -> Result<(
     let (mut moved, mut gone) = (Vec::new(), Vec::new());
     for (host, from, to) in moves {
         // A row that cannot be read, or whose table is locked, may well be there.
-        let taken =
-            || Ok::<_, Error>(host_rows(host, &[from])?.is_none_or(|rows| rows.iter().any(|row| row.key() == from)));
+        let taken = || {
+            Ok::<_, Error>(
+                read_unlocked_host_rows(host, &[from])?.is_none_or(|rows| rows.iter().any(|row| row.key() == from)),
+            )
+        };
         if source::exists(&from)? && !taken()? {
             if there.contains(&to) && !source::exists(&to)? { moved.push((from, to)) } else { gone.push(from) }
         }
     }
     if !moved.is_empty() {
-        delete::relocate(&moved)?;
+        delete::relocate_sources(&moved)?;
     }
-    delete::delete_many(&gone)
+    delete::delete_sources(&gone)
 }
 
 /// Makes a number that no other lease has.
@@ -219,7 +222,7 @@ fn new_lease() -> i64 {
 /// A step of chatbot_process_queue(): claims up to `most` sources and returns how many.
 pub fn step_claim(most: usize) -> Result<usize> {
     CLAIMED.set(None);
-    if let Err(disabled) = enabled::require() {
+    if let Err(disabled) = enabled::require_enabled() {
         pgrx::notice!("{disabled}");
         return Ok(0);
     }

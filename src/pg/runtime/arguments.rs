@@ -35,7 +35,7 @@ pub fn source_type(value: Option<&str>) -> Result<&'static str> {
 }
 
 /// Checks the three columns of a source's key.
-pub fn source(chatbot_id: Option<i64>, of_type: Option<&str>, source_id: Option<i64>) -> Result<SourceKey> {
+pub fn source_key(chatbot_id: Option<i64>, of_type: Option<&str>, source_id: Option<i64>) -> Result<SourceKey> {
     Ok(SourceKey {
         chatbot_id: id("chatbot_id", chatbot_id)?,
         source_type: source_type(of_type)?,
@@ -46,16 +46,16 @@ pub fn source(chatbot_id: Option<i64>, of_type: Option<&str>, source_id: Option<
 /// Checks metadata: a JSON object of at most 64 KiB.
 pub fn metadata(value: Option<Jsonb>) -> Result<Jsonb> {
     let value = required("metadata", value)?;
-    encoding::require()?;
+    encoding::require_utf8()?;
     if !value.is_object() {
         return Err(Error::invalid("metadata", value.kind(), "an object"));
     }
-    metadata_fits(&value)?;
+    check_metadata_size(&value)?;
     Ok(value)
 }
 
 /// Fails for metadata of more than 64 KiB.
-pub fn metadata_fits(value: &Jsonb) -> Result<()> {
+pub fn check_metadata_size(value: &Jsonb) -> Result<()> {
     match value.as_str().len() {
         got if got > METADATA_LIMIT => {
             Err(Error::TooLarge { what: "metadata", got, limit: METADATA_LIMIT, unit: "bytes" })

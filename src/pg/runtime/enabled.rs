@@ -30,7 +30,7 @@ struct Reading {
 }
 
 thread_local! {
-    static READ: Cell<Option<Reading>> = const { Cell::new(None) };
+    static LAST_READING: Cell<Option<Reading>> = const { Cell::new(None) };
 }
 
 /// Defines the setting.
@@ -89,7 +89,7 @@ pub fn is_enabled() -> bool {
 }
 
 /// Fails with [`Error::Disabled`] where this session may not embed.
-pub fn require() -> Result<()> {
+pub fn require_enabled() -> Result<()> {
     if is_enabled() { Ok(()) } else { Err(Error::Disabled) }
 }
 
@@ -101,14 +101,14 @@ fn is_database_off() -> bool {
             (pg_sys::GetCurrentStatementStartTimestamp(), pg_sys::GetCurrentTransactionStartTimestamp());
         if !pg_sys::IsTransactionState() {
             // A worker that waits for its provider has no transaction open: what the last one read still holds.
-            return READ.get().is_some_and(|read| read.is_off);
+            return LAST_READING.get().is_some_and(|read| read.is_off);
         }
         let at = (statement, transaction, pg_sys::GetCurrentCommandId(false));
-        match READ.get() {
+        match LAST_READING.get() {
             Some(read) if read.at == at => read.is_off,
             _ => {
                 let is_off = setting_of_database() == Some(false);
-                READ.set(Some(Reading { at, is_off }));
+                LAST_READING.set(Some(Reading { at, is_off }));
                 is_off
             }
         }

@@ -14,7 +14,7 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 use crate::error::{Error, Result};
 
 /// Fails in a database that is not in UTF-8.
-pub fn require() -> Result<()> {
+pub fn require_utf8() -> Result<()> {
     if is_utf8() { Ok(()) } else { Err(Error::Encoding { encoding: name() }) }
 }
 
@@ -72,7 +72,7 @@ impl Deref for Text<'_> {
 // SAFETY: a text argument is read where it stands, as pgrx does it for &str.
 unsafe impl<'fcx> ArgAbi<'fcx> for Text<'fcx> {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        require().map_err(ErrorReport::from).unwrap_or_report();
+        require_utf8().map_err(ErrorReport::from).unwrap_or_report();
         // SAFETY: as the caller promises, the argument is a text that is not NULL.
         Self(unsafe { <&str as ArgAbi>::unbox_arg_unchecked(arg) })
     }

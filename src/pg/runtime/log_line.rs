@@ -36,9 +36,9 @@ pub fn value(of: impl Display) -> String {
 
 /// Counts failures by SQLSTATE, so that a run logs one line for each kind of error, however many sources failed.
 #[derive(Default)]
-pub struct Failures(BTreeMap<String, (u64, String)>);
+pub struct FailureSummary(BTreeMap<String, (u64, String)>);
 
-impl Failures {
+impl FailureSummary {
     /// Counts a failed source under its error's SQLSTATE.
     pub fn add(&mut self, key: &SourceKey, error: &Error) {
         let sqlstate = sql_error::sqlstate(error);

@@ -36,7 +36,7 @@ const INDEX_HEIGHT: i32 = 4;
 
 /// Which statement the planner is planning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Planned {
+enum PlannerScope {
     /// A statement of any session, planned by the statistics.
     Any,
     /// A statement of the extension.
@@ -47,14 +47,14 @@ enum Planned {
 }
 
 thread_local! {
-    static PLANNED: Cell<Planned> = const { Cell::new(Planned::Any) };
+    static PLANNED: Cell<PlannerScope> = const { Cell::new(PlannerScope::Any) };
     static PREVIOUS_INFO: Cell<pg_sys::get_relation_info_hook_type> = const { Cell::new(None) };
     static PREVIOUS_STATISTICS: Cell<pg_sys::get_relation_stats_hook_type> = const { Cell::new(None) };
 }
 
 /// How a statement of the extension is planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum How {
+pub enum PlanStrategy {
     /// By its keys, as the module's documentation describes.
     Keys,
     /// By Citus, which plans for distributed tables itself; for other tables sequential scans are switched off.
@@ -63,7 +63,7 @@ pub enum How {
     Statistics,
 }
 
-impl How {
+impl PlanStrategy {
     /// Returns how statements of a mode are planned in this database.
     pub fn of(mode: Mode) -> Self {
         match mode {
@@ -86,8 +86,8 @@ impl How {
     }
 
     /// Returns a guard for the time in which the statement is executed, which says how statements within it are planned.
-    pub fn planning(self) -> Planning {
-        Planning::new(if self == Self::Statistics { Planned::Any } else { Planned::Within })
+    pub fn planning(self) -> PlannerScopeGuard {
+        PlannerScopeGuard::new(if self == Self::Statistics { PlannerScope::Any } else { PlannerScope::Within })
     }
 
     /// Returns the settings for the time in which the statement is executed; `None`: none is to be changed.
@@ -106,23 +106,23 @@ impl How {
 }
 
 /// Sets [`PLANNED`] while it lives, and restores it also after an error.
-pub struct Planning(Planned);
+pub struct PlannerScopeGuard(PlannerScope);
 
-impl Planning {
-    fn new(planned: Planned) -> Self {
+impl PlannerScopeGuard {
+    fn new(planned: PlannerScope) -> Self {
         Self(PLANNED.replace(planned))
     }
 }
 
-impl Drop for Planning {
+impl Drop for PlannerScopeGuard {
     fn drop(&mut self) {
         PLANNED.set(self.0);
     }
 }
 
 /// Makes the generic plan of a statement, unless it has a valid one. SPI must be connected.
-pub fn plan(statement: pg_sys::SPIPlanPtr) {
-    let _planning = Planning::new(Planned::Ours);
+pub fn make_generic_plan(statement: pg_sys::SPIPlanPtr) {
+    let _planning = PlannerScopeGuard::new(PlannerScope::Ours);
     let changed = changed_settings();
     let _settings = (!changed.is_empty()).then(|| ScopedSettings::new(&changed));
     // SAFETY: a kept plan of one statement. The plan is released, but its locks stay, so that executing it right afterwards
@@ -187,12 +187,12 @@ pub fn init() {
 
 /// Whether the planner is given made-up sizes of a table: while a statement of the extension is planned for all tables but
 /// catalogs, and for a statement within one for the extension's own tables.
-fn is_made_up(relation: pg_sys::Oid) -> bool {
+fn has_made_up_size(relation: pg_sys::Oid) -> bool {
     match PLANNED.get() {
-        Planned::Any => false,
-        Planned::Ours => relation.to_u32() >= pg_sys::FirstNormalObjectId,
+        PlannerScope::Any => false,
+        PlannerScope::Ours => relation.to_u32() >= pg_sys::FirstNormalObjectId,
         // SAFETY: a look-up in the catalog's cache.
-        Planned::Within => schema().is_ok_and(|ours| unsafe { pg_sys::get_rel_namespace(relation) } == ours),
+        PlannerScope::Within => schema().is_ok_and(|ours| unsafe { pg_sys::get_rel_namespace(relation) } == ours),
     }
 }
 
@@ -209,7 +209,7 @@ unsafe extern "C-unwind" fn sizes(
         if let Some(previous) = PREVIOUS_INFO.get() {
             previous(root, relation, is_parent, rel);
         }
-        if is_parent || !is_made_up(relation) {
+        if is_parent || !has_made_up_size(relation) {
             return;
         }
         (*rel).pages = PAGES;
@@ -236,7 +236,7 @@ unsafe extern "C-unwind" fn statistics(
 ) -> bool {
     // SAFETY: the planner's own call, passed on, or answered with no statistics.
     unsafe {
-        if is_made_up((*table).relid) {
+        if has_made_up_size((*table).relid) {
             (*found).statsTuple = std::ptr::null_mut();
             return true;
         }

@@ -12,13 +12,13 @@ use crate::embedding::batch::Usage;
 use crate::pg::runtime;
 
 /// The number of combinations of database, model and SQLSTATE that are counted; further ones are not.
-const PLACES: usize = 1024;
+const MAX_SUMS: usize = 1024;
 /// The code for an error that Postgres itself raised, a cancel among them.
 const OTHER: [u8; 5] = *b"other";
 
 /// What was used in vain with one model, for one SQLSTATE.
 #[derive(Debug, Clone, Copy)]
-pub struct Sum {
+pub struct UsageSum {
     database: u32,
     /// The model that the requests were for.
     pub model_id: i32,
@@ -29,7 +29,7 @@ pub struct Sum {
     pub usage: Usage,
 }
 
-impl Sum {
+impl UsageSum {
     /// The SQLSTATE that the sync failed with; 00000 where the sync succeeded but its transaction rolled back; `other` for
     /// an error that Postgres itself raised.
     pub fn sqlstate(&self) -> String {
@@ -49,7 +49,7 @@ impl Sum {
 #[derive(Clone, Copy)]
 struct Tally {
     used: usize,
-    sums: [Sum; PLACES],
+    sums: [UsageSum; MAX_SUMS],
 }
 
 // SAFETY: plain numbers.
@@ -58,7 +58,7 @@ unsafe impl PGRXSharedMemory for Tally {}
 impl Default for Tally {
     fn default() -> Self {
         let none = Usage { requests: 0, inputs: 0, tokens: 0 };
-        Self { used: 0, sums: [Sum { database: 0, model_id: 0, code: OTHER, syncs: 0, usage: none }; PLACES] }
+        Self { used: 0, sums: [UsageSum { database: 0, model_id: 0, code: OTHER, syncs: 0, usage: none }; MAX_SUMS] }
     }
 }
 
@@ -67,7 +67,7 @@ static TALLY: PgLwLock<Tally> = unsafe { PgLwLock::new(c"chatbot_sync_rolled_bac
 
 thread_local! {
     /// What this transaction has used so far, each with the level of its subtransaction.
-    static OPEN: RefCell<Vec<(i32, Sum)>> = const { RefCell::new(Vec::new()) };
+    static UNCOMMITTED: RefCell<Vec<(i32, UsageSum)>> = const { RefCell::new(Vec::new()) };
     static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -79,13 +79,13 @@ pub fn init() {
 /// Counts what a call uses, and records it when dropped, so that it counts however the call ends.
 pub struct UsageCounter {
     depth: i32,
-    sum: Sum,
+    sum: UsageSum,
 }
 
 impl UsageCounter {
     /// Starts to count for a model.
     pub fn new(model_id: i32) -> Self {
-        if runtime::wake::preloaded() && !WATCHING.replace(true) {
+        if runtime::wake::is_preloaded() && !WATCHING.replace(true) {
             // SAFETY: the callbacks add numbers, and raise nothing.
             unsafe {
                 pg_sys::RegisterXactCallback(Some(ended), std::ptr::null_mut());
@@ -93,7 +93,7 @@ impl UsageCounter {
             }
         }
         let usage = Usage::default();
-        Self { depth: depth(), sum: Sum { database: runtime::database(), model_id, code: OTHER, syncs: 0, usage } }
+        Self { depth: depth(), sum: UsageSum { database: runtime::database(), model_id, code: OTHER, syncs: 0, usage } }
     }
 
     /// Counts more syncs.
@@ -116,14 +116,14 @@ impl UsageCounter {
 
 impl Drop for UsageCounter {
     fn drop(&mut self) {
-        if !runtime::wake::preloaded() {
+        if !runtime::wake::is_preloaded() {
             return;
         }
         if self.sum.code == OTHER {
             // Postgres raised an error before the call could count its syncs, of which there was at least one.
             self.sum.syncs = self.sum.syncs.max(1);
         }
-        OPEN.with_borrow_mut(|open| match open.last_mut() {
+        UNCOMMITTED.with_borrow_mut(|open| match open.last_mut() {
             Some((depth, sum)) if *depth == self.depth && sum.same(&self.sum) => sum.add(&self.sum),
             _ => open.push((self.depth, self.sum)),
         });
@@ -131,8 +131,8 @@ impl Drop for UsageCounter {
 }
 
 /// Returns what was used in vain in this database.
-pub fn sums() -> Vec<Sum> {
-    if !runtime::wake::preloaded() {
+pub fn sums() -> Vec<UsageSum> {
+    if !runtime::wake::is_preloaded() {
         return Vec::new();
     }
     let tally = TALLY.share();
@@ -144,13 +144,13 @@ fn depth() -> i32 {
     unsafe { pg_sys::GetCurrentTransactionNestLevel() }
 }
 
-fn count(lost: impl Iterator<Item = Sum>) {
+fn count(lost: impl Iterator<Item = UsageSum>) {
     let mut tally = TALLY.exclusive();
     for sum in lost {
         let used = tally.used;
         match tally.sums[..used].iter_mut().find(|place| place.same(&sum)) {
             Some(place) => place.add(&sum),
-            None if used < PLACES => {
+            None if used < MAX_SUMS => {
                 tally.sums[used] = sum;
                 tally.used += 1;
             }
@@ -163,12 +163,12 @@ fn count(lost: impl Iterator<Item = Sum>) {
 unsafe extern "C-unwind" fn ended(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
-            let lost = OPEN.take();
+            let lost = UNCOMMITTED.take();
             if !lost.is_empty() {
                 count(lost.into_iter().map(|(_, sum)| sum));
             }
         }
-        pg_sys::XactEvent::XACT_EVENT_COMMIT | pg_sys::XactEvent::XACT_EVENT_PREPARE => drop(OPEN.take()),
+        pg_sys::XactEvent::XACT_EVENT_COMMIT | pg_sys::XactEvent::XACT_EVENT_PREPARE => drop(UNCOMMITTED.take()),
         _ => {}
     }
 }
@@ -180,16 +180,16 @@ unsafe extern "C-unwind" fn part_ended(
     _parent: pg_sys::SubTransactionId,
     _arg: *mut c_void,
 ) {
-    if OPEN.with_borrow(Vec::is_empty) {
+    if UNCOMMITTED.with_borrow(Vec::is_empty) {
         return;
     }
     let now = depth();
     match event {
-        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => OPEN.with_borrow_mut(|open| {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => UNCOMMITTED.with_borrow_mut(|open| {
             // What a subtransaction used belongs to its parent once it commits.
             open.iter_mut().filter(|(depth, _)| *depth >= now).for_each(|(depth, _)| *depth = now - 1);
         }),
-        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => OPEN.with_borrow_mut(|open| {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => UNCOMMITTED.with_borrow_mut(|open| {
             let (lost, kept): (Vec<_>, Vec<_>) = open.drain(..).partition(|(depth, _)| *depth >= now);
             *open = kept;
             if !lost.is_empty() {

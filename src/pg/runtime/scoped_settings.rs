@@ -47,7 +47,7 @@ impl ScopedSettings {
     }
 
     /// Switches off the checks of foreign keys.
-    pub fn unchecked() -> Self {
+    pub fn without_foreign_key_checks() -> Self {
         Self::new(&[(c"session_replication_role", c"replica")])
     }
 }

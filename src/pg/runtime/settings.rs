@@ -284,12 +284,12 @@ pub fn sync_timeout() -> Duration {
 
 /// `chatbot_sync.batch_size`: the largest number of texts in one request.
 pub fn batch_size() -> usize {
-    count(&BATCH_SIZE)
+    positive_count(&BATCH_SIZE)
 }
 
 /// `chatbot_sync.max_parallel_requests`: the largest number of requests that a statement has running.
 pub fn max_parallel_requests() -> usize {
-    count(&MAX_PARALLEL_REQUESTS)
+    positive_count(&MAX_PARALLEL_REQUESTS)
 }
 
 /// `chatbot_sync.max_attempts`: how often a request is sent, or a source of the queue tried.
@@ -324,12 +324,12 @@ pub fn naptime() -> Duration {
 
 /// `chatbot_sync.max_workers`: the largest number of workers in the cluster.
 pub fn max_workers() -> usize {
-    count(&MAX_WORKERS)
+    positive_count(&MAX_WORKERS)
 }
 
 /// `chatbot_sync.workers_per_database`: the largest number of workers of one database.
 pub fn workers_per_database() -> usize {
-    count(&WORKERS_PER_DATABASE)
+    positive_count(&WORKERS_PER_DATABASE)
 }
 
 /// `chatbot_sync.databases`: the names of the databases that have workers; `None`: all have.
@@ -415,6 +415,6 @@ fn millis(setting: &GucSetting<i32>) -> Duration {
     Duration::from_millis(u64::try_from(setting.get()).unwrap_or(0))
 }
 
-fn count(setting: &GucSetting<i32>) -> usize {
+fn positive_count(setting: &GucSetting<i32>) -> usize {
     usize::try_from(setting.get()).unwrap_or(1)
 }

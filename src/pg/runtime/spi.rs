@@ -3,7 +3,7 @@
 
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::mode::Mode;
-use crate::pg::runtime::plan::{self, How};
+use crate::pg::runtime::plan::{self, PlanStrategy};
 use crate::pg::runtime::settings;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,11 +15,11 @@ use pgrx::{FromDatum, IntoDatum, Spi, pg_sys};
 
 type Result<T> = pgrx::spi::Result<T>;
 /// What a plan is kept for: a statement, the types of its arguments, and how it is planned.
-type PlanKey = (String, Vec<pg_sys::Oid>, How);
+type PlanKey = (String, Vec<pg_sys::Oid>, PlanStrategy);
 
 thread_local! {
     static PLANS: RefCell<HashMap<PlanKey, pg_sys::SPIPlanPtr>> = RefCell::default();
-    static NEWEST: Cell<bool> = const { Cell::new(false) };
+    static READS_LATEST: Cell<bool> = const { Cell::new(false) };
 }
 
 /// While this lives, statements see what is committed by now at REPEATABLE READ and SERIALIZABLE too, as checks of foreign
@@ -30,18 +30,18 @@ pub struct LatestSnapshot(bool);
 impl LatestSnapshot {
     /// Makes statements read the latest committed rows, until this is dropped.
     pub fn new() -> Self {
-        Self(NEWEST.replace(true))
+        Self(READS_LATEST.replace(true))
     }
 }
 
 /// Whether statements see the latest committed rows although the transaction has a fixed snapshot.
 pub fn reads_latest() -> bool {
-    NEWEST.get() && settings::sees_only_its_snapshot()
+    READS_LATEST.get() && settings::sees_only_its_snapshot()
 }
 
 impl Drop for LatestSnapshot {
     fn drop(&mut self) {
-        NEWEST.set(self.0);
+        READS_LATEST.set(self.0);
     }
 }
 
@@ -53,7 +53,7 @@ pub struct Rows<'a> {
 }
 
 /// The first row that a statement returned, if any.
-pub struct First<'a>(Option<SpiHeapTupleData<'a>>);
+pub struct FirstRow<'a>(Option<SpiHeapTupleData<'a>>);
 
 impl<'a> Rows<'a> {
     /// The number of rows that were returned or, if none are, were written.
@@ -62,12 +62,12 @@ impl<'a> Rows<'a> {
     }
 
     /// Takes the first row.
-    pub fn first(mut self) -> First<'a> {
-        First(self.next())
+    pub fn first(mut self) -> FirstRow<'a> {
+        FirstRow(self.next())
     }
 }
 
-impl First<'_> {
+impl FirstRow<'_> {
     /// A column of the row, by its number from 1; `None` where it is NULL. Fails where there is no row.
     pub fn get<T: FromDatum + IntoDatum>(&self, column: usize) -> Result<Option<T>> {
         self.0.as_ref().ok_or(Error::InvalidPosition)?.get(column)
@@ -96,17 +96,22 @@ pub fn execute<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnc
     // SAFETY: connected until the answer is read; an error in between ends the transaction or subtransaction, which
     // disconnects.
     unsafe { Spi::check_status(pg_sys::SPI_connect())? };
-    let answer = connected(sql, args, mode, read);
+    let answer = execute_connected(sql, args, mode, read);
     // SAFETY: connected above.
     unsafe { Spi::check_status(pg_sys::SPI_finish())? };
     answer
 }
 
-fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
-    let how = How::of(mode);
-    let plan = prepared(sql, args, how)?;
-    if how == How::Keys {
-        plan::plan(plan);
+fn execute_connected<R>(
+    sql: &str,
+    args: &[DatumWithOid],
+    mode: Mode,
+    read: impl FnOnce(Rows) -> Result<R>,
+) -> Result<R> {
+    let how = PlanStrategy::of(mode);
+    let plan = prepare_plan(sql, args, how)?;
+    if how == PlanStrategy::Keys {
+        plan::make_generic_plan(plan);
     }
     let _planning = how.planning();
     let _settings = how.settings();
@@ -137,7 +142,7 @@ fn connected<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(
     read(rows)
 }
 
-fn prepared(sql: &str, args: &[DatumWithOid], how: How) -> Result<pg_sys::SPIPlanPtr> {
+fn prepare_plan(sql: &str, args: &[DatumWithOid], how: PlanStrategy) -> Result<pg_sys::SPIPlanPtr> {
     let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>(), how);
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(&key).copied()) {
         return Ok(plan);

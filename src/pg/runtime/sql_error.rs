@@ -10,7 +10,7 @@ use crate::pg::runtime::subtransaction;
 
 impl From<Error> for ErrorReport {
     fn from(error: Error) -> Self {
-        let (code, detail, hint) = parts(&error);
+        let (code, detail, hint) = report_parts(&error);
         let mut report = ErrorReport::new(code, for_client(error.to_string()), function_name!());
         if let Some(detail) = detail {
             report = report.set_detail(for_client(detail));
@@ -27,18 +27,18 @@ pub fn sqlstate(error: &Error) -> String {
     match error {
         // A user's function may have raised a SQLSTATE that only it knows.
         Error::Row { raised, .. } => raised.sqlstate.clone(),
-        _ => subtransaction::sqlstate(parts(error).0 as i32),
+        _ => subtransaction::sqlstate(report_parts(error).0 as i32),
     }
 }
 
 /// Packs a SQLSTATE as MAKE_SQLSTATE does.
-fn packed(sqlstate: &str) -> i32 {
+fn pack_sqlstate(sqlstate: &str) -> i32 {
     sqlstate.bytes().enumerate().map(|(at, c)| i32::from(c.wrapping_sub(b'0') & 0x3f) << (6 * at)).sum()
 }
 
 /// An error's message and detail in one line, as status columns and logs have it.
 pub fn in_a_line(error: &Error) -> String {
-    match parts(error).1 {
+    match report_parts(error).1 {
         Some(detail) => format!("{error} ({detail})"),
         None => error.to_string(),
     }
@@ -46,11 +46,11 @@ pub fn in_a_line(error: &Error) -> String {
 
 /// The hint of an error, which says what to do about it.
 pub fn hint(error: &Error) -> Option<String> {
-    parts(error).2.map(str::to_owned)
+    report_parts(error).2.map(str::to_owned)
 }
 
 /// The SQLSTATE, detail and hint of an error.
-fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
+fn report_parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
     match error {
         Error::NullArgument { .. } => (PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, None, Some("Give a value.")),
         Error::InvalidArgument { name, .. } => {
@@ -148,7 +148,7 @@ fn parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>) {
             ),
         ),
         Error::Row { raised, .. } => {
-            (PgSqlErrorCode::from(packed(&raised.sqlstate)), raised.detail.clone(), raised.hint.as_deref())
+            (PgSqlErrorCode::from(pack_sqlstate(&raised.sqlstate)), raised.detail.clone(), raised.hint.as_deref())
         }
         Error::Attached { .. } => (
             PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,

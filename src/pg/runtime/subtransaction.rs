@@ -8,11 +8,11 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::{PgSqlErrorCode, PgTryBuilder};
 
-use crate::error::{Raised, Result};
+use crate::error::{PostgresError, Result};
 
 /// Calls `act` in a subtransaction, and returns its result or the error of Postgres that undid it. An error that `act`
 /// returns undoes it too. A cancel and a shutdown are raised again.
-pub fn within<T>(act: impl FnOnce() -> Result<T>) -> std::result::Result<Result<T>, CaughtError> {
+pub fn in_subtransaction<T>(act: impl FnOnce() -> Result<T>) -> std::result::Result<Result<T>, CaughtError> {
     // SAFETY: as PL/pgSQL runs a block with EXCEPTION; the memory context and resource owner are those from before again.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
@@ -31,7 +31,7 @@ pub fn within<T>(act: impl FnOnce() -> Result<T>) -> std::result::Result<Result<
         pg_sys::CurrentMemoryContext = context;
         pg_sys::CurrentResourceOwner = owner;
         match done {
-            Err(caught) if is_an_interrupt(&caught) => caught.rethrow(),
+            Err(caught) if is_interrupt(&caught) => caught.rethrow(),
             done => done,
         }
     }
@@ -40,11 +40,11 @@ pub fn within<T>(act: impl FnOnce() -> Result<T>) -> std::result::Result<Result<
 /// Calls `act` in a subtransaction, and returns its result or what Postgres raised, so that it becomes the error of the row
 /// at hand. Errors that have nothing to do with the row are raised again: interrupts, conflicts with other transactions,
 /// locks that were not to be had, and a server that is out of memory or disk space.
-pub fn attempt<T>(act: impl FnOnce() -> Result<T>) -> Result<std::result::Result<T, Raised>> {
+pub fn try_row<T>(act: impl FnOnce() -> Result<T>) -> Result<std::result::Result<T, PostgresError>> {
     let code = Cell::new(0);
     let caught = {
         let _recorded = SqlstateRecorder::new(&code);
-        match within(act) {
+        match in_subtransaction(act) {
             Ok(done) => return done.map(Ok),
             Err(caught) => caught,
         }
@@ -54,10 +54,10 @@ pub fn attempt<T>(act: impl FnOnce() -> Result<T>) -> Result<std::result::Result
         CaughtError::ErrorReport(report) | CaughtError::RustPanic { ereport: report, .. } => (report, 0),
     };
     let sqlstate = sqlstate(if recorded == 0 { report.sql_error_code() as i32 } else { recorded });
-    if concerns_every_row(&sqlstate) {
+    if is_not_row_specific(&sqlstate) {
         caught.rethrow();
     }
-    Ok(Err(Raised {
+    Ok(Err(PostgresError {
         sqlstate,
         message: report.message().to_owned(),
         detail: report.detail().map(str::to_owned),
@@ -71,7 +71,7 @@ pub fn sqlstate(packed: i32) -> String {
 }
 
 /// Whether an error has nothing to do with the row at hand.
-fn concerns_every_row(sqlstate: &str) -> bool {
+fn is_not_row_specific(sqlstate: &str) -> bool {
     matches!(&sqlstate[..2], "40" | "53" | "57") || sqlstate == "55P03"
 }
 
@@ -113,17 +113,17 @@ impl Drop for SqlstateRecorder {
     }
 }
 
-fn is_an_interrupt(caught: &CaughtError) -> bool {
+fn is_interrupt(caught: &CaughtError) -> bool {
     matches!(code(caught), PgSqlErrorCode::ERRCODE_QUERY_CANCELED | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN)
 }
 
 /// Whether an error says that two transactions wrote the same row (40001).
-pub fn is_a_conflict(caught: &CaughtError) -> bool {
+pub fn is_serialization_failure(caught: &CaughtError) -> bool {
     code(caught) == PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
 }
 
 /// Whether an error says that a lock was not to be had in time (55P03).
-pub fn is_a_lock_timeout(caught: &CaughtError) -> bool {
+pub fn is_lock_timeout(caught: &CaughtError) -> bool {
     code(caught) == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
 }
 

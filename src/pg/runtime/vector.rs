@@ -38,14 +38,14 @@ pub fn vector_type() -> Result<VectorType> {
     if let Some(found) = FOUND.with_borrow(Clone::clone) {
         return Ok(found);
     }
-    watch();
+    register_cache_callback();
     let found = catalog::vector_type()?.ok_or(Error::VectorMissing)?;
     let found = VectorType { oid: found.0, schema: found.1 };
     FOUND.set(Some(found.clone()));
     Ok(found)
 }
 
-fn watch() {
+fn register_cache_callback() {
     #[pgrx::pg_guard]
     unsafe extern "C-unwind" fn forget(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
         FOUND.set(None);

@@ -7,43 +7,43 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::pg::runtime::{catalog, encoding, sql_error};
-use crate::version::{self, Beside, OWN};
+use crate::version::{self, OWN, VersionMatch};
 
 thread_local! {
-    static FITS: Cell<bool> = const { Cell::new(false) };
+    static IS_CHECKED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Fails where the library and the SQL of this database do not fit together.
 pub fn check() -> Result<()> {
     // SAFETY: a plain variable of this thread's. While an extension is made or updated its version says little.
-    if FITS.get() || unsafe { pg_sys::creating_extension } {
+    if IS_CHECKED.get() || unsafe { pg_sys::creating_extension } {
         return Ok(());
     }
-    watch();
+    register_cache_callback();
     if let Some(sql) = catalog::extension_version()? {
         version::check(&sql)?;
-        FITS.set(true);
+        IS_CHECKED.set(true);
     }
     Ok(())
 }
 
 /// Returns the row of chatbot_doctor() about it: status, detail, hint. It uses nothing of the extension's SQL, so that it
 /// works where nothing else does.
-pub fn look() -> Result<(&'static str, String, Option<String>)> {
+pub fn doctor_row() -> Result<(&'static str, String, Option<String>)> {
     let Some(sql) = catalog::extension_version()? else {
         return Err(Error::Internal("the extension is not in this database".to_owned()));
     };
-    if let Err(error) = version::check(&sql).and_then(|()| encoding::require()) {
+    if let Err(error) = version::check(&sql).and_then(|()| encoding::require_utf8()) {
         return Ok(("error", error.to_string(), sql_error::hint(&error)));
     }
-    Ok(match version::stands(&sql, catalog::installed_version()?.as_deref()) {
-        Beside::Same => ("ok", format!("{OWN}, the library and the SQL of this database"), None),
-        Beside::SqlOlder => (
+    Ok(match version::compare_with_installed(&sql, catalog::installed_version()?.as_deref()) {
+        VersionMatch::Same => ("ok", format!("{OWN}, the library and the SQL of this database"), None),
+        VersionMatch::SqlOlder => (
             "warning",
             format!("the SQL of this database is of version {sql}, and the library of {OWN}: it lacks what is new"),
             sql_error::hint(&Error::SqlTooOld { sql, library: OWN.to_owned() }),
         ),
-        Beside::LibraryOlder(installed) => (
+        VersionMatch::LibraryOlder(installed) => (
             "warning",
             format!("version {installed} is installed, and this session still has the library of {OWN}"),
             Some(
@@ -54,10 +54,10 @@ pub fn look() -> Result<(&'static str, String, Option<String>)> {
     })
 }
 
-fn watch() {
+fn register_cache_callback() {
     #[pgrx::pg_guard]
     unsafe extern "C-unwind" fn forget(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
-        FITS.set(false);
+        IS_CHECKED.set(false);
     }
     thread_local!(static WATCHING: Cell<bool> = const { Cell::new(false) });
     if !WATCHING.replace(true) {

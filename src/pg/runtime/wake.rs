@@ -59,7 +59,7 @@ impl Default for Shared {
 
 impl Shared {
     /// Returns the slot of a database, giving it a free one if it has none; `None` where all are taken.
-    pub fn slot(&mut self, database: u32) -> Option<&mut Slot> {
+    pub fn slot_of(&mut self, database: u32) -> Option<&mut Slot> {
         let at = self.slots.iter().position(|slot| slot.database == database || slot.database == 0)?;
         let slot = &mut self.slots[at];
         slot.database = database;
@@ -81,17 +81,17 @@ pub static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"chatbot_sync") };
 static PRELOADED: AtomicBool = AtomicBool::new(false);
 
 /// Whether the library is preloaded, so that there are workers.
-pub fn preloaded() -> bool {
+pub fn is_preloaded() -> bool {
     PRELOADED.load(Ordering::Relaxed)
 }
 
 /// Whether the launcher could not start a worker, since all of max_worker_processes are in use.
 pub fn lacks_process() -> bool {
-    preloaded() && SHARED.share().no_process
+    is_preloaded() && SHARED.share().no_process
 }
 
 /// The current time, in milliseconds since 1970.
-pub fn milliseconds() -> i64 {
+pub fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
@@ -99,7 +99,7 @@ pub fn milliseconds() -> i64 {
 /// Asks the launcher for a worker of this database; with `more`, for another one beside those that run.
 pub fn request_worker(more: bool) {
     let mut shared = SHARED.exclusive();
-    match shared.slot(runtime::database()) {
+    match shared.slot_of(runtime::database()) {
         Some(slot) => {
             slot.now = true;
             slot.more |= more;
@@ -111,9 +111,9 @@ pub fn request_worker(more: bool) {
 
 /// Announces the end of a worker, and when its database will have something to do; `None`: never.
 pub fn schedule_worker(wait: Option<Duration>) {
-    let due = wait.map_or(0, |wait| milliseconds().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+    let due = wait.map_or(0, |wait| now_ms().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
     let mut shared = SHARED.exclusive();
-    if let Some(slot) = shared.slot(runtime::database()) {
+    if let Some(slot) = shared.slot_of(runtime::database()) {
         slot.due = due;
         slot.left += 1;
     }
@@ -134,7 +134,7 @@ pub fn wake_at_commit() {
             _ => {}
         }
     }
-    if !preloaded() || !enabled::is_enabled_for_workers() {
+    if !is_preloaded() || !enabled::is_enabled_for_workers() {
         return;
     }
     WAKE.set(true);

@@ -7,9 +7,9 @@ use crate::pg::search::{MAX_RESULTS, Mode, SearchRequest, SearchResult};
 use crate::pg::store::search::{ChunkKey, FoundChunk, Scope};
 use crate::pg::store::tables::Tables;
 use crate::pg::store::{index, search as store, statistics};
-use crate::search::bm25::{Scores, bm25};
+use crate::search::bm25::{Scores, bm25_scores};
 use crate::search::fusion::Fusion;
-use crate::search::plan::{self, Size};
+use crate::search::plan::{self, ChatbotSize};
 
 /// The number of candidates of each half of a hybrid search, for each result that is asked for; at least
 /// [`LEAST_CANDIDATES`] are read: a chunk that is second in both halves may be the best.
@@ -22,7 +22,7 @@ struct Search<'a> {
     scope: Scope<'a>,
     /// How large the chatbot is; `None` where its model has no index, or Postgres' statistics do not name it among the
     /// largest.
-    size: Option<Size>,
+    size: Option<ChatbotSize>,
     /// Whether policies of row security hide rows from this role. Then scores do not use statistics, which describe hidden
     /// rows too.
     restricted: bool,
@@ -37,7 +37,7 @@ struct TextScores {
 
 /// Returns the candidates for the results of a search, in no order: among them are the `most` best chunks.
 pub fn find(asked: &SearchRequest, tables: &Tables, most: i64) -> Result<Vec<SearchResult>> {
-    let size = statistics::size(tables, asked.filter.chatbot_id, asked.model_id)?;
+    let size = statistics::chatbot_size(tables, asked.filter.chatbot_id, asked.model_id)?;
     let scope = Scope { tables, filter: &asked.filter, model_id: asked.model_id, dimensions: asked.dimensions };
     let search = Search { asked, scope, size, restricted: tables.are_restricted() };
     match (asked.mode, &asked.vector) {
@@ -105,24 +105,24 @@ impl Search<'_> {
             return Ok(TextScores::default());
         }
         let (index_terms, shares, all) = match large {
-            Some(Size { chunks, .. }) => {
-                let shares = statistics::shares(self.scope.tables, &words);
+            Some(ChatbotSize { chunks, .. }) => {
+                let shares = statistics::word_shares(self.scope.tables, &words);
                 let index_terms = plan::index_terms(&shares, chunks, near.is_none());
                 let shares = shares.iter().zip(&index_terms).map(|(share, up)| (!up).then_some(*share)).collect();
                 (index_terms, shares, chunks)
             }
-            None => (vec![true; words.len()], Vec::new(), store::count(&self.scope)?),
+            None => (vec![true; words.len()], Vec::new(), store::count_chunks(&self.scope)?),
         };
-        let mut matching = store::matching(&self.scope, &words, &index_terms)?;
+        let mut matching = store::chunks_with_words(&self.scope, &words, &index_terms)?;
         if let Some(near) = near.filter(|_| index_terms.contains(&false)) {
             // They may have words that are in too many chunks for the index to be asked for them.
             let matched: HashSet<&ChunkKey> = matching.iter().map(|m| &m.key).collect();
             let others: Vec<ChunkKey> = near.iter().filter(|key| !matched.contains(key)).cloned().collect();
-            matching.extend(store::matching_of(&self.scope, &words, &others)?);
+            matching.extend(store::words_of_chunks(&self.scope, &words, &others)?);
         }
         let (matching, counts): (Vec<_>, Vec<_>) =
             matching.into_iter().map(|matching| ((matching.key, matching.passes), matching.counts)).unzip();
-        let Scores { of_chunks: scores, of_all_words } = bm25(&counts, &shares, all);
+        let Scores { of_chunks: scores, of_all_words } = bm25_scores(&counts, &shares, all);
         let mut scored: Vec<(ChunkKey, f64)> = matching
             .into_iter()
             .zip(scores)

@@ -12,7 +12,7 @@ use crate::embedding::provider::InputType;
 use crate::error::{Error, Result};
 use crate::pg::model;
 use crate::pg::runtime::{arguments, settings};
-use crate::pg::store::model::active_model_as_seen;
+use crate::pg::store::model::active_model_in_snapshot;
 use crate::pg::store::search as store;
 use crate::pg::store::search::{Filter, FoundChunk};
 use crate::pg::store::tables::{self, Tables};
@@ -114,7 +114,7 @@ pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
         "vector" => Mode::Vector,
         _ => Mode::Hybrid,
     };
-    let Some(active) = active_model_as_seen()? else {
+    let Some(active) = active_model_in_snapshot()? else {
         return Ok(Vec::new());
     };
     let vector = match mode {
@@ -134,16 +134,16 @@ pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
         known: model::known_share(&active.model, query),
         vector,
     };
-    if tables::distributed()? {
+    if tables::is_distributed()? {
         let question = serde_json::to_value(&asked).map_err(|error| Error::Internal(error.to_string()))?;
-        let rows = store::on_node(&asked.filter, Jsonb::from(question), asked.vector)?;
+        let rows = store::search_on_node(&asked.filter, Jsonb::from(question), asked.vector)?;
         return Ok(rows.into_iter().map(|(found, score)| SearchResult { found, score }).collect());
     }
-    best(&asked, &Tables::whole()?)
+    search_tables(&asked, &Tables::extension_tables()?)
 }
 
 /// Answers a search on the node that has the chatbot's shards.
-pub fn on_this_node(
+pub fn search_shards(
     (embedding, source): (pg_sys::Oid, pg_sys::Oid),
     question: &Jsonb,
     metadata: Option<Jsonb>,
@@ -153,11 +153,11 @@ pub fn on_this_node(
         serde_json::from_str(question.as_str()).map_err(|error| Error::Internal(error.to_string()))?;
     asked.filter.metadata = metadata;
     asked.vector = vector;
-    best(&asked, &Tables::shards(embedding, source)?)
+    search_tables(&asked, &Tables::shard_tables(embedding, source)?)
 }
 
 /// Returns the best chunks in these tables, best first.
-fn best(asked: &SearchRequest, tables: &Tables) -> Result<Vec<SearchResult>> {
+fn search_tables(asked: &SearchRequest, tables: &Tables) -> Result<Vec<SearchResult>> {
     let most = match asked.most_per_source {
         // Results beyond the limit for their source are dropped below, so more are fetched than were asked for.
         Some(_) => i64::from(MAX_RESULTS),

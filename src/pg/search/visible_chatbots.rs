@@ -17,7 +17,7 @@ impl VisibleChatbots {
     pub fn of_caller() -> Result<Self> {
         // SAFETY: a number of this backend's: the role of the session, or the one of its last SET ROLE.
         let caller = unsafe { pg_sys::GetOuterUserId() };
-        if !is_restricted(Tables::whole()?.source.id, caller) {
+        if !is_restricted(Tables::extension_tables()?.source.id, caller) {
             return Ok(Self(None));
         }
         let _caller = RunAs::new(caller, Restriction::Session);

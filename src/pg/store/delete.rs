@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use crate::error::Result;
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::store::source::{
-    BY_KEY, beyond, by_chatbot, has_languages, key, key_columns, of_chatbot, write_by_chatbot,
+    BY_KEY, after_key, by_chatbot, chatbot_key_args, has_languages, key, key_array_args, write_by_chatbot,
 };
 use crate::pg::store::{Mode, job, lock_with_retry, log, run, write};
 use crate::source::SourceKey;
 
 /// Deletes a source with its jobs and vectors, and returns the number of vectors; `None` where there is no such source.
-pub fn delete(key: &SourceKey) -> Result<Option<i64>> {
+pub fn delete_source(key: &SourceKey) -> Result<Option<i64>> {
     job::delete_of_source(key)?;
     let sql = "SELECT FROM chatbot_sync.source
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 FOR UPDATE";
@@ -26,7 +26,7 @@ pub fn delete(key: &SourceKey) -> Result<Option<i64>> {
 }
 
 /// Deletes sources with their vectors. The sources are locked first.
-pub fn delete_many(keys: &[SourceKey]) -> Result<()> {
+pub fn delete_sources(keys: &[SourceKey]) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
@@ -42,12 +42,12 @@ pub fn delete_many(keys: &[SourceKey]) -> Result<()> {
 }
 
 /// The temporary key of a source whose new key is still that of another source.
-pub fn aside(key: SourceKey) -> SourceKey {
+pub fn temporary_key(key: SourceKey) -> SourceKey {
     SourceKey { chatbot_id: -key.chatbot_id, ..key }
 }
 
 /// Moves sources to other keys, with their vectors. Sources that are stored under the new keys are deleted.
-pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
+pub fn relocate_sources(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
     if moves.is_empty() {
         return Ok(());
     }
@@ -55,13 +55,13 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
     let from: HashSet<SourceKey> = moves.iter().map(|(from, _)| *from).collect();
     // A new key may still be that of another source: then all sources go to temporary keys first.
     if moves.iter().any(|(_, to)| from.contains(to)) {
-        let there: Vec<_> = moves.iter().map(|&(from, _)| (from, aside(from))).collect();
-        relocate(&there)?;
-        let back: Vec<_> = moves.iter().map(|&(from, to)| (aside(from), to)).collect();
-        return relocate(&back);
+        let there: Vec<_> = moves.iter().map(|&(from, _)| (from, temporary_key(from))).collect();
+        relocate_sources(&there)?;
+        let back: Vec<_> = moves.iter().map(|&(from, to)| (temporary_key(from), to)).collect();
+        return relocate_sources(&back);
     }
     // What is stored under the new keys belongs to no row any more.
-    delete_many(&moves.iter().map(|(_, to)| *to).collect::<Vec<_>>())?;
+    delete_sources(&moves.iter().map(|(_, to)| *to).collect::<Vec<_>>())?;
     const SOURCE: &str = "host, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated,
         content_hash, chunking, model_id, enabled, metadata, text_search_configs, next_model_id, synced_at";
     const EMBEDDING: &str =
@@ -78,11 +78,11 @@ pub fn relocate(moves: &[(SourceKey, SourceKey)]) -> Result<()> {
         );
         for (chatbot_id, moves) in by_chatbot(moves, |(from, _)| from.chatbot_id) {
             let (from, to): (Vec<SourceKey>, Vec<SourceKey>) = moves.into_iter().copied().unzip();
-            let args = of_chatbot(chatbot_id, &from).into_iter().chain(key_columns(&to)).collect::<Vec<_>>();
+            let args = chatbot_key_args(chatbot_id, &from).into_iter().chain(key_array_args(&to)).collect::<Vec<_>>();
             write(&sql, &args)?;
         }
     }
-    delete_many(&moves.iter().map(|(from, _)| *from).collect::<Vec<_>>())
+    delete_sources(&moves.iter().map(|(from, _)| *from).collect::<Vec<_>>())
 }
 
 /// Locks the sources of a chatbot in the order of their keys, 10,000 at a time, since a statement keeps the rows that it
@@ -91,7 +91,7 @@ fn lock_all(chatbot_id: i64) -> Result<()> {
     const SLICE: i32 = 10_000;
     let mut after: Option<SourceKey> = None;
     loop {
-        let (beyond, key_args) = beyond(after, 3);
+        let (beyond, key_args) = after_key(after, 3);
         let sql = format!(
             "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source
             WHERE chatbot_id = $1{beyond} {BY_KEY} $2 FOR UPDATE"
@@ -106,7 +106,7 @@ fn lock_all(chatbot_id: i64) -> Result<()> {
 }
 
 /// Deletes everything that belongs to a chatbot, and returns the numbers of vectors and sessions.
-pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
+pub fn delete_chatbot(chatbot_id: i64) -> Result<(i64, i64)> {
     let _scratch = Scratch::new();
     lock_with_retry(|| {
         // A row that came from another chatbot may still be stored under its old key there: its job, which stays, deletes
@@ -120,7 +120,7 @@ pub fn cleanup(chatbot_id: i64) -> Result<(i64, i64)> {
     })?;
     let embeddings = write("DELETE FROM chatbot_sync.embedding WHERE chatbot_id = $1", &[chatbot_id.into()])?;
     write("DELETE FROM chatbot_sync.source WHERE chatbot_id = $1", &[chatbot_id.into()])?;
-    log::forget(chatbot_id)?;
+    log::delete_of_chatbot(chatbot_id)?;
     let sessions = write("DELETE FROM chatbot_sync.session WHERE chatbot_id = $1", &[chatbot_id.into()])?;
     Ok((embeddings, sessions))
 }

@@ -4,14 +4,14 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 
 use crate::error::Result;
-use crate::host::{Column, Columns, RowStatus};
+use crate::host::{Column, HostColumns, RowStatus};
 use crate::pg::runtime::scoped_settings::ScopedSettings;
-use crate::pg::store::host_triggers::{execute, literal, quoted};
+use crate::pg::store::host_triggers::{execute, quote_literal, quoted};
 use crate::pg::store::{Cursor, Mode, one, run, write};
 use crate::source::{Jsonb, SourceKey};
 
 /// Returns the (id, chatbot id) of the rows with these ids that belong to a chatbot.
-pub fn these(relation: &str, id: &str, chatbot: &str, ids: Vec<i64>) -> Result<Vec<(i64, i64)>> {
+pub fn rows_with_ids(relation: &str, id: &str, chatbot: &str, ids: Vec<i64>) -> Result<Vec<(i64, i64)>> {
     let sql = format!("{} AND {} = ANY ($1)", of_chatbots(relation, id, chatbot, None), quoted(id));
     run(&sql, &[ids.into()], Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
 }
@@ -36,9 +36,9 @@ pub fn invalid_ids(relation: &str, id: &str, chatbot: &str) -> Result<Vec<(i64, 
 }
 
 /// A cursor over the (id, chatbot id) of all rows of a table that belong to a chatbot.
-pub struct Ids(Cursor);
+pub struct RowIdCursor(Cursor);
 
-impl Ids {
+impl RowIdCursor {
     /// Opens a cursor over the rows that the calling statement sees.
     pub fn new(relation: &str, id: &str, chatbot: &str) -> Result<Self> {
         Ok(Self(Cursor::open(&of_chatbots(relation, id, chatbot, None), Mode::Read)?))
@@ -46,12 +46,12 @@ impl Ids {
 
     /// Opens a cursor over the rows as they are by now.
     pub fn now(relation: &str, id: &str, chatbot: &str) -> Result<Self> {
-        Self::now_with(relation, id, chatbot, None)
+        Self::open_latest_with_enabled(relation, id, chatbot, None)
     }
 
     /// Opens a cursor over the rows as they are by now, for [`Self::next_with`]; `enabled` is the column that says whether
     /// searches find a row.
-    pub fn now_with(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -> Result<Self> {
+    pub fn open_latest_with_enabled(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -> Result<Self> {
         Ok(Self(Cursor::open(&of_chatbots(relation, id, chatbot, enabled), Mode::ReadNow)?))
     }
 
@@ -109,9 +109,9 @@ pub struct HostRow {
     pub state: RowStatus,
 }
 
-fn object(of: &str, columns: &[Column]) -> String {
+fn jsonb_object_sql(of: &str, columns: &[Column]) -> String {
     let pairs: Vec<String> =
-        columns.iter().map(|Column(name, _)| format!("{}, {of}.{}", literal(name), quoted(name))).collect();
+        columns.iter().map(|Column(name, _)| format!("{}, {of}.{}", quote_literal(name), quoted(name))).collect();
     format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
 }
 
@@ -119,7 +119,7 @@ fn object(of: &str, columns: &[Column]) -> String {
 /// the transaction ends, and rows that another session has locked are skipped.
 pub fn rows_by_id(
     relation: &str,
-    columns: &Columns,
+    columns: &HostColumns,
     ids: Vec<i64>,
     chatbot: Option<i64>,
     look: ReadMode,
@@ -127,13 +127,13 @@ pub fn rows_by_id(
     let sql = format!(
         "SELECT t.{id}::bigint, t.{chatbot}::bigint, t.{content}::text, {metadata}, {state}
         FROM {relation} AS t WHERE t.{id} = ANY ($1) AND t.{chatbot} IS NOT NULL {of_chatbot} {lock}",
-        state = state(columns),
+        state = status_columns_sql(columns),
         lock = look.clause(),
         of_chatbot = chatbot.map_or(String::new(), |_| format!("AND t.{} = $2", quoted(&columns.chatbot.0))),
         id = quoted(&columns.id.0),
         chatbot = quoted(&columns.chatbot.0),
         content = quoted(&columns.content.0),
-        metadata = object("t", &columns.metadata),
+        metadata = jsonb_object_sql("t", &columns.metadata),
     );
     let args: Vec<DatumWithOid> = std::iter::once(ids.into()).chain(chatbot.map(Into::into)).collect();
     let _settings = ScopedSettings::for_metadata();
@@ -156,13 +156,13 @@ pub fn rows_by_id(
 /// such row.
 pub fn state_of(
     relation: &str,
-    columns: &Columns,
+    columns: &HostColumns,
     key: SourceKey,
     look: ReadMode,
 ) -> Result<Option<(bool, RowStatus)>> {
     let sql = format!(
         "SELECT {state} FROM {relation} AS t WHERE t.{id} = $1 AND t.{chatbot} = $2 {lock}",
-        state = state(columns),
+        state = status_columns_sql(columns),
         lock = look.clause(),
         id = quoted(&columns.id.0),
         chatbot = quoted(&columns.chatbot.0),
@@ -177,7 +177,7 @@ pub fn state_of(
 }
 
 /// The SQL for whether searches find a row and for its status columns, none of which has a type of the user's.
-fn state(columns: &Columns) -> String {
+fn status_columns_sql(columns: &HostColumns) -> String {
     let maybe = |column: &Option<Column>, otherwise: &str| {
         column.as_ref().map_or(otherwise.to_owned(), |Column(name, _)| format!("t.{}", quoted(name)))
     };
@@ -197,7 +197,7 @@ pub fn metadata(row: pg_sys::Datum, row_type: pg_sys::Oid, columns: &[Column], s
     // A kept plan does not notice that a composite type has changed. The comment with the shape makes it another statement.
     // SAFETY: the value has this type, as callers promise, and outlives the call.
     let row = unsafe { DatumWithOid::new(Composite(row), row_type) };
-    run(&format!("SELECT {} /* {shape:?} */", object("($1)", columns)), &[row], Mode::Read, |rows| {
+    run(&format!("SELECT {} /* {shape:?} */", jsonb_object_sql("($1)", columns)), &[row], Mode::Read, |rows| {
         one(rows.first().get_one())
     })
 }
@@ -216,7 +216,7 @@ impl pgrx::IntoDatum for Composite {
 }
 
 /// Writes statuses to rows. An error message that is too long for its column is cut.
-pub fn write_back(relation: &str, columns: &Columns, told: &[(SourceKey, RowStatus)]) -> Result<()> {
+pub fn write_back(relation: &str, columns: &HostColumns, told: &[(SourceKey, RowStatus)]) -> Result<()> {
     let types = |Column(name, _): &Column| {
         let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
             WHERE attrelid = $1::pg_catalog.regclass AND attname = $2";
@@ -248,7 +248,7 @@ pub fn write_back(relation: &str, columns: &Columns, told: &[(SourceKey, RowStat
 }
 
 /// Writes the status `pending` to all rows that are sources.
-pub fn write_pending(relation: &str, columns: &Columns) -> Result<()> {
+pub fn write_pending(relation: &str, columns: &HostColumns) -> Result<()> {
     let pairs = [(&columns.status, "'pending'"), (&columns.processed, "false"), (&columns.error, "NULL")];
     let pairs: Vec<(String, &str)> =
         pairs.into_iter().filter_map(|(column, value)| Some((quoted(&column.as_ref()?.0), value))).collect();

@@ -6,13 +6,13 @@ use pgrx::datum::DatumWithOid;
 
 use crate::error::Result;
 use crate::pg::runtime::memory::Scratch;
-use crate::pg::store::source::{BY_KEY, beyond, by_chatbot, key, key_columns, write_by_chatbot};
+use crate::pg::store::source::{BY_KEY, after_key, by_chatbot, key, key_array_args, write_by_chatbot};
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::SourceKey;
 
 /// Registers rows of a host table, given as (id, chatbot id, whether searches find it), as pending sources. Returns how many
 /// are new, or were not this table's. Sources that are this table's already are not even locked.
-pub fn insert_all_pending(source_type: &'static str, host: i32, mut rows: Vec<(i64, i64, bool)>) -> Result<i64> {
+pub fn register_pending(source_type: &'static str, host: i32, mut rows: Vec<(i64, i64, bool)>) -> Result<i64> {
     let _scratch = Scratch::new();
     let key = |row: &(i64, i64, bool)| SourceKey { chatbot_id: row.1, source_type, source_id: row.0 };
     let known = hosts_of(&rows.iter().map(key).collect::<Vec<_>>())?;
@@ -41,12 +41,12 @@ fn hosts_of(keys: &[SourceKey]) -> Result<HashMap<SourceKey, Option<i32>>> {
     let sql = "SELECT s.chatbot_id, s.source_type, s.source_id, s.host FROM chatbot_sync.source s,
             unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
-    run(sql, &key_columns(keys), Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())
+    run(sql, &key_array_args(keys), Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())
 }
 
 /// Inserts pending sources for new rows of a host table. Existing sources are not touched: a worker may have locked one, to
 /// delete what an earlier row with the same key left.
-pub fn insert_all_waiting(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<()> {
+pub fn insert_new_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> Result<()> {
     let _scratch = Scratch::new();
     let known =
         "SELECT source_id FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = ANY ($3)";
@@ -78,11 +78,15 @@ fn row_args(source_type: &str, host: i32, rows: &[(i64, i64, bool)]) -> [DatumWi
 
 /// Returns sources of host tables that are pending or in error and that searches are to find, with their hosts, in the order
 /// of their keys.
-pub fn waiting(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i32) -> Result<Vec<(SourceKey, i32)>> {
+pub fn unsynced_sources(
+    chatbot_id: Option<i64>,
+    after: Option<SourceKey>,
+    limit: i32,
+) -> Result<Vec<(SourceKey, i32)>> {
     let mut args = vec![limit.into()];
     let of_chatbot = if chatbot_id.is_some() { " AND chatbot_id = $2" } else { "" };
     args.extend(chatbot_id.map(DatumWithOid::from));
-    let (beyond, key_args) = beyond(after, args.len() + 1);
+    let (beyond, key_args) = after_key(after, args.len() + 1);
     args.extend(key_args);
     let sql = format!(
         "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
@@ -105,8 +109,8 @@ pub fn release_host(host: i32) -> Result<()> {
 }
 
 /// Returns the next keys of a host table's sources, in order.
-pub fn keys_beyond(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<SourceKey>> {
-    let (beyond, key_args) = beyond(after, 3);
+pub fn keys_after(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<SourceKey>> {
+    let (beyond, key_args) = after_key(after, 3);
     let sql = format!(
         "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host = $1{beyond} {BY_KEY} $2"
     );

@@ -27,7 +27,7 @@ pub fn quoted(name: &str) -> String {
 }
 
 /// Quotes a literal for a statement.
-pub fn literal(text: &str) -> String {
+pub fn quote_literal(text: &str) -> String {
     let text = CString::new(text).unwrap_or_default();
     // SAFETY: both are C strings.
     unsafe { CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())).to_string_lossy().into_owned() }
@@ -82,14 +82,14 @@ fn with_ancestors(relation: &str) -> String {
 }
 
 /// Returns a relation with its partitions and children, and those of them too.
-pub fn tree(oid: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+pub fn relation_with_descendants(oid: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
     let sql = format!("SELECT t.relid FROM {} AS t", with_descendants("$1"));
     run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
 }
 
 /// Returns the name of an attached table among a relation, what it inherits from, and what inherits from it; `None`: none of
 /// them is attached.
-pub fn attached(oid: pg_sys::Oid) -> Result<Option<String>> {
+pub fn attached_relative(oid: pg_sys::Oid) -> Result<Option<String>> {
     let sql = format!(
         "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
         WHERE relation IN {} OR relation IN {} LIMIT 1",
@@ -124,7 +124,7 @@ pub fn roots() -> Result<Attached> {
 }
 
 /// Returns the attached table with this host id, and the argument of its triggers; `None`: it is not attached any more.
-pub fn root(host: i32) -> Result<Option<(pg_sys::Oid, String)>> {
+pub fn attached_table(host: i32) -> Result<Option<(pg_sys::Oid, String)>> {
     let sql = format!(
         "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t
         WHERE NOT (argument ->> 'partition')::boolean AND (argument ->> 'host')::int = $1 LIMIT 1"
@@ -133,7 +133,7 @@ pub fn root(host: i32) -> Result<Option<(pg_sys::Oid, String)>> {
 }
 
 /// Returns the attached tables that a relation is, or inherits from.
-pub fn roots_of(oid: pg_sys::Oid) -> Result<Attached> {
+pub fn attached_ancestors(oid: pg_sys::Oid) -> Result<Attached> {
     let sql = format!(
         "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t WHERE NOT (argument ->> 'partition')::boolean
             AND relation IN {}",
@@ -143,7 +143,7 @@ pub fn roots_of(oid: pg_sys::Oid) -> Result<Attached> {
 }
 
 /// Returns the attached tables with a column of one of these types, or of a type that is made of one.
-pub fn roots_with_types(types: Vec<pg_sys::Oid>) -> Result<Attached> {
+pub fn attached_tables_with_types(types: Vec<pg_sys::Oid>) -> Result<Attached> {
     if types.is_empty() {
         return Ok(Vec::new());
     }
@@ -159,7 +159,7 @@ pub fn roots_with_types(types: Vec<pg_sys::Oid>) -> Result<Attached> {
 }
 
 /// Returns tables with the triggers of a partition that do not inherit from the attached table any more.
-pub fn strays() -> Result<Attached> {
+pub fn orphaned_triggers() -> Result<Attached> {
     let sql = format!(
         "SELECT DISTINCT p.relation, p.argument::text FROM {TRIGGERS} AS p
         WHERE (p.argument ->> 'partition')::boolean AND NOT EXISTS (
@@ -229,8 +229,8 @@ pub fn has_triggers(oid: pg_sys::Oid, host: i32) -> Result<bool> {
 
 /// Creates the triggers of one relation, or replaces them. The status trigger is dropped where `status` is false.
 pub fn make_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str, status: bool) -> Result<()> {
-    let there = names(oid, host)?;
-    for (name, definition) in definitions(relation, host, argument) {
+    let there = trigger_names(oid, host)?;
+    for (name, definition) in trigger_definitions(relation, host, argument) {
         // Triggers fire in the order of their names: by its zz_, the status trigger sees what other BEFORE triggers made of
         // the row.
         if status || !name.starts_with("zz_") {
@@ -242,15 +242,15 @@ pub fn make_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str
     Ok(())
 }
 
-fn names(oid: pg_sys::Oid, host: i32) -> Result<Vec<String>> {
+fn trigger_names(oid: pg_sys::Oid, host: i32) -> Result<Vec<String>> {
     let sql = format!("SELECT name::text FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2");
     run(&sql, &[oid.into(), host.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
 }
 
 /// Replaces those triggers of a host that one relation has.
 pub fn remake_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str) -> Result<()> {
-    let there = names(oid, host)?;
-    definitions(relation, host, argument)
+    let there = trigger_names(oid, host)?;
+    trigger_definitions(relation, host, argument)
         .into_iter()
         .filter(|(name, _)| there.contains(name))
         .try_for_each(|(_, definition)| execute(&definition))
@@ -263,8 +263,8 @@ pub fn arguments(oid: pg_sys::Oid) -> Result<Vec<String>> {
 }
 
 /// The names of a host's triggers, and the statements that create them.
-fn definitions(relation: &str, host: i32, argument: &str) -> [(String, String); 5] {
-    let argument = literal(argument);
+fn trigger_definitions(relation: &str, host: i32, argument: &str) -> [(String, String); 5] {
+    let argument = quote_literal(argument);
     let make = |name: String, when: &str, rest: &str| {
         let sql = format!("CREATE OR REPLACE TRIGGER {name} {when} ON {relation} {rest}({argument})");
         (name, sql)
@@ -315,7 +315,7 @@ pub fn restore_states(states: Vec<(String, String, i8)>) -> Result<()> {
 }
 
 /// Drops the triggers that a query returns as (name, relation); returns false where it returns none.
-fn drop_found(sql: &str, args: &[DatumWithOid]) -> Result<bool> {
+fn drop_triggers_found_by(sql: &str, args: &[DatumWithOid]) -> Result<bool> {
     let found: Vec<(String, String)> =
         run(sql, args, Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())?;
     for (name, relation) in &found {
@@ -329,7 +329,7 @@ pub fn drop_triggers(host: i32) -> Result<()> {
     let sql = format!(
         "SELECT name::text, relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t WHERE (argument ->> 'host')::int = $1"
     );
-    drop_found(&sql, &[host.into()]).map(drop)
+    drop_triggers_found_by(&sql, &[host.into()]).map(drop)
 }
 
 /// Drops the triggers of a host on one relation.
@@ -338,7 +338,7 @@ pub fn drop_triggers_of(oid: pg_sys::Oid, host: i32) -> Result<()> {
         "SELECT name::text, relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
         WHERE relation = $1 AND (argument ->> 'host')::int = $2"
     );
-    drop_found(&sql, &[oid.into(), host.into()]).map(drop)
+    drop_triggers_found_by(&sql, &[oid.into(), host.into()]).map(drop)
 }
 
 /// The FROM and WHERE of a query for the triggers of a table of chatbots.
@@ -347,7 +347,7 @@ const CHATBOTS: &str = "FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p O
 
 /// Creates the triggers of a table of chatbots, or replaces them: those whose name is `wanted`.
 pub fn make_chatbots_triggers(relation: &str, argument: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
-    let argument = literal(argument);
+    let argument = quote_literal(argument);
     let make = |name: &str, when: &str, tables: &str| match wanted(name) {
         false => Ok(()),
         true => execute(&format!(
@@ -388,5 +388,5 @@ pub fn chatbots_table(oid: pg_sys::Oid) -> Result<Option<(String, String)>> {
 
 /// Drops the triggers of a table of chatbots; returns false where it has none.
 pub fn drop_chatbots_triggers(oid: pg_sys::Oid, relation: &str) -> Result<bool> {
-    drop_found(&format!("SELECT t.tgname::text, {} {CHATBOTS}", literal(relation)), &[oid.into()])
+    drop_triggers_found_by(&format!("SELECT t.tgname::text, {} {CHATBOTS}", quote_literal(relation)), &[oid.into()])
 }

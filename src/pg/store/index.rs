@@ -11,17 +11,20 @@ use crate::pg::runtime::vector::vector_type;
 use crate::pg::store::{Mode, host_triggers, one, run, write};
 
 /// pgvector's limit for an index of `vector`. Longer vectors are indexed as `halfvec`, up to twice as many dimensions.
-const MOST_DIMENSIONS: usize = 2000;
+const MAX_VECTOR_INDEX_DIMENSIONS: usize = 2000;
 
 /// The SQL expression by which vectors of this length are indexed.
-pub fn indexed(what: &str, dimensions: usize) -> Result<String> {
+pub fn indexed_expression(what: &str, dimensions: usize) -> Result<String> {
     let schema = vector_type()?.schema;
-    Ok(format!("({what}::{schema}.{}({dimensions}))", if dimensions > MOST_DIMENSIONS { "halfvec" } else { "vector" }))
+    Ok(format!(
+        "({what}::{schema}.{}({dimensions}))",
+        if dimensions > MAX_VECTOR_INDEX_DIMENSIONS { "halfvec" } else { "vector" }
+    ))
 }
 
 /// Returns the statements that build the indexes which a model lacks; an empty list where it has them all. The last one is
 /// ANALYZE, so that statistics say how large chatbots are.
-pub fn statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
+pub fn build_statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
     let sql = "SELECT i.kind, i.name, i.present, m.dimensions
         FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
         WHERE i.model_id = $1 AND NOT i.valid ORDER BY i.kind DESC";
@@ -37,10 +40,11 @@ pub fn statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
         }
         let dimensions = usize::try_from(dimensions).unwrap_or(0);
         let kind = if kind == "hnsw" {
-            let class = if dimensions > MOST_DIMENSIONS { "halfvec_cosine_ops" } else { "vector_cosine_ops" };
+            let class =
+                if dimensions > MAX_VECTOR_INDEX_DIMENSIONS { "halfvec_cosine_ops" } else { "vector_cosine_ops" };
             format!(
                 "hnsw ({} {}.{class}) WITH (ef_construction = 128)",
-                indexed("embedding", dimensions)?,
+                indexed_expression("embedding", dimensions)?,
                 vector_type()?.schema
             )
         } else {
@@ -58,7 +62,7 @@ pub fn statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
 
 /// Builds the indexes of a model in this transaction; sessions that write vectors wait until it ends.
 pub fn build(model_id: i32) -> Result<()> {
-    statements(model_id, false)?.iter().try_for_each(|sql| host_triggers::execute(sql))
+    build_statements(model_id, false)?.iter().try_for_each(|sql| host_triggers::execute(sql))
 }
 
 /// Returns the owner of the table of chunks, with whose rights indexes are built.
@@ -68,19 +72,19 @@ pub fn table_owner() -> Result<pg_sys::Oid> {
 }
 
 /// Takes the lock by which one process at a time builds indexes, until the process ends; false where another process has it.
-pub fn only_maker() -> Result<bool> {
+pub fn try_build_lock() -> Result<bool> {
     let sql = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('chatbot_sync index', 0))";
     run(sql, &[], Mode::ReadNow, |rows| one(rows.first().get_one()))
 }
 
 /// Records why a model's indexes could not be built.
-pub fn failed(model_id: i32, message: &str) -> Result<()> {
+pub fn record_build_error(model_id: i32, message: &str) -> Result<()> {
     let sql = "UPDATE chatbot_sync.model SET index_error = $2 WHERE id = $1";
     write(sql, &[model_id.into(), message.into()]).map(drop)
 }
 
 /// Returns the phase of an index build as Postgres reports it. Nodes of Citus report it only to their own sessions.
-pub fn progress() -> Result<String> {
+pub fn build_phase() -> Result<String> {
     let sql = "SELECT COALESCE(
         (SELECT phase FROM pg_catalog.pg_stat_progress_create_index
             WHERE datname = pg_catalog.current_database() AND relid = 'chatbot_sync.embedding'::pg_catalog.regclass LIMIT 1),
@@ -89,7 +93,7 @@ pub fn progress() -> Result<String> {
 }
 
 /// Returns why a model lacks an index; `None` where it has all of them.
-pub fn lacking(model_id: i32) -> Result<Option<String>> {
+pub fn missing_index_reason(model_id: i32) -> Result<Option<String>> {
     let sql = "SELECT m.index_error FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
         WHERE m.id = $1 AND NOT i.valid";
     let reason: Option<Option<String>> =
@@ -99,8 +103,8 @@ pub fn lacking(model_id: i32) -> Result<Option<String>> {
 
 /// Whether HNSW scans iteratively, so that it goes on where a filter left too few rows: with pgvector 0.8 or later.
 pub fn has_iterative_scan() -> Result<bool> {
-    thread_local!(static GOES_ON: Cell<Option<bool>> = const { Cell::new(None) });
-    if let Some(known) = GOES_ON.get() {
+    thread_local!(static ITERATIVE_SCAN: Cell<Option<bool>> = const { Cell::new(None) });
+    if let Some(known) = ITERATIVE_SCAN.get() {
         return Ok(known);
     }
     // pgvector's settings exist only after its library is loaded, which this statement does.
@@ -108,7 +112,7 @@ pub fn has_iterative_scan() -> Result<bool> {
     run(&load, &[], Mode::Read, |rows| one::<bool>(rows.first().get_one()))?;
     let sql = "SELECT pg_catalog.current_setting('hnsw.iterative_scan', true) IS NOT NULL";
     let known = run(sql, &[], Mode::Read, |rows| one(rows.first().get_one()))?;
-    GOES_ON.set(Some(known));
+    ITERATIVE_SCAN.set(Some(known));
     Ok(known)
 }
 

@@ -7,7 +7,7 @@ use pgrx::datum::DatumWithOid;
 use crate::error::Result;
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::wake;
-use crate::pg::store::source::{BY_KEY, beyond, key, key_columns, mark_retried};
+use crate::pg::store::source::{BY_KEY, after_key, key, key_array_args, mark_retried};
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::{Jsonb, SourceKey};
 
@@ -56,7 +56,7 @@ pub fn insert_changed(host: i32, priority: i32, changed: &[(SourceKey, Option<So
             (host, priority, chatbot_id, source_type, source_id, from_chatbot_id, from_source_id)
         SELECT $1, $2, n.* FROM unnest($3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) AS n";
     let keys: Vec<SourceKey> = changed.iter().map(|(key, _)| *key).collect();
-    let [chatbots, types, sources] = key_columns(&keys);
+    let [chatbots, types, sources] = key_array_args(&keys);
     let args = [
         host.into(),
         priority.into(),
@@ -108,7 +108,7 @@ pub fn next_chatbot(priority: i32, after: i64, but: &[i32]) -> Result<Option<i64
 
 /// Returns and locks due jobs of a chatbot, oldest first. Jobs that another session has locked are skipped, and those of the
 /// host tables `but`.
-pub fn pick(chatbot_id: i64, priority: i32, limit: i32, but: &[i32]) -> Result<Vec<Job>> {
+pub fn lock_due_jobs(chatbot_id: i64, priority: i32, limit: i32, but: &[i32]) -> Result<Vec<Job>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM chatbot_sync.job
         WHERE chatbot_id = $1 AND priority = $2 AND {DUE} AND (host IS NULL OR host <> ALL ($4))
@@ -121,7 +121,7 @@ pub fn pick(chatbot_id: i64, priority: i32, limit: i32, but: &[i32]) -> Result<V
 
 /// Returns and locks all jobs of these sources that are due or failed, oldest first. Jobs that another session has locked
 /// are skipped.
-pub fn jobs_of_sources(keys: &[SourceKey]) -> Result<Vec<Job>> {
+pub fn lock_jobs_of_sources(keys: &[SourceKey]) -> Result<Vec<Job>> {
     let columns: Vec<String> = COLUMNS.split(", ").map(|c| format!("j.{}", c.trim())).collect();
     let sql = format!(
         "SELECT {} FROM chatbot_sync.job j,
@@ -130,7 +130,7 @@ pub fn jobs_of_sources(keys: &[SourceKey]) -> Result<Vec<Job>> {
         ORDER BY j.id FOR UPDATE OF j SKIP LOCKED",
         columns.join(", ")
     );
-    run(&sql, &key_columns(keys), Mode::Write, |rows| rows.map(|row| job(&row)).collect())
+    run(&sql, &key_array_args(keys), Mode::Write, |rows| rows.map(|row| job(&row)).collect())
 }
 
 type JobIds<'a> = &'a [(i64, i64)];
@@ -193,7 +193,7 @@ const THESE_SOURCES: &str = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k
 
 /// Marks synced sources pending that have a job and are not locked by another session. Does nothing with Citus, which would
 /// commit on other nodes before this transaction is through.
-pub fn mark_waiting(keys: &[SourceKey]) -> Result<()> {
+pub fn mark_pending_if_queued(keys: &[SourceKey]) -> Result<()> {
     let _scratch = Scratch::new();
     let sql = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NULL";
     if !run(sql, &[], Mode::ReadNow, |rows| one::<bool>(rows.first().get_one()))? {
@@ -207,7 +207,7 @@ pub fn mark_waiting(keys: &[SourceKey]) -> Result<()> {
                 FOR NO KEY UPDATE OF j SKIP LOCKED) AS w
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (w.chatbot_id, w.source_type, w.source_id)"
     );
-    write(&sql, &key_columns(keys)).map(drop)
+    write(&sql, &key_array_args(keys)).map(drop)
 }
 
 /// Deletes the jobs of a source that is deleted. If one of them was to delete what is stored under an earlier key of the
@@ -268,7 +268,7 @@ pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Opti
                 conditions += &format!(" AND {column} = ${}", args.len());
             }
         }
-        let (beyond, key_args) = beyond(after, args.len() + 1);
+        let (beyond, key_args) = after_key(after, args.len() + 1);
         args.extend(key_args);
         let sql = format!(
             "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
@@ -278,27 +278,27 @@ pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Opti
             run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())?;
         let Some((last, _)) = failed.last() else { return Ok(retried) };
         after = Some(*last);
-        retried += retry_these(failed)?;
+        retried += retry_sources(failed)?;
     }
 }
 
-fn retry_these(failed: Vec<(SourceKey, Option<i32>)>) -> Result<i64> {
+fn retry_sources(failed: Vec<(SourceKey, Option<i32>)>) -> Result<i64> {
     let _scratch = Scratch::new();
     let (keys, hosts): (Vec<SourceKey>, Vec<Option<i32>>) = failed.into_iter().unzip();
     let sql = format!(
         "UPDATE chatbot_sync.job j SET due_at = pg_catalog.clock_timestamp(), attempts = 0 FROM {THESE_SOURCES}
             AND j.due_at = 'infinity'"
     );
-    write(&sql, &key_columns(&keys))?;
+    write(&sql, &key_array_args(&keys))?;
     let sql = "INSERT INTO chatbot_sync.job (chatbot_id, source_type, source_id, host)
         SELECT chatbot_id, source_type, source_id, host FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::int[])
             AS k (chatbot_id, source_type, source_id, host)
         WHERE host IS NOT NULL AND NOT EXISTS (SELECT FROM chatbot_sync.job j
             WHERE (j.chatbot_id, j.source_type, j.source_id) = (k.chatbot_id, k.source_type, k.source_id))";
-    let args: Vec<DatumWithOid> = key_columns(&keys).into_iter().chain([hosts.into()]).collect();
+    let args: Vec<DatumWithOid> = key_array_args(&keys).into_iter().chain([hosts.into()]).collect();
     write(sql, &args)?;
     let sql = format!("SELECT DISTINCT k.* FROM chatbot_sync.job j, {THESE_SOURCES}");
     let waiting: Vec<SourceKey> =
-        run(&sql, &key_columns(&keys), Mode::Write, |rows| rows.map(|row| key(&row)).collect())?;
+        run(&sql, &key_array_args(&keys), Mode::Write, |rows| rows.map(|row| key(&row)).collect())?;
     mark_retried(&waiting)
 }

@@ -10,7 +10,7 @@ use crate::source::SourceKey;
 
 /// A row of `chatbot_sync.sync_log`: what the sync of one source took.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct LogEntry {
     /// The source that was synced.
     pub key: SourceKey,
     /// The model that embedded it.
@@ -33,7 +33,7 @@ pub struct Entry {
     pub total: Duration,
 }
 
-impl Entry {
+impl LogEntry {
     /// The entry of a sync that failed with this SQLSTATE.
     pub fn failed(key: SourceKey, model_id: i32, error_code: String) -> Self {
         let (usage, zero) = (Usage::default(), Duration::ZERO);
@@ -54,11 +54,11 @@ impl Entry {
 }
 
 /// Inserts rows, unless chatbot_sync.log_retention is 0.
-pub fn insert(entries: &[Entry]) -> Result<()> {
+pub fn insert(entries: &[LogEntry]) -> Result<()> {
     if entries.is_empty() || settings::log_retention() == Some(Duration::ZERO) {
         return Ok(());
     }
-    fn all<T>(entries: &[Entry], of: impl Fn(&Entry) -> T) -> Vec<T> {
+    fn all<T>(entries: &[LogEntry], of: impl Fn(&LogEntry) -> T) -> Vec<T> {
         entries.iter().map(of).collect()
     }
     let sql = "INSERT INTO chatbot_sync.sync_log (chatbot_id, source_type, source_id, model_id, error_code, chunks,
@@ -95,7 +95,7 @@ const ADD_UP: &str =
     FROM gone GROUP BY model_id, error_code";
 
 /// Deletes the rows of a chatbot, after adding them to sync_total.
-pub fn forget(chatbot_id: i64) -> Result<()> {
+pub fn delete_of_chatbot(chatbot_id: i64) -> Result<()> {
     let sql = format!("WITH gone AS (DELETE FROM chatbot_sync.sync_log WHERE chatbot_id = $1 RETURNING *) {ADD_UP}");
     write(&sql, &[chatbot_id.into()]).map(drop)
 }
@@ -116,13 +116,13 @@ pub fn purge(most: i32) -> Result<i32> {
     let gone: i32 =
         run(&sql, &[retention.as_secs_f64().into(), most.into()], Mode::Write, |rows| one(rows.first().get_one()))?;
     if gone > 0 {
-        sum_old_rows()?;
+        merge_totals()?;
     }
     Ok(gone)
 }
 
 /// Merges the rows of sync_total into one for each model and SQLSTATE, once there are more than 1,000.
-fn sum_old_rows() -> Result<()> {
+fn merge_totals() -> Result<()> {
     let sql = "WITH many AS (SELECT id FROM chatbot_sync.sync_total
                 WHERE (SELECT count(*) FROM chatbot_sync.sync_total) > 1000 FOR UPDATE SKIP LOCKED),
             gone AS (DELETE FROM chatbot_sync.sync_total t USING many WHERE t.id = many.id RETURNING t.*)

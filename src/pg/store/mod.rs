@@ -75,9 +75,9 @@ fn lock_with_retry<R>(mut lock: impl FnMut() -> Result<R>) -> Result<R> {
         return lock();
     }
     loop {
-        match subtransaction::within(&mut lock) {
+        match subtransaction::in_subtransaction(&mut lock) {
             Ok(locked) => return locked,
-            Err(caught) if subtransaction::is_a_conflict(&caught) => {}
+            Err(caught) if subtransaction::is_serialization_failure(&caught) => {}
             Err(caught) => caught.rethrow(),
         }
     }

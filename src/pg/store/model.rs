@@ -23,7 +23,7 @@ pub fn active_model() -> Result<Option<ActiveModel>> {
 }
 
 /// Returns the active model as the calling statement sees it.
-pub fn active_model_as_seen() -> Result<Option<ActiveModel>> {
+pub fn active_model_in_snapshot() -> Result<Option<ActiveModel>> {
     read_model("active", Mode::Read)
 }
 
@@ -90,7 +90,7 @@ pub fn find_or_insert(model: &Model) -> Result<(i32, bool)> {
 }
 
 /// Makes a model the active one; no model is the next one then.
-pub fn activate(id: i32) -> Result<()> {
+pub fn activate_model(id: i32) -> Result<()> {
     let sql = "UPDATE chatbot_sync.model SET replaced = (SELECT m.id FROM chatbot_sync.model m WHERE m.active)
         WHERE id = $1 AND NOT active";
     write(sql, &[id.into()])?;
@@ -99,7 +99,7 @@ pub fn activate(id: i32) -> Result<()> {
 }
 
 /// Makes a model the next one, which is to replace the active one; `None`: there is no next one any more.
-pub fn set_next(id: Option<i32>) -> Result<()> {
+pub fn set_next_model(id: Option<i32>) -> Result<()> {
     write("UPDATE chatbot_sync.model SET next = false WHERE next AND id IS DISTINCT FROM $1", &[id.into()])?;
     write("UPDATE chatbot_sync.model SET next = true WHERE id = $1 AND NOT next", &[id.into()]).map(drop)
 }
@@ -117,7 +117,7 @@ pub fn has_vectors() -> Result<bool> {
 
 /// Whether a model still has a vector for every chunk: it was active right before the active one, and no source has changed
 /// since.
-pub fn is_whole(id: i32, active: i32) -> Result<bool> {
+pub fn has_all_vectors(id: i32, active: i32) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.model WHERE id = $2 AND replaced = $1)
         AND NOT EXISTS (SELECT 1 FROM chatbot_sync.source WHERE next_model_id IS NULL OR next_model_id NOT IN ($1, $2))";
     run(sql, &[id.into(), active.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))

@@ -5,7 +5,7 @@ use pgrx::datum::DatumWithOid;
 use crate::error::Result;
 use crate::pg::store::chunk::{StoredChunk, chunks, languages, read_words};
 use crate::pg::store::configurations::Configurations;
-use crate::pg::store::source::{self, BY_KEY, SAID_LANG, beyond, has_languages, key};
+use crate::pg::store::source::{self, BY_KEY, SAID_LANG, after_key, has_languages, key};
 use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::{Jsonb, SourceKey};
@@ -54,7 +54,7 @@ fn stored(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Row> {
 
 /// Returns the next sources of a host table, in the order of their keys.
 pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredReading>> {
-    let (beyond, key_args) = beyond(after, 3);
+    let (beyond, key_args) = after_key(after, 3);
     let columns = columns()?;
     let sql = format!("SELECT {columns} FROM chatbot_sync.source WHERE host = $1{beyond} {BY_KEY} $2");
     let args: Vec<_> = [host.into(), limit.into()].into_iter().chain(key_args).collect();
@@ -73,11 +73,15 @@ fn with_languages((mut reading, model_id): Row) -> Result<StoredReading> {
 
 /// Returns the next sources that searches find, in the order of their keys: those of host tables that are synced, since
 /// others are synced again anyway, and those without a host table that have chunks.
-pub fn page(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredReading>> {
+pub fn next_searchable_sources(
+    chatbot_id: Option<i64>,
+    after: Option<SourceKey>,
+    limit: i64,
+) -> Result<Vec<StoredReading>> {
     let mut args = vec![limit.into()];
     let of_chatbot = if chatbot_id.is_some() { " AND chatbot_id = $2" } else { "" };
     args.extend(chatbot_id.map(DatumWithOid::from));
-    let (beyond, key_args) = beyond(after, args.len() + 1);
+    let (beyond, key_args) = after_key(after, args.len() + 1);
     args.extend(key_args);
     let columns = columns()?;
     let sql = format!(
@@ -90,7 +94,7 @@ pub fn page(chatbot_id: Option<i64>, after: Option<SourceKey>, limit: i64) -> Re
 }
 
 /// Returns one source; `None` where there is no such source.
-pub fn of(key: &SourceKey) -> Result<Option<StoredReading>> {
+pub fn read_one(key: &SourceKey) -> Result<Option<StoredReading>> {
     let columns = columns()?;
     let sql = format!(
         "SELECT {columns} FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3"
@@ -100,7 +104,7 @@ pub fn of(key: &SourceKey) -> Result<Option<StoredReading>> {
 }
 
 /// Reads the words of a source's chunks again, from the chunks themselves, for the vectors of every model.
-pub fn read_words_anew(stored: &StoredReading, words: &Configurations) -> Result<()> {
+pub fn reread_words(stored: &StoredReading, words: &Configurations) -> Result<()> {
     let key = &stored.key;
     // Locks the source, so that a sync that is running comes before or after.
     source::read(key, &Jsonb::empty(), true)?;

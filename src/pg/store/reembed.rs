@@ -4,12 +4,12 @@ use pgrx::datum::DatumWithOid;
 
 use crate::error::Result;
 use crate::pg::runtime::vector::Vector;
-use crate::pg::store::source::{BY_KEY, Failed, beyond, by_chatbot, key, key_columns, of_chatbot};
+use crate::pg::store::source::{BY_KEY, SyncError, after_key, by_chatbot, chatbot_key_args, key, key_array_args};
 use crate::pg::store::{Mode, host_triggers, one, run, write};
 use crate::source::SourceKey;
 
 /// A chunk that has no vector of the next model.
-pub struct Missing {
+pub struct ChunkWithoutVector {
     /// The source that the chunk belongs to.
     pub key: SourceKey,
     /// The chunk's number in its source.
@@ -28,7 +28,7 @@ const SAME: &str =
 
 /// Takes sources that lack vectors of a model, in the order of their keys, with an advisory lock until the transaction ends.
 /// Sources that another session has taken, or that were refused, are skipped.
-pub fn take(
+pub fn take_incomplete_sources(
     model_id: i32,
     mut after: Option<SourceKey>,
     limit: i32,
@@ -42,11 +42,11 @@ pub fn take(
         ORDER BY 1, 2, 3"
     );
     loop {
-        let found = not_whole(model_id, after, limit)?;
+        let found = incomplete_sources(model_id, after, limit)?;
         let last = found.last().copied();
         let wanted: Vec<SourceKey> = found.into_iter().filter(|key| !is_refused(key)).collect();
         let taken: Vec<SourceKey> =
-            run(&sql, &key_columns(&wanted), Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())?;
+            run(&sql, &key_array_args(&wanted), Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())?;
         if !taken.is_empty() || last.is_none() {
             return Ok(taken);
         }
@@ -55,7 +55,7 @@ pub fn take(
 }
 
 /// Returns the chunks of sources that the active model has, and the other one has not.
-pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<Missing>> {
+pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<ChunkWithoutVector>> {
     let sql = format!(
         "SELECT e.chatbot_id, e.source_type, e.source_id, e.chunk_id, e.content
         FROM {THESE} JOIN chatbot_sync.embedding e ON {OF_THESE} AND e.model_id = $5
@@ -66,7 +66,11 @@ pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<Mis
     for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
         run(&sql, &args(chatbot_id, &keys, active, model_id), Mode::ReadNow, |rows| {
             for row in rows {
-                missing.push(Missing { key: key(&row)?, chunk_id: one(row.get(4))?, content: one(row.get(5))? });
+                missing.push(ChunkWithoutVector {
+                    key: key(&row)?,
+                    chunk_id: one(row.get(4))?,
+                    content: one(row.get(5))?,
+                });
             }
             Ok(())
         })?;
@@ -76,12 +80,12 @@ pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<Mis
 
 /// The arguments for the keys of a chatbot and the two models.
 fn args(chatbot_id: i64, keys: &[SourceKey], active: i32, model_id: i32) -> Vec<DatumWithOid<'static>> {
-    of_chatbot(chatbot_id, keys).into_iter().chain([active.into(), model_id.into()]).collect()
+    chatbot_key_args(chatbot_id, keys).into_iter().chain([active.into(), model_id.into()]).collect()
 }
 
 /// Stores vectors of the other model for chunks that have not changed since they were read, and deletes its chunks that the
 /// active model does not have.
-pub fn store(keys: &[SourceKey], active: i32, model_id: i32, made: Vec<(Missing, Vec<f32>)>) -> Result<()> {
+pub fn store(keys: &[SourceKey], active: i32, model_id: i32, made: Vec<(ChunkWithoutVector, Vec<f32>)>) -> Result<()> {
     let mut made = by_chatbot(made, |(chunk, _)| chunk.key.chatbot_id);
     for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
         store_of_chatbot(chatbot_id, &keys, active, model_id, &made.remove(&chatbot_id).unwrap_or_default())?;
@@ -94,11 +98,11 @@ fn store_of_chatbot(
     keys: &[SourceKey],
     active: i32,
     model_id: i32,
-    made: &[(Missing, Vec<f32>)],
+    made: &[(ChunkWithoutVector, Vec<f32>)],
 ) -> Result<()> {
     // Locks the sources, so that a session that syncs one now comes before or after.
     let lock = format!("SELECT FROM chatbot_sync.source e, {THESE} WHERE {OF_THESE} FOR NO KEY UPDATE OF e");
-    write(&lock, &of_chatbot(chatbot_id, keys))?;
+    write(&lock, &chatbot_key_args(chatbot_id, keys))?;
     let args = |keys: &[SourceKey]| args(chatbot_id, keys, active, model_id);
     let sql = format!(
         "DELETE FROM chatbot_sync.embedding o USING {THESE}
@@ -139,7 +143,7 @@ fn store_of_chatbot(
                 <> (e.chunk_index, e.start_offset, e.end_offset, e.enabled, e.metadata, e.words)"
     );
     write(&sql, &args(keys))?;
-    let of_this = format!("status = 'error' AND pg_catalog.starts_with(error, '{}')", mark(model_id));
+    let of_this = format!("status = 'error' AND pg_catalog.starts_with(error, '{}')", error_prefix(model_id));
     let sql = format!(
         "UPDATE chatbot_sync.source e SET next_model_id = $6,
             status = CASE WHEN {of_this} THEN 'synced' ELSE status END,
@@ -157,20 +161,20 @@ fn store_of_chatbot(
 
 /// Marks a source as failed because the provider refused one of its texts for the next model. It is synced again once it has
 /// all vectors.
-pub fn mark_refused(key: &SourceKey, model_id: i32, failed: &Failed) -> Result<()> {
+pub fn mark_refused(key: &SourceKey, model_id: i32, failed: &SyncError) -> Result<()> {
     let sql = "UPDATE chatbot_sync.source SET status = 'error', error_code = $4, error = $5
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    let error = format!("{}{}", mark(model_id), failed.message);
+    let error = format!("{}{}", error_prefix(model_id), failed.message);
     write(sql, &key.args_and([failed.code.clone().into(), error.into()])).map(drop)
 }
 
 /// The beginning of the errors that [`mark_refused`] writes, by which they are recognized.
-fn mark(model_id: i32) -> String {
+fn error_prefix(model_id: i32) -> String {
     format!("model {model_id}: ")
 }
 
 /// Returns the number of all sources, and of those that lack vectors of a model. Reads all sources.
-pub fn progress(model_id: i32) -> Result<(i64, i64)> {
+pub fn count_incomplete(model_id: i32) -> Result<(i64, i64)> {
     let sql = "SELECT count(*), count(*) FILTER (WHERE next_model_id IS DISTINCT FROM $1) FROM chatbot_sync.source";
     run(sql, &[model_id.into()], Mode::ReadNow, |rows| {
         let rows = rows.first();
@@ -184,8 +188,8 @@ pub fn stop_writers() -> Result<()> {
 }
 
 /// Returns the next sources that lack vectors of a model, in the order of their keys.
-pub fn not_whole(model_id: i32, after: Option<SourceKey>, limit: i32) -> Result<Vec<SourceKey>> {
-    let (beyond, key_args) = beyond(after, 3);
+pub fn incomplete_sources(model_id: i32, after: Option<SourceKey>, limit: i32) -> Result<Vec<SourceKey>> {
+    let (beyond, key_args) = after_key(after, 3);
     let sql = format!(
         "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source
         WHERE next_model_id IS DISTINCT FROM $1{beyond} {BY_KEY} $2"
@@ -200,7 +204,7 @@ pub fn chunks_of(keys: &[SourceKey], model_id: i32) -> Result<i64> {
     by_chatbot(keys.iter().copied(), |key| key.chatbot_id)
         .into_iter()
         .map(|(chatbot_id, keys)| {
-            let args: Vec<_> = of_chatbot(chatbot_id, &keys).into_iter().chain([model_id.into()]).collect();
+            let args: Vec<_> = chatbot_key_args(chatbot_id, &keys).into_iter().chain([model_id.into()]).collect();
             run(&sql, &args, Mode::ReadNow, |rows| one::<i64>(rows.first().get_one()))
         })
         .sum()

@@ -1,13 +1,13 @@
 //! Writes to a source what Postgres raised while its host row was read or its status was written.
 
 use crate::error::Result;
-use crate::pg::store::source::Failed;
+use crate::pg::store::source::SyncError;
 use crate::pg::store::write;
 use crate::source::SourceKey;
 
 /// Marks the source of a row that cannot be read as failed; its vectors stay. `enabled` is `None` where that cannot be read
 /// either: then it stays as it is.
-pub fn mark_unreadable(key: &SourceKey, host: Option<i32>, enabled: Option<bool>, failed: &Failed) -> Result<()> {
+pub fn mark_unreadable(key: &SourceKey, host: Option<i32>, enabled: Option<bool>, failed: &SyncError) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s
             (chatbot_id, source_type, source_id, host, enabled, error_code, error, status, attempts)
         VALUES ($1, $2, $3, $4, COALESCE($5, true), $6, $7, 'error', 1)
@@ -24,7 +24,7 @@ pub fn mark_unreadable(key: &SourceKey, host: Option<i32>, enabled: Option<bool>
 }
 
 /// Records why a row did not take its status, until the source is synced again. A source in error keeps the reason for that.
-pub fn note_refused_status(key: &SourceKey, refused: &Failed) -> Result<()> {
+pub fn note_refused_status(key: &SourceKey, refused: &SyncError) -> Result<()> {
     let sql = "UPDATE chatbot_sync.source SET error_code = $4, error = $5
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND status <> 'error'";
     write(sql, &key.args_and([refused.code.clone().into(), refused.message.clone().into()])).map(drop)

@@ -11,7 +11,7 @@ use crate::pg::runtime::vector::{Vector, vector_type};
 use crate::pg::store::tables::Tables;
 use crate::pg::store::text_search::{PARSER_VERSION, UNKNOWN_VERSION, WORDS_VERSION};
 use crate::pg::store::{Mode, index, one, run, statistics};
-use crate::search::bm25::Counts;
+use crate::search::bm25::TermCounts;
 use crate::search::tsvector::{Term, counts};
 use crate::search::words::{alternatives, own_form};
 use crate::source::Jsonb;
@@ -20,7 +20,7 @@ use crate::source::Jsonb;
 const SEPARATORS: &str = "'-_/\\.:@#', '        '";
 
 /// The number of a query's words that are searched for; further ones are ignored.
-const MOST_WORDS: usize = 64;
+const MAX_QUERY_WORDS: usize = 64;
 /// Sources of a large chatbot whose languages a query is read in, besides those that are common in all chatbots.
 const SAMPLED_SOURCES: i64 = 1_000;
 
@@ -89,7 +89,7 @@ impl Scope<'_> {
         self.of_chatbot().replace("$2", &self.model_id.to_string())
     }
 
-    fn by_key(&self) -> String {
+    fn chunks_by_key(&self) -> String {
         format!(
             "FROM {} e, unnest($3::text[], $4::bigint[], $5::int[]) AS k (source_type, source_id, chunk_id)
             WHERE e.chatbot_id = $1 AND e.model_id = $2
@@ -127,7 +127,7 @@ fn found(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<FoundChunk> {
 /// Returns the chunks nearest to a vector, best first, by reading all chunks of the chatbot.
 pub fn nearest(scope: &Scope, query: &[f32], limit: i64) -> Result<Vec<FoundChunk>> {
     let distance = format!("embedding OPERATOR({}.<=>) $5", vector_type()?.schema);
-    Ok(ordered(scope, query, (limit, limit), &scope.of_chatbot(), &distance)?.0)
+    Ok(nearest_candidates(scope, query, (limit, limit), &scope.of_chatbot(), &distance)?.0)
 }
 
 /// Returns the nearest of the `candidates` that the model's index finds, best first; `None` where it finds fewer, since a
@@ -143,15 +143,15 @@ pub fn nearest_by_index(
     let (schema, dimensions) = (vector_type()?.schema, scope.dimensions);
     let distance = format!(
         "{} OPERATOR({schema}.<=>) {}",
-        index::indexed("embedding", dimensions)?,
-        index::indexed("$5", dimensions)?
+        index::indexed_expression("embedding", dimensions)?,
+        index::indexed_expression("$5", dimensions)?
     );
-    let (found, near) = ordered(scope, query, (limit, candidates), &scope.of_chatbot_by_index(), &distance)?;
+    let (found, near) = nearest_candidates(scope, query, (limit, candidates), &scope.of_chatbot_by_index(), &distance)?;
     Ok((near >= candidates).then_some(found))
 }
 
 /// Returns the `limit` nearest of the candidates, and the number of candidates that were found.
-fn ordered(
+fn nearest_candidates(
     scope: &Scope,
     query: &[f32],
     (limit, candidates): (i64, i64),
@@ -197,7 +197,7 @@ pub fn by_key(scope: &Scope, keys: &[ChunkKey], query: Option<&[f32]>) -> Result
     };
     let sql = format!(
         "SELECT e.source_type, e.source_id, e.chunk_id, e.chunk_index, e.content, {similarity}, e.metadata {}",
-        scope.by_key()
+        scope.chunks_by_key()
     );
     let mut args = scope.key_args(keys);
     args.extend(query.map(|query| Vector(query.to_vec()).into()));
@@ -228,7 +228,7 @@ pub fn read_words(scope: &Scope, large: bool) -> Result<ReadWords> {
         rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect()
     })?;
     if large {
-        let common = statistics::elements(table, c"text_search_configs");
+        let common = statistics::common_elements(table, c"text_search_configs");
         let are_current = statistics::arrays(table, c"chunking").is_some_and(|cut| {
             let is_current = |numbers: &[i32]| numbers.get(5) == Some(&WORDS_VERSION);
             cut.iter().all(|numbers| is_current(numbers))
@@ -272,22 +272,22 @@ pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<Vec<Te
         let known: Vec<Term> = words.iter().flatten().cloned().collect();
         words.extend(lexemes.into_iter().map(Term::lexeme).filter(|term| !known.contains(term)).map(|term| vec![term]));
     }
-    words.truncate(MOST_WORDS);
+    words.truncate(MAX_QUERY_WORDS);
     Ok(words)
 }
 
 /// A chunk with at least one of the words. Those that the filter does not let through count for how frequent a word is.
-pub struct Matching {
+pub struct MatchingChunk {
     /// The chunk's key.
     pub key: ChunkKey,
     /// How often the chunk has each term.
-    pub counts: Counts,
+    pub counts: TermCounts,
     /// Whether the filter lets the chunk through.
     pub passes: bool,
 }
 
 /// Returns the chatbot's chunks with at least one of the words for which `index_terms` is true.
-pub fn matching(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool]) -> Result<Vec<Matching>> {
+pub fn chunks_with_words(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool]) -> Result<Vec<MatchingChunk>> {
     // Which index is best depends on the words, so the statement is planned each time.
     let _settings = ScopedSettings::new(&[(c"plan_cache_mode", c"force_custom_plan")]);
     let sql = format!(
@@ -306,16 +306,16 @@ pub fn matching(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool]) -> Res
     }
     let mut args = scope.args();
     args.push(any.join(" | ").into());
-    counted(&sql, &args, words, Mode::Scan)
+    count_words(&sql, &args, words, Mode::Scan)
 }
 
 /// Returns chunks by their keys, with their counts of the words. All of them are known to pass the filter.
-pub fn matching_of(scope: &Scope, words: &[Vec<Term>], keys: &[ChunkKey]) -> Result<Vec<Matching>> {
-    let sql = format!("SELECT e.source_type, e.source_id, e.chunk_id, e.words, true {}", scope.by_key());
-    counted(&sql, &scope.key_args(keys), words, Mode::Read)
+pub fn words_of_chunks(scope: &Scope, words: &[Vec<Term>], keys: &[ChunkKey]) -> Result<Vec<MatchingChunk>> {
+    let sql = format!("SELECT e.source_type, e.source_id, e.chunk_id, e.words, true {}", scope.chunks_by_key());
+    count_words(&sql, &scope.key_args(keys), words, Mode::Read)
 }
 
-fn counted(sql: &str, args: &[DatumWithOid], words: &[Vec<Term>], mode: Mode) -> Result<Vec<Matching>> {
+fn count_words(sql: &str, args: &[DatumWithOid], words: &[Vec<Term>], mode: Mode) -> Result<Vec<MatchingChunk>> {
     run(sql, args, mode, |rows| {
         let rows = rows.map(|row| {
             let key = (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?);
@@ -323,14 +323,14 @@ fn counted(sql: &str, args: &[DatumWithOid], words: &[Vec<Term>], mode: Mode) ->
             Ok(counts(&vector, words).map(|counts| (key, counts, row.get::<bool>(5))))
         });
         rows.filter_map(Result::transpose)
-            .map(|row| row.and_then(|(key, counts, passes)| Ok(Matching { key, counts, passes: one(passes)? })))
+            .map(|row| row.and_then(|(key, counts, passes)| Ok(MatchingChunk { key, counts, passes: one(passes)? })))
             .collect()
     })
 }
 
 /// Runs a search on the node with the chatbot's shards, by one statement that Citus sends there, and returns the chunks with
 /// their scores, best first. The node does not return chunk ids: the keys have the positions in their place.
-pub fn on_node(filter: &Filter, question: Jsonb, vector: Option<Vec<f32>>) -> Result<Vec<(FoundChunk, f32)>> {
+pub fn search_on_node(filter: &Filter, question: Jsonb, vector: Option<Vec<f32>>) -> Result<Vec<(FoundChunk, f32)>> {
     let sql =
         "SELECT a.source_type, a.source_id, a.chunk_index, a.chunk_index, a.content, a.similarity, a.metadata, a.score
         FROM (SELECT tableoid AS shard FROM chatbot_sync.embedding WHERE chatbot_id = $1 LIMIT 1) AS e,
@@ -341,7 +341,7 @@ pub fn on_node(filter: &Filter, question: Jsonb, vector: Option<Vec<f32>>) -> Re
 }
 
 /// Returns the number of chunks of a chatbot.
-pub fn count(scope: &Scope) -> Result<f64> {
+pub fn count_chunks(scope: &Scope) -> Result<f64> {
     let sql = format!(
         "SELECT pg_catalog.sum(chunk_count)::double precision FROM {} WHERE chatbot_id = $1 AND enabled",
         scope.tables.source

@@ -56,13 +56,13 @@ impl SourceRow {
     }
 
     /// The outcome of a sync that keeps every chunk.
-    pub fn as_synced(&self) -> SyncOutcome {
+    pub fn unchanged_outcome(&self) -> SyncOutcome {
         SyncOutcome { chunks: self.chunk_count, reused: self.chunk_count, truncated: self.truncated }
     }
 }
 
 /// A source's row, as a sync writes it.
-pub struct Stored<'a> {
+pub struct SourceUpdate<'a> {
     /// The input of the sync.
     pub item: &'a SourceInput,
     /// How the source is chunked: the chunker's version, its parameters, and how the content is read.
@@ -78,14 +78,14 @@ pub struct Stored<'a> {
 }
 
 /// Why a sync failed, as it is written to the source.
-pub struct Failed {
+pub struct SyncError {
     /// The error's SQLSTATE.
     pub code: String,
     /// The error's message and detail, in one line.
     pub message: String,
 }
 
-impl Failed {
+impl SyncError {
     /// The SQLSTATE and the message of an error.
     pub fn new(error: &Error) -> Self {
         Self { code: sql_error::sqlstate(error), message: sql_error::in_a_line(error) }
@@ -145,8 +145,8 @@ pub fn exists(key: &SourceKey) -> Result<bool> {
 
 /// The arguments for rows of sources: the model, and an array for each column.
 // An unnest() of several arrays is syntax and not a function that is looked up: no search_path matters to it.
-fn columns<'a>(model_id: i32, sources: &[&Stored]) -> Vec<DatumWithOid<'a>> {
-    fn all<T>(sources: &[&Stored], of: impl Fn(&Stored) -> T) -> Vec<T> {
+fn source_args<'a>(model_id: i32, sources: &[&SourceUpdate]) -> Vec<DatumWithOid<'a>> {
+    fn all<T>(sources: &[&SourceUpdate], of: impl Fn(&SourceUpdate) -> T) -> Vec<T> {
         sources.iter().map(|s| of(s)).collect()
     }
     vec![
@@ -181,7 +181,7 @@ pub fn has_languages() -> Result<bool> {
 }
 
 /// Inserts the rows of sources, and returns the keys of those that no other transaction has inserted meanwhile.
-pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> {
+pub fn insert_sources(model_id: i32, sources: &[&SourceUpdate]) -> Result<HashSet<SourceKey>> {
     if sources.is_empty() {
         return Ok(HashSet::new());
     }
@@ -195,13 +195,13 @@ pub fn insert(model_id: i32, sources: &[&Stored]) -> Result<HashSet<SourceKey>> 
         FROM {UNNEST} AS n ({COLUMNS})
         ON CONFLICT DO NOTHING RETURNING chatbot_id, source_type, source_id"
     );
-    run(&sql, &columns(model_id, sources), Mode::Write, keys_of)
+    run(&sql, &source_args(model_id, sources), Mode::Write, read_keys)
 }
 
 /// Whether the snapshot of a REPEATABLE READ or SERIALIZABLE transaction still shows one of these sources, which another
 /// transaction has deleted since. If it is inserted again, the check of a foreign key finds the deleted row too, and raises
 /// a serialization failure. The caller can do without that check: it has inserted the row that counts, and so locked it.
-pub fn has_concurrent_delete(sources: &[&Stored]) -> Result<bool> {
+pub fn has_concurrent_delete(sources: &[&SourceUpdate]) -> Result<bool> {
     if !settings::sees_only_its_snapshot() {
         return Ok(false);
     }
@@ -210,7 +210,7 @@ pub fn has_concurrent_delete(sources: &[&Stored]) -> Result<bool> {
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
             AND s.chatbot_id = $4 LIMIT 1";
     for (chatbot_id, keys) in by_chatbot(sources.iter().map(|s| s.item.key), |key| key.chatbot_id) {
-        if run(sql, &of_chatbot(chatbot_id, &keys), Mode::Read, |rows| Ok(rows.len()))? > 0 {
+        if run(sql, &chatbot_key_args(chatbot_id, &keys), Mode::Read, |rows| Ok(rows.len()))? > 0 {
             return Ok(true);
         }
     }
@@ -218,7 +218,7 @@ pub fn has_concurrent_delete(sources: &[&Stored]) -> Result<bool> {
 }
 
 /// Returns the keys in the first three columns of rows.
-pub fn keys_of(rows: Rows) -> pgrx::spi::Result<HashSet<SourceKey>> {
+pub fn read_keys(rows: Rows) -> pgrx::spi::Result<HashSet<SourceKey>> {
     rows.map(|row| key(&row)).collect()
 }
 
@@ -243,19 +243,19 @@ pub fn by_chatbot<T>(all: impl IntoIterator<Item = T>, chatbot_id: impl Fn(&T) -
 pub fn write_by_chatbot(sql: &str, keys: &[SourceKey]) -> Result<i64> {
     by_chatbot(keys.iter().copied(), |key| key.chatbot_id)
         .into_iter()
-        .map(|(chatbot_id, keys)| write(sql, &of_chatbot(chatbot_id, &keys)))
+        .map(|(chatbot_id, keys)| write(sql, &chatbot_key_args(chatbot_id, &keys)))
         .sum()
 }
 
 /// The arguments for keys of one chatbot: an array for each of the three columns, and then the chatbot's id.
-pub fn of_chatbot(chatbot_id: i64, keys: &[SourceKey]) -> [DatumWithOid<'static>; 4] {
-    let [chatbots, types, sources] = key_columns(keys);
+pub fn chatbot_key_args(chatbot_id: i64, keys: &[SourceKey]) -> [DatumWithOid<'static>; 4] {
+    let [chatbots, types, sources] = key_array_args(keys);
     [chatbots, types, sources, chatbot_id.into()]
 }
 
 /// Writes the result of a sync to the rows of sources. If a caller has embedded the source of a host row, it becomes
 /// pending, so that the row's own content comes back.
-pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
+pub fn update_sources(model_id: i32, sources: &[&SourceUpdate]) -> Result<()> {
     let lang = if has_languages()? { ", lang = n.lang" } else { "" };
     let sql = format!(
         "UPDATE chatbot_sync.source s SET content_hash = n.content_hash,
@@ -270,7 +270,7 @@ pub fn update(model_id: i32, sources: &[&Stored]) -> Result<()> {
             AND s.chatbot_id = $14"
     );
     by_chatbot(sources.iter().copied(), |s| s.item.key.chatbot_id).into_iter().try_for_each(|(chatbot_id, sources)| {
-        let mut args = columns(model_id, &sources);
+        let mut args = source_args(model_id, &sources);
         args.push(chatbot_id.into());
         write(&sql, &args).map(drop)
     })
@@ -299,7 +299,7 @@ pub fn insert_pending(item: &SourceInput) -> Result<()> {
 }
 
 /// Marks a source as failed. Its vectors stay, and searches find them if the source is enabled.
-pub fn mark_failed(item: &SourceInput, failed: &Failed) -> Result<()> {
+pub fn mark_failed(item: &SourceInput, failed: &SyncError) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s
             (chatbot_id, source_type, source_id, metadata, enabled, host, error_code, error, status, attempts)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'error', 1)
@@ -320,7 +320,7 @@ pub fn mark_failed(item: &SourceInput, failed: &Failed) -> Result<()> {
 
 /// Records a failed attempt of the queue: the source is pending and tried again after `again`; `None`: it is in error, and
 /// not tried again by itself.
-pub fn mark_attempt(item: &SourceInput, failed: &Failed, attempts: i32, again: Option<Duration>) -> Result<()> {
+pub fn mark_attempt(item: &SourceInput, failed: &SyncError, attempts: i32, again: Option<Duration>) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, metadata, enabled, host,
             error_code, error, attempts, next_attempt_at, status)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
@@ -362,7 +362,7 @@ pub fn mark_retried(keys: &[SourceKey]) -> Result<i64> {
 /// Returns the condition by which a walk through sources in the order of their keys goes on after one, with its arguments,
 /// the first of which is `$number`; an empty condition for `None`. It is not written as `$n IS NULL OR ...`, by which a
 /// generic plan would read all sources before that key each time.
-pub fn beyond(after: Option<SourceKey>, number: usize) -> (String, Vec<DatumWithOid<'static>>) {
+pub fn after_key(after: Option<SourceKey>, number: usize) -> (String, Vec<DatumWithOid<'static>>) {
     let Some(key) = after else { return (String::new(), Vec::new()) };
     let [chatbot, source_type, source] = [number, number + 1, number + 2];
     (
@@ -375,7 +375,7 @@ pub fn beyond(after: Option<SourceKey>, number: usize) -> (String, Vec<DatumWith
 pub const BY_KEY: &str = "ORDER BY chatbot_id, source_type, source_id LIMIT";
 
 /// The arguments for keys: an array for each of the three columns.
-pub fn key_columns(keys: &[SourceKey]) -> [DatumWithOid<'static>; 3] {
+pub fn key_array_args(keys: &[SourceKey]) -> [DatumWithOid<'static>; 3] {
     [
         keys.iter().map(|k| k.chatbot_id).collect::<Vec<_>>().into(),
         keys.iter().map(|k| k.source_type.to_owned()).collect::<Vec<_>>().into(),

@@ -8,26 +8,26 @@ use pgrx::{FromDatum, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::pg::runtime::schema::schema;
-use crate::pg::store::tables::{Table, Tables};
-use crate::search::plan::Size;
+use crate::pg::store::tables::{SearchTable, Tables};
+use crate::search::plan::ChatbotSize;
 use crate::search::tsvector::Term;
 
 /// Returns the estimated size of a chatbot; `None` where the model has no valid index, or the statistics do not name the
 /// chatbot. They name the largest ones.
-pub fn size(tables: &Tables, chatbot_id: i64, model_id: i32) -> Result<Option<Size>> {
-    let index = tables.embedding.index(&format!("embedding_hnsw_{model_id}"));
+pub fn chatbot_size(tables: &Tables, chatbot_id: i64, model_id: i32) -> Result<Option<ChatbotSize>> {
+    let index = tables.embedding.index_name(&format!("embedding_hnsw_{model_id}"));
     let Some(of_all) = chunks_indexed(&tables.embedding, &index)? else { return Ok(None) };
     let share = most_common(tables.embedding.id, c"chatbot_id", pg_sys::STATISTIC_KIND_MCV, |values, shares, _| {
         let at = values.iter().position(|value| value.value().cast_signed() as i64 == chatbot_id)?;
         shares.get(at).map(|share| f64::from(*share))
     });
-    Ok(share.flatten().map(|share| Size { chunks: (share * of_all).round(), of_all }))
+    Ok(share.flatten().map(|share| ChatbotSize { chunks: (share * of_all).round(), of_all }))
 }
 
 /// Returns the share of all chunks that each word is in. For a word that the statistics do not name, it is the most that
 /// such a word can have. A word
 /// is at least where the most frequent one of its terms is.
-pub fn shares(tables: &Tables, words: &[Vec<Term>]) -> Vec<f64> {
+pub fn word_shares(tables: &Tables, words: &[Vec<Term>]) -> Vec<f64> {
     let is_of = |lexeme: &str, term: &Term| lexeme == term.text || term.is_prefix && lexeme.starts_with(&term.text);
     let wanted = |lexeme: &str| words.iter().flatten().any(|term| is_of(lexeme, term));
     let (known, least) = elements_and_least(tables.embedding.id, c"words", wanted);
@@ -39,7 +39,7 @@ pub fn shares(tables: &Tables, words: &[Vec<Term>]) -> Vec<f64> {
 }
 
 /// The values of a column of integer arrays, where the statistics know nearly all of them: it has few.
-pub fn arrays(table: &Table, column: &CStr) -> Option<Vec<Vec<i32>>> {
+pub fn arrays(table: &SearchTable, column: &CStr) -> Option<Vec<Vec<i32>>> {
     const NEARLY_ALL: f32 = 0.99;
     let known = most_common(table.id, column, pg_sys::STATISTIC_KIND_MCV, |values, shares, nulls| {
         // SAFETY: a value of this kind of statistics is one of the column, in a copy of the statistics.
@@ -51,7 +51,7 @@ pub fn arrays(table: &Table, column: &CStr) -> Option<Vec<Vec<i32>>> {
 }
 
 /// Returns the most common elements of a column of text arrays.
-pub fn elements(table: &Table, column: &CStr) -> Vec<String> {
+pub fn common_elements(table: &SearchTable, column: &CStr) -> Vec<String> {
     elements_and_least(table.id, column, |_| true).0.into_keys().collect()
 }
 
@@ -97,14 +97,14 @@ fn most_common<R>(
         let found = pg_sys::get_attstatsslot(&raw mut slot, row, kind.cast_signed(), pg_sys::InvalidOid, both);
         pg_sys::ReleaseSysCache(row);
         let answer =
-            found.then(|| read(of_length(slot.values, slot.nvalues), of_length(slot.numbers, slot.nnumbers), nulls));
+            found.then(|| read(c_slice(slot.values, slot.nvalues), c_slice(slot.numbers, slot.nnumbers), nulls));
         pg_sys::free_attstatsslot(&raw mut slot);
         answer
     }
 }
 
 /// A slice of a C array, empty where the pointer is null.
-unsafe fn of_length<'a, T>(start: *const T, length: i32) -> &'a [T] {
+unsafe fn c_slice<'a, T>(start: *const T, length: i32) -> &'a [T] {
     match usize::try_from(length) {
         // SAFETY: the array has this length, as the caller promises.
         Ok(length) if !start.is_null() => unsafe { std::slice::from_raw_parts(start, length) },
@@ -113,7 +113,7 @@ unsafe fn of_length<'a, T>(start: *const T, length: i32) -> &'a [T] {
 }
 
 /// Returns the estimated number of chunks in an index of a table; `None` where there is no such index, or it is not valid.
-fn chunks_indexed(table: &Table, name: &str) -> Result<Option<f64>> {
+fn chunks_indexed(table: &SearchTable, name: &str) -> Result<Option<f64>> {
     let name = CString::new(name).map_err(|error| Error::Internal(error.to_string()))?;
     // SAFETY: look-ups in the catalog's cache, released when they were read.
     unsafe {

@@ -11,7 +11,7 @@ use std::fmt::{self, Display};
 use pgrx::pg_sys;
 
 /// A table that is searched.
-pub struct Table {
+pub struct SearchTable {
     /// The table's oid.
     pub id: pg_sys::Oid,
     name: String,
@@ -20,25 +20,28 @@ pub struct Table {
 /// The two tables that a search reads, which have the same chatbots.
 pub struct Tables {
     /// The table of chunks.
-    pub embedding: Table,
+    pub embedding: SearchTable,
     /// The table of sources.
-    pub source: Table,
+    pub source: SearchTable,
 }
 
 impl Tables {
     /// Returns the extension's own tables.
-    pub fn whole() -> Result<Self> {
+    pub fn extension_tables() -> Result<Self> {
         let table = |name: &'static CStr| {
             // SAFETY: look-ups in the catalog's cache.
             let id = unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema()?) };
-            Table::named(id, name)
+            SearchTable::named(id, name)
         };
         Ok(Self { embedding: table(c"embedding")?, source: table(c"source")? })
     }
 
     /// Returns two shards of them on this node. Fails for any other relations.
-    pub fn shards(embedding: pg_sys::Oid, source: pg_sys::Oid) -> Result<Self> {
-        Ok(Self { embedding: Table::named(embedding, c"embedding")?, source: Table::named(source, c"source")? })
+    pub fn shard_tables(embedding: pg_sys::Oid, source: pg_sys::Oid) -> Result<Self> {
+        Ok(Self {
+            embedding: SearchTable::named(embedding, c"embedding")?,
+            source: SearchTable::named(source, c"source")?,
+        })
     }
 }
 
@@ -56,43 +59,43 @@ pub fn is_restricted(table: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     applies == pg_sys::CheckEnableRlsResult::RLS_ENABLED.cast_signed()
 }
 
-impl Table {
+impl SearchTable {
     /// Returns the extension's table with this name, or a shard of it; fails for any other relation.
     fn named(id: pg_sys::Oid, table: &CStr) -> Result<Self> {
         // SAFETY: look-ups in the catalog's cache; the name is copied.
         let name = unsafe {
             let name = pg_sys::get_rel_name(id);
             if name.is_null() || pg_sys::get_rel_namespace(id) != schema()? {
-                return Err(not_ours(id));
+                return Err(not_a_search_table(id));
             }
             CStr::from_ptr(name).to_string_lossy().into_owned()
         };
         let shard = name.strip_prefix(&*table.to_string_lossy());
         match shard {
             Some(shard) if shard.bytes().all(|c| c == b'_' || c.is_ascii_digit()) => Ok(Self { id, name }),
-            _ => Err(not_ours(id)),
+            _ => Err(not_a_search_table(id)),
         }
     }
 
     /// Returns the name of an index on this table, to which Citus appends the number of a shard.
-    pub fn index(&self, name: &str) -> String {
+    pub fn index_name(&self, name: &str) -> String {
         let shard = self.name.find('_').map_or("", |at| &self.name[at..]);
         format!("{name}{shard}")
     }
 }
 
-impl Display for Table {
+impl Display for SearchTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "chatbot_sync.{}", self.name)
     }
 }
 
-fn not_ours(id: pg_sys::Oid) -> Error {
+fn not_a_search_table(id: pg_sys::Oid) -> Error {
     Error::Internal(format!("the relation with the oid {} is none that is searched", id.to_u32()))
 }
 
 /// Whether Citus distributes the extension's tables. Fails where the SQL of the database is too old to search them.
-pub fn distributed() -> Result<bool> {
+pub fn is_distributed() -> Result<bool> {
     if !has_citus() {
         return Ok(false);
     }

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use crate::error::Result;
 use crate::pg::runtime::vector::vector_type;
 use crate::pg::store::reading::{self, StoredReading};
-use crate::pg::store::source::{key, key_columns};
+use crate::pg::store::source::{key, key_array_args};
 use crate::pg::store::{Mode, one, run};
 use crate::source::{Jsonb, SourceKey};
 
 /// Returns synced sources that lack chunks of the active model, each with a description, and whether they have chunks of
 /// another model instead.
-pub fn incomplete(active: i32) -> Result<Vec<(SourceKey, String, bool)>> {
+pub fn incomplete_sources(active: i32) -> Result<Vec<(SourceKey, String, bool)>> {
     let sql = "SELECT s.chatbot_id, s.source_type, s.source_id, s.chunk_count, e.chunks, e.after_last,
             e.chunks = 0 AND EXISTS (SELECT FROM chatbot_sync.embedding o
                 WHERE (o.chatbot_id, o.source_type, o.source_id) = (s.chatbot_id, s.source_type, s.source_id))
@@ -55,7 +55,7 @@ pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
 }
 
 /// Returns sources whose host table is not among `hosts`, each with its host id.
-pub fn of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
+pub fn sources_of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
     let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
         WHERE host IS NOT NULL AND host <> ALL ($1)";
     run(sql, &[hosts.to_vec().into()], Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
@@ -82,7 +82,7 @@ pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<St
     let readings = reading::of_host(host, after, limit)?;
     let keys: Vec<SourceKey> = readings.iter().map(|reading| reading.key).collect();
     // Jobs are read by a statement of their own: with Citus, sources may be on other nodes, but jobs are here.
-    let jobs = there("job", None, &keys)?;
+    let jobs = existing_keys("job", None, &keys)?;
     let sql = "SELECT content_hash, metadata, enabled, status = 'synced' FROM chatbot_sync.source
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let whole = |reading: StoredReading| {
@@ -107,7 +107,7 @@ pub fn is_same_json(one_text: &Jsonb, other: &Jsonb) -> Result<bool> {
 }
 
 /// Returns sources with a chunk whose metadata or `enabled` is not that of the source.
-pub fn unlike_their_source() -> Result<Vec<SourceKey>> {
+pub fn sources_with_mismatched_chunks() -> Result<Vec<SourceKey>> {
     let sql = "SELECT DISTINCT s.chatbot_id, s.source_type, s.source_id FROM chatbot_sync.source s
         JOIN chatbot_sync.embedding e ON (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)
         WHERE e.enabled <> s.enabled OR e.metadata <> CASE WHEN e.lang IS NULL THEN s.metadata
@@ -116,26 +116,26 @@ pub fn unlike_their_source() -> Result<Vec<SourceKey>> {
 }
 
 /// Returns those of the keys that are in a table, with this host table or, where it is `None`, with any.
-fn there(table: &str, host: Option<i32>, keys: &[SourceKey]) -> Result<HashSet<SourceKey>> {
+fn existing_keys(table: &str, host: Option<i32>, keys: &[SourceKey]) -> Result<HashSet<SourceKey>> {
     let sql = format!(
         "SELECT t.chatbot_id, t.source_type, t.source_id FROM chatbot_sync.{table} t,
             unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
         WHERE (t.chatbot_id, t.source_type, t.source_id) = (k.chatbot_id, k.source_type, k.source_id)
             AND ($4 IS NULL OR t.host = $4)"
     );
-    let [chatbots, types, sources] = key_columns(keys);
+    let [chatbots, types, sources] = key_array_args(keys);
     run(&sql, &[chatbots, types, sources, host.into()], Mode::Read, |rows| rows.map(|row| key(&row)).collect())
 }
 
 /// Returns those of the keys for which the host table has neither a source nor a job that will make one.
-pub fn unknown(host: i32, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
-    let sources = there("source", Some(host), keys)?;
-    let jobs = there("job", Some(host), keys)?;
+pub fn keys_without_source(host: i32, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
+    let sources = existing_keys("source", Some(host), keys)?;
+    let jobs = existing_keys("job", Some(host), keys)?;
     Ok(keys.iter().copied().filter(|key| !sources.contains(key) && !jobs.contains(key)).collect())
 }
 
 /// Returns sources with several jobs that failed for good, and the number of these jobs. There should be one, the newest.
-pub fn double_jobs() -> Result<Vec<(SourceKey, i64)>> {
+pub fn duplicate_failed_jobs() -> Result<Vec<(SourceKey, i64)>> {
     let sql = "SELECT chatbot_id, source_type, source_id, count(*) FROM chatbot_sync.job WHERE due_at = 'infinity'
         GROUP BY chatbot_id, source_type, source_id HAVING count(*) > 1";
     run(sql, &[], Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())

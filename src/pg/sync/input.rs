@@ -6,7 +6,7 @@ use crate::host::OnError;
 use crate::pg::store::chunk::{self, StoredChunk};
 use crate::pg::store::source::{self, SourceRow};
 use crate::source::SourceInput;
-use crate::sync::diff::{Diff, diff};
+use crate::sync::diff::{ChunkDiff, diff_chunks};
 use crate::text::chunk::Params;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const CHUNKER_VERSION: i32 = 1;
 
 /// Whether rows are handled together or each alone, since one of them may make a statement fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Care {
+pub enum RowHandling {
     /// All at once, which is fast: what Postgres raises goes up to the caller.
     Together,
     /// Each in a subtransaction of its own: what Postgres raises becomes that row's error.
@@ -59,26 +59,26 @@ pub struct Prefetched {
 pub fn unchanged(row: &SourceRow, item: &SourceInput, model_id: i32, params: &Params) -> bool {
     row.content_hash.as_deref() == Some(item.content.hash())
         && row.model_id == Some(model_id)
-        && row.chunking.as_ref() == Some(&chunking(params, item.content.reading()))
+        && row.chunking.as_ref() == Some(&chunking_numbers(params, item.content.reading()))
 }
 
 /// Returns how a source is chunked, as the numbers of `chatbot_sync.source.chunking`.
-pub fn chunking(params: &Params, reading: i32) -> Vec<i32> {
+pub fn chunking_numbers(params: &Params, reading: i32) -> Vec<i32> {
     let Params { size, overlap, max_chunks } = *params;
     let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks), reading]
 }
 
 /// Returns the texts that a sync of a source would embed now.
-pub fn needed(item: &SourceInput, model_id: i32, params: &Params) -> Result<Vec<String>> {
+pub fn texts_to_embed(item: &SourceInput, model_id: i32, params: &Params) -> Result<Vec<String>> {
     let row = source::read(&item.key, &item.metadata, false)?;
     if !item.enabled || row.as_ref().is_some_and(|row| unchanged(row, item, model_id, params)) {
         return Ok(Vec::new());
     }
-    let cut = item.content.cut(params)?;
+    let cut = item.content.chunk(params)?;
     let old = if row.is_some() { chunk::chunks(&item.key, model_id)? } else { Vec::new() };
     let texts = cut.texts();
-    let Diff { kept, .. } = diff(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
+    let ChunkDiff { kept, .. } = diff_chunks(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
     let new = texts.iter().zip(kept).filter(|(_, kept)| kept.is_none());
     Ok(new.map(|((_, text), _)| (*text).to_owned()).collect())
 }

@@ -20,26 +20,26 @@ use crate::pg::model::{self, Embedder, embedding_call};
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::rollback_usage::UsageCounter;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
-use crate::pg::runtime::subtransaction::attempt;
+use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, enabled, encoding, log_line, settings, sql_error, wake};
 use crate::pg::store::chunk::{self, StoredChunk};
 use crate::pg::store::configurations::Configurations;
-use crate::pg::store::log::{self, Entry};
+use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::model::ActiveModel;
-use crate::pg::store::source::{self, Failed, SourceRow, Stored};
+use crate::pg::store::source::{self, SourceRow, SourceUpdate, SyncError};
 use crate::pg::store::{job, row_error};
 use crate::pg::sync::input::unchanged;
 use crate::pg::sync::pending_source::PendingSource;
-use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SyncOutcome, Unreadable};
-use crate::sync::diff::diff;
+use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SyncOutcome, UnreadableRow};
+use crate::sync::diff::diff_chunks;
 use crate::text::chunk::Params;
 use crate::text::content::{Content, Format};
 
-pub use crate::pg::sync::input::{Care, OnFailure, Prefetched, chunking, needed};
+pub use crate::pg::sync::input::{OnFailure, Prefetched, RowHandling, chunking_numbers, texts_to_embed};
 pub use crate::pg::sync::pending_source::int;
 
 /// The number of failures that are logged with one statement.
-const LOGGED: usize = 1000;
+const LOG_BATCH: usize = 1000;
 
 /// Makes the stored chunks of one source those of `content`, embedding only texts that are new.
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<SyncOutcome> {
@@ -49,7 +49,9 @@ pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Sy
     // are stored, so that two sessions cannot deadlock.
     job::delete_content(&key)?;
     let mut outcome = None;
-    sync([Ok(item.into())], OnFailure::Raise, Care::Together, None, |_, synced| outcome = synced.ok().flatten())?;
+    sync([Ok(item.into())], OnFailure::Raise, RowHandling::Together, None, |_, synced| {
+        outcome = synced.ok().flatten()
+    })?;
     outcome.ok_or_else(|| Error::Internal("a source was not embedded".to_owned()))
 }
 
@@ -62,11 +64,11 @@ pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Sy
 pub fn sync(
     items: impl IntoIterator<Item = Result<RowInput>>,
     failing: OnFailure,
-    care: Care,
+    care: RowHandling,
     prefetched: Option<Prefetched>,
     mut done: impl FnMut(SourceKey, std::result::Result<Option<SyncOutcome>, &Error>),
 ) -> Result<Option<Error>> {
-    let model = model::for_writing()?;
+    let model = model::active_or_insert_built_in()?;
     let params = settings::chunk_params(None, None, None)?;
     // Vectors of another model are of no use.
     let prefetched = prefetched.map(|p| if p.model_id == model.id { p } else { Prefetched::default() });
@@ -91,7 +93,7 @@ pub fn sync(
         again: Vec::new(),
         broken: None,
         failures: Vec::new(),
-        failed: log_line::Failures::default(),
+        failed: log_line::FailureSummary::default(),
         spent: UsageCounter::new(model.id),
         done: &mut done,
     };
@@ -128,7 +130,7 @@ struct SyncRun<'a> {
     params: Params,
     words: Configurations,
     failing: OnFailure,
-    care: Care,
+    care: RowHandling,
     embedder: Embedder,
     /// Whether sources with new texts are embedded; otherwise they stay pending, with a job.
     embeds: bool,
@@ -143,9 +145,9 @@ struct SyncRun<'a> {
     /// The error after which no more requests are sent.
     broken: Option<Error>,
     /// Entries for sync_log of sources that failed.
-    failures: Vec<Entry>,
+    failures: Vec<LogEntry>,
     /// The same failures, for the server's log.
-    failed: log_line::Failures,
+    failed: log_line::FailureSummary,
     spent: UsageCounter,
     done: &'a mut dyn FnMut(SourceKey, std::result::Result<Option<SyncOutcome>, &Error>),
 }
@@ -189,20 +191,20 @@ impl SyncRun<'_> {
 
     /// Chunks a source and hands its new texts to the embedder; `None` where the source is finished.
     fn prepare(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
-        if self.care == Care::Together {
+        if self.care == RowHandling::Together {
             return self.prepare_together(item);
         }
         let kept = item.clone();
-        match attempt(|| self.prepare_together(item))? {
+        match try_row(|| self.prepare_together(item))? {
             Ok(open) => Ok(open),
-            Err(raised) => self.fail(kept, raised.while_storing()).map(|()| None),
+            Err(raised) => self.fail(kept, raised.into_store_error()).map(|()| None),
         }
     }
 
     fn prepare_together(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
         let began = Instant::now();
         let key = item.key;
-        if let Err(error) = encoding::require().and_then(|()| arguments::metadata_fits(&item.metadata)) {
+        if let Err(error) = encoding::require_utf8().and_then(|()| arguments::check_metadata_size(&item.metadata)) {
             return self.fail(SourceInput { metadata: Jsonb::empty(), ..item }, error).map(|()| None);
         }
         // Read without a lock first: most syncs of an application change nothing, and then nothing is locked or written.
@@ -210,7 +212,7 @@ impl SyncRun<'_> {
         if let Some(row) = seen.as_ref().filter(|row| row.synced && row.same_attributes(&item))
             && self.unchanged(row, &item)?
         {
-            self.tell(key, Ok(Some(row.as_synced())));
+            self.tell(key, Ok(Some(row.unchanged_outcome())));
             return Ok(None);
         }
         let row = if seen.is_some() { source::read(&key, &item.metadata, true)? } else { None };
@@ -223,7 +225,7 @@ impl SyncRun<'_> {
             && self.unchanged(row, &item)?
         {
             source::update_attributes(&item, "synced", row)?;
-            self.tell(key, Ok(Some(row.as_synced())));
+            self.tell(key, Ok(Some(row.unchanged_outcome())));
             return Ok(None);
         }
         if !item.enabled {
@@ -235,13 +237,13 @@ impl SyncRun<'_> {
             return Ok(None);
         }
         log_line::debug_line("started", || format!("{} model_id={}", log_line::source_fields(&key), self.model.id));
-        let cut = match item.content.cut(&self.params) {
+        let cut = match item.content.chunk(&self.params) {
             Ok(cut) => cut,
             Err(error) => return self.fail(item, error).map(|()| None),
         };
         let old = if row.is_some() { chunk::chunks(&key, self.model.id)? } else { Vec::new() };
         let texts = cut.texts();
-        let diff = diff(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
+        let diff = diff_chunks(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
         let new: Vec<usize> = (0..texts.len()).filter(|&at| diff.kept[at].is_none()).collect();
         let mut first = 0;
         if !new.is_empty() && !self.embeds {
@@ -352,7 +354,7 @@ impl SyncRun<'_> {
             Some((format!("chunk {} of {}", open.new[number - open.first], open.item.key), parts))
         });
         if let Some((chunk, parts)) = long {
-            pgrx::warning!("{}", model::in_parts(&chunk, &self.model.model.name, parts));
+            pgrx::warning!("{}", model::long_text_message(&chunk, &self.model.model.name, parts));
         }
         for (number, outcome) in texts {
             let at = self.open.partition_point(|open| open.first + open.new.len() <= number);
@@ -379,13 +381,13 @@ impl SyncRun<'_> {
                 self.fail(open.item, error)?;
             }
         }
-        if self.care == Care::Together {
+        if self.care == RowHandling::Together {
             return self.store_together(ready, began);
         }
         for open in ready {
             let kept = open.item.clone();
-            if let Err(raised) = attempt(|| self.store_together(vec![open], began))? {
-                self.fail(kept, raised.while_storing())?;
+            if let Err(raised) = try_row(|| self.store_together(vec![open], began))? {
+                self.fail(kept, raised.into_store_error())?;
             }
         }
         Ok(())
@@ -395,27 +397,34 @@ impl SyncRun<'_> {
         if ready.is_empty() {
             return Ok(());
         }
-        let chunking = |open: &PendingSource| chunking(&self.params, open.item.content.reading());
+        let chunking = |open: &PendingSource| chunking_numbers(&self.params, open.item.content.reading());
         let stored = ready.iter().map(|open| {
             let (chunk_count, truncated) = (int(open.cut.len())?, open.cut.truncated.is_some());
             let (configurations, lang) = (open.reading.names(), open.reading.lang.clone());
-            Ok(Stored { item: &open.item, chunking: chunking(open), chunk_count, truncated, configurations, lang })
+            Ok(SourceUpdate {
+                item: &open.item,
+                chunking: chunking(open),
+                chunk_count,
+                truncated,
+                configurations,
+                lang,
+            })
         });
-        let stored = stored.collect::<Result<Vec<Stored>>>()?;
-        let new: Vec<&Stored> =
+        let stored = stored.collect::<Result<Vec<SourceUpdate>>>()?;
+        let new: Vec<&SourceUpdate> =
             stored.iter().zip(&ready).filter(|(_, open)| open.row.is_none()).map(|(s, _)| s).collect();
-        let unchecked = source::has_concurrent_delete(&new)?.then(ScopedSettings::unchecked);
-        let made = source::insert(self.model.id, &new)?;
+        let unchecked = source::has_concurrent_delete(&new)?.then(ScopedSettings::without_foreign_key_checks);
+        let made = source::insert_sources(self.model.id, &new)?;
         let changed = stored.iter().zip(&ready).filter(|(_, open)| open.row.is_some()).map(|(s, _)| s);
-        source::update(self.model.id, &changed.collect::<Vec<_>>())?;
+        source::update_sources(self.model.id, &changed.collect::<Vec<_>>())?;
         drop(stored);
         let (ready, late): (Vec<PendingSource>, Vec<PendingSource>) =
             ready.into_iter().partition(|open| open.row.is_some() || made.contains(&open.item.key));
         self.again.extend(late.into_iter().map(|open| SourceInput { fresh: false, ..open.item }));
         let mut chunks = Vec::new();
         for (at, open) in ready.iter().enumerate() {
-            open.settle(self.model.id)?;
-            chunks.extend(open.inserts(at)?);
+            open.update_stored_chunks(self.model.id)?;
+            chunks.extend(open.new_chunks(at)?);
         }
         chunk::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
         drop(unchecked);
@@ -423,7 +432,7 @@ impl SyncRun<'_> {
         let mut entries = Vec::new();
         for open in &ready {
             let (chunks, embedded) = (int(open.cut.len())?, int(open.new.len())?);
-            entries.push(Entry {
+            entries.push(LogEntry {
                 key: open.item.key,
                 model_id: self.model.id,
                 error_code: None,
@@ -442,7 +451,7 @@ impl SyncRun<'_> {
             });
         }
         log::insert(&entries)?;
-        for (open, Entry { chunks, embedded, .. }) in ready.iter().zip(entries) {
+        for (open, LogEntry { chunks, embedded, .. }) in ready.iter().zip(entries) {
             self.tell(
                 open.item.key,
                 Ok(Some(SyncOutcome { chunks, reused: chunks - embedded, truncated: open.cut.truncated.is_some() })),
@@ -451,8 +460,8 @@ impl SyncRun<'_> {
         Ok(())
     }
 
-    fn fail_unreadable(&mut self, unreadable: Unreadable) -> Result<()> {
-        let Unreadable { key, host, enabled, error } = unreadable;
+    fn fail_unreadable(&mut self, unreadable: UnreadableRow) -> Result<()> {
+        let UnreadableRow { key, host, enabled, error } = unreadable;
         self.fail_with(key, error, |failed| row_error::mark_unreadable(&key, host, enabled, failed))
     }
 
@@ -473,17 +482,17 @@ impl SyncRun<'_> {
         self.fail_with(item.key, error, |failed| source::mark_failed(&item, failed))
     }
 
-    fn fail_with(&mut self, key: SourceKey, error: Error, mark: impl FnOnce(&Failed) -> Result<()>) -> Result<()> {
+    fn fail_with(&mut self, key: SourceKey, error: Error, mark: impl FnOnce(&SyncError) -> Result<()>) -> Result<()> {
         self.spent.syncs(1);
         if self.failing == OnFailure::Raise || !error.is_about_one_source() {
             return Err(error);
         }
         if self.failing == OnFailure::Mark {
-            let failed = Failed::new(&error);
-            self.mark(&key, || mark(&failed))?;
+            let failed = SyncError::new(&error);
+            self.mark_failed(&key, || mark(&failed))?;
             self.failed.add(&key, &error);
-            self.failures.push(Entry::failed(key, self.model.id, failed.code));
-            if self.failures.len() >= LOGGED {
+            self.failures.push(LogEntry::failed(key, self.model.id, failed.code));
+            if self.failures.len() >= LOG_BATCH {
                 log::insert(&std::mem::take(&mut self.failures))?;
             }
         }
@@ -492,11 +501,11 @@ impl SyncRun<'_> {
     }
 
     /// Marks a source as failed. With [`Care::EachAlone`], an error that Postgres raises meanwhile becomes a WARNING.
-    fn mark(&self, key: &SourceKey, mark: impl FnOnce() -> Result<()>) -> Result<()> {
-        if self.care == Care::Together {
+    fn mark_failed(&self, key: &SourceKey, mark: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.care == RowHandling::Together {
             return mark();
         }
-        if let Err(raised) = attempt(mark)? {
+        if let Err(raised) = try_row(mark)? {
             pgrx::warning!("{key}: chatbot_sync.source does not take its error: {}", raised.message);
         }
         Ok(())

@@ -19,22 +19,22 @@ use crate::source::SourceKey;
 /// The number of sources that are marked by one statement.
 const SLICE: usize = 10_000;
 /// The number of sources that are kept in memory until the commit: about 10 MB.
-const REMEMBERED: usize = 200_000;
+const MAX_REMEMBERED: usize = 200_000;
 
 thread_local! {
-    static WAITING: RefCell<BTreeSet<SourceKey>> = const { RefCell::new(BTreeSet::new()) };
+    static CHANGED_KEYS: RefCell<BTreeSet<SourceKey>> = const { RefCell::new(BTreeSet::new()) };
     static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Marks those of the sources pending, when this transaction commits, that have a job then. Their jobs must have been
 /// inserted before this call.
 pub fn mark_pending_at_commit(keys: impl IntoIterator<Item = SourceKey>) {
-    let many = WAITING.with_borrow_mut(|waiting| {
+    let many = CHANGED_KEYS.with_borrow_mut(|waiting| {
         waiting.extend(keys);
-        waiting.len() > REMEMBERED
+        waiting.len() > MAX_REMEMBERED
     });
     if many {
-        say(&WAITING.take().into_iter().collect::<Vec<_>>());
+        mark_in_subtransaction(&CHANGED_KEYS.take().into_iter().collect::<Vec<_>>());
     }
     if !WATCHING.replace(true) {
         // SAFETY: a function of this library, which is never unloaded.
@@ -44,18 +44,18 @@ pub fn mark_pending_at_commit(keys: impl IntoIterator<Item = SourceKey>) {
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn ending(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
-    let keys = WAITING.take();
+    let keys = CHANGED_KEYS.take();
     let last = matches!(event, pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE);
     if last && !keys.is_empty() {
-        say(&keys.into_iter().collect::<Vec<_>>());
+        mark_in_subtransaction(&keys.into_iter().collect::<Vec<_>>());
     }
 }
 
 /// Marks the sources in a subtransaction: an error here is no reason to undo what the user did.
-fn say(keys: &[SourceKey]) {
+fn mark_in_subtransaction(keys: &[SourceKey]) {
     // SAFETY: a snapshot of this transaction, which has none active at its end; removed below, unless an error has done so.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-    match subtransaction::within(|| mark(keys)) {
+    match subtransaction::in_subtransaction(|| mark(keys)) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => pgrx::debug1!("sources that wait do not say so yet: {error}"),
         Err(caught) => pgrx::debug1!("sources that wait do not say so yet: {caught:?}"),
@@ -67,5 +67,5 @@ fn say(keys: &[SourceKey]) {
 fn mark(keys: &[SourceKey]) -> Result<()> {
     let Some(owner) = extension_owner()? else { return Ok(()) };
     let (_newest, _owner) = (LatestSnapshot::new(), RunAs::new(owner, Restriction::Session));
-    keys.chunks(SLICE).try_for_each(job::mark_waiting)
+    keys.chunks(SLICE).try_for_each(job::mark_pending_if_queued)
 }

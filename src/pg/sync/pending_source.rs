@@ -8,8 +8,8 @@ use crate::pg::store::chunk::{self, NewChunk, Place, StoredChunk};
 use crate::pg::store::configurations::Reading;
 use crate::pg::store::source::SourceRow;
 use crate::source::SourceInput;
-use crate::sync::diff::Diff;
-use crate::text::content::Cut;
+use crate::sync::diff::ChunkDiff;
+use crate::text::content::ChunkedContent;
 
 /// A source that is chunked and waits for vectors.
 pub struct PendingSource {
@@ -18,11 +18,11 @@ pub struct PendingSource {
     /// The source's row, locked; `None`: there was none.
     pub row: Option<SourceRow>,
     /// The chunks that it is to have.
-    pub cut: Cut,
+    pub cut: ChunkedContent,
     /// The chunks that are stored.
     pub old: Vec<StoredChunk>,
     /// Which stored chunks are kept for which new ones, and which are dropped.
-    pub diff: Diff,
+    pub diff: ChunkDiff,
     /// How its words are read.
     pub reading: Reading,
     /// The positions of the chunks that are to be embedded.
@@ -53,7 +53,7 @@ impl PendingSource {
 
     /// Returns the new chunks with their vectors; `source` is the position of this source in the list that is stored
     /// together.
-    pub fn inserts(&self, source: usize) -> Result<Vec<NewChunk<'_>>> {
+    pub fn new_chunks(&self, source: usize) -> Result<Vec<NewChunk<'_>>> {
         let places = self.places().collect::<Result<Vec<Place>>>()?;
         let texts = self.cut.texts();
         let free = self.old.iter().map(|c| c.chunk_id).max().map_or(0, |id| id + 1);
@@ -69,10 +69,10 @@ impl PendingSource {
 
     /// Updates the stored chunks: deletes those whose text is gone, moves the others to their places, and updates their
     /// words and metadata.
-    pub fn settle(&self, model_id: i32) -> Result<()> {
+    pub fn update_stored_chunks(&self, model_id: i32) -> Result<()> {
         let Some(row) = &self.row else { return Ok(()) };
         let key = &self.item.key;
-        let Diff { kept, dropped } = &self.diff;
+        let ChunkDiff { kept, dropped } = &self.diff;
         chunk::delete_chunks(key, model_id, dropped.iter().map(|&at| self.old[at].chunk_id).collect())?;
         let mut moves = Vec::new();
         for (kept, place) in kept.iter().zip(self.places()) {

@@ -13,18 +13,18 @@ use pgrx::{PgMemoryContexts, pg_sys};
 use crate::error::{Error, Result};
 use crate::pg::runtime;
 use crate::pg::store::index as store;
-use crate::pg::worker::{connect, guarded, report, transaction};
+use crate::pg::worker::{catch_errors, connect, in_transaction, report};
 
 /// The longest wait of a step: CREATE INDEX CONCURRENTLY waits for the transaction in which the step runs.
-const STEP: Duration = Duration::from_millis(100);
+const MAX_STEP_WAIT: Duration = Duration::from_millis(100);
 
 /// A model whose indexes are being built, and the worker that builds them; `None` once the worker has ended.
-struct Making {
+struct IndexBuild {
     model_id: i32,
     worker: Option<DynamicBackgroundWorker>,
 }
 
-impl Drop for Making {
+impl Drop for IndexBuild {
     fn drop(&mut self) {
         if let Some(worker) = self.worker.take() {
             // The session that waited was cancelled, or asks for other indexes.
@@ -35,7 +35,7 @@ impl Drop for Making {
 
 thread_local! {
     // If a call is cancelled between two steps, its worker goes on and ends by itself.
-    static MAKING: RefCell<Option<Making>> = const { RefCell::new(None) };
+    static INDEX_BUILD: RefCell<Option<IndexBuild>> = const { RefCell::new(None) };
 }
 
 /// Starts the worker, with this session's memory and parallel workers for maintenance.
@@ -58,26 +58,26 @@ pub fn start(model_id: i32) -> Result<()> {
     // SAFETY: nothing else is allocated there meanwhile.
     let worker = unsafe { PgMemoryContexts::TopMemoryContext.switch_to(|_| builder.load_dynamic()) };
     let worker = worker.map_err(|_| Error::NoWorker)?;
-    MAKING.set(Some(Making { model_id, worker: Some(worker) }));
+    INDEX_BUILD.set(Some(IndexBuild { model_id, worker: Some(worker) }));
     Ok(())
 }
 
 /// Waits up to 100 ms and returns what the worker does; `None` once the model has its indexes. Fails where the worker has
 /// ended without having built them. A cancel ends the worker.
 pub fn step() -> Result<Option<String>> {
-    let Some(mut making) = MAKING.take() else { return Err(Error::Internal("no index is made".to_owned())) };
+    let Some(mut making) = INDEX_BUILD.take() else { return Err(Error::Internal("no index is made".to_owned())) };
     let Some(worker) = &making.worker else {
-        return store::lacking(making.model_id)?.map_or(Ok(None), |reason| Err(Error::NotBuilt(reason)));
+        return store::missing_index_reason(making.model_id)?.map_or(Ok(None), |reason| Err(Error::NotBuilt(reason)));
     };
     let ended = matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped | BackgroundWorkerStatus::PostmasterDied));
     if ended {
         // What the worker did is visible only to later transactions, so the next step checks it.
         making.worker = None;
     } else {
-        wait(STEP);
+        wait(MAX_STEP_WAIT);
     }
-    let doing = store::progress()?;
-    MAKING.set(Some(making));
+    let doing = store::build_phase()?;
+    INDEX_BUILD.set(Some(making));
     Ok(Some(doing))
 }
 
@@ -107,16 +107,16 @@ pub extern "C-unwind" fn chatbot_sync_index_worker(argument: pg_sys::Datum) {
     }
     // Another worker may be building indexes, perhaps the same ones.
     loop {
-        match transaction(None, store::only_maker) {
+        match in_transaction(None, store::try_build_lock) {
             Ok(true) => break,
-            Ok(false) => wait(STEP),
+            Ok(false) => wait(MAX_STEP_WAIT),
             Err(_) => return,
         }
     }
-    let made = transaction(None, || store::statements(model_id, true))
+    let made = in_transaction(None, || store::build_statements(model_id, true))
         .and_then(|statements| statements.iter().try_for_each(|sql| utility(sql)));
     if let Err(message) = made {
-        drop(transaction(None, || store::failed(model_id, &message)));
+        drop(in_transaction(None, || store::record_build_error(model_id, &message)));
     }
 }
 
@@ -124,7 +124,7 @@ pub extern "C-unwind" fn chatbot_sync_index_worker(argument: pg_sys::Datum) {
 fn utility(sql: &str) -> Result<(), String> {
     let text = CString::new(sql).unwrap_or_default();
     report(Some(&text));
-    guarded(|| {
+    catch_errors(|| {
         // SAFETY: as Postgres runs a client's statement: in a transaction, by a portal, which has the snapshot. What is made
         // of the statement outlives the transactions that it runs in; the process ends soon after.
         unsafe {

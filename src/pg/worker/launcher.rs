@@ -7,11 +7,11 @@ use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerS
 use pgrx::pg_sys;
 
 use crate::pg::runtime::settings;
-use crate::pg::runtime::wake::{SHARED, milliseconds};
+use crate::pg::runtime::wake::{SHARED, now_ms};
 use crate::pg::worker::handle_signals;
 
 /// The delay after which a worker is started again, where it could not be started or was killed.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// A database that may get workers.
 struct Database {
@@ -50,7 +50,7 @@ pub extern "C-unwind" fn chatbot_sync_launcher(_arg: pg_sys::Datum) {
         let now = Instant::now();
         let look = now >= next_look || std::mem::take(&mut SHARED.exclusive().everybody);
         if look {
-            list(&mut databases, true);
+            refresh_databases(&mut databases, true);
             next_look = now + settings::naptime();
         }
         for database in databases.values_mut() {
@@ -58,8 +58,8 @@ pub extern "C-unwind" fn chatbot_sync_launcher(_arg: pg_sys::Datum) {
             database.workers.retain(|worker| !matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped)));
             database.gone += before - database.workers.len();
         }
-        let due = notice(&mut databases);
-        let started = start(&mut databases);
+        let due = read_shared_state(&mut databases);
+        let started = start_workers(&mut databases);
         SHARED.exclusive().no_process = !started;
         let try_again = match started {
             true => {
@@ -72,7 +72,7 @@ pub extern "C-unwind" fn chatbot_sync_launcher(_arg: pg_sys::Datum) {
                         "chatbot_sync could not start a worker: all of max_worker_processes are in use; it is tried again"
                     );
                 }
-                Some(now + TRY_AGAIN)
+                Some(now + RETRY_DELAY)
             }
         };
         let until = [Some(next_look), due, try_again].into_iter().flatten().min().unwrap_or(next_look);
@@ -103,8 +103,8 @@ fn wait(until: Instant) {
 
 /// Takes over what sessions and workers have noted in shared memory, and returns when to wake up for the next due time;
 /// `None`: there is none.
-fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
-    let (now, instant) = (milliseconds(), Instant::now());
+fn read_shared_state(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
+    let (now, instant) = (now_ms(), Instant::now());
     let mut next = None;
     let (mut said, mut left) = (Vec::new(), Vec::new());
     {
@@ -126,7 +126,7 @@ fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
     }
     // A database that asks may be new, or may have another owner by now.
     if !said.is_empty() {
-        list(databases, false);
+        refresh_databases(databases, false);
     }
     for (database, more) in said {
         if let Some(database) = databases.get_mut(&database) {
@@ -139,7 +139,7 @@ fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
             let (gone, said) = (std::mem::take(&mut database.gone), database.leaving + left);
             // A worker announces its end before it ends. One that ends without that was killed.
             if gone > said {
-                database.again = Some(instant + TRY_AGAIN);
+                database.again = Some(instant + RETRY_DELAY);
             }
             database.leaving = said.saturating_sub(gone).min(database.workers.len());
         }
@@ -156,7 +156,7 @@ fn notice(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
 
 /// Brings the list of databases up to date, as far as `chatbot_sync.databases` names them; with `wanted`, each gets a
 /// worker.
-fn list(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
+fn refresh_databases(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
     let only = settings::databases();
     let mut found = BTreeMap::new();
     // SAFETY: within a transaction, as the autovacuum launcher reads the same table.
@@ -175,7 +175,7 @@ fn list(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
                 && !row.datistemplate
                 && only.as_ref().is_none_or(|only| only.iter().any(|n| *n == name))
             {
-                found.insert(row.oid.to_u32(), role_of(row.datdba));
+                found.insert(row.oid.to_u32(), connection_role(row.datdba));
             }
         }
         pg_sys::heap_endscan(scan);
@@ -200,7 +200,7 @@ fn list(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
 
 /// Returns the role that the workers of a database connect as: its owner, who may then end them to drop or copy the
 /// database. InvalidOid where the owner may not log in.
-unsafe fn role_of(owner: pg_sys::Oid) -> pg_sys::Oid {
+unsafe fn connection_role(owner: pg_sys::Oid) -> pg_sys::Oid {
     // SAFETY: a look-up in the catalog's cache, within a transaction.
     unsafe {
         let id = pg_sys::SysCacheIdentifier::AUTHOID as i32;
@@ -215,7 +215,7 @@ unsafe fn role_of(owner: pg_sys::Oid) -> pg_sys::Oid {
 }
 
 /// Starts the workers that are wanted and allowed; returns false where one could not be started.
-fn start(databases: &mut BTreeMap<u32, Database>) -> bool {
+fn start_workers(databases: &mut BTreeMap<u32, Database>) -> bool {
     let mut running: usize = databases.values().map(|database| database.workers.len()).sum();
     let most_each = settings::workers_per_database();
     for (&oid, database) in databases.iter_mut() {

@@ -25,7 +25,7 @@ use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::{rollback_usage, wake};
 
 /// The delay after which Postgres restarts a launcher that failed.
-const RESTART: Duration = Duration::from_secs(1);
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// Registers the launcher; called when the library is loaded. Does nothing unless that is by shared_preload_libraries.
 pub fn init() {
@@ -42,7 +42,7 @@ pub fn init() {
         .set_library("chatbot_sync")
         .set_function("chatbot_sync_launcher")
         .set_start_time(BgWorkerStartTime::RecoveryFinished)
-        .set_restart_time(Some(RESTART))
+        .set_restart_time(Some(RESTART_DELAY))
         .enable_spi_access()
         .load();
 }
@@ -95,8 +95,8 @@ fn connect(argument: pg_sys::Datum) {
 
 /// Calls `act` in a transaction of its own, as a role (`None`: as the one that is connected); an error rolls back, is logged
 /// as a WARNING, and its message is returned.
-fn transaction<T>(role: Option<pg_sys::Oid>, act: impl FnOnce() -> Result<T, Error>) -> Result<T, String> {
-    guarded(|| {
+fn in_transaction<T>(role: Option<pg_sys::Oid>, act: impl FnOnce() -> Result<T, Error>) -> Result<T, String> {
+    catch_errors(|| {
         // SAFETY: no transaction is open.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
@@ -126,7 +126,7 @@ fn transaction<T>(role: Option<pg_sys::Oid>, act: impl FnOnce() -> Result<T, Err
 
 /// Calls `act`, which runs transactions of its own. What Postgres raises rolls back, is logged as a WARNING, and its message
 /// is returned.
-fn guarded<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+fn catch_errors<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     PgTryBuilder::new(AssertUnwindSafe(act))
         .catch_others(|caught| {
             let message = match &caught {

@@ -65,7 +65,7 @@ unsafe extern "C-unwind" fn utility(
             ),
         }
         if commits {
-            committed();
+            wake_after_commit_prepared();
         }
     }
 }
@@ -82,10 +82,10 @@ unsafe fn is_commit_prepared(statement: *const pg_sys::Node) -> bool {
 /// Wakes a worker if jobs are due. It runs in a subtransaction, since the prepared transaction is committed whatever happens
 /// here.
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn committed() {
+unsafe extern "C-unwind" fn wake_after_commit_prepared() {
     // SAFETY: a snapshot of the statement's own transaction, removed below.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-    if let Ok(Ok(true)) = subtransaction::within(has_due_jobs) {
+    if let Ok(Ok(true)) = subtransaction::in_subtransaction(has_due_jobs) {
         request_worker(false);
     }
     // SAFETY: the snapshot that was pushed above.

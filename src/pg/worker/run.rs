@@ -10,23 +10,23 @@ use crate::pg::queue::{self, Claim};
 use crate::pg::runtime::wake::{request_worker, schedule_worker};
 use crate::pg::runtime::{self, enabled};
 use crate::pg::store;
-use crate::pg::worker::{connect, report, transaction};
+use crate::pg::worker::{connect, in_transaction, report};
 
 /// How long no worker is started for a database that another session copies or drops.
 const YIELD_TIME: Duration = Duration::from_secs(5);
 /// The size of a claim. A worker has two at a time, which make a batch: one is stored while the other is embedded.
-const HALF: usize = queue::BATCH / 2;
+const CLAIM_SIZE: usize = queue::BATCH_SIZE / 2;
 /// The delay after which jobs are looked for again that are due but locked by another session.
-const LOCKED: Duration = Duration::from_secs(1);
+const LOCKED_JOBS_DELAY: Duration = Duration::from_secs(1);
 /// The number of log rows that are deleted by one transaction.
-const PURGED: i32 = 10_000;
+const PURGE_BATCH: i32 = 10_000;
 
 #[doc(hidden)]
 #[unsafe(no_mangle)]
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn chatbot_sync_worker(argument: pg_sys::Datum) {
     connect(argument);
-    let Ok(Some(owner)) = transaction(None, runtime::catalog::extension_owner) else {
+    let Ok(Some(owner)) = in_transaction(None, runtime::catalog::extension_owner) else {
         return schedule_worker(None);
     };
     embedding_call::set_yield_check(Some(must_yield_to_ddl));
@@ -37,7 +37,7 @@ pub extern "C-unwind" fn chatbot_sync_worker(argument: pg_sys::Datum) {
 
 /// Claims, embeds and stores sources until none is due, and then deletes old rows of the log.
 fn drain(owner: pg_sys::Oid) {
-    if transaction(Some(owner), store::job::release_orphaned_leases).is_err() {
+    if in_transaction(Some(owner), store::job::release_orphaned_leases).is_err() {
         return;
     }
     // One claim is chunked while the one before is embedded, and is embedded while that one is stored.
@@ -48,7 +48,7 @@ fn drain(owner: pg_sys::Oid) {
             return yield_to_ddl(owner, asked);
         }
         report(Some(c"looking for sources that are due"));
-        let next = match transaction(Some(owner), || queue::claim(HALF)) {
+        let next = match in_transaction(Some(owner), || queue::claim(CLAIM_SIZE)) {
             Ok(next) => next,
             // The error is in the log. The worker ends without announcing it, so that the launcher soon starts another.
             Err(_) if asked.is_none() => return,
@@ -72,10 +72,10 @@ fn drain(owner: pg_sys::Oid) {
         }
         if let Some(mut claim) = finished {
             report(Some(c"storing vectors"));
-            match transaction(Some(owner), || claim.store()) {
-                Ok(()) => drop(transaction(Some(owner), || claim.tell())),
+            match in_transaction(Some(owner), || claim.store()) {
+                Ok(()) => drop(in_transaction(Some(owner), || claim.tell())),
                 // Recorded as a failed attempt: otherwise the same claim would come first for ever.
-                Err(message) => drop(transaction(Some(owner), || claim.give_up(&message))),
+                Err(message) => drop(in_transaction(Some(owner), || claim.give_up(&message))),
             }
         } else if asked.is_none() {
             break;
@@ -83,18 +83,20 @@ fn drain(owner: pg_sys::Oid) {
         report(None);
     }
     report(Some(c"purging the log"));
-    while !must_yield_to_ddl() && matches!(transaction(Some(owner), || store::log::purge(PURGED)), Ok(PURGED)) {}
+    while !must_yield_to_ddl()
+        && matches!(in_transaction(Some(owner), || store::log::purge(PURGE_BATCH)), Ok(PURGE_BATCH))
+    {}
     // Where embedding is off, the launcher is not to start a worker again.
     let next_due = || if enabled::is_enabled() { store::job::next_due() } else { Ok(None) };
-    if let Ok(due) = transaction(Some(owner), next_due) {
-        schedule_worker(due.map(|due| if due.is_zero() { LOCKED } else { due }));
+    if let Ok(due) = in_transaction(Some(owner), next_due) {
+        schedule_worker(due.map(|due| if due.is_zero() { LOCKED_JOBS_DELAY } else { due }));
     }
 }
 
 /// Ends the leases of the claims, for a later worker, since another session copies or drops the database.
 fn yield_to_ddl(owner: pg_sys::Oid, claims: impl IntoIterator<Item = Claim>) {
     for claim in claims {
-        let _ = transaction(Some(owner), || claim.release());
+        let _ = in_transaction(Some(owner), || claim.release());
     }
     schedule_worker(Some(YIELD_TIME));
 }
@@ -125,6 +127,6 @@ fn must_yield_to_ddl() -> bool {
 impl Claim {
     /// Whether the claim has its full size, so that more jobs may be due for another worker.
     fn is_full(&self) -> bool {
-        self.len() >= HALF
+        self.len() >= CLAIM_SIZE
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::params::Params;
-use super::text::{Pos, is_cluster_boundary, skip_white, walk};
+use super::text::{Pos, is_cluster_boundary, position_at, skip_white_space};
 
 /// The kinds of boundary, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,21 +65,21 @@ impl Break {
 
 /// Returns all acceptable cuts within the text, in order, and the end of the text as the last one.
 pub fn candidates(text: &str, start: Pos, params: &Params) -> Vec<Cut> {
-    let gap = widest_gap(params);
+    let gap = max_candidate_gap(params);
     let mut out = Vec::new();
     let (mut from, mut seen) = (start, start);
-    for piece in pieces(text, start.byte) {
+    for piece in split_into_pieces(text, start.byte) {
         let within = text[piece.range.clone()].split_sentence_bound_indices().skip(usize::from(!piece.starts_sentence));
         for at in within.map(|(at, _)| piece.range.start + at).filter(|&at| at > start.byte) {
             if let Some(cut) = cut_at(text, from, at, &mut seen, sentence_break) {
-                refine(text, from, cut.end, gap, &mut out);
+                add_word_cuts(text, from, cut.end, gap, &mut out);
                 out.push(cut);
                 from = cut.start;
             }
         }
     }
-    let end = walk(text, seen, text.len());
-    refine(text, from, end, gap, &mut out);
+    let end = position_at(text, seen, text.len());
+    add_word_cuts(text, from, end, gap, &mut out);
     out.push(Cut { end, start: end, kind: 0, random: 0 });
     out
 }
@@ -93,7 +93,7 @@ struct Piece {
 /// Splits the text into lines (UAX #29 ends a sentence at every line end), and long lines into pieces of at most 4096
 /// bytes. The rules for sentences look ahead without limit; without these pieces a full stop before a million brackets
 /// would take quadratic time.
-fn pieces(text: &str, from: usize) -> impl Iterator<Item = Piece> + '_ {
+fn split_into_pieces(text: &str, from: usize) -> impl Iterator<Item = Piece> + '_ {
     const FAR: usize = 4096;
     let mut next = Piece { range: from..from, starts_sentence: true };
     std::iter::from_fn(move || {
@@ -118,39 +118,39 @@ fn pieces(text: &str, from: usize) -> impl Iterator<Item = Piece> + '_ {
 
 /// Adds cuts between words to a stretch longer than `gap` characters, and cuts between grapheme clusters where a word
 /// is longer than that.
-fn refine(text: &str, from: Pos, to: Pos, gap: usize, out: &mut Vec<Cut>) {
+fn add_word_cuts(text: &str, from: Pos, to: Pos, gap: usize, out: &mut Vec<Cut>) {
     if to.char - from.char <= gap {
         return;
     }
     let (mut last, mut seen) = (from, from);
     for (at, _) in text[from.byte..to.byte].split_word_bound_indices().skip(1) {
         if let Some(cut) = cut_at(text, last, from.byte + at, &mut seen, word_break) {
-            clusters(text, last, cut.end, gap, out);
+            add_cluster_cuts(text, last, cut.end, gap, out);
             out.push(cut);
             last = cut.start;
         }
     }
-    clusters(text, last, to, gap, out);
+    add_cluster_cuts(text, last, to, gap, out);
 }
 
-fn clusters(text: &str, from: Pos, to: Pos, gap: usize, out: &mut Vec<Cut>) {
+fn add_cluster_cuts(text: &str, from: Pos, to: Pos, gap: usize, out: &mut Vec<Cut>) {
     if to.char - from.char <= gap {
         return;
     }
     let mut last = from;
     for (at, _) in text[from.byte..to.byte].grapheme_indices(true).skip(1) {
-        last = walk(text, last, from.byte + at);
+        last = position_at(text, last, from.byte + at);
         out.push(Cut { end: last, start: last, kind: Break::Cluster.cost(), random: random(text, last, last) });
     }
 }
 
 /// The largest number of characters between two candidates, unless one grapheme cluster is longer.
-fn widest_gap(params: &Params) -> usize {
-    (longest_body(params) / 4).max(1)
+fn max_candidate_gap(params: &Params) -> usize {
+    (max_body_chars(params) / 4).max(1)
 }
 
 /// The largest number of new characters in a chunk. The overlap gives way to new text, except for an eighth of it.
-pub fn longest_body(params: &Params) -> usize {
+pub fn max_body_chars(params: &Params) -> usize {
     (params.size - params.overlap / 8).max(1)
 }
 
@@ -161,12 +161,12 @@ fn cut_at(text: &str, last: Pos, at: usize, seen: &mut Pos, kind: impl Fn(&str, 
     if at <= last.byte {
         return None;
     }
-    let end = walk(text, *seen, last.byte + text[last.byte..at].trim_end().len());
+    let end = position_at(text, *seen, last.byte + text[last.byte..at].trim_end().len());
     *seen = end;
     if end.byte == last.byte || !is_cluster_boundary(text, end.byte) {
         return None;
     }
-    let start = skip_white(text, end);
+    let start = skip_white_space(text, end);
     if start.byte < at || start.byte >= text.len() {
         return None;
     }
@@ -218,7 +218,7 @@ fn random(text: &str, end: Pos, start: Pos) -> u64 {
 /// Thins out the candidates. It keeps the cheapest one of every stretch of an eighth of a chunk, candidates that are
 /// alone in theirs, those around a grapheme cluster so long that a chunk has no room for more, and the end of the text.
 pub fn thin(cuts: Vec<Cut>, params: &Params) -> Vec<Cut> {
-    let (width, gap) = (params.size / 8, widest_gap(params));
+    let (width, gap) = (params.size / 8, max_candidate_gap(params));
     let mut kept = vec![false; cuts.len()];
     // `best` holds candidates of the window, each dearer than the one before it. The choice stays until a cheaper one
     // comes or it leaves the window (robust winnowing): otherwise every candidate of repetitive text would be kept.
@@ -252,8 +252,8 @@ pub fn thin(cuts: Vec<Cut>, params: &Params) -> Vec<Cut> {
 /// Subtracts from each cut's cost the cost of the best kind of boundary near it, so that sentences in a text without
 /// paragraphs cost as little as paragraphs elsewhere. Without that, such a text would be cut as rarely as possible,
 /// every chunk would be full, and an edit would shift all the chunks after it.
-pub fn level(cuts: &mut [Cut], params: &Params) {
-    let reach = longest_body(params) / 2;
+pub fn subtract_local_minimum(cuts: &mut [Cut], params: &Params) {
+    let reach = max_body_chars(params) / 2;
     let Some((_end, inner)) = cuts.split_last_mut() else { return };
     let (mut first, mut last) = (0, 0);
     let least: Vec<u64> = (0..inner.len())

@@ -16,8 +16,8 @@ use unicode_segmentation::UnicodeSegmentation;
 
 pub use params::{MAX_CHUNK_SIZE, MAX_CHUNKS, Params};
 
-use self::cuts::{Cut, candidates, level, longest_body, thin};
-use self::text::{Pos, is_cluster_boundary, skip_white, walk};
+use self::cuts::{Cut, candidates, max_body_chars, subtract_local_minimum, thin};
+use self::text::{Pos, is_cluster_boundary, position_at, skip_white_space};
 
 /// A range of the text without white space at its ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,20 +45,20 @@ pub struct Chunks {
 /// only the beginning is read.
 pub fn chunk(text: &str, params: &Params) -> Chunks {
     let text = text.trim_end();
-    let near = within_reach(text, params);
+    let near = relevant_prefix(text, params);
     if near.len() < text.len() {
-        let cut = path(near, params);
+        let cut = bodies_of(near, params);
         if cut.len() > params.max_chunks {
-            return with_overlap(near, cut, params);
+            return add_overlap(near, cut, params);
         }
         // Grapheme clusters longer than a chunk put more text into `max_chunks` chunks than was expected: use all of
         // it.
     }
-    with_overlap(text, path(text, params), params)
+    add_overlap(text, bodies_of(text, params), params)
 }
 
 /// Returns the beginning of a text that is far too long: so much that no cut within `max_chunks` depends on the rest.
-fn within_reach<'a>(text: &'a str, params: &Params) -> &'a str {
+fn relevant_prefix<'a>(text: &'a str, params: &Params) -> &'a str {
     const MARGIN_CHUNKS: usize = 8;
     let most = params.size.saturating_mul(params.max_chunks.saturating_add(MARGIN_CHUNKS));
     if text.len() <= most {
@@ -70,18 +70,18 @@ fn within_reach<'a>(text: &'a str, params: &Params) -> &'a str {
 }
 
 /// Returns the stretches of text between the cuts, as (start, end), in the order of the text.
-fn path(text: &str, params: &Params) -> Vec<(Pos, Pos)> {
-    let start = skip_white(text, Pos { byte: 0, char: 0 });
+fn bodies_of(text: &str, params: &Params) -> Vec<(Pos, Pos)> {
+    let start = skip_white_space(text, Pos { byte: 0, char: 0 });
     if start.byte == text.len() {
         return Vec::new();
     }
     let mut cuts = thin(candidates(text, start, params), params);
-    level(&mut cuts, params);
+    subtract_local_minimum(&mut cuts, params);
     cheapest_path(&cuts, start, params)
 }
 
 /// Puts the end of the previous text before each stretch, as overlap.
-fn with_overlap(text: &str, mut bodies: Vec<(Pos, Pos)>, params: &Params) -> Chunks {
+fn add_overlap(text: &str, mut bodies: Vec<(Pos, Pos)>, params: &Params) -> Chunks {
     let truncated = bodies.len() > params.max_chunks;
     bodies.truncate(params.max_chunks);
     let mut before = bodies.first().map_or(Pos { byte: 0, char: 0 }, |b| b.0);
@@ -97,7 +97,7 @@ fn with_overlap(text: &str, mut bodies: Vec<(Pos, Pos)>, params: &Params) -> Chu
 
 /// Returns the stretches of text along the cheapest path through the cuts, as (start, end).
 fn cheapest_path(cuts: &[Cut], start: Pos, params: &Params) -> Vec<(Pos, Pos)> {
-    let longest = longest_body(params);
+    let longest = max_body_chars(params);
     // `best[i]` is the least cost of a path that ends with the cut `cuts[i - 1]`, and the index of the one before it;
     // `best[0]` is the start.
     let mut best: Vec<(u64, usize)> = Vec::with_capacity(cuts.len() + 1);
@@ -158,7 +158,7 @@ fn overlap_start(text: &str, least: Pos, body: Pos, room: usize) -> Pos {
         (fits && apart).then_some(least.byte + at)
     });
     match found {
-        Some(at) => walk(text, body, at),
+        Some(at) => position_at(text, body, at),
         None => body,
     }
 }

@@ -6,7 +6,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::*;
 
 /// Generates text that is difficult to cut: clusters, marks, right to left, no spaces, odd white space, real sentences.
-fn awkward() -> impl Strategy<Value = String> {
+fn difficult_text() -> impl Strategy<Value = String> {
     let unit = prop_oneof![
         4 => "[A-Z][a-z]{1,9}( [a-z]{1,12}){2,18}[.?!] ",
         2 => "[a-z]{1,12} ",
@@ -42,7 +42,7 @@ fn is_prefix_sum(text: &str, byte: usize, char: usize) -> bool {
 
 proptest! {
     #[test]
-    fn every_chunk_keeps_the_rules(text in awkward(), params in params()) {
+    fn chunks_cover_the_text_within_their_limits(text in difficult_text(), params in params()) {
         let Chunks { chunks, truncated } = chunk(&text, &params);
         prop_assert!(!truncated);
         prop_assert_eq!(chunks.is_empty(), text.trim().is_empty());
@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn limits_are_kept(text in awkward(), params in params(), max in 1usize..6) {
+    fn max_chunks_is_kept(text in difficult_text(), params in params(), max in 1usize..6) {
         let all = chunk(&text, &params).chunks;
         let some = chunk(&text, &Params { max_chunks: max, ..params });
         prop_assert_eq!(some.truncated, all.len() > max);
@@ -81,7 +81,7 @@ proptest! {
 }
 
 #[test]
-fn a_limit_leaves_the_chunks_before_it() {
+fn max_chunks_does_not_change_earlier_chunks() {
     let text = prose(3000);
     let all = chunk(&text, &Params { max_chunks: MAX_CHUNKS, ..Params::default() }).chunks;
     for max_chunks in [1, 2, 50, 100, 200] {

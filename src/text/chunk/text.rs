@@ -12,10 +12,10 @@ pub struct Pos {
 }
 
 /// Returns the next position that is not white space. White space with a combining mark on it counts as a character.
-pub fn skip_white(text: &str, from: Pos) -> Pos {
+pub fn skip_white_space(text: &str, from: Pos) -> Pos {
     let rest = &text[from.byte..];
     let white = rest.len() - rest.trim_start().len();
-    let to = walk(text, from, from.byte + white);
+    let to = position_at(text, from, from.byte + white);
     match rest[..white].chars().next_back() {
         Some(last) if !is_cluster_boundary(text, to.byte) => Pos { byte: to.byte - last.len_utf8(), char: to.char - 1 },
         _ => to,
@@ -23,7 +23,7 @@ pub fn skip_white(text: &str, from: Pos) -> Pos {
 }
 
 /// Returns the position at `byte`, counting characters from the nearby position `from`.
-pub fn walk(text: &str, from: Pos, byte: usize) -> Pos {
+pub fn position_at(text: &str, from: Pos, byte: usize) -> Pos {
     let char = if byte >= from.byte {
         from.char + text[from.byte..byte].chars().count()
     } else {

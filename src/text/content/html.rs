@@ -71,22 +71,22 @@ impl State {
     fn start(&mut self, tag: &Tag) -> TokenSinkResult<()> {
         let name = &*tag.name;
         self.skips_newline = false;
-        let ended = self.open.before(name);
-        self.widen(ended);
+        let ended = self.open.close_implied(name);
+        self.widen_gap(ended);
         // A page often hides itself until a script shows it, so `hidden` and `style` of these three elements are
         // ignored.
         if matches!(name, "html" | "head" | "body") {
-            self.widen(gap(name));
+            self.widen_gap(gap(name));
             return TokenSinkResult::Continue;
         }
-        let (look, shown, gap) = self.open.look(tag);
+        let (look, shown, gap) = self.open.style_of(tag);
         if name == "br" {
             self.line_break();
             return TokenSinkResult::Continue;
         }
-        self.widen(gap);
+        self.widen_gap(gap);
         if std::mem::take(&mut self.after_link) && name == "a" {
-            self.widen(Gap::Space); // links side by side are items of a menu, whose words would run together
+            self.widen_gap(Gap::Space); // links side by side are items of a menu, whose words would run together
         }
         let is_foreign = shown.is_foreign && !matches!(name, "svg" | "math");
         if shown.is_seen()
@@ -120,9 +120,9 @@ impl State {
         }
         let seen = self.open.shown().takes_space();
         match self.open.end(&tag.name) {
-            Some(gap) => self.widen(gap),
+            Some(gap) => self.widen_gap(gap),
             // A fragment of a page may begin within an element, and then has its end tag only.
-            None if seen => self.widen(gap(&tag.name)),
+            None if seen => self.widen_gap(gap(&tag.name)),
             None => {}
         }
         self.after_link = &*tag.name == "a";
@@ -145,8 +145,8 @@ impl State {
                 '\u{ad}' => {}
                 '\u{a0}' if preformatted => self.push(' '),
                 _ if preformatted => self.push(c),
-                '\u{a0}' => self.widen(Gap::Space),
-                c if c.is_ascii_whitespace() => self.widen(Gap::Space),
+                '\u{a0}' => self.widen_gap(Gap::Space),
+                c if c.is_ascii_whitespace() => self.widen_gap(Gap::Space),
                 c => self.push(c),
             }
         }
@@ -155,9 +155,9 @@ impl State {
     /// Adds the text of an attribute, separated from the text around it.
     fn label(&mut self, text: &str, gap: Gap) {
         let gap = gap.max(Gap::Space);
-        self.widen(gap);
+        self.widen_gap(gap);
         self.add(text, false);
-        self.widen(gap);
+        self.widen_gap(gap);
     }
 
     fn line_break(&mut self) {
@@ -167,7 +167,7 @@ impl State {
         }
     }
 
-    fn widen(&mut self, gap: Gap) {
+    fn widen_gap(&mut self, gap: Gap) {
         self.gap = self.gap.max(gap);
     }
 

@@ -46,7 +46,7 @@ pub struct Part {
 
 /// The texts of a source and the ranges of their chunks.
 #[derive(Debug)]
-pub struct Cut {
+pub struct ChunkedContent {
     parts: Vec<Part>,
     /// Each chunk: the index of its part, and its range there.
     chunks: Vec<(usize, Chunk)>,
@@ -57,7 +57,7 @@ pub struct Cut {
 
 /// Returns a number for each way of reading content. It changes when HTML is read differently, so that stored chunks of
 /// the older reading are recognized.
-pub fn reading(format: Format, translated: bool) -> i32 {
+pub fn reading_version(format: Format, translated: bool) -> i32 {
     let html = if format == Format::Html { 1 + 4 * html::VERSION } else { 0 };
     html + 2 * i32::from(translated)
 }
@@ -82,14 +82,14 @@ impl Content {
 
     /// Returns the number of this content's way of reading: see [`reading`].
     pub fn reading(&self) -> i32 {
-        reading(self.format, self.translated)
+        reading_version(self.format, self.translated)
     }
 
     /// Cuts the texts into chunks. The limit of chunks is for all languages together. Fails where a translated value is
     /// not a JSON object of texts.
-    pub fn cut(&self, params: &Params) -> Result<Cut> {
+    pub fn chunk(&self, params: &Params) -> Result<ChunkedContent> {
         let parts = self.parts()?;
-        let mut cut = Cut { parts, chunks: Vec::new(), truncated: None };
+        let mut cut = ChunkedContent { parts, chunks: Vec::new(), truncated: None };
         for (at, part) in cut.parts.iter().enumerate() {
             let left = params.max_chunks - cut.chunks.len();
             let found = chunk(&part.text, &Params { max_chunks: left.max(1), ..*params });
@@ -117,11 +117,11 @@ impl Content {
                     Value::String(text) => Some(Ok(Part { lang: Some(lang), text: self.text(text) })),
                     // Odoo stores a missing value as null or false.
                     Value::Null | Value::Bool(false) => None,
-                    other => Some(Err(wrong(format!("an object with {} for {lang}", kind(&other))))),
+                    other => Some(Err(wrong(format!("an object with {} for {lang}", json_kind(&other))))),
                 };
                 texts.into_iter().filter_map(part).collect()
             }
-            other => Err(wrong(kind(&other).to_owned())),
+            other => Err(wrong(json_kind(&other).to_owned())),
         }
     }
 
@@ -133,7 +133,7 @@ impl Content {
     }
 }
 
-impl Cut {
+impl ChunkedContent {
     /// Returns the number of chunks.
     pub fn len(&self) -> usize {
         self.chunks.len()
@@ -159,7 +159,7 @@ impl Cut {
     }
 }
 
-fn kind(value: &Value) -> &'static str {
+fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn texts(value: &str, format: Format, translated: bool) -> Vec<(Option<String>, String)> {
-        let cut = Content::new(value.to_owned(), format, translated).cut(&Params::default()).unwrap();
+        let cut = Content::new(value.to_owned(), format, translated).chunk(&Params::default()).unwrap();
         cut.texts().into_iter().map(|(lang, text)| (lang.map(str::to_owned), text.to_owned())).collect()
     }
 
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(texts(r#"{"en_US": "<b>Hello</b>"}"#, Format::Html, true), [lang("en_US", "Hello")]);
         assert_eq!(texts("null", Format::Text, true), []);
         for wrong in ["[]", "3", r#"{"en_US": 3}"#, "{"] {
-            assert!(Content::new(wrong.to_owned(), Format::Text, true).cut(&Params::default()).is_err(), "{wrong}");
+            assert!(Content::new(wrong.to_owned(), Format::Text, true).chunk(&Params::default()).is_err(), "{wrong}");
         }
     }
 
@@ -195,7 +195,7 @@ mod tests {
     fn the_chunk_limit_spans_all_languages() {
         let params = Params { size: 10, overlap: 0, max_chunks: 3 };
         let value = |a: &str, b: &str| serde_json::json!({"a": a, "b": b}).to_string();
-        let cut = |v| Content::new(v, Format::Text, true).cut(&params).unwrap();
+        let cut = |v| Content::new(v, Format::Text, true).chunk(&params).unwrap();
         let three = "1234567 1234567 1234567";
         let of = cut(value("1234567 1234567", three));
         assert_eq!((of.len(), of.truncated), (3, Some((Some("b".to_owned()), 7))));

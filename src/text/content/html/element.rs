@@ -208,7 +208,7 @@ fn is_never_shown(name: &str, foreign: bool) -> bool {
 
 /// How an element itself is shown, without the elements around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct ElementStyle {
     /// Whether the element and everything in it is left out, as with `display: none`.
     pub is_removed: bool,
     /// The value of `visibility`; `None` where it is inherited. Elements within may set another value.
@@ -220,7 +220,7 @@ pub struct Look {
     pub gap: Gap,
 }
 
-impl Look {
+impl ElementStyle {
     /// Determines how an element is shown, from its name, attributes and `style`. `foreign`: the element is within
     /// `<svg>` or `<math>`.
     pub fn of(tag: &Tag, foreign: bool) -> Self {
@@ -337,7 +337,7 @@ impl Declarations<'_> {
     /// `!important`.
     fn last<T>(&self, property: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         let mut found = None;
-        for declaration in self.each() {
+        for declaration in self.declarations() {
             let Some((name, value)) = declaration.split_once(':') else { continue };
             if !name.trim().eq_ignore_ascii_case(property) {
                 continue;
@@ -355,7 +355,7 @@ impl Declarations<'_> {
     }
 
     /// Splits the attribute at semicolons outside quotes and parentheses.
-    fn each(&self) -> impl Iterator<Item = &str> {
+    fn declarations(&self) -> impl Iterator<Item = &str> {
         let (mut quote, mut depth) = (None, 0_usize);
         self.style.split(move |c| {
             match (c, quote) {

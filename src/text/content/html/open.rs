@@ -7,11 +7,13 @@ use std::collections::HashMap;
 use html5ever::LocalName;
 use html5ever::tokenizer::Tag;
 
-use super::element::{Gap, Look, closes_paragraph, ends_foreign, is_formatting, is_heading, is_scope, is_special};
+use super::element::{
+    ElementStyle, Gap, closes_paragraph, ends_foreign, is_formatting, is_heading, is_scope, is_special,
+};
 
 /// How many elements up an end tag is matched. Browsers nest no deeper, and the limit keeps time linear in the length
 /// of the text.
-const REACH: usize = 512;
+const MAX_SEARCH_DEPTH: usize = 512;
 
 /// The largest number of hidden formatting elements that continue in the next paragraph.
 const MAX_CONTINUED: usize = 8;
@@ -30,14 +32,14 @@ struct Open {
     /// The kind of element, looked up once, since an end tag may have to pass hundreds of elements.
     is_special: bool,
     is_scope: bool,
-    look: Look,
+    look: ElementStyle,
     /// How text in this element is shown, the elements around it included.
-    state: Shown,
+    state: TextStyle,
 }
 
 /// How text at a place is shown, all open elements included.
 #[derive(Debug, Clone, Copy)]
-pub struct Shown {
+pub struct TextStyle {
     is_removed: bool,
     is_visible: bool,
     /// Whether white space is kept as it is.
@@ -47,7 +49,7 @@ pub struct Shown {
     has_boxes: bool,
 }
 
-impl Shown {
+impl TextStyle {
     const ROOT: Self =
         Self { is_removed: false, is_visible: true, is_preformatted: false, is_foreign: false, has_boxes: false };
 
@@ -61,7 +63,7 @@ impl Shown {
         !self.is_removed
     }
 
-    fn within(self, name: &str, look: &Look) -> Self {
+    fn within(self, name: &str, look: &ElementStyle) -> Self {
         Self {
             is_removed: self.is_removed || look.is_removed,
             is_visible: look.is_visible.unwrap_or(self.is_visible),
@@ -74,13 +76,13 @@ impl Shown {
 
 impl OpenElements {
     /// Returns how text at the current place is shown.
-    pub fn shown(&self) -> Shown {
-        self.stack.last().map_or(Shown::ROOT, |open| open.state)
+    pub fn shown(&self) -> TextStyle {
+        self.stack.last().map_or(TextStyle::ROOT, |open| open.state)
     }
 
     /// Closes the elements that the start tag of `name` closes, because their end tags may be missing. Returns the
     /// largest gap that they leave.
-    pub fn before(&mut self, name: &str) -> Gap {
+    pub fn close_implied(&mut self, name: &str) -> Gap {
         let mut gap = Gap::None;
         if self.shown().is_foreign {
             if ends_foreign(name) {
@@ -118,16 +120,16 @@ impl OpenElements {
     }
 
     /// Returns how an element that begins here is shown, by itself and with those around it, and the gap before it.
-    pub fn look(&self, tag: &Tag) -> (Look, Shown, Gap) {
+    pub fn style_of(&self, tag: &Tag) -> (ElementStyle, TextStyle, Gap) {
         let around = self.shown();
-        let look = Look::of(tag, around.is_foreign || matches!(&*tag.name, "svg" | "math"));
+        let look = ElementStyle::of(tag, around.is_foreign || matches!(&*tag.name, "svg" | "math"));
         let shown = around.within(&tag.name, &look);
         let gap = if around.has_boxes { look.gap.max(Gap::Space) } else { look.gap };
         (look, shown, if shown.takes_space() { gap } else { Gap::None })
     }
 
     /// Pushes an element onto the stack.
-    pub fn push(&mut self, name: LocalName, look: Look, state: Shown) {
+    pub fn push(&mut self, name: LocalName, look: ElementStyle, state: TextStyle) {
         let (is_special, is_scope) = (is_special(&name), is_scope(&name));
         *self.counts.entry(name.clone()).or_default() += 1;
         self.stack.push(Open { name, is_special, is_scope, look, state });
@@ -157,7 +159,7 @@ impl OpenElements {
         if !names.iter().any(|name| self.counts.contains_key(name)) {
             return None;
         }
-        for (at, open) in self.stack.iter().enumerate().rev().take(REACH) {
+        for (at, open) in self.stack.iter().enumerate().rev().take(MAX_SEARCH_DEPTH) {
             if names.contains(&open.name) {
                 return Some(at);
             }
@@ -174,9 +176,9 @@ impl OpenElements {
             return self.pop_to(at);
         }
         let closed = self.stack.remove(at);
-        self.forget(&closed.name);
+        self.decrement_count(&closed.name);
         for at in at..self.stack.len() {
-            let around = if at == 0 { Shown::ROOT } else { self.stack[at - 1].state };
+            let around = if at == 0 { TextStyle::ROOT } else { self.stack[at - 1].state };
             let open = &mut self.stack[at];
             open.state = around.within(&open.name, &open.look);
         }
@@ -191,7 +193,7 @@ impl OpenElements {
         let is_wall = self.stack[at].is_scope;
         let mut continued = Vec::new();
         for (depth, open) in self.stack.split_off(at).into_iter().enumerate() {
-            self.forget(&open.name);
+            self.decrement_count(&open.name);
             if depth > 0
                 && !is_wall
                 && continued.len() < MAX_CONTINUED
@@ -208,7 +210,7 @@ impl OpenElements {
         largest
     }
 
-    fn forget(&mut self, name: &LocalName) {
+    fn decrement_count(&mut self, name: &LocalName) {
         if let Some(count) = self.counts.get_mut(name) {
             *count -= 1;
             if *count == 0 {
