@@ -54,6 +54,8 @@ mod host_rewrite;
 #[cfg(test)]
 mod host_row_security;
 #[cfg(test)]
+mod host_rows;
+#[cfg(test)]
 mod host_safety;
 #[cfg(test)]
 mod host_statements;

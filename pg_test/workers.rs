@@ -99,9 +99,10 @@ fn a_worker_is_named_and_runs_as_the_database_owner() {
     mock.state().held = true;
     insert_texts(&mut app, 3);
     mock.wait(|state| state.in_flight > 0);
-    let who = "SELECT concat_ws(' ', usename, datname, query, backend_type) FROM pg_stat_activity WHERE backend_type LIKE 'chatbot_sync w%'";
-    let seen = query_column::<String>(&mut server.db.admin, who);
-    assert!(seen.contains(&"app postgres embedding 3 sources chatbot_sync worker".to_owned()), "{seen:?}");
+    // It looks for more sources before it waits for these.
+    let who = "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'
+        AND (usename, datname, query) = ('app', 'postgres', 'embedding 3 sources')";
+    wait_until(&mut server.db.admin, who);
     // A worker that waits holds no transaction, and the database's owner may end it.
     let open = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker' AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)";
     assert_eq!(one::<i64>(&mut server.db.admin, open), 0);

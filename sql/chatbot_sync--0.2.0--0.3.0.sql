@@ -62,14 +62,17 @@ CREATE OR REPLACE VIEW chatbot_sync.progress AS
     ) AS l USING (chatbot_id, source_type)
     WHERE COALESCE(s.sources, 0) > 0;
 
-CREATE OR REPLACE FUNCTION chatbot_sync.drop_vectors(model_id int, batch int) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Dropping a model's vectors continues where it stopped.
+DROP FUNCTION chatbot_sync.drop_vectors(int, int);
+
+CREATE FUNCTION chatbot_sync.drop_vectors(model_id int, batch int, place tid) RETURNS tid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
-    gone bigint;
+    places tid[];
 BEGIN
     IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.id = model_id) THEN
-        RETURN 0;
+        RETURN NULL;
     END IF;
     IF chatbot_sync.is_distributed() THEN
         DELETE FROM chatbot_sync.embedding AS e
@@ -77,14 +80,62 @@ BEGIN
             WHERE f.model_id = drop_vectors.model_id LIMIT batch) AS g
         WHERE (e.chatbot_id, e.source_type, e.source_id, e.chunk_id) = (g.chatbot_id, g.source_type, g.source_id, g.chunk_id)
             AND e.model_id = drop_vectors.model_id;
-    ELSE
-        -- By ctid: with a join, outdated statistics could lead to a nested loop.
-        DELETE FROM chatbot_sync.embedding AS e
-        WHERE e.ctid = ANY (ARRAY(SELECT f.ctid FROM chatbot_sync.embedding AS f
-            WHERE f.model_id = drop_vectors.model_id LIMIT batch)) AND e.model_id = drop_vectors.model_id;
+        RETURN CASE WHEN FOUND THEN place END;
     END IF;
-    GET DIAGNOSTICS gone = ROW_COUNT;
-    RETURN gone;
+    -- By their places: no join that the statistics could make a nested loop.
+    places := ARRAY(SELECT f.ctid FROM chatbot_sync.embedding AS f
+        WHERE f.ctid > place AND f.model_id = drop_vectors.model_id LIMIT batch);
+    DELETE FROM chatbot_sync.embedding AS e WHERE e.ctid = ANY (places) AND e.model_id = drop_vectors.model_id;
+    RETURN places[cardinality(places)];
+END
+$$;
+
+REVOKE ALL ON FUNCTION chatbot_sync.drop_vectors FROM PUBLIC;
+
+COMMENT ON FUNCTION chatbot_sync.drop_vectors IS 'A step of chatbot_drop_model().';
+
+CREATE OR REPLACE PROCEDURE chatbot_drop_model(model_id int, batch int DEFAULT 10000)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    front CONSTANT tid := '(0,0)';
+    place tid := front;
+    gone boolean := false;
+BEGIN
+    IF model_id IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'model_id is NULL', HINT = 'Models and their ids: TABLE chatbot_sync.model;';
+    END IF;
+    IF batch IS NULL OR batch OPERATOR(pg_catalog.<) 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = pg_catalog.format('batch is %s, expected 1 or more', COALESCE(batch::text, 'NULL')), HINT = 'Rows that are deleted together.';
+    END IF;
+    IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id AND m.active) THEN
+        RAISE object_in_use USING
+            MESSAGE = pg_catalog.format('model %s is the one that answers', model_id),
+            HINT = 'Choose another first, with chatbot_set_model() and CALL chatbot_reembed();';
+    END IF;
+    IF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = pg_catalog.format('model_id is %s, expected the id of a model', model_id),
+            HINT = 'Models and their ids: TABLE chatbot_sync.model;';
+    END IF;
+    PERFORM @extschema@.chatbot_drop_index(model_id);
+    DELETE FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id;
+    UPDATE chatbot_sync.model AS m SET replaced = NULL WHERE m.replaced OPERATOR(pg_catalog.=) model_id;
+    LOOP
+        place := chatbot_sync.drop_vectors(model_id, batch, place);
+        IF NOT chatbot_sync.in_transaction_block() THEN
+            COMMIT;
+        END IF;
+        IF place IS NOT NULL THEN
+            gone := true;
+            CONTINUE;
+        END IF;
+        -- Once more from the front: a transaction that was open when the model went may have stored vectors since.
+        EXIT WHEN NOT gone;
+        gone := false;
+        place := front;
+    END LOOP;
 END
 $$;
 
@@ -1528,3 +1579,5 @@ BEGIN
     END LOOP;
 END
 $$;
+
+COMMENT ON COLUMN chatbot_sync.source.error_code IS 'SQLSTATE of the last failure. On a source that is synced: of what its row did not take, or 01000, a warning, which error says: a chunk that is longer than the model takes was embedded in parts.';

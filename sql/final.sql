@@ -32,7 +32,7 @@ COMMENT ON TABLE chatbot_sync.source IS 'One row for each document or link that 
 COMMENT ON COLUMN chatbot_sync.source.chatbot_id IS 'The tenant.';
 COMMENT ON COLUMN chatbot_sync.source.source_type IS 'document or link.';
 COMMENT ON COLUMN chatbot_sync.source.status IS 'synced: the vectors are those of the content; pending: they will be; error: see error and error_code.';
-COMMENT ON COLUMN chatbot_sync.source.error_code IS 'SQLSTATE of the last failure.';
+COMMENT ON COLUMN chatbot_sync.source.error_code IS 'SQLSTATE of the last failure. On a source that is synced: of what its row did not take, or 01000, a warning, which error says: a chunk that is longer than the model takes was embedded in parts.';
 COMMENT ON COLUMN chatbot_sync.source.attempts IS 'Failed attempts since the last success.';
 COMMENT ON COLUMN chatbot_sync.source.next_attempt_at IS 'Not tried before; NULL where it is not tried again by itself.';
 COMMENT ON COLUMN chatbot_sync.source.truncated IS 'The content went on after chatbot_sync.max_chunks chunks: the rest is not searched.';

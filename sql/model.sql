@@ -71,17 +71,17 @@ BEGIN
 END
 $$;
 
--- Deletes up to batch vectors of a model that was deleted, and returns their number; 0 while the model still exists. It
--- runs as the owner, like the function that dropped the index before: Citus does not let two roles write to a table in
--- one transaction.
-CREATE FUNCTION chatbot_sync.drop_vectors(model_id int, batch int) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- As the owner, who has dropped the index: Citus lets no two roles at a table in one transaction. Of a model that is there
+-- nothing is deleted. Answers the place of the last row that it deleted, from which the next call continues, or NULL: a call
+-- that began at the front again would read all rows of other models, and those that are deleted already.
+CREATE FUNCTION chatbot_sync.drop_vectors(model_id int, batch int, place tid) RETURNS tid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
-    gone bigint;
+    places tid[];
 BEGIN
     IF EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.id = model_id) THEN
-        RETURN 0;
+        RETURN NULL;
     END IF;
     IF chatbot_sync.is_distributed() THEN
         DELETE FROM chatbot_sync.embedding AS e
@@ -89,14 +89,13 @@ BEGIN
             WHERE f.model_id = drop_vectors.model_id LIMIT batch) AS g
         WHERE (e.chatbot_id, e.source_type, e.source_id, e.chunk_id) = (g.chatbot_id, g.source_type, g.source_id, g.chunk_id)
             AND e.model_id = drop_vectors.model_id;
-    ELSE
-        -- By ctid: with a join, outdated statistics could lead to a nested loop.
-        DELETE FROM chatbot_sync.embedding AS e
-        WHERE e.ctid = ANY (ARRAY(SELECT f.ctid FROM chatbot_sync.embedding AS f
-            WHERE f.model_id = drop_vectors.model_id LIMIT batch)) AND e.model_id = drop_vectors.model_id;
+        RETURN CASE WHEN FOUND THEN place END;
     END IF;
-    GET DIAGNOSTICS gone = ROW_COUNT;
-    RETURN gone;
+    -- By their places: no join that the statistics could make a nested loop.
+    places := ARRAY(SELECT f.ctid FROM chatbot_sync.embedding AS f
+        WHERE f.ctid > place AND f.model_id = drop_vectors.model_id LIMIT batch);
+    DELETE FROM chatbot_sync.embedding AS e WHERE e.ctid = ANY (places) AND e.model_id = drop_vectors.model_id;
+    RETURN places[cardinality(places)];
 END
 $$;
 
@@ -104,7 +103,9 @@ CREATE PROCEDURE chatbot_drop_model(model_id int, batch int DEFAULT 10000)
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    gone bigint;
+    front CONSTANT tid := '(0,0)';
+    place tid := front;
+    gone boolean := false;
 BEGIN
     IF model_id IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'model_id is NULL', HINT = 'Models and their ids: TABLE chatbot_sync.model;';
@@ -127,11 +128,18 @@ BEGIN
     DELETE FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id;
     UPDATE chatbot_sync.model AS m SET replaced = NULL WHERE m.replaced OPERATOR(pg_catalog.=) model_id;
     LOOP
-        gone := chatbot_sync.drop_vectors(model_id, batch);
+        place := chatbot_sync.drop_vectors(model_id, batch, place);
         IF NOT chatbot_sync.in_transaction_block() THEN
             COMMIT;
         END IF;
-        EXIT WHEN gone OPERATOR(pg_catalog.=) 0;
+        IF place IS NOT NULL THEN
+            gone := true;
+            CONTINUE;
+        END IF;
+        -- Once more from the front: a transaction that was open when the model went may have stored vectors since.
+        EXIT WHEN NOT gone;
+        gone := false;
+        place := front;
     END LOOP;
 END
 $$;

@@ -108,6 +108,7 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
         pgrx::notice!("{disabled}");
         return Ok(BatchOutcome::default());
     }
+    host_row::check_constraints_at_once()?;
     let waiting = host_sources::unsynced_sources(chatbot_id, after, limit)?;
     let mut done = BatchOutcome {
         taken: i64::try_from(waiting.len()).unwrap_or(i64::MAX),

@@ -9,14 +9,16 @@ use crate::embedding::batch::Usage;
 use crate::embedding::local::{self, WordCache};
 use crate::embedding::provider::{InputType, LOCAL, Model};
 use crate::error::{Error, Fault, Result};
+use crate::host::RowStatus;
 use crate::pg::model::{self, Embedder};
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::rollback_usage::UsageCounter;
 use crate::pg::runtime::{arguments, catalog_types, enabled, encoding, settings};
 use crate::pg::search::visible_chatbots::VisibleChatbots;
+use crate::pg::store::host_row::ReadMode;
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::reembed::ChunkWithoutVector;
-use crate::pg::store::source::SyncError;
+use crate::pg::store::source::{self, SyncError};
 use crate::pg::store::{model as models, reembed as store};
 use crate::pg::{host, sync};
 use crate::source::{RowInput, SourceKey};
@@ -76,19 +78,26 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
     let began = Instant::now();
     let mut entries = log_entries(next.id, &missing);
     let mut spent = UsageCounter::new(next.id);
-    let EmbeddedChunks { made, refused, usage } = embed(&next.model, missing)?;
+    let EmbeddedChunks { made, refused, notes, usage } = embed(&next.model, missing)?;
     spent.usage(usage);
     spent.syncs(entries.len());
     let embedding = began.elapsed();
+    let mut told: BTreeMap<SourceKey, RowStatus> =
+        store::refused_before(&keys, next.id)?.into_iter().map(|key| (key, RowStatus::synced())).collect();
     store::store(&keys, active.id, next.id, made)?;
     divide_usage(&mut entries, usage, embedding, began.elapsed());
     for (key, fault) in &refused {
         let failed = SyncError::new(&fault.clone().into());
         store::mark_refused(key, next.id, &failed)?;
+        told.insert(*key, RowStatus::failed(format!("{}{}", store::error_prefix(next.id), failed.message)));
         if let Some(entry) = entries.iter_mut().find(|entry| entry.key == *key) {
             entry.error_code = Some(failed.code);
         }
     }
+    for (key, note) in notes {
+        source::note(&key, &model::chunks_in_parts(&note, &next.model.name))?;
+    }
+    write_statuses(told)?;
     REFUSED.with_borrow_mut(|all| all.sources.extend(refused));
     log::insert(&entries)?;
     spent.ended("00000");
@@ -161,14 +170,32 @@ struct EmbeddedChunks {
     made: Vec<(ChunkWithoutVector, Vec<f32>)>,
     /// Sources with a chunk that got no vector, each with the fault of the first such chunk.
     refused: BTreeMap<SourceKey, Fault>,
+    /// Chunks of sources that are longer than the model takes.
+    notes: BTreeMap<SourceKey, Vec<usize>>,
     usage: Usage,
+}
+
+/// Writes the statuses of sources to their rows in host tables. A row that another session has locked keeps its status.
+fn write_statuses(told: BTreeMap<SourceKey, RowStatus>) -> Result<()> {
+    let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
+    for key in told.keys() {
+        if let Some(host) = source::host_of(key)? {
+            by_host.entry(host).or_default().push(*key);
+        }
+    }
+    for (host, keys) in by_host {
+        let rows = host::read_inputs(host, &keys, ReadMode::Latest)?.or_warn_if_locked(host, Vec::new())?;
+        let outcomes: Vec<_> = rows.iter().filter_map(|row| Some((row, told.get(&row.key())?))).collect();
+        host::write_statuses(host, &outcomes)?;
+    }
+    Ok(())
 }
 
 fn embed(model: &Model, missing: Vec<ChunkWithoutVector>) -> Result<EmbeddedChunks> {
     let mut usage = Usage::default();
     let mut embedder = Embedder::new(model, InputType::Document);
     let mut vectors: HashMap<usize, Vec<f32>> = HashMap::new();
-    let mut refused = BTreeMap::new();
+    let (mut refused, mut notes) = (BTreeMap::new(), BTreeMap::<SourceKey, Vec<usize>>::new());
     let (mut pushed, mut through) = (0, 0);
     while through < missing.len() {
         while pushed < missing.len() && embedder.wants_more() {
@@ -183,6 +210,8 @@ fn embed(model: &Model, missing: Vec<ChunkWithoutVector>) -> Result<EmbeddedChun
             let chunk = |number: usize| format!("chunk {} of {}", missing[number].chunk_id, missing[number].key);
             if let Some((number, parts)) = answered.in_parts {
                 pgrx::warning!("{}", model::long_text_message(&chunk(number), &model.name, parts));
+                let place = usize::try_from(missing[number].chunk_id).unwrap_or_default();
+                notes.entry(missing[number].key).or_default().push(place);
             }
             through += answered.texts.len();
             for (number, outcome) in answered.texts {
@@ -198,7 +227,7 @@ fn embed(model: &Model, missing: Vec<ChunkWithoutVector>) -> Result<EmbeddedChun
     }
     embedder.done();
     let made = missing.into_iter().enumerate().filter_map(|(at, chunk)| Some((chunk, vectors.remove(&at)?)));
-    Ok(EmbeddedChunks { made: made.collect(), refused, usage })
+    Ok(EmbeddedChunks { made: made.collect(), refused, notes, usage })
 }
 
 /// Makes the next model the active one, if all sources have its vectors, or only those lack them that are to be skipped;
@@ -279,8 +308,17 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
             return Ok(());
         }
         let _scratch = Scratch::new();
-        let needed = sync::texts_to_embed(&item, id, &params)?;
-        estimate.chunks += i64::try_from(item.content.chunk(&params)?.len()).unwrap_or(0);
+        let counted = sync::texts_to_embed(&item, id, &params)
+            .and_then(|needed| Ok::<_, Error>((needed, item.content.chunk(&params)?.len())));
+        let (needed, chunks) = match counted {
+            Ok(counted) => counted,
+            Err(error) if error.is_about_one_source() => {
+                unreadable += 1;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        estimate.chunks += i64::try_from(chunks).unwrap_or(0);
         estimate.add(&model, needed.iter().map(String::as_str));
         Ok(())
     })?;

@@ -8,7 +8,7 @@ pub mod embedding_call;
 pub mod requests;
 pub mod throttle;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
@@ -80,6 +80,7 @@ enum Route {
         made: HashMap<String, (Vec<f32>, Usage)>,
         asked: Vec<String>,
         answered: usize,
+        in_parts: HashMap<String, usize>,
     },
 }
 
@@ -96,8 +97,12 @@ impl Embedder {
 
     /// Uses vectors that were made before and sends no request: a text without such a vector fails with
     /// [`FaultKind::Outdated`].
-    pub fn prefetched(model: &Model, made: HashMap<String, (Vec<f32>, Usage)>) -> Self {
-        let route = Route::Prefetched { made, asked: Vec::new(), answered: 0 };
+    pub fn prefetched(
+        model: &Model,
+        made: HashMap<String, (Vec<f32>, Usage)>,
+        in_parts: HashMap<String, usize>,
+    ) -> Self {
+        let route = Route::Prefetched { made, in_parts, asked: Vec::new(), answered: 0 };
         Self { route, ..Self::new(model, InputType::Document) }
     }
 
@@ -159,7 +164,7 @@ impl Embedder {
         match &mut self.route {
             Route::None => Ok(Vec::new()),
             Route::EmbeddingCall(remote) => remote.wait(),
-            Route::Prefetched { made, asked, answered } => {
+            Route::Prefetched { made, in_parts, asked, answered } => {
                 let from = *answered;
                 *answered += asked.len();
                 let answer = |(at, text): (usize, String)| {
@@ -171,7 +176,8 @@ impl Embedder {
                             Usage::default(),
                         ),
                     };
-                    BatchResult { range: at..at + 1, texts: vec![(at, vector)], usage, in_parts: None }
+                    let in_parts = in_parts.get(&text).map(|&parts| (at, parts));
+                    BatchResult { range: at..at + 1, texts: vec![(at, vector)], usage, in_parts }
                 };
                 Ok((from..).zip(asked.drain(..)).map(answer).collect())
             }
@@ -208,6 +214,16 @@ pub fn long_text_message(subject: &str, model: &str, parts: usize) -> String {
 pub fn known_share(model: &Model, text: &str) -> f64 {
     let built_in = if model.provider == LOCAL { local::find(&model.name) } else { None };
     built_in.map_or(1.0, |built_in| built_in.known_share(text))
+}
+
+/// What the row of a source says that has such chunks, given by their places.
+pub fn chunks_in_parts(chunks: &[usize], model: &str) -> String {
+    let places: Vec<String> = BTreeSet::from_iter(chunks).into_iter().map(usize::to_string).collect();
+    let (chunks, are) = if places.len() == 1 { ("chunk", "is") } else { ("chunks", "are") };
+    format!(
+        "{chunks} {} {are} longer than model {model} takes: embedded in parts, each vector is the mean of its parts",
+        places.join(", ")
+    )
 }
 
 /// Returns the vector of one text.

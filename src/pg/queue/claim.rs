@@ -7,16 +7,16 @@ use crate::embedding::batch::Usage;
 use crate::embedding::retry::backoff;
 use crate::error::{Error, Fault, FaultKind, Result, RetryClass, RowStep};
 use crate::host::RowStatus;
-use crate::pg::host;
+use crate::pg::host::{self, Access};
+use crate::pg::model::embedding_call;
 use crate::pg::model::requests::Requests;
-use crate::pg::model::{self, embedding_call};
 use crate::pg::queue::locked_tables::{postpone_jobs, read_unlocked_host_rows};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{log_line, settings};
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::source::{self, SyncError};
-use crate::pg::store::{delete, job, row_error};
+use crate::pg::store::{delete, host_row, job, row_error};
 use crate::pg::sync::{self, OnFailure, Prefetched, RowHandling};
 use crate::source::{RowInput, SourceKey};
 use crate::text::chunk::Params;
@@ -25,6 +25,9 @@ use crate::text::chunk::Params;
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// The delay after which a status is written again to a row that another session had locked.
 const STATUS_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Jobs of a table that lacks its triggers are looked at again after it.
+const MISSING_TRIGGERS: Duration = Duration::from_secs(60);
 
 /// Sources that were claimed together.
 pub struct Claim {
@@ -37,6 +40,7 @@ pub struct Claim {
     pub requests: Option<Requests>,
     /// Vectors by their text, each with what it used.
     pub vectors: HashMap<String, (Vec<f32>, Usage)>,
+    pub in_parts: HashMap<String, usize>,
     /// The time that the provider took.
     pub elapsed: Duration,
 }
@@ -81,10 +85,6 @@ impl Claim {
         let made = self.requests.take().map(Requests::finish).unwrap_or_default();
         for task in &mut self.tasks {
             for text in &task.texts {
-                if let Some(&parts) = made.in_parts.get(text) {
-                    let name = &self.model.model.name;
-                    pgrx::warning!("{}", model::long_text_message(&task.name_chunk(text), name, parts));
-                }
                 let error = match made.refused.get(text) {
                     Some(fault) => Fault { subject: Some(task.name_chunk(text)), ..fault.clone() }.into(),
                     None if made.vectors.contains_key(text) => continue,
@@ -97,7 +97,7 @@ impl Claim {
                 task.failed.get_or_insert(error);
             }
         }
-        (self.vectors, self.elapsed) = (made.vectors, made.elapsed);
+        (self.vectors, self.in_parts, self.elapsed) = (made.vectors, made.in_parts, made.elapsed);
     }
 
     /// Stores the vectors of sources that have not changed since they were claimed, and ends their jobs; those of host
@@ -113,8 +113,9 @@ impl Claim {
         }
         for (host, keys) in by_host {
             match read_unlocked_host_rows(host, &keys)? {
-                Some(rows) => now.extend(rows.into_iter().map(|row| (row.key(), row))),
-                None => put_off_tasks(host, &mut self.tasks)?,
+                Access::Done(rows) => now.extend(rows.into_iter().map(|row| (row.key(), row))),
+                Access::Locked => put_off_tasks(host, &mut self.tasks)?,
+                Access::Detached => leave_detached_tasks(host, &mut self.tasks)?,
             }
         }
         let vectors = std::mem::take(&mut self.vectors);
@@ -161,7 +162,8 @@ impl Claim {
             }
         }
         delete::delete_sources(&gone)?;
-        let prefetched = Prefetched { model_id: self.model.id, vectors, elapsed: self.elapsed };
+        let (model_id, in_parts, elapsed) = (self.model.id, self.in_parts.clone(), self.elapsed);
+        let prefetched = Prefetched { model_id, vectors, in_parts, elapsed };
         let mut outcomes = Vec::new();
         sync::sync(inputs.into_iter().map(Ok), OnFailure::Leave, care, Some(prefetched), |key, outcome| {
             outcomes.push((key, outcome.map_err(Clone::clone)));
@@ -242,6 +244,7 @@ impl Claim {
             }
         }
         let mut later = HashSet::new();
+        host_row::check_constraints_at_once()?;
         for (host, told) in by_host {
             later.extend(host::write_statuses(host, &told)?);
         }
@@ -344,6 +347,20 @@ impl Task {
 pub fn put_off_tasks(host: i32, tasks: &mut Vec<Task>) -> Result<()> {
     for task in tasks.extract_if(.., |task| task.host == Some(host)) {
         postpone_jobs(host, &task.jobs, task.attempts)?;
+    }
+    Ok(())
+}
+
+/// Removes the tasks of a table without our triggers from a claim: whether their rows are there is unknown. If the table
+/// was detached, its sources stay as they are and its jobs are deleted. If its sources still name it, its triggers are
+/// missing, as in the middle of a restore, and its jobs wait for them.
+pub fn leave_detached_tasks(host: i32, tasks: &mut Vec<Task>) -> Result<()> {
+    for task in tasks.extract_if(.., |task| task.host == Some(host)) {
+        if source::host_of(&task.key)? == Some(host) {
+            job::release(&task.jobs, task.attempts, Some(MISSING_TRIGGERS))?;
+        } else {
+            job::delete(&task.jobs)?;
+        }
     }
     Ok(())
 }

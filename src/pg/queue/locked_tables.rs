@@ -32,12 +32,7 @@ pub fn postpone_jobs(host: i32, jobs: &[(i64, i64)], attempts: i32) -> Result<()
     job::release(jobs, attempts, Some(LOCKED_TABLE_DELAY))
 }
 
-/// Reads rows of a host table as they are by now; `None` where another session has locked the table.
-pub fn read_unlocked_host_rows(host: i32, keys: &[SourceKey]) -> Result<Option<Vec<RowInput>>> {
-    let read = host::without_waiting(|| host::read_inputs(host, keys, ReadMode::Latest))?;
-    Ok(match read {
-        Some(Access::Done(rows)) => Some(rows),
-        Some(Access::Detached) => Some(Vec::new()),
-        Some(Access::Locked) | None => None,
-    })
+/// Rows of a host table as they are by now.
+pub fn read_unlocked_host_rows(host: i32, keys: &[SourceKey]) -> Result<Access<Vec<RowInput>>> {
+    Ok(host::without_waiting(|| host::read_inputs(host, keys, ReadMode::Latest))?.unwrap_or(Access::Locked))
 }

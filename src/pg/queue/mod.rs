@@ -7,14 +7,16 @@
 
 mod claim;
 mod locked_tables;
+mod pass;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
+use crate::pg::host::Access;
 use crate::pg::model;
-use crate::pg::queue::claim::{Task, put_off_tasks};
+use crate::pg::queue::claim::{Task, leave_detached_tasks, put_off_tasks};
 use crate::pg::queue::locked_tables::{locked_hosts, read_unlocked_host_rows};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{enabled, encoding, settings, wake};
@@ -28,14 +30,12 @@ pub use crate::pg::queue::claim::Claim;
 
 /// The largest number of sources that are claimed together.
 pub const BATCH_SIZE: usize = 100;
-/// The number of chatbots that share a batch, so that one with many jobs does not keep the others waiting.
-const CHATBOTS_PER_BATCH: usize = 4;
 /// The time that a lease lasts beyond chatbot_sync.sync_timeout; after it, other workers may take the jobs.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
 
 thread_local! {
-    /// The chatbot that was served last: the next batch begins with the one after it.
-    static LAST_CHATBOT: Cell<i64> = const { Cell::new(0) };
+    /// When the statement began in which this session claimed last.
+    static CLAIMED_IN: Cell<i64> = const { Cell::new(0) };
     /// The claim of this session, between the steps of chatbot_process_queue().
     static CLAIMED: RefCell<Option<Claim>> = const { RefCell::new(None) };
 }
@@ -77,42 +77,23 @@ pub fn claim(most: usize) -> Result<Option<Claim>> {
 }
 
 /// Picks and locks due jobs of up to four chatbots, and returns them by source; `None` where there are none.
-fn pick_due_jobs(most: usize, locked: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Job>>>> {
-    let Some(priority) = job::top_priority(locked)? else { return Ok(None) };
-    let most = most.min(BATCH_SIZE);
-    let mut chatbots = Vec::new();
-    let mut last = LAST_CHATBOT.get();
-    let mut wrapped = false;
-    while chatbots.len() < CHATBOTS_PER_BATCH.min(most) {
-        match job::next_chatbot(priority, last, locked)? {
-            Some(chatbot) if !chatbots.contains(&chatbot) => {
-                last = chatbot;
-                chatbots.push(chatbot);
-            }
-            None if !wrapped => (last, wrapped) = (i64::MIN, true),
-            _ => break,
+fn pick_due_jobs(most: usize, excluded: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Job>>>> {
+    loop {
+        let due = pass::next_jobs(most.min(BATCH_SIZE), excluded)?;
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let mut keys: Vec<SourceKey> = due.iter().map(|job| job.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut by_source: BTreeMap<SourceKey, Vec<Job>> = BTreeMap::new();
+        for job in job::lock_jobs_of_sources(&keys)? {
+            by_source.entry(job.key).or_default().push(job);
+        }
+        if !by_source.is_empty() {
+            return Ok(Some(by_source));
         }
     }
-    LAST_CHATBOT.set(last);
-    let mut picked: Vec<Job> = Vec::new();
-    for (at, &chatbot) in chatbots.iter().enumerate() {
-        let share = (most - picked.len()).div_ceil(chatbots.len() - at);
-        picked.extend(job::lock_due_jobs(chatbot, priority, i32::try_from(share).unwrap_or(1), locked)?);
-    }
-    // A source that failed is tried alone, since it may be what made the others of its batch fail.
-    if picked.first().is_some_and(|job| job.attempts > 0) {
-        picked.truncate(1);
-    } else {
-        picked.retain(|job| job.attempts == 0);
-    }
-    let mut keys: Vec<SourceKey> = picked.iter().map(|job| job.key).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let mut by_source: BTreeMap<SourceKey, Vec<Job>> = BTreeMap::new();
-    for job in job::lock_jobs_of_sources(&keys)? {
-        by_source.entry(job.key).or_default().push(job);
-    }
-    Ok(Some(by_source).filter(|by_source| !by_source.is_empty()))
 }
 
 /// Leases jobs, and reads what their sources are to become.
@@ -132,8 +113,8 @@ fn lease_jobs(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
     }
     let waiting = tasks.iter().filter(|task| !task.texts.is_empty()).map(|task| task.key);
     source::mark_pending(&waiting.collect::<Vec<_>>())?;
-    let (requests, vectors, elapsed) = (None, HashMap::new(), Duration::ZERO);
-    Ok(Claim { lease, model, tasks, requests, vectors, elapsed })
+    let (requests, vectors, in_parts, elapsed) = (None, HashMap::new(), HashMap::new(), Duration::ZERO);
+    Ok(Claim { lease, model, tasks, requests, vectors, in_parts, elapsed })
 }
 
 /// Reads what the sources are to become. Sources that only changed their key are moved, with their vectors.
@@ -176,8 +157,9 @@ fn read_tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
     let mut rows = HashMap::new();
     for (host, keys) in by_host {
         match read_unlocked_host_rows(host, &keys)? {
-            Some(read) => rows.extend(read.into_iter().map(|row| (row.key(), row))),
-            None => put_off_tasks(host, &mut tasks)?,
+            Access::Done(read) => rows.extend(read.into_iter().map(|row| (row.key(), row))),
+            Access::Locked => put_off_tasks(host, &mut tasks)?,
+            Access::Detached => leave_detached_tasks(host, &mut tasks)?,
         }
     }
     for task in &mut tasks {
@@ -196,11 +178,10 @@ fn relocate(moves: Vec<(i32, SourceKey, SourceKey)>, tasks: &[Task]) -> Result<(
     let there: HashSet<SourceKey> = tasks.iter().filter(|t| t.input.is_some()).map(|t| t.key).collect();
     let (mut moved, mut gone) = (Vec::new(), Vec::new());
     for (host, from, to) in moves {
-        // A row that cannot be read, or whose table is locked, may well be there.
-        let taken = || {
-            Ok::<_, Error>(
-                read_unlocked_host_rows(host, &[from])?.is_none_or(|rows| rows.iter().any(|row| row.key() == from)),
-            )
+        let taken = || match read_unlocked_host_rows(host, &[from])? {
+            Access::Done(rows) => Ok::<_, Error>(rows.iter().any(|row| row.key() == from)),
+            // A row that cannot be read, or whose table is locked, may well be there.
+            Access::Locked | Access::Detached => Ok(true),
         };
         if source::exists(&from)? && !taken()? {
             if there.contains(&to) && !source::exists(&to)? { moved.push((from, to)) } else { gone.push(from) }
@@ -219,6 +200,13 @@ fn new_lease() -> i64 {
     (nanos ^ (u64::from(std::process::id()) << 40)).cast_signed()
 }
 
+/// When the session's running statement began: the same in all steps of a CALL, whatever it commits.
+#[allow(unsafe_code)]
+fn statement_began() -> i64 {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pgrx::pg_sys::GetCurrentStatementStartTimestamp() }
+}
+
 /// A step of chatbot_process_queue(): claims up to `most` sources and returns how many.
 pub fn step_claim(most: usize) -> Result<usize> {
     CLAIMED.set(None);
@@ -226,7 +214,11 @@ pub fn step_claim(most: usize) -> Result<usize> {
         pgrx::notice!("{disabled}");
         return Ok(0);
     }
-    job::release_orphaned_leases()?;
+    let statement = statement_began();
+    if CLAIMED_IN.replace(statement) != statement {
+        pass::restart();
+        job::release_orphaned_leases()?;
+    }
     let claimed = claim(most)?;
     let count = claimed.as_ref().map_or(0, Claim::len);
     CLAIMED.set(claimed);

@@ -58,9 +58,9 @@ pub fn try_row<T>(act: impl FnOnce() -> Result<T>) -> Result<std::result::Result
         caught.rethrow();
     }
     Ok(Err(PostgresError {
-        sqlstate,
+        sqlstate: sqlstate.clone(),
         message: report.message().to_owned(),
-        detail: report.detail().map(str::to_owned),
+        detail: report.detail().filter(|_| !quotes_the_row(&sqlstate)).map(str::to_owned),
         hint: report.hint().map(str::to_owned),
     }))
 }
@@ -73,6 +73,12 @@ pub fn sqlstate(packed: i32) -> String {
 /// Whether an error has nothing to do with the row at hand.
 fn is_not_row_specific(sqlstate: &str) -> bool {
     matches!(&sqlstate[..2], "40" | "53" | "57") || sqlstate == "55P03"
+}
+
+/// Whether the detail of an error is the whole row, whose text is nobody's to read in a status or a log: that of NOT NULL,
+/// of CHECK and of a view's WITH CHECK OPTION.
+fn quotes_the_row(sqlstate: &str) -> bool {
+    matches!(sqlstate, "23502" | "23514" | "44000")
 }
 
 /// Records the SQLSTATE of each error that Postgres raises while this lives. pgrx keeps only those that Postgres defines,

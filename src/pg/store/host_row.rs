@@ -247,6 +247,13 @@ pub fn write_back(relation: &str, columns: &HostColumns, told: &[(SourceKey, Row
     write(&sql, &[ids.into(), chatbots.into(), statuses.into(), processed.into(), errors.into()]).map(drop)
 }
 
+/// In a transaction of ours: constraints that are deferred are checked by each statement, so that one refuses the status of
+/// a row, and not the commit of all. Does nothing in a transaction of the caller's, nor in a subtransaction.
+pub fn check_constraints_at_once() -> Result<()> {
+    // SAFETY: reads the state of this backend's transaction.
+    if unsafe { pg_sys::IsTransactionBlock() } { Ok(()) } else { execute("SET CONSTRAINTS ALL IMMEDIATE") }
+}
+
 /// Writes the status `pending` to all rows that are sources.
 pub fn write_pending(relation: &str, columns: &HostColumns) -> Result<()> {
     let pairs = [(&columns.status, "'pending'"), (&columns.processed, "false"), (&columns.error, "NULL")];

@@ -1,8 +1,10 @@
 //! Jobs: sources that wait for a worker. A leased job is due when its lease ends; a job that failed for good is never due.
 
+use std::iter;
 use std::time::Duration;
 
-use pgrx::datum::DatumWithOid;
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::spi::SpiHeapTupleData;
 
 use crate::error::Result;
 use crate::pg::runtime::memory::Scratch;
@@ -19,7 +21,7 @@ const SLICE: i32 = 1_000;
 pub struct Job {
     /// The job's number, which no other job of its chatbot has.
     pub id: i64,
-    /// The source that is to be synced.
+    /// The source that waits.
     pub key: SourceKey,
     /// The host table that has the content; `None`: the job has it.
     pub host: Option<i32>,
@@ -85,38 +87,77 @@ fn key_args(key: &SourceKey) -> Vec<DatumWithOid<'static>> {
 /// The condition that a job is due. Both parts can use the index, so that neither later jobs nor failed ones are read.
 const DUE: &str = "due_at <= (SELECT pg_catalog.clock_timestamp()) AND due_at < 'infinity'";
 
-/// Returns the highest priority of a due job, leaving out those of the host tables `but`; `None`: no job is due.
-pub fn top_priority(but: &[i32]) -> Result<Option<i32>> {
+/// A place in a chatbot's jobs of one priority: when a job is due, and its id.
+#[derive(Debug, Clone, Copy)]
+pub struct Position(TimestampWithTimeZone, i64);
+
+/// A job that is due, as far as it is looked at before it is claimed.
+pub struct DueJob {
+    /// The source that waits.
+    pub key: SourceKey,
+    /// The number of failed attempts.
+    pub attempts: i32,
+    /// Its place in its chatbot's jobs.
+    pub position: Position,
+}
+
+/// The highest priority of the jobs that are due, or the highest one below another, without the jobs of the `excluded` host
+/// tables.
+pub fn top_priority(below: Option<i32>, excluded: &[i32]) -> Result<Option<i32>> {
+    let limit = if below.is_some() { "AND priority < $2" } else { "" };
     let sql = format!(
-        "SELECT priority FROM chatbot_sync.job WHERE {DUE} AND (host IS NULL OR host <> ALL ($1))
+        "SELECT priority FROM chatbot_sync.job WHERE {DUE} AND (host IS NULL OR host <> ALL ($1)) {limit}
         ORDER BY priority DESC LIMIT 1"
     );
-    run(&sql, &[but.to_vec().into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+    let args: Vec<DatumWithOid> = iter::once(excluded.to_vec().into()).chain(below.map(Into::into)).collect();
+    run(&sql, &args, Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
 }
 
-/// Returns the next chatbot after `after` with a due job of this priority, leaving out those of the host tables `but`.
-pub fn next_chatbot(priority: i32, after: i64, but: &[i32]) -> Result<Option<i64>> {
+/// Whether a job of a higher priority is due, without the jobs of the `excluded` host tables.
+pub fn is_higher_due(priority: i32, excluded: &[i32]) -> Result<bool> {
     let sql = format!(
-        "SELECT chatbot_id FROM chatbot_sync.job WHERE priority = $1 AND chatbot_id > $2 AND {DUE}
-            AND (host IS NULL OR host <> ALL ($3))
+        "SELECT EXISTS (SELECT FROM chatbot_sync.job
+            WHERE priority > $1 AND {DUE} AND (host IS NULL OR host <> ALL ($2)))"
+    );
+    run(&sql, &[priority.into(), excluded.to_vec().into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// The next chatbot with a job of this priority that is due, up to the `last` one, without the jobs of the `excluded` host
+/// tables.
+pub fn next_chatbot(priority: i32, after: i64, last: Option<i64>, excluded: &[i32]) -> Result<Option<i64>> {
+    let sql = format!(
+        "SELECT chatbot_id FROM chatbot_sync.job
+        WHERE priority = $1 AND chatbot_id > $2 AND chatbot_id <= $4 AND {DUE} AND (host IS NULL OR host <> ALL ($3))
         ORDER BY chatbot_id LIMIT 1"
     );
-    run(&sql, &[priority.into(), after.into(), but.to_vec().into()], Mode::ReadNow, |mut rows| {
-        rows.next().map(|row| one(row.get(1))).transpose()
-    })
+    let args = [priority.into(), after.into(), excluded.to_vec().into(), last.unwrap_or(i64::MAX).into()];
+    run(&sql, &args, Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
 }
 
-/// Returns and locks due jobs of a chatbot, oldest first. Jobs that another session has locked are skipped, and those of the
-/// host tables `but`.
-pub fn lock_due_jobs(chatbot_id: i64, priority: i32, limit: i32, but: &[i32]) -> Result<Vec<Job>> {
+/// Jobs of a chatbot that are due, oldest first, those beyond a position, locked; those that other sessions have locked and
+/// those of the `excluded` host tables are left out.
+pub fn lock_due_jobs(
+    chatbot_id: i64,
+    priority: i32,
+    beyond: Option<Position>,
+    limit: i32,
+    excluded: &[i32],
+) -> Result<Vec<DueJob>> {
+    let position = if beyond.is_some() { "AND (due_at, id) > ($5, $6)" } else { "" };
     let sql = format!(
-        "SELECT {COLUMNS} FROM chatbot_sync.job
-        WHERE chatbot_id = $1 AND priority = $2 AND {DUE} AND (host IS NULL OR host <> ALL ($4))
+        "SELECT chatbot_id, source_type, source_id, attempts, due_at, id FROM chatbot_sync.job
+        WHERE chatbot_id = $1 AND priority = $2 {position} AND {DUE} AND (host IS NULL OR host <> ALL ($4))
         ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED"
     );
-    run(&sql, &[chatbot_id.into(), priority.into(), limit.into(), but.to_vec().into()], Mode::Write, |rows| {
-        rows.map(|row| job(&row)).collect()
-    })
+    let mut args = vec![chatbot_id.into(), priority.into(), limit.into(), excluded.to_vec().into()];
+    if let Some(Position(due_at, id)) = beyond {
+        args.extend([due_at.into(), id.into()]);
+    }
+    let due = |row: SpiHeapTupleData| {
+        let position = Position(one(row.get(5))?, one(row.get(6))?);
+        Ok(DueJob { key: key(&row)?, attempts: one(row.get(4))?, position })
+    };
+    run(&sql, &args, Mode::Write, |rows| rows.map(due).collect())
 }
 
 /// Returns and locks all jobs of these sources that are due or failed, oldest first. Jobs that another session has locked

@@ -1,6 +1,9 @@
 //! The log of syncs: a row for each sync of a source, until it is past its retention.
 
+use std::cell::Cell;
 use std::time::Duration;
+
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 
 use crate::embedding::batch::Usage;
 use crate::error::Result;
@@ -100,21 +103,30 @@ pub fn delete_of_chatbot(chatbot_id: i64) -> Result<()> {
     write(&sql, &[chatbot_id.into()]).map(drop)
 }
 
-/// Deletes up to `most` rows that are past their retention, after adding them to sync_total, and returns how many. Rows that
-/// another session has locked are skipped.
+/// Takes away rows that are older than they are to be kept, at most so many, and keeps what they came to: how many. Rows
+/// that another session has locked are passed over. A slice begins where the one before ended, and the first one at the
+/// oldest row: rows that earlier slices deleted stay in the index while a session holds an older snapshot.
 pub fn purge(most: i32) -> Result<i32> {
+    thread_local!(static PURGED_UNTIL: Cell<Option<TimestampWithTimeZone>> = const { Cell::new(None) });
     let Some(retention) = settings::log_retention() else { return Ok(0) };
+    let after = PURGED_UNTIL.take();
+    let beyond = if after.is_some() { "AND logged_at >= $3" } else { "" };
     let sql = format!(
-        "WITH old AS (SELECT chatbot_id, id FROM chatbot_sync.sync_log
-                WHERE logged_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1)
+        "WITH old AS (SELECT chatbot_id, id, logged_at FROM chatbot_sync.sync_log
+                WHERE logged_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1) {beyond}
                 ORDER BY logged_at LIMIT $2 FOR UPDATE SKIP LOCKED),
             gone AS (DELETE FROM chatbot_sync.sync_log l USING old
                 WHERE (l.chatbot_id, l.id) = (old.chatbot_id, old.id) RETURNING l.*),
             added AS ({ADD_UP})
-        SELECT count(*)::int FROM gone"
+        SELECT count(*)::int, max(logged_at) FROM gone"
     );
-    let gone: i32 =
-        run(&sql, &[retention.as_secs_f64().into(), most.into()], Mode::Write, |rows| one(rows.first().get_one()))?;
+    let args: Vec<DatumWithOid> =
+        [retention.as_secs_f64().into(), most.into()].into_iter().chain(after.map(Into::into)).collect();
+    let (gone, last): (i32, Option<TimestampWithTimeZone>) = run(&sql, &args, Mode::Write, |rows| {
+        let rows = rows.first();
+        Ok((one(rows.get(1))?, rows.get(2)?))
+    })?;
+    PURGED_UNTIL.set(last.filter(|_| gone == most));
     if gone > 0 {
         merge_totals()?;
     }

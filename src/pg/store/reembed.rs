@@ -168,8 +168,25 @@ pub fn mark_refused(key: &SourceKey, model_id: i32, failed: &SyncError) -> Resul
     write(sql, &key.args_and([failed.code.clone().into(), error.into()])).map(drop)
 }
 
+/// Those of the sources that [`mark_refused`] has marked.
+pub fn refused_before(keys: &[SourceKey], model_id: i32) -> Result<Vec<SourceKey>> {
+    let sql = format!(
+        "SELECT e.chatbot_id, e.source_type, e.source_id FROM {THESE} JOIN chatbot_sync.source e ON {OF_THESE}
+        WHERE e.status = 'error' AND pg_catalog.starts_with(e.error, $5)"
+    );
+    let mut refused = Vec::new();
+    for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
+        let args: Vec<_> =
+            chatbot_key_args(chatbot_id, &keys).into_iter().chain([error_prefix(model_id).into()]).collect();
+        refused.extend(run(&sql, &args, Mode::ReadNow, |rows| {
+            rows.map(|row| key(&row)).collect::<pgrx::spi::Result<Vec<_>>>()
+        })?);
+    }
+    Ok(refused)
+}
+
 /// The beginning of the errors that [`mark_refused`] writes, by which they are recognized.
-fn error_prefix(model_id: i32) -> String {
+pub fn error_prefix(model_id: i32) -> String {
     format!("model {model_id}: ")
 }
 

@@ -47,6 +47,8 @@ pub struct SourceRow {
     pub host: Option<i32>,
     /// How its words were read.
     pub words: WordsRead,
+    /// What [`note`] has written.
+    pub note: Option<String>,
 }
 
 impl SourceRow {
@@ -101,8 +103,9 @@ pub const SAID_LANG: &str =
 pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<SourceRow>> {
     let lang = if has_languages()? { "lang" } else { "NULL::text" };
     let read = format!(
-        "SELECT content_hash, chunking, model_id, status = 'synced' AND error IS NULL, chunk_count, truncated, metadata = $4, enabled, host,
-            text_search_configs, {lang}, {SAID_LANG}
+        "SELECT content_hash, chunking, model_id, status = 'synced' AND (error IS NULL OR error_code = '01000'),
+            chunk_count, truncated, metadata = $4, enabled, host, text_search_configs, {lang}, {SAID_LANG},
+            CASE WHEN error_code = '01000' THEN error END
         FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3"
     );
     let looked_at = |sql: &str, mode| run(sql, &key.args_and([metadata.clone().into()]), mode, source_row);
@@ -133,6 +136,7 @@ fn source_row(mut rows: Rows) -> pgrx::spi::Result<Option<SourceRow>> {
         same_metadata: one(row.get(7))?,
         enabled: one(row.get(8))?,
         host: row.get(9)?,
+        note: row.get(13)?,
     }))
 }
 
@@ -141,6 +145,12 @@ pub fn exists(key: &SourceKey) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.source
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3)";
     run(sql, &key.args(), Mode::ReadNow, |rows| one(rows.first().get_one()))
+}
+
+/// The host table that a source comes from; none where there is no such source, or no table has it.
+pub fn host_of(key: &SourceKey) -> Result<Option<i32>> {
+    let sql = "SELECT host FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
+    run(sql, &key.args(), Mode::ReadNow, |mut rows| rows.next().map_or(Ok(None), |row| row.get(1)))
 }
 
 /// The arguments for rows of sources: the model, and an array for each column.
@@ -282,8 +292,9 @@ pub fn update_attributes(item: &SourceInput, status: &str, row: &SourceRow) -> R
     // Of one that waits, the metadata may say another language than its words were read in.
     let sql = "UPDATE chatbot_sync.source SET metadata = $4, enabled = $5, host = COALESCE($6, host),
             chunking = CASE WHEN $7 = 'pending' AND chunk_count > 0 THEN chunking[1:5] || 0 ELSE chunking END,
-            status = CASE WHEN $6 IS NULL AND host IS NOT NULL THEN 'pending' ELSE $7 END, error = NULL,
-            error_code = NULL, attempts = 0, next_attempt_at = NULL
+            status = CASE WHEN $6 IS NULL AND host IS NOT NULL THEN 'pending' ELSE $7 END,
+            error = CASE WHEN error_code = '01000' THEN error END,
+            error_code = CASE WHEN error_code = '01000' THEN error_code END, attempts = 0, next_attempt_at = NULL
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let standing = [item.metadata.clone().into(), item.enabled.into(), item.host.into(), status.into()];
     write(sql, &item.key.args_and(standing))?;
@@ -338,6 +349,14 @@ pub fn mark_attempt(item: &SourceInput, failed: &SyncError, attempts: i32, again
         again.map(|wait| wait.as_secs_f64()).into(),
     ];
     write(sql, &item.key.args_and(args)).map(drop)
+}
+
+/// Writes into the row of a synced source what its reader should know, with the SQLSTATE of a warning (01000). It stays
+/// until texts of the source are embedded again.
+pub fn note(key: &SourceKey, note: &str) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.source SET error_code = '01000', error = $4
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND status <> 'error'";
+    write(sql, &key.args_and([note.to_owned().into()])).map(drop)
 }
 
 /// Marks synced sources pending.

@@ -51,6 +51,8 @@ pub struct Prefetched {
     pub model_id: i32,
     /// Vectors by their text, each with what it used.
     pub vectors: HashMap<String, (Vec<f32>, Usage)>,
+    /// Texts that were longer than the model takes, with the number of parts that each was embedded in.
+    pub in_parts: HashMap<String, usize>,
     /// The time that the provider took.
     pub elapsed: Duration,
 }

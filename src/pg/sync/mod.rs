@@ -76,7 +76,7 @@ pub fn sync(
     // Vectors that were made before are stored, even if embedding was switched off meanwhile.
     let embeds = prefetched.is_some() || enabled::is_enabled();
     let embedder = match prefetched {
-        Some(prefetched) => Embedder::prefetched(&model.model, prefetched.vectors),
+        Some(prefetched) => Embedder::prefetched(&model.model, prefetched.vectors, prefetched.in_parts),
         None => Embedder::new(&model.model, InputType::Document),
     };
     let mut run = SyncRun {
@@ -279,7 +279,7 @@ impl SyncRun<'_> {
             format!("{} chunks={chunks} to_embed={to_embed} ms={ms}", log_line::source_fields(&key))
         });
         let usage = Usage::default();
-        let failed = None;
+        let (in_parts, failed) = (Vec::new(), None);
         Ok(Some(PendingSource {
             item,
             row,
@@ -291,6 +291,7 @@ impl SyncRun<'_> {
             first,
             vectors,
             missing,
+            in_parts,
             failed,
             began,
             prepared,
@@ -350,8 +351,10 @@ impl SyncRun<'_> {
             }
         }
         let long = in_parts.and_then(|(number, parts)| {
-            let open = self.open.iter().find(|open| (open.first..open.first + open.new.len()).contains(&number))?;
-            Some((format!("chunk {} of {}", open.new[number - open.first], open.item.key), parts))
+            let open = self.open.iter_mut().find(|open| (open.first..open.first + open.new.len()).contains(&number))?;
+            let chunk = open.new[number - open.first];
+            open.in_parts.push(chunk);
+            Some((format!("chunk {chunk} of {}", open.item.key), parts))
         });
         if let Some((chunk, parts)) = long {
             pgrx::warning!("{}", model::long_text_message(&chunk, &self.model.model.name, parts));
@@ -428,6 +431,17 @@ impl SyncRun<'_> {
         }
         chunk::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
         drop(unchecked);
+        for open in &ready {
+            // What is kept has the vectors that it had.
+            let note = match &open.row {
+                Some(row) if open.new.is_empty() => row.note.clone(),
+                _ if open.in_parts.is_empty() => None,
+                _ => Some(model::chunks_in_parts(&open.in_parts, &self.model.model.name)),
+            };
+            if let Some(note) = note {
+                source::note(&open.item.key, &note)?;
+            }
+        }
         self.spent.syncs(ready.len());
         let mut entries = Vec::new();
         for open in &ready {

@@ -33,6 +33,8 @@ pub struct PendingSource {
     pub vectors: Vec<Option<Vec<f32>>>,
     /// The number of texts that are not finished yet.
     pub missing: usize,
+    /// Chunks that are longer than the model takes.
+    pub in_parts: Vec<usize>,
     /// Why it cannot be stored.
     pub failed: Option<Error>,
     /// When its sync began.

@@ -17,6 +17,8 @@ const RETRY_DELAY: Duration = Duration::from_secs(5);
 struct Database {
     /// The role that its workers connect as.
     role: pg_sys::Oid,
+    /// A look has found it before.
+    seen: bool,
     /// Whether a worker is to be started.
     wanted: bool,
     /// Whether a further worker is to be started beside one that runs.
@@ -182,10 +184,13 @@ fn refresh_databases(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
         pg_sys::table_close(table, pg_sys::AccessShareLock.cast_signed());
         pg_sys::CommitTransactionCommand();
     }
+    // A database that is new, as a copy is, has until the next look to be switched off: its jobs may be another's.
+    let is_first_look = wanted && !databases.values().any(|database| database.seen);
     databases.retain(|oid, database| found.contains_key(oid) || !database.workers.is_empty());
     for (oid, role) in found {
         let database = databases.entry(oid).or_insert(Database {
             role,
+            seen: false,
             wanted: false,
             more: false,
             workers: Vec::new(),
@@ -194,7 +199,8 @@ fn refresh_databases(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
             again: None,
         });
         database.role = role;
-        database.wanted |= wanted;
+        database.wanted |= wanted && (is_first_look || database.seen);
+        database.seen |= wanted;
     }
 }
 

@@ -95,5 +95,5 @@ unsafe extern "C-unwind" fn wake_after_commit_prepared() {
 fn has_due_jobs() -> Result<bool> {
     let Some(owner) = extension_owner()? else { return Ok(false) };
     let _owner = RunAs::new(owner, Restriction::Session);
-    Ok(job::top_priority(&[])?.is_some())
+    Ok(job::top_priority(None, &[])?.is_some())
 }

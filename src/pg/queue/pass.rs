@@ -1,0 +1,198 @@
+//! In which order jobs are claimed: by priority, a batch from a few chatbots at a time, each chatbot's jobs oldest first.
+//!
+//! A job that is done stays in the table and its indexes while any session holds a snapshot that is older, and a claim that
+//! begins at the front of the queue reads all of those. So a session goes through the queue in passes: it remembers where
+//! it is and continues from there, and begins again at the front when nothing is left beyond. A job that appears behind the
+//! pass, because its transaction was long or its chatbot was through, is found by the next pass, which begins after
+//! [`REFRESH`] at the latest. A job of a higher priority is looked for before each claim. Looks at the front of the queue
+//! may take a tenth of the time: [`LOOK_SHARE`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::pg::store::job::{self, DueJob, Position};
+
+/// Chatbots that share a batch.
+const CHATBOTS: usize = 4;
+/// A pass that is older begins again at the front of the queue.
+const REFRESH: Duration = Duration::from_secs(5);
+/// Looks at the front of the queue are made while they take at most this part of the time.
+const LOOK_SHARE: u32 = 10;
+
+thread_local! {
+    static PASS: RefCell<Option<Pass>> = const { RefCell::new(None) };
+    /// The chatbot that was served last, after which the next pass begins.
+    static LAST_SERVED: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Where a session is in the queue.
+#[derive(Clone)]
+struct Pass {
+    began: Instant,
+    /// What looks at the front of the queue took: those that read jobs again which are done.
+    looking: Duration,
+    priority: i32,
+    /// The chatbot after which the pass began; it ends with it.
+    first: i64,
+    /// The chatbot after which the next one is looked for; none where all were served once.
+    after: Option<i64>,
+    /// Whether the search for chatbots has begun again at the lowest id.
+    wrapped: bool,
+    /// Chatbots that were served and may have more, in the order in which they are served again.
+    waiting: VecDeque<i64>,
+    /// Up to where each of them was served.
+    positions: HashMap<i64, Position>,
+}
+
+/// Forgets where the session is: the next claim begins at the front of the queue.
+pub fn restart() {
+    PASS.set(None);
+}
+
+/// Jobs that are due, locked, of at most `most` sources; none where the queue has none but those of the `excluded` host
+/// tables and those that other sessions have locked.
+pub fn next_jobs(most: usize, excluded: &[i32]) -> Result<Vec<DueJob>> {
+    let mut pass = PASS.take();
+    let mut at_front = false;
+    if let Some(current) = &mut pass
+        && current.is_overtaken(excluded)?
+    {
+        pass = None;
+    }
+    loop {
+        let mut current = match pass.take() {
+            Some(pass) => pass,
+            None if at_front => return Ok(Vec::new()),
+            None => {
+                at_front = true;
+                match Pass::begin(None, excluded)? {
+                    Some(pass) => pass,
+                    None => return Ok(Vec::new()),
+                }
+            }
+        };
+        let jobs = current.next_jobs(most, excluded)?;
+        if !jobs.is_empty() {
+            PASS.set(Some(current));
+            return Ok(jobs);
+        }
+        pass = Pass::begin(Some(&current), excluded)?;
+    }
+}
+
+impl Pass {
+    /// At the front of the queue, or at the next priority below that of a pass that is through; none where no job is due
+    /// there.
+    fn begin(through: Option<&Self>, excluded: &[i32]) -> Result<Option<Self>> {
+        let looked = Instant::now();
+        let Some(priority) = job::top_priority(through.map(|pass| pass.priority), excluded)? else { return Ok(None) };
+        let (began, looking) = match through {
+            Some(pass) => (pass.began, pass.looking),
+            None => (looked, looked.elapsed()),
+        };
+        let first = LAST_SERVED.get();
+        Ok(Some(Self {
+            began,
+            looking,
+            priority,
+            first,
+            after: Some(first),
+            wrapped: false,
+            waiting: VecDeque::new(),
+            positions: HashMap::new(),
+        }))
+    }
+
+    /// Whether the pass is to begin again at the front: it is old, or a job of a higher priority is due.
+    fn is_overtaken(&mut self, excluded: &[i32]) -> Result<bool> {
+        let age = self.began.elapsed();
+        if age < self.looking * (LOOK_SHARE - 1) {
+            return Ok(false);
+        }
+        if age >= REFRESH {
+            return Ok(true);
+        }
+        let looked = Instant::now();
+        let overtaken = job::is_higher_due(self.priority, excluded)?;
+        self.looking += looked.elapsed();
+        Ok(overtaken)
+    }
+
+    /// The next jobs of this priority; none where it is through.
+    fn next_jobs(&mut self, most: usize, excluded: &[i32]) -> Result<Vec<DueJob>> {
+        loop {
+            let chatbots = self.next_chatbots(CHATBOTS.min(most), excluded)?;
+            if chatbots.is_empty() {
+                return Ok(Vec::new());
+            }
+            let before = self.clone_positions(&chatbots);
+            let mut picked: Vec<DueJob> = Vec::new();
+            for (at, &chatbot) in chatbots.iter().enumerate() {
+                let share = (most - picked.len()).div_ceil(chatbots.len() - at);
+                picked.extend(self.pick(chatbot, share, excluded)?);
+            }
+            // A source that failed is tried again alone: it may be the one that makes its request fail.
+            if picked.first().is_some_and(|job| job.attempts > 0) {
+                picked.truncate(1);
+                self.put_back(&chatbots, before, &picked[0]);
+            } else {
+                picked.retain(|job| job.attempts == 0);
+            }
+            if let Some(last) = chatbots.last() {
+                LAST_SERVED.set(*last);
+            }
+            if !picked.is_empty() {
+                return Ok(picked);
+            }
+        }
+    }
+
+    /// The chatbots whose turn it is: those that this pass has not served yet, and then those that may have more.
+    fn next_chatbots(&mut self, count: usize, excluded: &[i32]) -> Result<Vec<i64>> {
+        let mut chatbots = Vec::new();
+        while let (true, Some(after)) = (chatbots.len() < count, self.after) {
+            let last = self.wrapped.then_some(self.first);
+            self.after = job::next_chatbot(self.priority, after, last, excluded)?;
+            match self.after {
+                Some(chatbot) => chatbots.push(chatbot),
+                None if !self.wrapped => (self.after, self.wrapped) = (Some(i64::MIN), true),
+                None => {}
+            }
+        }
+        let more = (count - chatbots.len()).min(self.waiting.len());
+        chatbots.extend(self.waiting.drain(..more));
+        Ok(chatbots)
+    }
+
+    /// The next jobs of a chatbot, at most `share`. Where there are as many, it has another turn.
+    fn pick(&mut self, chatbot: i64, share: usize, excluded: &[i32]) -> Result<Vec<DueJob>> {
+        let position = self.positions.get(&chatbot).copied();
+        let jobs = job::lock_due_jobs(chatbot, self.priority, position, i32::try_from(share).unwrap_or(1), excluded)?;
+        if let Some(last) = jobs.last() {
+            self.positions.insert(chatbot, last.position);
+        }
+        if jobs.len() == share {
+            self.waiting.push_back(chatbot);
+        }
+        Ok(jobs)
+    }
+
+    fn clone_positions(&self, chatbots: &[i64]) -> HashMap<i64, Position> {
+        chatbots.iter().filter_map(|chatbot| Some((*chatbot, *self.positions.get(chatbot)?))).collect()
+    }
+
+    /// Takes only one of the jobs that were picked: the others are as if they had not been.
+    fn put_back(&mut self, chatbots: &[i64], mut before: HashMap<i64, Position>, taken: &DueJob) {
+        self.waiting.retain(|chatbot| !chatbots.contains(chatbot));
+        for &chatbot in chatbots.iter().rev() {
+            let position = if chatbot == taken.key.chatbot_id { Some(taken.position) } else { before.remove(&chatbot) };
+            match position {
+                Some(position) => drop(self.positions.insert(chatbot, position)),
+                None => drop(self.positions.remove(&chatbot)),
+            }
+            self.waiting.push_front(chatbot);
+        }
+    }
+}
