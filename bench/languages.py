@@ -4,10 +4,10 @@
     languages.py texts FOLDER > texts.json       # the texts and questions of all packages in FOLDER
     languages.py run "CONNECTION" texts.json     # a row a language, MRR@10
 """
-import collections, gzip, html.parser, json, math, pathlib, re, statistics, sys, unicodedata, zlib
+import collections, gzip, html.parser, json, math, os, pathlib, re, statistics, sys, unicodedata, zlib
 
 # Texts and questions of a language that are taken of each set.
-PAGES, QUESTIONS, ANSWERS = 150, 60, 10
+PAGES, QUESTIONS, ANSWERS = 150, 150, 10
 
 
 # Texts
@@ -207,14 +207,45 @@ class Bench:
         bm25 = Bm25([content for _, content in chunks])
         return statistics.mean(mrr([chunks[n][0] for n in bm25.best(question, 200)], right) for question, right in questions)
 
+    def processor_time(self, statement, before):
+        """Microseconds of the server's processor for a chunk, in the mean of some turns."""
+        def used():
+            with open(f"/proc/{self.db.info.backend_pid}/stat") as stat:
+                user, system = stat.read().rsplit(")", 1)[1].split()[11:13]
+            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        turns, took = 5, 0
+        for _ in range(turns):
+            self.db.execute(before)
+            start = used()
+            self.db.execute(statement)
+            took += used() - start
+        chunks, = self.db.execute("SELECT count(*) FROM chatbot_sync.embedding").fetchone()
+        return took / turns / chunks * 1e6
+
+    def words(self, sets):
+        """Of each language of the manual pages: how long reading the words of a chunk anew takes, and with Postgres' parser."""
+        before = "UPDATE chatbot_sync.source SET chunking[6] = 0; UPDATE chatbot_sync.embedding SET words = ''"
+        by_parser = r"""UPDATE chatbot_sync.embedding e SET words = to_tsvector(s.text_search_configs[1]::regconfig,
+            translate(e.content, $$'-_/\.:@#$$, '        ')) FROM chatbot_sync.source s WHERE s.source_id = e.source_id"""
+        print("\n| words of a chunk, µs of the processor | ours | to_tsvector() | ratio |\n|---|---|---|---|")
+        for one in (one for one in sets if one["set"] == "pages"):
+            self.forget()
+            self.load(1, one["language"], one["texts"])
+            ours = self.processor_time("CALL chatbot_sync_all(refresh => true)", before)
+            theirs = self.processor_time(by_parser, before)
+            print(f"| {one['language']} | {ours:.0f} | {theirs:.0f} | {ours / theirs:.2f} |", flush=True)
+
+    def forget(self):
+        for chatbot, in self.db.execute("SELECT DISTINCT chatbot_id FROM chatbot_sync.source").fetchall():
+            self.db.execute("SELECT chatbot_cleanup(%s)", [chatbot])
+
     def run(self, sets):
         """Of each model: {(set, language): {column: MRR@10}}."""
         figures = collections.defaultdict(dict)
         english = next(s for s in sets if (s["set"], s["language"]) == ("sections", "en"))
         places = {key: number for number, (key, *_) in enumerate(english["texts"], 1)}
         for model in self.MODELS:
-            for chatbot, in self.db.execute("SELECT DISTINCT chatbot_id FROM chatbot_sync.source").fetchall():
-                self.db.execute("SELECT chatbot_cleanup(%s)", [chatbot])
+            self.forget()
             self.db.execute("SELECT chatbot_set_model('local', %s)", [model])
             self.load(1, "en", english["texts"])
             for number, one in enumerate(sets, 2):
@@ -258,6 +289,8 @@ if __name__ == "__main__":
         case ["texts", folder]:
             json.dump(collect(pathlib.Path(folder)), sys.stdout, ensure_ascii=False)
         case ["run", connection, texts]:
-            show(Bench(connection).run(json.loads(pathlib.Path(texts).read_text())))
+            bench, sets = Bench(connection), json.loads(pathlib.Path(texts).read_text())
+            show(bench.run(sets))
+            bench.words(sets)
         case _:
             sys.exit(__doc__)

@@ -208,6 +208,33 @@ fn a_language_that_is_said_later_is_read_in() {
 }
 
 #[test]
+fn the_doctor_says_that_a_model_does_not_know_most_languages() {
+    let db = Db::new();
+    let (mut app, mut boss) = (db.session("app"), db.session("boss"));
+    let check = "SELECT concat_ws(' | ', status, detail, hint) FROM chatbot_doctor() WHERE check_name = 'languages'";
+    let model = "SELECT chatbot_set_model('local', 'multilingual-static-256')";
+    boss.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
+    embed(&mut app, 1, "Refunds are paid within ten days of the parcel's return.");
+    embed(&mut app, 2, "Die Rückzahlung erfolgt innerhalb von zehn Tagen nach der Rücksendung.");
+    assert_eq!(column::<String>(&mut app, check), [""; 0]);
+    embed(&mut app, 3, "Le remboursement est effectué sous dix jours après le retour du colis.");
+    assert_eq!(
+        one::<String>(&mut app, check),
+        "warning | 2 of 3 sources are in languages that the model minilm-static-256 does not know (de, fr): they are found by their words alone \
+        | SELECT chatbot_set_model('local', 'multilingual-static-256'); and CALL chatbot_reembed();"
+    );
+    boss.batch_execute(&format!("{model}; CALL chatbot_reembed()")).unwrap();
+    assert_eq!(column::<String>(&mut app, check), [""; 0]);
+    // One that no built-in model knows, by how it is said.
+    for id in 4..8 {
+        let sql = r#"SELECT chatbot_embed_source(1, 'document', $1, 'रिफ़ंड दस दिनों में।', '{"lang": "hi_IN"}')"#;
+        app.execute(sql, &[&i64::from(id)]).unwrap();
+    }
+    let said = one::<String>(&mut app, check);
+    assert!(said.contains("4 of 7 sources") && said.contains("(hi)") && said.contains("No built-in model"), "{said}");
+}
+
+#[test]
 fn a_configuration_of_the_databases_own_reads_words() {
     let mut db = Db::new();
     let app = &mut db.session("app");

@@ -838,6 +838,22 @@ BEGIN
             format('text search configuration "%s", which chatbot_sync.text_search_config names, does not exist: words are read with simple', said),
             format('ALTER DATABASE %I SET chatbot_sync.text_search_config = ''auto''; and in a new session CALL chatbot_sync_all(refresh => true);', current_database());
     END IF;
+    -- Languages that a built-in model does not know. Names of text search configurations say nothing here.
+    SELECT sum(g.sources) AS sources, sum(g.sources) FILTER (WHERE g.lang <> ALL (m.knows)) AS unknown,
+        string_agg(g.lang, ', ' ORDER BY g.sources DESC, g.lang) FILTER (WHERE g.lang <> ALL (m.knows)) AS langs,
+        sum(g.sources) FILTER (WHERE g.lang <> ALL (m.knows) AND g.lang = ANY (chatbot_sync.model_languages('local', 'multilingual-static-256'))) AS helped,
+        min(m.model) AS model
+    INTO l
+    FROM (SELECT d.model, chatbot_sync.model_languages(d.provider, d.model) AS knows FROM chatbot_sync.model AS d WHERE d.active) AS m,
+        (SELECT lower(split_part(translate(s.lang, '-@.', '___'), '_', 1)) AS lang, count(*) AS sources FROM chatbot_sync.source AS s
+        WHERE s.chunk_count > 0 GROUP BY 1) AS g
+    WHERE m.knows IS NOT NULL AND length(g.lang) = 2;
+    IF l.unknown * 2 > l.sources THEN
+        RETURN QUERY SELECT 'languages', 'warning',
+            format('%s of %s sources are in languages that the model %s does not know (%s): they are found by their words alone', l.unknown, l.sources, l.model, l.langs),
+            CASE WHEN l.helped * 2 > l.unknown THEN 'SELECT chatbot_set_model(''local'', ''multilingual-static-256''); and CALL chatbot_reembed();'
+            ELSE 'No built-in model knows them. With one of a provider''s: SELECT chatbot_set_model(''ollama'', ''bge-m3''); and CALL chatbot_reembed();' END;
+    END IF;
     -- A source is complete for the active model if it says so itself, or if it has chunks of that model.
     SELECT count(*), min(format('%s %s of chatbot %s', s.source_type, s.source_id, s.chatbot_id)) INTO found, said
     FROM chatbot_sync.source AS s
@@ -1581,3 +1597,10 @@ END
 $$;
 
 COMMENT ON COLUMN chatbot_sync.source.error_code IS 'SQLSTATE of the last failure. On a source that is synced: of what its row did not take, or 01000, a warning, which error says: a chunk that is longer than the model takes was embedded in parts.';
+
+CREATE FUNCTION chatbot_sync.model_languages(provider text, model text) RETURNS text[]
+LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_model_languages_wrapper';
+
+REVOKE ALL ON FUNCTION chatbot_sync.model_languages FROM PUBLIC;
+
+COMMENT ON FUNCTION chatbot_sync.model_languages IS 'The languages that a built-in model knows, by their ISO 639-1 codes; NULL for other models.';

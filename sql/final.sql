@@ -107,6 +107,7 @@ COMMENT ON FUNCTION chatbot_sync.tables_dropped IS 'Follows the end of host tabl
 COMMENT ON FUNCTION chatbot_sync.register_existing_rows IS 'Rows of host tables that nobody knows become pending sources.';
 COMMENT ON FUNCTION chatbot_sync.sync_batch IS 'A step of chatbot_sync_all().';
 COMMENT ON FUNCTION chatbot_sync.refresh_batch IS 'A step of chatbot_sync_all(refresh => true).';
+COMMENT ON FUNCTION chatbot_sync.model_languages IS 'The languages that a built-in model knows, by their ISO 639-1 codes; NULL for other models.';
 COMMENT ON FUNCTION chatbot_sync.outdated_sources IS 'How many sources were cut or read with other settings than the session''s.';
 COMMENT ON FUNCTION chatbot_sync.reread_words IS 'Reads the words of one source anew, from its chunks.';
 COMMENT ON FUNCTION chatbot_sync.in_transaction_block IS 'Whether nothing can be committed: BEGIN was said, or a function calls.';

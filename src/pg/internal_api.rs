@@ -4,6 +4,8 @@ use pgrx::name;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::embedding::local;
+use crate::embedding::provider::LOCAL;
 use crate::error::Error;
 use crate::pg::maintenance::{reembed, refresh};
 use crate::pg::runtime::catalog_types::Regclass;
@@ -186,6 +188,14 @@ fn chatbot_sync_outdated_sources() -> Result<
 > {
     let refresh::RefreshStep { marked, words_read, cut_by_hand, .. } = refresh::count()?;
     Ok(TableIterator::once((marked, words_read, cut_by_hand)))
+}
+
+/// The languages that a built-in model knows, by their ISO 639-1 codes; NULL for other models.
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.model_languages(provider text, model text) RETURNS text[]
+LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
+fn chatbot_sync_model_languages(provider: Option<&str>, model: Option<&str>) -> Option<Vec<String>> {
+    let built_in = if provider == Some(LOCAL) { local::find(model?) } else { None };
+    built_in.map(|model| model.languages.iter().map(|lang| (*lang).to_owned()).collect())
 }
 
 /// Reads the words of one source's chunks again, from the stored texts.

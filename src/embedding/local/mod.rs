@@ -20,6 +20,8 @@ pub use word_cache::WordCache;
 pub struct StaticModel {
     /// As it stands in `chatbot_sync.model`.
     pub name: &'static str,
+    /// The languages whose texts it was trained on, by their ISO 639-1 codes.
+    pub languages: &'static [&'static str],
     tokenizer: Tokenizer,
     /// A safetensors file: `embeddings`, a row of int8 for each piece, and `weights`, each row's scale as f32.
     file: &'static [u8],
@@ -58,6 +60,10 @@ static ENGLISH_FILE: &Aligned<[u8; ENGLISH_BYTES]> =
 /// Knows 26 languages.
 pub static MULTILINGUAL: StaticModel = StaticModel {
     name: "multilingual-static-256",
+    languages: &[
+        "ar", "cs", "da", "de", "el", "en", "es", "fi", "fr", "he", "hu", "id", "it", "ja", "ko", "nb", "nl", "nn",
+        "no", "pl", "pt", "ro", "ru", "sv", "tr", "uk", "vi", "zh",
+    ],
     tokenizer: Tokenizer::Unigram,
     file: &MULTILINGUAL_FILE.0,
     shape: MULTILINGUAL_SHAPE,
@@ -66,6 +72,7 @@ pub static MULTILINGUAL: StaticModel = StaticModel {
 /// Knows English.
 pub static ENGLISH: StaticModel = StaticModel {
     name: "minilm-static-256",
+    languages: &["en"],
     tokenizer: Tokenizer::WordPiece,
     file: &ENGLISH_FILE.0,
     shape: ENGLISH_SHAPE,

@@ -71,12 +71,13 @@ impl Configuration {
             let mut lexemes: Vec<(&[u8], usize)> = Vec::new();
             let mut folded = Vec::new();
             for token in tokens.iter() {
-                match (token.kind, known.and_then(|known| known.get(token.text))) {
-                    (Kind::Word, Some(found)) => {
-                        lexemes.extend(found.iter().map(|lexeme| (lexeme.as_bytes(), token.position)));
+                match token.kind {
+                    Kind::Word => {
+                        let found = known.and_then(|known| known.get(token.text));
+                        let found = found.into_iter().flat_map(|found| found.iter());
+                        lexemes.extend(found.map(|lexeme| (lexeme.as_bytes(), token.position)));
                     }
-                    (Kind::Word, None) => {}
-                    (Kind::Verbatim | Kind::Last | Kind::Single, _) => match fold(token.text) {
+                    Kind::Verbatim | Kind::Last | Kind::Single => match fold(token.text) {
                         std::borrow::Cow::Borrowed(text) => lexemes.push((text.as_bytes(), token.position)),
                         std::borrow::Cow::Owned(text) => folded.push((text, token.position)),
                     },

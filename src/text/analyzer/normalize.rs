@@ -2,7 +2,7 @@
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
-use super::script::{is_cyrillic, is_hebrew_letter};
+use super::script::{is_cyrillic, is_hebrew_letter, is_plain};
 
 /// A space that breaks no line, as it stands between the thousands of a number. NFKC makes an ordinary one of it.
 pub const NUMBER_SPACE: char = '\u{1f}';
@@ -20,6 +20,7 @@ pub enum Casing {
 impl Casing {
     fn lower(self, c: char) -> impl Iterator<Item = char> {
         let special = match (self, c) {
+            _ if is_plain(c) => Some(c),
             (Self::Turkic, 'I') => Some('ı'),
             // Elsewhere İ becomes an i with a dot above, which is an i.
             (_, 'İ') => Some('i'),
@@ -44,16 +45,26 @@ pub fn normalize(text: &str, casing: Casing) -> String {
     let visible = text.chars().filter(|c| !is_ignorable(*c)).flat_map(Spelling::of).flat_map(|c| casing.lower(c));
     let visible: String = visible.collect();
     let mut is_composed = true;
-    if is_nfkc_quick(visible.chars()) == IsNormalized::Yes {
-        for c in visible.chars() {
-            is_composed &= push(&mut out, c);
+    let mut compose = |run: &str, is_normal: bool| {
+        if is_normal || is_nfkc_quick(run.chars()) == IsNormalized::Yes {
+            run.chars().for_each(|c| is_composed &= push(&mut out, c));
+        } else {
+            let composed = run.chars().stream_safe().nfkc();
+            let composed = composed.filter(|c| !is_ignorable(*c)).flat_map(|c| casing.lower(c));
+            composed.for_each(|c| is_composed &= push(&mut out, c));
         }
-    } else {
-        let composed = visible.chars().stream_safe().nfkc();
-        for c in composed.filter(|c| !is_ignorable(*c)).flat_map(|c| casing.lower(c)) {
-            is_composed &= push(&mut out, c);
+    };
+    // A stable character is composed with what stands behind it at most.
+    let (mut start, mut is_normal) = (0, true);
+    for (at, c) in visible.char_indices() {
+        if is_stable(c) {
+            compose(&visible[start..at], is_normal);
+            (start, is_normal) = (at, true);
+        } else {
+            is_normal = false;
         }
     }
+    compose(&visible[start..], is_normal);
     if is_composed {
         return out;
     }
@@ -97,11 +108,17 @@ impl Iterator for Spelling {
     }
 }
 
+/// Whether a character in lower case is its own form in NFKC, whatever stands before it.
+fn is_stable(c: char) -> bool {
+    is_plain(c)
+        || matches!(c, '\u{df}'..='\u{131}' | '\u{134}'..='\u{137}' | '\u{142}'..='\u{148}' | '\u{14a}'..='\u{17e}' | '\u{2018}'..='\u{201e}')
+}
+
 /// Adds a character in its normal form; false where it is left out.
 fn push(out: &mut String, c: char) -> bool {
     let before = out.chars().next_back();
     let c = match c {
-        '\0'..='\x7f' => c,
+        '\0'..='\x7f' | '\u{430}'..='\u{44f}' | '\u{4e00}'..='\u{9fff}' => c,
         '’' | '‘' | '‛' | 'ʼ' | 'ʻ' | '׳' | '´' => '\'',
         '“' | '”' | '„' | '״' => '"',
         '‐'..='–' | '−' | '־' => '-',
@@ -165,4 +182,28 @@ fn is_ignorable(c: char) -> bool {
         | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
         | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_stable_character_is_its_own_normal_form() {
+        for c in ('\0'..=char::MAX).filter(|c| is_stable(*c)) {
+            let text = format!("e{c}");
+            assert!(text.nfkc().eq(text.chars()), "{c:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_composed_as_the_whole_text_is(text in "[a-zéが김가各ﾞ゙ﬁ́̈ᅡᆨΣя、（１]{0,12}") {
+            let composed = text.chars().flat_map(char::to_lowercase).stream_safe().nfkc().collect::<String>();
+            let runs = normalize(&composed, Casing::Root);
+            prop_assert_eq!(normalize(&text, Casing::Root), runs);
+        }
+    }
 }
