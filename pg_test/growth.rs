@@ -221,6 +221,10 @@ fn memory_does_not_grow_with_the_rows_of_a_statement() {
             "UPDATE documents SET id = id + 1000000 WHERE chatbot_id = 2",
             "CALL chatbot_process_queue()",
             "SELECT * FROM chatbot_estimate()",
+            "SELECT count(*) FROM chatbot_verify()",
+            "SELECT chatbot_repair()",
+            "SET session_replication_role = replica; UPDATE documents SET title = 'Hidden' WHERE chatbot_id = 2;
+                RESET session_replication_role; SELECT chatbot_repair()",
             "CALL chatbot_sync_all()",
             "DELETE FROM documents WHERE chatbot_id = 2",
         ] {

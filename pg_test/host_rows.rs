@@ -22,6 +22,50 @@ fn a_detached_table_keeps_the_sources_whose_jobs_wait() {
     assert_eq!((one::<i64>(&mut app, JOBS), mock.texts().len()), (0, 3));
 }
 
+/// The sources with their states, in the order of their ids.
+const STATES: &str =
+    "SELECT string_agg(concat_ws(' ', source_id, status, host, error_code, chunk_count), ', ' ORDER BY source_id)
+    FROM chatbot_sync.source";
+
+#[test]
+fn a_source_that_was_pending_when_its_table_was_detached_has_the_state_of_its_vectors() {
+    let (mut db, _mock, mut app) = application_with_mock();
+    app.batch_execute(&format!("{ASYNC}; CALL chatbot_process_queue()")).unwrap();
+    // 1 has vectors of an older text, 2 is known to have the wrong ones, 3 is synced, 4 never had any.
+    app.batch_execute("UPDATE docs SET content = 'Edited.' WHERE id < 3; INSERT INTO docs VALUES (4, 1, 'Four.')")
+        .unwrap();
+    db.admin
+        .batch_execute(
+            "UPDATE chatbot_sync.source SET content_hash = NULL WHERE source_id = 2; SELECT chatbot_repair()",
+        )
+        .unwrap();
+    app.batch_execute("SELECT chatbot_detach('docs')").unwrap();
+    let expected = "1 synced 1, 2 error 55000 1, 3 synced 1";
+    assert_eq!(one::<String>(&mut app, STATES), expected);
+    app.batch_execute("CALL chatbot_process_queue()").unwrap();
+    assert_eq!(one::<String>(&mut app, STATES), expected);
+    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_verify()"), 0);
+}
+
+#[test]
+fn a_source_that_is_pending_without_table_or_job_is_found_and_repaired() {
+    let (mut db, _mock, mut app) = application_with_mock();
+    app.batch_execute(&format!("{ASYNC}; CALL chatbot_process_queue(); SELECT chatbot_detach('docs')")).unwrap();
+    db.admin
+        .batch_execute(
+            "UPDATE chatbot_sync.source SET status = 'pending';
+            UPDATE chatbot_sync.source SET content_hash = NULL WHERE source_id > 1;
+            DELETE FROM chatbot_sync.embedding WHERE source_id = 3;
+            UPDATE chatbot_sync.source SET chunk_count = 0 WHERE source_id = 3",
+        )
+        .unwrap();
+    let found = "SELECT string_agg(problem, ' ') FROM chatbot_verify()";
+    assert_eq!(one::<String>(&mut db.admin, found), "detached detached detached");
+    assert_eq!(one::<i64>(&mut db.admin, "SELECT chatbot_repair()"), 3);
+    assert_eq!(one::<String>(&mut app, STATES), "1 synced 1, 2 error 55000 1");
+    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_verify()"), 0);
+}
+
 #[test]
 fn the_queue_deletes_no_source_of_a_table_that_lacks_its_triggers() {
     let (mut db, _mock, mut app) = application_with_mock();

@@ -216,7 +216,7 @@ fn the_doctor_says_that_a_model_does_not_know_most_languages() {
     boss.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
     embed(&mut app, 1, "Refunds are paid within ten days of the parcel's return.");
     embed(&mut app, 2, "Die Rückzahlung erfolgt innerhalb von zehn Tagen nach der Rücksendung.");
-    assert_eq!(column::<String>(&mut app, check), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, check), [""; 0]);
     embed(&mut app, 3, "Le remboursement est effectué sous dix jours après le retour du colis.");
     assert_eq!(
         one::<String>(&mut app, check),
@@ -224,7 +224,7 @@ fn the_doctor_says_that_a_model_does_not_know_most_languages() {
         | SELECT chatbot_set_model('local', 'multilingual-static-256'); and CALL chatbot_reembed();"
     );
     boss.batch_execute(&format!("{model}; CALL chatbot_reembed()")).unwrap();
-    assert_eq!(column::<String>(&mut app, check), [""; 0]);
+    assert_eq!(query_column::<String>(&mut app, check), [""; 0]);
     // One that no built-in model knows, by how it is said.
     for id in 4..8 {
         let sql = r#"SELECT chatbot_embed_source(1, 'document', $1, 'रिफ़ंड दस दिनों में।', '{"lang": "hi_IN"}')"#;

@@ -158,6 +158,30 @@ fn terms_follow_the_language_of_their_source() {
     app.batch_execute("SET chatbot_sync.text_search_config = 'english'").unwrap();
     app.batch_execute("SELECT chatbot_embed_source(1, 'document', 7, 'Vouchers expire.')").unwrap();
     assert_eq!(text(&mut app, "expiring voucher"), [7]);
+    let mut admin = db.other();
+    admin
+        .batch_execute(
+            "CREATE SCHEMA \"My shop\";
+            GRANT USAGE ON SCHEMA \"My shop\" TO app;
+            CREATE TEXT SEARCH CONFIGURATION public.mine (COPY = english);
+            CREATE TEXT SEARCH CONFIGURATION \"My shop\".\"Mine\" (COPY = english)",
+        )
+        .unwrap();
+    let names = [
+        ("public.mine", "public.mine"),
+        ("Public.MINE", "public.mine"),
+        ("My shop.Mine", "\"My shop\".\"Mine\""),
+        ("\"My shop\".\"Mine\"", "\"My shop\".\"Mine\""),
+        ("pg_catalog.english", "pg_catalog.english"),
+        ("English", "pg_catalog.english"),
+    ];
+    for (name, expected) in names {
+        app.execute("SELECT set_config('chatbot_sync.text_search_config', $1, false)", &[&name]).unwrap();
+        app.batch_execute("SELECT chatbot_embed_source(1, 'document', 9, 'Coupons expire, by ' || current_setting('chatbot_sync.text_search_config'))").unwrap();
+        let read_with = "SELECT text_search_configs[1] FROM chatbot_sync.source WHERE source_id = 9";
+        assert_eq!(one::<String>(&mut app, read_with), expected, "{name}");
+        assert_eq!(text(&mut app, "coupon"), [9], "{name}");
+    }
     app.batch_execute("SET chatbot_sync.text_search_config = 'klingon'").unwrap();
     let refused = super::harness::failure(&mut app, "SELECT chatbot_embed_source(1, 'document', 8, 'x')");
     assert_eq!(refused.code, "22023");

@@ -151,9 +151,22 @@ BEGIN
             PERFORM @extschema@.chatbot_delete_source(p.chatbot_id, p.source_type, p.source_id);
             done := 'forgotten';
         WHEN 'detached' THEN
-            UPDATE chatbot_sync.source AS s SET host = NULL
-            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
-            done := 'kept, as no table''s';
+            -- One that is pending: nothing will embed it any more.
+            DELETE FROM chatbot_sync.source AS s
+            WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id)
+                AND s.status = 'pending' AND s.content_hash IS NULL AND s.chunk_count = 0;
+            done := 'forgotten: it was never embedded';
+            IF NOT FOUND THEN
+                UPDATE chatbot_sync.source AS s SET host = NULL,
+                    status = CASE WHEN s.status <> 'pending' THEN s.status WHEN s.content_hash IS NULL THEN 'error' ELSE 'synced' END,
+                    error_code = CASE WHEN s.status = 'pending' AND s.content_hash IS NULL THEN '55000'
+                        WHEN s.status <> 'pending' OR s.error_code = '01000' THEN s.error_code END,
+                    error = CASE WHEN s.status = 'pending' AND s.content_hash IS NULL
+                            THEN 'its table was detached before it was embedded. Embed it again.'
+                        WHEN s.status <> 'pending' OR s.error_code = '01000' THEN s.error END
+                WHERE (s.chatbot_id, s.source_type, s.source_id) = (p.chatbot_id, p.source_type, p.source_id);
+                done := 'kept, as no table''s';
+            END IF;
         WHEN 'double job' THEN
             DELETE FROM chatbot_sync.job AS j
             WHERE (j.chatbot_id, j.source_type, j.source_id) = (p.chatbot_id, p.source_type, p.source_id)

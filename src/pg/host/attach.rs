@@ -143,7 +143,17 @@ pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>) -> Re
     }
     for host in hosts {
         store::drop_triggers(host)?;
-        if delete { host_sources::delete_host(host)? } else { host_sources::release_host(host)? }
+        if delete {
+            host_sources::delete_host(host)?;
+            continue;
+        }
+        let waited = host_sources::release_host(host)?;
+        if waited > 0 {
+            pgrx::notice!(
+                "{waited} sources of {} were pending: they keep the vectors of their last embedded text; those without any are deleted",
+                relation.name
+            );
+        }
     }
     Ok(())
 }

@@ -46,6 +46,10 @@ pub fn verify() -> Result<Vec<Problem>> {
         let detail = format!("its table, host {host}, is not attached any more");
         problems.push(Problem { problem: "detached", key, detail });
     }
+    for key in store::waiting_for_nothing()? {
+        let detail = "it is pending, and no table has its text".to_owned();
+        problems.push(Problem { problem: "detached", key, detail });
+    }
     for key in store::sources_with_mismatched_chunks()? {
         let detail = "its chunks have other metadata, or are found where it is not".to_owned();
         problems.push(Problem { problem: "wrong attributes", key, detail });

@@ -88,7 +88,7 @@ impl Configurations {
         if name == AUTO {
             return Self::with(None).map(Ok);
         }
-        Ok(match text_search::configuration(&name)? {
+        Ok(match text_search::find_configuration(&name)? {
             Some(named) => Ok(Self::with(Some(named))?),
             None => Err(name),
         })
@@ -102,7 +102,7 @@ impl Configurations {
 
     fn with(named: Option<Configuration>) -> Result<Self> {
         let missing = || Error::Internal("the text search configuration simple is gone".to_owned());
-        let simple = text_search::configuration(SIMPLE)?.ok_or_else(missing)?;
+        let simple = text_search::find_configuration(SIMPLE)?.ok_or_else(missing)?;
         Ok(Self { named, simple, known: RefCell::default(), stores_languages: source::has_languages()? })
     }
 
@@ -156,9 +156,9 @@ impl Configurations {
         if let Some(known) = self.known.borrow().get(lang) {
             return Ok(known.clone().unwrap_or_else(default));
         }
-        let found = match text_search::configuration(lang)? {
+        let found = match text_search::find_configuration(lang)? {
             Some(found) => Some(found),
-            None => configuration(lang).map(text_search::configuration).transpose()?.flatten(),
+            None => configuration(lang).map(text_search::find_configuration).transpose()?.flatten(),
         };
         self.known.borrow_mut().insert(lang.to_owned(), found.clone());
         Ok(found.unwrap_or_else(default))

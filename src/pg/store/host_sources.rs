@@ -103,9 +103,21 @@ pub fn delete_host(host: i32) -> Result<()> {
     write("DELETE FROM chatbot_sync.source WHERE host = $1", &[host.into()]).map(drop)
 }
 
-/// Keeps the sources of a host table, as sources without a host table.
-pub fn release_host(host: i32) -> Result<()> {
-    write("UPDATE chatbot_sync.source SET host = NULL WHERE host = $1", &[host.into()]).map(drop)
+/// Keeps the sources of a host table, which belong to no table afterwards, and returns how many of them were pending.
+/// Nothing will embed those any more: one with vectors is synced, with the text that they were made from; one that never
+/// had any is deleted; one whose vectors are known to be outdated is in error.
+pub fn release_host(host: i32) -> Result<i64> {
+    let never_embedded = "DELETE FROM chatbot_sync.source
+        WHERE host = $1 AND status = 'pending' AND content_hash IS NULL AND chunk_count = 0";
+    let pending = "UPDATE chatbot_sync.source SET host = NULL, attempts = 0, next_attempt_at = NULL,
+            status = CASE WHEN content_hash IS NULL THEN 'error' ELSE 'synced' END,
+            error_code = CASE WHEN content_hash IS NULL THEN '55000' WHEN error_code = '01000' THEN error_code END,
+            error = CASE WHEN content_hash IS NULL THEN 'its table was detached before it was embedded. Embed it again.'
+                WHEN error_code = '01000' THEN error END
+        WHERE host = $1 AND status = 'pending'";
+    let waited = write(never_embedded, &[host.into()])? + write(pending, &[host.into()])?;
+    write("UPDATE chatbot_sync.source SET host = NULL WHERE host = $1", &[host.into()])?;
+    Ok(waited)
 }
 
 /// Returns the next keys of a host table's sources, in order.

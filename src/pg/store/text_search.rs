@@ -40,11 +40,18 @@ impl WordsRead {
     }
 }
 
-/// A text search configuration by its name; none where there is none of this name.
-pub fn configuration(name: &str) -> Result<Option<Configuration>> {
-    let sql = "SELECT c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname), c.oid
-        FROM pg_catalog.pg_ts_config c WHERE c.cfgname = $1
-        ORDER BY c.cfgnamespace = 'pg_catalog'::pg_catalog.regnamespace DESC LIMIT 1";
+/// Finds a text search configuration by its name; `None` where there is none. The name may be qualified, with quotes or
+/// without, and without them in any case, as Postgres reads a `regconfig`; a name that is written as given goes first.
+pub fn find_configuration(name: &str) -> Result<Option<Configuration>> {
+    let sql = "SELECT q.qualified, c.oid
+        FROM pg_catalog.pg_ts_config c JOIN pg_catalog.pg_namespace n ON n.oid = c.cfgnamespace
+        CROSS JOIN LATERAL (
+            SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.cfgname) AS qualified,
+                ARRAY[c.cfgname, pg_catalog.quote_ident(c.cfgname), n.nspname || '.' || c.cfgname,
+                    pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.cfgname)] AS names
+        ) AS q
+        WHERE $1 = ANY (q.names) OR pg_catalog.lower($1) = ANY (q.names)
+        ORDER BY $1 = ANY (q.names) DESC, n.nspname = 'pg_catalog' DESC, q.qualified LIMIT 1";
     run(sql, &[name.into()], Mode::Read, |mut rows| {
         rows.next().map(|row| Ok(Configuration { name: one(row.get(1))?, id: one(row.get(2))? })).transpose()
     })

@@ -61,6 +61,17 @@ pub fn sources_of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> 
     run(sql, &[hosts.to_vec().into()], Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
 }
 
+/// Sources that are pending although no table has them and no job embeds them.
+pub fn waiting_for_nothing() -> Result<Vec<SourceKey>> {
+    let sql =
+        "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host IS NULL AND status = 'pending'";
+    let mut pending: Vec<SourceKey> = run(sql, &[], Mode::Read, |rows| rows.map(|row| key(&row)).collect())?;
+    // A statement of its own: sources may be on other nodes, jobs are here.
+    let with_job = existing_keys("job", None, &pending)?;
+    pending.retain(|key| !with_job.contains(key));
+    Ok(pending)
+}
+
 /// A source of a host table as it is stored, for a comparison with its row.
 pub struct StoredSource {
     /// How it was chunked and its words read.
@@ -81,7 +92,7 @@ pub struct StoredSource {
 pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredSource>> {
     let readings = reading::of_host(host, after, limit)?;
     let keys: Vec<SourceKey> = readings.iter().map(|reading| reading.key).collect();
-    // Jobs are read by a statement of their own: with Citus, sources may be on other nodes, but jobs are here.
+    // A statement of its own: sources may be on other nodes, jobs are here.
     let jobs = existing_keys("job", None, &keys)?;
     let sql = "SELECT content_hash, metadata, enabled, status = 'synced' FROM chatbot_sync.source
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
@@ -107,11 +118,15 @@ pub fn is_same_json(one_text: &Jsonb, other: &Jsonb) -> Result<bool> {
 }
 
 /// Returns sources with a chunk whose metadata or `enabled` is not that of the source.
+/// The chunks are looked up source by source: a join of both tables would be a hash join of thousands of batches, since the
+/// planner takes each table for huge.
 pub fn sources_with_mismatched_chunks() -> Result<Vec<SourceKey>> {
-    let sql = "SELECT DISTINCT s.chatbot_id, s.source_type, s.source_id FROM chatbot_sync.source s
-        JOIN chatbot_sync.embedding e ON (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)
-        WHERE e.enabled <> s.enabled OR e.metadata <> CASE WHEN e.lang IS NULL THEN s.metadata
-            ELSE s.metadata || pg_catalog.jsonb_build_object('lang', e.lang) END";
+    let sql = "SELECT s.chatbot_id, s.source_type, s.source_id FROM chatbot_sync.source s
+        CROSS JOIN LATERAL (SELECT bool_or(e.enabled <> s.enabled OR e.metadata <> CASE WHEN e.lang IS NULL THEN s.metadata
+                ELSE s.metadata || pg_catalog.jsonb_build_object('lang', e.lang) END) AS differs
+            FROM chatbot_sync.embedding e
+            WHERE (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)) AS e
+        WHERE e.differs";
     run(sql, &[], Mode::Read, |rows| rows.map(|row| key(&row)).collect())
 }
 
