@@ -37,7 +37,7 @@ fn chatbot_sync_queue_store() -> Result<(), ErrorReport> {
 }
 
 /// A step of chatbot_process_queue(): writes the status to the rows of host tables.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_tell() RETURNS void
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_write_status() RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_queue_tell() -> Result<(), ErrorReport> {
     Ok(queue::step_write_status()?)
@@ -98,7 +98,7 @@ fn chatbot_sync_tables_dropped(hosts: Option<Vec<i32>>) -> Result<(), ErrorRepor
 }
 
 /// Registers the rows of host tables that are no sources yet as pending ones.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.adopt() RETURNS void
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.register_existing_rows() RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_adopt() -> Result<(), ErrorReport> {
     Ok(host::register_all_existing_rows()?)
@@ -200,7 +200,7 @@ fn chatbot_sync_model_languages(provider: Option<&str>, model: Option<&str>) -> 
 
 /// Reads the words of one source's chunks again, from the stored texts.
 #[pg_extern(
-    sql = "CREATE FUNCTION chatbot_sync.read_words_anew(chatbot_id bigint, source_type text, source_id bigint) RETURNS void
+    sql = "CREATE FUNCTION chatbot_sync.reread_words(chatbot_id bigint, source_type text, source_id bigint) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
 )]
 fn chatbot_sync_read_words_anew(
