@@ -74,6 +74,10 @@ mod interrupts;
 #[cfg(test)]
 mod languages;
 #[cfg(test)]
+mod local_model_files;
+#[cfg(test)]
+mod local_models;
+#[cfg(test)]
 mod mock;
 #[cfg(test)]
 mod models;

@@ -120,6 +120,7 @@ BEGIN
             HINT = 'Models and their ids: TABLE chatbot_sync.model;';
     END IF;
     PERFORM @extschema@.chatbot_drop_index(model_id);
+    PERFORM chatbot_sync.drop_model_file(model_id);
     DELETE FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id;
     UPDATE chatbot_sync.model AS m SET replaced = NULL WHERE m.replaced OPERATOR(pg_catalog.=) model_id;
     LOOP
@@ -424,6 +425,7 @@ BEGIN
         LIMIT 1;
     END IF;
     RETURN QUERY SELECT * FROM chatbot_sync.check_keys();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_local_models();
 END
 $$;
 
@@ -740,7 +742,7 @@ AS $$
         ('queue_embed', 2), ('queue_store', 2), ('queue_write_status', 2), ('purge_log', 2),
         ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
         ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
-        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('needs_index', 3), ('is_distributed', 1),
+        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('drop_model_file', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('needs_index', 3), ('is_distributed', 1),
         ('index_build', 3), ('index_start', 3), ('index_step', 3)
     ) AS f (name, least) ON f.name = p.proname
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
@@ -1609,6 +1611,15 @@ BEGIN
 END
 $$;
 
+-- Models in folders
+
+CREATE FUNCTION chatbot_sync.drop_model_file(model_id int) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_sync_drop_model_file_wrapper';
+
+CREATE FUNCTION chatbot_sync.check_local_models()
+RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_check_local_models_wrapper';
+
 COMMENT ON COLUMN chatbot_sync.source.error_code IS 'SQLSTATE of the last failure. On a source that is synced: of what its row did not take, or 01000, a warning, which error says: a chunk that is longer than the model takes was embedded in parts.';
 
 CREATE FUNCTION chatbot_sync.model_languages(provider text, model text) RETURNS text[]
@@ -1617,3 +1628,9 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_model_languages_wrapper';
 REVOKE ALL ON FUNCTION chatbot_sync.model_languages FROM PUBLIC;
 
 COMMENT ON FUNCTION chatbot_sync.model_languages IS 'The languages that a built-in model knows, by their ISO 639-1 codes; NULL for other models.';
+
+REVOKE ALL ON FUNCTION chatbot_sync.drop_model_file, chatbot_sync.check_local_models FROM PUBLIC;
+
+COMMENT ON FUNCTION chatbot_sync.drop_model_file IS 'A step of chatbot_drop_model().';
+
+COMMENT ON FUNCTION chatbot_sync.check_local_models IS 'Checks of chatbot_doctor().';

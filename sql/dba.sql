@@ -127,6 +127,7 @@ BEGIN
         LIMIT 1;
     END IF;
     RETURN QUERY SELECT * FROM chatbot_sync.check_keys();
+    RETURN QUERY SELECT * FROM chatbot_sync.check_local_models();
 END
 $$;
 

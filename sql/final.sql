@@ -182,6 +182,8 @@ COMMENT ON FUNCTION chatbot_undistribute IS 'Brings them back to this node.';
 COMMENT ON FUNCTION chatbot_sync.growing_tables IS 'The tables that chatbot_distribute() spreads.';
 COMMENT ON FUNCTION chatbot_sync.is_distributed IS 'Whether Citus has our tables.';
 COMMENT ON FUNCTION chatbot_sync.drop_vectors IS 'A step of chatbot_drop_model().';
+COMMENT ON FUNCTION chatbot_sync.drop_model_file IS 'A step of chatbot_drop_model().';
+COMMENT ON FUNCTION chatbot_sync.check_local_models IS 'Checks of chatbot_doctor().';
 COMMENT ON FUNCTION chatbot_sync.in_each_shard IS 'What a query says of a table, or of each of its shards.';
 COMMENT ON FUNCTION chatbot_sync.save_and_drop_indexes IS 'Drops the indexes of models while rows move: which models had some.';
 COMMENT ON FUNCTION chatbot_sync.recreate_indexes IS 'Makes them again.';

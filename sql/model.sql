@@ -125,6 +125,7 @@ BEGIN
             HINT = 'Models and their ids: TABLE chatbot_sync.model;';
     END IF;
     PERFORM @extschema@.chatbot_drop_index(model_id);
+    PERFORM chatbot_sync.drop_model_file(model_id);
     DELETE FROM chatbot_sync.model AS m WHERE m.id OPERATOR(pg_catalog.=) model_id;
     UPDATE chatbot_sync.model AS m SET replaced = NULL WHERE m.replaced OPERATOR(pg_catalog.=) model_id;
     LOOP

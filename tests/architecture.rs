@@ -35,7 +35,7 @@ fn modules() -> BTreeMap<String, PathBuf> {
             let file = entry.unwrap().path();
             let name = file.file_stem().unwrap().to_str().unwrap();
             let inner = if path.is_empty() { name.to_owned() } else { format!("{path}::{name}") };
-            if file.is_dir() {
+            if file.is_dir() && name != "tests" {
                 visit(&file, &inner, found);
             } else if file.extension().is_some_and(|extension| extension == "rs") && name != "tests" {
                 let module = if matches!(name, "mod" | "lib") { path.to_owned() } else { inner };

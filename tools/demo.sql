@@ -16,6 +16,9 @@ SELECT count(*) AS pages, sum(length(content)) AS characters FROM page;
 
 \echo '--- The extension: no key, no network, no other service.'
 CREATE EXTENSION chatbot_sync CASCADE;
+\if :{?model}
+SELECT chatbot_set_model('local', :'model');
+\endif
 
 \echo '--- Chatbot 1 learns every page. Chunks, vectors and the application''s own rows could be one transaction;'
 \echo '--- here each hundred pages are one, so that you see it work.'

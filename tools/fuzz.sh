@@ -8,4 +8,4 @@ need cargo rustup
 need cc build-essential
 export PROPTEST_CASES=${PROPTEST_CASES:-5000}
 say "$PROPTEST_CASES cases of each property"
-cargo test --no-default-features --lib -- fuzz:: chunk::
+cargo test --no-default-features --lib -- fuzz:: chunk:: tokenizer::

@@ -4,9 +4,16 @@
 //! - [`provider`]: the API of each provider, without I/O
 //! - [`transport`]: one request over HTTP
 //! - [`local`]: the models that are built in
+//! - [`tokenizer`]: texts to the tokens of a model in a folder
+//! - [`transformer`]: models in folders
+//! - [`signals`]: threads that leave every signal to the main thread
 
 pub mod batch;
 pub mod local;
 pub mod provider;
 pub mod retry;
+#[allow(unsafe_code)]
+pub mod signals;
+pub mod tokenizer;
+pub mod transformer;
 pub mod transport;

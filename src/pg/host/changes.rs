@@ -60,7 +60,7 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
     pub fn between(table: &'a HostTable, rows: R) -> Result<Self> {
         let mut changes = Self { upserts: RowPositions::default(), table, rows, any_gone: false, any_moved: false };
         let (mut upserts, mut any_gone, mut any_moved) = (RowPositions::default(), false, false);
-        changes.for_each_change(|at, change| {
+        changes.walk(|at, change| {
             if change.is_there {
                 upserts.add(at);
             }
@@ -72,7 +72,7 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
         Ok(changes)
     }
 
-    fn for_each_change(&self, mut act: impl FnMut(usize, Change) -> Result<()>) -> Result<()> {
+    fn walk(&self, mut act: impl FnMut(usize, Change) -> Result<()>) -> Result<()> {
         let (mut old, mut new) = (self.rows)();
         let key = |row: Option<Row>| row.and_then(|row| self.table.key(row));
         let mut at = 0;
@@ -104,7 +104,7 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
             return Ok(());
         }
         let mut slice = Vec::new();
-        self.for_each_change(|_, change| {
+        self.walk(|_, change| {
             if let (Some(before), None) = (change.before, change.after) {
                 slice.push(before);
             }
@@ -142,7 +142,7 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
         if !self.any_moved {
             return Ok(());
         }
-        self.for_each_change(|_, change| {
+        self.walk(|_, change| {
             if let (Some(before), Some(after)) = (change.before, change.after)
                 && wanted(&before, &after)
             {
@@ -158,7 +158,7 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
         how: impl Fn(SourceKey, SourceKey) -> (SourceKey, SourceKey),
     ) -> Result<()> {
         let mut slice = Vec::new();
-        self.for_each_change(|_, change| {
+        self.walk(|_, change| {
             if let (Some(before), Some(after)) = (change.before, change.after)
                 && wanted(&before, &after)
             {
@@ -171,7 +171,7 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
 
     /// Calls `act` with each key that changed: the old one and the new one.
     pub fn for_each_changed_key(&self, mut act: impl FnMut(SourceKey)) -> Result<()> {
-        self.for_each_change(|_, change| {
+        self.walk(|_, change| {
             change.before.into_iter().chain(change.after).for_each(&mut act);
             Ok(())
         })

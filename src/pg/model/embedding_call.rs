@@ -4,22 +4,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::io::{PipeReader, PipeWriter, Write};
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use pgrx::pg_sys;
-
 use crate::embedding::batch::{Batch, Batcher, ResponseChecks, RetryPolicy, TextResult, Usage};
 use crate::embedding::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
+use crate::embedding::signals::BlockedSignals;
 use crate::embedding::transport::{Http, request_embeddings};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::pg::model::throttle;
-use crate::pg::runtime::{enabled, log_line, settings};
+use crate::pg::runtime::{enabled, latch, log_line, settings};
 
 /// The number of requests for each thread that are handed out ahead, so that no thread idles while the backend stores
 /// results.
@@ -41,6 +39,15 @@ pub fn set_yield_check(aside: Option<fn() -> bool>) {
 /// Returns whether a call has ended because another session wants to copy or drop the database, and resets that.
 pub fn has_yielded_to_ddl() -> bool {
     YIELDED.take()
+}
+
+/// Whether a worker has to leave, which it is then remembered for. To be asked once a second.
+pub fn has_to_step_aside() -> bool {
+    let aside = YIELD_CHECK.get().is_some_and(|aside| aside());
+    if aside {
+        YIELDED.set(true);
+    }
+    aside
 }
 
 /// What all requests of a call share.
@@ -163,11 +170,10 @@ impl EmbeddingCall {
                 return Err(self.fault(FaultKind::TimedOut, "chatbot_sync.sync_timeout is over").into());
             }
             let mut until = self.batch.wake_at().map_or(self.batch.deadline(), |at| at.min(self.batch.deadline()));
-            if let Some(aside) = YIELD_CHECK.get() {
-                if aside() {
-                    YIELDED.set(true);
-                    return Err(self.fault(FaultKind::TimedOut, "the database is needed").into());
-                }
+            if has_to_step_aside() {
+                return Err(self.fault(FaultKind::TimedOut, "the database is needed").into());
+            }
+            if YIELD_CHECK.get().is_some() {
                 until = until.min(Instant::now() + YIELD_CHECK_INTERVAL);
             }
             self.pool.wait(until);
@@ -314,31 +320,9 @@ impl RequestThreads {
         self.work.send((work, texts)).map_err(|_| Error::Internal("no thread asks a provider".to_owned()))
     }
 
-    /// Waits for a response until an instant; a cancel, a timeout or a shutdown raises its own error.
-    #[allow(unsafe_code)]
+    /// Waits for an outcome or an instant. The outcome is in the channel.
     fn wait(&self, until: Instant) {
-        let left = until.saturating_duration_since(Instant::now());
-        // Rounded up: a wait that ends too early would be repeated again and again within the same millisecond.
-        let millis = i64::try_from(left.as_millis()).unwrap_or(i64::MAX).saturating_add(1);
-        let events =
-            pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-        // SAFETY: the latch is this backend's own and the descriptor is open as long as self is.
-        let woken = unsafe {
-            let woken = pg_sys::WaitLatchOrSocket(
-                pg_sys::MyLatch,
-                events.cast_signed(),
-                self.wake.as_raw_fd(),
-                millis,
-                pg_sys::PG_WAIT_EXTENSION,
-            );
-            pg_sys::ResetLatch(pg_sys::MyLatch);
-            woken
-        };
-        pgrx::check_for_interrupts!();
-        if woken & pg_sys::WL_SOCKET_READABLE.cast_signed() != 0 {
-            // At least one byte is there, so this does not block. The bytes only wake; the responses are in the channel.
-            let _ = (&self.wake).read(&mut [0; 256]);
-        }
+        latch::wait(&self.wake, until);
     }
 }
 
@@ -367,30 +351,6 @@ fn run_request_thread(q: &RequestContext, queue: &Queue, answers: &Sender<Outcom
         }
         let mut waker = waker;
         let _ = waker.write(&[1]);
-    }
-}
-
-/// Blocks every signal while it lives, so that threads started meanwhile leave all signals to the main thread.
-struct BlockedSignals(libc::sigset_t);
-
-impl BlockedSignals {
-    #[allow(unsafe_code)]
-    fn new() -> Self {
-        // SAFETY: both sets are initialised by the calls before they are read; only this thread's mask changes.
-        unsafe {
-            let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            Self(before)
-        }
-    }
-}
-
-impl Drop for BlockedSignals {
-    #[allow(unsafe_code)]
-    fn drop(&mut self) {
-        // SAFETY: the mask is the one that was in force before.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
     }
 }
 

@@ -1,10 +1,15 @@
 //! The model that vectors are made with: which one it is, choosing another, and turning texts into vectors.
 //!
 //! - `embedding_call`: requests to a provider, on threads of the extension
+//! - `local_models`: models in folders: choosing, importing and mapping them, and embedding with them
+//! - `model_arguments`: the arguments of `chatbot_set_model()`
 //! - `requests`: embeds the texts of many sources while a worker does something else
 //! - `throttle`: a provider's request to wait, shared by all sessions
 
 pub mod embedding_call;
+#[allow(unsafe_code)]
+pub mod local_models;
+mod model_arguments;
 pub mod requests;
 pub mod throttle;
 
@@ -17,10 +22,11 @@ use crate::embedding::local::{self, StaticModel, WordCache};
 use crate::embedding::provider::{self, InputType, LOCAL, Model};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::pg::model::embedding_call::{BatchResult, EmbeddingCall};
+use crate::pg::model::local_models::LocalModel;
+pub use crate::pg::model::model_arguments::ModelArguments;
 use crate::pg::runtime::{arguments, settings};
 use crate::pg::store::model as store;
 use crate::pg::store::model::ActiveModel;
-use crate::source;
 
 /// The values of `input_type`: a text that is to be found, or one that is searched for.
 pub const INPUT_TYPES: [&str; 2] = ["document", "query"];
@@ -73,6 +79,12 @@ enum Route {
         texts: Vec<String>,
         embedded: usize,
     },
+    /// A model from a folder, and the texts that it has not embedded yet, prefixes put before them already.
+    Folder {
+        model: LocalModel,
+        texts: Vec<String>,
+        embedded: usize,
+    },
     EmbeddingCall(Box<EmbeddingCall>),
     /// Vectors that were made before, by their text; the texts that are asked for; and the number of those that were
     /// answered.
@@ -109,7 +121,9 @@ impl Embedder {
     /// Adds a text and returns its number, from 0.
     pub fn push(&mut self, text: &str) -> Result<usize> {
         if let Route::None = self.route {
-            self.route = if self.model.provider == LOCAL {
+            self.route = if local_models::is_local_model(&self.model) {
+                Route::Folder { model: LocalModel::open(&self.model)?, texts: Vec::new(), embedded: 0 }
+            } else if self.model.provider == LOCAL {
                 let Some(model) = local::find(&self.model.name) else {
                     let Model { provider, name, .. } = self.model.clone();
                     return Err(Error::ModelUnknown { provider, model: name });
@@ -120,13 +134,15 @@ impl Embedder {
                 Route::EmbeddingCall(Box::new(EmbeddingCall::new(provider, &self.model, self.input, self.attempts)?))
             };
         }
+        let prefix = match self.input {
+            InputType::Document => &self.model.document_prefix,
+            InputType::Query => &self.model.query_prefix,
+        };
         match &mut self.route {
-            Route::EmbeddingCall(remote) => {
-                let prefix = match self.input {
-                    InputType::Document => &self.model.document_prefix,
-                    InputType::Query => &self.model.query_prefix,
-                };
-                remote.push(format!("{prefix}{text}"))
+            Route::EmbeddingCall(remote) => remote.push(format!("{prefix}{text}")),
+            Route::Folder { texts, embedded, .. } => {
+                texts.push(format!("{prefix}{text}"));
+                Ok(*embedded + texts.len() - 1)
             }
             Route::Local { texts, embedded, .. } => {
                 texts.push(text.to_owned());
@@ -146,6 +162,7 @@ impl Embedder {
         const LOCAL_TEXTS: usize = 200;
         match &self.route {
             Route::None => true,
+            Route::Folder { texts, .. } => texts.len() < local_models::TEXTS,
             Route::Local { texts, .. } | Route::Prefetched { asked: texts, .. } => texts.len() < LOCAL_TEXTS,
             Route::EmbeddingCall(remote) => remote.wants_more(),
         }
@@ -190,6 +207,14 @@ impl Embedder {
                 };
                 let texts = range.clone().zip(texts.drain(..).map(embed)).collect();
                 // The built-in model has no price, so its tokens are not counted.
+                Ok(vec![BatchResult { range, texts, usage: Usage::default(), in_parts: None }])
+            }
+            Route::Folder { model, texts, embedded } => {
+                let range = *embedded..*embedded + texts.len();
+                let vectors = model.embed(texts)?;
+                texts.clear();
+                *embedded = range.end;
+                let texts = range.clone().zip(vectors.into_iter().map(Ok)).collect();
                 Ok(vec![BatchResult { range, texts, usage: Usage::default(), in_parts: None }])
             }
         }
@@ -242,22 +267,6 @@ pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>
             return Ok(vector);
         }
     }
-}
-
-/// The arguments of `chatbot_set_model()`.
-pub struct ModelArguments<'a> {
-    /// The provider's name.
-    pub provider: Option<&'a str>,
-    /// The model's name at the provider.
-    pub model: Option<&'a str>,
-    /// `None`: the number that the model has by itself.
-    pub dimensions: Option<i32>,
-    /// `None`: the prefix that the provider's documentation recommends.
-    pub document_prefix: Option<&'a str>,
-    /// `None`: the prefix that the provider's documentation recommends.
-    pub query_prefix: Option<&'a str>,
-    /// Options of the provider, a JSON object.
-    pub options: Option<source::Jsonb>,
 }
 
 /// Chooses a model and returns its id. If there are vectors of another model, that one stays active until chatbot_reembed()
@@ -339,9 +348,9 @@ fn check_local_arguments(
     choice: &ModelArguments,
     options: &Map<String, Value>,
 ) -> Result<Model> {
-    let names = local::MODELS.map(|model| model.name);
-    let model = local::find(arguments::one_of("model", Some(name), &names)?)
-        .ok_or_else(|| Error::Internal(format!("{name} is among the built-in models, and is not found")))?;
+    let Some(model) = local::find(name) else {
+        return local_models::choose(name, dimensions, choice, options);
+    };
     provider::check_options(&[], options)?;
     if let Some(n) = dimensions.filter(|n| *n != model.dimensions()) {
         return Err(Error::invalid("dimensions", n, model.dimensions().to_string()));

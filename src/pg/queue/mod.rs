@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 use crate::pg::host::Access;
-use crate::pg::model;
+use crate::pg::model::{self, local_models};
 use crate::pg::queue::claim::{Task, leave_detached_tasks, put_off_tasks};
 use crate::pg::queue::locked_tables::{locked_hosts, read_unlocked_host_rows};
 use crate::pg::runtime::subtransaction::try_row;
@@ -32,6 +32,12 @@ pub use crate::pg::queue::claim::Claim;
 pub const BATCH_SIZE: usize = 100;
 /// The time that a lease lasts beyond chatbot_sync.sync_timeout; after it, other workers may take the jobs.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
+
+/// Sources that are embedded together by a model that is computed here: few, so that what is done is soon stored and seen.
+pub const SOURCES_COMPUTED: usize = 8;
+/// What the slowest machine takes for a chunk with such a model. A claim stays the session's for as long; that of one
+/// which is gone is given back without waiting for it.
+const SLOWEST_CHUNK: Duration = Duration::from_secs(2);
 
 thread_local! {
     /// When the statement began in which this session claimed last.
@@ -67,6 +73,8 @@ pub fn claim(most: usize) -> Result<Option<Claim>> {
     if !enabled::is_enabled() {
         return Ok(None);
     }
+    let most =
+        if local_models::is_local_model(&model::active_or_built_in()?) { most.min(SOURCES_COMPUTED) } else { most };
     loop {
         let Some(by_source) = pick_due_jobs(most, &locked_hosts())? else { return Ok(None) };
         let claim = lease_jobs(by_source)?;
@@ -110,6 +118,14 @@ fn lease_jobs(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
                 (task.texts, task.failed) = (Vec::new(), Some(raised.into_store_error()));
             }
         }
+    }
+    if local_models::is_local_model(&model.model) {
+        let texts: u64 = tasks.iter().map(|task| task.texts.len() as u64).sum();
+        job::lease(
+            &ids,
+            lease,
+            settings::sync_timeout() + LEASE_MARGIN + SLOWEST_CHUNK * u32::try_from(texts).unwrap_or(u32::MAX),
+        )?;
     }
     let waiting = tasks.iter().filter(|task| !task.texts.is_empty()).map(|task| task.key);
     source::mark_pending(&waiting.collect::<Vec<_>>())?;

@@ -6,6 +6,8 @@
 //! - `enabled`: the setting `chatbot_sync.enabled`
 //! - `encoding`: the database's encoding, and `text` as an argument
 //! - `jsonb`: `jsonb` as arguments and results
+//! - `latch`: waits for a file descriptor, and answers interrupts meanwhile
+//! - `lexemes`: the lexemes that dictionaries make of tokens
 //! - `log_line`: lines in the server's log
 //! - `memory`: memory contexts
 //! - `mode`: which rows a statement sees, and whether it writes
@@ -18,6 +20,7 @@
 //! - `spi`: runs statements, whose plans are kept
 //! - `sql_error`: SQLSTATE, detail and hint of each error
 //! - `subtransaction`: undoes what fails, and no more
+//! - `tsvector`: `tsvector` as a Datum
 //! - `vector`: pgvector's `vector` as a Datum
 //! - `version`: whether the library and the database's SQL fit together
 //! - `wake`: wakes the launcher through shared memory
@@ -34,6 +37,8 @@ pub mod enabled;
 pub mod encoding;
 #[allow(unsafe_code)]
 pub mod jsonb;
+#[allow(unsafe_code)]
+pub mod latch;
 #[allow(unsafe_code)]
 pub mod lexemes;
 pub mod log_line;

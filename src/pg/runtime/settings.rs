@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
@@ -33,6 +34,8 @@ static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static WORKERS_PER_DATABASE: GucSetting<i32> = GucSetting::<i32>::new(2);
 static DATABASES: Text = Text::new(None);
 static PROXY: Text = Text::new(None);
+static LOCAL_MODELS: Text = Text::new(None);
+static LOCAL_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 
 /// The settings of one provider, which only a superuser can change.
 struct ProviderSettings {
@@ -251,6 +254,22 @@ pub fn define() {
         &PROXY,
         secret,
     );
+    text(
+        c"chatbot_sync.local_models",
+        c"Folder with a folder for each model that can be named with the provider local.",
+        c"By default chatbot_sync/models below the server's share directory. Only a superuser chooses which files are read.",
+        &LOCAL_MODELS,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    int(
+        c"chatbot_sync.local_threads",
+        c"Threads that a statement, or all workers of a database together, compute with a model from a folder.",
+        c"0: half of the machine's cores. 1: no thread is made.",
+        &LOCAL_THREADS,
+        0,
+        1024,
+        plain,
+    );
     for p in &PROVIDERS {
         let url = c"http or https, without user and password. Only a superuser chooses where data goes.";
         text(p.url_name, c"Address of the provider.", url, &p.url, GucFlags::SUPERUSER_ONLY);
@@ -347,6 +366,19 @@ pub fn sees_only_its_snapshot() -> bool {
 /// `chatbot_sync.retry_delay`: the wait before a queued source's second attempt.
 pub fn retry_delay() -> Duration {
     millis(&RETRY_DELAY)
+}
+
+/// The folder with models; none where it is the one below the server's share directory.
+pub fn local_models() -> Option<PathBuf> {
+    value(&LOCAL_MODELS).map(PathBuf::from)
+}
+
+/// Threads that compute with a model from a folder.
+pub fn local_threads() -> usize {
+    match LOCAL_THREADS.get() {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
+        _ => positive_count(&LOCAL_THREADS),
+    }
 }
 
 /// Returns the configuration of the HTTP client.

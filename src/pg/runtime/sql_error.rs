@@ -4,6 +4,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, function_name};
 
+use crate::error::local_model::Problem;
 use crate::error::{Error, Fault, FaultKind};
 use crate::pg::runtime::encoding::for_client;
 use crate::pg::runtime::subtransaction;
@@ -84,6 +85,10 @@ fn report_parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>)
             None,
             Some("Install the version that made this database's vectors, then ALTER EXTENSION chatbot_sync UPDATE;"),
         ),
+        Error::LocalModel { problem, .. } => {
+            let (code, hint) = local_model_code(problem);
+            (code, None, Some(hint))
+        }
         Error::SqlTooOld { .. } => (
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             None,
@@ -202,6 +207,35 @@ fn argument_hint(name: &str) -> &'static str {
             "A superuser sets it with ALTER SYSTEM SET, then SELECT pg_reload_conf();"
         }
         _ => "What a function takes: \\df chatbot_*",
+    }
+}
+
+fn local_model_code(problem: &Problem) -> (PgSqlErrorCode, &'static str) {
+    match problem {
+        Problem::Missing(_) => (
+            PgSqlErrorCode::ERRCODE_UNDEFINED_FILE,
+            "A folder for each model is in the folder that chatbot_sync.local_models names; make model MODEL=all-MiniLM-L6-v2 PG_CONFIG=... installs one. The built-in model is chosen with: SELECT chatbot_set_model('local', 'minilm-static-256');",
+        ),
+        Problem::Unreadable(_) => (
+            PgSqlErrorCode::ERRCODE_IO_ERROR,
+            "The server's own user has to be able to read the model's folder, and to write to the data directory.",
+        ),
+        Problem::Malformed(_) => (
+            PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+            "Copy the model's folder again, as it is published, and choose the model again with chatbot_set_model().",
+        ),
+        Problem::Unsupported(_) => (
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "Choose another model: docs/models.md says which kinds there are; or let a server with an HTTP API run this one, as openai_compatible.",
+        ),
+        Problem::Damaged(_) => (
+            PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+            "Its imported file is damaged: chatbot_set_model() with the same model imports it anew.",
+        ),
+        Problem::OutOfMemory(_) => {
+            (PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "Lower chatbot_sync.local_threads, or choose a smaller model.")
+        }
+        Problem::Stopped => (PgSqlErrorCode::ERRCODE_IO_ERROR, "Try again."),
     }
 }
 

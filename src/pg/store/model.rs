@@ -28,12 +28,21 @@ pub fn active_model_in_snapshot() -> Result<Option<ActiveModel>> {
 }
 
 fn read_model(which: &str, mode: Mode) -> Result<Option<ActiveModel>> {
+    Ok(read_models(which, mode)?.pop())
+}
+
+/// All models that there are rows of.
+pub fn all_models() -> Result<Vec<ActiveModel>> {
+    read_models("true", Mode::ReadNow)
+}
+
+fn read_models(which: &str, mode: Mode) -> Result<Vec<ActiveModel>> {
     let sql = format!(
         "SELECT id, provider, model, dimensions, shortened, document_prefix, query_prefix, options::text
         FROM chatbot_sync.model WHERE {which}"
     );
-    let found = run(&sql, &[], mode, |mut rows| match rows.next() {
-        Some(row) => {
+    let found = run(&sql, &[], mode, |rows| {
+        rows.map(|row| {
             let model = Model {
                 provider: one(row.get(2))?,
                 name: one(row.get(3))?,
@@ -43,16 +52,15 @@ fn read_model(which: &str, mode: Mode) -> Result<Option<ActiveModel>> {
                 query_prefix: one(row.get(7))?,
                 options: Map::new(),
             };
-            Ok(Some((one::<i32>(row.get(1))?, model, one::<String>(row.get(8))?)))
-        }
-        None => Ok(None),
-    })?;
-    found
-        .map(|(id, model, options)| match serde_json::from_str(&options) {
-            Ok(options) => Ok(ActiveModel { id, model: Model { options, ..model } }),
-            Err(error) => Err(Error::Internal(format!("the options of model {id} are no object: {error}"))),
+            Ok((one::<i32>(row.get(1))?, model, one::<String>(row.get(8))?))
         })
-        .transpose()
+        .collect::<std::result::Result<Vec<_>, pgrx::spi::Error>>()
+    })?;
+    let with_options = |(id, model, options): (i32, Model, String)| match serde_json::from_str(&options) {
+        Ok(options) => Ok(ActiveModel { id, model: Model { options, ..model } }),
+        Err(error) => Err(Error::Internal(format!("the options of model {id} are no object: {error}"))),
+    };
+    found.into_iter().map(with_options).collect()
 }
 
 fn model_args<'a>(model: &Model) -> Vec<DatumWithOid<'a>> {

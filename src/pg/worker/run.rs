@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pgrx::pg_sys;
 
-use crate::pg::model::embedding_call;
+use crate::pg::model::{embedding_call, local_models};
 use crate::pg::queue::{self, Claim};
 use crate::pg::runtime::wake::{request_worker, schedule_worker};
 use crate::pg::runtime::{self, enabled};
@@ -127,6 +127,6 @@ fn must_yield_to_ddl() -> bool {
 impl Claim {
     /// Whether the claim has its full size, so that more jobs may be due for another worker.
     fn is_full(&self) -> bool {
-        self.len() >= CLAIM_SIZE
+        self.len() >= if local_models::is_local_model(&self.model.model) { queue::SOURCES_COMPUTED } else { CLAIM_SIZE }
     }
 }

@@ -1,6 +1,10 @@
 //! The one error type of the pure layer and the shell. `pg/runtime/sql_error.rs` alone decides which SQLSTATE, detail
 //! and hint a client gets for each kind.
 
+pub mod local_model;
+
+use crate::error::local_model::Problem;
+
 /// `std::result::Result` with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -55,6 +59,14 @@ pub enum Error {
         provider: String,
         /// The model's name at the provider.
         model: String,
+    },
+    /// A model from a folder cannot be imported or used.
+    #[error("model {name} cannot be used: {problem}")]
+    LocalModel {
+        /// The folder's name.
+        name: String,
+        /// Why.
+        problem: Problem,
     },
     /// The database's SQL is older than the oldest version that this library serves.
     #[error("this database has chatbot_sync {sql}, and its library is {library}, which serves it no more")]
