@@ -2,18 +2,9 @@
 //! Postgres. It cuts the text of a row into chunks, has each chunk embedded and stores the vectors: in the transaction
 //! of the row (mode sync), or shortly after it through a queue (mode async).
 //!
-//! The pure layer uses no Postgres, builds with `--no-default-features` and is tested with plain `cargo test`:
-//! - [`error`]: the one error type
-//! - [`host`]: the options of `chatbot_attach()`, as a host table's triggers carry them
-//! - [`text`]: content as an application stores it → its texts → chunks
-//! - [`embedding`]: texts to requests to vectors: batches, retries, providers, HTTP, the built-in models
-//! - [`search`]: whether a search reads every chunk or asks an index; BM25 and its fusion with similarities
-//! - [`sync`]: which stored chunks are kept, and which texts are embedded
-//! - [`session_id`]: ids of sessions
-//! - [`version`]: which versions of the extension's SQL a library serves
-//!
-//! The shell is `pg`, the feature of the same name: `pg/api.rs` has the SQL functions, `pg/store/` the statements that
-//! it sends.
+//! The pure layer uses no Postgres, builds with `--no-default-features` and is tested with plain `cargo test`. The shell is
+//! `pg`, the feature of the same name.
+#![doc = include_str!("../docs/ARCHITECTURE.md")]
 
 pub mod embedding;
 pub mod error;

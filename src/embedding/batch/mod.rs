@@ -1,6 +1,8 @@
 //! Groups texts into requests, decides which are tried again and when, and checks the responses. It does no I/O:
 //! sending, waiting and the clock are the caller's.
 
+mod response_checks;
+
 use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -8,6 +10,9 @@ use std::time::{Duration, Instant};
 use crate::embedding::provider::{Answer, Limits};
 use crate::embedding::retry::backoff;
 use crate::error::{Fault, FaultKind, RetryClass};
+
+pub use response_checks::ResponseChecks;
+use response_checks::bad_answer;
 
 /// The wait before the second attempt. It is short, because the caller's transaction is open meanwhile.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -62,17 +67,6 @@ impl std::ops::AddAssign for Usage {
         self.inputs += more.inputs;
         self.tokens += more.tokens;
     }
-}
-
-/// What is checked about the vectors of a response.
-#[derive(Debug, Clone, Copy)]
-pub struct ResponseChecks {
-    /// The length that vectors must have; 0: any length, but the same for all.
-    pub dimensions: usize,
-    /// Whether the provider promises vectors of length 1, so that others are errors.
-    pub unit: bool,
-    /// Whether vectors are scaled to length 1.
-    pub normalise: bool,
 }
 
 /// How often and how long a request is tried.
@@ -382,36 +376,6 @@ impl Batcher {
         self.expected.dimensions = dimensions;
         Ok(checked)
     }
-}
-
-impl ResponseChecks {
-    /// Returns the vector, scaled to length 1 if that is asked for, or what is wrong with it.
-    fn check(&self, mut vector: Vec<f32>, dimensions: usize) -> Result<Vec<f32>, String> {
-        if vector.len() != dimensions {
-            return Err(format!("a vector of {} dimensions, expected {dimensions}", vector.len()));
-        }
-        if !vector.iter().all(|x| x.is_finite()) {
-            return Err("a vector with a number that is not finite".to_owned());
-        }
-        let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-        if length == 0.0 {
-            return Err("a vector of zeros".to_owned());
-        }
-        if self.unit && (length - 1.0).abs() > 0.01 {
-            return Err(format!("a vector of length {length:.3}, where the model's have length 1"));
-        }
-        if self.normalise {
-            // The provider's numbers have the precision of float4, so the result needs no more.
-            #[allow(clippy::cast_possible_truncation)]
-            vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-        }
-        Ok(vector)
-    }
-}
-
-/// A fault without provider and model, which the caller fills in.
-fn bad_answer(message: String) -> Fault {
-    Fault { status: Some(200), ..Fault::new(FaultKind::BadAnswer, "", "", message) }
 }
 
 #[cfg(test)]

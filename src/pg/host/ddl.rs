@@ -6,8 +6,8 @@ use crate::pg::host::chatbots::on_chatbots_altered;
 use crate::pg::host::pending::register_existing_rows;
 use crate::pg::host::reconcile::{reconcile, take_rewritten};
 use crate::pg::host::relation::{ExtensionDdlGuard, OWN_DDL, OpenRelation, Relation};
+use crate::pg::host::source_keys;
 use crate::pg::host::table::HostTable;
-use crate::pg::host::trigger;
 use crate::pg::host::triggers::{make_table_triggers, make_triggers, number, update_column};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::store::{delete, host_sources, host_triggers as store};
@@ -164,7 +164,7 @@ fn delete_detached_partition(oid: pg_sys::Oid, host: HostOptions) -> Result<()> 
     // SAFETY: `opened` keeps the relation open.
     let table = unsafe { HostTable::bind(host, opened.0)? };
     drop(opened);
-    trigger::for_each_source_key(&table, delete::delete_sources)?;
+    source_keys::for_each_source_key(&table, delete::delete_sources)?;
     store::drop_triggers_of(oid, table.host.host)
 }
 
@@ -177,7 +177,7 @@ pub fn on_dropped(hosts: &[i32]) -> Result<()> {
                 let opened = OpenRelation::new(relation, pg_sys::AccessShareLock);
                 // SAFETY: `opened` keeps the relation open.
                 let table = unsafe { HostTable::bind(HostOptions::parse(&argument)?, opened.0)? };
-                if let Err(raised) = try_row(|| trigger::delete_sources_without_row(&table))? {
+                if let Err(raised) = try_row(|| source_keys::delete_sources_without_row(&table))? {
                     pgrx::warning!(
                         "sources of {} stay until SELECT chatbot_repair(): its rows cannot be read: {}",
                         table.relation.name,

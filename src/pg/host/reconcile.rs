@@ -10,9 +10,9 @@ use crate::host::{HostOptions, Mode, RowStatus};
 use crate::pg::host::pending::register_existing_rows;
 use crate::pg::host::read::{ReadRow, read};
 use crate::pg::host::relation::{ExtensionDdlGuard, OpenRelation};
+use crate::pg::host::source_keys;
 use crate::pg::host::status_writeback::StatusWriteback;
 use crate::pg::host::table::HostTable;
-use crate::pg::host::trigger;
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::run_as::Restriction;
 use crate::pg::runtime::subtransaction::try_row;
@@ -67,10 +67,10 @@ pub fn reconcile(relation: pg_sys::Oid, host: HostOptions) -> Result<()> {
     let opened = OpenRelation::new(relation, pg_sys::AccessShareLock);
     // SAFETY: `opened` keeps the relation open.
     let table = unsafe { HostTable::bind(host, opened.0)? };
-    trigger::delete_sources_without_row(&table)?;
+    source_keys::delete_sources_without_row(&table)?;
     let adopted = register_existing_rows(&table)? > 0;
     let mut waiting = 0;
-    trigger::for_each_source_key(&table, |keys| {
+    source_keys::for_each_source_key(&table, |keys| {
         for slice in keys.chunks(SLICE) {
             pgrx::check_for_interrupts!();
             let _scratch = Scratch::new();

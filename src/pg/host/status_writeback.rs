@@ -11,7 +11,7 @@ use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::sql_error;
 use crate::pg::runtime::subtransaction::try_row;
-use crate::pg::store::source::SyncError;
+use crate::pg::store::sync_error::SyncError;
 use crate::pg::store::{host_row, row_error};
 use crate::pg::sync::{OnFailure, RowHandling};
 use crate::source::{SourceKey, SyncOutcome};

@@ -1,7 +1,5 @@
 //! The trigger functions of host tables and of the table of chatbots.
 
-use std::collections::HashSet;
-
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::{IntoDatum, pg_sys};
 
@@ -9,16 +7,18 @@ use crate::error::{Error, Result};
 use crate::host::{Mode, OnError, RowStatus};
 use crate::pg::host::changes::Changes;
 use crate::pg::host::chatbots::ChatbotTable;
+use crate::pg::host::enqueue::{Operation, enqueue, insert_jobs, record_invalid_id};
 use crate::pg::host::key_set::KeySet;
 use crate::pg::host::nested::{self, RowsToReread, TriggerDepth};
 use crate::pg::host::row::{Attribute, Row, TransitionTableScan};
+use crate::pg::host::source_keys::for_each_key_in;
 use crate::pg::host::status_writeback::{StatusWriteback, is_writing_back};
 use crate::pg::host::table::HostTable;
 use crate::pg::runtime::memory::Scratch;
-use crate::pg::runtime::run_as::{Restriction, RunAs};
+use crate::pg::runtime::run_as::Restriction;
 use crate::pg::runtime::subtransaction::try_row;
-use crate::pg::runtime::{enabled, encoding, sql_error, wake};
-use crate::pg::store::{LatestSnapshot, delete, host_row, host_sources, job};
+use crate::pg::runtime::{enabled, encoding, sql_error};
+use crate::pg::store::{LatestSnapshot, delete, host_sources};
 use crate::pg::sync::{self, RowHandling, pending_at_commit};
 use crate::source::{RowInput, SourceKey, UnreadableRow};
 
@@ -142,77 +142,6 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     NULL_DATUM
 }
 
-/// Up to 20 rows at a time get priority 1, more get 0, so that an interactive edit overtakes an import.
-fn priority(rows: usize) -> i32 {
-    const FEW: usize = 20;
-    i32::from(rows <= FEW)
-}
-
-fn insert_jobs(table: &HostTable, changed: &[(SourceKey, Option<SourceKey>)]) -> Result<()> {
-    if changed.is_empty() {
-        return Ok(());
-    }
-    wake::wake_at_commit();
-    job::insert_changed(table.host.host, priority(changed.len()), changed)
-}
-
-/// What a statement did to its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
-    Inserted,
-    Updated,
-    Deleted,
-}
-
-/// Inserts jobs for the rows that are `wanted` by their position; `old` has the same rows before the statement. It updates
-/// no row that a worker may have locked, so that the statement never waits for a worker.
-fn enqueue(
-    table: &HostTable,
-    mut old: Option<TransitionTableScan>,
-    mut rows: TransitionTableScan,
-    wanted: impl Fn(usize) -> bool,
-    now: Operation,
-) -> Result<()> {
-    let mut changed: Vec<(SourceKey, Option<SourceKey>)> = Vec::new();
-    let mut pending = Vec::new();
-    let writeback = StatusWriteback::new(table);
-    let (fresh, is_there) = (now == Operation::Inserted, now != Operation::Deleted);
-    let (failing, care) = (table.host.on_error.into(), RowHandling::EachAlone);
-    let mut at = 0;
-    loop {
-        let (before, row) = (old.as_mut().and_then(TransitionTableScan::next), rows.next());
-        if let Some(row) = row.filter(|_| wanted(at)) {
-            match table.checked_key(row) {
-                Some(Ok(key)) => {
-                    let before = before.and_then(|before| table.key(before));
-                    changed.push((key, before.filter(|before| *before != key)));
-                    if fresh {
-                        pending.push((key.source_id, key.chatbot_id, table.is_enabled(row)));
-                    }
-                }
-                Some(Err(error)) if is_there && table.host.on_error == OnError::Raise => return Err(error),
-                Some(Err(error)) if is_there => record_invalid_id(table, &writeback, row, &error),
-                _ => {}
-            }
-        }
-        at += 1;
-        if changed.len() >= SLICE || row.is_none() {
-            if fresh {
-                host_sources::insert_new_pending(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
-            }
-            let changed = std::mem::take(&mut changed);
-            insert_jobs(table, &changed)?;
-            if !fresh {
-                pending_at_commit::mark_pending_at_commit(changed.iter().map(|(key, _)| *key));
-            }
-        }
-        writeback.write_if_full(Restriction::Session, failing, care)?;
-        if row.is_none() {
-            return writeback.write(Restriction::Session, failing, care);
-        }
-    }
-}
-
 fn delete(table: &HostTable, mut rows: TransitionTableScan, depth: &TriggerDepth) -> Result<()> {
     let mut keys = Vec::new();
     let again = RowsToReread::new(table);
@@ -302,13 +231,6 @@ fn read_row(table: &HostTable, row: Row, key: SourceKey, fresh: bool, care: RowH
             error: raised.into_read_error(),
         }),
     })
-}
-
-/// Records the status `error`, with the reason, for a row with ids that no source can have.
-fn record_invalid_id(table: &HostTable, writeback: &StatusWriteback, row: Row, error: &Error) {
-    let key = table.unchecked_key(row);
-    writeback.record_row(key, row);
-    writeback.record_expected(key, RowStatus::failed(sql_error::in_a_line(error)));
 }
 
 /// BEFORE INSERT or UPDATE of a row: writes the status that the trigger after the statement is about to make true, which
@@ -412,50 +334,6 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         );
     }
     NULL_DATUM
-}
-
-/// Calls `act` with the keys of a table's rows as they are by now, with those of its partitions and children, 10,000 at a
-/// time.
-pub fn for_each_source_key(table: &HostTable, act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
-    for_each_key_in(table, &table.relation.name, act)
-}
-
-fn for_each_key_in(table: &HostTable, from: &str, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
-    let columns = &table.host.columns;
-    let as_owner = || RunAs::reading(table.relation.owner);
-    let ids = {
-        let _owner = as_owner();
-        host_row::RowIdCursor::now(from, &columns.id.0, &columns.chatbot.0)?
-    };
-    loop {
-        let slice = {
-            let _owner = as_owner();
-            ids.next(SLICE as i64)?
-        };
-        if slice.is_empty() {
-            return Ok(());
-        }
-        let key = |(source_id, chatbot_id)| SourceKey { chatbot_id, source_type: table.source_type, source_id };
-        act(&slice.into_iter().map(key).collect::<Vec<_>>())?;
-    }
-}
-
-/// Deletes the sources of a host table that no row has any more.
-pub fn delete_sources_without_row(table: &HostTable) -> Result<()> {
-    let mut after = None;
-    loop {
-        let known = host_sources::keys_after(table.host.host, after, SLICE as i64)?;
-        let Some(last) = known.last() else { return Ok(()) };
-        after = Some(*last);
-        let rows: HashSet<(i64, i64)> = {
-            let _owner = RunAs::reading(table.relation.owner);
-            let ids = known.iter().map(|key| key.source_id).collect();
-            let (columns, relation) = (&table.host.columns, &table.relation.name);
-            host_row::rows_with_ids(relation, &columns.id.0, &columns.chatbot.0, ids)?.into_iter().collect()
-        };
-        let is_gone = |key: &SourceKey| !rows.contains(&(key.source_id, key.chatbot_id));
-        delete::delete_sources(&known.into_iter().filter(is_gone).collect::<Vec<_>>())?;
-    }
 }
 
 /// AFTER DELETE of chatbots, or BEFORE TRUNCATE of their table: deletes everything that belongs to them.

@@ -18,8 +18,8 @@ use crate::pg::search::visible_chatbots::VisibleChatbots;
 use crate::pg::store::host_row::ReadMode;
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::reembed::ChunkWithoutVector;
-use crate::pg::store::source::{self, SyncError};
-use crate::pg::store::{model as models, reembed as store};
+use crate::pg::store::sync_error::SyncError;
+use crate::pg::store::{model as models, reembed as store, source};
 use crate::pg::{host, sync};
 use crate::source::{RowInput, SourceKey};
 

@@ -23,10 +23,11 @@ use crate::embedding::provider::{self, InputType, LOCAL, Model};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::pg::model::embedding_call::{BatchResult, EmbeddingCall};
 use crate::pg::model::local_models::LocalModel;
-pub use crate::pg::model::model_arguments::ModelArguments;
 use crate::pg::runtime::{arguments, settings};
 use crate::pg::store::model as store;
 use crate::pg::store::model::ActiveModel;
+
+pub use crate::pg::model::model_arguments::ModelArguments;
 
 /// The values of `input_type`: a text that is to be found, or one that is searched for.
 pub const INPUT_TYPES: [&str; 2] = ["document", "query"];

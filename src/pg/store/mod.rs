@@ -50,6 +50,7 @@ pub mod session;
 pub mod source;
 #[allow(unsafe_code)]
 pub mod statistics;
+pub mod sync_error;
 #[allow(unsafe_code)]
 pub mod tables;
 pub mod text_search;

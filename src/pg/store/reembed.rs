@@ -4,7 +4,8 @@ use pgrx::datum::DatumWithOid;
 
 use crate::error::Result;
 use crate::pg::runtime::vector::Vector;
-use crate::pg::store::source::{BY_KEY, SyncError, after_key, by_chatbot, chatbot_key_args, key, key_array_args};
+use crate::pg::store::source::{BY_KEY, after_key, by_chatbot, chatbot_key_args, key, key_array_args};
+use crate::pg::store::sync_error::SyncError;
 use crate::pg::store::{Mode, host_triggers, one, run, write};
 use crate::source::SourceKey;
 

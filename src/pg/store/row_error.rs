@@ -1,7 +1,7 @@
 //! Writes to a source what Postgres raised while its host row was read or its status was written.
 
 use crate::error::Result;
-use crate::pg::store::source::SyncError;
+use crate::pg::store::sync_error::SyncError;
 use crate::pg::store::write;
 use crate::source::SourceKey;
 

@@ -1,7 +1,8 @@
 //! Sources: their rows in `chatbot_sync.source`.
 
-use crate::error::{Error, Result};
-use crate::pg::runtime::{schema, settings, sql_error};
+use crate::error::Result;
+use crate::pg::runtime::{schema, settings};
+use crate::pg::store::sync_error::SyncError;
 use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
 use crate::pg::store::{Mode, Rows, chunk, lock_with_retry, one, reads_latest, run, write};
 use crate::source::{Jsonb, SOURCE_TYPES, SourceInput, SourceKey, SyncOutcome};
@@ -77,21 +78,6 @@ pub struct SourceUpdate<'a> {
     pub configurations: Vec<String>,
     /// Its language, as far as somebody said or detected it.
     pub lang: Option<String>,
-}
-
-/// Why a sync failed, as it is written to the source.
-pub struct SyncError {
-    /// The error's SQLSTATE.
-    pub code: String,
-    /// The error's message and detail, in one line.
-    pub message: String,
-}
-
-impl SyncError {
-    /// The SQLSTATE and the message of an error.
-    pub fn new(error: &Error) -> Self {
-        Self { code: sql_error::sqlstate(error), message: sql_error::in_a_line(error) }
-    }
 }
 
 /// The language that a source's metadata say.

@@ -1,0 +1,93 @@
+//! Mode async: jobs for the rows that a statement changed.
+
+use crate::error::{Error, Result};
+use crate::host::{OnError, RowStatus};
+use crate::pg::host::row::{Row, TransitionTableScan};
+use crate::pg::host::status_writeback::StatusWriteback;
+use crate::pg::host::table::HostTable;
+use crate::pg::runtime::run_as::Restriction;
+use crate::pg::runtime::{sql_error, wake};
+use crate::pg::store::{host_sources, job};
+use crate::pg::sync::{RowHandling, pending_at_commit};
+use crate::source::SourceKey;
+
+/// The number of keys that are deleted or queued together.
+const SLICE: usize = 10_000;
+
+/// Up to 20 rows at a time get priority 1, more get 0, so that an interactive edit overtakes an import.
+pub fn priority(rows: usize) -> i32 {
+    const FEW: usize = 20;
+    i32::from(rows <= FEW)
+}
+
+pub fn insert_jobs(table: &HostTable, changed: &[(SourceKey, Option<SourceKey>)]) -> Result<()> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    wake::wake_at_commit();
+    job::insert_changed(table.host.host, priority(changed.len()), changed)
+}
+
+/// What a statement did to its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Inserted,
+    Updated,
+    Deleted,
+}
+
+/// Inserts jobs for the rows that are `wanted` by their position; `old` has the same rows before the statement. It updates
+/// no row that a worker may have locked, so that the statement never waits for a worker.
+pub fn enqueue(
+    table: &HostTable,
+    mut old: Option<TransitionTableScan>,
+    mut rows: TransitionTableScan,
+    wanted: impl Fn(usize) -> bool,
+    now: Operation,
+) -> Result<()> {
+    let mut changed: Vec<(SourceKey, Option<SourceKey>)> = Vec::new();
+    let mut pending = Vec::new();
+    let writeback = StatusWriteback::new(table);
+    let (fresh, is_there) = (now == Operation::Inserted, now != Operation::Deleted);
+    let (failing, care) = (table.host.on_error.into(), RowHandling::EachAlone);
+    let mut at = 0;
+    loop {
+        let (before, row) = (old.as_mut().and_then(TransitionTableScan::next), rows.next());
+        if let Some(row) = row.filter(|_| wanted(at)) {
+            match table.checked_key(row) {
+                Some(Ok(key)) => {
+                    let before = before.and_then(|before| table.key(before));
+                    changed.push((key, before.filter(|before| *before != key)));
+                    if fresh {
+                        pending.push((key.source_id, key.chatbot_id, table.is_enabled(row)));
+                    }
+                }
+                Some(Err(error)) if is_there && table.host.on_error == OnError::Raise => return Err(error),
+                Some(Err(error)) if is_there => record_invalid_id(table, &writeback, row, &error),
+                _ => {}
+            }
+        }
+        at += 1;
+        if changed.len() >= SLICE || row.is_none() {
+            if fresh {
+                host_sources::insert_new_pending(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
+            }
+            let changed = std::mem::take(&mut changed);
+            insert_jobs(table, &changed)?;
+            if !fresh {
+                pending_at_commit::mark_pending_at_commit(changed.iter().map(|(key, _)| *key));
+            }
+        }
+        writeback.write_if_full(Restriction::Session, failing, care)?;
+        if row.is_none() {
+            return writeback.write(Restriction::Session, failing, care);
+        }
+    }
+}
+
+/// Records the status `error`, with the reason, for a row with ids that no source can have.
+pub fn record_invalid_id(table: &HostTable, writeback: &StatusWriteback, row: Row, error: &Error) {
+    let key = table.unchecked_key(row);
+    writeback.record_row(key, row);
+    writeback.record_expected(key, RowStatus::failed(sql_error::in_a_line(error)));
+}
