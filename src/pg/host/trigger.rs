@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::host::{Mode, OnError, RowStatus};
 use crate::pg::host::changes::Changes;
 use crate::pg::host::chatbots::ChatbotTable;
+use crate::pg::host::detach;
 use crate::pg::host::key_set::KeySet;
 use crate::pg::host::nested::{self, RowsToReread, TriggerDepth};
 use crate::pg::host::row::{Attribute, Row, TransitionTableScan};
@@ -18,7 +19,8 @@ use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{enabled, encoding, sql_error, wake};
-use crate::pg::store::{LatestSnapshot, delete, host_row, host_sources, job};
+use crate::pg::store::host_row::{self, KeySql};
+use crate::pg::store::{LatestSnapshot, delete, host_sources, job};
 use crate::pg::sync::{self, RowHandling, pending_at_commit};
 use crate::source::{RowInput, SourceKey, UnreadableRow};
 
@@ -187,7 +189,9 @@ fn enqueue(
                     let before = before.and_then(|before| table.key(before));
                     changed.push((key, before.filter(|before| *before != key)));
                     if fresh {
-                        pending.push((key.source_id, key.chatbot_id, table.is_enabled(row)));
+                        // What cannot be read now says so when it is synced.
+                        let enabled = table.is_enabled_if_readable(row)?.unwrap_or(true);
+                        pending.push((key.source_id, key.chatbot_id, enabled));
                     }
                 }
                 Some(Err(error)) if is_there && table.host.on_error == OnError::Raise => return Err(error),
@@ -298,7 +302,7 @@ fn read_row(table: &HostTable, row: Row, key: SourceKey, fresh: bool, care: RowH
         Err(raised) => RowInput::Unreadable(UnreadableRow {
             key,
             host: Some(table.host.host),
-            enabled: Some(table.is_enabled(row)),
+            enabled: table.is_enabled_if_readable(row)?,
             error: raised.into_read_error(),
         }),
     })
@@ -328,22 +332,22 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     if table.may_refuse_status()? {
         return unchanged;
     }
-    let is_new = |column| old.is_none_or(|old| !old.same(row, column));
+    let differs = old.map(|old| table.differs(old, row)).transpose()?;
     let invalid = table.checked_key(row).and_then(Result::err);
     let says = if let Some(error) = invalid {
         Some(RowStatus::failed(sql_error::in_a_line(&error)))
-    } else if row.integer(table.chatbot).is_none() {
+    } else if table.chatbot_id(row).is_none() {
         table.state_without_chatbot(old, row)
-    } else if table.is_enabled(row) {
-        let asked =
-            old.is_none_or(|old| table.differs(old, row) || !is_writing_back() && table.requests_sync(old, row));
+    } else if table.is_enabled_if_readable(row)? == Some(true) {
+        let differs = differs.unwrap_or(true);
+        let asked = old.is_none_or(|old| differs || !is_writing_back() && table.requests_sync(old, row));
         // The row showed `synced`, and the UPDATE writes `pending` to ask for another sync. If `synced` were written here
         // again, the trigger after the statement would not see that it was asked.
-        let visible = old.is_none_or(|old| table.differs(old, row) || !table.is_marked_synced(old));
+        let visible = old.is_none_or(|old| differs || !table.is_marked_synced(old));
         let waits = table.host.mode == Mode::Async || !enabled::is_enabled();
         (asked && visible).then(if waits { RowStatus::pending } else { RowStatus::synced })
     } else {
-        is_new(table.content).then(RowStatus::pending)
+        old.is_none_or(|old| table.text_differs(old, row)).then(RowStatus::pending)
     };
     match says {
         Some(state) if table.state(row, &state) != state => {
@@ -421,11 +425,10 @@ pub fn for_each_source_key(table: &HostTable, act: impl FnMut(&[SourceKey]) -> R
 }
 
 fn for_each_key_in(table: &HostTable, from: &str, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
-    let columns = &table.host.columns;
     let as_owner = || RunAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
-        host_row::RowIdCursor::now(from, &columns.id.0, &columns.chatbot.0)?
+        host_row::RowIdCursor::now(from, &KeySql::of(&table.host))?
     };
     loop {
         let slice = {
@@ -450,8 +453,7 @@ pub fn delete_sources_without_row(table: &HostTable) -> Result<()> {
         let rows: HashSet<(i64, i64)> = {
             let _owner = RunAs::reading(table.relation.owner);
             let ids = known.iter().map(|key| key.source_id).collect();
-            let (columns, relation) = (&table.host.columns, &table.relation.name);
-            host_row::rows_with_ids(relation, &columns.id.0, &columns.chatbot.0, ids)?.into_iter().collect()
+            host_row::rows_with_ids(&table.relation.name, &KeySql::of(&table.host), ids)?.into_iter().collect()
         };
         let is_gone = |key: &SourceKey| !rows.contains(&(key.source_id, key.chatbot_id));
         delete::delete_sources(&known.into_iter().filter(is_gone).collect::<Vec<_>>())?;
@@ -467,12 +469,15 @@ unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> 
         check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     }
     let _newest = LatestSnapshot::new();
-    let forget = |id| delete::delete_chatbot(id).map(drop);
     // SAFETY: the trigger runs, and its transition table lives as long.
     let (chatbots, rows) = unsafe {
         let rows = (operation(data) == pg_sys::TRIGGER_EVENT_DELETE)
             .then(|| TransitionTableScan::new(data.tg_oldtable, (*data.tg_relation).rd_att));
         (ChatbotTable::of(data)?, rows)
+    };
+    let forget = |id| {
+        delete::delete_chatbot(id)?;
+        detach::detach_chatbot(id, chatbots.owner())
     };
     let Some(mut rows) = rows else {
         chatbots.for_each_id(forget)?;
