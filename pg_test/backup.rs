@@ -26,6 +26,8 @@ fn server_with_shop() -> (Server, Mock) {
     app.batch_execute("SELECT chatbot_embed_source(3, 'link', 1, 'The first model has seen this.')").unwrap();
     shop.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
     shop.admin.batch_execute("CALL chatbot_reembed()").unwrap();
+    shop.admin.batch_execute("SELECT chatbot_add_source_type('product')").unwrap();
+    app.batch_execute("SELECT chatbot_embed_source(4, 'product', 1, 'A red chair.')").unwrap();
     app.batch_execute(DOCUMENTS).unwrap();
     app.batch_execute(ATTACH).unwrap();
     mock.state().poison = Some("poison");
@@ -41,6 +43,10 @@ fn server_with_shop() -> (Server, Mock) {
          UPDATE documents SET active = false WHERE id = 2;
          INSERT INTO links VALUES (5, 1, '{\"en_US\": \"<p>A link.</p>\"}'); CALL chatbot_process_queue();
          INSERT INTO links VALUES (6, 2, '{\"en_US\": \"<p>It waits.</p>\"}');
+         CREATE TABLE products (gone int, id int PRIMARY KEY, name text, price int); ALTER TABLE products DROP COLUMN gone;
+         SELECT chatbot_attach('products', 'document', chatbot_id => 5, content_column => 'name', title_column => 'name', condition => 'price > 0');
+         SELECT chatbot_attach('products', 'product', chatbot_id => 6, content_column => 'name');
+         INSERT INTO products VALUES (1, 'A chair', 1), (2, 'A table', 0);
          SELECT chatbot_enqueue_source(9, 'document', 900, 'It waits too.', '{\"a\": 1}', 7);
          SELECT chatbot_session_add_message(chatbot_session_open(1), 'user', 'Hello!');",
     )
@@ -101,8 +107,10 @@ fn assert_restored(server: &Server, name: &str, how: &str) {
 /// Fails unless edits sync in both modes, and the jobs of the dump are processed.
 fn assert_continues_to_sync(db: &mut Db, app: &mut Client, how: &str) {
     app.batch_execute(
-        "CALL chatbot_sync_all(); SELECT chatbot_retry(); CALL chatbot_process_queue();
+        "SELECT chatbot_embed_source(4, 'product', 2, 'A blue chair.');
+         CALL chatbot_sync_all(); SELECT chatbot_retry(); CALL chatbot_process_queue();
          UPDATE documents SET content = 'Refunds take a month.' WHERE id = 1;
+         UPDATE products SET price = 1 - price; INSERT INTO products VALUES (3, 'A lamp', 0);
          INSERT INTO documents (chatbot_id, title, content) VALUES (3, 'New', 'It came after the restore.');
          INSERT INTO links VALUES (7, 3, '{\"en_US\": \"Another.\"}'); CALL chatbot_process_queue()",
     )
@@ -112,10 +120,12 @@ fn assert_continues_to_sync(db: &mut Db, app: &mut Client, how: &str) {
     let waits = "SELECT count(*) FROM chatbot_sync.job";
     assert_eq!(one::<i64>(app, waits), 0, "{how}");
     assert_eq!(query_column::<String>(&mut db.admin, "SELECT v::text FROM chatbot_verify() AS v"), [""; 0], "{how}");
+    let found = "SELECT format('%s %s', chatbot_id, source_id) FROM chatbot_sync.source WHERE enabled AND chatbot_id IN (5, 6) ORDER BY 1";
+    assert_eq!(query_column::<String>(app, found), ["5 2", "6 1", "6 2", "6 3"], "{how}");
     // A table that is attached later gets a new host id, none of those in the dump.
     app.batch_execute("SELECT chatbot_detach('links'); SELECT chatbot_attach('links', 'link')").unwrap();
     let hosts = query_column::<i32>(app, "SELECT host FROM chatbot_sync.host_table");
-    assert!(hosts.contains(&4) && hosts.len() == 2, "{how}: {hosts:?}");
+    assert!(hosts.contains(&6) && hosts.len() == 4, "{how}: {hosts:?}");
 }
 
 /// Dumps `shop` in a format as a role. Returns the path of the file or folder.

@@ -38,7 +38,13 @@ mod harness;
 #[cfg(test)]
 mod host_attach;
 #[cfg(test)]
+mod host_chatbots;
+#[cfg(test)]
 mod host_children;
+#[cfg(test)]
+mod host_columns;
+#[cfg(test)]
+mod host_condition;
 #[cfg(test)]
 mod host_isolation;
 #[cfg(test)]
@@ -63,6 +69,8 @@ mod host_statements;
 mod host_status;
 #[cfg(test)]
 mod host_sync_all;
+#[cfg(test)]
+mod host_title;
 #[cfg(test)]
 mod host_unreadable;
 #[cfg(test)]
@@ -107,6 +115,8 @@ mod server;
 mod sessions;
 #[cfg(test)]
 mod settings;
+#[cfg(test)]
+mod source_types;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]

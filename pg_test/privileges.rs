@@ -3,7 +3,7 @@
 use super::harness::{Db, failure, one, query_column};
 
 /// A call of every function. Some fail for every role, with an error about their arguments.
-const CALLS: [(&str, &str); 31] = [
+const CALLS: [(&str, &str); 33] = [
     ("read", "chatbot_chunk('A text.')"),
     ("read", "chatbot_embed('A text.')"),
     ("read", "chatbot_search(1, 'A text.')"),
@@ -31,6 +31,8 @@ const CALLS: [(&str, &str); 31] = [
     ("admin", "chatbot_create_index(1000)"),
     ("admin", "chatbot_drop_index(1000)"),
     ("admin", "chatbot_set_model('local', 'minilm-static-256')"),
+    ("admin", "chatbot_add_source_type('link')"),
+    ("admin", "chatbot_drop_source_type('link')"),
     ("owner", "chatbot_grant('stranger')"),
     ("owner", "chatbot_revoke('app')"),
     ("owner", "chatbot_distribute()"),

@@ -231,6 +231,43 @@ fn jobs_wait_while_workers_have_another_version() {
     assert_eq!(one::<i64>(&mut server.db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 5);
 }
 
+/// Before its update a database has the kinds that its SQL has, and after it takes others.
+fn kinds_can_be_added_after_the_update(db: &mut Db, version: &str) {
+    let mut app = db.session("app");
+    app.batch_execute("SELECT chatbot_embed_source(1, 'link', 1, 'A text.')").unwrap();
+    // What the SQL of that version attaches goes on, and can be attached otherwise.
+    app.batch_execute(
+        "CREATE TABLE rows (id int PRIMARY KEY, chatbot_id int, content text, title text);
+         SELECT chatbot_attach('rows', 'document', metadata_columns => '{title}'); SELECT chatbot_detach('rows');
+         SELECT chatbot_attach('rows', 'document', metadata_columns => '{title}'); INSERT INTO rows VALUES (1, 2, 'A row.', 'Rows')",
+    )
+    .unwrap();
+    let refused = failure(&mut app, "SELECT chatbot_embed_source(1, 'product', 1, 'A text.')");
+    assert_eq!(refused.message, "source_type is \"product\", expected one of document, link", "{version}");
+    db.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE").unwrap();
+    db.session("boss").batch_execute("SELECT chatbot_add_source_type('product')").unwrap();
+    app.batch_execute(
+        "SELECT chatbot_embed_source(1, 'product', 1, 'A text.'), chatbot_enqueue_source(1, 'product', 2, 'A text.');
+         CALL chatbot_process_queue()",
+    )
+    .unwrap();
+    let rows =
+        "SELECT string_agg(source_id || content, ' ' ORDER BY source_id) FROM chatbot_search(2, 'row', mode => 'text')";
+    app.batch_execute(
+        "UPDATE rows SET content = 'A row, edited.'; INSERT INTO rows VALUES (2, 2, 'Another row.', 'Rows')",
+    )
+    .unwrap();
+    assert_eq!(one::<String>(&mut app, rows), "1A row, edited. 2Another row.", "{version}");
+    app.batch_execute(
+        "SELECT chatbot_detach('rows'); SELECT chatbot_attach('rows', 'document', title_column => 'title', condition => 'id > 1');
+         CALL chatbot_sync_all()",
+    )
+    .unwrap();
+    assert_eq!(one::<String>(&mut app, rows), "2Another row.", "{version}");
+    let sources = "SELECT source_type FROM chatbot_search(1, 'text') ORDER BY 1";
+    assert_eq!(query_column::<String>(&mut app, sources), ["link", "product", "product"], "{version}");
+}
+
 /// Uses the SQL of each release, which `make release-schema` has kept.
 #[test]
 fn every_released_version_updates_to_a_new_installation() {
@@ -250,7 +287,7 @@ fn every_released_version_updates_to_a_new_installation() {
         grant_levels(&mut updated.admin);
         grant_levels(&mut fresh.admin);
         if version != OWN {
-            updated.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE").unwrap();
+            kinds_can_be_added_after_the_update(&mut updated, version);
         }
         let differences = object_differences(&mut fresh.admin, &mut updated.admin);
         let differences = differences.iter().filter(|line| version != OWN || !line[2..].starts_with("extension "));

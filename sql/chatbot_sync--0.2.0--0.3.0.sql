@@ -168,7 +168,7 @@ BEGIN
     FROM chatbot_sync.job AS j WHERE j.due_at <= soon ORDER BY least(j.created_at, j.due_at) LIMIT 1;
     -- Host tables with a lock that keeps workers from reading rows and from writing their status.
     FOR h IN
-        SELECT t.relation FROM chatbot_sync.host_table AS t
+        SELECT DISTINCT t.relation FROM chatbot_sync.host_table AS t
         WHERE EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host AND j.due_at <= soon)
     LOOP
         SELECT string_agg(DISTINCT l.pid::text, ', ') INTO pids FROM pg_locks AS l
@@ -200,7 +200,7 @@ $$;
 CREATE FUNCTION chatbot_sync.check_row_security() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT 'row-level security', 'error',
+    SELECT DISTINCT 'row-level security', 'error',
         format('row-level security of %s is forced, and its owner %s is subject to it: rows cannot be read, and get the status error',
             c.oid::regclass, r.rolname),
         format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; or, as a superuser, ALTER ROLE %I BYPASSRLS; then CALL chatbot_sync_all();',
@@ -240,12 +240,12 @@ BEGIN
             format('SELECT chatbot_attach(''the table'', %L); or, if there is none any more, SELECT chatbot_repair();', h.source_type);
     END LOOP;
     FOR h IN
-        SELECT t.relation, t.chatbot_column FROM chatbot_sync.host_table AS t
+        SELECT t.relation, COALESCE(format('%I IS NOT NULL', t.chatbot_column), 'true') AS has_chatbot FROM chatbot_sync.host_table AS t
         WHERE t.host <> ALL (known)
             AND NOT EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host)
     LOOP
         BEGIN
-            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s)', h.relation, h.has_chatbot) INTO lost;
         EXCEPTION WHEN lock_not_available THEN
             -- check_queue() reports the session that holds the lock.
             lost := false;
@@ -741,7 +741,7 @@ AS $$
         ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
         ('queue_embed', 2), ('queue_store', 2), ('queue_write_status', 2), ('purge_log', 2),
         ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
-        ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
+        ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_add_source_type', 3), ('chatbot_drop_source_type', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
         ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('drop_model_file', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('needs_index', 3), ('is_distributed', 1),
         ('index_build', 3), ('index_start', 3), ('index_step', 3)
     ) AS f (name, least) ON f.name = p.proname
@@ -1186,7 +1186,7 @@ BEGIN
         LEFT JOIN pg_trigger AS x ON x.tgrelid = r.relation AND NOT x.tgisinternal
             AND x.tgname ~ format('^(zz_)?chatbot_sync_%s_[a-z]+$', h.host)
         -- Partitions and children without any trigger are reported by check_hosts(), and repaired by chatbot_repair().
-        GROUP BY h.relation, r.relation, w.wanted
+        GROUP BY h.relation, h.host, r.relation, w.wanted
         HAVING count(x.oid) < w.wanted AND (count(x.oid) > 0 OR r.relation = h.relation)
     LOOP
         RETURN QUERY SELECT 'triggers', 'error', format('%s has %s of its %s triggers', t.relation, t.found, t.wanted),
@@ -1502,7 +1502,7 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', f, role_name);
     END LOOP;
     IF level = 'read' THEN
-        EXECUTE format('GRANT SELECT ON chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.model, chatbot_sync.sync_log, chatbot_sync.sync_total,
+        EXECUTE format('GRANT SELECT ON chatbot_sync.source_type, chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.model, chatbot_sync.sync_log, chatbot_sync.sync_total,
             chatbot_sync.model_index, chatbot_sync.host_table, chatbot_sync.progress, chatbot_sync.source_status, chatbot_sync.stats, chatbot_sync.job TO %I', role_name);
     ELSE
         -- An application's own backup reads all of it, and its restore writes all of it.
@@ -1634,3 +1634,93 @@ REVOKE ALL ON FUNCTION chatbot_sync.drop_model_file, chatbot_sync.check_local_mo
 COMMENT ON FUNCTION chatbot_sync.drop_model_file IS 'A step of chatbot_drop_model().';
 
 COMMENT ON FUNCTION chatbot_sync.check_local_models IS 'Checks of chatbot_doctor().';
+
+-- Kinds of source besides document and link.
+CREATE TABLE chatbot_sync.source_type (
+    name            text PRIMARY KEY
+);
+
+INSERT INTO chatbot_sync.source_type (name) VALUES ('document'), ('link');
+
+SELECT pg_catalog.pg_extension_config_dump('chatbot_sync.source_type', 'WHERE name NOT IN (''document'', ''link'')');
+
+-- Citus takes a constraint from its nodes too, where this script runs as well.
+ALTER TABLE chatbot_sync.source DROP CONSTRAINT IF EXISTS source_source_type_check;
+
+ALTER TABLE chatbot_sync.job DROP CONSTRAINT IF EXISTS job_source_type_check;
+
+CREATE FUNCTION chatbot_add_source_type(name text) RETURNS boolean
+LANGUAGE c SECURITY DEFINER SET search_path TO pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_add_source_type_wrapper';
+
+CREATE FUNCTION chatbot_drop_source_type(name text) RETURNS void
+LANGUAGE c SECURITY DEFINER SET search_path TO pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_drop_source_type_wrapper';
+
+REVOKE ALL ON FUNCTION chatbot_add_source_type, chatbot_drop_source_type FROM PUBLIC;
+
+COMMENT ON TABLE chatbot_sync.source_type IS 'The kinds of source. document and link are there from the start; chatbot_add_source_type() adds others.';
+
+COMMENT ON TABLE chatbot_sync.source IS 'One row for each source, as a document or a link, that a chatbot knows.';
+
+COMMENT ON COLUMN chatbot_sync.source.source_type IS 'Its kind, one of chatbot_sync.source_type.';
+
+COMMENT ON FUNCTION chatbot_add_source_type IS 'Adds a kind of source: false where it is there already.';
+
+COMMENT ON FUNCTION chatbot_drop_source_type IS 'Drops a kind that no attached table, source or job is of.';
+
+-- Conditions, titles, several content columns, and a constant chatbot.
+DROP FUNCTION chatbot_attach(regclass, text, name, name, name, name[], name, name, name, name, text, text, text);
+
+CREATE FUNCTION chatbot_attach(relation regclass, source_type text, id_column name DEFAULT 'id', chatbot_column name DEFAULT 'chatbot_id',
+    content_column name DEFAULT 'content', metadata_columns name[] DEFAULT '{}', enabled_column name DEFAULT NULL,
+    status_column name DEFAULT NULL, processed_column name DEFAULT NULL, error_column name DEFAULT NULL, mode text DEFAULT 'sync',
+    on_error text DEFAULT 'mark', content_format text DEFAULT 'text', title_column name DEFAULT NULL, content_columns name[] DEFAULT NULL,
+    condition text DEFAULT NULL, chatbot_id bigint DEFAULT NULL, content_formats text[] DEFAULT NULL) RETURNS void
+LANGUAGE c SET search_path TO pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_attach_with_condition_wrapper';
+
+DROP FUNCTION chatbot_detach(regclass, boolean);
+
+CREATE FUNCTION chatbot_detach(relation regclass, delete_embeddings boolean DEFAULT false, chatbot_id bigint DEFAULT NULL) RETURNS void
+LANGUAGE c SET search_path TO pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_detach_from_chatbot_wrapper';
+
+REVOKE ALL ON FUNCTION chatbot_attach, chatbot_detach FROM PUBLIC;
+
+CREATE OR REPLACE VIEW chatbot_sync.host_table AS
+    SELECT (a.told ->> 'host')::int AS host,
+        t.tgrelid::regclass AS relation,
+        a.told ->> 'source_type' AS source_type,
+        a.told #>> '{columns,id,0}' AS id_column,
+        a.told #>> '{columns,chatbot,0}' AS chatbot_column,
+        CASE WHEN pg_catalog.jsonb_typeof(a.told #> '{columns,content,0}') = 'string'
+            THEN a.told #>> '{columns,content,0}' END AS content_column,
+        ARRAY(SELECT m ->> 0 FROM pg_catalog.jsonb_array_elements(a.told #> '{columns,metadata}') AS m) AS metadata_columns,
+        a.told #>> '{columns,enabled,0}' AS enabled_column,
+        a.told #>> '{columns,status,0}' AS status_column,
+        a.told #>> '{columns,processed,0}' AS processed_column,
+        a.told #>> '{columns,error,0}' AS error_column,
+        a.told ->> 'mode' AS mode,
+        a.told ->> 'on_error' AS on_error,
+        a.told ->> 'content_format' AS content_format,
+        a.told #>> '{columns,title,0}' AS title_column,
+        CASE WHEN pg_catalog.jsonb_typeof(a.told #> '{columns,content,0}') = 'array'
+            THEN ARRAY(SELECT c ->> 0 FROM pg_catalog.jsonb_array_elements(a.told #> '{columns,content}') AS c) END AS content_columns,
+        a.told #>> '{condition,sql}' AS condition,
+        (a.told ->> 'chatbot_id')::bigint AS chatbot_id
+    FROM pg_catalog.pg_trigger t
+    CROSS JOIN LATERAL (SELECT (pg_catalog.convert_from(
+        pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()))::jsonb AS told) AS a
+    WHERE t.tgfoid = 'chatbot_sync.host_changed'::regproc AND t.tgnargs = 1 AND NOT t.tgisinternal
+        AND t.tgname = pg_catalog.format('chatbot_sync_%s_insert', a.told ->> 'host') AND NOT (a.told ->> 'partition')::boolean;
+
+COMMENT ON FUNCTION chatbot_attach IS 'From now on the rows of a table are sources, embedded by the statements that write them.';
+
+COMMENT ON FUNCTION chatbot_detach IS 'The rows of a table are no sources any more, of all chatbots or of one.';
+
+COMMENT ON COLUMN chatbot_sync.source.content_hash IS 'sha256(convert_to(content, ''UTF8'')) of what the vectors were made from, where there are several content columns of all of them; then eight bytes for the title, where there is one.';
+
+COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata, and lang where the content is translated; title in that language.';
+
+COMMENT ON COLUMN chatbot_sync.embedding.words IS 'The words of the title and of the text, for searches by words.';
+
+COMMENT ON COLUMN chatbot_sync.host_table.condition IS 'What a row has to fulfil to be found, as Postgres writes it.';
+
+COMMENT ON COLUMN chatbot_sync.host_table.chatbot_id IS 'The chatbot of all rows, where no column has it.';

@@ -149,12 +149,12 @@ BEGIN
             format('SELECT chatbot_attach(''the table'', %L); or, if there is none any more, SELECT chatbot_repair();', h.source_type);
     END LOOP;
     FOR h IN
-        SELECT t.relation, t.chatbot_column FROM chatbot_sync.host_table AS t
+        SELECT t.relation, COALESCE(format('%I IS NOT NULL', t.chatbot_column), 'true') AS has_chatbot FROM chatbot_sync.host_table AS t
         WHERE t.host <> ALL (known)
             AND NOT EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host)
     LOOP
         BEGIN
-            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', h.relation, h.chatbot_column) INTO lost;
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s)', h.relation, h.has_chatbot) INTO lost;
         EXCEPTION WHEN lock_not_available THEN
             -- check_queue() reports the session that holds the lock.
             lost := false;
@@ -267,7 +267,7 @@ BEGIN
     FROM chatbot_sync.job AS j WHERE j.due_at <= soon ORDER BY least(j.created_at, j.due_at) LIMIT 1;
     -- Host tables with a lock that keeps workers from reading rows and from writing their status.
     FOR h IN
-        SELECT t.relation FROM chatbot_sync.host_table AS t
+        SELECT DISTINCT t.relation FROM chatbot_sync.host_table AS t
         WHERE EXISTS (SELECT FROM chatbot_sync.job AS j WHERE j.host = t.host AND j.due_at <= soon)
     LOOP
         SELECT string_agg(DISTINCT l.pid::text, ', ') INTO pids FROM pg_locks AS l
@@ -301,7 +301,7 @@ $$;
 CREATE FUNCTION chatbot_sync.check_row_security() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT 'row-level security', 'error',
+    SELECT DISTINCT 'row-level security', 'error',
         format('row-level security of %s is forced, and its owner %s is subject to it: rows cannot be read, and get the status error',
             c.oid::regclass, r.rolname),
         format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; or, as a superuser, ALTER ROLE %I BYPASSRLS; then CALL chatbot_sync_all();',

@@ -153,7 +153,7 @@ BEGIN
         LEFT JOIN pg_trigger AS x ON x.tgrelid = r.relation AND NOT x.tgisinternal
             AND x.tgname ~ format('^(zz_)?chatbot_sync_%s_[a-z]+$', h.host)
         -- Partitions and children without any trigger are reported by check_hosts(), and repaired by chatbot_repair().
-        GROUP BY h.relation, r.relation, w.wanted
+        GROUP BY h.relation, h.host, r.relation, w.wanted
         HAVING count(x.oid) < w.wanted AND (count(x.oid) > 0 OR r.relation = h.relation)
     LOOP
         RETURN QUERY SELECT 'triggers', 'error', format('%s has %s of its %s triggers', t.relation, t.found, t.wanted),

@@ -28,9 +28,10 @@ COMMENT ON COLUMN chatbot_sync.model.indexed IS 'It should have indexes, as chat
 COMMENT ON COLUMN chatbot_sync.model.index_error IS 'Why they could not be made.';
 COMMENT ON COLUMN chatbot_sync.model.active IS 'New vectors are made with it, and searches use it.';
 
-COMMENT ON TABLE chatbot_sync.source IS 'One row for each document or link that a chatbot knows.';
+COMMENT ON TABLE chatbot_sync.source_type IS 'The kinds of source. document and link are there from the start; chatbot_add_source_type() adds others.';
+COMMENT ON TABLE chatbot_sync.source IS 'One row for each source, as a document or a link, that a chatbot knows.';
 COMMENT ON COLUMN chatbot_sync.source.chatbot_id IS 'The tenant.';
-COMMENT ON COLUMN chatbot_sync.source.source_type IS 'document or link.';
+COMMENT ON COLUMN chatbot_sync.source.source_type IS 'Its kind, one of chatbot_sync.source_type.';
 COMMENT ON COLUMN chatbot_sync.source.status IS 'synced: the vectors are those of the content; pending: they will be; error: see error and error_code.';
 COMMENT ON COLUMN chatbot_sync.source.error_code IS 'SQLSTATE of the last failure. On a source that is synced: of what its row did not take, or 01000, a warning, which error says: a chunk that is longer than the model takes was embedded in parts.';
 COMMENT ON COLUMN chatbot_sync.source.attempts IS 'Failed attempts since the last success.';
@@ -41,7 +42,7 @@ COMMENT ON COLUMN chatbot_sync.source.enabled IS 'Whether searches find it.';
 COMMENT ON COLUMN chatbot_sync.source.next_model_id IS 'A model that has a vector for every chunk that it has now: the one that is to follow, or the last one that was, and then the one before it has them too.';
 COMMENT ON COLUMN chatbot_sync.source.text_search_configs IS 'The text search configurations that its words were read with.';
 COMMENT ON COLUMN chatbot_sync.source.lang IS 'Its language: what the metadata say, or what was detected, und where that failed; of a translated one the most common. NULL where chatbot_sync.text_search_config names a configuration.';
-COMMENT ON COLUMN chatbot_sync.source.content_hash IS 'sha256(convert_to(content, ''UTF8'')) of what the vectors were made from.';
+COMMENT ON COLUMN chatbot_sync.source.content_hash IS 'sha256(convert_to(content, ''UTF8'')) of what the vectors were made from, where there are several content columns of all of them; then eight bytes for the title, where there is one.';
 COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with, how the content was read (1: HTML, 2: translated), and the version of the reader of its words (0: they are to be read anew).';
 
 COMMENT ON TABLE chatbot_sync.embedding IS 'One row for each chunk and model: the text, where it stands in the source, and its vector.';
@@ -50,9 +51,9 @@ COMMENT ON COLUMN chatbot_sync.embedding.chunk_index IS 'Place in the source, fr
 COMMENT ON COLUMN chatbot_sync.embedding.start_offset IS 'First character in the source, from 0.';
 COMMENT ON COLUMN chatbot_sync.embedding.end_offset IS 'The character after the last.';
 COMMENT ON COLUMN chatbot_sync.embedding.enabled IS 'Whether searches find it.';
-COMMENT ON COLUMN chatbot_sync.embedding.words IS 'The words of the text, for searches by words.';
+COMMENT ON COLUMN chatbot_sync.embedding.words IS 'The words of the title and of the text, for searches by words.';
 COMMENT ON COLUMN chatbot_sync.embedding.lang IS 'Its language, where the source''s content is translated.';
-COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata, and lang where the content is translated.';
+COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata, and lang where the content is translated; title in that language.';
 
 COMMENT ON TABLE chatbot_sync.sync_log IS 'What each sync that cut a text took, and those that failed: kept for chatbot_sync.log_retention. Nothing depends on it.';
 COMMENT ON COLUMN chatbot_sync.sync_log.error_code IS 'SQLSTATE of what went wrong; NULL where all went well.';
@@ -74,6 +75,8 @@ COMMENT ON TABLE chatbot_sync.message IS 'What was said in a conversation.';
 COMMENT ON FUNCTION chatbot_embed_source IS 'Chunks and embeds a source and stores the vectors, in this transaction; embeds only what changed.';
 COMMENT ON FUNCTION chatbot_delete_source IS 'Forgets a source and its vectors.';
 COMMENT ON FUNCTION chatbot_cleanup IS 'Forgets everything about a chatbot: sources, vectors and sessions.';
+COMMENT ON FUNCTION chatbot_add_source_type IS 'Adds a kind of source: false where it is there already.';
+COMMENT ON FUNCTION chatbot_drop_source_type IS 'Drops a kind that no attached table, source or job is of.';
 COMMENT ON FUNCTION chatbot_set_model IS 'Chooses the model that vectors are made with.';
 COMMENT ON FUNCTION chatbot_embed IS 'The vector of a text, as a document or as a query.';
 COMMENT ON FUNCTION chatbot_chunk IS 'How a text is cut into chunks.';
@@ -89,13 +92,15 @@ COMMENT ON FUNCTION chatbot_sync.schemas_of_functions IS 'The schemas that chatb
 
 COMMENT ON FUNCTION chatbot_attach IS 'From now on the rows of a table are sources, embedded by the statements that write them.';
 COMMENT ON FUNCTION chatbot_attach_chatbots IS 'From now on deleting a row of a table forgets everything about that chatbot.';
-COMMENT ON FUNCTION chatbot_detach IS 'The rows of a table are no sources any more.';
+COMMENT ON FUNCTION chatbot_detach IS 'The rows of a table are no sources any more, of all chatbots or of one.';
 COMMENT ON PROCEDURE chatbot_sync_all IS 'Embeds every row of attached tables that is pending or in error, and with refresh those that other settings have cut or read; commits batch by batch.';
 COMMENT ON VIEW chatbot_sync.host_table IS 'The tables that are attached, as their triggers say.';
 COMMENT ON VIEW chatbot_sync.progress IS 'How many sources of each chatbot are synced, pending, in work or failed, how fast it goes, and when it will be done.';
 COMMENT ON SEQUENCE chatbot_sync.host_id IS 'Numbers of host tables.';
 COMMENT ON FUNCTION chatbot_sync.host_changed IS 'Trigger of host tables, made by chatbot_attach().';
 COMMENT ON FUNCTION chatbot_sync.host_status IS 'Trigger of host tables whose rows are told their status: BEFORE a row is written it says what the row will be if all goes well, which RETURNING shows. What failed is written afterwards.';
+COMMENT ON COLUMN chatbot_sync.host_table.condition IS 'What a row has to fulfil to be found, as Postgres writes it.';
+COMMENT ON COLUMN chatbot_sync.host_table.chatbot_id IS 'The chatbot of all rows, where no column has it.';
 COMMENT ON COLUMN chatbot_sync.host_table.status_column IS 'Has the status of each row when the statement that wrote it has ended. RETURNING of that statement shows what is expected, synced, whatever the provider answers.';
 COMMENT ON FUNCTION chatbot_sync.host_truncated IS 'Trigger of host tables.';
 COMMENT ON FUNCTION chatbot_sync.chatbots_deleted IS 'Trigger of tables of chatbots, made by chatbot_attach_chatbots().';

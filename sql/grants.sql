@@ -18,7 +18,7 @@ AS $$
         ('chatbot_enqueue_source', 2), ('chatbot_retry', 2), ('chatbot_process_queue', 2), ('queue_claim', 2),
         ('queue_embed', 2), ('queue_store', 2), ('queue_write_status', 2), ('purge_log', 2),
         ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
-        ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
+        ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_add_source_type', 3), ('chatbot_drop_source_type', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
         ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('drop_model_file', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('needs_index', 3), ('is_distributed', 1),
         ('index_build', 3), ('index_start', 3), ('index_step', 3)
     ) AS f (name, least) ON f.name = p.proname
@@ -91,7 +91,7 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', f, role_name);
     END LOOP;
     IF level = 'read' THEN
-        EXECUTE format('GRANT SELECT ON chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.model, chatbot_sync.sync_log, chatbot_sync.sync_total,
+        EXECUTE format('GRANT SELECT ON chatbot_sync.source_type, chatbot_sync.source, chatbot_sync.embedding, chatbot_sync.model, chatbot_sync.sync_log, chatbot_sync.sync_total,
             chatbot_sync.model_index, chatbot_sync.host_table, chatbot_sync.progress, chatbot_sync.source_status, chatbot_sync.stats, chatbot_sync.job TO %I', role_name);
     ELSE
         -- An application's own backup reads all of it, and its restore writes all of it.

@@ -22,7 +22,8 @@ CREATE VIEW chatbot_sync.host_table AS
         a.told ->> 'source_type' AS source_type,
         a.told #>> '{columns,id,0}' AS id_column,
         a.told #>> '{columns,chatbot,0}' AS chatbot_column,
-        a.told #>> '{columns,content,0}' AS content_column,
+        CASE WHEN pg_catalog.jsonb_typeof(a.told #> '{columns,content,0}') = 'string'
+            THEN a.told #>> '{columns,content,0}' END AS content_column,
         ARRAY(SELECT m ->> 0 FROM pg_catalog.jsonb_array_elements(a.told #> '{columns,metadata}') AS m) AS metadata_columns,
         a.told #>> '{columns,enabled,0}' AS enabled_column,
         a.told #>> '{columns,status,0}' AS status_column,
@@ -30,7 +31,12 @@ CREATE VIEW chatbot_sync.host_table AS
         a.told #>> '{columns,error,0}' AS error_column,
         a.told ->> 'mode' AS mode,
         a.told ->> 'on_error' AS on_error,
-        a.told ->> 'content_format' AS content_format
+        a.told ->> 'content_format' AS content_format,
+        a.told #>> '{columns,title,0}' AS title_column,
+        CASE WHEN pg_catalog.jsonb_typeof(a.told #> '{columns,content,0}') = 'array'
+            THEN ARRAY(SELECT c ->> 0 FROM pg_catalog.jsonb_array_elements(a.told #> '{columns,content}') AS c) END AS content_columns,
+        a.told #>> '{condition,sql}' AS condition,
+        (a.told ->> 'chatbot_id')::bigint AS chatbot_id
     FROM pg_catalog.pg_trigger t
     CROSS JOIN LATERAL (SELECT (pg_catalog.convert_from(
         pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()))::jsonb AS told) AS a

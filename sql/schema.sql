@@ -34,9 +34,15 @@ CREATE TABLE chatbot_sync.model (
 CREATE UNIQUE INDEX model_active ON chatbot_sync.model (active) WHERE active;
 CREATE UNIQUE INDEX model_next ON chatbot_sync.model (next) WHERE next;
 
+-- Names only: nothing refers to it, so that rows of source and job come back from a dump in whatever order.
+CREATE TABLE chatbot_sync.source_type (
+    name            text PRIMARY KEY
+);
+INSERT INTO chatbot_sync.source_type (name) VALUES ('document'), ('link');
+
 CREATE TABLE chatbot_sync.source (
     chatbot_id      bigint NOT NULL,
-    source_type     text NOT NULL CHECK (source_type IN ('document', 'link')),
+    source_type     text NOT NULL,
     source_id       bigint NOT NULL,
     status          text NOT NULL CHECK (status IN ('pending', 'synced', 'error')),
     error           text,
@@ -157,7 +163,7 @@ CREATE TABLE chatbot_sync.job (
     host            int,
     priority        int NOT NULL DEFAULT 0,
     attempts        int NOT NULL DEFAULT 0,
-    source_type     text NOT NULL CHECK (source_type IN ('document', 'link')),
+    source_type     text NOT NULL,
     content         text,
     metadata        jsonb,
     PRIMARY KEY (chatbot_id, id)
@@ -178,8 +184,11 @@ BEGIN
     FOR relation IN
         SELECT c.oid FROM pg_catalog.pg_class c
         WHERE c.relnamespace = 'chatbot_sync'::pg_catalog.regnamespace AND c.relkind IN ('r', 'S')
+            AND c.relname OPERATOR(pg_catalog.<>) 'source_type'
     LOOP
         PERFORM pg_catalog.pg_extension_config_dump(relation, '');
     END LOOP;
 END
 $$;
+-- What every installation has would be refused as a duplicate, and the others with it.
+SELECT pg_catalog.pg_extension_config_dump('chatbot_sync.source_type', 'WHERE name NOT IN (''document'', ''link'')');

@@ -6,24 +6,33 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::text::content::Format;
 
-/// How a host table is kept in step with its sources.
+/// How a host table is kept in step: one attachment. A table may have several, each with another constant chatbot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostOptions {
     /// The host table's id. It is part of the names of its triggers, and is stored in `chatbot_sync.source.host`. It
     /// does not change when the table is renamed or restored from a dump.
     pub host: i32,
-    /// `document` or `link`.
+    /// The kind that its rows are.
     pub source_type: String,
     /// What a failure of a provider does to the statement.
     pub on_error: OnError,
     /// Whether vectors are made in the statement that changes a row, or later through the queue.
     pub mode: Mode,
-    /// The format of the content column: plain text or HTML.
-    pub content_format: Format,
-    /// Whether the content column held JSON objects of texts by language when the options were last written.
-    pub translated: bool,
+    /// How the content columns are written: one for all, or one for each.
+    #[serde(with = "one_or_many")]
+    pub content_format: Vec<Format>,
+    /// Whether the content columns were JSON objects of languages when they were looked at last: one for all, or one for
+    /// each.
+    #[serde(with = "one_or_many")]
+    pub translated: Vec<bool>,
     /// Whether this is a partition of the table that was attached.
     pub partition: bool,
+    /// The chatbot of all rows; none where a column has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chatbot_id: Option<i64>,
+    /// What rows have to fulfil to be found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
     /// The columns that `chatbot_attach()` named.
     pub columns: HostColumns,
 }
@@ -33,10 +42,15 @@ pub struct HostOptions {
 pub struct HostColumns {
     /// The column with the source's id.
     pub id: Column,
-    /// The column with the chatbot's id.
-    pub chatbot: Column,
-    /// The column with the content.
-    pub content: Column,
+    /// The tenant's; none where it is constant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chatbot: Option<Column>,
+    /// The text, a paragraph each.
+    #[serde(with = "one_or_many")]
+    pub content: Vec<Column>,
+    /// Goes before the text of every chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<Column>,
     /// The columns that go into the metadata, each under its own name.
     pub metadata: Vec<Column>,
     /// The column that says whether searches find the row; `None`: they find every row.
@@ -53,6 +67,15 @@ pub struct HostColumns {
 /// one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column(pub String, pub i16);
+
+/// An SQL expression over columns of the row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// As Postgres writes it.
+    pub sql: String,
+    /// The columns that it reads.
+    pub columns: Vec<Column>,
+}
 
 /// What a failure of a provider does to the statement that changed the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,24 +107,97 @@ impl Mode {
     pub const NAMES: [&str; 2] = ["sync", "async"];
 }
 
+/// A list that is written as its only element where it has no other, as it was before there could be several.
+mod one_or_many {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany<T> {
+        One(T),
+        Many(Vec<T>),
+    }
+
+    pub fn serialize<T: Serialize, S: Serializer>(list: &Vec<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        match list.as_slice() {
+            [one] => one.serialize(serializer),
+            _ => list.serialize(serializer),
+        }
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+        Ok(match OneOrMany::deserialize(deserializer)? {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(list) => list,
+        })
+    }
+}
+
+/// The shortest list that says the same for each element: one element where all are the same.
+pub fn shortest<T: Copy + PartialEq>(list: &[T]) -> Vec<T> {
+    match list {
+        [first, rest @ ..] if rest.iter().all(|other| other == first) => vec![*first],
+        _ => list.to_vec(),
+    }
+}
+
 impl HostOptions {
     /// Reads the options from a trigger's argument.
     pub fn parse(argument: &str) -> Result<Self> {
-        serde_json::from_str(argument)
-            .map_err(|error| Error::invalid("a trigger's argument", error, "what chatbot_attach() makes"))
+        let invalid = |got: String| Error::invalid("a trigger's argument", got, "what chatbot_attach() makes");
+        let host: Self = serde_json::from_str(argument).map_err(|error| invalid(error.to_string()))?;
+        let fits = |length: usize| length == 1 || length == host.columns.content.len();
+        let whole = !host.columns.content.is_empty()
+            && fits(host.content_format.len())
+            && fits(host.translated.len())
+            && host.columns.chatbot.is_some() != host.chatbot_id.is_some();
+        if whole { Ok(host) } else { Err(invalid(argument.to_owned())) }
     }
 
     /// Writes the options as a trigger's argument.
     pub fn to_trigger_argument(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| Error::Internal(error.to_string()))
     }
+
+    /// How the content column at this place is written.
+    pub fn format(&self, at: usize) -> Format {
+        self.content_format.get(at).or(self.content_format.first()).copied().unwrap_or_default()
+    }
+
+    /// Goes on without one of several content columns.
+    pub fn forget_content(&mut self, name: &str) {
+        let kept = |at: &usize| self.columns.content[*at].0 != name;
+        let kept: Vec<usize> = (0..self.columns.content.len()).filter(kept).collect();
+        let translated = |at: usize| self.translated.get(at).or(self.translated.first()).copied().unwrap_or_default();
+        let formats: Vec<Format> = kept.iter().map(|&at| self.format(at)).collect();
+        let translated: Vec<bool> = kept.iter().map(|&at| translated(at)).collect();
+        self.content_format = shortest(&formats);
+        self.translated = shortest(&translated);
+        self.columns.content.retain(|column| column.0 != name);
+    }
+
+    /// The columns that are named, those of the condition among them, with what they are for.
+    pub fn all_columns(&self) -> Vec<(&'static str, &Column)> {
+        let of_condition = self.condition.iter().flat_map(|condition| &condition.columns);
+        self.columns.all().into_iter().chain(of_condition.map(|column| ("condition", column))).collect()
+    }
+
+    /// As [`Self::all_columns`], to be changed.
+    pub fn all_columns_mut(&mut self) -> Vec<(&'static str, &mut Column)> {
+        let of_condition = self.condition.iter_mut().flat_map(|condition| &mut condition.columns);
+        let mut all = self.columns.all_mut();
+        all.extend(of_condition.map(|column| ("condition", column)));
+        all
+    }
 }
 
 impl HostColumns {
     /// Returns every column that is named, each with the parameter of `chatbot_attach()` that names it.
     pub fn all(&self) -> Vec<(&'static str, &Column)> {
-        let mut all =
-            vec![("id_column", &self.id), ("chatbot_column", &self.chatbot), ("content_column", &self.content)];
+        let mut all = vec![("id_column", &self.id)];
+        all.extend(self.chatbot.iter().map(|c| ("chatbot_column", c)));
+        all.extend(self.content.iter().map(|c| (Self::content_role(self.content.len()), c)));
+        all.extend(self.title.iter().map(|c| ("title_column", c)));
         all.extend(self.metadata.iter().map(|c| ("metadata_columns", c)));
         let optional = [
             ("enabled_column", &self.enabled),
@@ -115,11 +211,11 @@ impl HostColumns {
 
     /// Returns the same columns as [`Self::all`], to be changed.
     pub fn all_mut(&mut self) -> Vec<(&'static str, &mut Column)> {
-        let mut all = vec![
-            ("id_column", &mut self.id),
-            ("chatbot_column", &mut self.chatbot),
-            ("content_column", &mut self.content),
-        ];
+        let content = Self::content_role(self.content.len());
+        let mut all = vec![("id_column", &mut self.id)];
+        all.extend(self.chatbot.iter_mut().map(|c| ("chatbot_column", c)));
+        all.extend(self.content.iter_mut().map(|c| (content, c)));
+        all.extend(self.title.iter_mut().map(|c| ("title_column", c)));
         all.extend(self.metadata.iter_mut().map(|c| ("metadata_columns", c)));
         let optional = [
             ("enabled_column", &mut self.enabled),
@@ -129,6 +225,16 @@ impl HostColumns {
         ];
         all.extend(optional.into_iter().filter_map(|(role, column)| Some((role, column.as_mut()?))));
         all
+    }
+
+    /// The argument that names the content.
+    pub fn content_role(columns: usize) -> &'static str {
+        if columns == 1 { "content_column" } else { "content_columns" }
+    }
+
+    /// Whether a role is one that is written.
+    pub fn is_written(role: &str) -> bool {
+        matches!(role, "status_column" | "processed_column" | "error_column")
     }
 
     /// Whether the table has a status column of any kind.
@@ -175,28 +281,38 @@ impl RowStatus {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_triggers_argument_round_trips() {
-        let column = |name: &str, number| Column(name.to_owned(), number);
-        let host = HostOptions {
+    fn column(name: &str, number: i16) -> Column {
+        Column(name.to_owned(), number)
+    }
+
+    fn host() -> HostOptions {
+        HostOptions {
             host: 7,
             source_type: "document".to_owned(),
             on_error: OnError::Mark,
             mode: Mode::Sync,
-            content_format: Format::Html,
-            translated: true,
+            content_format: vec![Format::Html],
+            translated: vec![true],
             partition: false,
+            chatbot_id: None,
+            condition: None,
             columns: HostColumns {
                 id: column("id", 1),
-                chatbot: column("chat \"bot\"'s", 2),
-                content: column("content", 3),
+                chatbot: Some(column("chat \"bot\"'s", 2)),
+                content: vec![column("content", 3)],
+                title: None,
                 metadata: vec![column("ä", 9)],
                 enabled: None,
                 status: Some(column("status", 4)),
                 processed: None,
                 error: None,
             },
-        };
+        }
+    }
+
+    #[test]
+    fn trigger_argument_round_trips() {
+        let host = host();
         let argument = host.to_trigger_argument().unwrap();
         assert!(
             argument.contains(r#""content_format":"html""#) && argument.contains(r#""on_error":"mark""#),
@@ -206,5 +322,41 @@ mod tests {
         assert!(host.columns.has_status_columns());
         assert_eq!(host.columns.all().len(), 5);
         assert!(HostOptions::parse("{}").is_err() && HostOptions::parse("").is_err());
+    }
+
+    #[test]
+    fn argument_with_one_content_column_is_as_version_0_2_wrote_it() {
+        let before = r#"{"host":7,"source_type":"document","on_error":"mark","mode":"sync","content_format":"html","translated":true,"partition":false,"columns":{"id":["id",1],"chatbot":["chat \"bot\"'s",2],"content":["content",3],"metadata":[["ä",9]],"enabled":null,"status":["status",4],"processed":null,"error":null}}"#;
+        assert_eq!(HostOptions::parse(before), Ok(host()));
+        assert_eq!(host().to_trigger_argument().unwrap(), before);
+    }
+
+    #[test]
+    fn several_columns_a_constant_chatbot_and_a_condition_round_trip() {
+        let mut host = HostOptions {
+            content_format: vec![Format::Text, Format::Html],
+            translated: vec![false, true],
+            chatbot_id: Some(3),
+            condition: Some(Condition { sql: "(price > 0)".to_owned(), columns: vec![column("price", 8)] }),
+            ..host()
+        };
+        host.columns.chatbot = None;
+        host.columns.content = vec![column("name", 5), column("description", 6)];
+        host.columns.title = Some(column("name", 5));
+        assert_eq!(HostOptions::parse(&host.to_trigger_argument().unwrap()), Ok(host.clone()));
+        assert_eq!((host.format(0), host.format(1)), (Format::Text, Format::Html));
+        assert_eq!(host.all_columns_mut().len(), 7);
+        // Neither a column nor a constant, and as many formats as there are no columns for.
+        assert!(
+            HostOptions::parse(&HostOptions { chatbot_id: None, ..host.clone() }.to_trigger_argument().unwrap())
+                .is_err()
+        );
+        host.columns.content.push(column("more", 7));
+        assert!(HostOptions::parse(&host.to_trigger_argument().unwrap()).is_err());
+    }
+
+    #[test]
+    fn equal_elements_become_one() {
+        assert_eq!((shortest(&[true, true]), shortest(&[true, false])), (vec![true], vec![true, false]));
     }
 }

@@ -1,18 +1,39 @@
 //! The words of the domain, without Postgres: a source, its key, what is to be stored for it, and the outcome of a
 //! sync.
 
-use crate::error::Error;
-use crate::text::content::Content;
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::rc::Rc;
 
-/// The values of the column `source_type`.
-pub const SOURCE_TYPES: [&str; 2] = ["document", "link"];
+use crate::error::Error;
+use crate::text::content::{Content, had_title};
+use crate::text::title::Title;
+
+/// The kinds of source that the extension has itself. They come first in every list, and stay.
+pub const BUILT_IN_TYPES: [&str; 2] = ["document", "link"];
+
+thread_local! {
+    static INTERNED: RefCell<HashSet<&'static str>> = RefCell::new(HashSet::from(BUILT_IN_TYPES));
+}
+
+/// Returns the name of a kind of source as source keys hold it. A session keeps each name once, as long as it lives.
+pub fn intern_type(name: &str) -> &'static str {
+    INTERNED.with_borrow_mut(|interned| match interned.get(name) {
+        Some(known) => known,
+        None => {
+            let kept: &'static str = Box::leak(name.to_owned().into_boxed_str());
+            interned.insert(kept);
+            kept
+        }
+    })
+}
 
 /// The primary key of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceKey {
     /// The chatbot that the source belongs to.
     pub chatbot_id: i64,
-    /// `document` or `link`.
+    /// The kind of source, one of `chatbot_sync.source_type`.
     pub source_type: &'static str,
     /// The host row's id.
     pub source_id: i64,
@@ -78,6 +99,15 @@ impl From<&serde_json::Map<String, serde_json::Value>> for Jsonb {
     }
 }
 
+/// Another attachment of the same host table: its rows are sources of another chatbot too, which may have their vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sibling {
+    /// The id of the other chatbot.
+    pub chatbot_id: i64,
+    /// The kind of source that the rows are there.
+    pub source_type: &'static str,
+}
+
 /// The content, metadata and state that a source is to have.
 #[derive(Clone)]
 pub struct SourceInput {
@@ -91,11 +121,28 @@ pub struct SourceInput {
     pub enabled: bool,
     /// The id of the host table that it comes from; `None` for a source that was stored by a function call.
     pub host: Option<i32>,
+    /// The same row as a source of other chatbots, which may have its vectors already.
+    pub siblings: Rc<[Sibling]>,
     /// The row was inserted by this very statement, so no source can exist yet and the lookup is skipped.
     pub fresh: bool,
 }
 
 impl SourceInput {
+    /// Returns a source that a caller of a function gives, with the title that its metadata has.
+    pub fn by_hand(key: SourceKey, content: Content, metadata: Jsonb) -> Self {
+        let content = content.with_title(Title::of_metadata(metadata.as_str()));
+        Self { key, content, metadata, enabled: true, host: None, siblings: Rc::new([]), fresh: false }
+    }
+
+    /// Whether vectors with this hash were made from its content. Without a title of its own it also accepts vectors that
+    /// were made with the title in its metadata: a table may be attached whose rows were embedded by hand before.
+    pub fn has_hash(&self, hash: &[u8]) -> bool {
+        self.content.hash() == hash
+            || self.content.title().is_none()
+                && had_title(hash)
+                && self.content.has_hash_with_title(hash, Title::of_metadata(self.metadata.as_str()).as_ref())
+    }
+
     /// Whether both have the same key, content, metadata and `enabled`. `host` and `fresh` are not compared.
     pub fn same(&self, other: &Self) -> bool {
         self.key == other.key

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers from the ground up. A module belongs to the layer with the longest prefix of its path. Modules of one
 /// layer may use each other, but not in a circle.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 18] = [
     &["error", "version", "session_id"],
     &["text"],
     &["source", "host"],
@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 17] = [
     &["sync"],
     &["pg::runtime"],
     &["pg::store"],
+    &["pg::source_types"],
     &["pg::model"],
     &["pg::sync"],
     &["pg::host"],

@@ -20,5 +20,7 @@ query "CREATE TABLE page (id bigint PRIMARY KEY, title text, content text)" "\co
     "$DEV/venv/bin/pip" install -q numpy 'psycopg[binary]' rank_bm25 snowballstemmer
 say "quality: headings and questions against what they should find"
 "$DEV/venv/bin/python" bench/search.py quality "host=$CLUSTER user=postgres dbname=postgres" "$DEV/pages.csv" "$DEV/faq.csv"
+say "titles: questions about long pages, with the title before each chunk and without"
+"$DEV/venv/bin/python" bench/titles.py "host=$CLUSTER user=postgres dbname=postgres" "$DEV/pages.csv"
 say "speed: against bare pgvector"
 "$DEV/venv/bin/python" bench/search.py speed "host=$CLUSTER user=postgres dbname=postgres" ${SIZES:-}

@@ -78,6 +78,17 @@ SELECT content FROM chatbot_search(1, 'where can I get tea?', 1);
 ROLLBACK;
 SELECT count(*) AS left_of_it FROM chatbot_sync.embedding WHERE source_id = 1000000;
 
+\echo '--- The table itself can be attached: short pages are known to chatbot 2, too, from now on, with their titles.'
+SELECT chatbot_attach('page', 'document', chatbot_id => 2, title_column => 'title', condition => 'length(content) < 3000');
+\echo '--- What it has already is embedded by one call, what is written later by the statement that writes it.'
+SET client_min_messages = warning;
+CALL chatbot_sync_all();
+INSERT INTO page VALUES (1000001, 'The office', 'The tea kitchen is on the third floor.');
+SET client_min_messages = notice;
+SELECT metadata ->> 'title' AS page, content AS text FROM chatbot_search(2, 'where in the office can I get tea?', 1);
+TABLE chatbot_sync.progress;
+SELECT chatbot_detach('page', delete_embeddings => true);
+
 \echo '--- A page goes, then the chatbot.'
 SELECT status, deleted_count FROM chatbot_delete_source(1, 'document', :longest);
 SELECT * FROM chatbot_cleanup(1);

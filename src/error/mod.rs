@@ -134,6 +134,22 @@ pub enum Error {
         /// The kind of relation that it is.
         got: &'static str,
     },
+    /// A condition that triggers cannot evaluate for each row.
+    #[error("condition {condition} cannot be used: {reason}")]
+    Condition {
+        /// As it was given.
+        condition: String,
+        /// What it must be instead.
+        reason: String,
+    },
+    /// A kind of source that is to be dropped, and something is of it.
+    #[error("source type \"{name}\" is in use")]
+    SourceTypeInUse {
+        /// Which.
+        name: String,
+        /// What is of it.
+        uses: String,
+    },
     /// The caller does not own the table.
     #[error("must be owner of table {relation}")]
     NotOwner {

@@ -13,7 +13,7 @@ use crate::pg::runtime::catalog_types::{Name, Regclass};
 use crate::pg::runtime::encoding::Text;
 use crate::pg::runtime::vector::Vector;
 use crate::pg::runtime::{arguments, settings};
-use crate::pg::{host, model, queue, search, session, store, sync};
+use crate::pg::{host, model, queue, search, session, source_types, store, sync};
 use crate::source::Jsonb;
 use crate::text::chunk::chunk;
 
@@ -41,7 +41,7 @@ fn chatbot_embed_source(
     >,
     ErrorReport,
 > {
-    let key = arguments::source_key(chatbot_id, source_type.as_deref(), source_id)?;
+    let key = source_types::source_key(chatbot_id, source_type.as_deref(), source_id)?;
     let content = &*arguments::required("content", content)?;
     let done = sync::embed_source(key, content, arguments::metadata(metadata)?)?;
     Ok(TableIterator::once((
@@ -75,7 +75,7 @@ fn chatbot_delete_source(
     >,
     ErrorReport,
 > {
-    let key = arguments::source_key(chatbot_id, source_type.as_deref(), source_id)?;
+    let key = source_types::source_key(chatbot_id, source_type.as_deref(), source_id)?;
     let deleted = store::delete::delete_source(&key)?;
     let status = if deleted.is_some() { "success" } else { "not_found" };
     Ok(TableIterator::once((
@@ -106,9 +106,9 @@ fn chatbot_cleanup(
 /// Attaches a table: its rows become sources, and its triggers keep them in step from now on.
 // One argument for each column that a host table can have; SQL callers pass them by name.
 #[allow(clippy::too_many_arguments)]
-#[pg_extern]
+#[pg_extern(name = "chatbot_attach")]
 #[search_path(pg_catalog, pg_temp)]
-fn chatbot_attach(
+fn chatbot_attach_with_condition(
     relation: Option<Regclass>,
     source_type: Option<Text>,
     id_column: default!(Option<Name>, "'id'"),
@@ -122,6 +122,52 @@ fn chatbot_attach(
     mode: default!(Option<Text>, "'sync'"),
     on_error: default!(Option<Text>, "'mark'"),
     content_format: default!(Option<Text>, "'text'"),
+    title_column: default!(Option<Name>, "NULL"),
+    content_columns: default!(Option<Vec<Option<Name>>>, "NULL"),
+    condition: default!(Option<Text>, "NULL"),
+    chatbot_id: default!(Option<i64>, "NULL"),
+    content_formats: default!(Option<Vec<Option<String>>>, "NULL"),
+) -> Result<(), ErrorReport> {
+    let content_formats = content_formats.as_ref().map(|all| all.iter().map(Option::as_deref).collect());
+    Ok(host::attach(host::Attach {
+        relation,
+        source_type: source_type.as_deref(),
+        id: id_column,
+        chatbot: chatbot_column,
+        content: content_column,
+        metadata: metadata_columns,
+        enabled: enabled_column,
+        status: status_column,
+        processed: processed_column,
+        error: error_column,
+        mode: mode.as_deref(),
+        on_error: on_error.as_deref(),
+        content_format: content_format.as_deref(),
+        title: title_column,
+        contents: content_columns,
+        condition: condition.as_deref(),
+        chatbot_id,
+        content_formats,
+    })?)
+}
+
+/// What the SQL of version 0.2.0 calls.
+#[allow(clippy::too_many_arguments)]
+#[pg_extern(sql = false)]
+fn chatbot_attach(
+    relation: Option<Regclass>,
+    source_type: Option<Text>,
+    id_column: Option<Name>,
+    chatbot_column: Option<Name>,
+    content_column: Option<Name>,
+    metadata_columns: Option<Vec<Option<Name>>>,
+    enabled_column: Option<Name>,
+    status_column: Option<Name>,
+    processed_column: Option<Name>,
+    error_column: Option<Name>,
+    mode: Option<Text>,
+    on_error: Option<Text>,
+    content_format: Option<Text>,
 ) -> Result<(), ErrorReport> {
     Ok(host::attach(host::Attach {
         relation,
@@ -137,6 +183,7 @@ fn chatbot_attach(
         mode: mode.as_deref(),
         on_error: on_error.as_deref(),
         content_format: content_format.as_deref(),
+        ..host::Attach::default()
     })?)
 }
 
@@ -150,14 +197,32 @@ fn chatbot_attach_chatbots(
     Ok(host::attach_chatbots(relation, id_column)?)
 }
 
-/// Detaches a table: drops its triggers, and with `delete_embeddings` deletes its sources.
-#[pg_extern]
+#[pg_extern(name = "chatbot_detach")]
 #[search_path(pg_catalog, pg_temp)]
-fn chatbot_detach(
+fn chatbot_detach_from_chatbot(
     relation: Option<Regclass>,
     delete_embeddings: default!(Option<bool>, "false"),
+    chatbot_id: default!(Option<i64>, "NULL"),
 ) -> Result<(), ErrorReport> {
-    Ok(host::detach(relation, delete_embeddings)?)
+    Ok(host::detach(relation, delete_embeddings, chatbot_id)?)
+}
+
+/// What the SQL of version 0.2.0 calls.
+#[pg_extern(sql = false)]
+fn chatbot_detach(relation: Option<Regclass>, delete_embeddings: Option<bool>) -> Result<(), ErrorReport> {
+    Ok(host::detach(relation, delete_embeddings, None)?)
+}
+
+#[pg_extern(security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn chatbot_add_source_type(name: Option<Text>) -> Result<bool, ErrorReport> {
+    Ok(source_types::add(name.as_deref())?)
+}
+
+#[pg_extern(security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn chatbot_drop_source_type(name: Option<Text>) -> Result<(), ErrorReport> {
+    Ok(source_types::drop(name.as_deref())?)
 }
 
 /// Queues the content of a source without a host table for a worker to embed; returns the job's id.
@@ -170,7 +235,7 @@ fn chatbot_enqueue_source(
     metadata: default!(Option<Jsonb>, "'{}'"),
     priority: default!(Option<i32>, "0"),
 ) -> Result<i64, ErrorReport> {
-    let key = arguments::source_key(chatbot_id, source_type.as_deref(), source_id)?;
+    let key = source_types::source_key(chatbot_id, source_type.as_deref(), source_id)?;
     let (content, metadata) = (arguments::required("content", content)?, arguments::metadata(metadata)?);
     Ok(queue::enqueue(key, &content, metadata, arguments::required("priority", priority)?)?)
 }
@@ -182,7 +247,7 @@ fn chatbot_retry(
     source_type: default!(Option<Text>, "NULL"),
     source_id: default!(Option<i64>, "NULL"),
 ) -> Result<i64, ErrorReport> {
-    let source_type = source_type.map(|given| arguments::source_type(Some(&given))).transpose()?;
+    let source_type = source_type.map(|given| source_types::source_type(Some(&given))).transpose()?;
     Ok(queue::retry(chatbot_id, source_type, source_id)?)
 }
 

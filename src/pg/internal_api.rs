@@ -132,7 +132,7 @@ fn chatbot_sync_sync_batch(
     ErrorReport,
 > {
     let after = after_chatbot_id
-        .map(|_| arguments::source_key(after_chatbot_id, after_source_type, after_source_id))
+        .map(|_| arguments::stored_source(after_chatbot_id, after_source_type, after_source_id))
         .transpose()?;
     let host::BatchOutcome { taken, synced, failed, last, stopped } = host::sync_batch(chatbot_id, batch, after)?;
     let last_type = last.map(|key| key.source_type.to_owned());
@@ -169,7 +169,7 @@ fn chatbot_sync_refresh_batch(
     ErrorReport,
 > {
     let after = after_chatbot_id
-        .map(|_| arguments::source_key(after_chatbot_id, after_source_type, after_source_id))
+        .map(|_| arguments::stored_source(after_chatbot_id, after_source_type, after_source_id))
         .transpose()?;
     let refresh::RefreshStep { looked_at, last, marked, words_read, cut_by_hand } = refresh::step(chatbot_id, after)?;
     let last_type = last.map(|key| key.source_type.to_owned());
@@ -208,7 +208,7 @@ fn chatbot_sync_read_words_anew(
     source_type: Option<&str>,
     source_id: Option<i64>,
 ) -> Result<(), ErrorReport> {
-    Ok(refresh::read_words(&arguments::source_key(chatbot_id, source_type, source_id)?)?)
+    Ok(refresh::read_words(&arguments::stored_source(chatbot_id, source_type, source_id)?)?)
 }
 
 /// Whether the calling procedure cannot commit: it was called after BEGIN, or by a function.
@@ -314,7 +314,7 @@ fn chatbot_sync_reembed_batch(
     ErrorReport,
 > {
     let after = after_chatbot_id
-        .map(|_| arguments::source_key(after_chatbot_id, after_source_type, after_source_id))
+        .map(|_| arguments::stored_source(after_chatbot_id, after_source_type, after_source_id))
         .transpose()?;
     let row = reembed::batch(batch, after)?.map(|step| {
         let last = step.last;

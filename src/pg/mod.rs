@@ -23,6 +23,8 @@ mod queue;
 mod runtime;
 mod search;
 mod session;
+#[allow(unsafe_code)]
+mod source_types;
 mod store;
 mod sync;
 #[allow(unsafe_code)]

@@ -1,29 +1,31 @@
-//! `chatbot_attach()` and `chatbot_detach()`: make a table a host table, and undo it.
+//! `chatbot_attach()`: makes a table a host table.
 
 use crate::error::{Error, Result};
-use crate::host::{Column, HostColumns, HostOptions, Mode, OnError};
+use crate::host::{Column, HostColumns, HostOptions, Mode, OnError, shortest};
+use crate::pg::host::condition::CheckedCondition;
 use crate::pg::host::pending::register_existing_rows;
-use crate::pg::host::relation::{ExtensionDdlGuard, open_owned_table};
+use crate::pg::host::relation::{ExtensionDdlGuard, Relation, open_owned_table};
 use crate::pg::host::table::HostTable;
 use crate::pg::host::triggers::{make_triggers, number};
 use crate::pg::host::{row_security, status_writeback};
-use crate::pg::model;
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::{Name, Regclass};
-use crate::pg::store::{host_sources, host_triggers as store};
+use crate::pg::store::host_triggers as store;
+use crate::pg::{model, source_types};
 use crate::text::content::Format;
 
 /// The arguments of `chatbot_attach()`, not checked yet; `None` is SQL's NULL.
+#[derive(Default)]
 pub struct Attach<'a> {
     /// The table that is attached.
     pub relation: Option<Regclass>,
-    /// `document` or `link`.
+    /// The kind of source that its rows are.
     pub source_type: Option<&'a str>,
     /// The column with the row's id, which is the source's id. Required.
     pub id: Option<Name>,
-    /// The column with the id of the chatbot that the row belongs to. Required.
+    /// The column with the id of the chatbot that the row belongs to. Required without `chatbot_id`.
     pub chatbot: Option<Name>,
-    /// The column with the content. Required.
+    /// The column with the content. Required without `contents`.
     pub content: Option<Name>,
     /// The columns that go into the metadata. Required, but may be empty.
     pub metadata: Option<Vec<Option<Name>>>,
@@ -41,70 +43,153 @@ pub struct Attach<'a> {
     pub on_error: Option<&'a str>,
     /// `text` or `html`.
     pub content_format: Option<&'a str>,
+    /// The column with the title, which goes before the text of every chunk.
+    pub title: Option<Name>,
+    /// The columns with the content, instead of one.
+    pub contents: Option<Vec<Option<Name>>>,
+    /// The condition that rows have to fulfil to be found, in SQL.
+    pub condition: Option<&'a str>,
+    /// The chatbot that all rows belong to, instead of a column.
+    pub chatbot_id: Option<i64>,
+    /// The format of each content column, instead of one for all.
+    pub content_formats: Option<Vec<Option<&'a str>>>,
+}
+
+/// Defaults of arguments that another argument may take the place of.
+const CHATBOT_COLUMN: &str = "chatbot_id";
+const CONTENT_COLUMN: &str = "content";
+
+fn column(Name(name): Name) -> Column {
+    Column(name, 0)
+}
+
+fn named(role: &'static str, name: Option<Name>) -> Result<Column> {
+    arguments::required(role, name).map(column)
+}
+
+fn all_named(role: &'static str, names: Vec<Option<Name>>) -> Result<Vec<Column>> {
+    names.into_iter().map(|name| named(role, name)).collect()
+}
+
+fn format(parameter: &'static str, name: Option<&str>) -> Result<Format> {
+    Ok(match arguments::one_of(parameter, name, &Format::NAMES)? {
+        "html" => Format::Html,
+        _ => Format::Text,
+    })
+}
+
+/// Fails where an argument was given that another one stands instead of.
+fn refuse_both(role: &'static str, name: Option<&Name>, default: &str, instead: &str) -> Result<()> {
+    match name {
+        Some(Name(name)) if name != default => {
+            Err(Error::invalid(role, format!("\"{name}\""), format!("nothing, since {instead} is given")))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Attach<'_> {
+    /// The attachment that is asked for, without what the table itself says.
+    fn host(&mut self) -> Result<HostOptions> {
+        let source_type = source_types::source_type(self.source_type)?;
+        let on_error = match arguments::one_of("on_error", self.on_error, &OnError::NAMES)? {
+            "raise" => OnError::Raise,
+            _ => OnError::Mark,
+        };
+        let mode = match arguments::one_of("mode", self.mode, &Mode::NAMES)? {
+            "async" => Mode::Async,
+            _ => Mode::Sync,
+        };
+        let format_of_all = format("content_format", self.content_format)?;
+        let id = named("id_column", self.id.take())?;
+        let (chatbot, chatbot_id) = self.chatbot()?;
+        let content = self.content()?;
+        let content_format = match self.content_formats.take() {
+            None => vec![format_of_all],
+            Some(formats) => {
+                let formats: Vec<Format> =
+                    formats.into_iter().map(|name| format("content_formats", name)).collect::<Result<_>>()?;
+                if formats.len() != content.len() {
+                    let expected = format!("as many as there are content columns, {}", content.len());
+                    return Err(Error::invalid("content_formats", formats.len(), expected));
+                }
+                shortest(&formats)
+            }
+        };
+        let columns = HostColumns {
+            id,
+            chatbot,
+            content,
+            title: self.title.take().map(column),
+            metadata: all_named("metadata_columns", arguments::required("metadata_columns", self.metadata.take())?)?,
+            enabled: self.enabled.take().map(column),
+            status: self.status.take().map(column),
+            processed: self.processed.take().map(column),
+            error: self.error.take().map(column),
+        };
+        Ok(HostOptions {
+            host: 0,
+            source_type: source_type.to_owned(),
+            on_error,
+            mode,
+            content_format,
+            translated: vec![false],
+            partition: false,
+            chatbot_id,
+            condition: None,
+            columns,
+        })
+    }
+
+    /// The column that has the chatbot, or the chatbot of all rows.
+    fn chatbot(&mut self) -> Result<(Option<Column>, Option<i64>)> {
+        match self.chatbot_id {
+            None => Ok((Some(named("chatbot_column", self.chatbot.take())?), None)),
+            Some(id) => {
+                refuse_both("chatbot_column", self.chatbot.as_ref(), CHATBOT_COLUMN, "chatbot_id")?;
+                Ok((None, Some(arguments::id("chatbot_id", Some(id))?)))
+            }
+        }
+    }
+
+    fn content(&mut self) -> Result<Vec<Column>> {
+        match self.contents.take() {
+            None => Ok(vec![named("content_column", self.content.take())?]),
+            Some(columns) if columns.is_empty() => {
+                Err(Error::invalid("content_columns", "empty", "one column or more"))
+            }
+            Some(columns) => {
+                refuse_both("content_column", self.content.as_ref(), CONTENT_COLUMN, "content_columns")?;
+                all_named("content_columns", columns)
+            }
+        }
+    }
 }
 
 /// Attaches a table: its rows become sources. Rows that it has already stay pending until `chatbot_sync_all()`.
 /// The table is locked against writers until the transaction ends.
-pub fn attach(told: Attach) -> Result<()> {
-    let source_type = arguments::source_type(told.source_type)?;
-    let on_error = match arguments::one_of("on_error", told.on_error, &OnError::NAMES)? {
-        "raise" => OnError::Raise,
-        _ => OnError::Mark,
-    };
-    let mode = match arguments::one_of("mode", told.mode, &Mode::NAMES)? {
-        "async" => Mode::Async,
-        _ => Mode::Sync,
-    };
-    let content_format = match arguments::one_of("content_format", told.content_format, &Format::NAMES)? {
-        "html" => Format::Html,
-        _ => Format::Text,
-    };
-    let column = |Name(name)| Column(name, 0);
-    let named = |role, name| arguments::required(role, name).map(column);
-    let mut columns = HostColumns {
-        id: named("id_column", told.id)?,
-        chatbot: named("chatbot_column", told.chatbot)?,
-        content: named("content_column", told.content)?,
-        metadata: arguments::required("metadata_columns", told.metadata)?
-            .into_iter()
-            .map(|name| arguments::required("metadata_columns", name).map(column))
-            .collect::<Result<_>>()?,
-        enabled: told.enabled.map(column),
-        status: told.status.map(column),
-        processed: told.processed.map(column),
-        error: told.error.map(column),
-    };
-    check_distinct_columns(&columns)?;
+pub fn attach(mut told: Attach) -> Result<()> {
+    let mut host = told.host()?;
+    check_distinct_columns(&host)?;
     let (opened, relation) = open_owned_table(told.relation)?;
-    if let Some(name) = store::attached_relative(relation.oid)? {
-        return Err(Error::Attached { relation: name });
+    if let Some(condition) = told.condition {
+        // SAFETY: it is open.
+        host.condition = Some(unsafe { CheckedCondition::store(condition, opened.0)? });
+        check_distinct_columns(&host)?;
     }
+    refuse_attached(&host, &relation)?;
     row_security::refuse_hidden_rows(relation.oid)?;
-    number(&mut columns, &relation.name, opened.0)?;
-    let mut host = HostOptions {
-        host: 0,
-        source_type: source_type.to_owned(),
-        on_error,
-        mode,
-        content_format,
-        translated: false,
-        partition: false,
-        columns,
-    };
+    number(&mut host, &relation.name, opened.0)?;
     // SAFETY: `opened` keeps the relation open.
     let table = unsafe { HostTable::bind(host.clone(), opened.0)? };
-    if let Some(other) = store::other_table(source_type)? {
-        pgrx::warning!(
-            "{other} is attached as {source_type} too: an id that both tables use is one source, and the last one written wins"
-        );
-    }
+    warn_of_shared_sources(&host, &relation)?;
     // Makes the model's row now: two first syncs would both insert it, and one would wait for the other's commit.
     model::active_or_insert_built_in()?;
     host.translated = table.is_translated();
     host.host = store::next_host()?;
     let _own = ExtensionDdlGuard::new();
     make_triggers(&host, &relation)?;
-    // SAFETY: `opened` keeps the relation open.
+    // SAFETY: it is open.
     let table = unsafe { HostTable::bind(host, opened.0)? };
     let waiting = register_existing_rows(&table)?;
     status_writeback::write_pending(&table)?;
@@ -115,11 +200,11 @@ pub fn attach(told: Attach) -> Result<()> {
 }
 
 /// Fails where a status column has a second role, or a column is named twice for the same role.
-fn check_distinct_columns(columns: &HostColumns) -> Result<()> {
-    let all = columns.all();
+fn check_distinct_columns(host: &HostOptions) -> Result<()> {
+    let all = host.all_columns();
     for (at, (role, Column(name, _))) in all.iter().enumerate() {
         let twice = all[..at].iter().any(|(other, Column(n, _))| {
-            let written = |r: &str| matches!(r, "status_column" | "processed_column" | "error_column");
+            let written = HostColumns::is_written;
             n == name && (written(role) || written(other) || role == other)
         });
         if twice {
@@ -129,30 +214,45 @@ fn check_distinct_columns(columns: &HostColumns) -> Result<()> {
     Ok(())
 }
 
-/// Detaches a host table or a table of chatbots by dropping its triggers. Its sources are deleted with `delete_embeddings`;
-/// otherwise they stay, as sources without a host table.
-pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>) -> Result<()> {
-    let delete = arguments::required("delete_embeddings", delete_embeddings)?;
-    let (opened, relation) = open_owned_table(relation)?;
-    drop(opened);
-    let _own = ExtensionDdlGuard::new();
-    let hosts = store::hosts_of(relation.oid)?;
-    let chatbots = store::drop_chatbots_triggers(relation.oid, &relation.name)?;
-    if hosts.is_empty() && !chatbots {
-        return Err(Error::NotAttached { relation: relation.name });
+/// Fails where the table is attached already. Several attachments are fine where each has a constant chatbot of its own and
+/// status columns that the others do not name.
+fn refuse_attached(host: &HostOptions, relation: &Relation) -> Result<()> {
+    if let Some(name) = store::attached_relative(relation.oid)? {
+        return Err(Error::Attached { relation: name });
     }
-    for host in hosts {
-        store::drop_triggers(host)?;
-        if delete {
-            host_sources::delete_host(host)?;
-            continue;
+    for argument in store::arguments(relation.oid)? {
+        let other = HostOptions::parse(&argument)?;
+        let apart = host.chatbot_id.is_some() && other.chatbot_id.is_some() && host.chatbot_id != other.chatbot_id;
+        if other.partition || !apart {
+            return Err(Error::Attached { relation: relation.name.clone() });
         }
-        let waited = host_sources::release_host(host)?;
-        if waited > 0 {
-            pgrx::notice!(
-                "{waited} sources of {} were pending: they keep the vectors of their last embedded text; those without any are deleted",
-                relation.name
+        for (role, Column(name, _)) in host.all_columns() {
+            let shared = other.all_columns().into_iter().any(|(other_role, Column(other_name, _))| {
+                name == other_name && (HostColumns::is_written(role) || HostColumns::is_written(other_role))
+            });
+            if shared {
+                let expected = format!(
+                    "a column that the attachment to chatbot {} does not name",
+                    other.chatbot_id.unwrap_or_default()
+                );
+                return Err(Error::invalid(role, format!("\"{name}\""), expected));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Warns where another table has sources of the same kind, for a chatbot that this one has sources for.
+fn warn_of_shared_sources(host: &HostOptions, relation: &Relation) -> Result<()> {
+    for (other, argument) in store::roots()? {
+        let HostOptions { source_type, chatbot_id, .. } = HostOptions::parse(&argument)?;
+        let apart = host.chatbot_id.is_some() && chatbot_id.is_some() && host.chatbot_id != chatbot_id;
+        if other != relation.oid && source_type == host.source_type && !apart {
+            pgrx::warning!(
+                "{} is attached as {source_type} too: an id that both tables use is one source, and the last one written wins",
+                store::relation_name(other)?
             );
+            return Ok(());
         }
     }
     Ok(())

@@ -83,7 +83,7 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
                 (None, None) => return Ok(()),
                 (Some(before), Some(after)) => {
                     let asks_again = || !is_writing_back() && self.table.requests_sync(before, after);
-                    if self.table.differs(before, after) || asks_again() {
+                    if self.table.differs(before, after)? || asks_again() {
                         let (before, after) = (self.table.key(before), self.table.key(after));
                         let (before, after) = if before == after { (None, None) } else { (before, after) };
                         act(at, Change { before, after, is_there })?;

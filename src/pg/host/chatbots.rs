@@ -13,7 +13,8 @@ use crate::pg::host::triggers::update_column;
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::{Name, Regclass};
 use crate::pg::runtime::run_as::RunAs;
-use crate::pg::store::{host_row, host_triggers as store};
+use crate::pg::store::host_row::{self, KeySql};
+use crate::pg::store::host_triggers as store;
 
 /// A table whose rows are the chatbots.
 pub struct ChatbotTable {
@@ -59,13 +60,18 @@ impl ChatbotTable {
         Ok(Self { id, relation, id_name: name })
     }
 
+    /// The owner of the table.
+    pub fn owner(&self) -> pg_sys::Oid {
+        self.relation.owner
+    }
+
     /// Calls `act` with the id of each chatbot in the table, as it is by now.
     pub fn for_each_id(&self, mut act: impl FnMut(i64) -> Result<()>) -> Result<()> {
         const SLICE: i64 = 1_000;
         let as_owner = || RunAs::reading(self.relation.owner);
         let ids = {
             let _owner = as_owner();
-            host_row::RowIdCursor::now(&self.relation.name, &self.id_name, &self.id_name)?
+            host_row::RowIdCursor::now(&self.relation.name, &KeySql::of_chatbots(&self.id_name))?
         };
         loop {
             let slice = {

@@ -1,8 +1,9 @@
 //! What follows DDL on host tables: ALTER TABLE, DROP TABLE, partitions and restores.
 
 use crate::error::{Error, Result};
-use crate::host::{Column, HostOptions};
+use crate::host::{Column, HostColumns, HostOptions};
 use crate::pg::host::chatbots::on_chatbots_altered;
+use crate::pg::host::condition::CheckedCondition;
 use crate::pg::host::pending::register_existing_rows;
 use crate::pg::host::reconcile::{reconcile, take_rewritten};
 use crate::pg::host::relation::{ExtensionDdlGuard, OWN_DDL, OpenRelation, Relation};
@@ -48,7 +49,7 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
     for before in store::arguments(oid)? {
         let before = HostOptions::parse(&before)?;
         let mut host = before.clone();
-        number(&mut host.columns, &relation.name, opened.0)?;
+        number(&mut host, &relation.name, opened.0)?;
         if host != before {
             changed.push(host);
         }
@@ -77,14 +78,19 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
     let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
     let mut host = before.clone();
     let mut gone = Vec::new();
-    for (role, column) in host.columns.all_mut() {
+    for (role, column) in host.all_columns_mut() {
         if !update_column(column, descriptor) {
             gone.push((role, column.0.clone()));
         }
     }
-    if let Some((_, column)) =
-        gone.iter().find(|(role, _)| matches!(*role, "id_column" | "chatbot_column" | "content_column"))
-    {
+    let contents = gone.iter().filter(|(role, _)| *role == "content_columns").count();
+    // Without its condition rows would be found that it has hidden.
+    let needed = |role: &str| match role {
+        "id_column" | "chatbot_column" | "content_column" | "condition" => true,
+        "content_columns" => contents == before.columns.content.len(),
+        _ => false,
+    };
+    if let Some((_, column)) = gone.iter().find(|(role, _)| needed(role)) {
         pgrx::warning!(
             "{} is detached, and what was embedded of it deleted: its column {column} is gone",
             relation.name
@@ -101,6 +107,11 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
                 columns.metadata.retain(|Column(n, _)| n != name);
                 host_sources::drop_metadata(host.host, name)?;
             }
+            "content_columns" => host.forget_content(name),
+            "title_column" => {
+                columns.title = None;
+                host_sources::drop_metadata(host.host, "title")?;
+            }
             "enabled_column" => {
                 columns.enabled = None;
                 host_sources::enable_host(host.host)?;
@@ -116,9 +127,17 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
         pgrx::debug1!("column {number} of {} is {new} now", relation.name);
         host_sources::rename_metadata(host.host, old, new)?;
     }
+    if let (Some(then), Some(now)) = (&before.condition, &host.condition) {
+        let names =
+            then.columns.iter().zip(&now.columns).map(|(then, now)| Column(then.0.clone(), now.1)).collect::<Vec<_>>();
+        // SAFETY: it is open.
+        host.condition = Some(unsafe { CheckedCondition::renamed(then, opened.0, &names)? });
+    }
     // SAFETY: `opened` keeps the relation open.
     let translated = unsafe { HostTable::bind(host.clone(), opened.0)? }.is_translated();
-    let other_reading = translated != host.translated;
+    let other_reading = translated != host.translated
+        || host.columns.content.len() != before.columns.content.len()
+        || host.columns.title.is_some() != before.columns.title.is_some();
     host.translated = translated;
     drop(opened);
     if host != before {
@@ -150,8 +169,7 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
 /// Whether a column that is read was replaced by another of the same name, as `DROP c, ADD c` does.
 fn reads_other_columns(before: &HostOptions, now: &HostOptions) -> bool {
     let read = |host: &HostOptions| {
-        let all = host.columns.all().into_iter();
-        let read = all.filter(|(role, _)| !matches!(*role, "status_column" | "processed_column" | "error_column"));
+        let read = host.all_columns().into_iter().filter(|(role, _)| !HostColumns::is_written(role));
         read.map(|(_, column)| column.clone()).collect::<Vec<_>>()
     };
     let before = read(before);

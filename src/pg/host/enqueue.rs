@@ -59,7 +59,9 @@ pub fn enqueue(
                     let before = before.and_then(|before| table.key(before));
                     changed.push((key, before.filter(|before| *before != key)));
                     if fresh {
-                        pending.push((key.source_id, key.chatbot_id, table.is_enabled(row)));
+                        // What cannot be read now says so when it is synced.
+                        let enabled = table.is_enabled_if_readable(row)?.unwrap_or(true);
+                        pending.push((key.source_id, key.chatbot_id, enabled));
                     }
                 }
                 Some(Err(error)) if is_there && table.host.on_error == OnError::Raise => return Err(error),

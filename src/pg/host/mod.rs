@@ -21,7 +21,9 @@
 mod attach;
 mod changes;
 mod chatbots;
+mod condition;
 mod ddl;
+mod detach;
 mod enqueue;
 mod key_set;
 mod nested;
@@ -32,15 +34,17 @@ mod refusal;
 mod relation;
 mod row;
 mod row_security;
+mod siblings;
 mod source_keys;
 mod status_writeback;
 mod table;
 mod trigger;
 mod triggers;
 
-pub use crate::pg::host::attach::{Attach, attach, detach};
+pub use crate::pg::host::attach::{Attach, attach};
 pub use crate::pg::host::chatbots::attach_chatbots;
 pub use crate::pg::host::ddl::{on_altered, on_dropped, on_restored};
+pub use crate::pg::host::detach::detach;
 pub use crate::pg::host::pending::{
     BatchOutcome, for_each_input, for_each_key_in_snapshot, hosts, invalid_rows, readings, register_all_existing_rows,
     sync_batch, write_statuses,
@@ -48,3 +52,4 @@ pub use crate::pg::host::pending::{
 pub use crate::pg::host::read::{Access, read_inputs, without_waiting};
 pub use crate::pg::host::reconcile::{note_rewrite, on_rewritten};
 pub use crate::pg::host::row_security::warn_of_hidden_rows;
+pub use crate::pg::host::siblings::of_all_tables as all_siblings;

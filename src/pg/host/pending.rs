@@ -14,7 +14,7 @@ use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, enabled, encoding, sql_error};
-use crate::pg::store::host_row::{self, ReadMode};
+use crate::pg::store::host_row::{self, KeySql, ReadMode};
 use crate::pg::store::{host_sources, host_triggers as store};
 use crate::pg::sync::{self, OnFailure, RowHandling};
 use crate::source::{RowInput, SourceKey, UnreadableRow};
@@ -38,17 +38,13 @@ pub struct BatchOutcome {
 /// Registers the rows of a table that are no sources yet as pending ones, and returns how many.
 pub fn register_existing_rows(table: &HostTable) -> Result<i64> {
     const SLICE: i64 = 10_000;
-    let columns = &table.host.columns;
     let as_owner = || RunAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
-        let enabled = columns.enabled.as_ref().map(|c| c.0.as_str());
-        host_row::RowIdCursor::open_latest_with_enabled(
-            &table.relation.name,
-            &columns.id.0,
-            &columns.chatbot.0,
-            enabled,
-        )?
+        // A condition that one row raises an error in is that row's own: it is found out when the row is synced.
+        let may_raise = table.condition.as_ref().is_some_and(|condition| condition.may_raise);
+        let enabled = host_row::enabled(&table.host, !may_raise);
+        host_row::RowIdCursor::open_latest_with_enabled(&table.relation.name, &KeySql::of(&table.host), &enabled)?
     };
     let mut adopted = 0;
     loop {
@@ -173,11 +169,10 @@ fn sync_unreadable(host: i32, keys: &[SourceKey], error: &Error) -> Result<Batch
 pub fn for_each_key_in_snapshot(host: i32, mut act: impl FnMut(Vec<SourceKey>) -> Result<()>) -> Result<()> {
     const SLICE: i64 = 10_000;
     let seen = read::with_table(host, pg_sys::AccessShareLock, |table| {
-        let columns = &table.host.columns;
         let as_owner = || RunAs::reading(table.relation.owner);
         let rows = try_row(|| {
             let _owner = as_owner();
-            host_row::RowIdCursor::new(&table.relation.name, &columns.id.0, &columns.chatbot.0)
+            host_row::RowIdCursor::new(&table.relation.name, &KeySql::of(&table.host))
         })?;
         loop {
             pgrx::check_for_interrupts!();
@@ -315,7 +310,7 @@ pub fn for_each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInpu
 pub fn readings() -> Result<HashMap<i32, i32>> {
     let reading = |(_, argument): (_, String)| {
         let host = HostOptions::parse(&argument)?;
-        Ok((host.host, content::reading_version(host.content_format, host.translated)))
+        Ok((host.host, content::reading_version(&host.content_format, &host.translated)))
     };
     store::roots()?.into_iter().map(reading).collect()
 }

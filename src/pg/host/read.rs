@@ -11,11 +11,10 @@ use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::RunAs;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::subtransaction::{self, try_row};
-use crate::pg::store::host_row::{self, HostRow, ReadMode};
+use crate::pg::store::host_row::{self, HostRow, KeySql, ReadMode};
 use crate::pg::store::host_triggers as store;
 use crate::pg::sync::RowHandling;
 use crate::source::{RowInput, SourceInput, SourceKey, UnreadableRow};
-use crate::text::content::Content;
 
 /// A host row as it was read.
 pub struct ReadRow {
@@ -129,15 +128,14 @@ pub fn read(table: &HostTable, keys: &[SourceKey], look: ReadMode, care: RowHand
 fn read_together(table: &HostTable, ids: Vec<i64>, chatbot: Option<i64>, look: ReadMode) -> Result<Vec<ReadRow>> {
     let rows = {
         let _owner = RunAs::reading(table.relation.owner);
-        host_row::rows_by_id(&table.relation.name, &table.host.columns, ids, chatbot, look)?
+        host_row::rows_by_id(&table.relation.name, &table.host, ids, chatbot, look)?
     };
-    let translated = table.is_translated();
     let read = |row| {
         let HostRow { source_id, chatbot_id, content, metadata, enabled, state } = row;
         let key = table.key_of(chatbot_id, source_id).ok()?;
-        let content = content.unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
-        let content = Content::new(content, table.host.content_format, translated);
-        let item = SourceInput { key, content, metadata, enabled, host: Some(table.host.host), fresh: false };
+        let content = table.content_of(content, &metadata);
+        let (host, siblings) = (Some(table.host.host), table.siblings.clone());
+        let item = SourceInput { key, content, metadata, enabled, host, siblings, fresh: false };
         Some(ReadRow { input: item.into(), state: Some(state) })
     };
     Ok(rows.into_iter().filter_map(read).collect())
@@ -152,7 +150,7 @@ fn read_alone(table: &HostTable, key: SourceKey, look: ReadMode) -> Result<Optio
     // It is a user's type or function that raises; the other columns can nearly always be read.
     let known = try_row(|| {
         let _owner = RunAs::reading(table.relation.owner);
-        host_row::state_of(&table.relation.name, &table.host.columns, key, look)
+        host_row::state_of(&table.relation.name, &table.host, key, look)
     })?;
     Ok(match known {
         Ok(None) => None,
@@ -174,9 +172,8 @@ fn unreadable(
 
 /// Returns the rows with ids that no source can have, each with the reason.
 pub fn invalid_rows(table: &HostTable) -> Result<Vec<(SourceKey, Error)>> {
-    let columns = &table.host.columns;
     let _owner = RunAs::reading(table.relation.owner);
-    let ids = host_row::invalid_ids(&table.relation.name, &columns.id.0, &columns.chatbot.0)?;
+    let ids = host_row::invalid_ids(&table.relation.name, &KeySql::of(&table.host))?;
     let invalid = |(source_id, chatbot_id)| {
         let key = SourceKey { chatbot_id, source_type: table.source_type, source_id };
         Some((key, table.key_of(chatbot_id, source_id).err()?))

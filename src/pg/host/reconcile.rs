@@ -102,7 +102,7 @@ fn compare(table: &HostTable, keys: &[SourceKey], adopted: bool) -> Result<Vec<R
             continue;
         };
         let Some(stored) = source::read(&item.key, &item.metadata, false)? else { continue };
-        let edited = stored.synced && stored.content_hash.as_deref() != Some(item.content.hash());
+        let edited = stored.synced && !stored.content_hash.as_deref().is_some_and(|hash| item.has_hash(hash));
         if arguments::check_metadata_size(&item.metadata).is_err() {
             // The sync of the source records that its metadata is too large.
             source::mark_pending(&[item.key])?;

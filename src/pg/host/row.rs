@@ -79,6 +79,11 @@ impl Row {
         Self(slot)
     }
 
+    /// The slot that it is in.
+    pub fn slot(self) -> *mut pg_sys::TupleTableSlot {
+        self.0
+    }
+
     fn datum(self, of: Attribute) -> Option<pg_sys::Datum> {
         // SAFETY: the slot holds a tuple of the descriptor that the attribute was found in.
         unsafe {

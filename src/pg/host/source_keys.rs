@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::RunAs;
-use crate::pg::store::{delete, host_row, host_sources};
+use crate::pg::store::host_row::{self, KeySql};
+use crate::pg::store::{delete, host_sources};
 use crate::source::SourceKey;
 use std::collections::HashSet;
 
@@ -17,11 +18,10 @@ pub fn for_each_source_key(table: &HostTable, act: impl FnMut(&[SourceKey]) -> R
 }
 
 pub fn for_each_key_in(table: &HostTable, from: &str, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
-    let columns = &table.host.columns;
     let as_owner = || RunAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
-        host_row::RowIdCursor::now(from, &columns.id.0, &columns.chatbot.0)?
+        host_row::RowIdCursor::now(from, &KeySql::of(&table.host))?
     };
     loop {
         let slice = {
@@ -46,8 +46,7 @@ pub fn delete_sources_without_row(table: &HostTable) -> Result<()> {
         let rows: HashSet<(i64, i64)> = {
             let _owner = RunAs::reading(table.relation.owner);
             let ids = known.iter().map(|key| key.source_id).collect();
-            let (columns, relation) = (&table.host.columns, &table.relation.name);
-            host_row::rows_with_ids(relation, &columns.id.0, &columns.chatbot.0, ids)?.into_iter().collect()
+            host_row::rows_with_ids(&table.relation.name, &KeySql::of(&table.host), ids)?.into_iter().collect()
         };
         let is_gone = |key: &SourceKey| !rows.contains(&(key.source_id, key.chatbot_id));
         delete::delete_sources(&known.into_iter().filter(is_gone).collect::<Vec<_>>())?;

@@ -11,8 +11,9 @@ use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::sql_error;
 use crate::pg::runtime::subtransaction::try_row;
+use crate::pg::store::host_row::{self, KeySql};
+use crate::pg::store::row_error;
 use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::{host_row, row_error};
 use crate::pg::sync::{OnFailure, RowHandling};
 use crate::source::{SourceKey, SyncOutcome};
 
@@ -130,7 +131,7 @@ pub fn write_pending(table: &HostTable) -> Result<()> {
     let failing = OnFailure::from(table.host.on_error);
     let together = || {
         let _owner = RunAs::new(table.relation.owner, Restriction::Session);
-        host_row::write_pending(&table.relation.name, columns)
+        host_row::write_pending(&table.relation.name, &table.host)
     };
     if failing == OnFailure::Raise {
         together()?;
@@ -149,11 +150,10 @@ pub fn write_pending(table: &HostTable) -> Result<()> {
 
 fn write_each_pending(table: &HostTable) -> Result<()> {
     const SLICE: i64 = 10_000;
-    let columns = &table.host.columns;
     let as_owner = || RunAs::reading(table.relation.owner);
     let ids = {
         let _owner = as_owner();
-        host_row::RowIdCursor::now(&table.relation.name, &columns.id.0, &columns.chatbot.0)?
+        host_row::RowIdCursor::now(&table.relation.name, &KeySql::of(&table.host))?
     };
     loop {
         let slice = {
@@ -178,7 +178,7 @@ fn write(
 ) -> Result<()> {
     let write = |told: &[(SourceKey, RowStatus)]| {
         let _owner = RunAs::new(table.relation.owner, restriction);
-        host_row::write_back(&table.relation.name, &table.host.columns, told)
+        host_row::write_back(&table.relation.name, &table.host, told)
     };
     // If nothing can refuse the status, whatever is raised goes to the caller, which then handles each row alone. A
     // subtransaction here would cost a multixact for each row that was locked outside of it.

@@ -1,21 +1,24 @@
 //! A host table: its columns by their roles, as its triggers' arguments name them.
 
-use crate::error::{Error, Result};
-use crate::host::{Column, HostOptions, RowStatus};
-use crate::pg::host::refusal;
-use crate::pg::host::relation::Relation;
-use crate::pg::host::row::{Attribute, Row};
-use crate::pg::runtime::arguments;
-use crate::pg::runtime::run_as::{Restriction, RunAs};
-use crate::pg::store::{host_row, host_triggers as store};
-use crate::source::{Jsonb, SourceInput, SourceKey};
-use crate::text::content::Content;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::host::{Column, HostColumns, HostOptions, RowStatus, shortest};
+use crate::pg::host::condition::CheckedCondition;
+use crate::pg::host::relation::Relation;
+use crate::pg::host::row::{Attribute, Row};
+use crate::pg::host::{refusal, siblings};
+use crate::pg::runtime::arguments;
+use crate::pg::runtime::run_as::{Restriction, RunAs};
+use crate::pg::store::{host_row, host_triggers as store};
+use crate::source::{Jsonb, Sibling, SourceInput, SourceKey, intern_type};
+use crate::text::content::{ColumnContent, Content};
+use crate::text::title::Title;
 
 /// The types that an id column may have.
 pub const INTEGERS: &[pg_sys::Oid] = &[pg_sys::INT2OID, pg_sys::INT4OID, pg_sys::INT8OID];
@@ -35,14 +38,20 @@ pub struct HostTable {
     pub relation: Relation,
     /// The column with the source's id.
     pub id: Attribute,
-    /// The column with the chatbot's id.
-    pub chatbot: Attribute,
+    /// The tenant's; none where it is constant.
+    pub chatbot: Option<Attribute>,
     /// The column with the content.
-    pub content: Attribute,
+    pub content: Vec<Attribute>,
+    /// Goes before the text of every chunk.
+    pub title: Option<Attribute>,
     /// The columns that go into the metadata.
     pub metadata: Vec<Attribute>,
     /// The column that says whether searches find the row; `None`: they find every row.
     pub enabled: Option<Attribute>,
+    /// What rows have to fulfil to be found.
+    pub condition: Option<CheckedCondition>,
+    /// The same rows as sources of other chatbots.
+    pub siblings: Rc<[Sibling]>,
     /// The column that `pending`, `synced` or `error` is written to, if any.
     pub status: Option<Attribute>,
     /// The column that is set to whether the row is synced, if any.
@@ -87,7 +96,12 @@ impl HostTable {
     /// # Safety
     /// The relation is open.
     pub unsafe fn bind(host: HostOptions, relation: pg_sys::Relation) -> Result<Self> {
-        // SAFETY: the relation is open, as the caller promises.
+        // SAFETY: as promised.
+        let (condition, siblings) = unsafe {
+            let condition = host.condition.as_ref().map(|c| CheckedCondition::check(c, relation)).transpose()?;
+            (condition, siblings::of(&host, relation))
+        };
+        // SAFETY: as promised.
         let (descriptor, relation) = unsafe { ((*relation).rd_att, Relation::of(relation)) };
         let find = |role, Column(name, _): &Column, types: &[pg_sys::Oid]| {
             let missing = || Error::NoColumn { relation: relation.name.clone(), column: name.clone(), role };
@@ -106,8 +120,7 @@ impl HostTable {
             if found.virtual_column {
                 return Err(wrong("a virtual generated column".to_owned(), "one that is stored".to_owned()));
             }
-            let written = matches!(role, "status_column" | "processed_column" | "error_column");
-            if written && found.generated {
+            if HostColumns::is_written(role) && found.generated {
                 return Err(wrong("generated".to_owned(), "one that can be written".to_owned()));
             }
             if role == "status_column" && found.longest.is_some_and(|n| n < LONGEST_STATUS) {
@@ -125,12 +138,19 @@ impl HostTable {
         let maybe = |role, column: &Option<Column>, types| column.as_ref().map(|c| find(role, c, types)).transpose();
         let columns = &host.columns;
         Ok(Self {
-            source_type: arguments::source_type(Some(&host.source_type))?,
+            source_type: intern_type(&host.source_type),
             id: find("id_column", &columns.id, INTEGERS)?,
-            chatbot: find("chatbot_column", &columns.chatbot, INTEGERS)?,
-            content: find("content_column", &columns.content, CONTENTS)?,
+            chatbot: maybe("chatbot_column", &columns.chatbot, INTEGERS)?,
+            content: columns
+                .content
+                .iter()
+                .map(|c| find(HostColumns::content_role(columns.content.len()), c, CONTENTS))
+                .collect::<Result<_>>()?,
+            title: maybe("title_column", &columns.title, CONTENTS)?,
             metadata: columns.metadata.iter().map(|c| find("metadata_columns", c, &[])).collect::<Result<_>>()?,
             enabled: maybe("enabled_column", &columns.enabled, BOOLEANS)?,
+            condition,
+            siblings,
             status: maybe("status_column", &columns.status, TEXTS)?,
             processed: maybe("processed_column", &columns.processed, BOOLEANS)?,
             error: maybe("error_column", &columns.error, TEXTS)?,
@@ -140,9 +160,17 @@ impl HostTable {
         })
     }
 
-    /// Whether the content is a JSON object of texts by language.
-    pub fn is_translated(&self) -> bool {
-        self.content.base == pg_sys::JSONBOID
+    /// Whether the content columns are JSON objects of texts by language: one answer for all, or one for each.
+    pub fn is_translated(&self) -> Vec<bool> {
+        shortest(&self.content.iter().map(|column| column.base == pg_sys::JSONBOID).collect::<Vec<_>>())
+    }
+
+    /// The chatbot of a row; none where it belongs to none.
+    pub fn chatbot_id(&self, row: Row) -> Option<i64> {
+        match self.chatbot {
+            Some(column) => row.integer(column),
+            None => self.host.chatbot_id,
+        }
     }
 
     /// The key of a row's source; `None` where the row has no chatbot, or ids that no source can have.
@@ -152,18 +180,20 @@ impl HostTable {
 
     /// The key of a row's source, or why it can have none; `None` where the row has no chatbot.
     pub fn checked_key(&self, row: Row) -> Option<Result<SourceKey>> {
-        Some(self.key_of(row.integer(self.chatbot)?, row.integer(self.id).unwrap_or_default()))
+        Some(self.key_of(self.chatbot_id(row)?, row.integer(self.id).unwrap_or_default()))
     }
 
     /// The key with these ids, or why no source can have them.
     pub fn key_of(&self, chatbot_id: i64, source_id: i64) -> Result<SourceKey> {
-        arguments::source_key(Some(chatbot_id), Some(self.source_type), Some(source_id))
+        let (chatbot_id, source_id) =
+            (arguments::id("chatbot_id", Some(chatbot_id))?, arguments::id("source_id", Some(source_id))?);
+        Ok(SourceKey { chatbot_id, source_type: self.source_type, source_id })
     }
 
     /// A key that names a row with invalid ids while its status is written.
     pub fn unchecked_key(&self, row: Row) -> SourceKey {
         SourceKey {
-            chatbot_id: row.integer(self.chatbot).unwrap_or_default(),
+            chatbot_id: self.chatbot_id(row).unwrap_or_default(),
             source_type: self.source_type,
             source_id: row.integer(self.id).unwrap_or_default(),
         }
@@ -179,15 +209,42 @@ impl HostTable {
         Ok(*self.may_refuse_status.get_or_init(|| may))
     }
 
-    /// Whether searches are to find the row.
+    /// Whether searches are to find the row. Raises what the condition raises.
     pub fn is_enabled(&self, row: Row) -> bool {
+        self.says_enabled(row) && self.condition.as_ref().is_none_or(|condition| condition.is_fulfilled(row))
+    }
+
+    /// The same; none where the condition raises an error.
+    pub fn is_enabled_if_readable(&self, row: Row) -> Result<Option<bool>> {
+        match &self.condition {
+            Some(condition) if self.says_enabled(row) => condition.is_fulfilled_if_readable(row),
+            _ => Ok(Some(self.says_enabled(row))),
+        }
+    }
+
+    fn says_enabled(&self, row: Row) -> bool {
         self.enabled.is_none_or(|column| row.boolean(column) == Some(true))
     }
 
-    /// Whether a column that the source is made from differs between the two versions of a row.
-    pub fn differs(&self, old: Row, new: Row) -> bool {
-        let watched = [self.id, self.chatbot, self.content].into_iter().chain(self.enabled);
-        watched.chain(self.metadata.iter().copied()).any(|column| !old.same(new, column))
+    /// Whether a column that the source is made from differs between the two versions of a row. Of the columns of a
+    /// condition only the answer counts.
+    pub fn differs(&self, old: Row, new: Row) -> Result<bool> {
+        let watched = [self.id].into_iter().chain(self.chatbot).chain(self.title).chain(self.enabled);
+        let watched = watched.chain(self.content.iter().copied()).chain(self.metadata.iter().copied());
+        if watched.into_iter().any(|column| !old.same(new, column)) {
+            return Ok(true);
+        }
+        let Some(condition) = &self.condition else { return Ok(false) };
+        if condition.columns.iter().all(|&column| old.same(new, column)) {
+            return Ok(false);
+        }
+        let (before, after) = (condition.is_fulfilled_if_readable(old)?, condition.is_fulfilled_if_readable(new)?);
+        Ok(before.is_none() || before != after)
+    }
+
+    /// Whether a content column or the title differs.
+    pub fn text_differs(&self, old: Row, new: Row) -> bool {
+        self.content.iter().copied().chain(self.title).any(|column| !old.same(new, column))
     }
 
     /// Whether an UPDATE asks for another sync, by changing the status to `pending` or `synced`.
@@ -205,7 +262,7 @@ impl HostTable {
     /// The status for a row without a chatbot that has just left one, or still shows that it is synced; `None`: the row
     /// stays as it is.
     pub fn state_without_chatbot(&self, old: Option<Row>, new: Row) -> Option<RowStatus> {
-        let left = old.is_some_and(|old| old.integer(self.chatbot).is_some());
+        let left = old.is_some_and(|old| self.chatbot_id(old).is_some());
         let processed = self.processed.is_some_and(|column| new.boolean(column) == Some(true));
         (left || processed || self.is_marked_synced(new))
             .then(|| RowStatus::without_chatbot(self.status.is_none_or(|column| column.nullable)))
@@ -222,27 +279,40 @@ impl HostTable {
 
     /// The source that a row makes; `fresh`: the row was inserted by this statement, so that no source exists yet.
     pub fn source_input(&self, row: Row, key: SourceKey, fresh: bool) -> Result<SourceInput> {
-        let translated = self.is_translated();
-        let value = row.text(self.content).unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
+        let metadata = self.metadata_of(row)?;
+        let values = self.content.iter().map(|&column| row.text(column)).collect();
         Ok(SourceInput {
             key,
-            content: Content::new(value, self.host.content_format, translated),
-            metadata: self.metadata_of(row)?,
+            content: self.content_of(values, &metadata),
+            metadata,
             enabled: self.is_enabled(row),
             host: Some(self.host.host),
+            siblings: self.siblings.clone(),
             fresh,
         })
     }
 
+    /// What the values of the content columns are, with the title that the metadata has where a column is named for it.
+    pub fn content_of(&self, values: Vec<Option<String>>, metadata: &Jsonb) -> Content {
+        let column = |(at, (value, column)): (usize, (Option<String>, &Attribute))| {
+            let translated = column.base == pg_sys::JSONBOID;
+            let value = value.unwrap_or_else(|| if translated { "null" } else { "" }.to_owned());
+            ColumnContent { value, format: self.host.format(at), translated }
+        };
+        let columns = values.into_iter().zip(&self.content).enumerate().map(column).collect();
+        let title = self.title.and_then(|_| Title::of_metadata(metadata.as_str()));
+        Content::of_columns(columns).with_title(title)
+    }
+
     fn metadata_of(&self, row: Row) -> Result<Jsonb> {
-        if self.metadata.is_empty() {
+        if self.metadata.is_empty() && self.title.is_none() {
             return Ok(Jsonb::empty());
         }
         // A user's type may have a cast to json, which runs here and must not run with the session's rights.
         let _owner = RunAs::new(self.relation.owner, Restriction::Maintenance);
-        let shape: Vec<(i16, u32)> = self.metadata.iter().map(|a| (a.number, a.of_type.to_u32())).collect();
-        let columns = &self.host.columns.metadata;
-        host_row::metadata(row.composite(), self.relation.row_type, columns, &shape)
+        let read = self.metadata.iter().chain(self.title.as_ref());
+        let shape: Vec<(i16, u32)> = read.map(|a| (a.number, a.of_type.to_u32())).collect();
+        host_row::metadata(row.composite(), self.relation.row_type, &self.host.columns, &shape)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::host::{Mode, OnError, RowStatus};
 use crate::pg::host::changes::Changes;
 use crate::pg::host::chatbots::ChatbotTable;
+use crate::pg::host::detach;
 use crate::pg::host::enqueue::{Operation, enqueue, insert_jobs, record_invalid_id};
 use crate::pg::host::key_set::KeySet;
 use crate::pg::host::nested::{self, RowsToReread, TriggerDepth};
@@ -227,7 +228,7 @@ fn read_row(table: &HostTable, row: Row, key: SourceKey, fresh: bool, care: RowH
         Err(raised) => RowInput::Unreadable(UnreadableRow {
             key,
             host: Some(table.host.host),
-            enabled: Some(table.is_enabled(row)),
+            enabled: table.is_enabled_if_readable(row)?,
             error: raised.into_read_error(),
         }),
     })
@@ -250,22 +251,22 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     if table.may_refuse_status()? {
         return unchanged;
     }
-    let is_new = |column| old.is_none_or(|old| !old.same(row, column));
+    let differs = old.map(|old| table.differs(old, row)).transpose()?;
     let invalid = table.checked_key(row).and_then(Result::err);
     let says = if let Some(error) = invalid {
         Some(RowStatus::failed(sql_error::in_a_line(&error)))
-    } else if row.integer(table.chatbot).is_none() {
+    } else if table.chatbot_id(row).is_none() {
         table.state_without_chatbot(old, row)
-    } else if table.is_enabled(row) {
-        let asked =
-            old.is_none_or(|old| table.differs(old, row) || !is_writing_back() && table.requests_sync(old, row));
+    } else if table.is_enabled_if_readable(row)? == Some(true) {
+        let differs = differs.unwrap_or(true);
+        let asked = old.is_none_or(|old| differs || !is_writing_back() && table.requests_sync(old, row));
         // The row showed `synced`, and the UPDATE writes `pending` to ask for another sync. If `synced` were written here
         // again, the trigger after the statement would not see that it was asked.
-        let visible = old.is_none_or(|old| table.differs(old, row) || !table.is_marked_synced(old));
+        let visible = old.is_none_or(|old| differs || !table.is_marked_synced(old));
         let waits = table.host.mode == Mode::Async || !enabled::is_enabled();
         (asked && visible).then(if waits { RowStatus::pending } else { RowStatus::synced })
     } else {
-        is_new(table.content).then(RowStatus::pending)
+        old.is_none_or(|old| table.text_differs(old, row)).then(RowStatus::pending)
     };
     match says {
         Some(state) if table.state(row, &state) != state => {
@@ -345,12 +346,15 @@ unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> 
         check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     }
     let _newest = LatestSnapshot::new();
-    let forget = |id| delete::delete_chatbot(id).map(drop);
     // SAFETY: the trigger runs, and its transition table lives as long.
     let (chatbots, rows) = unsafe {
         let rows = (operation(data) == pg_sys::TRIGGER_EVENT_DELETE)
             .then(|| TransitionTableScan::new(data.tg_oldtable, (*data.tg_relation).rd_att));
         (ChatbotTable::of(data)?, rows)
+    };
+    let forget = |id| {
+        delete::delete_chatbot(id)?;
+        detach::detach_chatbot(id, chatbots.owner())
     };
     let Some(mut rows) = rows else {
         chatbots.for_each_id(forget)?;

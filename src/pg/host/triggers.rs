@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::host::{Column, HostColumns, HostOptions};
+use crate::host::{Column, HostOptions};
 use crate::pg::host::relation::{OpenRelation, Relation};
 use crate::pg::host::row::Attribute;
 use crate::pg::store::host_triggers as store;
@@ -21,10 +21,10 @@ pub fn update_column(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool
 }
 
 /// Sets the columns' numbers to those that they have in a relation. Fails where the relation lacks one.
-pub fn number(columns: &mut HostColumns, relation: &str, open: pg_sys::Relation) -> Result<()> {
+pub fn number(host: &mut HostOptions, relation: &str, open: pg_sys::Relation) -> Result<()> {
     // SAFETY: callers pass a relation that is open.
     let descriptor = unsafe { (*open).rd_att };
-    for (role, Column(name, number)) in columns.all_mut() {
+    for (role, Column(name, number)) in host.all_columns_mut() {
         let found = Attribute::find(descriptor, name).ok_or_else(|| Error::NoColumn {
             relation: relation.to_owned(),
             column: name.clone(),
@@ -53,7 +53,7 @@ pub fn make_table_triggers(host: &HostOptions, root: pg_sys::Oid, oid: pg_sys::O
         return Err(Error::NoTable { relation: relation.name, got });
     }
     let mut host = HostOptions { partition: oid != root, ..host.clone() };
-    number(&mut host.columns, &relation.name, opened.0)?;
+    number(&mut host, &relation.name, opened.0)?;
     let leaf = relation.kind == pg_sys::RELKIND_RELATION;
     let argument = host.to_trigger_argument()?;
     drop(opened);

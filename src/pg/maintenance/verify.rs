@@ -124,7 +124,7 @@ fn difference(
     if !stored.synced {
         return Ok(None);
     }
-    if item.enabled && stored.content_hash.as_deref().is_some_and(|hash| hash != item.content.hash()) {
+    if item.enabled && stored.content_hash.as_deref().is_some_and(|hash| !item.has_hash(hash)) {
         return stale("the row's text is another than the one that was embedded");
     }
     if !store::is_same_json(&stored.metadata, &item.metadata)? {

@@ -273,7 +273,7 @@ impl Task {
             (Some(RowInput::Readable(item)), Ok(params)) => item.content.chunk(&params).ok(),
             _ => None,
         };
-        let at = cut.and_then(|cut| cut.texts().iter().position(|(_, chunk)| *chunk == text));
+        let at = cut.and_then(|cut| cut.inputs().iter().position(|input| input == text));
         at.map_or_else(|| self.key.to_string(), |at| format!("chunk {at} of {}", self.key))
     }
 

@@ -55,7 +55,7 @@ pub fn enqueue(key: SourceKey, content: &str, metadata: Jsonb, priority: i32) ->
     // worker inserts it.
     if !settings::sees_only_its_snapshot() {
         let content = Content::new(String::new(), Format::Text, false);
-        source::insert_pending(&SourceInput { key, content, metadata, enabled: true, host: None, fresh: false })?;
+        source::insert_pending(&SourceInput::by_hand(key, content, metadata))?;
     }
     Ok(id)
 }
@@ -150,13 +150,9 @@ fn read_tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
         if let Some(host) = newest.host {
             by_host.entry(host).or_default().push(key);
         }
-        let item = newest.content.map(|content| SourceInput {
-            key,
-            content: Content::new(content, Format::Text, false),
-            metadata: newest.metadata.unwrap_or_else(Jsonb::empty),
-            enabled: true,
-            host: None,
-            fresh: false,
+        let item = newest.content.map(|content| {
+            let metadata = newest.metadata.unwrap_or_else(Jsonb::empty);
+            SourceInput::by_hand(key, Content::new(content, Format::Text, false), metadata)
         });
         tasks.push(Task {
             key,

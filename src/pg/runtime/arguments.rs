@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::pg::runtime::encoding;
-use crate::source::{Jsonb, SOURCE_TYPES, SourceKey};
+use crate::source::{Jsonb, SourceKey, intern_type};
 
 /// The largest metadata, in bytes. It is copied to every chunk of a source, so it has to stay small.
 const METADATA_LIMIT: usize = 64 * 1024;
@@ -28,18 +28,12 @@ pub fn one_of<'a>(name: &'static str, value: Option<&'a str>, known: &[&str]) ->
     }
 }
 
-/// Checks a source type: `document` or `link`.
-pub fn source_type(value: Option<&str>) -> Result<&'static str> {
-    let given = one_of("source_type", value, &SOURCE_TYPES)?;
-    Ok(SOURCE_TYPES.into_iter().find(|t| *t == given).unwrap_or_default())
-}
-
-/// Checks the three columns of a source's key.
-pub fn source_key(chatbot_id: Option<i64>, of_type: Option<&str>, source_id: Option<i64>) -> Result<SourceKey> {
+/// Reads the three columns of the key of a source that a step ended with; its kind is not looked up.
+pub fn stored_source(chatbot_id: Option<i64>, of_type: Option<&str>, source_id: Option<i64>) -> Result<SourceKey> {
     Ok(SourceKey {
-        chatbot_id: id("chatbot_id", chatbot_id)?,
-        source_type: source_type(of_type)?,
-        source_id: id("source_id", source_id)?,
+        chatbot_id: required("chatbot_id", chatbot_id)?,
+        source_type: intern_type(required("source_type", of_type)?),
+        source_id: required("source_id", source_id)?,
     })
 }
 

@@ -155,6 +155,20 @@ fn report_parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>)
         Error::Row { raised, .. } => {
             (PgSqlErrorCode::from(pack_sqlstate(&raised.sqlstate)), raised.detail.clone(), raised.hint.as_deref())
         }
+        Error::Condition { .. } => (
+            PgSqlErrorCode::ERRCODE_INVALID_OBJECT_DEFINITION,
+            None,
+            Some(
+                "Write what a CHECK constraint could say with columns of the table and immutable functions of Postgres. Anything else can be a boolean column, also a generated one, which enabled_column names.",
+            ),
+        ),
+        Error::SourceTypeInUse { uses, .. } => (
+            PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            Some(uses.clone()),
+            Some(
+                "SELECT chatbot_detach('table', delete_embeddings => true); forgets those of a table, chatbot_delete_source() one source.",
+            ),
+        ),
         Error::Attached { .. } => (
             PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
             None,
@@ -198,7 +212,9 @@ fn argument_hint(name: &str) -> &'static str {
             "What is not given is a setting: SHOW chatbot_sync.chunk_size; SHOW chatbot_sync.chunk_overlap; SHOW chatbot_sync.max_chunks;"
         }
         "chatbot_id" | "source_id" => "Ids are those of the application's own rows.",
-        "source_type" | "source_types" => "Write 'document' or 'link', in lower case.",
+        "source_type" | "source_types" => {
+            "Write one as it stands in chatbot_sync.source_type. A role of level admin adds one with chatbot_add_source_type()."
+        }
         "metadata" | "metadata_filter" => "Write it like jsonb_build_object('title', 'Shipping').",
         "provider" | "model" | "dimensions" | "options" | "document_prefix" | "query_prefix" => {
             "A built-in model is chosen with: SELECT chatbot_set_model('local', 'multilingual-static-256'); or 'minilm-static-256', for English alone."

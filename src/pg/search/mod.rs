@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::embedding::provider::InputType;
 use crate::error::{Error, Result};
-use crate::pg::model;
 use crate::pg::runtime::{arguments, settings};
 use crate::pg::store::model::active_model_in_snapshot;
 use crate::pg::store::search as store;
 use crate::pg::store::search::{Filter, FoundChunk};
 use crate::pg::store::tables::{self, Tables};
-use crate::source::{Jsonb, SOURCE_TYPES};
+use crate::pg::{model, source_types};
+use crate::source::Jsonb;
 
 mod find;
 #[allow(unsafe_code)]
@@ -189,8 +189,5 @@ fn sort(answers: &mut [SearchResult]) {
 }
 
 fn checked_types(types: Vec<Option<String>>) -> Result<Vec<String>> {
-    types
-        .into_iter()
-        .map(|t| arguments::one_of("source_types", t.as_deref(), &SOURCE_TYPES).map(str::to_owned))
-        .collect()
+    types.into_iter().map(|t| source_types::required("source_types", t.as_deref()).map(str::to_owned)).collect()
 }

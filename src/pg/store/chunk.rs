@@ -1,11 +1,15 @@
 //! The chunks of sources, with their vectors and words.
 
+use std::borrow::Cow;
+
 use crate::error::Result;
 use crate::pg::runtime::lexemes::Configuration;
 use crate::pg::runtime::tsvector::TsVector;
 use crate::pg::runtime::vector::Vector;
 use crate::pg::store::{Mode, one, run, write};
-use crate::source::{SourceInput, SourceKey};
+use crate::source::{Jsonb, SourceInput, SourceKey};
+use crate::text::content;
+use crate::text::title::with_title;
 
 /// A stored chunk without its vector.
 pub struct StoredChunk {
@@ -17,6 +21,8 @@ pub struct StoredChunk {
     pub lang: Option<String>,
     /// The chunk's text.
     pub content: String,
+    /// The title in the chunk's metadata, which its vector and words were made with where the source's hash says so.
+    pub title: Option<String>,
 }
 
 impl StoredChunk {
@@ -49,23 +55,67 @@ pub struct NewChunk<'a> {
     pub lang: Option<&'a str>,
     /// The text search configuration that its words are read with.
     pub configuration: &'a Configuration,
+    /// What goes before its text where its words are read.
+    pub title: Option<&'a str>,
     /// The chunk's text.
     pub content: &'a str,
     /// The chunk's vector.
     pub vector: Vec<f32>,
 }
 
+/// The metadata of a chunk, in SQL, of its source's: with its language, and with the title of that language where the source
+/// has several, as an object by language that is not NULL then.
+fn metadata_sql(metadata: &str, lang: &str, titles: &str) -> String {
+    format!(
+        "CASE WHEN {lang} IS NULL THEN {metadata}
+            ELSE {metadata} || pg_catalog.jsonb_object(ARRAY['lang', {lang}]) END
+        || CASE WHEN {titles} IS NULL THEN '{{}}'::jsonb
+            ELSE pg_catalog.jsonb_object(ARRAY['title', COALESCE({titles} ->> {lang}, {titles} ->> '')]) END"
+    )
+}
+
+/// The titles of a source by language, where it has several.
+fn titles_of(item: &SourceInput) -> Option<Jsonb> {
+    item.content.title()?.by_language().map(Jsonb::from)
+}
+
 /// Writes a source's metadata and `enabled` to its chunks.
 pub fn update_chunk_attributes(item: &SourceInput) -> Result<()> {
-    let sql = "UPDATE chatbot_sync.embedding SET enabled = $5,
-            metadata = CASE WHEN lang IS NULL THEN $4 ELSE $4 || pg_catalog.jsonb_object(ARRAY['lang', lang]) END
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    write(sql, &item.key.args_and([item.metadata.clone().into(), item.enabled.into()])).map(drop)
+    let sql = format!(
+        "UPDATE chatbot_sync.embedding SET enabled = $5, metadata = {}
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3",
+        metadata_sql("$4::jsonb", "lang", "$6::jsonb")
+    );
+    let args = [item.metadata.clone().into(), item.enabled.into(), titles_of(item).into()];
+    write(&sql, &item.key.args_and(args)).map(drop)
+}
+
+/// What was embedded of each chunk of a source, with its vector; none where there is no such source.
+pub fn vectors(key: &SourceKey, model_id: i32) -> Result<Option<Vec<(String, Vec<f32>)>>> {
+    let sql =
+        "SELECT content_hash FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
+    let found: Option<Option<Vec<u8>>> =
+        run(sql, &key.args(), Mode::ReadNow, |mut rows| rows.next().map(|row| row.get(1)).transpose())?;
+    let Some(hash) = found.flatten() else { return Ok(None) };
+    let had_title = content::had_title(&hash);
+    let sql = "SELECT content, metadata ->> 'title', embedding FROM chatbot_sync.embedding
+        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4";
+    run(sql, &key.args_and([model_id.into()]), Mode::ReadNow, |rows| {
+        rows.map(|row| {
+            let (text, title, Vector(vector)): (String, Option<String>, Vector) =
+                (one(row.get(1))?, row.get(2)?, one(row.get(3))?);
+            let title = title.as_deref().filter(|_| had_title);
+            Ok((with_title(title, &text).into_owned(), vector))
+        })
+        .collect()
+    })
+    .map(Some)
 }
 
 /// Returns the chunks of a source, in their order in its text.
 pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
-    let sql = "SELECT chunk_id, chunk_index, start_offset, end_offset, lang, content FROM chatbot_sync.embedding
+    let sql = "SELECT chunk_id, chunk_index, start_offset, end_offset, lang, content, metadata ->> 'title'
+        FROM chatbot_sync.embedding
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4 ORDER BY chunk_index";
     run(sql, &key.args_and([model_id.into()]), Mode::Write, |rows| {
         rows.map(|row| {
@@ -74,6 +124,7 @@ pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
                 place: Place { index: one(row.get(2))?, start: one(row.get(3))?, end: one(row.get(4))? },
                 lang: row.get(5)?,
                 content: one(row.get(6))?,
+                title: row.get(7)?,
             })
         })
         .collect()
@@ -122,8 +173,8 @@ pub fn move_chunks(key: &SourceKey, model_id: i32, moves: &[(i32, Place)]) -> Re
     write(sql, &args).map(drop)
 }
 
-/// Reads the words of chunks anew: which chunk, how, and its text. Those that come out the same are not written.
-pub fn read_words(key: &SourceKey, model_id: i32, chunks: &[(i32, &Configuration, &str)]) -> Result<()> {
+/// Reads the words of chunks anew: which chunk, how, and its text, with the title before it where the source has one. Those that come out the same are not written.
+pub fn read_words(key: &SourceKey, model_id: i32, chunks: &[(i32, &Configuration, Cow<str>)]) -> Result<()> {
     const CHUNKS: usize = 100;
     let sql = "UPDATE chatbot_sync.embedding e SET words = n.words
         FROM unnest($2::text[], $3::bigint[], $4::int[], $5::int[], $6)
@@ -148,15 +199,17 @@ pub fn read_words(key: &SourceKey, model_id: i32, chunks: &[(i32, &Configuration
 /// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and privileges are checked.
 pub fn insert_chunks(model_id: i32, sources: &[&SourceInput], chunks: Vec<NewChunk>) -> Result<()> {
     const STATEMENT_BYTES: usize = 200 * 1024;
-    let sql = "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,
+    let sql = format!(
+        "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,
             lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)
         SELECT ($2::bigint[])[n.source], ($3::text[])[n.source], ($4::bigint[])[n.source], $1, ($5::boolean[])[n.source],
-            CASE WHEN n.lang IS NULL THEN ($6::jsonb[])[n.source]
-                ELSE ($6::jsonb[])[n.source] || pg_catalog.jsonb_build_object('lang', n.lang) END,
+            {metadata},
             n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding,
             n.words
         FROM unnest($7, $8, $9, $10, $11, $12, $13, $14, $15)
-            AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)";
+            AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)",
+        metadata = metadata_sql("($6::jsonb[])[n.source]", "n.lang", "($16::jsonb[])[n.source]")
+    );
     let mut chunks = chunks.into_iter().peekable();
     while let Some(first) = chunks.peek().map(|c| c.source) {
         let (mut source, mut langs) = (vec![], vec![]);
@@ -174,12 +227,12 @@ pub fn insert_chunks(model_id: i32, sources: &[&SourceInput], chunks: Vec<NewChu
             starts.push(c.place.start);
             ends.push(c.place.end);
             contents.push(c.content.to_owned());
-            words.push(c.configuration.words(c.content));
+            words.push(c.configuration.words(&with_title(c.title, c.content)));
             vectors.push(Vector(c.vector));
         }
         let of = &sources[first..=last];
         write(
-            sql,
+            &sql,
             &[
                 model_id.into(),
                 of.iter().map(|s| s.key.chatbot_id).collect::<Vec<_>>().into(),
@@ -196,6 +249,7 @@ pub fn insert_chunks(model_id: i32, sources: &[&SourceInput], chunks: Vec<NewChu
                 contents.into(),
                 vectors.into(),
                 words.into(),
+                of.iter().map(|s| titles_of(s)).collect::<Vec<_>>().into(),
             ],
         )?;
     }

@@ -4,30 +4,58 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 
 use crate::error::Result;
-use crate::host::{Column, HostColumns, RowStatus};
+use crate::host::{Column, HostColumns, HostOptions, RowStatus};
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::store::host_triggers::{execute, quote_literal, quoted};
 use crate::pg::store::{Cursor, Mode, one, run, write};
 use crate::source::{Jsonb, SourceKey};
 
+/// A row's key as SQL, in a statement with no other table.
+pub struct KeySql {
+    id: String,
+    chatbot: String,
+}
+
+impl KeySql {
+    /// Of an attached table.
+    pub fn of(host: &HostOptions) -> Self {
+        Self { id: quoted(&host.columns.id.0), chatbot: chatbot(host, "") }
+    }
+
+    /// Of a table whose rows are chatbots.
+    pub fn of_chatbots(id: &str) -> Self {
+        Self { id: quoted(id), chatbot: quoted(id) }
+    }
+}
+
+/// A row's chatbot as SQL; `of` is what stands before a column.
+fn chatbot(host: &HostOptions, of: &str) -> String {
+    match (&host.columns.chatbot, host.chatbot_id) {
+        (Some(Column(name, _)), _) => format!("{of}{}", quoted(name)),
+        (None, id) => format!("{}::bigint", id.unwrap_or_default()),
+    }
+}
+
+/// Whether searches are to find a row, as SQL, with the condition or without.
+pub fn enabled(host: &HostOptions, with_condition: bool) -> String {
+    let column = host.columns.enabled.as_ref().map(|Column(name, _)| quoted(name));
+    let condition = host.condition.as_ref().filter(|_| with_condition).map(|condition| format!("({})", condition.sql));
+    let all: Vec<String> = column.into_iter().chain(condition).map(|sql| format!("COALESCE({sql}, false)")).collect();
+    if all.is_empty() { "true".to_owned() } else { all.join(" AND ") }
+}
+
 /// Returns the (id, chatbot id) of the rows with these ids that belong to a chatbot.
-pub fn rows_with_ids(relation: &str, id: &str, chatbot: &str, ids: Vec<i64>) -> Result<Vec<(i64, i64)>> {
-    let sql = format!("{} AND {} = ANY ($1)", of_chatbots(relation, id, chatbot, None), quoted(id));
+pub fn rows_with_ids(relation: &str, key: &KeySql, ids: Vec<i64>) -> Result<Vec<(i64, i64)>> {
+    let sql = format!("{} AND {} = ANY ($1)", of_chatbots(relation, key, "true"), key.id);
     run(&sql, &[ids.into()], Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
 }
 
-fn of_chatbots(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -> String {
-    let enabled = enabled.map_or("true".to_owned(), |column| format!("COALESCE({}, false)", quoted(column)));
-    format!(
-        "SELECT {}::bigint, {chatbot}::bigint, {enabled} FROM {relation} WHERE {chatbot} IS NOT NULL",
-        quoted(id),
-        chatbot = quoted(chatbot)
-    )
+fn of_chatbots(relation: &str, KeySql { id, chatbot }: &KeySql, enabled: &str) -> String {
+    format!("SELECT {id}::bigint, {chatbot}::bigint, {enabled} FROM {relation} WHERE {chatbot} IS NOT NULL")
 }
 
 /// Returns the (id, chatbot id) of rows that no source can have.
-pub fn invalid_ids(relation: &str, id: &str, chatbot: &str) -> Result<Vec<(i64, i64)>> {
-    let (id, chatbot) = (quoted(id), quoted(chatbot));
+pub fn invalid_ids(relation: &str, KeySql { id, chatbot }: &KeySql) -> Result<Vec<(i64, i64)>> {
     let sql = format!(
         "SELECT {id}::bigint, {chatbot}::bigint FROM {relation}
         WHERE {chatbot} < 1 OR {chatbot} IS NOT NULL AND {id} < 1"
@@ -40,19 +68,19 @@ pub struct RowIdCursor(Cursor);
 
 impl RowIdCursor {
     /// Opens a cursor over the rows that the calling statement sees.
-    pub fn new(relation: &str, id: &str, chatbot: &str) -> Result<Self> {
-        Ok(Self(Cursor::open(&of_chatbots(relation, id, chatbot, None), Mode::Read)?))
+    pub fn new(relation: &str, key: &KeySql) -> Result<Self> {
+        Ok(Self(Cursor::open(&of_chatbots(relation, key, "true"), Mode::Read)?))
     }
 
     /// Opens a cursor over the rows as they are by now.
-    pub fn now(relation: &str, id: &str, chatbot: &str) -> Result<Self> {
-        Self::open_latest_with_enabled(relation, id, chatbot, None)
+    pub fn now(relation: &str, key: &KeySql) -> Result<Self> {
+        Self::open_latest_with_enabled(relation, key, "true")
     }
 
     /// Opens a cursor over the rows as they are by now, for [`Self::next_with`]; `enabled` is the column that says whether
     /// searches find a row.
-    pub fn open_latest_with_enabled(relation: &str, id: &str, chatbot: &str, enabled: Option<&str>) -> Result<Self> {
-        Ok(Self(Cursor::open(&of_chatbots(relation, id, chatbot, enabled), Mode::ReadNow)?))
+    pub fn open_latest_with_enabled(relation: &str, key: &KeySql, enabled: &str) -> Result<Self> {
+        Ok(Self(Cursor::open(&of_chatbots(relation, key, enabled), Mode::ReadNow)?))
     }
 
     /// Returns up to `most` further rows; an empty list at the end.
@@ -99,8 +127,8 @@ pub struct HostRow {
     pub source_id: i64,
     /// The value of `chatbot_column`.
     pub chatbot_id: i64,
-    /// The value of `content_column`, as text; `None` where it is NULL.
-    pub content: Option<String>,
+    /// The values of the content columns.
+    pub content: Vec<Option<String>>,
     /// The metadata, made from the `metadata_columns`.
     pub metadata: Jsonb,
     /// Whether searches find the row: the value of `enabled_column`, or true where there is none.
@@ -109,9 +137,12 @@ pub struct HostRow {
     pub state: RowStatus,
 }
 
-fn jsonb_object_sql(of: &str, columns: &[Column]) -> String {
+/// The metadata of a row. Of two members of one name Postgres keeps the last one.
+fn jsonb_object_sql(of: &str, columns: &HostColumns) -> String {
+    let members = columns.metadata.iter().map(|column| (column.0.as_str(), column));
+    let members = members.chain(columns.title.iter().map(|column| ("title", column)));
     let pairs: Vec<String> =
-        columns.iter().map(|Column(name, _)| format!("{}, {of}.{}", quote_literal(name), quoted(name))).collect();
+        members.map(|(member, Column(name, _))| format!("{}, {of}.{}", quote_literal(member), quoted(name))).collect();
     format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
 }
 
@@ -119,30 +150,31 @@ fn jsonb_object_sql(of: &str, columns: &[Column]) -> String {
 /// the transaction ends, and rows that another session has locked are skipped.
 pub fn rows_by_id(
     relation: &str,
-    columns: &HostColumns,
+    host: &HostOptions,
     ids: Vec<i64>,
-    chatbot: Option<i64>,
+    of_chatbot: Option<i64>,
     look: ReadMode,
 ) -> Result<Vec<HostRow>> {
+    let content = host.columns.content.iter().map(|column| format!("t.{}::text", quoted(&column.0)));
     let sql = format!(
-        "SELECT t.{id}::bigint, t.{chatbot}::bigint, t.{content}::text, {metadata}, {state}
-        FROM {relation} AS t WHERE t.{id} = ANY ($1) AND t.{chatbot} IS NOT NULL {of_chatbot} {lock}",
-        state = status_columns_sql(columns),
+        "SELECT t.{id}::bigint, {chatbot}::bigint, ARRAY[{content}], {metadata}, {state}
+        FROM {relation} AS t WHERE t.{id} = ANY ($1) AND {chatbot} IS NOT NULL {of_chatbot} {lock}",
+        state = status_columns_sql(host),
         lock = look.clause(),
-        of_chatbot = chatbot.map_or(String::new(), |_| format!("AND t.{} = $2", quoted(&columns.chatbot.0))),
-        id = quoted(&columns.id.0),
-        chatbot = quoted(&columns.chatbot.0),
-        content = quoted(&columns.content.0),
-        metadata = jsonb_object_sql("t", &columns.metadata),
+        of_chatbot = of_chatbot.map_or(String::new(), |_| format!("AND {} = $2", chatbot(host, "t."))),
+        id = quoted(&host.columns.id.0),
+        chatbot = chatbot(host, "t."),
+        content = content.collect::<Vec<_>>().join(", "),
+        metadata = jsonb_object_sql("t", &host.columns),
     );
-    let args: Vec<DatumWithOid> = std::iter::once(ids.into()).chain(chatbot.map(Into::into)).collect();
+    let args: Vec<DatumWithOid> = std::iter::once(ids.into()).chain(of_chatbot.map(Into::into)).collect();
     let _settings = ScopedSettings::for_metadata();
     run(&sql, &args, look.mode(), |rows| {
         rows.map(|row| {
             Ok(HostRow {
                 source_id: one(row.get(1))?,
                 chatbot_id: one(row.get(2))?,
-                content: row.get(3)?,
+                content: one(row.get(3))?,
                 metadata: one(row.get(4))?,
                 enabled: one(row.get(5))?,
                 state: RowStatus { status: row.get(6)?, processed: row.get(7)?, error: row.get(8)? },
@@ -156,16 +188,16 @@ pub fn rows_by_id(
 /// such row.
 pub fn state_of(
     relation: &str,
-    columns: &HostColumns,
+    host: &HostOptions,
     key: SourceKey,
     look: ReadMode,
 ) -> Result<Option<(bool, RowStatus)>> {
     let sql = format!(
-        "SELECT {state} FROM {relation} AS t WHERE t.{id} = $1 AND t.{chatbot} = $2 {lock}",
-        state = status_columns_sql(columns),
+        "SELECT {state} FROM {relation} AS t WHERE t.{id} = $1 AND {chatbot} = $2 {lock}",
+        state = status_columns_sql(host),
         lock = look.clause(),
-        id = quoted(&columns.id.0),
-        chatbot = quoted(&columns.chatbot.0),
+        id = quoted(&host.columns.id.0),
+        chatbot = chatbot(host, "t."),
     );
     run(&sql, &[key.source_id.into(), key.chatbot_id.into()], look.mode(), |mut rows| {
         let read = |row: pgrx::spi::SpiHeapTupleData| {
@@ -177,13 +209,14 @@ pub fn state_of(
 }
 
 /// The SQL for whether searches find a row and for its status columns, none of which has a type of the user's.
-fn status_columns_sql(columns: &HostColumns) -> String {
+fn status_columns_sql(host: &HostOptions) -> String {
+    let columns = &host.columns;
     let maybe = |column: &Option<Column>, otherwise: &str| {
         column.as_ref().map_or(otherwise.to_owned(), |Column(name, _)| format!("t.{}", quoted(name)))
     };
     format!(
-        "COALESCE({}, false), {}::text, {}, {}::text",
-        maybe(&columns.enabled, "true"),
+        "{}, {}::text, {}, {}::text",
+        enabled(host, true),
         maybe(&columns.status, "NULL"),
         maybe(&columns.processed, "NULL::boolean"),
         maybe(&columns.error, "NULL")
@@ -192,7 +225,12 @@ fn status_columns_sql(columns: &HostColumns) -> String {
 
 /// Makes the metadata of a row that is given as a composite Datum of `row_type`; `shape` are the numbers and types of its
 /// metadata columns.
-pub fn metadata(row: pg_sys::Datum, row_type: pg_sys::Oid, columns: &[Column], shape: &[(i16, u32)]) -> Result<Jsonb> {
+pub fn metadata(
+    row: pg_sys::Datum,
+    row_type: pg_sys::Oid,
+    columns: &HostColumns,
+    shape: &[(i16, u32)],
+) -> Result<Jsonb> {
     let _settings = ScopedSettings::for_metadata();
     // A kept plan does not notice that a composite type has changed. The comment with the shape makes it another statement.
     // SAFETY: the value has this type, as callers promise, and outlives the call.
@@ -216,7 +254,8 @@ impl pgrx::IntoDatum for Composite {
 }
 
 /// Writes statuses to rows. An error message that is too long for its column is cut.
-pub fn write_back(relation: &str, columns: &HostColumns, told: &[(SourceKey, RowStatus)]) -> Result<()> {
+pub fn write_back(relation: &str, host: &HostOptions, told: &[(SourceKey, RowStatus)]) -> Result<()> {
+    let columns = &host.columns;
     let types = |Column(name, _): &Column| {
         let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
             WHERE attrelid = $1::pg_catalog.regclass AND attname = $2";
@@ -234,10 +273,10 @@ pub fn write_back(relation: &str, columns: &HostColumns, told: &[(SourceKey, Row
         "UPDATE {relation} AS t SET {}
         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::text[])
             AS w (id, chatbot, status, processed, error)
-        WHERE t.{} = w.id AND t.{} = w.chatbot",
+        WHERE t.{} = w.id AND {} = w.chatbot",
         sets.join(", "),
         quoted(&columns.id.0),
-        quoted(&columns.chatbot.0)
+        chatbot(host, "t.")
     );
     let ids: Vec<i64> = told.iter().map(|(key, _)| key.source_id).collect();
     let chatbots: Vec<i64> = told.iter().map(|(key, _)| key.chatbot_id).collect();
@@ -255,7 +294,8 @@ pub fn check_constraints_at_once() -> Result<()> {
 }
 
 /// Writes the status `pending` to all rows that are sources.
-pub fn write_pending(relation: &str, columns: &HostColumns) -> Result<()> {
+pub fn write_pending(relation: &str, host: &HostOptions) -> Result<()> {
+    let columns = &host.columns;
     let pairs = [(&columns.status, "'pending'"), (&columns.processed, "false"), (&columns.error, "NULL")];
     let pairs: Vec<(String, &str)> =
         pairs.into_iter().filter_map(|(column, value)| Some((quoted(&column.as_ref()?.0), value))).collect();
@@ -265,7 +305,7 @@ pub fn write_pending(relation: &str, columns: &HostColumns) -> Result<()> {
     execute(&format!(
         "UPDATE {relation} SET {} WHERE {} > 0 AND {} > 0 AND ({})",
         join(", ", "="),
-        quoted(&columns.chatbot.0),
+        chatbot(host, ""),
         quoted(&columns.id.0),
         join(" OR ", "IS DISTINCT FROM")
     ))

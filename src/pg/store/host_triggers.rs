@@ -87,12 +87,14 @@ pub fn relation_with_descendants(oid: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
     run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
 }
 
-/// Returns the name of an attached table among a relation, what it inherits from, and what inherits from it; `None`: none of
-/// them is attached.
+/// A relation that inherits from this one, or that it inherits from, and that is attached by itself: its name.
 pub fn attached_relative(oid: pg_sys::Oid) -> Result<Option<String>> {
     let sql = format!(
         "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
-        WHERE relation IN {} OR relation IN {} LIMIT 1",
+        WHERE relation <> $1 AND (relation IN {} OR relation IN {}) AND NOT EXISTS (
+            SELECT FROM {TRIGGERS} AS own WHERE own.relation = $1 AND own.argument -> 'host' = t.argument -> 'host'
+                AND NOT (own.argument ->> 'partition')::boolean)
+        LIMIT 1",
         with_descendants("$1"),
         with_ancestors("$1")
     );
@@ -168,15 +170,6 @@ pub fn orphaned_triggers() -> Result<Attached> {
         with_ancestors("p.relation")
     );
     attached_tables(&sql, &[])
-}
-
-/// Returns the host ids of a table.
-pub fn hosts_of(oid: pg_sys::Oid) -> Result<Vec<i32>> {
-    let sql = format!(
-        "SELECT DISTINCT (argument ->> 'host')::int FROM {TRIGGERS} AS t
-        WHERE relation = $1 AND NOT (argument ->> 'partition')::boolean"
-    );
-    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
 }
 
 /// Whether something that may refuse a value depends on one of these columns: a constraint, an index that is more than a

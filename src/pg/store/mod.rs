@@ -16,6 +16,7 @@
 //! - `search`: chunks near a vector, and chunks with words
 //! - `session`: sessions and their messages
 //! - `source`: sources
+//! - `source_type`: kinds of source
 //! - `statistics`: what Postgres' statistics say about a search's tables
 //! - `tables`: the tables that a search reads
 //! - `text_search`: text search configurations by language
@@ -48,6 +49,8 @@ pub mod search;
 pub mod session;
 #[allow(unsafe_code)]
 pub mod source;
+#[allow(unsafe_code)]
+pub mod source_type;
 #[allow(unsafe_code)]
 pub mod statistics;
 pub mod sync_error;

@@ -9,6 +9,8 @@ use crate::pg::store::source::{self, BY_KEY, SAID_LANG, after_key, has_languages
 use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
 use crate::pg::store::{Mode, one, run, write};
 use crate::source::{Jsonb, SourceKey};
+use crate::text::content;
+use crate::text::title::with_title;
 
 /// How one source was chunked and its words read.
 pub struct StoredReading {
@@ -22,6 +24,8 @@ pub struct StoredReading {
     pub words: WordsRead,
     /// The languages of its chunks, with `None` for chunks without a language.
     pub languages: Vec<Option<String>>,
+    /// Whether its vectors and words were made with a title.
+    pub had_title: bool,
     /// The member `lang` of its metadata, or an empty object.
     pub metadata: Jsonb,
 }
@@ -31,7 +35,7 @@ fn columns() -> Result<String> {
     Ok(format!(
         "chatbot_id, source_type, source_id, host, chunking, text_search_configs,
             CASE WHEN metadata ? 'lang' THEN pg_catalog.jsonb_build_object('lang', metadata -> 'lang') ELSE '{{}}' END,
-            model_id, {lang}, {SAID_LANG}"
+            model_id, {lang}, {SAID_LANG}, content_hash"
     ))
 }
 
@@ -47,6 +51,7 @@ fn stored(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Row> {
         cut,
         words,
         languages: vec![None],
+        had_title: content::had_title(&row.get::<Vec<u8>>(11)?.unwrap_or_default()),
         metadata: one(row.get(7))?,
     };
     Ok((reading, row.get(8)?))
@@ -116,8 +121,10 @@ pub fn reread_words(stored: &StoredReading, words: &Configurations) -> Result<()
         let chunks = chunks(key, model_id)?;
         let texts: Vec<(Option<&str>, &str)> = chunks.iter().map(StoredChunk::text).collect();
         let reading = words.read(&stored.metadata, &texts)?;
-        let read =
-            chunks.iter().zip(&reading.of_chunks).map(|(chunk, how)| (chunk.chunk_id, how, chunk.content.as_str()));
+        let read = chunks.iter().zip(&reading.of_chunks).map(|(chunk, how)| {
+            let title = chunk.title.as_deref().filter(|_| stored.had_title);
+            (chunk.chunk_id, how, with_title(title, &chunk.content))
+        });
         read_words(key, model_id, &read.collect::<Vec<_>>())?;
         let names = reading.names().into_iter().filter(|name| !configurations.contains(name));
         configurations.extend(names.collect::<Vec<_>>());

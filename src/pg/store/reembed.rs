@@ -8,6 +8,8 @@ use crate::pg::store::source::{BY_KEY, after_key, by_chatbot, chatbot_key_args, 
 use crate::pg::store::sync_error::SyncError;
 use crate::pg::store::{Mode, host_triggers, one, run, write};
 use crate::source::SourceKey;
+use crate::text::content;
+use crate::text::title::with_title;
 
 /// A chunk that has no vector of the next model.
 pub struct ChunkWithoutVector {
@@ -17,6 +19,8 @@ pub struct ChunkWithoutVector {
     pub chunk_id: i32,
     /// The chunk's text.
     pub content: String,
+    /// What is embedded: the text, after the title that the other vector was made with.
+    pub input: String,
 }
 
 const THESE: &str = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)";
@@ -58,8 +62,9 @@ pub fn take_incomplete_sources(
 /// Returns the chunks of sources that the active model has, and the other one has not.
 pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<ChunkWithoutVector>> {
     let sql = format!(
-        "SELECT e.chatbot_id, e.source_type, e.source_id, e.chunk_id, e.content
+        "SELECT e.chatbot_id, e.source_type, e.source_id, e.chunk_id, e.content, e.metadata ->> 'title', s.content_hash
         FROM {THESE} JOIN chatbot_sync.embedding e ON {OF_THESE} AND e.model_id = $5
+        JOIN chatbot_sync.source s ON (s.source_type, s.source_id) = (k.source_type, k.source_id) AND s.chatbot_id = $4
         WHERE NOT EXISTS (SELECT FROM chatbot_sync.embedding o WHERE {SAME} AND o.model_id = $6)
         ORDER BY 1, 2, 3, 4"
     );
@@ -67,11 +72,11 @@ pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<Chu
     for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
         run(&sql, &args(chatbot_id, &keys, active, model_id), Mode::ReadNow, |rows| {
             for row in rows {
-                missing.push(ChunkWithoutVector {
-                    key: key(&row)?,
-                    chunk_id: one(row.get(4))?,
-                    content: one(row.get(5))?,
-                });
+                let (content, title, hash): (String, Option<String>, Option<Vec<u8>>) =
+                    (one(row.get(5))?, row.get(6)?, row.get(7)?);
+                let title = title.filter(|_| content::had_title(&hash.unwrap_or_default()));
+                let input = with_title(title.as_deref(), &content).into_owned();
+                missing.push(ChunkWithoutVector { key: key(&row)?, chunk_id: one(row.get(4))?, content, input });
             }
             Ok(())
         })?;

@@ -5,7 +5,7 @@ use crate::pg::runtime::{schema, settings};
 use crate::pg::store::sync_error::SyncError;
 use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
 use crate::pg::store::{Mode, Rows, chunk, lock_with_retry, one, reads_latest, run, write};
-use crate::source::{Jsonb, SOURCE_TYPES, SourceInput, SourceKey, SyncOutcome};
+use crate::source::{Jsonb, SourceInput, SourceKey, SyncOutcome, intern_type};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -221,7 +221,7 @@ pub fn read_keys(rows: Rows) -> pgrx::spi::Result<HashSet<SourceKey>> {
 /// Returns the key in the first three columns of a row.
 pub fn key(row: &SpiHeapTupleData) -> pgrx::spi::Result<SourceKey> {
     let source_type: &str = one(row.get(2))?;
-    let source_type = SOURCE_TYPES.into_iter().find(|t| *t == source_type).unwrap_or_default();
+    let source_type = intern_type(source_type);
     Ok(SourceKey { chatbot_id: one(row.get(1))?, source_type, source_id: one(row.get(3))? })
 }
 

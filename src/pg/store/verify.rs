@@ -122,8 +122,12 @@ pub fn is_same_json(one_text: &Jsonb, other: &Jsonb) -> Result<bool> {
 /// planner takes each table for huge.
 pub fn sources_with_mismatched_chunks() -> Result<Vec<SourceKey>> {
     let sql = "SELECT s.chatbot_id, s.source_type, s.source_id FROM chatbot_sync.source s
-        CROSS JOIN LATERAL (SELECT bool_or(e.enabled <> s.enabled OR e.metadata <> CASE WHEN e.lang IS NULL THEN s.metadata
-                ELSE s.metadata || pg_catalog.jsonb_build_object('lang', e.lang) END) AS differs
+        CROSS JOIN LATERAL (SELECT bool_or(e.enabled <> s.enabled OR CASE
+            -- A chunk has the title of its language.
+            WHEN pg_catalog.length(s.content_hash) > 32 AND pg_catalog.jsonb_typeof(s.metadata -> 'title') = 'object'
+                THEN e.metadata - 'title' - 'lang' <> s.metadata - 'title' - 'lang'
+            WHEN e.lang IS NULL THEN e.metadata <> s.metadata
+                ELSE e.metadata <> s.metadata || pg_catalog.jsonb_build_object('lang', e.lang) END) AS differs
             FROM chatbot_sync.embedding e
             WHERE (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)) AS e
         WHERE e.differs";

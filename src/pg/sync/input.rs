@@ -1,15 +1,18 @@
 //! What a sync is given beside its sources, and whether a source has changed.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
 use crate::embedding::batch::Usage;
 use crate::error::Result;
 use crate::host::OnError;
 use crate::pg::store::chunk::{self, StoredChunk};
 use crate::pg::store::source::{self, SourceRow};
-use crate::source::SourceInput;
+use crate::source::{SourceInput, SourceKey};
 use crate::sync::diff::{ChunkDiff, diff_chunks};
 use crate::text::chunk::Params;
-use std::collections::HashMap;
-use std::time::Duration;
+use crate::text::content::ChunkedContent;
 
 /// The version of the chunker. Raise it when it cuts differently, so that sources are chunked again when they are synced
 /// next.
@@ -59,7 +62,7 @@ pub struct Prefetched {
 
 /// Whether the stored vectors were made from the same content, with the same model and the same chunking.
 pub fn unchanged(row: &SourceRow, item: &SourceInput, model_id: i32, params: &Params) -> bool {
-    row.content_hash.as_deref() == Some(item.content.hash())
+    row.content_hash.as_deref().is_some_and(|hash| item.has_hash(hash))
         && row.model_id == Some(model_id)
         && row.chunking.as_ref() == Some(&chunking_numbers(params, item.content.reading()))
 }
@@ -71,6 +74,51 @@ pub fn chunking_numbers(params: &Params, reading: i32) -> Vec<i32> {
     vec![CHUNKER_VERSION, int(size), int(overlap), int(max_chunks), reading]
 }
 
+/// What is to be done with the chunks that a source has. Vectors that were made with another title are of no use.
+pub fn changes(row: Option<&SourceRow>, item: &SourceInput, old: &[StoredChunk], cut: &ChunkedContent) -> ChunkDiff {
+    let texts = cut.texts();
+    let hash = row.and_then(|row| row.content_hash.as_deref()).unwrap_or_default();
+    if item.content.has_same_title(hash) {
+        diff_chunks(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts)
+    } else {
+        ChunkDiff { kept: vec![None; texts.len()], dropped: (0..old.len()).collect() }
+    }
+}
+
+/// The chunks that a source has no vectors of.
+pub struct NewChunks {
+    /// Their places: those that are embedded, and then those whose vectors are copied.
+    pub chunks: Vec<usize>,
+    /// How many are embedded.
+    pub asked: usize,
+    /// The vectors of the others.
+    pub copied: Vec<Vec<f32>>,
+}
+
+/// Which chunks are to be embedded, and which vectors the same row has as a source of another chatbot.
+pub fn new_chunks(item: &SourceInput, model_id: i32, diff: &ChunkDiff, inputs: &[Cow<str>]) -> Result<NewChunks> {
+    let mut chunks: Vec<usize> = (0..inputs.len()).filter(|&at| diff.kept[at].is_none()).collect();
+    let mut copies = Vec::new();
+    if !chunks.is_empty() {
+        for sibling in item.siblings.iter() {
+            let key = SourceKey { chatbot_id: sibling.chatbot_id, source_type: sibling.source_type, ..item.key };
+            let Some(stored) = chunk::vectors(&key, model_id)? else { continue };
+            let made: HashMap<String, Vec<f32>> = stored.into_iter().collect();
+            chunks.retain(|&at| match made.get(inputs[at].as_ref()) {
+                Some(vector) => {
+                    copies.push((at, vector.clone()));
+                    false
+                }
+                None => true,
+            });
+        }
+    }
+    let asked = chunks.len();
+    let (copied_chunks, copied): (Vec<usize>, Vec<Vec<f32>>) = copies.into_iter().unzip();
+    chunks.extend(copied_chunks);
+    Ok(NewChunks { chunks, asked, copied })
+}
+
 /// Returns the texts that a sync of a source would embed now.
 pub fn texts_to_embed(item: &SourceInput, model_id: i32, params: &Params) -> Result<Vec<String>> {
     let row = source::read(&item.key, &item.metadata, false)?;
@@ -79,8 +127,8 @@ pub fn texts_to_embed(item: &SourceInput, model_id: i32, params: &Params) -> Res
     }
     let cut = item.content.chunk(params)?;
     let old = if row.is_some() { chunk::chunks(&item.key, model_id)? } else { Vec::new() };
-    let texts = cut.texts();
-    let ChunkDiff { kept, .. } = diff_chunks(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
-    let new = texts.iter().zip(kept).filter(|(_, kept)| kept.is_none());
-    Ok(new.map(|((_, text), _)| (*text).to_owned()).collect())
+    let inputs = cut.inputs();
+    let diff = changes(row.as_ref(), item, &old, &cut);
+    let NewChunks { chunks, asked, .. } = new_chunks(item, model_id, &diff, &inputs)?;
+    Ok(chunks[..asked].iter().map(|&at| inputs[at].clone().into_owned()).collect())
 }

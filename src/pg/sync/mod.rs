@@ -22,17 +22,15 @@ use crate::pg::runtime::rollback_usage::UsageCounter;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, enabled, encoding, log_line, settings, sql_error, wake};
-use crate::pg::store::chunk::{self, StoredChunk};
 use crate::pg::store::configurations::Configurations;
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::source::{self, SourceRow, SourceUpdate};
 use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::{job, row_error};
-use crate::pg::sync::input::unchanged;
+use crate::pg::store::{chunk, job, row_error};
+use crate::pg::sync::input::{NewChunks, changes, new_chunks, unchanged};
 use crate::pg::sync::pending_source::PendingSource;
 use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SyncOutcome, UnreadableRow};
-use crate::sync::diff::diff_chunks;
 use crate::text::chunk::Params;
 use crate::text::content::{Content, Format};
 
@@ -45,7 +43,7 @@ const LOG_BATCH: usize = 1000;
 /// Makes the stored chunks of one source those of `content`, embedding only texts that are new.
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<SyncOutcome> {
     let content = Content::new(content.to_owned(), Format::Text, false);
-    let item = SourceInput { key, content, metadata, enabled: true, host: None, fresh: false };
+    let item = SourceInput::by_hand(key, content, metadata);
     // The content of waiting jobs is older than this one. Jobs are locked before sources, in the same order as where they
     // are stored, so that two sessions cannot deadlock.
     job::delete_content(&key)?;
@@ -243,20 +241,20 @@ impl SyncRun<'_> {
             Err(error) => return self.fail(item, error).map(|()| None),
         };
         let old = if row.is_some() { chunk::chunks(&key, self.model.id)? } else { Vec::new() };
-        let texts = cut.texts();
-        let diff = diff_chunks(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts);
-        let new: Vec<usize> = (0..texts.len()).filter(|&at| diff.kept[at].is_none()).collect();
+        let inputs = cut.inputs();
+        let diff = changes(row.as_ref(), &item, &old, &cut);
+        let NewChunks { chunks: new, asked, copied } = new_chunks(&item, self.model.id, &diff, &inputs)?;
         let mut first = 0;
-        if !new.is_empty() && !self.embeds {
+        if asked > 0 && !self.embeds {
             return self.postpone(&item, row.as_ref()).map(|()| None);
         }
-        if !new.is_empty()
+        if asked > 0
             && let Some(error) = self.broken.clone()
         {
             return self.fail(item, error).map(|()| None);
         }
-        for (at, &chunk) in new.iter().enumerate() {
-            match self.embedder.push(texts[chunk].1) {
+        for (at, &chunk) in new[..asked].iter().enumerate() {
+            match self.embedder.push(&inputs[chunk]) {
                 Ok(number) if at == 0 => first = number,
                 Ok(_) => {}
                 Err(error) => {
@@ -272,15 +270,16 @@ impl SyncRun<'_> {
                 self.params.max_chunks
             );
         }
-        let reading = self.words.read(&item.metadata, &texts)?;
-        let (vectors, missing) = (vec![None; new.len()], new.len());
+        let reading = self.words.read(&item.metadata, &cut.texts())?;
+        let vectors = std::iter::repeat_n(None, asked).chain(copied.into_iter().map(Some)).collect();
         let (prepared, embedding) = (Instant::now(), Duration::ZERO);
         log_line::debug_line("chunked", || {
-            let (chunks, to_embed, ms) = (texts.len(), new.len(), (prepared - began).as_millis());
+            let (chunks, to_embed, ms) = (cut.len(), asked, (prepared - began).as_millis());
             format!("{} chunks={chunks} to_embed={to_embed} ms={ms}", log_line::source_fields(&key))
         });
         let usage = Usage::default();
         let (in_parts, failed) = (Vec::new(), None);
+        drop(inputs);
         Ok(Some(PendingSource {
             item,
             row,
@@ -289,9 +288,10 @@ impl SyncRun<'_> {
             diff,
             reading,
             new,
+            asked,
             first,
             vectors,
-            missing,
+            missing: asked,
             in_parts,
             failed,
             began,
@@ -340,7 +340,7 @@ impl SyncRun<'_> {
         self.spent.usage(usage);
         let mut counted = Usage::default();
         for open in &mut self.open {
-            let (from, to) = (open.first.max(range.start), (open.first + open.new.len()).min(range.end));
+            let (from, to) = (open.first.max(range.start), (open.first + open.asked).min(range.end));
             if from < to {
                 // Each source gets its share of the tokens; the request itself counts for the first one.
                 let inputs = (to - from) as u64;
@@ -352,7 +352,7 @@ impl SyncRun<'_> {
             }
         }
         let long = in_parts.and_then(|(number, parts)| {
-            let open = self.open.iter_mut().find(|open| (open.first..open.first + open.new.len()).contains(&number))?;
+            let open = self.open.iter_mut().find(|open| (open.first..open.first + open.asked).contains(&number))?;
             let chunk = open.new[number - open.first];
             open.in_parts.push(chunk);
             Some((format!("chunk {chunk} of {}", open.item.key), parts))
@@ -361,7 +361,7 @@ impl SyncRun<'_> {
             pgrx::warning!("{}", model::long_text_message(&chunk, &self.model.model.name, parts));
         }
         for (number, outcome) in texts {
-            let at = self.open.partition_point(|open| open.first + open.new.len() <= number);
+            let at = self.open.partition_point(|open| open.first + open.asked <= number);
             let Some(open) = self.open.get_mut(at).filter(|open| number >= open.first) else { continue };
             open.missing = open.missing.saturating_sub(1);
             match outcome {
@@ -446,7 +446,7 @@ impl SyncRun<'_> {
         self.spent.syncs(ready.len());
         let mut entries = Vec::new();
         for open in &ready {
-            let (chunks, embedded) = (int(open.cut.len())?, int(open.new.len())?);
+            let (chunks, embedded) = (int(open.cut.len())?, int(open.asked)?);
             entries.push(LogEntry {
                 key: open.item.key,
                 model_id: self.model.id,

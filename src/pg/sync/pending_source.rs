@@ -10,6 +10,7 @@ use crate::pg::store::source::SourceRow;
 use crate::source::SourceInput;
 use crate::sync::diff::ChunkDiff;
 use crate::text::content::ChunkedContent;
+use crate::text::title::with_title;
 
 /// A source that is chunked and waits for vectors.
 pub struct PendingSource {
@@ -25,8 +26,10 @@ pub struct PendingSource {
     pub diff: ChunkDiff,
     /// How its words are read.
     pub reading: Reading,
-    /// The positions of the chunks that are to be embedded.
+    /// The positions of the new chunks: those that are embedded, and then those whose vectors were copied.
     pub new: Vec<usize>,
+    /// How many of them are embedded.
+    pub asked: usize,
     /// The number that the embedder gave to the text of the first of them.
     pub first: usize,
     /// Their vectors, as far as these have arrived.
@@ -64,7 +67,8 @@ impl PendingSource {
             let vector = vector.clone().ok_or_else(|| Error::Internal("a chunk has no vector".to_owned()))?;
             let (lang, content) = texts[at];
             let configuration = &self.reading.of_chunks[at];
-            Ok(NewChunk { source, chunk_id, place: places[at], lang, configuration, content, vector })
+            let title = self.cut.title_of(lang);
+            Ok(NewChunk { source, chunk_id, place: places[at], lang, configuration, title, content, vector })
         };
         new.map(insert).collect()
     }
@@ -88,7 +92,9 @@ impl PendingSource {
         if self.reading.differs(&row.words) {
             let texts = self.cut.texts();
             let kept = kept.iter().zip(&texts).zip(&self.reading.of_chunks);
-            let read = kept.filter_map(|((kept, (_, text)), how)| Some((self.old[(*kept)?].chunk_id, how, *text)));
+            let read = kept.filter_map(|((kept, (lang, text)), how)| {
+                Some((self.old[(*kept)?].chunk_id, how, with_title(self.cut.title_of(*lang), text)))
+            });
             chunk::read_words(key, model_id, &read.collect::<Vec<_>>())?;
         }
         if !row.same_attributes(&self.item) {

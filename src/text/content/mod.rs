@@ -3,12 +3,21 @@
 
 mod html;
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::text::chunk::{Chunk, Params, chunk};
+use crate::text::title::{Title, with_title};
+
+/// Bytes of a hash that tell what the texts are; what follows tells the title.
+const HASH_OF_TEXTS: usize = 32;
+/// What stands between the texts of two columns: the end of a paragraph.
+const BETWEEN_COLUMNS: &str = "\n\n";
 
 /// The format of a source's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -26,13 +35,23 @@ impl Format {
     pub const NAMES: [&str; 2] = ["text", "html"];
 }
 
-/// The content of a source: the stored value and how to read it.
+/// The content of a source: one column of a table or several, each a paragraph of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    value: String,
-    format: Format,
-    translated: bool,
+    columns: Vec<ColumnContent>,
+    title: Option<Title>,
     hash: Vec<u8>,
+}
+
+/// What one column has, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnContent {
+    /// The text, or a JSON object of texts by language, as Odoo stores translated fields.
+    pub value: String,
+    /// How it is written.
+    pub format: Format,
+    /// Whether it is a JSON object.
+    pub translated: bool,
 }
 
 /// One text of a source.
@@ -53,43 +72,86 @@ pub struct ChunkedContent {
     /// The language of the part, and the character, where the limit of chunks was reached; `None` where all of the
     /// content is in chunks.
     pub truncated: Option<(Option<String>, usize)>,
+    title: Option<Title>,
 }
 
-/// Returns a number for each way of reading content. It changes when HTML is read differently, so that stored chunks of
-/// the older reading are recognized.
-pub fn reading_version(format: Format, translated: bool) -> i32 {
-    let html = if format == Format::Html { 1 + 4 * html::VERSION } else { 0 };
-    html + 2 * i32::from(translated)
+/// Returns a number for each way of reading content, which changes when HTML is read differently. The arguments are those of
+/// all columns.
+pub fn reading_version(formats: &[Format], translated: &[bool]) -> i32 {
+    let html = if formats.contains(&Format::Html) { 1 + 4 * html::VERSION } else { 0 };
+    html + 2 * i32::from(translated.contains(&true))
 }
 
 impl Content {
-    /// Makes content of a stored value. With `translated`, the value is a JSON object of texts by language, as Odoo
-    /// stores translated fields.
+    /// Of one column. `translated`: the value is a JSON object of texts by language, as Odoo stores translated fields.
     pub fn new(value: String, format: Format, translated: bool) -> Self {
-        let hash = Sha256::digest(&value).to_vec();
-        Self { value, format, translated, hash }
+        Self::of_columns(vec![ColumnContent { value, format, translated }])
     }
 
-    /// Returns the SHA-256 of the stored value.
+    /// Of several columns, in their order.
+    pub fn of_columns(columns: Vec<ColumnContent>) -> Self {
+        let hash = match columns.as_slice() {
+            [one] => Sha256::digest(&one.value).to_vec(),
+            several => {
+                let mut hash = Sha256::new();
+                for ColumnContent { value, format, translated } in several {
+                    hash.update([*format as u8, u8::from(*translated)]);
+                    hash.update(value.len().to_le_bytes());
+                    hash.update(value);
+                }
+                hash.finalize().to_vec()
+            }
+        };
+        Self { columns, title: None, hash }
+    }
+
+    /// With a title before each text.
+    #[must_use]
+    pub fn with_title(mut self, title: Option<Title>) -> Self {
+        self.hash.truncate(HASH_OF_TEXTS);
+        self.hash.extend(title.iter().flat_map(Title::hash));
+        self.title = title;
+        self
+    }
+
+    /// Whether vectors that were made from a content with this hash had the same texts, and this title before them.
+    pub fn has_hash_with_title(&self, hash: &[u8], title: Option<&Title>) -> bool {
+        let (texts, of_title) = hash.split_at(hash.len().min(HASH_OF_TEXTS));
+        texts == &self.hash[..HASH_OF_TEXTS] && of_title == title.map(Title::hash).unwrap_or_default()
+    }
+
+    /// SHA-256 of what is stored, followed by that of the title, where there is one.
     pub fn hash(&self) -> &[u8] {
         &self.hash
     }
 
+    /// Whether vectors that were made from a content with this hash had the same title before their texts.
+    pub fn has_same_title(&self, hash: &[u8]) -> bool {
+        self.hash.get(HASH_OF_TEXTS..) == Some(hash.get(HASH_OF_TEXTS..).unwrap_or_default())
+    }
+
+    /// Its title.
+    pub fn title(&self) -> Option<&Title> {
+        self.title.as_ref()
+    }
+
     /// Whether the value is a JSON object of texts by language.
     pub fn is_translated(&self) -> bool {
-        self.translated
+        self.columns.iter().any(|column| column.translated)
     }
 
     /// Returns the number of this content's way of reading: see [`reading`].
     pub fn reading(&self) -> i32 {
-        reading_version(self.format, self.translated)
+        let formats: Vec<Format> = self.columns.iter().map(|column| column.format).collect();
+        let translated: Vec<bool> = self.columns.iter().map(|column| column.translated).collect();
+        reading_version(&formats, &translated)
     }
 
     /// Cuts the texts into chunks. The limit of chunks is for all languages together. Fails where a translated value is
     /// not a JSON object of texts.
     pub fn chunk(&self, params: &Params) -> Result<ChunkedContent> {
         let parts = self.parts()?;
-        let mut cut = ChunkedContent { parts, chunks: Vec::new(), truncated: None };
+        let mut cut = ChunkedContent { parts, chunks: Vec::new(), truncated: None, title: self.title.clone() };
         for (at, part) in cut.parts.iter().enumerate() {
             let left = params.max_chunks - cut.chunks.len();
             let found = chunk(&part.text, &Params { max_chunks: left.max(1), ..*params });
@@ -105,6 +167,35 @@ impl Content {
         Ok(cut)
     }
 
+    fn parts(&self) -> Result<Vec<Part>> {
+        match self.columns.as_slice() {
+            [one] => one.parts(),
+            several => Ok(joined(several.iter().map(ColumnContent::parts).collect::<Result<_>>()?)),
+        }
+    }
+}
+
+/// The texts of columns, a paragraph each, by language. A text without a language is in each of them.
+fn joined(columns: Vec<Vec<Part>>) -> Vec<Part> {
+    let is_text = |part: &&Part| !part.text.trim().is_empty();
+    let languages: BTreeSet<&String> =
+        columns.iter().flatten().filter(is_text).filter_map(|part| part.lang.as_ref()).collect();
+    let join = |lang: Option<&String>| {
+        let texts = columns.iter().filter_map(|parts| {
+            parts.iter().filter(is_text).find(|part| part.lang.is_none() || part.lang.as_ref() == lang)
+        });
+        let texts: Vec<&str> = texts.map(|part| part.text.as_str()).collect();
+        Part { lang: lang.cloned(), text: texts.join(BETWEEN_COLUMNS) }
+    };
+    if languages.is_empty() { vec![join(None)] } else { languages.into_iter().map(|lang| join(Some(lang))).collect() }
+}
+
+/// Whether vectors that were made from a content with this hash had a title before their texts.
+pub fn had_title(hash: &[u8]) -> bool {
+    hash.len() > HASH_OF_TEXTS
+}
+
+impl ColumnContent {
     fn parts(&self) -> Result<Vec<Part>> {
         if !self.translated {
             return Ok(vec![Part { lang: None, text: self.text(self.value.clone()) }]);
@@ -149,6 +240,16 @@ impl ChunkedContent {
         self.chunks.iter().map(|(part, c)| (self.parts[*part].lang.as_deref(), self.text_of(*part, c))).collect()
     }
 
+    /// What is embedded of each chunk: its text, after the title.
+    pub fn inputs(&self) -> Vec<Cow<'_, str>> {
+        self.texts().into_iter().map(|(lang, text)| with_title(self.title_of(lang), text)).collect()
+    }
+
+    /// The title of texts in a language.
+    pub fn title_of(&self, lang: Option<&str>) -> Option<&str> {
+        self.title.as_ref().map(|title| title.of(lang))
+    }
+
     /// Returns the range of each chunk in its text, in characters: the first one, and the one after the last.
     pub fn places(&self) -> impl Iterator<Item = (usize, usize)> {
         self.chunks.iter().map(|(_, c)| (c.start_char, c.end_char))
@@ -188,6 +289,62 @@ mod tests {
         assert_eq!(texts("null", Format::Text, true), []);
         for wrong in ["[]", "3", r#"{"en_US": 3}"#, "{"] {
             assert!(Content::new(wrong.to_owned(), Format::Text, true).chunk(&Params::default()).is_err(), "{wrong}");
+        }
+    }
+
+    fn column(value: &str, format: Format, translated: bool) -> ColumnContent {
+        ColumnContent { value: value.to_owned(), format, translated }
+    }
+
+    fn joined_texts(columns: Vec<ColumnContent>) -> Vec<(Option<String>, String)> {
+        let cut = Content::of_columns(columns).chunk(&Params::default()).unwrap();
+        cut.texts().into_iter().map(|(lang, text)| (lang.map(str::to_owned), text.to_owned())).collect()
+    }
+
+    #[test]
+    fn columns_are_paragraphs_in_their_order() {
+        let columns = vec![
+            column("A chair", Format::Text, false),
+            column(" ", Format::Text, false),
+            column("<p>Of <b>oak</b></p>", Format::Html, false),
+        ];
+        assert_eq!(joined_texts(columns), [(None, "A chair\n\nOf oak".to_owned())]);
+    }
+
+    #[test]
+    fn columns_are_joined_by_language() {
+        let name = column(r#"{"en_US": "Chair", "fr_FR": "Chaise"}"#, Format::Text, true);
+        let code = column("C-1", Format::Text, false);
+        let sale = column(r#"{"en_US": "<p>Oak</p>", "fr_FR": ""}"#, Format::Html, true);
+        let lang = |l: &str, t: &str| (Some(l.to_owned()), t.to_owned());
+        let all = vec![name, code.clone(), sale];
+        assert_eq!(joined_texts(all), [lang("en_US", "Chair\n\nC-1\n\nOak"), lang("fr_FR", "Chaise\n\nC-1")]);
+        // Nothing is translated: what is not is there all the same.
+        assert_eq!(joined_texts(vec![column("null", Format::Text, true), code]), [(None, "C-1".to_owned())]);
+    }
+
+    #[test]
+    fn hash_tells_columns_formats_and_titles_apart() {
+        let hash = |columns: Vec<ColumnContent>| Content::of_columns(columns).hash().to_vec();
+        let plain = |value| column(value, Format::Text, false);
+        assert_ne!(hash(vec![plain("ab"), plain("c")]), hash(vec![plain("a"), plain("bc")]));
+        assert_ne!(hash(vec![plain("a"), plain("b")]), hash(vec![plain("a"), column("b", Format::Html, false)]));
+        let content = || Content::new("a".to_owned(), Format::Text, false);
+        let titled = |title: &str| content().with_title(Some(Title::One(title.to_owned())));
+        assert_eq!(content().with_title(None), content());
+        assert!(had_title(titled("x").hash()) && !had_title(content().hash()));
+        assert!(titled("x").has_same_title(titled("x").hash()) && content().has_same_title(content().hash()));
+        assert!(!titled("x").has_same_title(titled("y").hash()) && !titled("x").has_same_title(content().hash()));
+    }
+
+    #[test]
+    fn title_is_in_what_is_embedded_and_not_in_the_text() {
+        let params = Params { size: 20, overlap: 0, max_chunks: 9 };
+        let content = Content::new("One two three four. Five six seven.".to_owned(), Format::Text, false);
+        let cut = content.with_title(Some(Title::One("Numbers".to_owned()))).chunk(&params).unwrap();
+        assert!(cut.len() > 1);
+        for ((_, text), input) in cut.texts().iter().zip(cut.inputs()) {
+            assert_eq!(input, format!("Numbers\n\n{text}"));
         }
     }
 

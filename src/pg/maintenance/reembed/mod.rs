@@ -1,6 +1,8 @@
 //! Re-embedding: gives all sources vectors of the next model, while the active one answers searches. Also estimates what
 //! that, or a sync, would send.
 
+mod shared;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use crate::embedding::local::{self, WordCache};
 use crate::embedding::provider::{InputType, LOCAL, Model};
 use crate::error::{Error, Fault, Result};
 use crate::host::RowStatus;
+use crate::pg::maintenance::reembed::shared::SharedChunks;
 use crate::pg::model::{self, Embedder};
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::rollback_usage::UsageCounter;
@@ -74,7 +77,7 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
         let progress = count_remaining(next.id, &next.model.name)?;
         return Ok(Some(ReembedStep { taken: 0, last: None, progress }));
     }
-    let missing = store::missing(&keys, active.id, next.id)?;
+    let (missing, shared) = SharedChunks::split(store::missing(&keys, active.id, next.id)?, next.id)?;
     let began = Instant::now();
     let mut entries = log_entries(next.id, &missing);
     let mut spent = UsageCounter::new(next.id);
@@ -84,7 +87,7 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
     let embedding = began.elapsed();
     let mut told: BTreeMap<SourceKey, RowStatus> =
         store::refused_before(&keys, next.id)?.into_iter().map(|key| (key, RowStatus::synced())).collect();
-    store::store(&keys, active.id, next.id, made)?;
+    store::store(&keys, active.id, next.id, shared.join(made))?;
     divide_usage(&mut entries, usage, embedding, began.elapsed());
     for (key, fault) in &refused {
         let failed = SyncError::new(&fault.clone().into());
@@ -199,7 +202,7 @@ fn embed(model: &Model, missing: Vec<ChunkWithoutVector>) -> Result<EmbeddedChun
     let (mut pushed, mut through) = (0, 0);
     while through < missing.len() {
         while pushed < missing.len() && embedder.wants_more() {
-            embedder.push(&missing[pushed].content)?;
+            embedder.push(&missing[pushed].input)?;
             pushed += 1;
         }
         if pushed == missing.len() {
@@ -287,7 +290,7 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
             estimate.sources += i64::try_from(keys.len()).unwrap_or(0);
             estimate.chunks += store::chunks_of(&keys, active.id)?;
             let missing = store::missing(&keys, active.id, next.id)?;
-            estimate.add(&next.model, missing.iter().map(|chunk| chunk.content.as_str()));
+            estimate.add(&next.model, missing.iter().map(|chunk| chunk.input.as_str()));
         }
     }
     let (id, model) = match models::active_model()? {

@@ -1,0 +1,64 @@
+//! The attachments of one table to several chatbots, as its triggers say.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+
+use crate::error::Result;
+use crate::host::HostOptions;
+use crate::pg::store::host_triggers as store;
+use crate::source::{Sibling, intern_type};
+
+/// The other attachments of a relation.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn of(host: &HostOptions, relation: pg_sys::Relation) -> Rc<[Sibling]> {
+    if host.chatbot_id.is_none() {
+        return Rc::new([]);
+    }
+    // SAFETY: as promised.
+    let others = unsafe { attachments(relation) }.into_iter().filter(|other| other.host != host.host);
+    let sibling = |other: HostOptions| {
+        Some(Sibling { chatbot_id: other.chatbot_id?, source_type: intern_type(&other.source_type) })
+    };
+    others.filter_map(sibling).collect()
+}
+
+/// The tables that several chatbots know: of each of their attachments, as (chatbot, kind), all of that table.
+pub fn of_all_tables() -> Result<HashMap<(i64, &'static str), Vec<Sibling>>> {
+    let mut by_table: HashMap<pg_sys::Oid, Vec<Sibling>> = HashMap::new();
+    for (relation, argument) in store::roots()? {
+        let host = HostOptions::parse(&argument)?;
+        if let Some(chatbot_id) = host.chatbot_id {
+            let source_type = intern_type(&host.source_type);
+            by_table.entry(relation).or_default().push(Sibling { chatbot_id, source_type });
+        }
+    }
+    let shared = by_table.into_values().filter(|siblings| siblings.len() > 1);
+    let each = |all: Vec<Sibling>| {
+        all.clone().into_iter().map(move |sibling| ((sibling.chatbot_id, sibling.source_type), all.clone()))
+    };
+    Ok(shared.flat_map(each).collect())
+}
+
+/// What the triggers of a relation say, each attachment once.
+unsafe fn attachments(relation: pg_sys::Relation) -> Vec<HostOptions> {
+    let mut found = Vec::new();
+    // SAFETY: the relation is open, says the caller, and its triggers stand as they are as long.
+    unsafe {
+        let Some(triggers) = (*relation).trigdesc.as_ref() else { return found };
+        for at in 0..usize::try_from(triggers.numtriggers).unwrap_or(0) {
+            let trigger = &*triggers.triggers.add(at);
+            // One trigger for each attachment.
+            let name = CStr::from_ptr(trigger.tgname).to_string_lossy();
+            if trigger.tgnargs != 1 || !name.starts_with("chatbot_sync_") || !name.ends_with("_insert") {
+                continue;
+            }
+            found.extend(HostOptions::parse(&CStr::from_ptr(*trigger.tgargs).to_string_lossy()).ok());
+        }
+    }
+    found
+}
