@@ -1,4 +1,4 @@
-"""The whole module in a running Odoo: over HTTP, as the web client does it, with a mock provider of embeddings.
+"""The whole module in a running Odoo (one file, since one server serves all tests): over HTTP, as the web client does it, with a mock provider of embeddings.
 
 tools/test-odoo.sh starts it. It sets ODOO_URL, and PGHOST and PGUSER for a superuser of the server.
 """

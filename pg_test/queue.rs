@@ -1,5 +1,5 @@
-//! The queue, processed by ordinary sessions: sources are stored after their commit, the newest text wins, attempts
-//! end, and jobs of lost sessions are taken over.
+//! The queue, processed by ordinary sessions (one file: its tests share their tables and waits): sources are stored after
+//! their commit, the newest text wins, attempts end, and jobs of lost sessions are taken over.
 
 use postgres::Client;
 

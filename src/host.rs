@@ -12,25 +12,25 @@ pub struct HostOptions {
     /// The host table's id. It is part of the names of its triggers, and is stored in `chatbot_sync.source.host`. It
     /// does not change when the table is renamed or restored from a dump.
     pub host: i32,
-    /// The kind that its rows are.
+    /// The kind of source that its rows are.
     pub source_type: String,
     /// What a failure of a provider does to the statement.
     pub on_error: OnError,
     /// Whether vectors are made in the statement that changes a row, or later through the queue.
     pub mode: Mode,
-    /// How the content columns are written: one for all, or one for each.
+    /// The format of the content columns, plain text or HTML: one for all, or one for each.
     #[serde(with = "one_or_many")]
     pub content_format: Vec<Format>,
-    /// Whether the content columns were JSON objects of languages when they were looked at last: one for all, or one for
-    /// each.
+    /// Whether the content columns held JSON objects of texts by language when the options were last written: one for all,
+    /// or one for each.
     #[serde(with = "one_or_many")]
     pub translated: Vec<bool>,
     /// Whether this is a partition of the table that was attached.
     pub partition: bool,
-    /// The chatbot of all rows; none where a column has it.
+    /// The chatbot that all rows belong to; `None`: a column has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chatbot_id: Option<i64>,
-    /// What rows have to fulfil to be found.
+    /// The condition that rows have to fulfil to be found; `None`: searches find every row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
     /// The columns that `chatbot_attach()` named.
@@ -42,13 +42,13 @@ pub struct HostOptions {
 pub struct HostColumns {
     /// The column with the source's id.
     pub id: Column,
-    /// The tenant's; none where it is constant.
+    /// The column with the chatbot's id; `None`: all rows belong to one chatbot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chatbot: Option<Column>,
-    /// The text, a paragraph each.
+    /// The columns with the content, each a paragraph of its own.
     #[serde(with = "one_or_many")]
     pub content: Vec<Column>,
-    /// Goes before the text of every chunk.
+    /// The column with the title, which goes before the text of every chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<Column>,
     /// The columns that go into the metadata, each under its own name.

@@ -151,7 +151,7 @@ fn chatbot_attach_with_condition(
     })?)
 }
 
-/// What the SQL of version 0.2.0 calls.
+/// The function that the SQL of version 0.2.0 declares.
 #[allow(clippy::too_many_arguments)]
 #[pg_extern(sql = false)]
 fn chatbot_attach(
@@ -197,6 +197,7 @@ fn chatbot_attach_chatbots(
     Ok(host::attach_chatbots(relation, id_column)?)
 }
 
+/// Detaches a table, from all chatbots or from one: drops its triggers, and with `delete_embeddings` deletes its sources.
 #[pg_extern(name = "chatbot_detach")]
 #[search_path(pg_catalog, pg_temp)]
 fn chatbot_detach_from_chatbot(
@@ -207,18 +208,20 @@ fn chatbot_detach_from_chatbot(
     Ok(host::detach(relation, delete_embeddings, chatbot_id)?)
 }
 
-/// What the SQL of version 0.2.0 calls.
+/// The function that the SQL of version 0.2.0 declares.
 #[pg_extern(sql = false)]
 fn chatbot_detach(relation: Option<Regclass>, delete_embeddings: Option<bool>) -> Result<(), ErrorReport> {
     Ok(host::detach(relation, delete_embeddings, None)?)
 }
 
+/// Adds a kind of source; returns false where there is one of that name.
 #[pg_extern(security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn chatbot_add_source_type(name: Option<Text>) -> Result<bool, ErrorReport> {
     Ok(source_types::add(name.as_deref())?)
 }
 
+/// Drops a kind of source that nothing is of.
 #[pg_extern(security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn chatbot_drop_source_type(name: Option<Text>) -> Result<(), ErrorReport> {

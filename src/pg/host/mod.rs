@@ -1,9 +1,11 @@
 //! Host tables: the application's own tables, whose rows are sources.
 //!
-//! - `attach`: `chatbot_attach()` and `chatbot_detach()`
+//! - `attach`: `chatbot_attach()`
 //! - `changes`: what an UPDATE did to sources
 //! - `chatbots`: the table whose rows are the chatbots
+//! - `condition`: the condition that rows have to fulfil to be found
 //! - `ddl`: what follows ALTER TABLE, DROP TABLE, partitions and restores
+//! - `detach`: `chatbot_detach()`, and what follows a deleted chatbot
 //! - `key_set`: a set of source keys with bounded memory
 //! - `nested`: statements of users' triggers, which run within a statement
 //! - `pending`: registers and syncs rows by key, for `chatbot_sync_all()` and the queue
@@ -13,6 +15,7 @@
 //! - `relation`: an open relation, and the mark of the extension's own DDL
 //! - `row`: a row in a tuple slot, by columns
 //! - `row_security`: policies that hide rows from the table's owner
+//! - `siblings`: the attachments of one table to several chatbots
 //! - `status_writeback`: writes the status columns of rows
 //! - `table`: a host table, with the columns for each role
 //! - `trigger`: the trigger functions

@@ -1,4 +1,4 @@
-//! The extension's settings: how it runs, where it sends data, and with which key. The model is not a setting: it is in
+//! The extension's settings, all in one place as the reference lists them: how it runs, where it sends data, and with which key. The model is not a setting: it is in
 //! `chatbot_sync.model`, since the stored vectors depend on it.
 
 use std::ffi::{CStr, CString};

@@ -1,14 +1,18 @@
 //! Syncs sources in the caller's transaction: chunks texts, embeds new chunks and stores them. Many sources share requests,
 //! and finished ones are stored while other requests are running.
 //!
+//! - `failures`: sources that stay pending, or fail
 //! - `input`: what a sync is given beside its sources
 //! - `pending_at_commit`: marks sources pending when the transaction commits
 //! - `pending_source`: a source that is chunked and waits for vectors
+//! - `prepare`: what is stored and wanted of a source
 
+mod failures;
 mod input;
 #[allow(unsafe_code)]
 pub mod pending_at_commit;
 mod pending_source;
+mod prepare;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -21,24 +25,19 @@ use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::rollback_usage::UsageCounter;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::subtransaction::try_row;
-use crate::pg::runtime::{arguments, enabled, encoding, log_line, settings, sql_error, wake};
+use crate::pg::runtime::{enabled, log_line, settings, sql_error, wake};
 use crate::pg::store::configurations::Configurations;
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::model::ActiveModel;
-use crate::pg::store::source::{self, SourceRow, SourceUpdate};
-use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::{chunk, job, row_error};
-use crate::pg::sync::input::{NewChunks, changes, new_chunks, unchanged};
+use crate::pg::store::source::{self, SourceUpdate};
+use crate::pg::store::{chunk, job};
 use crate::pg::sync::pending_source::PendingSource;
-use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SyncOutcome, UnreadableRow};
+use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SyncOutcome};
 use crate::text::chunk::Params;
 use crate::text::content::{Content, Format};
 
 pub use crate::pg::sync::input::{OnFailure, Prefetched, RowHandling, chunking_numbers, texts_to_embed};
 pub use crate::pg::sync::pending_source::int;
-
-/// The number of failures that are logged with one statement.
-const LOG_BATCH: usize = 1000;
 
 /// Makes the stored chunks of one source those of `content`, embedding only texts that are new.
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<SyncOutcome> {
@@ -186,119 +185,6 @@ impl SyncRun<'_> {
             self.store(ready)?;
         }
         Ok(())
-    }
-
-    /// Chunks a source and hands its new texts to the embedder; `None` where the source is finished.
-    fn prepare(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
-        if self.care == RowHandling::Together {
-            return self.prepare_together(item);
-        }
-        let kept = item.clone();
-        match try_row(|| self.prepare_together(item))? {
-            Ok(open) => Ok(open),
-            Err(raised) => self.fail(kept, raised.into_store_error()).map(|()| None),
-        }
-    }
-
-    fn prepare_together(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
-        let began = Instant::now();
-        let key = item.key;
-        if let Err(error) = encoding::require_utf8().and_then(|()| arguments::check_metadata_size(&item.metadata)) {
-            return self.fail(SourceInput { metadata: Jsonb::empty(), ..item }, error).map(|()| None);
-        }
-        // Read without a lock first: most syncs of an application change nothing, and then nothing is locked or written.
-        let seen = if item.fresh && item.enabled { None } else { source::read(&key, &item.metadata, false)? };
-        if let Some(row) = seen.as_ref().filter(|row| row.synced && row.same_attributes(&item))
-            && self.unchanged(row, &item)?
-        {
-            self.tell(key, Ok(Some(row.unchanged_outcome())));
-            return Ok(None);
-        }
-        let row = if seen.is_some() { source::read(&key, &item.metadata, true)? } else { None };
-        if item.host.is_none() && row.as_ref().is_some_and(|row| row.host.is_some()) {
-            pgrx::warning!(
-                "{key} is a row of an attached table: what is embedded by hand holds until the row is synced again"
-            );
-        }
-        if let Some(row) = &row
-            && self.unchanged(row, &item)?
-        {
-            source::update_attributes(&item, "synced", row)?;
-            self.tell(key, Ok(Some(row.unchanged_outcome())));
-            return Ok(None);
-        }
-        if !item.enabled {
-            match &row {
-                Some(row) => source::update_attributes(&item, "pending", row)?,
-                None => source::insert_pending(&item)?,
-            }
-            self.tell(key, Ok(None));
-            return Ok(None);
-        }
-        log_line::debug_line("started", || format!("{} model_id={}", log_line::source_fields(&key), self.model.id));
-        let cut = match item.content.chunk(&self.params) {
-            Ok(cut) => cut,
-            Err(error) => return self.fail(item, error).map(|()| None),
-        };
-        let old = if row.is_some() { chunk::chunks(&key, self.model.id)? } else { Vec::new() };
-        let inputs = cut.inputs();
-        let diff = changes(row.as_ref(), &item, &old, &cut);
-        let NewChunks { chunks: new, asked, copied } = new_chunks(&item, self.model.id, &diff, &inputs)?;
-        let mut first = 0;
-        if asked > 0 && !self.embeds {
-            return self.postpone(&item, row.as_ref()).map(|()| None);
-        }
-        if asked > 0
-            && let Some(error) = self.broken.clone()
-        {
-            return self.fail(item, error).map(|()| None);
-        }
-        for (at, &chunk) in new[..asked].iter().enumerate() {
-            match self.embedder.push(&inputs[chunk]) {
-                Ok(number) if at == 0 => first = number,
-                Ok(_) => {}
-                Err(error) => {
-                    self.give_up(error.clone());
-                    return self.fail(item, error).map(|()| None);
-                }
-            }
-        }
-        if let Some((lang, end)) = &cut.truncated {
-            let of = lang.as_ref().map_or(String::new(), |lang| format!(" of {lang}"));
-            pgrx::warning!(
-                "{key} is longer than {} chunks: what comes after character {end}{of} is not embedded (chatbot_sync.max_chunks)",
-                self.params.max_chunks
-            );
-        }
-        let reading = self.words.read(&item.metadata, &cut.texts())?;
-        let vectors = std::iter::repeat_n(None, asked).chain(copied.into_iter().map(Some)).collect();
-        let (prepared, embedding) = (Instant::now(), Duration::ZERO);
-        log_line::debug_line("chunked", || {
-            let (chunks, to_embed, ms) = (cut.len(), asked, (prepared - began).as_millis());
-            format!("{} chunks={chunks} to_embed={to_embed} ms={ms}", log_line::source_fields(&key))
-        });
-        let usage = Usage::default();
-        let (in_parts, failed) = (Vec::new(), None);
-        drop(inputs);
-        Ok(Some(PendingSource {
-            item,
-            row,
-            cut,
-            old,
-            diff,
-            reading,
-            new,
-            asked,
-            first,
-            vectors,
-            missing: asked,
-            in_parts,
-            failed,
-            began,
-            prepared,
-            embedding,
-            usage,
-        }))
     }
 
     /// Waits until requests have ended or more texts are wanted, and returns the sources that have all their vectors.
@@ -475,68 +361,7 @@ impl SyncRun<'_> {
         Ok(())
     }
 
-    fn fail_unreadable(&mut self, unreadable: UnreadableRow) -> Result<()> {
-        let UnreadableRow { key, host, enabled, error } = unreadable;
-        self.fail_with(key, error, |failed| row_error::mark_unreadable(&key, host, enabled, failed))
-    }
-
-    /// Leaves the source of a host row pending, with a job for the time when `chatbot_sync.enabled` is on again. Fails for a
-    /// source without a host table, since its content is stored nowhere.
-    fn postpone(&mut self, item: &SourceInput, row: Option<&SourceRow>) -> Result<()> {
-        let host = item.host.ok_or(Error::Disabled)?;
-        match row {
-            Some(row) => source::update_attributes(item, "pending", row)?,
-            None => source::insert_pending(item)?,
-        }
-        self.postponed.push((item.key, host));
-        self.tell(item.key, Ok(None));
-        Ok(())
-    }
-
-    fn fail(&mut self, item: SourceInput, error: Error) -> Result<()> {
-        self.fail_with(item.key, error, |failed| source::mark_failed(&item, failed))
-    }
-
-    fn fail_with(&mut self, key: SourceKey, error: Error, mark: impl FnOnce(&SyncError) -> Result<()>) -> Result<()> {
-        self.spent.syncs(1);
-        if self.failing == OnFailure::Raise || !error.is_about_one_source() {
-            return Err(error);
-        }
-        if self.failing == OnFailure::Mark {
-            let failed = SyncError::new(&error);
-            self.mark_failed(&key, || mark(&failed))?;
-            self.failed.add(&key, &error);
-            self.failures.push(LogEntry::failed(key, self.model.id, failed.code));
-            if self.failures.len() >= LOG_BATCH {
-                log::insert(&std::mem::take(&mut self.failures))?;
-            }
-        }
-        self.tell(key, Err(&error));
-        Ok(())
-    }
-
-    /// Marks a source as failed. With [`Care::EachAlone`], an error that Postgres raises meanwhile becomes a WARNING.
-    fn mark_failed(&self, key: &SourceKey, mark: impl FnOnce() -> Result<()>) -> Result<()> {
-        if self.care == RowHandling::Together {
-            return mark();
-        }
-        if let Err(raised) = try_row(mark)? {
-            pgrx::warning!("{key}: chatbot_sync.source does not take its error: {}", raised.message);
-        }
-        Ok(())
-    }
-
     fn tell(&mut self, key: SourceKey, outcome: std::result::Result<Option<SyncOutcome>, &Error>) {
         (self.done)(key, outcome);
-    }
-
-    /// Whether the source has the chunks, vectors and words that a sync would give it.
-    fn unchanged(&self, row: &SourceRow, item: &SourceInput) -> Result<bool> {
-        if !unchanged(row, item, self.model.id, &self.params) {
-            return Ok(false);
-        }
-        let languages =
-            if item.content.is_translated() { chunk::languages(&item.key, self.model.id)? } else { vec![None] };
-        self.words.are_current(&row.words, &languages, &item.metadata)
     }
 }

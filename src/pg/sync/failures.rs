@@ -1,0 +1,72 @@
+//! What becomes of sources that cannot be embedded now: they stay pending, or are marked as failed.
+
+use crate::error::{Error, Result};
+use crate::pg::runtime::subtransaction::try_row;
+use crate::pg::store::log::{self, LogEntry};
+use crate::pg::store::row_error;
+use crate::pg::store::source::{self, SourceRow};
+use crate::pg::store::sync_error::SyncError;
+use crate::pg::sync::SyncRun;
+use crate::pg::sync::input::{OnFailure, RowHandling};
+use crate::source::{SourceInput, SourceKey, UnreadableRow};
+
+/// The number of failures that are logged with one statement.
+const LOG_BATCH: usize = 1000;
+
+impl SyncRun<'_> {
+    pub fn fail_unreadable(&mut self, unreadable: UnreadableRow) -> Result<()> {
+        let UnreadableRow { key, host, enabled, error } = unreadable;
+        self.fail_with(key, error, |failed| row_error::mark_unreadable(&key, host, enabled, failed))
+    }
+
+    /// Leaves the source of a host row pending, with a job for the time when `chatbot_sync.enabled` is on again. Fails for a
+    /// source without a host table, since its content is stored nowhere.
+    pub fn postpone(&mut self, item: &SourceInput, row: Option<&SourceRow>) -> Result<()> {
+        let host = item.host.ok_or(Error::Disabled)?;
+        match row {
+            Some(row) => source::update_attributes(item, "pending", row)?,
+            None => source::insert_pending(item)?,
+        }
+        self.postponed.push((item.key, host));
+        self.tell(item.key, Ok(None));
+        Ok(())
+    }
+
+    pub fn fail(&mut self, item: SourceInput, error: Error) -> Result<()> {
+        self.fail_with(item.key, error, |failed| source::mark_failed(&item, failed))
+    }
+
+    pub fn fail_with(
+        &mut self,
+        key: SourceKey,
+        error: Error,
+        mark: impl FnOnce(&SyncError) -> Result<()>,
+    ) -> Result<()> {
+        self.spent.syncs(1);
+        if self.failing == OnFailure::Raise || !error.is_about_one_source() {
+            return Err(error);
+        }
+        if self.failing == OnFailure::Mark {
+            let failed = SyncError::new(&error);
+            self.mark_failed(&key, || mark(&failed))?;
+            self.failed.add(&key, &error);
+            self.failures.push(LogEntry::failed(key, self.model.id, failed.code));
+            if self.failures.len() >= LOG_BATCH {
+                log::insert(&std::mem::take(&mut self.failures))?;
+            }
+        }
+        self.tell(key, Err(&error));
+        Ok(())
+    }
+
+    /// Marks a source as failed. With [`Care::EachAlone`], an error that Postgres raises meanwhile becomes a WARNING.
+    pub fn mark_failed(&self, key: &SourceKey, mark: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.care == RowHandling::Together {
+            return mark();
+        }
+        if let Err(raised) = try_row(mark)? {
+            pgrx::warning!("{key}: chatbot_sync.source does not take its error: {}", raised.message);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Preparing a source: what is stored of it, what is wanted, and which texts need vectors.
+
+use crate::embedding::batch::Usage;
+use crate::error::Result;
+use crate::pg::runtime::subtransaction::try_row;
+use crate::pg::runtime::{arguments, encoding, log_line};
+use crate::pg::store::chunk;
+use crate::pg::store::source::{self, SourceRow};
+use crate::pg::sync::SyncRun;
+use crate::pg::sync::input::{NewChunks, RowHandling, changes, new_chunks, unchanged};
+use crate::pg::sync::pending_source::PendingSource;
+use crate::source::{Jsonb, SourceInput};
+use std::time::{Duration, Instant};
+
+impl SyncRun<'_> {
+    /// Chunks a source and hands its new texts to the embedder; `None` where the source is finished.
+    pub fn prepare(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
+        if self.care == RowHandling::Together {
+            return self.prepare_together(item);
+        }
+        let kept = item.clone();
+        match try_row(|| self.prepare_together(item))? {
+            Ok(open) => Ok(open),
+            Err(raised) => self.fail(kept, raised.into_store_error()).map(|()| None),
+        }
+    }
+
+    pub fn prepare_together(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
+        let began = Instant::now();
+        let key = item.key;
+        if let Err(error) = encoding::require_utf8().and_then(|()| arguments::check_metadata_size(&item.metadata)) {
+            return self.fail(SourceInput { metadata: Jsonb::empty(), ..item }, error).map(|()| None);
+        }
+        // Read without a lock first: most syncs of an application change nothing, and then nothing is locked or written.
+        let seen = if item.fresh && item.enabled { None } else { source::read(&key, &item.metadata, false)? };
+        if let Some(row) = seen.as_ref().filter(|row| row.synced && row.same_attributes(&item))
+            && self.unchanged(row, &item)?
+        {
+            self.tell(key, Ok(Some(row.unchanged_outcome())));
+            return Ok(None);
+        }
+        let row = if seen.is_some() { source::read(&key, &item.metadata, true)? } else { None };
+        if item.host.is_none() && row.as_ref().is_some_and(|row| row.host.is_some()) {
+            pgrx::warning!(
+                "{key} is a row of an attached table: what is embedded by hand holds until the row is synced again"
+            );
+        }
+        if let Some(row) = &row
+            && self.unchanged(row, &item)?
+        {
+            source::update_attributes(&item, "synced", row)?;
+            self.tell(key, Ok(Some(row.unchanged_outcome())));
+            return Ok(None);
+        }
+        if !item.enabled {
+            match &row {
+                Some(row) => source::update_attributes(&item, "pending", row)?,
+                None => source::insert_pending(&item)?,
+            }
+            self.tell(key, Ok(None));
+            return Ok(None);
+        }
+        log_line::debug_line("started", || format!("{} model_id={}", log_line::source_fields(&key), self.model.id));
+        let cut = match item.content.chunk(&self.params) {
+            Ok(cut) => cut,
+            Err(error) => return self.fail(item, error).map(|()| None),
+        };
+        let old = if row.is_some() { chunk::chunks(&key, self.model.id)? } else { Vec::new() };
+        let inputs = cut.inputs();
+        let diff = changes(row.as_ref(), &item, &old, &cut);
+        let NewChunks { chunks: new, asked, copied } = new_chunks(&item, self.model.id, &diff, &inputs)?;
+        let mut first = 0;
+        if asked > 0 && !self.embeds {
+            return self.postpone(&item, row.as_ref()).map(|()| None);
+        }
+        if asked > 0
+            && let Some(error) = self.broken.clone()
+        {
+            return self.fail(item, error).map(|()| None);
+        }
+        for (at, &chunk) in new[..asked].iter().enumerate() {
+            match self.embedder.push(&inputs[chunk]) {
+                Ok(number) if at == 0 => first = number,
+                Ok(_) => {}
+                Err(error) => {
+                    self.give_up(error.clone());
+                    return self.fail(item, error).map(|()| None);
+                }
+            }
+        }
+        if let Some((lang, end)) = &cut.truncated {
+            let of = lang.as_ref().map_or(String::new(), |lang| format!(" of {lang}"));
+            pgrx::warning!(
+                "{key} is longer than {} chunks: what comes after character {end}{of} is not embedded (chatbot_sync.max_chunks)",
+                self.params.max_chunks
+            );
+        }
+        let reading = self.words.read(&item.metadata, &cut.texts())?;
+        let vectors = std::iter::repeat_n(None, asked).chain(copied.into_iter().map(Some)).collect();
+        let (prepared, embedding) = (Instant::now(), Duration::ZERO);
+        log_line::debug_line("chunked", || {
+            let (chunks, to_embed, ms) = (cut.len(), asked, (prepared - began).as_millis());
+            format!("{} chunks={chunks} to_embed={to_embed} ms={ms}", log_line::source_fields(&key))
+        });
+        let usage = Usage::default();
+        let (in_parts, failed) = (Vec::new(), None);
+        drop(inputs);
+        Ok(Some(PendingSource {
+            item,
+            row,
+            cut,
+            old,
+            diff,
+            reading,
+            new,
+            asked,
+            first,
+            vectors,
+            missing: asked,
+            in_parts,
+            failed,
+            began,
+            prepared,
+            embedding,
+            usage,
+        }))
+    }
+
+    /// Whether the source has the chunks, vectors and words that a sync would give it.
+    pub fn unchanged(&self, row: &SourceRow, item: &SourceInput) -> Result<bool> {
+        if !unchanged(row, item, self.model.id, &self.params) {
+            return Ok(false);
+        }
+        let languages =
+            if item.content.is_translated() { chunk::languages(&item.key, self.model.id)? } else { vec![None] };
+        self.words.are_current(&row.words, &languages, &item.metadata)
+    }
+}
