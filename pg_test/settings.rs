@@ -70,7 +70,13 @@ fn missing_settings_are_named() {
             "22023",
             "provider is \"open_ai\", expected one of local, openai, openai_compatible, azure, ollama, cohere, voyage, gemini",
         ),
-        ("", "'local', 'gpt'", "22023", "model is \"gpt\", expected one of multilingual-static-256, minilm-static-256"),
+        // A name that no built-in model has is that of a folder.
+        (
+            "SET chatbot_sync.local_models = '/models'",
+            "'local', 'gpt'",
+            "58P01",
+            "model gpt cannot be used: /models/gpt does not exist",
+        ),
         ("", "'local', 'minilm-static-256', 128", "22023", "dimensions is 128, expected 256"),
         ("", "'ollama', ''", "22023", "model is empty, expected the name of a model"),
         ("", "NULL, 'm'", "22004", "provider is NULL"),

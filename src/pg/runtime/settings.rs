@@ -1,5 +1,5 @@
-//! The extension's settings, all in one place as the reference lists them: how it runs, where it sends data, and with which key. The model is not a setting: it is in
-//! `chatbot_sync.model`, since the stored vectors depend on it.
+//! The extension's settings, all in one place as the reference lists them: how it runs, where it sends data, and with which
+//! key. The model is not a setting: it is in `chatbot_sync.model`, since the stored vectors depend on it.
 
 use std::ffi::{CStr, CString};
 use std::os::unix::fs::MetadataExt;
