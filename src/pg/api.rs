@@ -1,4 +1,5 @@
-//! The public SQL functions: each turns its arguments into Rust types and calls the module that does the work.
+//! The public SQL functions, all in one file, as they stand in one schema: each turns its arguments into Rust types and
+//! calls the module that does the work.
 //! No function is STRICT, so that a NULL argument raises an error that names it.
 
 use pgrx::datum::TimestampWithTimeZone;

@@ -15,7 +15,7 @@ pub enum PostProcessor {
     RobertaProcessing {
         sep: (String, u32),
         cls: (String, u32),
-        /// Of offsets, which nobody asks for here; so are the fields of `ByteLevel`.
+        /// Concerns offsets, which are not computed here; it is read so that a file with it is not refused.
         #[serde(rename = "trim_offsets")]
         _trim_offsets: bool,
         #[serde(rename = "add_prefix_space")]

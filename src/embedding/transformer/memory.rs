@@ -75,7 +75,7 @@ impl Drop for Mapping {
 
 /// A file, mapped for reading. Its pages are the page cache's, which all processes share.
 ///
-/// Only files that nobody truncates may be mapped: a process that reads a page which is gone is ended by SIGBUS.
+/// Only files that no process truncates may be mapped: a process that reads a page which is gone is ended by SIGBUS.
 pub struct MappedFile(Mapping);
 
 impl MappedFile {

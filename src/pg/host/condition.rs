@@ -1,7 +1,7 @@
 //! The condition that rows of a host table have to fulfil: an expression over the row's columns, checked as a CHECK
 //! constraint's is, and evaluated by triggers without a query.
 //!
-//! A trigger's argument may be written by whoever owns the table, and triggers run as the extension's owner. So the
+//! A trigger's argument may be written by the owner of the table, and triggers run as the extension's owner. So the
 //! expression is checked whenever it is read, and only what Postgres itself has may be called in it.
 
 use std::cell::OnceCell;

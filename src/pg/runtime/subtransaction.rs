@@ -75,8 +75,8 @@ fn is_not_row_specific(sqlstate: &str) -> bool {
     matches!(&sqlstate[..2], "40" | "53" | "57") || sqlstate == "55P03"
 }
 
-/// Whether the detail of an error is the whole row, whose text is nobody's to read in a status or a log: that of NOT NULL,
-/// of CHECK and of a view's WITH CHECK OPTION.
+/// Whether the detail of an error quotes the whole row, whose text must not get into a status or a log: it does for NOT
+/// NULL, CHECK and a view's WITH CHECK OPTION.
 fn quotes_the_row(sqlstate: &str) -> bool {
     matches!(sqlstate, "23502" | "23514" | "44000")
 }
