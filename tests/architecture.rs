@@ -170,18 +170,19 @@ fn a_module_uses_only_what_stands_below_it() {
 #[test]
 fn no_modules_form_a_circle() {
     let mut left = uses();
-    // A module that uses nothing is in no circle, so such modules are removed again and again.
+    // A module that uses nothing is in no circle, nor is one that nothing uses, so such modules are removed again and again.
     loop {
-        let leaves: Vec<String> =
-            left.iter().filter(|(_, targets)| targets.is_empty()).map(|(m, _)| m.clone()).collect();
-        if leaves.is_empty() {
+        let used: BTreeSet<String> = left.values().flatten().cloned().collect();
+        let in_no_circle = |(module, targets): (&String, &BTreeSet<String>)| {
+            (targets.is_empty() || !used.contains(module)).then(|| module.clone())
+        };
+        let removed: Vec<String> = left.iter().filter_map(in_no_circle).collect();
+        if removed.is_empty() {
             break;
         }
-        for leaf in &leaves {
-            left.remove(leaf);
-        }
+        left.retain(|module, _| !removed.contains(module));
         for targets in left.values_mut() {
-            targets.retain(|target| !leaves.contains(target));
+            targets.retain(|target| !removed.contains(target));
         }
     }
     assert!(left.is_empty(), "these modules use each other in a circle: {left:#?}");

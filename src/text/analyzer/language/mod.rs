@@ -1,9 +1,18 @@
 //! Which language a text is in, and which of Postgres' text search configurations reads it.
+//!
+//! - `script`: the script of a text
+//! - `short_words`: whether a chunk is in the language of those before it
+
+mod script;
+mod short_words;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use whatlang::{Detector, Lang};
+
+use self::script::{SAMPLE_CHARS, Script};
+use self::short_words::{ShortWords, short_words};
 
 /// The language of a text that says too little about it, by ISO 639.
 pub const UNDETERMINED: &str = "und";
@@ -64,8 +73,6 @@ const LANGUAGES: [(Lang, &str); 47] = [
 const FEWEST_LETTERS: usize = 20;
 /// Letters that are looked at. More are right a little more often, and cost as much more.
 const SAMPLE_LETTERS: usize = 240;
-/// Characters that are looked through for them.
-const SAMPLE_CHARS: usize = 2_000;
 
 static DETECTOR: LazyLock<Detector> =
     LazyLock::new(|| Detector::with_allowlist(LANGUAGES.iter().map(|(lang, _)| *lang).collect()));
@@ -83,12 +90,20 @@ pub struct Detected {
 #[must_use]
 pub fn detect(text: &str) -> Option<Detected> {
     let (script, letters) = Script::of_text(text)?;
-    if let Some(lang) = script.language() {
-        return (letters >= 4).then_some(Detected { lang, is_certain: true });
+    detect_by_script(script, letters).unwrap_or_else(|| detect_by_letters(text, script, letters))
+}
+
+/// What a script and the number of its letters say about the language; `None` where the letters themselves decide.
+fn detect_by_script(script: Script, letters: usize) -> Option<Option<Detected>> {
+    match script.language() {
+        Some(lang) => Some((letters >= 4).then_some(Detected { lang, is_certain: true })),
+        None if letters < FEWEST_LETTERS => Some(None),
+        None => None,
     }
-    if letters < FEWEST_LETTERS {
-        return None;
-    }
+}
+
+/// The language of a text by the letters that follow each other in it, among those that are written in this script.
+fn detect_by_letters(text: &str, script: Script, letters: usize) -> Option<Detected> {
     // Commands and names in another script say nothing about the language around them.
     let mut sample = String::with_capacity(2 * SAMPLE_LETTERS);
     let mut left = SAMPLE_LETTERS;
@@ -118,6 +133,23 @@ pub fn detect(text: &str) -> Option<Detected> {
     Some(Detected { lang, is_certain: is_certain && letters >= 2 * FEWEST_LETTERS })
 }
 
+/// The language of a chunk of a text; `known` has the short words of the chunks before it.
+fn detect_chunk<'a>(chunk: &'a str, known: &mut ShortWords<'a>) -> Option<Detected> {
+    let (script, letters) = Script::of_text(chunk)?;
+    if let Some(decided) = detect_by_script(script, letters) {
+        return decided;
+    }
+    let words = short_words(chunk);
+    if let Some(lang) = known.language_of(&words) {
+        return Some(Detected { lang, is_certain: true });
+    }
+    let detected = detect_by_letters(chunk, script, letters);
+    if let Some(Detected { lang, is_certain: true }) = detected {
+        known.add(lang, words);
+    }
+    detected
+}
+
 /// The languages that a text in Cyrillic may be in. Most have letters of their own, which say more than those that follow
 /// each other: whoever writes ы writes no Bulgarian.
 fn cyrillic_languages(sample: &str) -> &'static [Lang] {
@@ -142,7 +174,8 @@ fn cyrillic_languages(sample: &str) -> &'static [Lang] {
 /// the others.
 #[must_use]
 pub fn detect_chunks(chunks: &[&str]) -> (Option<&'static str>, Vec<Option<&'static str>>) {
-    let detected: Vec<Option<Detected>> = chunks.iter().map(|chunk| detect(chunk)).collect();
+    let mut known = ShortWords::default();
+    let detected: Vec<Option<Detected>> = chunks.iter().map(|chunk| detect_chunk(chunk, &mut known)).collect();
     let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
     for (found, chunk) in detected.iter().zip(chunks) {
         if let Some(found) = found {
@@ -153,104 +186,6 @@ pub fn detect_chunks(chunks: &[&str]) -> (Option<&'static str>, Vec<Option<&'sta
     let most = votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(lang, _)| lang);
     let of_chunk = |found: Option<Detected>| found.filter(|found| found.is_certain).map(|found| found.lang).or(most);
     (most, detected.into_iter().map(of_chunk).collect())
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Script {
-    Latin,
-    Cyrillic,
-    Greek,
-    Arabic,
-    Hebrew,
-    Devanagari,
-    Bengali,
-    Gujarati,
-    Tamil,
-    Thai,
-    Lao,
-    Myanmar,
-    Khmer,
-    Georgian,
-    Armenian,
-    Hangul,
-    Kana,
-    Han,
-}
-
-impl Script {
-    fn of(c: char) -> Option<Self> {
-        Some(match c {
-            'a'..='z' | 'A'..='Z' => Self::Latin,
-            '\0'..='\u{bf}' => return None,
-            '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}' | '\u{300}'..='\u{36f}' => Self::Latin,
-            '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}' => Self::Greek,
-            '\u{400}'..='\u{52f}' => Self::Cyrillic,
-            '\u{531}'..='\u{58f}' => Self::Armenian,
-            '\u{590}'..='\u{5ff}' => Self::Hebrew,
-            '\u{600}'..='\u{6ff}' | '\u{750}'..='\u{77f}' | '\u{fb50}'..='\u{fdff}' | '\u{fe70}'..='\u{fefe}' => {
-                Self::Arabic
-            }
-            '\u{900}'..='\u{97f}' => Self::Devanagari,
-            '\u{980}'..='\u{9ff}' => Self::Bengali,
-            '\u{a80}'..='\u{aff}' => Self::Gujarati,
-            '\u{b80}'..='\u{bff}' => Self::Tamil,
-            '\u{e00}'..='\u{e7f}' => Self::Thai,
-            '\u{e80}'..='\u{eff}' => Self::Lao,
-            '\u{1000}'..='\u{109f}' => Self::Myanmar,
-            '\u{10a0}'..='\u{10ff}' => Self::Georgian,
-            '\u{1780}'..='\u{17ff}' => Self::Khmer,
-            '\u{1100}'..='\u{11ff}' | '\u{ac00}'..='\u{d7af}' => Self::Hangul,
-            '\u{3041}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' | '\u{ff66}'..='\u{ff9f}' => Self::Kana,
-            '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}' => Self::Han,
-            _ => return None,
-        })
-    }
-
-    /// How many Latin letters a letter counts for. Texts in other scripts are full of Latin commands and names, and a
-    /// character of Han is a word.
-    const fn weight(self) -> usize {
-        match self {
-            Self::Latin => 1,
-            Self::Hangul | Self::Kana | Self::Han => 4,
-            _ => 2,
-        }
-    }
-
-    /// The script of a text, and how many letters of it there are at its beginning.
-    fn of_text(text: &str) -> Option<(Self, usize)> {
-        let mut letters: BTreeMap<Self, usize> = BTreeMap::new();
-        for script in text.chars().take(SAMPLE_CHARS).filter_map(Self::of) {
-            *letters.entry(script).or_default() += 1;
-        }
-        let kana = letters.remove(&Self::Kana).unwrap_or(0);
-        let han = letters.remove(&Self::Han).unwrap_or(0);
-        // Japanese is written with both, Chinese with Han alone.
-        if kana + han > 0 {
-            letters.insert(if kana * 20 > han { Self::Kana } else { Self::Han }, kana + han);
-        }
-        letters.into_iter().max_by_key(|(script, count)| script.weight() * count)
-    }
-
-    /// Of a script that one of our languages is written in.
-    const fn language(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Latin | Self::Cyrillic | Self::Arabic | Self::Devanagari => return None,
-            Self::Greek => "el",
-            Self::Hebrew => "he",
-            Self::Bengali => "bn",
-            Self::Gujarati => "gu",
-            Self::Tamil => "ta",
-            Self::Thai => "th",
-            Self::Lao => "lo",
-            Self::Myanmar => "my",
-            Self::Khmer => "km",
-            Self::Georgian => "ka",
-            Self::Armenian => "hy",
-            Self::Hangul => "ko",
-            Self::Kana => "ja",
-            Self::Han => "zh",
-        })
-    }
 }
 
 /// The text search configuration that Postgres has for a language, by its ISO 639-1 code, with or without a country, as in
