@@ -7,7 +7,7 @@
 import collections, gzip, html.parser, json, math, os, pathlib, re, statistics, sys, unicodedata, zlib
 
 # Texts and questions of a language that are taken of each set.
-PAGES, QUESTIONS, ANSWERS = 150, 150, 10
+PAGES, QUESTIONS, ANSWERS = 600, 600, 10
 
 
 # Texts
@@ -110,11 +110,19 @@ def pages(folder):
     return taken
 
 
-def with_questions(texts, languages):
-    """[(key, text, question or None)], questions that no other text has, and that are translated: not the same in others."""
+def words(text):
+    return re.findall(r"\w+", text.lower())
+
+
+def with_questions(texts, languages, english):
+    """[(key, text, question or None)], questions that no other text has, and that are translated: not the same in other
+    languages, and with at least three tenths of words that are not English."""
     times = collections.Counter(question for _, question, _ in texts)
+    def is_translated(question):
+        foreign = [word not in english for word in words(question)]
+        return languages.get(question, 0) < 3 and sum(foreign) >= 0.3 * len(foreign)
     def said(question):
-        return times[question] == 1 and (len(question.split()) > 1 or not question.isascii()) and languages[question] < 3
+        return times[question] == 1 and (len(question.split()) > 1 or not question.isascii()) and is_translated(question)
     rows = [(key, text, question if said(question) else None) for key, question, text in texts]
     asked = sorted((key for key, _, question in rows if question), key=lambda key: zlib.crc32(key.encode()))[:QUESTIONS]
     asked = set(asked)
@@ -130,8 +138,10 @@ def collect(folder):
         keys = {key for key, *_ in by_language["en"]}
         for question in {question for _, question, _ in by_language["en"]}:
             languages[question] += 3
+        times = collections.Counter(word for _, question, text in by_language["en"] for word in words(f"{question} {text}"))
+        vocabulary = {word for word, count in times.items() if count > 1}
         for language, texts in sorted(by_language.items()):
-            rows = with_questions(texts, collections.Counter() if language == "en" else languages)
+            rows = with_questions(texts, *(({}, set()) if language == "en" else (languages, vocabulary)))
             crossed = []
             if name == "sections" and language != "en":
                 crossed = [(question, key) for key, _, question in rows if question and key in keys and not key.split("#")[1].startswith("id")]
