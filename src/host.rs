@@ -17,7 +17,7 @@ pub struct HostOptions {
     /// What a failure of a provider does to the statement.
     pub on_error: OnError,
     /// Whether vectors are made in the statement that changes a row, or later through the queue.
-    pub mode: Mode,
+    pub mode: SyncMode,
     /// The format of the content columns, plain text or HTML: one for all, or one for each.
     #[serde(with = "one_or_many")]
     pub content_format: Vec<Format>,
@@ -90,7 +90,7 @@ pub enum OnError {
 /// Whether vectors are made in the statement that changes a row, or later through the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum SyncMode {
     /// In the statement that changes the row.
     Sync,
     /// Afterwards, through the queue.
@@ -102,7 +102,7 @@ impl OnError {
     pub const NAMES: [&str; 2] = ["mark", "raise"];
 }
 
-impl Mode {
+impl SyncMode {
     /// The names of the values in SQL.
     pub const NAMES: [&str; 2] = ["sync", "async"];
 }
@@ -290,7 +290,7 @@ mod tests {
             host: 7,
             source_type: "document".to_owned(),
             on_error: OnError::Mark,
-            mode: Mode::Sync,
+            mode: SyncMode::Sync,
             content_format: vec![Format::Html],
             translated: vec![true],
             partition: false,

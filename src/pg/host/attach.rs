@@ -1,7 +1,7 @@
 //! `chatbot_attach()`: makes a table a host table.
 
 use crate::error::{Error, Result};
-use crate::host::{Column, HostColumns, HostOptions, Mode, OnError, shortest};
+use crate::host::{Column, HostColumns, HostOptions, OnError, SyncMode, shortest};
 use crate::pg::host::condition::CheckedCondition;
 use crate::pg::host::pending::register_existing_rows;
 use crate::pg::host::relation::{ExtensionDdlGuard, Relation, open_owned_table};
@@ -96,9 +96,9 @@ impl Attach<'_> {
             "raise" => OnError::Raise,
             _ => OnError::Mark,
         };
-        let mode = match arguments::one_of("mode", self.mode, &Mode::NAMES)? {
-            "async" => Mode::Async,
-            _ => Mode::Sync,
+        let mode = match arguments::one_of("mode", self.mode, &SyncMode::NAMES)? {
+            "async" => SyncMode::Async,
+            _ => SyncMode::Sync,
         };
         let format_of_all = format("content_format", self.content_format)?;
         let id = named("id_column", self.id.take())?;

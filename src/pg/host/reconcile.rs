@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use pgrx::pg_sys;
 
 use crate::error::Result;
-use crate::host::{HostOptions, Mode, RowStatus};
+use crate::host::{HostOptions, RowStatus, SyncMode};
 use crate::pg::host::pending::register_existing_rows;
 use crate::pg::host::read::{ReadRow, read};
 use crate::pg::host::relation::{ExtensionDdlGuard, OpenRelation};
@@ -80,7 +80,7 @@ pub fn reconcile(relation: pg_sys::Oid, host: HostOptions) -> Result<()> {
         }
         Ok(())
     })?;
-    if waiting > 0 && table.host.mode == Mode::Sync {
+    if waiting > 0 && table.host.mode == SyncMode::Sync {
         pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", table.relation.name);
     }
     Ok(())
@@ -131,7 +131,7 @@ fn write_pending(table: &HostTable, rows: Vec<ReadRow>) -> Result<()> {
         writeback.record_expected(key, RowStatus::pending());
     }
     writeback.write(Restriction::Maintenance, OnFailure::Mark, RowHandling::Together)?;
-    if table.host.mode == Mode::Async {
+    if table.host.mode == SyncMode::Async {
         wake::wake_at_commit();
         job::insert_changed(table.host.host, IN_BULK, &changed)?;
     }

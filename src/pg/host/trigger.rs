@@ -4,7 +4,7 @@ use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::host::{Mode, OnError, RowStatus};
+use crate::host::{OnError, RowStatus, SyncMode};
 use crate::pg::host::changes::Changes;
 use crate::pg::host::chatbots::ChatbotTable;
 use crate::pg::host::detach;
@@ -98,7 +98,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     };
     // Where embedding is off there is nothing to put off: what needs no vector is done now, and the rest gets a job. Where
     // the database is not in UTF-8, the row shows that error at once.
-    let later = table.host.mode == Mode::Async && enabled::is_enabled() && encoding::is_utf8();
+    let later = table.host.mode == SyncMode::Async && enabled::is_enabled() && encoding::is_utf8();
     let depth = TriggerDepth::now();
     match operation(data) {
         pg_sys::TRIGGER_EVENT_INSERT if later => {
@@ -263,7 +263,7 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         // The row showed `synced`, and the UPDATE writes `pending` to ask for another sync. If `synced` were written here
         // again, the trigger after the statement would not see that it was asked.
         let visible = old.is_none_or(|old| differs || !table.is_marked_synced(old));
-        let waits = table.host.mode == Mode::Async || !enabled::is_enabled();
+        let waits = table.host.mode == SyncMode::Async || !enabled::is_enabled();
         (asked && visible).then(if waits { RowStatus::pending } else { RowStatus::synced })
     } else {
         old.is_none_or(|old| table.text_differs(old, row)).then(RowStatus::pending)

@@ -10,7 +10,6 @@
 //! - `lexemes`: the lexemes that dictionaries make of tokens
 //! - `log_line`: lines in the server's log
 //! - `memory`: memory contexts
-//! - `mode`: which rows a statement sees, and whether it writes
 //! - `plan`: how the extension's statements are planned
 //! - `rollback_usage`: what syncs used whose transaction rolled back
 //! - `run_as`: acting as another role
@@ -19,6 +18,7 @@
 //! - `settings`: the extension's settings
 //! - `spi`: runs statements, whose plans are kept
 //! - `sql_error`: SQLSTATE, detail and hint of each error
+//! - `statement_mode`: which rows a statement sees, and whether it writes
 //! - `subtransaction`: undoes what fails, and no more
 //! - `tsvector`: `tsvector` as a Datum
 //! - `vector`: pgvector's `vector` as a Datum
@@ -44,7 +44,6 @@ pub mod lexemes;
 pub mod log_line;
 #[allow(unsafe_code)]
 pub mod memory;
-pub mod mode;
 #[allow(unsafe_code)]
 pub mod plan;
 #[allow(unsafe_code)]
@@ -59,6 +58,7 @@ pub mod settings;
 #[allow(unsafe_code)]
 pub mod spi;
 pub mod sql_error;
+pub mod statement_mode;
 #[allow(unsafe_code)]
 pub mod subtransaction;
 #[allow(unsafe_code)]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::error::Result;
-use crate::pg::search::{MAX_RESULTS, Mode, SearchRequest, SearchResult};
+use crate::pg::search::{MAX_RESULTS, SearchMode, SearchRequest, SearchResult};
 use crate::pg::store::search::{ChunkKey, FoundChunk, Scope};
 use crate::pg::store::tables::Tables;
 use crate::pg::store::{index, search as store, statistics};
@@ -41,8 +41,8 @@ pub fn find(asked: &SearchRequest, tables: &Tables, most: i64) -> Result<Vec<Sea
     let scope = Scope { tables, filter: &asked.filter, model_id: asked.model_id, dimensions: asked.dimensions };
     let search = Search { asked, scope, size, restricted: tables.are_restricted() };
     match (asked.mode, &asked.vector) {
-        (Mode::Vector, Some(vector)) => search.by_vector(vector, most),
-        (Mode::Hybrid, Some(vector)) => search.by_both(vector, most),
+        (SearchMode::Vector, Some(vector)) => search.by_vector(vector, most),
+        (SearchMode::Hybrid, Some(vector)) => search.by_both(vector, most),
         (_, _) => search.by_text(most),
     }
 }

@@ -62,7 +62,7 @@ pub struct SearchArguments<'a> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Mode {
+enum SearchMode {
     Hybrid,
     Vector,
     Text,
@@ -78,7 +78,7 @@ struct SearchRequest {
     query: String,
     limit: usize,
     min_similarity: Option<f32>,
-    mode: Mode,
+    mode: SearchMode,
     exact_limit: i32,
     most_per_source: Option<usize>,
     /// The share of the query that the model knows.
@@ -110,16 +110,16 @@ pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
         return Err(Error::invalid("min_similarity", least, "-1 to 1"));
     }
     let mode = match arguments::one_of("mode", question.mode, &MODES)? {
-        "text" => Mode::Text,
-        "vector" => Mode::Vector,
-        _ => Mode::Hybrid,
+        "text" => SearchMode::Text,
+        "vector" => SearchMode::Vector,
+        _ => SearchMode::Hybrid,
     };
     let Some(active) = active_model_in_snapshot()? else {
         return Ok(Vec::new());
     };
     let vector = match mode {
-        Mode::Text => None,
-        Mode::Vector | Mode::Hybrid => Some(model::embed_one(&active.model, InputType::Query, query)?),
+        SearchMode::Text => None,
+        SearchMode::Vector | SearchMode::Hybrid => Some(model::embed_one(&active.model, InputType::Query, query)?),
     };
     let asked = SearchRequest {
         filter: Filter { chatbot_id, source_types, metadata: question.metadata_filter },

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::pg::runtime::lexemes::Configuration;
 use crate::pg::runtime::tsvector::TsVector;
 use crate::pg::runtime::vector::Vector;
-use crate::pg::store::{Mode, one, run, write};
+use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::source::{Jsonb, SourceInput, SourceKey};
 use crate::text::content;
 use crate::text::title::with_title;
@@ -95,15 +95,15 @@ pub fn vectors(key: &SourceKey, model_id: i32) -> Result<Option<Vec<(String, Vec
     let sql =
         "SELECT content_hash FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let found: Option<Option<Vec<u8>>> =
-        run(sql, &key.args(), Mode::ReadNow, |mut rows| rows.next().map(|row| row.get(1)).transpose())?;
+        run(sql, &key.args(), StatementMode::ReadLatest, |mut rows| rows.next().map(|row| row.get(1)).transpose())?;
     let Some(hash) = found.flatten() else { return Ok(None) };
     let had_title = content::had_title(&hash);
     let sql = "SELECT content, metadata ->> 'title', embedding FROM chatbot_sync.embedding
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4";
-    run(sql, &key.args_and([model_id.into()]), Mode::ReadNow, |rows| {
+    run(sql, &key.args_and([model_id.into()]), StatementMode::ReadLatest, |rows| {
         rows.map(|row| {
             let (text, title, Vector(vector)): (String, Option<String>, Vector) =
-                (one(row.get(1))?, row.get(2)?, one(row.get(3))?);
+                (not_null(row.get(1))?, row.get(2)?, not_null(row.get(3))?);
             let title = title.as_deref().filter(|_| had_title);
             Ok((with_title(title, &text).into_owned(), vector))
         })
@@ -117,13 +117,13 @@ pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
     let sql = "SELECT chunk_id, chunk_index, start_offset, end_offset, lang, content, metadata ->> 'title'
         FROM chatbot_sync.embedding
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4 ORDER BY chunk_index";
-    run(sql, &key.args_and([model_id.into()]), Mode::Write, |rows| {
+    run(sql, &key.args_and([model_id.into()]), StatementMode::Write, |rows| {
         rows.map(|row| {
             Ok(StoredChunk {
-                chunk_id: one(row.get(1))?,
-                place: Place { index: one(row.get(2))?, start: one(row.get(3))?, end: one(row.get(4))? },
+                chunk_id: not_null(row.get(1))?,
+                place: Place { index: not_null(row.get(2))?, start: not_null(row.get(3))?, end: not_null(row.get(4))? },
                 lang: row.get(5)?,
-                content: one(row.get(6))?,
+                content: not_null(row.get(6))?,
                 title: row.get(7)?,
             })
         })
@@ -135,7 +135,7 @@ pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
 pub fn languages(key: &SourceKey, model_id: i32) -> Result<Vec<Option<String>>> {
     let sql = "SELECT DISTINCT lang FROM chatbot_sync.embedding
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4";
-    run(sql, &key.args_and([model_id.into()]), Mode::ReadNow, |rows| rows.map(|row| row.get(1)).collect())
+    run(sql, &key.args_and([model_id.into()]), StatementMode::ReadLatest, |rows| rows.map(|row| row.get(1)).collect())
 }
 
 /// Deletes chunks of a source, by their numbers.

@@ -7,7 +7,7 @@ use crate::pg::runtime::memory::Scratch;
 use crate::pg::store::source::{
     BY_KEY, after_key, by_chatbot, chatbot_key_args, has_languages, key, key_array_args, write_by_chatbot,
 };
-use crate::pg::store::{Mode, job, lock_with_retry, log, run, write};
+use crate::pg::store::{StatementMode, job, lock_with_retry, log, run, write};
 use crate::source::SourceKey;
 
 /// Deletes a source with its jobs and vectors, and returns the number of vectors; `None` where there is no such source.
@@ -97,7 +97,7 @@ fn lock_all(chatbot_id: i64) -> Result<()> {
             WHERE chatbot_id = $1{beyond} {BY_KEY} $2 FOR UPDATE"
         );
         let args: Vec<_> = [chatbot_id.into(), SLICE.into()].into_iter().chain(key_args).collect();
-        let last = run(&sql, &args, Mode::Write, |rows| rows.last().map(|row| key(&row)).transpose())?;
+        let last = run(&sql, &args, StatementMode::Write, |rows| rows.last().map(|row| key(&row)).transpose())?;
         match last {
             Some(last) => after = Some(last),
             None => return Ok(()),

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::host::{Column, HostColumns, HostOptions, RowStatus};
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::store::host_triggers::{execute, quote_literal, quoted};
-use crate::pg::store::{Cursor, Mode, one, run, write};
+use crate::pg::store::{Cursor, StatementMode, not_null, run, write};
 use crate::source::{Jsonb, SourceKey};
 
 /// A row's key as SQL, in a statement with no other table.
@@ -47,7 +47,9 @@ pub fn enabled(host: &HostOptions, with_condition: bool) -> String {
 /// Returns the (id, chatbot id) of the rows with these ids that belong to a chatbot.
 pub fn rows_with_ids(relation: &str, key: &KeySql, ids: Vec<i64>) -> Result<Vec<(i64, i64)>> {
     let sql = format!("{} AND {} = ANY ($1)", of_chatbots(relation, key, "true"), key.id);
-    run(&sql, &[ids.into()], Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
+    run(&sql, &[ids.into()], StatementMode::ReadLatest, |rows| {
+        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
+    })
 }
 
 fn of_chatbots(relation: &str, KeySql { id, chatbot }: &KeySql, enabled: &str) -> String {
@@ -60,7 +62,9 @@ pub fn invalid_ids(relation: &str, KeySql { id, chatbot }: &KeySql) -> Result<Ve
         "SELECT {id}::bigint, {chatbot}::bigint FROM {relation}
         WHERE {chatbot} < 1 OR {chatbot} IS NOT NULL AND {id} < 1"
     );
-    run(&sql, &[], Mode::Read, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
+    run(&sql, &[], StatementMode::Read, |rows| {
+        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
+    })
 }
 
 /// A cursor over the (id, chatbot id) of all rows of a table that belong to a chatbot.
@@ -69,7 +73,7 @@ pub struct RowIdCursor(Cursor);
 impl RowIdCursor {
     /// Opens a cursor over the rows that the calling statement sees.
     pub fn new(relation: &str, key: &KeySql) -> Result<Self> {
-        Ok(Self(Cursor::open(&of_chatbots(relation, key, "true"), Mode::Read)?))
+        Ok(Self(Cursor::open(&of_chatbots(relation, key, "true"), StatementMode::Read)?))
     }
 
     /// Opens a cursor over the rows as they are by now.
@@ -80,7 +84,7 @@ impl RowIdCursor {
     /// Opens a cursor over the rows as they are by now, for [`Self::next_with`]; `enabled` is the column that says whether
     /// searches find a row.
     pub fn open_latest_with_enabled(relation: &str, key: &KeySql, enabled: &str) -> Result<Self> {
-        Ok(Self(Cursor::open(&of_chatbots(relation, key, enabled), Mode::ReadNow)?))
+        Ok(Self(Cursor::open(&of_chatbots(relation, key, enabled), StatementMode::ReadLatest)?))
     }
 
     /// Returns up to `most` further rows; an empty list at the end.
@@ -90,9 +94,9 @@ impl RowIdCursor {
 
     /// Returns up to `most` further rows, with whether searches find them; an empty list at the end.
     pub fn next_with(&self, most: i64) -> Result<Vec<(i64, i64, bool)>> {
-        Ok(self
-            .0
-            .fetch(most, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?))).collect())?)
+        Ok(self.0.fetch(most, |rows| {
+            rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?, not_null(row.get(3))?))).collect()
+        })?)
     }
 }
 
@@ -112,11 +116,11 @@ impl ReadMode {
         if self == Self::ForUpdate { "FOR NO KEY UPDATE SKIP LOCKED" } else { "" }
     }
 
-    fn mode(self) -> Mode {
+    fn mode(self) -> StatementMode {
         match self {
-            Self::ForUpdate => Mode::Write,
-            Self::Latest => Mode::ReadNow,
-            Self::Snapshot => Mode::Read,
+            Self::ForUpdate => StatementMode::Write,
+            Self::Latest => StatementMode::ReadLatest,
+            Self::Snapshot => StatementMode::Read,
         }
     }
 }
@@ -172,11 +176,11 @@ pub fn rows_by_id(
     run(&sql, &args, look.mode(), |rows| {
         rows.map(|row| {
             Ok(HostRow {
-                source_id: one(row.get(1))?,
-                chatbot_id: one(row.get(2))?,
-                content: one(row.get(3))?,
-                metadata: one(row.get(4))?,
-                enabled: one(row.get(5))?,
+                source_id: not_null(row.get(1))?,
+                chatbot_id: not_null(row.get(2))?,
+                content: not_null(row.get(3))?,
+                metadata: not_null(row.get(4))?,
+                enabled: not_null(row.get(5))?,
                 state: RowStatus { status: row.get(6)?, processed: row.get(7)?, error: row.get(8)? },
             })
         })
@@ -202,7 +206,7 @@ pub fn state_of(
     run(&sql, &[key.source_id.into(), key.chatbot_id.into()], look.mode(), |mut rows| {
         let read = |row: pgrx::spi::SpiHeapTupleData| {
             let state = RowStatus { status: row.get(2)?, processed: row.get(3)?, error: row.get(4)? };
-            Ok((one(row.get(1))?, state))
+            Ok((not_null(row.get(1))?, state))
         };
         rows.next().map(read).transpose()
     })
@@ -235,8 +239,8 @@ pub fn metadata(
     // A kept plan does not notice that a composite type has changed. The comment with the shape makes it another statement.
     // SAFETY: the value has this type, as callers promise, and outlives the call.
     let row = unsafe { DatumWithOid::new(Composite(row), row_type) };
-    run(&format!("SELECT {} /* {shape:?} */", jsonb_object_sql("($1)", columns)), &[row], Mode::Read, |rows| {
-        one(rows.first().get_one())
+    run(&format!("SELECT {} /* {shape:?} */", jsonb_object_sql("($1)", columns)), &[row], StatementMode::Read, |rows| {
+        not_null(rows.first().get_one())
     })
 }
 
@@ -259,7 +263,9 @@ pub fn write_back(relation: &str, host: &HostOptions, told: &[(SourceKey, RowSta
     let types = |Column(name, _): &Column| {
         let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
             WHERE attrelid = $1::pg_catalog.regclass AND attname = $2";
-        run(sql, &[relation.into(), name.as_str().into()], Mode::ReadNow, |rows| one::<String>(rows.first().get_one()))
+        run(sql, &[relation.into(), name.as_str().into()], StatementMode::ReadLatest, |rows| {
+            not_null::<String>(rows.first().get_one())
+        })
     };
     let mut sets = Vec::new();
     for (column, value) in [(&columns.status, "status"), (&columns.processed, "processed"), (&columns.error, "error")] {

@@ -7,7 +7,7 @@ use pgrx::datum::DatumWithOid;
 use crate::error::Result;
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::store::source::{BY_KEY, after_key, by_chatbot, key, key_array_args, write_by_chatbot};
-use crate::pg::store::{Mode, one, run, write};
+use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::source::SourceKey;
 
 /// Registers rows of a host table, given as (id, chatbot id, whether searches find it), as pending sources. Returns how many
@@ -41,7 +41,9 @@ fn hosts_of(keys: &[SourceKey]) -> Result<HashMap<SourceKey, Option<i32>>> {
     let sql = "SELECT s.chatbot_id, s.source_type, s.source_id, s.host FROM chatbot_sync.source s,
             unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)";
-    run(sql, &key_array_args(keys), Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())
+    run(sql, &key_array_args(keys), StatementMode::ReadLatest, |rows| {
+        rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect()
+    })
 }
 
 /// Inserts pending sources for new rows of a host table. Existing sources are not touched: a worker may have locked one, to
@@ -57,7 +59,8 @@ pub fn insert_new_pending(source_type: &str, host: i32, rows: &[(i64, i64, bool)
     for (chatbot_id, mut rows) in by_chatbot(rows.iter().copied(), |row| row.1) {
         let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
         let args = [chatbot_id.into(), source_type.to_owned().into(), ids.into()];
-        let known: HashSet<i64> = run(known, &args, Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())?;
+        let known: HashSet<i64> =
+            run(known, &args, StatementMode::ReadLatest, |rows| rows.map(|row| not_null(row.get(1))).collect())?;
         rows.retain(|row| !known.contains(&row.0));
         if !rows.is_empty() {
             write(insert, &row_args(source_type, host, &rows))?;
@@ -92,7 +95,9 @@ pub fn unsynced_sources(
         "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
         WHERE status <> 'synced' AND enabled AND host IS NOT NULL{of_chatbot}{beyond} {BY_KEY} $1"
     );
-    run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
+    run(&sql, &args, StatementMode::ReadLatest, |rows| {
+        rows.map(|row| Ok((key(&row)?, not_null(row.get(4))?))).collect()
+    })
 }
 
 /// Deletes all sources of a host table, with their vectors.
@@ -127,7 +132,7 @@ pub fn keys_after(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec
         "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host = $1{beyond} {BY_KEY} $2"
     );
     let args: Vec<_> = [host.into(), limit.into()].into_iter().chain(key_args).collect();
-    run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())
+    run(&sql, &args, StatementMode::ReadLatest, |rows| rows.map(|row| key(&row)).collect())
 }
 
 /// Makes searches find all sources of a host table.

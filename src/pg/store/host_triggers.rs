@@ -6,7 +6,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::{Spi, pg_sys};
 
 use crate::error::Result;
-use crate::pg::store::{self, Mode, one, run};
+use crate::pg::store::{self, StatementMode, not_null, run};
 
 /// A subquery for the extension's triggers on attached tables and their partitions: relation, name, state, argument as
 /// jsonb. The CASE keeps the planner from parsing the arguments of other triggers as jsonb.
@@ -42,25 +42,25 @@ pub fn execute(sql: &str) -> Result<()> {
 /// Returns the name of a type.
 pub fn type_name(oid: pg_sys::Oid) -> Result<String> {
     let sql = "SELECT pg_catalog.format_type($1, NULL)";
-    run(sql, &[oid.into()], Mode::Read, |rows| one(rows.first().get_one()))
+    run(sql, &[oid.into()], StatementMode::Read, |rows| not_null(rows.first().get_one()))
 }
 
 /// Returns the name of a relation, quoted, with its schema where that is not in the search_path.
 pub fn relation_name(oid: pg_sys::Oid) -> Result<String> {
     let sql = "SELECT $1::pg_catalog.regclass::text";
-    run(sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+    run(sql, &[oid.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// Whether there is a relation with this oid.
 pub fn relation_exists(oid: pg_sys::Oid) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1)";
-    run(sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+    run(sql, &[oid.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// Returns an id for a further host table.
 pub fn next_host() -> Result<i32> {
     let sql = "SELECT pg_catalog.nextval('chatbot_sync.host_id')::int";
-    run(sql, &[], Mode::Write, |rows| one(rows.first().get_one()))
+    run(sql, &[], StatementMode::Write, |rows| not_null(rows.first().get_one()))
 }
 
 /// A subquery for a relation, given as an expression, and everything that inherits from it, directly or not.
@@ -84,7 +84,7 @@ fn with_ancestors(relation: &str) -> String {
 /// Returns a relation with its partitions and children, and those of them too.
 pub fn relation_with_descendants(oid: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
     let sql = format!("SELECT t.relid FROM {} AS t", with_descendants("$1"));
-    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+    run(&sql, &[oid.into()], StatementMode::ReadLatest, |rows| rows.map(|row| not_null(row.get(1))).collect())
 }
 
 /// A relation that inherits from this one, or that it inherits from, and that is attached by itself: its name.
@@ -98,7 +98,9 @@ pub fn attached_relative(oid: pg_sys::Oid) -> Result<Option<String>> {
         with_descendants("$1"),
         with_ancestors("$1")
     );
-    run(&sql, &[oid.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+    run(&sql, &[oid.into()], StatementMode::ReadLatest, |mut rows| {
+        rows.next().map(|row| not_null(row.get(1))).transpose()
+    })
 }
 
 /// Returns the name of a table that is attached with this source type; `None`: there is none.
@@ -107,14 +109,18 @@ pub fn other_table(source_type: &str) -> Result<Option<String>> {
         "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
         WHERE argument ->> 'source_type' = $1 AND NOT (argument ->> 'partition')::boolean LIMIT 1"
     );
-    run(&sql, &[source_type.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+    run(&sql, &[source_type.into()], StatementMode::ReadLatest, |mut rows| {
+        rows.next().map(|row| not_null(row.get(1))).transpose()
+    })
 }
 
 /// Attached tables, each with the argument of its triggers.
 type Attached = Vec<(pg_sys::Oid, String)>;
 
 fn attached_tables(sql: &str, args: &[DatumWithOid]) -> Result<Attached> {
-    run(sql, args, Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
+    run(sql, args, StatementMode::ReadLatest, |rows| {
+        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
+    })
 }
 
 /// Returns all attached tables, each with the argument of its triggers.
@@ -210,14 +216,14 @@ pub fn depends_on_columns(oid: pg_sys::Oid, columns: Vec<i16>) -> Result<bool> {
         default = depends("pg_attrdef", "f.oid"),
         policy = depends("pg_policy", "p.oid"),
     );
-    run(&sql, &[oid.into(), columns.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+    run(&sql, &[oid.into(), columns.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// Whether a relation has triggers of a host.
 pub fn has_triggers(oid: pg_sys::Oid, host: i32) -> Result<bool> {
     let sql =
         format!("SELECT EXISTS (SELECT FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2)");
-    run(&sql, &[oid.into(), host.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+    run(&sql, &[oid.into(), host.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// Creates the triggers of one relation, or replaces them. The status trigger is dropped where `status` is false.
@@ -237,7 +243,9 @@ pub fn make_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str
 
 fn trigger_names(oid: pg_sys::Oid, host: i32) -> Result<Vec<String>> {
     let sql = format!("SELECT name::text FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2");
-    run(&sql, &[oid.into(), host.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+    run(&sql, &[oid.into(), host.into()], StatementMode::ReadLatest, |rows| {
+        rows.map(|row| not_null(row.get(1))).collect()
+    })
 }
 
 /// Replaces those triggers of a host that one relation has.
@@ -252,7 +260,7 @@ pub fn remake_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &s
 /// Returns the arguments of the extension's triggers on one relation, each once.
 pub fn arguments(oid: pg_sys::Oid) -> Result<Vec<String>> {
     let sql = format!("SELECT DISTINCT argument::text FROM {TRIGGERS} AS t WHERE relation = $1");
-    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())
+    run(&sql, &[oid.into()], StatementMode::ReadLatest, |rows| rows.map(|row| not_null(row.get(1))).collect())
 }
 
 /// The names of a host's triggers, and the statements that create them.
@@ -289,8 +297,8 @@ pub fn trigger_states(host: i32) -> Result<Vec<(String, String, i8)>> {
         "SELECT name::text, relation::pg_catalog.regclass::text, enabled FROM {TRIGGERS} AS t
         WHERE enabled <> 'O' AND (argument ->> 'host')::int = $1"
     );
-    run(&sql, &[host.into()], Mode::ReadNow, |rows| {
-        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?))).collect()
+    run(&sql, &[host.into()], StatementMode::ReadLatest, |rows| {
+        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?, not_null(row.get(3))?))).collect()
     })
 }
 
@@ -309,8 +317,9 @@ pub fn restore_states(states: Vec<(String, String, i8)>) -> Result<()> {
 
 /// Drops the triggers that a query returns as (name, relation); returns false where it returns none.
 fn drop_triggers_found_by(sql: &str, args: &[DatumWithOid]) -> Result<bool> {
-    let found: Vec<(String, String)> =
-        run(sql, args, Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())?;
+    let found: Vec<(String, String)> = run(sql, args, StatementMode::ReadLatest, |rows| {
+        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
+    })?;
     for (name, relation) in &found {
         execute(&format!("DROP TRIGGER {} ON {relation}", quoted(name)))?;
     }
@@ -358,13 +367,15 @@ pub fn chatbots_triggers(oid: pg_sys::Oid) -> Result<Vec<(String, String)>> {
         "SELECT t.tgname::text, pg_catalog.convert_from(
             pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()) {CHATBOTS}"
     );
-    run(&sql, &[oid.into()], Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
+    run(&sql, &[oid.into()], StatementMode::ReadLatest, |rows| {
+        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
+    })
 }
 
 /// Whether a table is attached as one of chatbots.
 pub fn has_chatbots_triggers(oid: pg_sys::Oid) -> Result<bool> {
     let sql = format!("SELECT EXISTS (SELECT {CHATBOTS})");
-    run(&sql, &[oid.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+    run(&sql, &[oid.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// Returns the name of a table of chatbots and the argument of its triggers; `None`: the table is not attached as one.
@@ -374,8 +385,8 @@ pub fn chatbots_table(oid: pg_sys::Oid) -> Result<Option<(String, String)>> {
             pg_catalog.convert_from(pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1),
                 pg_catalog.getdatabaseencoding()) {CHATBOTS} LIMIT 1"
     );
-    run(&sql, &[oid.into()], Mode::ReadNow, |mut rows| {
-        rows.next().map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).transpose()
+    run(&sql, &[oid.into()], StatementMode::ReadLatest, |mut rows| {
+        rows.next().map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).transpose()
     })
 }
 

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::wake;
 use crate::pg::store::source::{BY_KEY, after_key, key, key_array_args, mark_retried};
-use crate::pg::store::{Mode, one, run, write};
+use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::source::{Jsonb, SourceKey};
 
 /// The number of sources that are retried together.
@@ -42,9 +42,9 @@ fn job(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Job> {
     let from: (Option<i64>, Option<i64>) = (row.get(7)?, row.get(8)?);
     Ok(Job {
         key: key(row)?,
-        id: one(row.get(4))?,
+        id: not_null(row.get(4))?,
         host: row.get(5)?,
-        attempts: one(row.get(6))?,
+        attempts: not_null(row.get(6))?,
         from: from.0.zip(from.1),
         content: row.get(9)?,
         metadata: row.get(10)?,
@@ -77,7 +77,7 @@ pub fn insert_content(key: &SourceKey, content: &str, metadata: &Jsonb, priority
         VALUES ($1, $2, $3, $4, $5, $6) RETURNING id";
     let args: Vec<DatumWithOid> =
         key_args(key).into_iter().chain([content.into(), metadata.clone().into(), priority.into()]).collect();
-    run(sql, &args, Mode::Write, |rows| one(rows.first().get_one()))
+    run(sql, &args, StatementMode::Write, |rows| not_null(rows.first().get_one()))
 }
 
 fn key_args(key: &SourceKey) -> Vec<DatumWithOid<'static>> {
@@ -110,7 +110,7 @@ pub fn top_priority(below: Option<i32>, excluded: &[i32]) -> Result<Option<i32>>
         ORDER BY priority DESC LIMIT 1"
     );
     let args: Vec<DatumWithOid> = iter::once(excluded.to_vec().into()).chain(below.map(Into::into)).collect();
-    run(&sql, &args, Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+    run(&sql, &args, StatementMode::ReadLatest, |mut rows| rows.next().map(|row| not_null(row.get(1))).transpose())
 }
 
 /// Whether a job of a higher priority is due, without the jobs of the `excluded` host tables.
@@ -119,7 +119,9 @@ pub fn is_higher_due(priority: i32, excluded: &[i32]) -> Result<bool> {
         "SELECT EXISTS (SELECT FROM chatbot_sync.job
             WHERE priority > $1 AND {DUE} AND (host IS NULL OR host <> ALL ($2)))"
     );
-    run(&sql, &[priority.into(), excluded.to_vec().into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+    run(&sql, &[priority.into(), excluded.to_vec().into()], StatementMode::ReadLatest, |rows| {
+        not_null(rows.first().get_one())
+    })
 }
 
 /// The next chatbot with a job of this priority that is due, up to the `last` one, without the jobs of the `excluded` host
@@ -131,7 +133,7 @@ pub fn next_chatbot(priority: i32, after: i64, last: Option<i64>, excluded: &[i3
         ORDER BY chatbot_id LIMIT 1"
     );
     let args = [priority.into(), after.into(), excluded.to_vec().into(), last.unwrap_or(i64::MAX).into()];
-    run(&sql, &args, Mode::ReadNow, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())
+    run(&sql, &args, StatementMode::ReadLatest, |mut rows| rows.next().map(|row| not_null(row.get(1))).transpose())
 }
 
 /// Jobs of a chatbot that are due, oldest first, those beyond a position, locked; those that other sessions have locked and
@@ -154,10 +156,10 @@ pub fn lock_due_jobs(
         args.extend([due_at.into(), id.into()]);
     }
     let due = |row: SpiHeapTupleData| {
-        let position = Position(one(row.get(5))?, one(row.get(6))?);
-        Ok(DueJob { key: key(&row)?, attempts: one(row.get(4))?, position })
+        let position = Position(not_null(row.get(5))?, not_null(row.get(6))?);
+        Ok(DueJob { key: key(&row)?, attempts: not_null(row.get(4))?, position })
     };
-    run(&sql, &args, Mode::Write, |rows| rows.map(due).collect())
+    run(&sql, &args, StatementMode::Write, |rows| rows.map(due).collect())
 }
 
 /// Returns and locks all jobs of these sources that are due or failed, oldest first. Jobs that another session has locked
@@ -171,7 +173,7 @@ pub fn lock_jobs_of_sources(keys: &[SourceKey]) -> Result<Vec<Job>> {
         ORDER BY j.id FOR UPDATE OF j SKIP LOCKED",
         columns.join(", ")
     );
-    run(&sql, &key_array_args(keys), Mode::Write, |rows| rows.map(|row| job(&row)).collect())
+    run(&sql, &key_array_args(keys), StatementMode::Write, |rows| rows.map(|row| job(&row)).collect())
 }
 
 type JobIds<'a> = &'a [(i64, i64)];
@@ -197,8 +199,8 @@ pub fn lease(ids: JobIds, lease: i64, time: Duration) -> Result<()> {
 pub fn still_leased(ids: JobIds, lease: i64) -> Result<Vec<(i64, i64)>> {
     let sql = format!("SELECT j.chatbot_id, j.id FROM chatbot_sync.job j, {THESE} AND j.lease = $3 FOR UPDATE OF j");
     let [chatbots, ids] = id_args(ids);
-    run(&sql, &[chatbots, ids, lease.into()], Mode::Write, |rows| {
-        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect()
+    run(&sql, &[chatbots, ids, lease.into()], StatementMode::Write, |rows| {
+        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
     })
 }
 
@@ -237,7 +239,7 @@ const THESE_SOURCES: &str = "unnest($1::bigint[], $2::text[], $3::bigint[]) AS k
 pub fn mark_pending_if_queued(keys: &[SourceKey]) -> Result<()> {
     let _scratch = Scratch::new();
     let sql = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NULL";
-    if !run(sql, &[], Mode::ReadNow, |rows| one::<bool>(rows.first().get_one()))? {
+    if !run(sql, &[], StatementMode::ReadLatest, |rows| not_null::<bool>(rows.first().get_one()))? {
         return Ok(());
     }
     let sql = format!(
@@ -256,7 +258,7 @@ pub fn mark_pending_if_queued(keys: &[SourceKey]) -> Result<()> {
 pub fn delete_of_source(key: &SourceKey) -> Result<()> {
     let sql = "DELETE FROM chatbot_sync.job WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3
         RETURNING host, from_chatbot_id, from_source_id";
-    let before = run(sql, &key_args(key), Mode::Write, |rows| {
+    let before = run(sql, &key_args(key), StatementMode::Write, |rows| {
         let mut before = Vec::new();
         for row in rows {
             let (host, chatbot, source): (Option<i32>, Option<i64>, Option<i64>) =
@@ -286,7 +288,7 @@ pub fn next_due() -> Result<Option<Duration>> {
     // NULL where there is no job, which GREATEST() would turn into 0.
     let sql = "SELECT pg_catalog.date_part('epoch', pg_catalog.min(due_at) - pg_catalog.clock_timestamp())
         FROM chatbot_sync.job WHERE due_at < 'infinity'";
-    let seconds: Option<f64> = run(sql, &[], Mode::ReadNow, |rows| rows.first().get_one())?;
+    let seconds: Option<f64> = run(sql, &[], StatementMode::ReadLatest, |rows| rows.first().get_one())?;
     Ok(seconds.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok()))
 }
 
@@ -315,8 +317,9 @@ pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Opti
             "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
             WHERE status = 'error'{conditions}{beyond} {BY_KEY} $1"
         );
-        let failed: Vec<(SourceKey, Option<i32>)> =
-            run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect())?;
+        let failed: Vec<(SourceKey, Option<i32>)> = run(&sql, &args, StatementMode::ReadLatest, |rows| {
+            rows.map(|row| Ok((key(&row)?, row.get(4)?))).collect()
+        })?;
         let Some((last, _)) = failed.last() else { return Ok(retried) };
         after = Some(*last);
         retried += retry_sources(failed)?;
@@ -340,6 +343,6 @@ fn retry_sources(failed: Vec<(SourceKey, Option<i32>)>) -> Result<i64> {
     write(sql, &args)?;
     let sql = format!("SELECT DISTINCT k.* FROM chatbot_sync.job j, {THESE_SOURCES}");
     let waiting: Vec<SourceKey> =
-        run(&sql, &key_array_args(&keys), Mode::Write, |rows| rows.map(|row| key(&row)).collect())?;
+        run(&sql, &key_array_args(&keys), StatementMode::Write, |rows| rows.map(|row| key(&row)).collect())?;
     mark_retried(&waiting)
 }

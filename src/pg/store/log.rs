@@ -8,7 +8,7 @@ use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use crate::embedding::batch::Usage;
 use crate::error::Result;
 use crate::pg::runtime::settings;
-use crate::pg::store::{Mode, one, run, write};
+use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::source::SourceKey;
 
 /// A row of `chatbot_sync.sync_log`: what the sync of one source took.
@@ -122,9 +122,9 @@ pub fn purge(most: i32) -> Result<i32> {
     );
     let args: Vec<DatumWithOid> =
         [retention.as_secs_f64().into(), most.into()].into_iter().chain(after.map(Into::into)).collect();
-    let (gone, last): (i32, Option<TimestampWithTimeZone>) = run(&sql, &args, Mode::Write, |rows| {
+    let (gone, last): (i32, Option<TimestampWithTimeZone>) = run(&sql, &args, StatementMode::Write, |rows| {
         let rows = rows.first();
-        Ok((one(rows.get(1))?, rows.get(2)?))
+        Ok((not_null(rows.get(1))?, rows.get(2)?))
     })?;
     PURGED_UNTIL.set(last.filter(|_| gone == most));
     if gone > 0 {

@@ -26,8 +26,8 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 
 use crate::error::Result;
-use crate::pg::runtime::mode::Mode;
-use crate::pg::runtime::spi::{self, Cursor, Rows, one, reads_latest};
+use crate::pg::runtime::spi::{self, Cursor, Rows, not_null, reads_latest};
+use crate::pg::runtime::statement_mode::StatementMode;
 use crate::pg::runtime::{subtransaction, version};
 
 pub mod chunk;
@@ -64,9 +64,9 @@ pub use crate::pg::runtime::spi::LatestSnapshot;
 type Args<'a> = [DatumWithOid<'a>];
 
 /// Runs a statement, whose plan is kept, and passes its rows to `read`.
-fn run<R>(sql: &str, args: &Args, mode: Mode, read: impl FnOnce(Rows) -> pgrx::spi::Result<R>) -> Result<R> {
+fn run<R>(sql: &str, args: &Args, mode: StatementMode, read: impl FnOnce(Rows) -> pgrx::spi::Result<R>) -> Result<R> {
     version::check()?;
-    if mode == Mode::Write {
+    if mode == StatementMode::Write {
         refuse_read_only();
     }
     Ok(spi::execute(sql, args, mode, read)?)
@@ -96,5 +96,5 @@ fn refuse_read_only() {
 
 /// Runs a statement that writes, and returns the number of rows that it wrote.
 fn write(sql: &str, args: &Args) -> Result<i64> {
-    run(sql, args, Mode::Write, |rows| Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX)))
+    run(sql, args, StatementMode::Write, |rows| Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX)))
 }

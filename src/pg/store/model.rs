@@ -5,7 +5,7 @@ use serde_json::Map;
 
 use crate::embedding::provider::Model;
 use crate::error::{Error, Result};
-use crate::pg::store::{Mode, one, run, write};
+use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::source::Jsonb;
 
 /// A model with its id.
@@ -19,24 +19,24 @@ pub struct ActiveModel {
 
 /// Returns the active model, which new vectors are made with; `None` until something was embedded or a model was chosen.
 pub fn active_model() -> Result<Option<ActiveModel>> {
-    read_model("active", Mode::ReadNow)
+    read_model("active", StatementMode::ReadLatest)
 }
 
 /// Returns the active model as the calling statement sees it.
 pub fn active_model_in_snapshot() -> Result<Option<ActiveModel>> {
-    read_model("active", Mode::Read)
+    read_model("active", StatementMode::Read)
 }
 
-fn read_model(which: &str, mode: Mode) -> Result<Option<ActiveModel>> {
+fn read_model(which: &str, mode: StatementMode) -> Result<Option<ActiveModel>> {
     Ok(read_models(which, mode)?.pop())
 }
 
 /// All models that there are rows of.
 pub fn all_models() -> Result<Vec<ActiveModel>> {
-    read_models("true", Mode::ReadNow)
+    read_models("true", StatementMode::ReadLatest)
 }
 
-fn read_models(which: &str, mode: Mode) -> Result<Vec<ActiveModel>> {
+fn read_models(which: &str, mode: StatementMode) -> Result<Vec<ActiveModel>> {
     let sql = format!(
         "SELECT id, provider, model, dimensions, shortened, document_prefix, query_prefix, options::text
         FROM chatbot_sync.model WHERE {which}"
@@ -44,15 +44,15 @@ fn read_models(which: &str, mode: Mode) -> Result<Vec<ActiveModel>> {
     let found = run(&sql, &[], mode, |rows| {
         rows.map(|row| {
             let model = Model {
-                provider: one(row.get(2))?,
-                name: one(row.get(3))?,
-                dimensions: usize::try_from(one::<i32>(row.get(4))?).unwrap_or(0),
-                shortened: one(row.get(5))?,
-                document_prefix: one(row.get(6))?,
-                query_prefix: one(row.get(7))?,
+                provider: not_null(row.get(2))?,
+                name: not_null(row.get(3))?,
+                dimensions: usize::try_from(not_null::<i32>(row.get(4))?).unwrap_or(0),
+                shortened: not_null(row.get(5))?,
+                document_prefix: not_null(row.get(6))?,
+                query_prefix: not_null(row.get(7))?,
                 options: Map::new(),
             };
-            Ok((one::<i32>(row.get(1))?, model, one::<String>(row.get(8))?))
+            Ok((not_null::<i32>(row.get(1))?, model, not_null::<String>(row.get(8))?))
         })
         .collect::<std::result::Result<Vec<_>, pgrx::spi::Error>>()
     })?;
@@ -91,9 +91,9 @@ const SAME: &str = "(provider, model, dimensions, shortened, document_prefix, qu
 pub fn find_or_insert(model: &Model) -> Result<(i32, bool)> {
     insert_model(model, false)?;
     let sql = format!("SELECT id, active FROM chatbot_sync.model WHERE {SAME}");
-    run(&sql, &model_args(model), Mode::Write, |rows| {
+    run(&sql, &model_args(model), StatementMode::Write, |rows| {
         let rows = rows.first();
-        Ok((one(rows.get(1))?, one(rows.get(2))?))
+        Ok((not_null(rows.get(1))?, not_null(rows.get(2))?))
     })
 }
 
@@ -114,13 +114,13 @@ pub fn set_next_model(id: Option<i32>) -> Result<()> {
 
 /// Returns the next model, which is to replace the active one; `None`: there is none.
 pub fn next_model() -> Result<Option<ActiveModel>> {
-    read_model("next", Mode::ReadNow)
+    read_model("next", StatementMode::ReadLatest)
 }
 
 /// Whether any source has vectors.
 pub fn has_vectors() -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.source WHERE chunk_count > 0)";
-    run(sql, &[], Mode::ReadNow, |rows| one(rows.first().get_one()))
+    run(sql, &[], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// Whether a model still has a vector for every chunk: it was active right before the active one, and no source has changed
@@ -128,7 +128,7 @@ pub fn has_vectors() -> Result<bool> {
 pub fn has_all_vectors(id: i32, active: i32) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.model WHERE id = $2 AND replaced = $1)
         AND NOT EXISTS (SELECT 1 FROM chatbot_sync.source WHERE next_model_id IS NULL OR next_model_id NOT IN ($1, $2))";
-    run(sql, &[id.into(), active.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+    run(sql, &[id.into(), active.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// Stores vectors in the row itself or, where they would not fit into a page, out of line. The table is locked only if that

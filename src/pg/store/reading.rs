@@ -7,7 +7,7 @@ use crate::pg::store::chunk::{StoredChunk, chunks, languages, read_words};
 use crate::pg::store::configurations::Configurations;
 use crate::pg::store::source::{self, BY_KEY, SAID_LANG, after_key, has_languages, key};
 use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
-use crate::pg::store::{Mode, one, run, write};
+use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::source::{Jsonb, SourceKey};
 use crate::text::content;
 use crate::text::title::with_title;
@@ -44,7 +44,7 @@ type Row = (StoredReading, Option<i32>);
 
 fn stored(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Row> {
     let mut cut: Option<Vec<i32>> = row.get(5)?;
-    let words = WordsRead::new(&mut cut, one(row.get(6))?, row.get(9)?, row.get(10)?);
+    let words = WordsRead::new(&mut cut, not_null(row.get(6))?, row.get(9)?, row.get(10)?);
     let reading = StoredReading {
         key: key(row)?,
         host: row.get(4)?,
@@ -52,7 +52,7 @@ fn stored(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<Row> {
         words,
         languages: vec![None],
         had_title: content::had_title(&row.get::<Vec<u8>>(11)?.unwrap_or_default()),
-        metadata: one(row.get(7))?,
+        metadata: not_null(row.get(7))?,
     };
     Ok((reading, row.get(8)?))
 }
@@ -63,7 +63,7 @@ pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<St
     let columns = columns()?;
     let sql = format!("SELECT {columns} FROM chatbot_sync.source WHERE host = $1{beyond} {BY_KEY} $2");
     let args: Vec<_> = [host.into(), limit.into()].into_iter().chain(key_args).collect();
-    let found: Vec<_> = run(&sql, &args, Mode::Read, |rows| rows.map(|row| stored(&row)).collect())?;
+    let found: Vec<_> = run(&sql, &args, StatementMode::Read, |rows| rows.map(|row| stored(&row)).collect())?;
     found.into_iter().map(with_languages).collect()
 }
 
@@ -94,7 +94,7 @@ pub fn next_searchable_sources(
         WHERE enabled AND CASE WHEN host IS NULL THEN chunk_count > 0 ELSE status = 'synced' END{of_chatbot}{beyond}
         {BY_KEY} $1"
     );
-    let found: Vec<_> = run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| stored(&row)).collect())?;
+    let found: Vec<_> = run(&sql, &args, StatementMode::ReadLatest, |rows| rows.map(|row| stored(&row)).collect())?;
     found.into_iter().map(with_languages).collect()
 }
 
@@ -104,7 +104,8 @@ pub fn read_one(key: &SourceKey) -> Result<Option<StoredReading>> {
     let sql = format!(
         "SELECT {columns} FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3"
     );
-    let found = run(&sql, &key.args(), Mode::ReadNow, |mut rows| rows.next().map(|row| stored(&row)).transpose())?;
+    let found =
+        run(&sql, &key.args(), StatementMode::ReadLatest, |mut rows| rows.next().map(|row| stored(&row)).transpose())?;
     found.map(with_languages).transpose()
 }
 
@@ -115,7 +116,8 @@ pub fn reread_words(stored: &StoredReading, words: &Configurations) -> Result<()
     source::read(key, &Jsonb::empty(), true)?;
     let sql = "SELECT DISTINCT model_id FROM chatbot_sync.embedding
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    let models: Vec<i32> = run(sql, &key.args(), Mode::ReadNow, |rows| rows.map(|row| one(row.get(1))).collect())?;
+    let models: Vec<i32> =
+        run(sql, &key.args(), StatementMode::ReadLatest, |rows| rows.map(|row| not_null(row.get(1))).collect())?;
     let (mut configurations, mut lang): (Vec<String>, _) = (Vec::new(), None);
     for model_id in models {
         let chunks = chunks(key, model_id)?;

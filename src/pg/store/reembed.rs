@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::pg::runtime::vector::Vector;
 use crate::pg::store::source::{BY_KEY, after_key, by_chatbot, chatbot_key_args, key, key_array_args};
 use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::{Mode, host_triggers, one, run, write};
+use crate::pg::store::{StatementMode, host_triggers, not_null, run, write};
 use crate::source::SourceKey;
 use crate::text::content;
 use crate::text::title::with_title;
@@ -51,7 +51,7 @@ pub fn take_incomplete_sources(
         let last = found.last().copied();
         let wanted: Vec<SourceKey> = found.into_iter().filter(|key| !is_refused(key)).collect();
         let taken: Vec<SourceKey> =
-            run(&sql, &key_array_args(&wanted), Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())?;
+            run(&sql, &key_array_args(&wanted), StatementMode::ReadLatest, |rows| rows.map(|row| key(&row)).collect())?;
         if !taken.is_empty() || last.is_none() {
             return Ok(taken);
         }
@@ -70,13 +70,13 @@ pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<Chu
     );
     let mut missing = Vec::new();
     for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
-        run(&sql, &args(chatbot_id, &keys, active, model_id), Mode::ReadNow, |rows| {
+        run(&sql, &args(chatbot_id, &keys, active, model_id), StatementMode::ReadLatest, |rows| {
             for row in rows {
                 let (content, title, hash): (String, Option<String>, Option<Vec<u8>>) =
-                    (one(row.get(5))?, row.get(6)?, row.get(7)?);
+                    (not_null(row.get(5))?, row.get(6)?, row.get(7)?);
                 let title = title.filter(|_| content::had_title(&hash.unwrap_or_default()));
                 let input = with_title(title.as_deref(), &content).into_owned();
-                missing.push(ChunkWithoutVector { key: key(&row)?, chunk_id: one(row.get(4))?, content, input });
+                missing.push(ChunkWithoutVector { key: key(&row)?, chunk_id: not_null(row.get(4))?, content, input });
             }
             Ok(())
         })?;
@@ -184,7 +184,7 @@ pub fn refused_before(keys: &[SourceKey], model_id: i32) -> Result<Vec<SourceKey
     for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
         let args: Vec<_> =
             chatbot_key_args(chatbot_id, &keys).into_iter().chain([error_prefix(model_id).into()]).collect();
-        refused.extend(run(&sql, &args, Mode::ReadNow, |rows| {
+        refused.extend(run(&sql, &args, StatementMode::ReadLatest, |rows| {
             rows.map(|row| key(&row)).collect::<pgrx::spi::Result<Vec<_>>>()
         })?);
     }
@@ -199,9 +199,9 @@ pub fn error_prefix(model_id: i32) -> String {
 /// Returns the number of all sources, and of those that lack vectors of a model. Reads all sources.
 pub fn count_incomplete(model_id: i32) -> Result<(i64, i64)> {
     let sql = "SELECT count(*), count(*) FILTER (WHERE next_model_id IS DISTINCT FROM $1) FROM chatbot_sync.source";
-    run(sql, &[model_id.into()], Mode::ReadNow, |rows| {
+    run(sql, &[model_id.into()], StatementMode::ReadLatest, |rows| {
         let rows = rows.first();
-        Ok((one(rows.get(1))?, one(rows.get(2))?))
+        Ok((not_null(rows.get(1))?, not_null(rows.get(2))?))
     })
 }
 
@@ -218,7 +218,7 @@ pub fn incomplete_sources(model_id: i32, after: Option<SourceKey>, limit: i32) -
         WHERE next_model_id IS DISTINCT FROM $1{beyond} {BY_KEY} $2"
     );
     let args: Vec<_> = [model_id.into(), limit.into()].into_iter().chain(key_args).collect();
-    run(&sql, &args, Mode::ReadNow, |rows| rows.map(|row| key(&row)).collect())
+    run(&sql, &args, StatementMode::ReadLatest, |rows| rows.map(|row| key(&row)).collect())
 }
 
 /// Returns the number of chunks that sources have with a model.
@@ -228,7 +228,7 @@ pub fn chunks_of(keys: &[SourceKey], model_id: i32) -> Result<i64> {
         .into_iter()
         .map(|(chatbot_id, keys)| {
             let args: Vec<_> = chatbot_key_args(chatbot_id, &keys).into_iter().chain([model_id.into()]).collect();
-            run(&sql, &args, Mode::ReadNow, |rows| one::<i64>(rows.first().get_one()))
+            run(&sql, &args, StatementMode::ReadLatest, |rows| not_null::<i64>(rows.first().get_one()))
         })
         .sum()
 }

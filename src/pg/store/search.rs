@@ -10,7 +10,7 @@ use crate::pg::runtime::tsvector::TsVector;
 use crate::pg::runtime::vector::{Vector, vector_type};
 use crate::pg::store::tables::Tables;
 use crate::pg::store::text_search::{PARSER_VERSION, UNKNOWN_VERSION, WORDS_VERSION};
-use crate::pg::store::{Mode, index, one, run, statistics};
+use crate::pg::store::{StatementMode, index, not_null, run, statistics};
 use crate::search::bm25::TermCounts;
 use crate::search::tsvector::{Term, counts};
 use crate::search::words::{alternatives, own_form};
@@ -116,11 +116,11 @@ impl Scope<'_> {
 
 fn found(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<FoundChunk> {
     Ok(FoundChunk {
-        key: (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?),
-        chunk_index: one(row.get(4))?,
-        content: one(row.get(5))?,
+        key: (not_null(row.get(1))?, not_null(row.get(2))?, not_null(row.get(3))?),
+        chunk_index: not_null(row.get(4))?,
+        content: not_null(row.get(5))?,
         similarity: row.get(6)?,
-        metadata: one(row.get(7))?,
+        metadata: not_null(row.get(7))?,
     })
 }
 
@@ -178,10 +178,10 @@ fn nearest_candidates(
     );
     let mut args = scope.args();
     args.extend([Vector(query.to_vec()).into(), candidates.into(), limit.into()]);
-    run(&sql, &args, Mode::Scan, |rows| {
+    run(&sql, &args, StatementMode::Scan, |rows| {
         let mut near = 0;
         let all = rows.map(|row| {
-            near = one(row.get(8))?;
+            near = not_null(row.get(8))?;
             found(&row)
         });
         let all = all.collect::<pgrx::spi::Result<_>>()?;
@@ -201,7 +201,7 @@ pub fn by_key(scope: &Scope, keys: &[ChunkKey], query: Option<&[f32]>) -> Result
     );
     let mut args = scope.key_args(keys);
     args.extend(query.map(|query| Vector(query.to_vec()).into()));
-    run(&sql, &args, Mode::Read, |rows| rows.map(|row| found(&row)).collect())
+    run(&sql, &args, StatementMode::Read, |rows| rows.map(|row| found(&row)).collect())
 }
 
 /// How the words of a chatbot's sources were read.
@@ -224,8 +224,8 @@ pub fn read_words(scope: &Scope, large: bool) -> Result<ReadWords> {
             WHERE chatbot_id = $1 AND enabled AND chunk_count > 0 {limit}
         ) AS s, LATERAL pg_catalog.unnest(s.text_search_configs) AS c (name)"
     );
-    let mut names: Vec<(String, i32)> = run(&sql, &[scope.filter.chatbot_id.into()], Mode::Scan, |rows| {
-        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect()
+    let mut names: Vec<(String, i32)> = run(&sql, &[scope.filter.chatbot_id.into()], StatementMode::Scan, |rows| {
+        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
     })?;
     if large {
         let common = statistics::common_elements(table, c"text_search_configs");
@@ -240,8 +240,8 @@ pub fn read_words(scope: &Scope, large: bool) -> Result<ReadWords> {
         WHERE c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname) = ANY ($1)
         ORDER BY 1";
     let all: Vec<String> = names.iter().map(|(name, _)| name.clone()).collect();
-    let found: Vec<Configuration> = run(sql, &[all.into()], Mode::Read, |rows| {
-        rows.map(|row| Ok(Configuration { name: one(row.get(1))?, id: one(row.get(2))? })).collect()
+    let found: Vec<Configuration> = run(sql, &[all.into()], StatementMode::Read, |rows| {
+        rows.map(|row| Ok(Configuration { name: not_null(row.get(1))?, id: not_null(row.get(2))? })).collect()
     })?;
     let of = |version: i32| {
         let is = |of: i32| of == version || of == UNKNOWN_VERSION;
@@ -267,8 +267,9 @@ pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<Vec<Te
     );
     if !by_parser.is_empty() {
         let ids: Vec<pgrx::pg_sys::Oid> = by_parser.iter().map(|c| c.id).collect();
-        let lexemes: Vec<String> =
-            run(&sql, &[ids.into(), query.into()], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())?;
+        let lexemes: Vec<String> = run(&sql, &[ids.into(), query.into()], StatementMode::Read, |rows| {
+            rows.map(|row| not_null(row.get(1))).collect()
+        })?;
         let known: Vec<Term> = words.iter().flatten().cloned().collect();
         words.extend(lexemes.into_iter().map(Term::lexeme).filter(|term| !known.contains(term)).map(|term| vec![term]));
     }
@@ -306,24 +307,31 @@ pub fn chunks_with_words(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool
     }
     let mut args = scope.args();
     args.push(any.join(" | ").into());
-    count_words(&sql, &args, words, Mode::Scan)
+    count_words(&sql, &args, words, StatementMode::Scan)
 }
 
 /// Returns chunks by their keys, with their counts of the words. All of them are known to pass the filter.
 pub fn words_of_chunks(scope: &Scope, words: &[Vec<Term>], keys: &[ChunkKey]) -> Result<Vec<MatchingChunk>> {
     let sql = format!("SELECT e.source_type, e.source_id, e.chunk_id, e.words, true {}", scope.chunks_by_key());
-    count_words(&sql, &scope.key_args(keys), words, Mode::Read)
+    count_words(&sql, &scope.key_args(keys), words, StatementMode::Read)
 }
 
-fn count_words(sql: &str, args: &[DatumWithOid], words: &[Vec<Term>], mode: Mode) -> Result<Vec<MatchingChunk>> {
+fn count_words(
+    sql: &str,
+    args: &[DatumWithOid],
+    words: &[Vec<Term>],
+    mode: StatementMode,
+) -> Result<Vec<MatchingChunk>> {
     run(sql, args, mode, |rows| {
         let rows = rows.map(|row| {
-            let key = (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?);
-            let TsVector(vector) = one(row.get(4))?;
+            let key = (not_null(row.get(1))?, not_null(row.get(2))?, not_null(row.get(3))?);
+            let TsVector(vector) = not_null(row.get(4))?;
             Ok(counts(&vector, words).map(|counts| (key, counts, row.get::<bool>(5))))
         });
         rows.filter_map(Result::transpose)
-            .map(|row| row.and_then(|(key, counts, passes)| Ok(MatchingChunk { key, counts, passes: one(passes)? })))
+            .map(|row| {
+                row.and_then(|(key, counts, passes)| Ok(MatchingChunk { key, counts, passes: not_null(passes)? }))
+            })
             .collect()
     })
 }
@@ -337,7 +345,7 @@ pub fn search_on_node(filter: &Filter, question: Jsonb, vector: Option<Vec<f32>>
             (SELECT tableoid AS shard FROM chatbot_sync.source WHERE chatbot_id = $1 LIMIT 1) AS s,
             LATERAL chatbot_sync.search_in(e.shard, s.shard, $2, $3, $4) AS a";
     let args = [filter.chatbot_id.into(), question.into(), filter.metadata.clone().into(), vector.into()];
-    run(sql, &args, Mode::Scan, |rows| rows.map(|row| Ok((found(&row)?, one(row.get(8))?))).collect())
+    run(sql, &args, StatementMode::Scan, |rows| rows.map(|row| Ok((found(&row)?, not_null(row.get(8))?))).collect())
 }
 
 /// Returns the number of chunks of a chatbot.
@@ -346,6 +354,7 @@ pub fn count_chunks(scope: &Scope) -> Result<f64> {
         "SELECT pg_catalog.sum(chunk_count)::double precision FROM {} WHERE chatbot_id = $1 AND enabled",
         scope.tables.source
     );
-    let count: Option<f64> = run(&sql, &[scope.filter.chatbot_id.into()], Mode::Scan, |rows| rows.first().get_one())?;
+    let count: Option<f64> =
+        run(&sql, &[scope.filter.chatbot_id.into()], StatementMode::Scan, |rows| rows.first().get_one())?;
     Ok(count.unwrap_or(0.0))
 }

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::pg::runtime::{schema, settings};
 use crate::pg::store::sync_error::SyncError;
 use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
-use crate::pg::store::{Mode, Rows, chunk, lock_with_retry, one, reads_latest, run, write};
+use crate::pg::store::{Rows, StatementMode, chunk, lock_with_retry, not_null, reads_latest, run, write};
 use crate::source::{Jsonb, SourceInput, SourceKey, SyncOutcome, intern_type};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -96,31 +96,31 @@ pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<Sour
     );
     let looked_at = |sql: &str, mode| run(sql, &key.args_and([metadata.clone().into()]), mode, source_row);
     if !lock {
-        return looked_at(&read, Mode::ReadNow);
+        return looked_at(&read, StatementMode::ReadLatest);
     }
     let lock = format!("{read} FOR NO KEY UPDATE");
     if reads_latest() {
         // Nearly always no other session has locked the row, and then the subtransaction of lock_with_retry() is not needed.
-        if let Some(row) = looked_at(&format!("{lock} SKIP LOCKED"), Mode::Write)? {
+        if let Some(row) = looked_at(&format!("{lock} SKIP LOCKED"), StatementMode::Write)? {
             return Ok(Some(row));
         }
     }
-    lock_with_retry(|| looked_at(&lock, Mode::Write))
+    lock_with_retry(|| looked_at(&lock, StatementMode::Write))
 }
 
 fn source_row(mut rows: Rows) -> pgrx::spi::Result<Option<SourceRow>> {
     let Some(row) = rows.next() else { return Ok(None) };
     let mut chunking: Option<Vec<i32>> = row.get(2)?;
     Ok(Some(SourceRow {
-        words: WordsRead::new(&mut chunking, one(row.get(10))?, row.get(11)?, row.get(12)?),
+        words: WordsRead::new(&mut chunking, not_null(row.get(10))?, row.get(11)?, row.get(12)?),
         content_hash: row.get(1)?,
         chunking,
         model_id: row.get(3)?,
-        synced: one(row.get(4))?,
-        chunk_count: one(row.get(5))?,
-        truncated: one(row.get(6))?,
-        same_metadata: one(row.get(7))?,
-        enabled: one(row.get(8))?,
+        synced: not_null(row.get(4))?,
+        chunk_count: not_null(row.get(5))?,
+        truncated: not_null(row.get(6))?,
+        same_metadata: not_null(row.get(7))?,
+        enabled: not_null(row.get(8))?,
         host: row.get(9)?,
         note: row.get(13)?,
     }))
@@ -130,13 +130,13 @@ fn source_row(mut rows: Rows) -> pgrx::spi::Result<Option<SourceRow>> {
 pub fn exists(key: &SourceKey) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.source
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3)";
-    run(sql, &key.args(), Mode::ReadNow, |rows| one(rows.first().get_one()))
+    run(sql, &key.args(), StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// The host table that a source comes from; none where there is no such source, or no table has it.
 pub fn host_of(key: &SourceKey) -> Result<Option<i32>> {
     let sql = "SELECT host FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    run(sql, &key.args(), Mode::ReadNow, |mut rows| rows.next().map_or(Ok(None), |row| row.get(1)))
+    run(sql, &key.args(), StatementMode::ReadLatest, |mut rows| rows.next().map_or(Ok(None), |row| row.get(1)))
 }
 
 /// The arguments for rows of sources: the model, and an array for each column.
@@ -191,7 +191,7 @@ pub fn insert_sources(model_id: i32, sources: &[&SourceUpdate]) -> Result<HashSe
         FROM {UNNEST} AS n ({COLUMNS})
         ON CONFLICT DO NOTHING RETURNING chatbot_id, source_type, source_id"
     );
-    run(&sql, &source_args(model_id, sources), Mode::Write, read_keys)
+    run(&sql, &source_args(model_id, sources), StatementMode::Write, read_keys)
 }
 
 /// Whether the snapshot of a REPEATABLE READ or SERIALIZABLE transaction still shows one of these sources, which another
@@ -206,7 +206,7 @@ pub fn has_concurrent_delete(sources: &[&SourceUpdate]) -> Result<bool> {
         WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
             AND s.chatbot_id = $4 LIMIT 1";
     for (chatbot_id, keys) in by_chatbot(sources.iter().map(|s| s.item.key), |key| key.chatbot_id) {
-        if run(sql, &chatbot_key_args(chatbot_id, &keys), Mode::Read, |rows| Ok(rows.len()))? > 0 {
+        if run(sql, &chatbot_key_args(chatbot_id, &keys), StatementMode::Read, |rows| Ok(rows.len()))? > 0 {
             return Ok(true);
         }
     }
@@ -220,16 +220,16 @@ pub fn read_keys(rows: Rows) -> pgrx::spi::Result<HashSet<SourceKey>> {
 
 /// Returns the key in the first three columns of a row.
 pub fn key(row: &SpiHeapTupleData) -> pgrx::spi::Result<SourceKey> {
-    let source_type: &str = one(row.get(2))?;
+    let source_type: &str = not_null(row.get(2))?;
     let source_type = intern_type(source_type);
-    Ok(SourceKey { chatbot_id: one(row.get(1))?, source_type, source_id: one(row.get(3))? })
+    Ok(SourceKey { chatbot_id: not_null(row.get(1))?, source_type, source_id: not_null(row.get(3))? })
 }
 
 /// Groups items by chatbot: with Citus, a statement that names one chatbot is a single task on one node.
 pub fn by_chatbot<T>(all: impl IntoIterator<Item = T>, chatbot_id: impl Fn(&T) -> i64) -> BTreeMap<i64, Vec<T>> {
     let mut groups: BTreeMap<i64, Vec<T>> = BTreeMap::new();
-    for one in all {
-        groups.entry(chatbot_id(&one)).or_default().push(one);
+    for item in all {
+        groups.entry(chatbot_id(&item)).or_default().push(item);
     }
     groups
 }

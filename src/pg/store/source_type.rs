@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::pg::runtime::catalog;
 use crate::pg::runtime::schema::schema;
-use crate::pg::store::{Mode, one, run, write};
+use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::version::OWN;
 
 /// Where the kinds are; none in a database whose SQL is older than they.
@@ -30,7 +30,7 @@ pub fn exists(name: &str) -> Result<bool> {
         return Ok(false);
     }
     let sql = "SELECT EXISTS (SELECT FROM chatbot_sync.source_type WHERE name = $1)";
-    run(sql, &[name.into()], Mode::Read, |rows| one(rows.first().get_one()))
+    run(sql, &[name.into()], StatementMode::Read, |rows| not_null(rows.first().get_one()))
 }
 
 /// The names of all kinds, sorted.
@@ -39,7 +39,7 @@ pub fn names() -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let sql = "SELECT name FROM chatbot_sync.source_type ORDER BY name COLLATE \"C\"";
-    run(sql, &[], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())
+    run(sql, &[], StatementMode::Read, |rows| rows.map(|row| not_null(row.get(1))).collect())
 }
 
 /// Adds a kind: false where it is there already.
@@ -58,7 +58,7 @@ pub fn delete(name: &str) -> Result<()> {
 pub fn is_used(name: &str) -> Result<(bool, bool)> {
     let any = |table: &str| {
         let sql = format!("SELECT EXISTS (SELECT FROM chatbot_sync.{table} WHERE source_type = $1)");
-        run(&sql, &[name.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+        run(&sql, &[name.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
     };
     Ok((any("source")?, any("job")?))
 }

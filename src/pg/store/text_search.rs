@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::pg::runtime::lexemes::Configuration;
-use crate::pg::store::{Mode, one, run};
+use crate::pg::store::{StatementMode, not_null, run};
 
 /// The version of the code that reads words. Raise it when it reads them differently, so that those of older sources are
 /// read again.
@@ -52,7 +52,7 @@ pub fn find_configuration(name: &str) -> Result<Option<Configuration>> {
         ) AS q
         WHERE $1 = ANY (q.names) OR pg_catalog.lower($1) = ANY (q.names)
         ORDER BY $1 = ANY (q.names) DESC, n.nspname = 'pg_catalog' DESC, q.qualified LIMIT 1";
-    run(sql, &[name.into()], Mode::Read, |mut rows| {
-        rows.next().map(|row| Ok(Configuration { name: one(row.get(1))?, id: one(row.get(2))? })).transpose()
+    run(sql, &[name.into()], StatementMode::Read, |mut rows| {
+        rows.next().map(|row| Ok(Configuration { name: not_null(row.get(1))?, id: not_null(row.get(2))? })).transpose()
     })
 }

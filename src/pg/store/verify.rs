@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::pg::runtime::vector::vector_type;
 use crate::pg::store::reading::{self, StoredReading};
 use crate::pg::store::source::{key, key_array_args};
-use crate::pg::store::{Mode, one, run};
+use crate::pg::store::{StatementMode, not_null, run};
 use crate::source::{Jsonb, SourceKey};
 
 /// Returns synced sources that lack chunks of the active model, each with a description, and whether they have chunks of
@@ -21,11 +21,12 @@ pub fn incomplete_sources(active: i32) -> Result<Vec<(SourceKey, String, bool)>>
             FROM chatbot_sync.embedding e WHERE e.model_id = $1
                 AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)) AS e
         WHERE s.status = 'synced' AND (e.chunks, e.after_last, e.places) <> (s.chunk_count, s.chunk_count, s.chunk_count)";
-    run(sql, &[active.into()], Mode::Read, |rows| {
+    run(sql, &[active.into()], StatementMode::Read, |rows| {
         rows.map(|row| {
-            let (expected, found, after): (i32, i32, i32) = (one(row.get(4))?, one(row.get(5))?, one(row.get(6))?);
+            let (expected, found, after): (i32, i32, i32) =
+                (not_null(row.get(4))?, not_null(row.get(5))?, not_null(row.get(6))?);
             let detail = format!("{found} chunks up to place {after}, expected {expected}");
-            Ok((key(&row)?, detail, one(row.get(7))?))
+            Ok((key(&row)?, detail, not_null(row.get(7))?))
         })
         .collect()
     })
@@ -34,7 +35,7 @@ pub fn incomplete_sources(active: i32) -> Result<Vec<(SourceKey, String, bool)>>
 /// Returns the chatbots that have a source, as the current role sees them.
 pub fn chatbots() -> Result<HashSet<i64>> {
     let sql = "SELECT DISTINCT chatbot_id FROM chatbot_sync.source";
-    run(sql, &[], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())
+    run(sql, &[], StatementMode::Read, |rows| rows.map(|row| not_null(row.get(1))).collect())
 }
 
 /// Returns sources with vectors whose length is not that of their model.
@@ -45,9 +46,9 @@ pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
         WHERE {schema}.vector_dims(e.embedding) <> m.dimensions GROUP BY 1, 2, 3",
         schema = vector_type()?.schema
     );
-    run(&sql, &[], Mode::Scan, |rows| {
+    run(&sql, &[], StatementMode::Scan, |rows| {
         rows.map(|row| {
-            let (expected, found): (i32, i32) = (one(row.get(4))?, one(row.get(5))?);
+            let (expected, found): (i32, i32) = (not_null(row.get(4))?, not_null(row.get(5))?);
             Ok((key(&row)?, format!("{found} dimensions, expected {expected}")))
         })
         .collect()
@@ -58,14 +59,16 @@ pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
 pub fn sources_of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
     let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
         WHERE host IS NOT NULL AND host <> ALL ($1)";
-    run(sql, &[hosts.to_vec().into()], Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
+    run(sql, &[hosts.to_vec().into()], StatementMode::Read, |rows| {
+        rows.map(|row| Ok((key(&row)?, not_null(row.get(4))?))).collect()
+    })
 }
 
 /// Sources that are pending although no table has them and no job embeds them.
 pub fn waiting_for_nothing() -> Result<Vec<SourceKey>> {
     let sql =
         "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host IS NULL AND status = 'pending'";
-    let mut pending: Vec<SourceKey> = run(sql, &[], Mode::Read, |rows| rows.map(|row| key(&row)).collect())?;
+    let mut pending: Vec<SourceKey> = run(sql, &[], StatementMode::Read, |rows| rows.map(|row| key(&row)).collect())?;
     // A statement of its own: sources may be on other nodes, jobs are here.
     let with_job = existing_keys("job", None, &pending)?;
     pending.retain(|key| !with_job.contains(key));
@@ -97,11 +100,11 @@ pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<St
     let sql = "SELECT content_hash, metadata, enabled, status = 'synced' FROM chatbot_sync.source
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let whole = |reading: StoredReading| {
-        run(sql, &reading.key.args(), Mode::Read, |rows| {
+        run(sql, &reading.key.args(), StatementMode::Read, |rows| {
             let rows = rows.first();
             let has_job = jobs.contains(&reading.key);
-            let (content_hash, metadata) = (rows.get(1)?, one(rows.get(2))?);
-            let (enabled, synced) = (one(rows.get(3))?, one(rows.get(4))?);
+            let (content_hash, metadata) = (rows.get(1)?, not_null(rows.get(2))?);
+            let (enabled, synced) = (not_null(rows.get(3))?, not_null(rows.get(4))?);
             Ok(StoredSource { reading, content_hash, metadata, enabled, synced, has_job })
         })
     };
@@ -114,7 +117,9 @@ pub fn is_same_json(one_text: &Jsonb, other: &Jsonb) -> Result<bool> {
         return Ok(true);
     }
     let args = [one_text.clone().into(), other.clone().into()];
-    run("SELECT $1::jsonb OPERATOR(pg_catalog.=) $2::jsonb", &args, Mode::Read, |rows| one(rows.first().get_one()))
+    run("SELECT $1::jsonb OPERATOR(pg_catalog.=) $2::jsonb", &args, StatementMode::Read, |rows| {
+        not_null(rows.first().get_one())
+    })
 }
 
 /// Returns sources with a chunk whose metadata or `enabled` is not that of the source.
@@ -131,7 +136,7 @@ pub fn sources_with_mismatched_chunks() -> Result<Vec<SourceKey>> {
             FROM chatbot_sync.embedding e
             WHERE (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)) AS e
         WHERE e.differs";
-    run(sql, &[], Mode::Read, |rows| rows.map(|row| key(&row)).collect())
+    run(sql, &[], StatementMode::Read, |rows| rows.map(|row| key(&row)).collect())
 }
 
 /// Returns those of the keys that are in a table, with this host table or, where it is `None`, with any.
@@ -143,7 +148,7 @@ fn existing_keys(table: &str, host: Option<i32>, keys: &[SourceKey]) -> Result<H
             AND ($4 IS NULL OR t.host = $4)"
     );
     let [chatbots, types, sources] = key_array_args(keys);
-    run(&sql, &[chatbots, types, sources, host.into()], Mode::Read, |rows| rows.map(|row| key(&row)).collect())
+    run(&sql, &[chatbots, types, sources, host.into()], StatementMode::Read, |rows| rows.map(|row| key(&row)).collect())
 }
 
 /// Returns those of the keys for which the host table has neither a source nor a job that will make one.
@@ -157,5 +162,5 @@ pub fn keys_without_source(host: i32, keys: &[SourceKey]) -> Result<Vec<SourceKe
 pub fn duplicate_failed_jobs() -> Result<Vec<(SourceKey, i64)>> {
     let sql = "SELECT chatbot_id, source_type, source_id, count(*) FROM chatbot_sync.job WHERE due_at = 'infinity'
         GROUP BY chatbot_id, source_type, source_id HAVING count(*) > 1";
-    run(sql, &[], Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
+    run(sql, &[], StatementMode::Read, |rows| rows.map(|row| Ok((key(&row)?, not_null(row.get(4))?))).collect())
 }
