@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::host::{Column, HostColumns, HostOptions, OnError, SyncMode, shortest};
+use crate::ids::{ChatbotId, HostId};
 use crate::pg::host::condition::CheckedCondition;
 use crate::pg::host::pending::register_existing_rows;
 use crate::pg::host::relation::{ExtensionDdlGuard, Relation, open_owned_table};
@@ -60,7 +61,7 @@ const CHATBOT_COLUMN: &str = "chatbot_id";
 const CONTENT_COLUMN: &str = "content";
 
 fn column(Name(name): Name) -> Column {
-    Column(name, 0)
+    Column { name, number: 0 }
 }
 
 fn named(role: &'static str, name: Option<Name>) -> Result<Column> {
@@ -91,7 +92,7 @@ fn refuse_both(role: &'static str, name: Option<&Name>, default: &str, instead: 
 impl Attach<'_> {
     /// The attachment that is asked for, without what the table itself says.
     fn host(&mut self) -> Result<HostOptions> {
-        let source_type = source_types::source_type(self.source_type)?;
+        let source_type = source_types::check_source_type("source_type", self.source_type)?;
         let on_error = match arguments::one_of("on_error", self.on_error, &OnError::NAMES)? {
             "raise" => OnError::Raise,
             _ => OnError::Mark,
@@ -128,8 +129,8 @@ impl Attach<'_> {
             error: self.error.take().map(column),
         };
         Ok(HostOptions {
-            host: 0,
-            source_type: source_type.to_owned(),
+            host: HostId(0),
+            source_type,
             on_error,
             mode,
             content_format,
@@ -142,12 +143,12 @@ impl Attach<'_> {
     }
 
     /// The column that has the chatbot, or the chatbot of all rows.
-    fn chatbot(&mut self) -> Result<(Option<Column>, Option<i64>)> {
+    fn chatbot(&mut self) -> Result<(Option<Column>, Option<ChatbotId>)> {
         match self.chatbot_id {
             None => Ok((Some(named("chatbot_column", self.chatbot.take())?), None)),
             Some(id) => {
                 refuse_both("chatbot_column", self.chatbot.as_ref(), CHATBOT_COLUMN, "chatbot_id")?;
-                Ok((None, Some(arguments::id("chatbot_id", Some(id))?)))
+                Ok((None, Some(arguments::check_chatbot_id(Some(id))?)))
             }
         }
     }
@@ -202,10 +203,10 @@ pub fn attach(mut told: Attach) -> Result<()> {
 /// Fails where a status column has a second role, or a column is named twice for the same role.
 fn check_distinct_columns(host: &HostOptions) -> Result<()> {
     let all = host.all_columns();
-    for (at, (role, Column(name, _))) in all.iter().enumerate() {
-        let twice = all[..at].iter().any(|(other, Column(n, _))| {
+    for (at, (role, Column { name, .. })) in all.iter().enumerate() {
+        let twice = all[..at].iter().any(|(other, column)| {
             let written = HostColumns::is_written;
-            n == name && (written(role) || written(other) || role == other)
+            column.name == *name && (written(role) || written(other) || role == other)
         });
         if twice {
             return Err(Error::invalid(role, format!("\"{name}\""), "a column that is named once"));
@@ -226,9 +227,9 @@ fn refuse_attached(host: &HostOptions, relation: &Relation) -> Result<()> {
         if other.partition || !apart {
             return Err(Error::Attached { relation: relation.name.clone() });
         }
-        for (role, Column(name, _)) in host.all_columns() {
-            let shared = other.all_columns().into_iter().any(|(other_role, Column(other_name, _))| {
-                name == other_name && (HostColumns::is_written(role) || HostColumns::is_written(other_role))
+        for (role, Column { name, .. }) in host.all_columns() {
+            let shared = other.all_columns().into_iter().any(|(other_role, column)| {
+                *name == column.name && (HostColumns::is_written(role) || HostColumns::is_written(other_role))
             });
             if shared {
                 let expected = format!(

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::host::{Column, HostColumns, HostOptions};
+use crate::ids::HostId;
 use crate::pg::host::chatbots::on_chatbots_altered;
 use crate::pg::host::condition::CheckedCondition;
 use crate::pg::host::pending::register_existing_rows;
@@ -80,7 +81,7 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
     let mut gone = Vec::new();
     for (role, column) in host.all_columns_mut() {
         if !update_column(column, descriptor) {
-            gone.push((role, column.0.clone()));
+            gone.push((role, column.name.clone()));
         }
     }
     let contents = gone.iter().filter(|(role, _)| *role == "content_columns").count();
@@ -104,7 +105,7 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
         let columns = &mut host.columns;
         match *role {
             "metadata_columns" => {
-                columns.metadata.retain(|Column(n, _)| n != name);
+                columns.metadata.retain(|column| column.name != *name);
                 host_sources::drop_metadata(host.host, name)?;
             }
             "content_columns" => host.forget_content(name),
@@ -121,15 +122,20 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
             _ => columns.error = None,
         }
     }
-    for (Column(old, number), Column(new, _)) in before.columns.metadata.iter().flat_map(|old| {
-        host.columns.metadata.iter().filter(|new| new.1 == old.1 && new.0 != old.0).map(move |new| (old, new))
-    }) {
-        pgrx::debug1!("column {number} of {} is {new} now", relation.name);
-        host_sources::rename_metadata(host.host, old, new)?;
+    for old in &before.columns.metadata {
+        let is_renamed = |new: &&Column| new.number == old.number && new.name != old.name;
+        for new in host.columns.metadata.iter().filter(is_renamed) {
+            pgrx::debug1!("column {} of {} is {} now", new.number, relation.name, new.name);
+            host_sources::rename_metadata(host.host, &old.name, &new.name)?;
+        }
     }
     if let (Some(then), Some(now)) = (&before.condition, &host.condition) {
-        let names =
-            then.columns.iter().zip(&now.columns).map(|(then, now)| Column(then.0.clone(), now.1)).collect::<Vec<_>>();
+        let names = then
+            .columns
+            .iter()
+            .zip(&now.columns)
+            .map(|(then, now)| Column { name: then.name.clone(), number: now.number })
+            .collect::<Vec<_>>();
         // SAFETY: it is open.
         host.condition = Some(unsafe { CheckedCondition::renamed(then, opened.0, &names)? });
     }
@@ -173,7 +179,7 @@ fn reads_other_columns(before: &HostOptions, now: &HostOptions) -> bool {
         read.map(|(_, column)| column.clone()).collect::<Vec<_>>()
     };
     let before = read(before);
-    read(now).iter().any(|now| before.iter().any(|before| before.0 == now.0 && before.1 != now.1))
+    read(now).iter().any(|now| before.iter().any(|before| before.name == now.name && before.number != now.number))
 }
 
 /// Deletes the sources of a table that is not a partition or child of the host table any more, and drops its triggers.
@@ -187,7 +193,7 @@ fn delete_detached_partition(oid: pg_sys::Oid, host: HostOptions) -> Result<()> 
 }
 
 /// Follows DROP TABLE of tables that had triggers of these hosts: deletes the sources whose rows are gone.
-pub fn on_dropped(hosts: &[i32]) -> Result<()> {
+pub fn on_dropped(hosts: &[HostId]) -> Result<()> {
     for &host in hosts {
         match store::attached_table(host)? {
             None => host_sources::delete_host(host)?,

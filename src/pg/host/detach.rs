@@ -4,6 +4,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::host::HostOptions;
+use crate::ids::{ChatbotId, HostId};
 use crate::pg::host::read::without_waiting;
 use crate::pg::host::relation::{ExtensionDdlGuard, OpenRelation, Relation, open_owned_table};
 use crate::pg::runtime::arguments;
@@ -14,7 +15,7 @@ use crate::pg::store::{host_sources, host_triggers as store};
 /// Takes back what attached a table: all of it, or its attachment to one chatbot.
 pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>, chatbot_id: Option<i64>) -> Result<()> {
     let delete = arguments::required("delete_embeddings", delete_embeddings)?;
-    let chatbot_id = chatbot_id.map(|id| arguments::id("chatbot_id", Some(id))).transpose()?;
+    let chatbot_id = chatbot_id.map(|id| arguments::check_chatbot_id(Some(id))).transpose()?;
     let (opened, relation) = open_owned_table(relation)?;
     drop(opened);
     let _own = ExtensionDdlGuard::new();
@@ -48,7 +49,7 @@ pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>, chatb
 
 /// Detaches the tables whose rows all belong to a chatbot that is gone: they would be its sources again with their next
 /// change. Only those that the owner of the table of chatbots could detach.
-pub fn detach_chatbot(chatbot_id: i64, owner: pg_sys::Oid) -> Result<()> {
+pub fn detach_chatbot(chatbot_id: ChatbotId, owner: pg_sys::Oid) -> Result<()> {
     for (oid, argument) in store::roots()? {
         let host = HostOptions::parse(&argument)?;
         if host.chatbot_id != Some(chatbot_id) {
@@ -73,7 +74,7 @@ pub fn detach_chatbot(chatbot_id: i64, owner: pg_sys::Oid) -> Result<()> {
 }
 
 /// Drops the triggers of a table, if a role has the rights of its owner.
-fn drop_triggers_as(role: pg_sys::Oid, table: pg_sys::Oid, host: i32) -> Result<bool> {
+fn drop_triggers_as(role: pg_sys::Oid, table: pg_sys::Oid, host: HostId) -> Result<bool> {
     let opened = OpenRelation::new(table, pg_sys::AccessShareLock);
     // SAFETY: it is open; a look-up in the catalog's cache.
     let is_owner = unsafe { pg_sys::has_privs_of_role(role, Relation::of(opened.0).owner) };

@@ -5,6 +5,7 @@ use pgrx::{IntoDatum, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::host::{OnError, RowStatus, SyncMode};
+use crate::ids::ChatbotId;
 use crate::pg::host::changes::Changes;
 use crate::pg::host::chatbots::ChatbotTable;
 use crate::pg::host::detach;
@@ -113,7 +114,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
             let changes = Changes::between(&table, || (rows(data.tg_oldtable), rows(data.tg_newtable)))?;
             if later {
                 changes.for_each_deleted(|gone| {
-                    insert_jobs(&table, &gone.iter().map(|&key| (key, None)).collect::<Vec<_>>())?;
+                    insert_jobs(&table, &gone.iter().map(|&key| key.into()).collect::<Vec<_>>())?;
                     pending_at_commit::mark_pending_at_commit(gone.iter().copied());
                     Ok(())
                 })?;
@@ -256,7 +257,7 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let says = if let Some(error) = invalid {
         Some(RowStatus::failed(sql_error::in_a_line(&error)))
     } else if table.chatbot_id(row).is_none() {
-        table.state_without_chatbot(old, row)
+        table.status_without_chatbot(old, row)
     } else if table.is_enabled_if_readable(row)? == Some(true) {
         let differs = differs.unwrap_or(true);
         let asked = old.is_none_or(|old| differs || !is_writing_back() && table.requests_sync(old, row));
@@ -269,7 +270,7 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         old.is_none_or(|old| table.text_differs(old, row)).then(RowStatus::pending)
     };
     match says {
-        Some(state) if table.state(row, &state) != state => {
+        Some(state) if table.row_status(row, &state) != state => {
             // SAFETY: the tuple and its relation's descriptor; the columns are of it.
             Ok(unsafe { with_state(&table, tuple, (*data.tg_relation).rd_att, &state) }.into())
         }
@@ -362,7 +363,7 @@ unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> 
     };
     let mut scratch = Scratch::new();
     while let Some(row) = rows.next() {
-        if let Some(id) = row.integer(chatbots.id) {
+        if let Some(id) = row.integer(chatbots.id).map(ChatbotId) {
             forget(id)?;
         }
         scratch.reset();

@@ -10,7 +10,7 @@ use crate::pg::store::host_triggers as store;
 
 /// Sets a column's name or number to what the relation has now; returns false where the column is gone.
 pub fn update_column(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
-    let Column(name, number) = column;
+    let Column { name, number } = column;
     match (Attribute::find(descriptor, name), Attribute::name(descriptor, *number)) {
         // A restored table or a partition may have other numbers, so the name counts first.
         (Some(found), _) => *number = found.number,
@@ -24,7 +24,7 @@ pub fn update_column(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool
 pub fn number(host: &mut HostOptions, relation: &str, open: pg_sys::Relation) -> Result<()> {
     // SAFETY: callers pass a relation that is open.
     let descriptor = unsafe { (*open).rd_att };
-    for (role, Column(name, number)) in host.all_columns_mut() {
+    for (role, Column { name, number }) in host.all_columns_mut() {
         let found = Attribute::find(descriptor, name).ok_or_else(|| Error::NoColumn {
             relation: relation.to_owned(),
             column: name.clone(),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
+use crate::ids::{HostId, ModelId};
 use crate::pg::host;
 use crate::pg::maintenance::refresh::{self, CurrentSettings, Outdated};
 use crate::pg::runtime::memory::Scratch;
@@ -29,7 +30,7 @@ pub struct Problem {
 pub fn verify() -> Result<Vec<Problem>> {
     encoding::require_utf8()?;
     let mut problems = Vec::new();
-    let active = active_model_in_snapshot()?.map_or(0, |active| active.id);
+    let active = active_model_in_snapshot()?.map_or(ModelId(0), |active| active.id);
     for (key, found, other) in store::incomplete_sources(active)? {
         let problem = if other { "wrong model" } else { "incomplete" };
         problems.push(Problem { problem, key, detail: found });
@@ -66,7 +67,7 @@ pub fn verify() -> Result<Vec<Problem>> {
     Ok(problems)
 }
 
-fn verify_host(host: i32, settings: &CurrentSettings, problems: &mut Vec<Problem>) -> Result<()> {
+fn verify_host(host: HostId, settings: &CurrentSettings, problems: &mut Vec<Problem>) -> Result<()> {
     // The contents of a slice are in memory, and each may be large.
     const SLICE: i64 = 200;
     let mut after = None;

@@ -3,6 +3,7 @@
 //! - `arguments`: checks of SQL arguments
 //! - `catalog`: look-ups that use nothing of the extension's own
 //! - `catalog_types`: `name` and `regclass` as arguments
+//! - `domain_types`: the domain's ids, kinds and statuses as Datums
 //! - `enabled`: the setting `chatbot_sync.enabled`
 //! - `encoding`: the database's encoding, and `text` as an argument
 //! - `jsonb`: `jsonb` as arguments and results
@@ -31,6 +32,8 @@ pub mod arguments;
 pub mod catalog;
 #[allow(unsafe_code)]
 pub mod catalog_types;
+#[allow(unsafe_code)]
+pub mod domain_types;
 #[allow(unsafe_code)]
 pub mod enabled;
 #[allow(unsafe_code)]

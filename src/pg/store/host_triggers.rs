@@ -6,7 +6,9 @@ use pgrx::datum::DatumWithOid;
 use pgrx::{Spi, pg_sys};
 
 use crate::error::Result;
+use crate::ids::HostId;
 use crate::pg::store::{self, StatementMode, not_null, run};
+use crate::source::SourceType;
 
 /// A subquery for the extension's triggers on attached tables and their partitions: relation, name, state, argument as
 /// jsonb. The CASE keeps the planner from parsing the arguments of other triggers as jsonb.
@@ -58,7 +60,7 @@ pub fn relation_exists(oid: pg_sys::Oid) -> Result<bool> {
 }
 
 /// Returns an id for a further host table.
-pub fn next_host() -> Result<i32> {
+pub fn next_host() -> Result<HostId> {
     let sql = "SELECT pg_catalog.nextval('chatbot_sync.host_id')::int";
     run(sql, &[], StatementMode::Write, |rows| not_null(rows.first().get_one()))
 }
@@ -104,7 +106,7 @@ pub fn attached_relative(oid: pg_sys::Oid) -> Result<Option<String>> {
 }
 
 /// Returns the name of a table that is attached with this source type; `None`: there is none.
-pub fn other_table(source_type: &str) -> Result<Option<String>> {
+pub fn table_with_source_type(source_type: SourceType) -> Result<Option<String>> {
     let sql = format!(
         "SELECT relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
         WHERE argument ->> 'source_type' = $1 AND NOT (argument ->> 'partition')::boolean LIMIT 1"
@@ -132,7 +134,7 @@ pub fn roots() -> Result<Attached> {
 }
 
 /// Returns the attached table with this host id, and the argument of its triggers; `None`: it is not attached any more.
-pub fn attached_table(host: i32) -> Result<Option<(pg_sys::Oid, String)>> {
+pub fn attached_table(host: HostId) -> Result<Option<(pg_sys::Oid, String)>> {
     let sql = format!(
         "SELECT DISTINCT relation, argument::text FROM {TRIGGERS} AS t
         WHERE NOT (argument ->> 'partition')::boolean AND (argument ->> 'host')::int = $1 LIMIT 1"
@@ -220,14 +222,14 @@ pub fn depends_on_columns(oid: pg_sys::Oid, columns: Vec<i16>) -> Result<bool> {
 }
 
 /// Whether a relation has triggers of a host.
-pub fn has_triggers(oid: pg_sys::Oid, host: i32) -> Result<bool> {
+pub fn has_triggers(oid: pg_sys::Oid, host: HostId) -> Result<bool> {
     let sql =
         format!("SELECT EXISTS (SELECT FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2)");
     run(&sql, &[oid.into(), host.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// Creates the triggers of one relation, or replaces them. The status trigger is dropped where `status` is false.
-pub fn make_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str, status: bool) -> Result<()> {
+pub fn make_triggers(oid: pg_sys::Oid, relation: &str, host: HostId, argument: &str, status: bool) -> Result<()> {
     let there = trigger_names(oid, host)?;
     for (name, definition) in trigger_definitions(relation, host, argument) {
         // Triggers fire in the order of their names: by its zz_, the status trigger sees what other BEFORE triggers made of
@@ -241,7 +243,7 @@ pub fn make_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str
     Ok(())
 }
 
-fn trigger_names(oid: pg_sys::Oid, host: i32) -> Result<Vec<String>> {
+fn trigger_names(oid: pg_sys::Oid, host: HostId) -> Result<Vec<String>> {
     let sql = format!("SELECT name::text FROM {TRIGGERS} AS t WHERE relation = $1 AND (argument ->> 'host')::int = $2");
     run(&sql, &[oid.into(), host.into()], StatementMode::ReadLatest, |rows| {
         rows.map(|row| not_null(row.get(1))).collect()
@@ -249,7 +251,7 @@ fn trigger_names(oid: pg_sys::Oid, host: i32) -> Result<Vec<String>> {
 }
 
 /// Replaces those triggers of a host that one relation has.
-pub fn remake_triggers(oid: pg_sys::Oid, relation: &str, host: i32, argument: &str) -> Result<()> {
+pub fn remake_triggers(oid: pg_sys::Oid, relation: &str, host: HostId, argument: &str) -> Result<()> {
     let there = trigger_names(oid, host)?;
     trigger_definitions(relation, host, argument)
         .into_iter()
@@ -264,7 +266,7 @@ pub fn arguments(oid: pg_sys::Oid) -> Result<Vec<String>> {
 }
 
 /// The names of a host's triggers, and the statements that create them.
-fn trigger_definitions(relation: &str, host: i32, argument: &str) -> [(String, String); 5] {
+fn trigger_definitions(relation: &str, host: HostId, argument: &str) -> [(String, String); 5] {
     let argument = quote_literal(argument);
     let make = |name: String, when: &str, rest: &str| {
         let sql = format!("CREATE OR REPLACE TRIGGER {name} {when} ON {relation} {rest}({argument})");
@@ -292,7 +294,7 @@ fn trigger_definitions(relation: &str, host: i32, argument: &str) -> [(String, S
 }
 
 /// Returns the triggers of a host whose state is not the default `O`: (name, relation, `tgenabled`).
-pub fn trigger_states(host: i32) -> Result<Vec<(String, String, i8)>> {
+pub fn trigger_states(host: HostId) -> Result<Vec<(String, String, i8)>> {
     let sql = format!(
         "SELECT name::text, relation::pg_catalog.regclass::text, enabled FROM {TRIGGERS} AS t
         WHERE enabled <> 'O' AND (argument ->> 'host')::int = $1"
@@ -327,7 +329,7 @@ fn drop_triggers_found_by(sql: &str, args: &[DatumWithOid]) -> Result<bool> {
 }
 
 /// Drops all triggers of a host.
-pub fn drop_triggers(host: i32) -> Result<()> {
+pub fn drop_triggers(host: HostId) -> Result<()> {
     let sql = format!(
         "SELECT name::text, relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t WHERE (argument ->> 'host')::int = $1"
     );
@@ -335,7 +337,7 @@ pub fn drop_triggers(host: i32) -> Result<()> {
 }
 
 /// Drops the triggers of a host on one relation.
-pub fn drop_triggers_of(oid: pg_sys::Oid, host: i32) -> Result<()> {
+pub fn drop_triggers_of(oid: pg_sys::Oid, host: HostId) -> Result<()> {
     let sql = format!(
         "SELECT name::text, relation::pg_catalog.regclass::text FROM {TRIGGERS} AS t
         WHERE relation = $1 AND (argument ->> 'host')::int = $2"

@@ -6,6 +6,7 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::ids::ModelId;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::vector::vector_type;
 use crate::pg::store::{StatementMode, host_triggers, not_null, run, write};
@@ -24,7 +25,7 @@ pub fn indexed_expression(what: &str, dimensions: usize) -> Result<String> {
 
 /// Returns the statements that build the indexes which a model lacks; an empty list where it has them all. The last one is
 /// ANALYZE, so that statistics say how large chatbots are.
-pub fn build_statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
+pub fn build_statements(model_id: ModelId, concurrently: bool) -> Result<Vec<String>> {
     let sql = "SELECT i.kind, i.name, i.present, m.dimensions
         FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
         WHERE i.model_id = $1 AND NOT i.valid ORDER BY i.kind DESC";
@@ -62,7 +63,7 @@ pub fn build_statements(model_id: i32, concurrently: bool) -> Result<Vec<String>
 }
 
 /// Builds the indexes of a model in this transaction; sessions that write vectors wait until it ends.
-pub fn build(model_id: i32) -> Result<()> {
+pub fn build(model_id: ModelId) -> Result<()> {
     build_statements(model_id, false)?.iter().try_for_each(|sql| host_triggers::execute(sql))
 }
 
@@ -79,7 +80,7 @@ pub fn try_build_lock() -> Result<bool> {
 }
 
 /// Records why a model's indexes could not be built.
-pub fn record_build_error(model_id: i32, message: &str) -> Result<()> {
+pub fn record_build_error(model_id: ModelId, message: &str) -> Result<()> {
     let sql = "UPDATE chatbot_sync.model SET index_error = $2 WHERE id = $1";
     write(sql, &[model_id.into(), message.into()]).map(drop)
 }
@@ -94,7 +95,7 @@ pub fn build_phase() -> Result<String> {
 }
 
 /// Returns why a model lacks an index; `None` where it has all of them.
-pub fn missing_index_reason(model_id: i32) -> Result<Option<String>> {
+pub fn missing_index_reason(model_id: ModelId) -> Result<Option<String>> {
     let sql = "SELECT m.index_error FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
         WHERE m.id = $1 AND NOT i.valid";
     let reason: Option<Option<String>> = run(sql, &[model_id.into()], StatementMode::ReadLatest, |mut rows| {

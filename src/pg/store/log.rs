@@ -7,6 +7,7 @@ use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 
 use crate::embedding::batch::Usage;
 use crate::error::Result;
+use crate::ids::{ChatbotId, ModelId};
 use crate::pg::runtime::settings;
 use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::source::SourceKey;
@@ -17,7 +18,7 @@ pub struct LogEntry {
     /// The source that was synced.
     pub key: SourceKey,
     /// The model that embedded it.
-    pub model_id: i32,
+    pub model_id: ModelId,
     /// The SQLSTATE that the sync failed with; `None`: it succeeded.
     pub error_code: Option<String>,
     /// The number of chunks that the source has.
@@ -38,7 +39,7 @@ pub struct LogEntry {
 
 impl LogEntry {
     /// The entry of a sync that failed with this SQLSTATE.
-    pub fn failed(key: SourceKey, model_id: i32, error_code: String) -> Self {
+    pub fn failed(key: SourceKey, model_id: ModelId, error_code: String) -> Self {
         let (usage, zero) = (Usage::default(), Duration::ZERO);
         let error_code = Some(error_code);
         Self {
@@ -72,7 +73,7 @@ pub fn insert(entries: &[LogEntry]) -> Result<()> {
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let args = [
         all(entries, |e| e.key.chatbot_id).into(),
-        all(entries, |e| e.key.source_type.to_owned()).into(),
+        all(entries, |e| e.key.source_type).into(),
         all(entries, |e| e.key.source_id).into(),
         all(entries, |e| e.model_id).into(),
         all(entries, |e| e.error_code.clone()).into(),
@@ -98,7 +99,7 @@ const ADD_UP: &str =
     FROM gone GROUP BY model_id, error_code";
 
 /// Deletes the rows of a chatbot, after adding them to sync_total.
-pub fn delete_of_chatbot(chatbot_id: i64) -> Result<()> {
+pub fn delete_of_chatbot(chatbot_id: ChatbotId) -> Result<()> {
     let sql = format!("WITH gone AS (DELETE FROM chatbot_sync.sync_log WHERE chatbot_id = $1 RETURNING *) {ADD_UP}");
     write(&sql, &[chatbot_id.into()]).map(drop)
 }

@@ -2,7 +2,9 @@
 //! matter.
 //!
 //! - `chunk`: chunks, with their vectors and words
+//! - `configurations`: which text search configuration reads a text
 //! - `delete`: deletes sources, and moves them to other keys
+//! - `due_job`: which jobs come next
 //! - `host_row`: rows of host tables
 //! - `host_sources`: all sources of a host table
 //! - `host_triggers`: the triggers of host tables
@@ -10,14 +12,18 @@
 //! - `job`: jobs of the queue
 //! - `log`: the log of syncs
 //! - `model`: models
+//! - `query_words`: the words of a query
 //! - `reading`: how sources were chunked and their words read
 //! - `reembed`: the vectors of the next model
+//! - `retry`: makes sources in error pending again
 //! - `row_error`: errors of host rows that cannot be read or written
 //! - `search`: chunks near a vector, and chunks with words
 //! - `session`: sessions and their messages
 //! - `source`: sources
+//! - `source_key`: the key of a source in statements
 //! - `source_type`: kinds of source
 //! - `statistics`: what Postgres' statistics say about a search's tables
+//! - `sync_error`: the error of a sync, as its source keeps it
 //! - `tables`: the tables that a search reads
 //! - `text_search`: text search configurations by language
 //! - `verify`: rows that cannot be right
@@ -33,6 +39,7 @@ use crate::pg::runtime::{subtransaction, version};
 pub mod chunk;
 pub mod configurations;
 pub mod delete;
+pub mod due_job;
 #[allow(unsafe_code)]
 pub mod host_row;
 pub mod host_sources;
@@ -42,13 +49,16 @@ pub mod index;
 pub mod job;
 pub mod log;
 pub mod model;
+pub mod query_words;
 pub mod reading;
 pub mod reembed;
+pub mod retry;
 pub mod row_error;
 pub mod search;
 pub mod session;
 #[allow(unsafe_code)]
 pub mod source;
+pub mod source_key;
 #[allow(unsafe_code)]
 pub mod source_type;
 #[allow(unsafe_code)]

@@ -3,8 +3,9 @@
 use pgrx::datum::DatumWithOid;
 
 use crate::error::Result;
+use crate::ids::{ChatbotId, ModelId};
 use crate::pg::runtime::vector::Vector;
-use crate::pg::store::source::{BY_KEY, after_key, by_chatbot, chatbot_key_args, key, key_array_args};
+use crate::pg::store::source_key::{ORDER_BY_KEY, after_key, by_chatbot, chatbot_key_args, key_array_args, read_key};
 use crate::pg::store::sync_error::SyncError;
 use crate::pg::store::{StatementMode, host_triggers, not_null, run, write};
 use crate::source::SourceKey;
@@ -34,7 +35,7 @@ const SAME: &str =
 /// Takes sources that lack vectors of a model, in the order of their keys, with an advisory lock until the transaction ends.
 /// Sources that another session has taken, or that were refused, are skipped.
 pub fn take_incomplete_sources(
-    model_id: i32,
+    model_id: ModelId,
     mut after: Option<SourceKey>,
     limit: i32,
     is_refused: impl Fn(&SourceKey) -> bool,
@@ -50,8 +51,9 @@ pub fn take_incomplete_sources(
         let found = incomplete_sources(model_id, after, limit)?;
         let last = found.last().copied();
         let wanted: Vec<SourceKey> = found.into_iter().filter(|key| !is_refused(key)).collect();
-        let taken: Vec<SourceKey> =
-            run(&sql, &key_array_args(&wanted), StatementMode::ReadLatest, |rows| rows.map(|row| key(&row)).collect())?;
+        let taken: Vec<SourceKey> = run(&sql, &key_array_args(&wanted), StatementMode::ReadLatest, |rows| {
+            rows.map(|row| read_key(&row)).collect()
+        })?;
         if !taken.is_empty() || last.is_none() {
             return Ok(taken);
         }
@@ -60,7 +62,7 @@ pub fn take_incomplete_sources(
 }
 
 /// Returns the chunks of sources that the active model has, and the other one has not.
-pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<ChunkWithoutVector>> {
+pub fn missing(keys: &[SourceKey], active: ModelId, model_id: ModelId) -> Result<Vec<ChunkWithoutVector>> {
     let sql = format!(
         "SELECT e.chatbot_id, e.source_type, e.source_id, e.chunk_id, e.content, e.metadata ->> 'title', s.content_hash
         FROM {THESE} JOIN chatbot_sync.embedding e ON {OF_THESE} AND e.model_id = $5
@@ -76,7 +78,12 @@ pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<Chu
                     (not_null(row.get(5))?, row.get(6)?, row.get(7)?);
                 let title = title.filter(|_| content::had_title(&hash.unwrap_or_default()));
                 let input = with_title(title.as_deref(), &content).into_owned();
-                missing.push(ChunkWithoutVector { key: key(&row)?, chunk_id: not_null(row.get(4))?, content, input });
+                missing.push(ChunkWithoutVector {
+                    key: read_key(&row)?,
+                    chunk_id: not_null(row.get(4))?,
+                    content,
+                    input,
+                });
             }
             Ok(())
         })?;
@@ -85,13 +92,18 @@ pub fn missing(keys: &[SourceKey], active: i32, model_id: i32) -> Result<Vec<Chu
 }
 
 /// The arguments for the keys of a chatbot and the two models.
-fn args(chatbot_id: i64, keys: &[SourceKey], active: i32, model_id: i32) -> Vec<DatumWithOid<'static>> {
+fn args(chatbot_id: ChatbotId, keys: &[SourceKey], active: ModelId, model_id: ModelId) -> Vec<DatumWithOid<'static>> {
     chatbot_key_args(chatbot_id, keys).into_iter().chain([active.into(), model_id.into()]).collect()
 }
 
 /// Stores vectors of the other model for chunks that have not changed since they were read, and deletes its chunks that the
 /// active model does not have.
-pub fn store(keys: &[SourceKey], active: i32, model_id: i32, made: Vec<(ChunkWithoutVector, Vec<f32>)>) -> Result<()> {
+pub fn store(
+    keys: &[SourceKey],
+    active: ModelId,
+    model_id: ModelId,
+    made: Vec<(ChunkWithoutVector, Vec<f32>)>,
+) -> Result<()> {
     let mut made = by_chatbot(made, |(chunk, _)| chunk.key.chatbot_id);
     for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
         store_of_chatbot(chatbot_id, &keys, active, model_id, &made.remove(&chatbot_id).unwrap_or_default())?;
@@ -100,10 +112,10 @@ pub fn store(keys: &[SourceKey], active: i32, model_id: i32, made: Vec<(ChunkWit
 }
 
 fn store_of_chatbot(
-    chatbot_id: i64,
+    chatbot_id: ChatbotId,
     keys: &[SourceKey],
-    active: i32,
-    model_id: i32,
+    active: ModelId,
+    model_id: ModelId,
     made: &[(ChunkWithoutVector, Vec<f32>)],
 ) -> Result<()> {
     // Locks the sources, so that a session that syncs one now comes before or after.
@@ -167,7 +179,7 @@ fn store_of_chatbot(
 
 /// Marks a source as failed because the provider refused one of its texts for the next model. It is synced again once it has
 /// all vectors.
-pub fn mark_refused(key: &SourceKey, model_id: i32, failed: &SyncError) -> Result<()> {
+pub fn mark_refused(key: &SourceKey, model_id: ModelId, failed: &SyncError) -> Result<()> {
     let sql = "UPDATE chatbot_sync.source SET status = 'error', error_code = $4, error = $5
         WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
     let error = format!("{}{}", error_prefix(model_id), failed.message);
@@ -175,7 +187,7 @@ pub fn mark_refused(key: &SourceKey, model_id: i32, failed: &SyncError) -> Resul
 }
 
 /// Those of the sources that [`mark_refused`] has marked.
-pub fn refused_before(keys: &[SourceKey], model_id: i32) -> Result<Vec<SourceKey>> {
+pub fn refused_before(keys: &[SourceKey], model_id: ModelId) -> Result<Vec<SourceKey>> {
     let sql = format!(
         "SELECT e.chatbot_id, e.source_type, e.source_id FROM {THESE} JOIN chatbot_sync.source e ON {OF_THESE}
         WHERE e.status = 'error' AND pg_catalog.starts_with(e.error, $5)"
@@ -185,19 +197,19 @@ pub fn refused_before(keys: &[SourceKey], model_id: i32) -> Result<Vec<SourceKey
         let args: Vec<_> =
             chatbot_key_args(chatbot_id, &keys).into_iter().chain([error_prefix(model_id).into()]).collect();
         refused.extend(run(&sql, &args, StatementMode::ReadLatest, |rows| {
-            rows.map(|row| key(&row)).collect::<pgrx::spi::Result<Vec<_>>>()
+            rows.map(|row| read_key(&row)).collect::<pgrx::spi::Result<Vec<_>>>()
         })?);
     }
     Ok(refused)
 }
 
 /// The beginning of the errors that [`mark_refused`] writes, by which they are recognized.
-pub fn error_prefix(model_id: i32) -> String {
+pub fn error_prefix(model_id: ModelId) -> String {
     format!("model {model_id}: ")
 }
 
 /// Returns the number of all sources, and of those that lack vectors of a model. Reads all sources.
-pub fn count_incomplete(model_id: i32) -> Result<(i64, i64)> {
+pub fn count_incomplete(model_id: ModelId) -> Result<(i64, i64)> {
     let sql = "SELECT count(*), count(*) FILTER (WHERE next_model_id IS DISTINCT FROM $1) FROM chatbot_sync.source";
     run(sql, &[model_id.into()], StatementMode::ReadLatest, |rows| {
         let rows = rows.first();
@@ -211,18 +223,20 @@ pub fn stop_writers() -> Result<()> {
 }
 
 /// Returns the next sources that lack vectors of a model, in the order of their keys.
-pub fn incomplete_sources(model_id: i32, after: Option<SourceKey>, limit: i32) -> Result<Vec<SourceKey>> {
+pub fn incomplete_sources(model_id: ModelId, after: Option<SourceKey>, limit: i32) -> Result<Vec<SourceKey>> {
     let (beyond, key_args) = after_key(after, 3);
     let sql = format!(
         "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source
-        WHERE next_model_id IS DISTINCT FROM $1{beyond} {BY_KEY} $2"
+        WHERE next_model_id IS DISTINCT FROM $1 {beyond} 
+        {ORDER_BY_KEY}
+        LIMIT $2"
     );
     let args: Vec<_> = [model_id.into(), limit.into()].into_iter().chain(key_args).collect();
-    run(&sql, &args, StatementMode::ReadLatest, |rows| rows.map(|row| key(&row)).collect())
+    run(&sql, &args, StatementMode::ReadLatest, |rows| rows.map(|row| read_key(&row)).collect())
 }
 
 /// Returns the number of chunks that sources have with a model.
-pub fn chunks_of(keys: &[SourceKey], model_id: i32) -> Result<i64> {
+pub fn chunks_of(keys: &[SourceKey], model_id: ModelId) -> Result<i64> {
     let sql = format!("SELECT count(*) FROM {THESE} JOIN chatbot_sync.embedding e ON {OF_THESE} AND e.model_id = $5");
     by_chatbot(keys.iter().copied(), |key| key.chatbot_id)
         .into_iter()

@@ -1,13 +1,14 @@
 //! Writes to a source what Postgres raised while its host row was read or its status was written.
 
 use crate::error::Result;
+use crate::ids::HostId;
 use crate::pg::store::sync_error::SyncError;
 use crate::pg::store::write;
 use crate::source::SourceKey;
 
 /// Marks the source of a row that cannot be read as failed; its vectors stay. `enabled` is `None` where that cannot be read
 /// either: then it stays as it is.
-pub fn mark_unreadable(key: &SourceKey, host: Option<i32>, enabled: Option<bool>, failed: &SyncError) -> Result<()> {
+pub fn mark_unreadable(key: &SourceKey, host: Option<HostId>, enabled: Option<bool>, failed: &SyncError) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s
             (chatbot_id, source_type, source_id, host, enabled, error_code, error, status, attempts)
         VALUES ($1, $2, $3, $4, COALESCE($5, true), $6, $7, 'error', 1)

@@ -4,18 +4,19 @@ use pgrx::Uuid;
 use pgrx::datum::TimestampWithTimeZone;
 
 use crate::error::Result;
+use crate::ids::ChatbotId;
 use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::source::Jsonb;
 
 /// Inserts a session.
-pub fn insert_session(chatbot_id: i64, id: Uuid, metadata: Jsonb) -> Result<()> {
+pub fn insert_session(chatbot_id: ChatbotId, id: Uuid, metadata: Jsonb) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.session (chatbot_id, id, metadata) VALUES ($1, $2, $3)";
     write(sql, &[chatbot_id.into(), id.into(), metadata.into()]).map(drop)
 }
 
 /// Returns whether a session is open, and locks it against being closed or deleted until the transaction ends; `None`: there
 /// is no such session.
-pub fn lock_session(chatbot_id: i64, id: Uuid) -> Result<Option<bool>> {
+pub fn lock_session(chatbot_id: ChatbotId, id: Uuid) -> Result<Option<bool>> {
     let sql = "SELECT closed_at IS NULL FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2 FOR SHARE";
     run(sql, &[chatbot_id.into(), id.into()], StatementMode::Write, |mut rows| {
         rows.next().map(|row| not_null(row.get(1))).transpose()
@@ -23,20 +24,20 @@ pub fn lock_session(chatbot_id: i64, id: Uuid) -> Result<Option<bool>> {
 }
 
 /// Whether there is a session with this id.
-pub fn has_session(chatbot_id: i64, id: Uuid) -> Result<bool> {
+pub fn has_session(chatbot_id: ChatbotId, id: Uuid) -> Result<bool> {
     let sql = "SELECT FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2";
     run(sql, &[chatbot_id.into(), id.into()], StatementMode::Read, |rows| Ok(rows.len() > 0))
 }
 
 /// Closes a session; returns false where it is not open.
-pub fn close_session(chatbot_id: i64, id: Uuid) -> Result<bool> {
+pub fn close_session(chatbot_id: ChatbotId, id: Uuid) -> Result<bool> {
     let sql = "UPDATE chatbot_sync.session SET closed_at = pg_catalog.now()
         WHERE chatbot_id = $1 AND id = $2 AND closed_at IS NULL";
     Ok(write(sql, &[chatbot_id.into(), id.into()])? > 0)
 }
 
 /// Inserts a message and returns its id.
-pub fn insert_message(chatbot_id: i64, session: Uuid, role: &str, content: &str, metadata: Jsonb) -> Result<i64> {
+pub fn insert_message(chatbot_id: ChatbotId, session: Uuid, role: &str, content: &str, metadata: Jsonb) -> Result<i64> {
     let sql = "INSERT INTO chatbot_sync.message (chatbot_id, session_id, role, content, metadata)
         VALUES ($1, $2, $3, $4, $5) RETURNING id";
     let args = [chatbot_id.into(), session.into(), role.into(), content.into(), metadata.into()];
@@ -47,7 +48,7 @@ pub fn insert_message(chatbot_id: i64, session: Uuid, role: &str, content: &str,
 pub type Message = (i64, String, String, Jsonb, TimestampWithTimeZone);
 
 /// Returns the latest `limit` messages of a session, oldest first; `None`: all.
-pub fn messages(chatbot_id: i64, session: Uuid, limit: Option<i64>) -> Result<Vec<Message>> {
+pub fn messages(chatbot_id: ChatbotId, session: Uuid, limit: Option<i64>) -> Result<Vec<Message>> {
     let sql = "SELECT id, role, content, metadata, created_at FROM (
             SELECT * FROM chatbot_sync.message WHERE chatbot_id = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3
         ) AS latest ORDER BY id";

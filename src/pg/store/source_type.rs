@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::pg::runtime::catalog;
 use crate::pg::runtime::schema::schema;
 use crate::pg::store::{StatementMode, not_null, run, write};
+use crate::source::SourceType;
 use crate::version::OWN;
 
 /// Where the kinds are; none in a database whose SQL is older than they.
@@ -50,15 +51,15 @@ pub fn insert(name: &str) -> Result<bool> {
 }
 
 /// Takes a kind away.
-pub fn delete(name: &str) -> Result<()> {
-    write("DELETE FROM chatbot_sync.source_type WHERE name = $1", &[name.into()]).map(drop)
+pub fn delete(kind: SourceType) -> Result<()> {
+    write("DELETE FROM chatbot_sync.source_type WHERE name = $1", &[kind.into()]).map(drop)
 }
 
 /// Whether there are sources, and whether there are jobs of a kind.
-pub fn is_used(name: &str) -> Result<(bool, bool)> {
+pub fn is_used(kind: SourceType) -> Result<(bool, bool)> {
     let any = |table: &str| {
         let sql = format!("SELECT EXISTS (SELECT FROM chatbot_sync.{table} WHERE source_type = $1)");
-        run(&sql, &[name.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
+        run(&sql, &[kind.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
     };
     Ok((any("source")?, any("job")?))
 }

@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 
 use crate::error::Result;
+use crate::ids::{ChatbotId, HostId, ModelId};
 use crate::pg::runtime::vector::vector_type;
 use crate::pg::store::reading::{self, StoredReading};
-use crate::pg::store::source::{key, key_array_args};
+use crate::pg::store::source_key::{key_array_args, read_key};
 use crate::pg::store::{StatementMode, not_null, run};
 use crate::source::{Jsonb, SourceKey};
 
 /// Returns synced sources that lack chunks of the active model, each with a description, and whether they have chunks of
 /// another model instead.
-pub fn incomplete_sources(active: i32) -> Result<Vec<(SourceKey, String, bool)>> {
+pub fn incomplete_sources(active: ModelId) -> Result<Vec<(SourceKey, String, bool)>> {
     let sql = "SELECT s.chatbot_id, s.source_type, s.source_id, s.chunk_count, e.chunks, e.after_last,
             e.chunks = 0 AND EXISTS (SELECT FROM chatbot_sync.embedding o
                 WHERE (o.chatbot_id, o.source_type, o.source_id) = (s.chatbot_id, s.source_type, s.source_id))
@@ -26,14 +27,14 @@ pub fn incomplete_sources(active: i32) -> Result<Vec<(SourceKey, String, bool)>>
             let (expected, found, after): (i32, i32, i32) =
                 (not_null(row.get(4))?, not_null(row.get(5))?, not_null(row.get(6))?);
             let detail = format!("{found} chunks up to place {after}, expected {expected}");
-            Ok((key(&row)?, detail, not_null(row.get(7))?))
+            Ok((read_key(&row)?, detail, not_null(row.get(7))?))
         })
         .collect()
     })
 }
 
 /// Returns the chatbots that have a source, as the current role sees them.
-pub fn chatbots() -> Result<HashSet<i64>> {
+pub fn chatbots() -> Result<HashSet<ChatbotId>> {
     let sql = "SELECT DISTINCT chatbot_id FROM chatbot_sync.source";
     run(sql, &[], StatementMode::Read, |rows| rows.map(|row| not_null(row.get(1))).collect())
 }
@@ -49,18 +50,18 @@ pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
     run(&sql, &[], StatementMode::Scan, |rows| {
         rows.map(|row| {
             let (expected, found): (i32, i32) = (not_null(row.get(4))?, not_null(row.get(5))?);
-            Ok((key(&row)?, format!("{found} dimensions, expected {expected}")))
+            Ok((read_key(&row)?, format!("{found} dimensions, expected {expected}")))
         })
         .collect()
     })
 }
 
 /// Returns sources whose host table is not among `hosts`, each with its host id.
-pub fn sources_of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
+pub fn sources_of_unknown_hosts(hosts: &[HostId]) -> Result<Vec<(SourceKey, i32)>> {
     let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
         WHERE host IS NOT NULL AND host <> ALL ($1)";
     run(sql, &[hosts.to_vec().into()], StatementMode::Read, |rows| {
-        rows.map(|row| Ok((key(&row)?, not_null(row.get(4))?))).collect()
+        rows.map(|row| Ok((read_key(&row)?, not_null(row.get(4))?))).collect()
     })
 }
 
@@ -68,7 +69,8 @@ pub fn sources_of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> 
 pub fn waiting_for_nothing() -> Result<Vec<SourceKey>> {
     let sql =
         "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host IS NULL AND status = 'pending'";
-    let mut pending: Vec<SourceKey> = run(sql, &[], StatementMode::Read, |rows| rows.map(|row| key(&row)).collect())?;
+    let mut pending: Vec<SourceKey> =
+        run(sql, &[], StatementMode::Read, |rows| rows.map(|row| read_key(&row)).collect())?;
     // A statement of its own: sources may be on other nodes, jobs are here.
     let with_job = existing_keys("job", None, &pending)?;
     pending.retain(|key| !with_job.contains(key));
@@ -92,8 +94,8 @@ pub struct StoredSource {
 }
 
 /// Returns the next sources of a host table, in the order of their keys.
-pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredSource>> {
-    let readings = reading::of_host(host, after, limit)?;
+pub fn of_host(host: HostId, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredSource>> {
+    let readings = reading::readings_of_host(host, after, limit)?;
     let keys: Vec<SourceKey> = readings.iter().map(|reading| reading.key).collect();
     // A statement of its own: sources may be on other nodes, jobs are here.
     let jobs = existing_keys("job", None, &keys)?;
@@ -136,11 +138,11 @@ pub fn sources_with_mismatched_chunks() -> Result<Vec<SourceKey>> {
             FROM chatbot_sync.embedding e
             WHERE (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)) AS e
         WHERE e.differs";
-    run(sql, &[], StatementMode::Read, |rows| rows.map(|row| key(&row)).collect())
+    run(sql, &[], StatementMode::Read, |rows| rows.map(|row| read_key(&row)).collect())
 }
 
 /// Returns those of the keys that are in a table, with this host table or, where it is `None`, with any.
-fn existing_keys(table: &str, host: Option<i32>, keys: &[SourceKey]) -> Result<HashSet<SourceKey>> {
+fn existing_keys(table: &str, host: Option<HostId>, keys: &[SourceKey]) -> Result<HashSet<SourceKey>> {
     let sql = format!(
         "SELECT t.chatbot_id, t.source_type, t.source_id FROM chatbot_sync.{table} t,
             unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
@@ -148,11 +150,13 @@ fn existing_keys(table: &str, host: Option<i32>, keys: &[SourceKey]) -> Result<H
             AND ($4 IS NULL OR t.host = $4)"
     );
     let [chatbots, types, sources] = key_array_args(keys);
-    run(&sql, &[chatbots, types, sources, host.into()], StatementMode::Read, |rows| rows.map(|row| key(&row)).collect())
+    run(&sql, &[chatbots, types, sources, host.into()], StatementMode::Read, |rows| {
+        rows.map(|row| read_key(&row)).collect()
+    })
 }
 
 /// Returns those of the keys for which the host table has neither a source nor a job that will make one.
-pub fn keys_without_source(host: i32, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
+pub fn keys_without_source(host: HostId, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
     let sources = existing_keys("source", Some(host), keys)?;
     let jobs = existing_keys("job", Some(host), keys)?;
     Ok(keys.iter().copied().filter(|key| !sources.contains(key) && !jobs.contains(key)).collect())
@@ -162,5 +166,5 @@ pub fn keys_without_source(host: i32, keys: &[SourceKey]) -> Result<Vec<SourceKe
 pub fn duplicate_failed_jobs() -> Result<Vec<(SourceKey, i64)>> {
     let sql = "SELECT chatbot_id, source_type, source_id, count(*) FROM chatbot_sync.job WHERE due_at = 'infinity'
         GROUP BY chatbot_id, source_type, source_id HAVING count(*) > 1";
-    run(sql, &[], StatementMode::Read, |rows| rows.map(|row| Ok((key(&row)?, not_null(row.get(4))?))).collect())
+    run(sql, &[], StatementMode::Read, |rows| rows.map(|row| Ok((read_key(&row)?, not_null(row.get(4))?))).collect())
 }

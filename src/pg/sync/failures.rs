@@ -8,7 +8,7 @@ use crate::pg::store::source::{self, SourceRow};
 use crate::pg::store::sync_error::SyncError;
 use crate::pg::sync::SyncRun;
 use crate::pg::sync::input::{OnFailure, RowHandling};
-use crate::source::{SourceInput, SourceKey, UnreadableRow};
+use crate::source::{SourceInput, SourceKey, SourceStatus, UnreadableRow};
 
 /// The number of failures that are logged with one statement.
 const LOG_BATCH: usize = 1000;
@@ -24,7 +24,7 @@ impl SyncRun<'_> {
     pub fn postpone(&mut self, item: &SourceInput, row: Option<&SourceRow>) -> Result<()> {
         let host = item.host.ok_or(Error::Disabled)?;
         match row {
-            Some(row) => source::update_attributes(item, "pending", row)?,
+            Some(row) => source::update_attributes(item, SourceStatus::Pending, row)?,
             None => source::insert_pending(item)?,
         }
         self.postponed.push((item.key, host));

@@ -12,6 +12,7 @@ use crate::embedding::local::{self, WordCache};
 use crate::embedding::provider::{InputType, LOCAL, Model};
 use crate::error::{Error, Fault, Result};
 use crate::host::RowStatus;
+use crate::ids::{HostId, ModelId};
 use crate::pg::maintenance::reembed::shared::SharedChunks;
 use crate::pg::model::{self, Embedder};
 use crate::pg::runtime::memory::Scratch;
@@ -98,7 +99,7 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
         }
     }
     for (key, note) in notes {
-        source::note(&key, &model::chunks_in_parts(&note, &next.model.name))?;
+        source::write_note(&key, &model::chunks_in_parts(&note, &next.model.name))?;
     }
     write_statuses(told)?;
     REFUSED.with_borrow_mut(|all| all.sources.extend(refused));
@@ -110,8 +111,8 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
 
 /// Returns the number of all sources, and of those that lack vectors of the model. They are counted by the first batch and
 /// at the end, and carried on in between: a count reads all sources, which would be too much for each batch of a hundred.
-fn progress(model_id: i32, after: Option<SourceKey>, taken: i64) -> Result<(i64, i64)> {
-    thread_local!(static COUNTED: Cell<Option<(i32, i64, i64)>> = const { Cell::new(None) });
+fn progress(model_id: ModelId, after: Option<SourceKey>, taken: i64) -> Result<(i64, i64)> {
+    thread_local!(static COUNTED: Cell<Option<(ModelId, i64, i64)>> = const { Cell::new(None) });
     let (sources, not_whole) = match COUNTED.get() {
         Some((counted, sources, not_whole)) if counted == model_id && after.is_some() && taken > 0 => {
             (sources, (not_whole - taken).max(0))
@@ -124,7 +125,7 @@ fn progress(model_id: i32, after: Option<SourceKey>, taken: i64) -> Result<(i64,
 
 /// Returns the number of all sources, and of those without whose vectors the next model cannot become active. Fails where
 /// the provider refused all of the latter.
-fn count_remaining(model_id: i32, model: &str) -> Result<(i64, i64)> {
+fn count_remaining(model_id: ModelId, model: &str) -> Result<(i64, i64)> {
     let (sources, not_whole) = store::count_incomplete(model_id)?;
     REFUSED.with_borrow_mut(|refused| {
         let count = i64::try_from(refused.sources.len()).unwrap_or(i64::MAX);
@@ -140,7 +141,7 @@ fn count_remaining(model_id: i32, model: &str) -> Result<(i64, i64)> {
 }
 
 /// Makes a log entry for each source that has chunks without a vector.
-fn log_entries(model_id: i32, missing: &[ChunkWithoutVector]) -> Vec<LogEntry> {
+fn log_entries(model_id: ModelId, missing: &[ChunkWithoutVector]) -> Vec<LogEntry> {
     let of_source = missing.chunk_by(|a, b| a.key == b.key);
     let entry = |chunks: &[ChunkWithoutVector]| {
         let embedded = i32::try_from(chunks.len()).unwrap_or(i32::MAX);
@@ -180,7 +181,7 @@ struct EmbeddedChunks {
 
 /// Writes the statuses of sources to their rows in host tables. A row that another session has locked keeps its status.
 fn write_statuses(told: BTreeMap<SourceKey, RowStatus>) -> Result<()> {
-    let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
+    let mut by_host: BTreeMap<HostId, Vec<SourceKey>> = BTreeMap::new();
     for key in told.keys() {
         if let Some(host) = source::host_of(key)? {
             by_host.entry(host).or_default().push(*key);
@@ -295,7 +296,7 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
     }
     let (id, model) = match models::active_model()? {
         Some(active) => (active.id, active.model),
-        None => (0, model::active_or_built_in()?),
+        None => (ModelId(0), model::active_or_built_in()?),
     };
     let mut unreadable = 0;
     host::for_each_input(relation.map(|r| r.0), |input| {
