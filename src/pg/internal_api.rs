@@ -325,7 +325,7 @@ fn chatbot_sync_reembed_batch(
         let last = step.last;
         let last_type = last.map(|key| key.source_type.to_string());
         let (chatbot, source) = (last.map(|key| key.chatbot_id.0), last.map(|key| key.source_id));
-        (step.taken, chatbot, last_type, source, step.progress.0, step.progress.1)
+        (step.taken, chatbot, last_type, source, step.progress.sources, step.progress.incomplete)
     });
     Ok(TableIterator::new(row))
 }

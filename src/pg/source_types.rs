@@ -18,7 +18,7 @@ pub fn check_source_type(parameter: &'static str, value: Option<&str>) -> Result
     if let Some(kind) = kind {
         return Ok(kind);
     }
-    if store::exists(name)? {
+    if store::has_source_type(name)? {
         return Ok(SourceType::named(name));
     }
     let names = all_names()?;
@@ -41,7 +41,7 @@ pub fn check_source_key(
 /// Returns the names of all kinds, the built-in ones first.
 fn all_names() -> Result<Vec<String>> {
     let built_in = SourceType::BUILT_IN.map(SourceType::as_str);
-    let added = store::names()?.into_iter().filter(|name| !built_in.contains(&name.as_str()));
+    let added = store::source_type_names()?.into_iter().filter(|name| !built_in.contains(&name.as_str()));
     Ok(built_in.into_iter().map(str::to_owned).chain(added).collect())
 }
 
@@ -52,7 +52,7 @@ pub fn add(name: Option<&str>) -> Result<bool> {
         let expected = format!("1 to {MAX_NAME_BYTES} bytes without control characters, and no space at its ends");
         return Err(Error::invalid("name", format!("\"{name}\""), expected));
     }
-    store::insert(name)
+    store::insert_source_type(name)
 }
 
 /// Drops a kind. Fails where an attached table, a source or a job is of it. Waits for the transactions that have named it.
@@ -69,15 +69,15 @@ pub fn drop(name: Option<&str>) -> Result<()> {
     if let Some(table) = host_triggers::table_with_source_type(kind)? {
         uses.push(format!("{table} is attached as it"));
     }
-    let (has_sources, has_jobs) = store::is_used(kind)?;
-    if has_sources {
+    let used = store::source_type_use(kind)?;
+    if used.by_sources {
         uses.push("chatbot_sync.source has sources of it".to_owned());
     }
-    if has_jobs {
+    if used.by_jobs {
         uses.push("jobs of it wait in chatbot_sync.job".to_owned());
     }
     if uses.is_empty() {
-        return store::delete(kind);
+        return store::delete_source_type(kind);
     }
     Err(Error::SourceTypeInUse { name: kind.to_string(), uses: uses.join("; ") })
 }

@@ -221,7 +221,7 @@ fn refuse_attached(host: &HostOptions, relation: &Relation) -> Result<()> {
     if let Some(name) = store::attached_relative(relation.oid)? {
         return Err(Error::Attached { relation: name });
     }
-    for argument in store::arguments(relation.oid)? {
+    for argument in store::trigger_arguments(relation.oid)? {
         let other = HostOptions::parse(&argument)?;
         let apart = host.chatbot_id.is_some() && other.chatbot_id.is_some() && host.chatbot_id != other.chatbot_id;
         if other.partition || !apart {

@@ -47,7 +47,7 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
     // SAFETY: `opened` keeps the relation open.
     let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
     let mut changed = Vec::new();
-    for before in store::arguments(oid)? {
+    for before in store::trigger_arguments(oid)? {
         let before = HostOptions::parse(&before)?;
         let mut host = before.clone();
         number(&mut host, &relation.name, opened.0)?;

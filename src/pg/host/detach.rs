@@ -20,7 +20,7 @@ pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>, chatb
     drop(opened);
     let _own = ExtensionDdlGuard::new();
     let mut hosts = Vec::new();
-    for argument in store::arguments(relation.oid)? {
+    for argument in store::trigger_arguments(relation.oid)? {
         let host = HostOptions::parse(&argument)?;
         if !host.partition && (chatbot_id.is_none() || host.chatbot_id == chatbot_id) {
             hosts.push(host.host);

@@ -27,8 +27,11 @@ pub fn indexed_expression(what: &str, dimensions: usize) -> Result<String> {
 /// ANALYZE, so that statistics say how large chatbots are.
 pub fn build_statements(model_id: ModelId, concurrently: bool) -> Result<Vec<String>> {
     let sql = "SELECT i.kind, i.name, i.present, m.dimensions
-        FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
-        WHERE i.model_id = $1 AND NOT i.valid ORDER BY i.kind DESC";
+        FROM chatbot_sync.model_index i
+        JOIN chatbot_sync.model m ON m.id = i.model_id
+        WHERE i.model_id = $1
+            AND NOT i.valid
+        ORDER BY i.kind DESC";
     let missing: Vec<(String, String, bool, i32)> = run(sql, &[model_id.into()], StatementMode::ReadLatest, |rows| {
         rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?, not_null(row.get(3))?, not_null(row.get(4))?)))
             .collect()
@@ -53,7 +56,10 @@ pub fn build_statements(model_id: ModelId, concurrently: bool) -> Result<Vec<Str
             "gin (words)".to_owned()
         };
         statements.push(format!(
-            "CREATE INDEX {how}{name} ON chatbot_sync.embedding USING {kind} WHERE model_id OPERATOR(pg_catalog.=) {model_id}"
+            "CREATE INDEX {how}{name}
+            ON chatbot_sync.embedding
+            USING {kind}
+            WHERE model_id OPERATOR(pg_catalog.=) {model_id}"
         ));
     }
     if !statements.is_empty() {
@@ -88,16 +94,25 @@ pub fn record_build_error(model_id: ModelId, message: &str) -> Result<()> {
 /// Returns the phase of an index build as Postgres reports it. Nodes of Citus report it only to their own sessions.
 pub fn build_phase() -> Result<String> {
     let sql = "SELECT COALESCE(
-        (SELECT phase FROM pg_catalog.pg_stat_progress_create_index
-            WHERE datname = pg_catalog.current_database() AND relid = 'chatbot_sync.embedding'::pg_catalog.regclass LIMIT 1),
-        CASE WHEN chatbot_sync.is_distributed() THEN 'waiting for nodes' ELSE 'waiting' END)";
+            (
+                SELECT phase
+                FROM pg_catalog.pg_stat_progress_create_index
+                WHERE datname = pg_catalog.current_database()
+                    AND relid = 'chatbot_sync.embedding'::pg_catalog.regclass
+                LIMIT 1
+            ),
+            CASE WHEN chatbot_sync.is_distributed() THEN 'waiting for nodes' ELSE 'waiting' END
+        )";
     run(sql, &[], StatementMode::Read, |rows| not_null(rows.first().get_one()))
 }
 
 /// Returns why a model lacks an index; `None` where it has all of them.
 pub fn missing_index_reason(model_id: ModelId) -> Result<Option<String>> {
-    let sql = "SELECT m.index_error FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
-        WHERE m.id = $1 AND NOT i.valid";
+    let sql = "SELECT m.index_error
+        FROM chatbot_sync.model_index i
+        JOIN chatbot_sync.model m ON m.id = i.model_id
+        WHERE m.id = $1
+            AND NOT i.valid";
     let reason: Option<Option<String>> = run(sql, &[model_id.into()], StatementMode::ReadLatest, |mut rows| {
         rows.next().map(|row| row.get(1)).transpose()
     })?;

@@ -15,6 +15,7 @@
 //! - `query_words`: the words of a query
 //! - `reading`: how sources were chunked and their words read
 //! - `reembed`: the vectors of the next model
+//! - `refusal`: what may refuse a value of a column
 //! - `retry`: makes sources in error pending again
 //! - `row_error`: errors of host rows that cannot be read or written
 //! - `search`: chunks near a vector, and chunks with words
@@ -52,6 +53,7 @@ pub mod model;
 pub mod query_words;
 pub mod reading;
 pub mod reembed;
+pub mod refusal;
 pub mod retry;
 pub mod row_error;
 pub mod search;

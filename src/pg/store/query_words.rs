@@ -8,7 +8,7 @@ use crate::pg::store::{StatementMode, not_null, run, statistics};
 use crate::search::tsvector::Term;
 use crate::search::words::{alternatives, own_form};
 
-/// What separated words before they were split by our own analyzer.
+/// The characters that separated words when Postgres' parser read them, as arguments of translate().
 const SEPARATORS: &str = "'-_/\\.:@#', '        '";
 
 /// The number of a query's words that are searched for; further ones are ignored.
@@ -17,23 +17,27 @@ const MAX_QUERY_WORDS: usize = 64;
 const SAMPLED_SOURCES: i64 = 1_000;
 
 /// How the words of a chatbot's sources were read.
-pub struct ReadWords {
-    /// By our own analyzer and these text search configurations.
-    pub configurations: Vec<Configuration>,
-    /// By Postgres' parser and these, as long as they are not read anew.
-    pub by_parser: Vec<Configuration>,
+struct StoredConfigurations {
+    /// The text search configurations of words that the extension's analyzer read.
+    by_analyzer: Vec<Configuration>,
+    /// Those of words that Postgres' parser read, as long as these are not read again.
+    by_parser: Vec<Configuration>,
 }
 
-/// How the words of the chatbot's sources were read; of a large one, as Postgres' statistics say of all chatbots, and as
-/// those of its first sources were.
-pub fn read_words(scope: &Scope, large: bool) -> Result<ReadWords> {
+/// Returns how the words of the chatbot's sources were read. For a `large` chatbot that is what Postgres' statistics say of
+/// all chatbots, and how those of its first sources were read.
+fn stored_configurations(scope: &Scope, large: bool) -> Result<StoredConfigurations> {
     let table = &scope.tables.source;
     let limit = if large { format!("LIMIT {SAMPLED_SOURCES}") } else { String::new() };
     let sql = format!(
         "SELECT DISTINCT c.name, s.version
         FROM (
-            SELECT text_search_configs, COALESCE(chunking[6], {PARSER_VERSION}) AS version FROM {table}
-            WHERE chatbot_id = $1 AND enabled AND chunk_count > 0 {limit}
+            SELECT text_search_configs, COALESCE(chunking[6], {PARSER_VERSION}) AS version
+            FROM {table}
+            WHERE chatbot_id = $1
+                AND enabled
+                AND chunk_count > 0
+            {limit}
         ) AS s, LATERAL pg_catalog.unnest(s.text_search_configs) AS c (name)"
     );
     let mut names: Vec<(String, i32)> = run(&sql, &[scope.filter.chatbot_id.into()], StatementMode::Scan, |rows| {
@@ -41,40 +45,49 @@ pub fn read_words(scope: &Scope, large: bool) -> Result<ReadWords> {
     })?;
     if large {
         let common = statistics::common_elements(table, c"text_search_configs");
-        let are_current = statistics::arrays(table, c"chunking").is_some_and(|cut| {
+        let are_current = statistics::arrays(table, c"chunking").is_some_and(|chunkings| {
             let is_current = |numbers: &[i32]| numbers.get(5) == Some(&WORDS_VERSION);
-            cut.iter().all(|numbers| is_current(numbers))
+            chunkings.iter().all(|numbers| is_current(numbers))
         });
-        names.extend(common.into_iter().map(|name| (name, if are_current { WORDS_VERSION } else { UNKNOWN_VERSION })));
+        let version = if are_current { WORDS_VERSION } else { UNKNOWN_VERSION };
+        names.extend(common.into_iter().map(|name| (name, version)));
     }
-    let sql = "SELECT c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname), c.oid
-        FROM pg_catalog.pg_ts_config c
-        WHERE c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname) = ANY ($1)
-        ORDER BY 1";
+    let sql = "SELECT q.name, q.oid
+        FROM (
+            SELECT cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(cfgname) AS name, oid
+            FROM pg_catalog.pg_ts_config
+        ) AS q
+        WHERE q.name = ANY ($1)
+        ORDER BY q.name";
     let all: Vec<String> = names.iter().map(|(name, _)| name.clone()).collect();
     let found: Vec<Configuration> = run(sql, &[all.into()], StatementMode::Read, |rows| {
         rows.map(|row| Ok(Configuration { name: not_null(row.get(1))?, id: not_null(row.get(2))? })).collect()
     })?;
-    let of = |version: i32| {
-        let is = |of: i32| of == version || of == UNKNOWN_VERSION;
-        let is_named = |c: &&Configuration| names.iter().any(|(name, of)| is(*of) && *name == c.name);
-        found.iter().filter(is_named).cloned().collect()
+    let with_version = |version: i32| {
+        let is_used = |configuration: &&Configuration| {
+            let mut used = names.iter().filter(|(name, _)| *name == configuration.name);
+            used.any(|(_, of)| *of == version || *of == UNKNOWN_VERSION)
+        };
+        found.iter().filter(is_used).cloned().collect()
     };
-    Ok(ReadWords { configurations: of(WORDS_VERSION), by_parser: of(PARSER_VERSION) })
+    Ok(StoredConfigurations { by_analyzer: with_version(WORDS_VERSION), by_parser: with_version(PARSER_VERSION) })
 }
 
-/// The words of a query, each as the terms that it may be in the index: in all languages that the chatbot has, and in none.
+/// Returns the words of a query, each as the terms that it may be in the index: in all languages that the chatbot has, and in none.
 pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<Vec<Term>>> {
-    let ReadWords { configurations, by_parser } = read_words(scope, large)?;
-    if configurations.is_empty() && by_parser.is_empty() {
+    let StoredConfigurations { by_analyzer, by_parser } = stored_configurations(scope, large)?;
+    if by_analyzer.is_empty() && by_parser.is_empty() {
         return Ok(Vec::new());
     }
-    let mut read: Vec<_> = configurations.iter().map(|c| c.terms(query)).collect();
+    let mut read: Vec<_> = by_analyzer.iter().map(|configuration| configuration.terms(query)).collect();
     read.push(own_form(query));
     let mut words = alternatives(&read);
     let sql = format!(
-        "SELECT DISTINCT u.lexeme FROM pg_catalog.unnest($1::oid[]) AS c (id) CROSS JOIN LATERAL pg_catalog.unnest(
-            pg_catalog.to_tsvector(c.id::pg_catalog.regconfig, pg_catalog.translate($2, {SEPARATORS}))) AS u
+        "SELECT DISTINCT u.lexeme
+        FROM pg_catalog.unnest($1::oid[]) AS c (id)
+        CROSS JOIN LATERAL pg_catalog.unnest(
+            pg_catalog.to_tsvector(c.id::pg_catalog.regconfig, pg_catalog.translate($2, {SEPARATORS}))
+        ) AS u
         ORDER BY 1"
     );
     if !by_parser.is_empty() {

@@ -17,7 +17,11 @@ pub fn insert_session(chatbot_id: ChatbotId, id: Uuid, metadata: Jsonb) -> Resul
 /// Returns whether a session is open, and locks it against being closed or deleted until the transaction ends; `None`: there
 /// is no such session.
 pub fn lock_session(chatbot_id: ChatbotId, id: Uuid) -> Result<Option<bool>> {
-    let sql = "SELECT closed_at IS NULL FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2 FOR SHARE";
+    let sql = "SELECT closed_at IS NULL
+        FROM chatbot_sync.session
+        WHERE chatbot_id = $1
+            AND id = $2
+        FOR SHARE";
     run(sql, &[chatbot_id.into(), id.into()], StatementMode::Write, |mut rows| {
         rows.next().map(|row| not_null(row.get(1))).transpose()
     })
@@ -31,15 +35,19 @@ pub fn has_session(chatbot_id: ChatbotId, id: Uuid) -> Result<bool> {
 
 /// Closes a session; returns false where it is not open.
 pub fn close_session(chatbot_id: ChatbotId, id: Uuid) -> Result<bool> {
-    let sql = "UPDATE chatbot_sync.session SET closed_at = pg_catalog.now()
-        WHERE chatbot_id = $1 AND id = $2 AND closed_at IS NULL";
+    let sql = "UPDATE chatbot_sync.session
+        SET closed_at = pg_catalog.now()
+        WHERE chatbot_id = $1
+            AND id = $2
+            AND closed_at IS NULL";
     Ok(write(sql, &[chatbot_id.into(), id.into()])? > 0)
 }
 
 /// Inserts a message and returns its id.
 pub fn insert_message(chatbot_id: ChatbotId, session: Uuid, role: &str, content: &str, metadata: Jsonb) -> Result<i64> {
     let sql = "INSERT INTO chatbot_sync.message (chatbot_id, session_id, role, content, metadata)
-        VALUES ($1, $2, $3, $4, $5) RETURNING id";
+        VALUES ($1, $2, $3, $4, $5)
+        RETURNING id";
     let args = [chatbot_id.into(), session.into(), role.into(), content.into(), metadata.into()];
     run(sql, &args, StatementMode::Write, |rows| not_null(rows.first().get_one()))
 }
@@ -49,9 +57,16 @@ pub type Message = (i64, String, String, Jsonb, TimestampWithTimeZone);
 
 /// Returns the latest `limit` messages of a session, oldest first; `None`: all.
 pub fn messages(chatbot_id: ChatbotId, session: Uuid, limit: Option<i64>) -> Result<Vec<Message>> {
-    let sql = "SELECT id, role, content, metadata, created_at FROM (
-            SELECT * FROM chatbot_sync.message WHERE chatbot_id = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3
-        ) AS latest ORDER BY id";
+    let sql = "SELECT id, role, content, metadata, created_at
+        FROM (
+            SELECT *
+            FROM chatbot_sync.message
+            WHERE chatbot_id = $1
+                AND session_id = $2
+            ORDER BY id DESC
+            LIMIT $3
+        ) AS latest
+        ORDER BY id";
     run(sql, &[chatbot_id.into(), session.into(), limit.into()], StatementMode::Read, |rows| {
         rows.map(|row| {
             Ok((
