@@ -12,6 +12,7 @@ use crate::pg::host::{row_security, status_writeback};
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::{Name, Regclass};
 use crate::pg::store::host_triggers as store;
+use crate::pg::store::relation::relation_name;
 use crate::pg::{model, source_types};
 use crate::text::content::Format;
 
@@ -251,7 +252,7 @@ fn warn_of_shared_sources(host: &HostOptions, relation: &Relation) -> Result<()>
         if other != relation.oid && source_type == host.source_type && !apart {
             pgrx::warning!(
                 "{} is attached as {source_type} too: an id that both tables use is one source, and the last one written wins",
-                store::relation_name(other)?
+                relation_name(other)?
             );
             return Ok(());
         }

@@ -14,8 +14,9 @@ use crate::pg::host::triggers::update_column;
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::{Name, Regclass};
 use crate::pg::runtime::run_as::RunAs;
+use crate::pg::store::chatbot_triggers;
 use crate::pg::store::host_row::{self, KeySql};
-use crate::pg::store::host_triggers as store;
+use crate::pg::store::relation::type_name;
 
 /// A table whose rows are the chatbots.
 pub struct ChatbotTable {
@@ -54,7 +55,7 @@ impl ChatbotTable {
                 relation: relation.name,
                 column: name,
                 role,
-                got: store::type_name(id.base)?,
+                got: type_name(id.base)?,
                 expected: "smallint, integer or bigint".to_owned(),
             });
         }
@@ -91,7 +92,7 @@ impl ChatbotTable {
 pub fn attach_chatbots(relation: Option<Regclass>, id_column: Option<Name>) -> Result<()> {
     let id_column = arguments::required("id_column", id_column)?;
     let (opened, relation) = open_owned_table(relation)?;
-    if store::has_chatbots_triggers(relation.oid)? {
+    if chatbot_triggers::has_chatbots_triggers(relation.oid)? {
         return Err(Error::Attached { relation: relation.name });
     }
     // SAFETY: `opened` keeps the relation open.
@@ -100,7 +101,7 @@ pub fn attach_chatbots(relation: Option<Regclass>, id_column: Option<Name>) -> R
     let column = Column { name: chatbots.id_name, number: chatbots.id.number };
     let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
     let _own = ExtensionDdlGuard::new();
-    store::make_chatbots_triggers(&relation.name, &argument, |_| true)
+    chatbot_triggers::make_chatbots_triggers(&relation.name, &argument, |_| true)
 }
 
 /// After ALTER TABLE: writes the id column's new name or number into the triggers, or detaches the table where it is gone.
@@ -113,10 +114,10 @@ pub fn on_chatbots_altered(oid: pg_sys::Oid, name: &str, argument: &str) -> Resu
     drop(opened);
     if gone {
         pgrx::warning!("{name} is detached: its column {} is gone", before.name);
-        store::drop_chatbots_triggers(oid, name).map(drop)
+        chatbot_triggers::drop_chatbots_triggers(oid, name).map(drop)
     } else if column != before {
         let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
-        store::make_chatbots_triggers(name, &argument, |_| true)
+        chatbot_triggers::make_chatbots_triggers(name, &argument, |_| true)
     } else {
         Ok(())
     }

@@ -12,7 +12,8 @@ use crate::pg::host::source_keys;
 use crate::pg::host::table::HostTable;
 use crate::pg::host::triggers::{make_table_triggers, make_triggers, number, update_column};
 use crate::pg::runtime::subtransaction::try_row;
-use crate::pg::store::{delete, host_sources, host_triggers as store};
+use crate::pg::store::relation::relation_with_descendants;
+use crate::pg::store::{chatbot_triggers, delete, host_sources, host_triggers as store};
 use pgrx::pg_sys;
 
 /// Follows ALTER TABLE. Renamed columns keep their role and dropped ones lose it, rows whose values changed are compared
@@ -30,7 +31,7 @@ pub fn on_altered(oid: pg_sys::Oid) -> Result<()> {
     for (relation, argument) in store::orphaned_triggers()? {
         delete_detached_partition(relation, HostOptions::parse(&argument)?)?;
     }
-    if let Some((name, argument)) = store::chatbots_table(oid)? {
+    if let Some((name, argument)) = chatbot_triggers::chatbots_table(oid)? {
         on_chatbots_altered(oid, &name, &argument)?;
     }
     Ok(())
@@ -55,7 +56,7 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
             changed.push(host);
         }
     }
-    let mut chatbots = store::chatbots_triggers(oid)?;
+    let mut chatbots = chatbot_triggers::chatbots_triggers(oid)?;
     for (_, argument) in &mut chatbots {
         let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
         update_column(&mut column, descriptor);
@@ -68,7 +69,7 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
         store::restore_states(states)?;
     }
     for (made, argument) in chatbots {
-        store::make_chatbots_triggers(&relation.name, &argument, |name| name == made)?;
+        chatbot_triggers::make_chatbots_triggers(&relation.name, &argument, |name| name == made)?;
     }
     Ok(())
 }
@@ -154,7 +155,7 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
     if rewritten || other_reading || reads_other_columns(&before, &host) {
         return reconcile(oid, host);
     }
-    for partition in store::relation_with_descendants(oid)? {
+    for partition in relation_with_descendants(oid)? {
         if !store::has_triggers(partition, host.host)? {
             make_table_triggers(&host, oid, partition)?;
             let opened = OpenRelation::new(oid, pg_sys::AccessShareLock);

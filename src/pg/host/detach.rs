@@ -10,7 +10,8 @@ use crate::pg::host::relation::{ExtensionDdlGuard, OpenRelation, Relation, open_
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::Regclass;
 use crate::pg::runtime::subtransaction::try_row;
-use crate::pg::store::{host_sources, host_triggers as store};
+use crate::pg::store::relation::relation_name;
+use crate::pg::store::{chatbot_triggers, host_sources, host_triggers as store};
 
 /// Takes back what attached a table: all of it, or its attachment to one chatbot.
 pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>, chatbot_id: Option<i64>) -> Result<()> {
@@ -26,7 +27,7 @@ pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>, chatb
             hosts.push(host.host);
         }
     }
-    let chatbots = chatbot_id.is_none() && store::drop_chatbots_triggers(relation.oid, &relation.name)?;
+    let chatbots = chatbot_id.is_none() && chatbot_triggers::drop_chatbots_triggers(relation.oid, &relation.name)?;
     if hosts.is_empty() && !chatbots {
         return Err(Error::NotAttached { relation: relation.name });
     }
@@ -55,7 +56,7 @@ pub fn detach_chatbot(chatbot_id: ChatbotId, owner: pg_sys::Oid) -> Result<()> {
         if host.chatbot_id != Some(chatbot_id) {
             continue;
         }
-        let relation = store::relation_name(oid)?;
+        let relation = relation_name(oid)?;
         let _own = ExtensionDdlGuard::new();
         let reason = match without_waiting(|| try_row(|| drop_triggers_as(owner, oid, host.host)))? {
             Some(Ok(true)) => {

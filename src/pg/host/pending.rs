@@ -16,6 +16,7 @@ use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, enabled, encoding, sql_error};
 use crate::pg::store::host_row::{self, KeySql, ReadMode, RowIds};
+use crate::pg::store::relation::relation_name;
 use crate::pg::store::{host_sources, host_triggers as store};
 use crate::pg::sync::{self, OnFailure, RowHandling};
 use crate::source::{RowInput, SourceKey, UnreadableRow};
@@ -66,7 +67,7 @@ pub fn register_existing_rows(table: &HostTable) -> Result<i64> {
 /// Registers the existing rows of every host table. A table that is locked or cannot be read is skipped with a WARNING.
 pub fn register_all_existing_rows() -> Result<()> {
     for (relation, argument) in store::roots()? {
-        let name = store::relation_name(relation)?;
+        let name = relation_name(relation)?;
         let Some(opened) = read::try_open(relation, pg_sys::AccessShareLock)? else {
             read::warn_locked(&name);
             continue;
@@ -288,7 +289,7 @@ pub fn for_each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInpu
         Some(oid) => {
             let roots: Vec<_> = store::roots()?.into_iter().filter(|(root, _)| *root == oid).collect();
             if roots.is_empty() {
-                return Err(Error::NotAttached { relation: store::relation_name(oid)? });
+                return Err(Error::NotAttached { relation: relation_name(oid)? });
             }
             roots
         }

@@ -14,6 +14,7 @@ use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::subtransaction::{self, try_row};
 use crate::pg::store::host_row::{self, HostRow, KeySql, ReadMode, RowIds};
 use crate::pg::store::host_triggers as store;
+use crate::pg::store::relation::relation_name;
 use crate::pg::sync::RowHandling;
 use crate::source::{RowInput, SourceInput, SourceKey, UnreadableRow};
 
@@ -53,7 +54,7 @@ impl<R> Access<R> {
             Self::Detached => Ok(otherwise),
             Self::Locked => {
                 if let Some((relation, _)) = store::attached_table(host)? {
-                    warn_locked(&store::relation_name(relation)?);
+                    warn_locked(&relation_name(relation)?);
                 }
                 Ok(otherwise)
             }

@@ -12,7 +12,7 @@ use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::sql_error;
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::store::host_row::{self, KeySql, RowIds};
-use crate::pg::store::row_error;
+use crate::pg::store::source_error;
 use crate::pg::store::sync_error::SyncError;
 use crate::pg::sync::{OnFailure, RowHandling};
 use crate::source::{SourceKey, SyncOutcome};
@@ -199,5 +199,5 @@ fn write(
 fn refused(table: &HostTable, (key, state): &(SourceKey, RowStatus), raised: PostgresError) -> Result<()> {
     let status = state.status.clone().unwrap_or_default();
     pgrx::warning!("{key}: its row of {} does not take the status {status}: {}", table.relation.name, raised.message);
-    row_error::note_refused_status(key, &SyncError::new(&raised.into_status_error()))
+    source_error::note_refused_status(key, &SyncError::new(&raised.into_status_error()))
 }

@@ -16,7 +16,8 @@ use crate::pg::host::row::{Attribute, Row};
 use crate::pg::host::{refusal, siblings};
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
-use crate::pg::store::{host_row, host_triggers as store};
+use crate::pg::store::host_row;
+use crate::pg::store::relation::type_name;
 use crate::source::{Jsonb, Sibling, SourceInput, SourceKey, SourceType};
 use crate::text::content::{ColumnContent, Content};
 use crate::text::title::Title;
@@ -115,8 +116,8 @@ impl HostTable {
                 expected,
             };
             if !types.is_empty() && !types.contains(&found.base) {
-                let expected = types.iter().map(|&oid| store::type_name(oid)).collect::<Result<Vec<_>>>()?.join(" or ");
-                return Err(wrong(store::type_name(found.base)?, expected));
+                let expected = types.iter().map(|&oid| type_name(oid)).collect::<Result<Vec<_>>>()?.join(" or ");
+                return Err(wrong(type_name(found.base)?, expected));
             }
             if found.virtual_column {
                 return Err(wrong("a virtual generated column".to_owned(), "one that is stored".to_owned()));

@@ -18,7 +18,7 @@ use crate::pg::store::job::{self, JobKey};
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::{delete, host_row, row_error, source};
+use crate::pg::store::{delete, host_row, source, source_error};
 use crate::pg::sync::{self, OnFailure, Prefetched, RowHandling};
 use crate::source::{RowInput, SourceKey};
 use crate::text::chunk::Params;
@@ -331,8 +331,8 @@ impl Task {
         };
         let failed = SyncError::new(error);
         let mark = || match &self.input {
-            Some(RowInput::Readable(item)) => source::mark_attempt(item, &failed, attempts, wait),
-            Some(RowInput::Unreadable(row)) => row_error::mark_unreadable(&row.key, row.host, row.enabled, &failed),
+            Some(RowInput::Readable(item)) => source_error::mark_attempt(item, &failed, attempts, wait),
+            Some(RowInput::Unreadable(row)) => source_error::mark_unreadable(&row.key, row.host, row.enabled, &failed),
             None => Ok(()),
         };
         match care {

@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::host::{Column, HostColumns, HostOptions, RowStatus};
 use crate::ids::ChatbotId;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
-use crate::pg::store::host_triggers::{execute, quote_literal, quoted};
-use crate::pg::store::{Cursor, StatementMode, not_null, run, write};
+use crate::pg::store::quoting::{quote_literal, quoted};
+use crate::pg::store::{Cursor, StatementMode, execute_once, not_null, run, write};
 use crate::source::{Jsonb, SourceKey, SourceStatus};
 
 /// A row's key as SQL, in a statement with no other table.
@@ -354,7 +354,7 @@ pub fn write_statuses(relation: &str, host: &HostOptions, statuses: &[(SourceKey
 /// the status of a row, and not the commit of all. Does nothing in a transaction block or subtransaction of the caller's.
 pub fn check_constraints_at_once() -> Result<()> {
     // SAFETY: reads the state of this backend's transaction.
-    if unsafe { pg_sys::IsTransactionBlock() } { Ok(()) } else { execute("SET CONSTRAINTS ALL IMMEDIATE") }
+    if unsafe { pg_sys::IsTransactionBlock() } { Ok(()) } else { execute_once("SET CONSTRAINTS ALL IMMEDIATE") }
 }
 
 /// Writes the status `pending` to all rows that are sources.
@@ -367,7 +367,7 @@ pub fn write_pending(relation: &str, host: &HostOptions) -> Result<()> {
     let join = |between: &str, sign: &str| {
         pairs.iter().map(|(column, value)| format!("{column} {sign} {value}")).collect::<Vec<_>>().join(between)
     };
-    execute(&format!(
+    execute_once(&format!(
         "UPDATE {relation}
         SET {}
         WHERE {} > 0

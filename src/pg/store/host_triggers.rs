@@ -1,14 +1,14 @@
-//! The triggers of host tables: reads them from the catalog, makes and drops them.
-
-use std::ffi::{CStr, CString};
+//! The triggers of host tables: reads them from the catalog, creates and drops them.
 
 use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
 use pgrx::spi::SpiHeapTupleData;
-use pgrx::{Spi, pg_sys};
 
 use crate::error::Result;
 use crate::ids::HostId;
-use crate::pg::store::{self, StatementMode, not_null, run};
+use crate::pg::store::quoting::{quote_literal, quoted};
+use crate::pg::store::relation::{with_ancestors, with_descendants};
+use crate::pg::store::{StatementMode, execute_once, not_null, run};
 use crate::source::SourceType;
 
 /// The only argument of a trigger as an expression, where the row of pg_trigger is `t`.
@@ -20,6 +20,8 @@ macro_rules! argument_sql {
             )"
     };
 }
+
+pub(super) use argument_sql;
 
 /// A subquery for the extension's triggers on attached tables and their partitions: relation, name, state, argument as
 /// jsonb. The CASE keeps the planner from parsing the arguments of other triggers as jsonb.
@@ -46,90 +48,10 @@ const IS_ROOT: &str = "NOT (t.argument ->> 'partition')::boolean";
 /// The host table of a trigger `t` of [`TRIGGERS`], as an expression.
 const HOST: &str = "(t.argument ->> 'host')::int";
 
-/// Quotes an identifier for a statement.
-pub fn quoted(name: &str) -> String {
-    let name = CString::new(name).unwrap_or_default();
-    // SAFETY: both are C strings.
-    unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())).to_string_lossy().into_owned() }
-}
-
-/// Quotes a literal for a statement.
-pub fn quote_literal(text: &str) -> String {
-    let text = CString::new(text).unwrap_or_default();
-    // SAFETY: both are C strings.
-    unsafe { CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())).to_string_lossy().into_owned() }
-}
-
-/// Runs a statement without keeping its plan.
-pub fn execute(sql: &str) -> Result<()> {
-    store::refuse_read_only();
-    Ok(Spi::connect_mut(|client| client.update(sql, None, &[]).map(drop))?)
-}
-
-/// Returns the name of a type.
-pub fn type_name(oid: pg_sys::Oid) -> Result<String> {
-    let sql = "SELECT pg_catalog.format_type($1, NULL)";
-    run(sql, &[oid.into()], StatementMode::Read, |rows| not_null(rows.first().get_one()))
-}
-
-/// Returns the name of a relation, quoted, with its schema where that is not in the search_path.
-pub fn relation_name(oid: pg_sys::Oid) -> Result<String> {
-    let sql = "SELECT $1::pg_catalog.regclass::text";
-    run(sql, &[oid.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
-}
-
-/// Whether there is a relation with this oid.
-pub fn relation_exists(oid: pg_sys::Oid) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1)";
-    run(sql, &[oid.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
-}
-
 /// Returns an id for a further host table.
 pub fn next_host() -> Result<HostId> {
     let sql = "SELECT pg_catalog.nextval('chatbot_sync.host_id')::int";
     run(sql, &[], StatementMode::Write, |rows| not_null(rows.first().get_one()))
-}
-
-/// A subquery for a relation, given as an expression, and everything that inherits from it, directly or not.
-fn with_descendants(relation: &str) -> String {
-    format!(
-        "(
-            WITH RECURSIVE r AS (
-                SELECT {relation}::oid AS relid
-                UNION
-                SELECT i.inhrelid
-                FROM pg_catalog.pg_inherits i
-                JOIN r ON i.inhparent = r.relid
-                WHERE NOT i.inhdetachpending
-            )
-            SELECT r.relid
-            FROM r
-        )"
-    )
-}
-
-/// A subquery for a relation, given as an expression, and everything that it inherits from, directly or not.
-fn with_ancestors(relation: &str) -> String {
-    format!(
-        "(
-            WITH RECURSIVE r AS (
-                SELECT {relation}::oid AS relid
-                UNION
-                SELECT i.inhparent
-                FROM pg_catalog.pg_inherits i
-                JOIN r ON i.inhrelid = r.relid
-                WHERE NOT i.inhdetachpending
-            )
-            SELECT r.relid
-            FROM r
-        )"
-    )
-}
-
-/// Returns a relation with its partitions and children, and those of them too.
-pub fn relation_with_descendants(oid: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    let sql = format!("SELECT d.relid FROM {} AS d", with_descendants("$1"));
-    run(&sql, &[oid.into()], StatementMode::ReadLatest, |rows| rows.map(|row| not_null(row.get(1))).collect())
 }
 
 /// Returns the name of a relation that is attached by itself and that this one inherits from, or the other way round;
@@ -275,9 +197,9 @@ pub fn make_triggers(oid: pg_sys::Oid, relation: &str, host: HostId, argument: &
         // Triggers fire in the order of their names: by its zz_, the status trigger sees what other BEFORE triggers made of
         // the row.
         if status || !name.starts_with("zz_") {
-            execute(&definition)?;
+            execute_once(&definition)?;
         } else if there.contains(&name) {
-            execute(&format!("DROP TRIGGER {name} ON {relation}"))?;
+            execute_once(&format!("DROP TRIGGER {name} ON {relation}"))?;
         }
     }
     Ok(())
@@ -301,7 +223,7 @@ pub fn remake_triggers(oid: pg_sys::Oid, relation: &str, host: HostId, argument:
     trigger_definitions(relation, host, argument)
         .into_iter()
         .filter(|(name, _)| there.contains(name))
-        .try_for_each(|(_, definition)| execute(&definition))
+        .try_for_each(|(_, definition)| execute_once(&definition))
 }
 
 /// Returns the arguments of the extension's triggers on one relation, each once.
@@ -368,18 +290,18 @@ pub fn restore_states(states: Vec<TriggerState>) -> Result<()> {
             b'R' => "ENABLE REPLICA",
             _ => "ENABLE ALWAYS",
         };
-        execute(&format!("ALTER TABLE {relation} {action} TRIGGER {}", quoted(&name)))?;
+        execute_once(&format!("ALTER TABLE {relation} {action} TRIGGER {}", quoted(&name)))?;
     }
     Ok(())
 }
 
 /// Drops the triggers that a query returns as (name, relation); returns false where it returns none.
-fn drop_triggers_found_by(sql: &str, args: &[DatumWithOid]) -> Result<bool> {
+pub fn drop_triggers_found_by(sql: &str, args: &[DatumWithOid]) -> Result<bool> {
     let found: Vec<(String, String)> = run(sql, args, StatementMode::ReadLatest, |rows| {
         rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
     })?;
     for (name, relation) in &found {
-        execute(&format!("DROP TRIGGER {} ON {relation}", quoted(name)))?;
+        execute_once(&format!("DROP TRIGGER {} ON {relation}", quoted(name)))?;
     }
     Ok(!found.is_empty())
 }
@@ -406,64 +328,4 @@ pub fn drop_triggers_of(oid: pg_sys::Oid, host: HostId) -> Result<()> {
             AND {HOST} = $2"
     );
     drop_triggers_found_by(&sql, &[oid.into(), host.into()]).map(drop)
-}
-
-/// The FROM and WHERE of a query for the triggers of a table of chatbots, `$1`.
-const CHATBOTS_TRIGGERS: &str = "FROM pg_catalog.pg_trigger t
-        JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-        WHERE p.pronamespace = 'chatbot_sync'::pg_catalog.regnamespace
-            AND p.proname = 'chatbots_deleted'
-            AND t.tgrelid = $1";
-
-/// Creates the triggers of a table of chatbots, or replaces them: those whose name is `wanted`.
-pub fn make_chatbots_triggers(relation: &str, argument: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
-    let argument = quote_literal(argument);
-    let make = |name: &str, when: &str, tables: &str| match wanted(name) {
-        false => Ok(()),
-        true => execute(&format!(
-            "CREATE OR REPLACE TRIGGER {name} {when} ON {relation} {tables}
-            FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.chatbots_deleted({argument})"
-        )),
-    };
-    make("chatbot_sync_chatbots_delete", "AFTER DELETE", "REFERENCING OLD TABLE AS old_rows")?;
-    make("chatbot_sync_chatbots_truncate", "BEFORE TRUNCATE", "")
-}
-
-/// Returns the triggers of a table of chatbots: (name, argument).
-pub fn chatbots_triggers(oid: pg_sys::Oid) -> Result<Vec<(String, String)>> {
-    let sql = format!(
-        "SELECT t.tgname::text, {}
-        {CHATBOTS_TRIGGERS}",
-        argument_sql!()
-    );
-    run(&sql, &[oid.into()], StatementMode::ReadLatest, |rows| {
-        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
-    })
-}
-
-/// Whether a table is attached as one of chatbots.
-pub fn has_chatbots_triggers(oid: pg_sys::Oid) -> Result<bool> {
-    let sql = format!("SELECT EXISTS (SELECT {CHATBOTS_TRIGGERS})");
-    run(&sql, &[oid.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
-}
-
-/// Returns the name of a table of chatbots and the argument of its triggers; `None`: the table is not attached as one.
-pub fn chatbots_table(oid: pg_sys::Oid) -> Result<Option<(String, String)>> {
-    let sql = format!(
-        "SELECT t.tgrelid::pg_catalog.regclass::text, {}
-        {CHATBOTS_TRIGGERS}
-        LIMIT 1",
-        argument_sql!()
-    );
-    run(&sql, &[oid.into()], StatementMode::ReadLatest, |mut rows| {
-        rows.next().map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).transpose()
-    })
-}
-
-/// Drops the triggers of a table of chatbots; returns false where it has none.
-pub fn drop_chatbots_triggers(oid: pg_sys::Oid, relation: &str) -> Result<bool> {
-    drop_triggers_found_by(
-        &format!("SELECT t.tgname::text, {} {CHATBOTS_TRIGGERS}", quote_literal(relation)),
-        &[oid.into()],
-    )
 }

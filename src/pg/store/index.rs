@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::ids::ModelId;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::vector::vector_type;
-use crate::pg::store::{StatementMode, host_triggers, not_null, run, write};
+use crate::pg::store::{StatementMode, execute_once, not_null, run, write};
 
 /// pgvector's limit for an index of `vector`. Longer vectors are indexed as `halfvec`, up to twice as many dimensions.
 const MAX_VECTOR_INDEX_DIMENSIONS: usize = 2000;
@@ -70,7 +70,7 @@ pub fn build_statements(model_id: ModelId, concurrently: bool) -> Result<Vec<Str
 
 /// Builds the indexes of a model in this transaction; sessions that write vectors wait until it ends.
 pub fn build(model_id: ModelId) -> Result<()> {
-    build_statements(model_id, false)?.iter().try_for_each(|sql| host_triggers::execute(sql))
+    build_statements(model_id, false)?.iter().try_for_each(|sql| execute_once(sql))
 }
 
 /// Returns the owner of the table of chunks, with whose rights indexes are built.

@@ -1,6 +1,7 @@
 //! Every statement that is sent to Postgres, with its plan kept. All names are qualified, so that the search_path does not
 //! matter.
 //!
+//! - `chatbot_triggers`: the triggers of a table of chatbots
 //! - `chunk`: chunks, with their vectors and words
 //! - `configurations`: which text search configuration reads a text
 //! - `delete`: deletes sources, and moves them to other keys
@@ -13,14 +14,16 @@
 //! - `log`: the log of syncs
 //! - `model`: models
 //! - `query_words`: the words of a query
+//! - `quoting`: quotes names and literals
 //! - `reading`: how sources were chunked and their words read
 //! - `reembed`: the vectors of the next model
 //! - `refusal`: what may refuse a value of a column
+//! - `relation`: relations and types in the catalog
 //! - `retry`: makes sources in error pending again
-//! - `row_error`: errors of host rows that cannot be read or written
 //! - `search`: chunks near a vector, and chunks with words
 //! - `session`: sessions and their messages
 //! - `source`: sources
+//! - `source_error`: errors and notes in the rows of sources
 //! - `source_key`: the key of a source in statements
 //! - `source_type`: kinds of source
 //! - `statistics`: what Postgres' statistics say about a search's tables
@@ -30,13 +33,14 @@
 //! - `verify`: rows that cannot be right
 
 use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys;
+use pgrx::{Spi, pg_sys};
 
 use crate::error::Result;
 use crate::pg::runtime::spi::{self, Cursor, Rows, not_null, reads_latest};
 use crate::pg::runtime::statement_mode::StatementMode;
 use crate::pg::runtime::{subtransaction, version};
 
+pub mod chatbot_triggers;
 pub mod chunk;
 pub mod configurations;
 pub mod delete;
@@ -44,22 +48,24 @@ pub mod due_job;
 #[allow(unsafe_code)]
 pub mod host_row;
 pub mod host_sources;
-#[allow(unsafe_code)]
 pub mod host_triggers;
 pub mod index;
 pub mod job;
 pub mod log;
 pub mod model;
 pub mod query_words;
+#[allow(unsafe_code)]
+pub mod quoting;
 pub mod reading;
 pub mod reembed;
 pub mod refusal;
+pub mod relation;
 pub mod retry;
-pub mod row_error;
 pub mod search;
 pub mod session;
 #[allow(unsafe_code)]
 pub mod source;
+pub mod source_error;
 pub mod source_key;
 #[allow(unsafe_code)]
 pub mod source_type;
@@ -97,6 +103,12 @@ fn lock_with_retry<R>(mut lock: impl FnMut() -> Result<R>) -> Result<R> {
             Err(caught) => caught.rethrow(),
         }
     }
+}
+
+/// Runs a statement without keeping its plan.
+fn execute_once(sql: &str) -> Result<()> {
+    refuse_read_only();
+    Ok(Spi::connect_mut(|client| client.update(sql, None, &[]).map(drop))?)
 }
 
 /// Fails on a standby and in a READ ONLY transaction, with the error that Postgres raises for every write.

@@ -9,7 +9,7 @@ use crate::pg::store::source_key::{
     IS_SOURCE, KEYS, ORDER_BY_KEY, after_key, by_chatbot, chatbot_key_args, key_array_args, read_key, same_source,
 };
 use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::{StatementMode, host_triggers, not_null, run, write};
+use crate::pg::store::{StatementMode, execute_once, not_null, run, write};
 use crate::source::SourceKey;
 use crate::text::content;
 use crate::text::title::with_title;
@@ -306,7 +306,7 @@ pub fn count_incomplete(model_id: ModelId) -> Result<ModelProgress> {
 
 /// Locks out sessions that insert, update or delete sources, until the transaction ends.
 pub fn stop_writers() -> Result<()> {
-    host_triggers::execute("LOCK TABLE chatbot_sync.source IN SHARE ROW EXCLUSIVE MODE")
+    execute_once("LOCK TABLE chatbot_sync.source IN SHARE ROW EXCLUSIVE MODE")
 }
 
 /// Returns the next sources that lack vectors of a model, in the order of their keys.

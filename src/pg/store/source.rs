@@ -1,7 +1,6 @@
 //! Sources: their rows in `chatbot_sync.source`.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
@@ -12,7 +11,6 @@ use crate::pg::runtime::{schema, settings};
 use crate::pg::store::source_key::{
     IS_SOURCE, KEYS, by_chatbot, chatbot_key_args, read_keys, same_source, write_by_chatbot,
 };
-use crate::pg::store::sync_error::SyncError;
 use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
 use crate::pg::store::{Rows, StatementMode, chunk, lock_with_retry, not_null, reads_latest, run, write};
 use crate::source::{Jsonb, SourceInput, SourceKey, SourceStatus, SyncOutcome};
@@ -301,7 +299,7 @@ pub fn update_attributes(item: &SourceInput, status: SourceStatus, row: &SourceR
 }
 
 /// Metadata, `enabled` and host table, as the arguments after a key.
-fn attribute_args<'a>(item: &SourceInput) -> [DatumWithOid<'a>; 3] {
+pub fn attribute_args<'a>(item: &SourceInput) -> [DatumWithOid<'a>; 3] {
     [item.metadata.clone().into(), item.enabled.into(), item.host.into()]
 }
 
@@ -311,65 +309,6 @@ pub fn insert_pending(item: &SourceInput) -> Result<()> {
         VALUES ($1, $2, $3, $4, $5, $6, 'pending')
         ON CONFLICT DO NOTHING";
     write(sql, &item.key.args_and(attribute_args(item))).map(drop)
-}
-
-/// Marks a source as failed. Its vectors stay, and searches find them if the source is enabled.
-pub fn mark_failed(item: &SourceInput, failed: &SyncError) -> Result<()> {
-    let sql = "INSERT INTO chatbot_sync.source AS s (
-            chatbot_id, source_type, source_id, metadata, enabled, host, error_code, error, status, attempts
-        )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'error', 1)
-        ON CONFLICT (chatbot_id, source_type, source_id) DO UPDATE
-        SET status = 'error',
-            error_code = $7,
-            error = $8,
-            attempts = s.attempts + 1,
-            enabled = $5,
-            host = COALESCE($6, s.host)";
-    let error = [failed.code.clone().into(), failed.message.clone().into()];
-    write(sql, &item.key.args_and(attribute_args(item).into_iter().chain(error)))?;
-    chunk::set_enabled(&item.key, item.enabled)
-}
-
-/// Records a failed attempt of the queue: the source is pending and tried again after `again`; `None`: it is in error, and
-/// not tried again by itself.
-pub fn mark_attempt(item: &SourceInput, failed: &SyncError, attempts: i32, again: Option<Duration>) -> Result<()> {
-    let sql = "INSERT INTO chatbot_sync.source AS s (
-            chatbot_id, source_type, source_id, metadata, enabled, host, error_code, error, attempts, next_attempt_at, status
-        )
-        VALUES (
-            $1, $2, $3, $4, $5, $6, $7, $8, $9,
-            pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $10),
-            CASE WHEN $10 IS NULL THEN 'error' ELSE 'pending' END
-        )
-        ON CONFLICT (chatbot_id, source_type, source_id) DO UPDATE
-        SET status = EXCLUDED.status,
-            error_code = $7,
-            error = $8,
-            attempts = $9,
-            next_attempt_at = EXCLUDED.next_attempt_at,
-            enabled = $5,
-            host = COALESCE($6, s.host)";
-    let attempt = [
-        failed.code.clone().into(),
-        failed.message.clone().into(),
-        attempts.into(),
-        again.map(|wait| wait.as_secs_f64()).into(),
-    ];
-    write(sql, &item.key.args_and(attribute_args(item).into_iter().chain(attempt))).map(drop)
-}
-
-/// Writes into the row of a synced source what its reader should know, with the SQLSTATE of a warning (01000). It stays
-/// until texts of the source are embedded again.
-pub fn write_note(key: &SourceKey, note: &str) -> Result<()> {
-    let sql = format!(
-        "UPDATE chatbot_sync.source
-        SET error_code = '01000',
-            error = $4
-        WHERE {IS_SOURCE}
-            AND status <> 'error'"
-    );
-    write(&sql, &key.args_and([note.to_owned().into()])).map(drop)
 }
 
 /// Marks synced sources pending.

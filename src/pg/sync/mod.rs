@@ -27,12 +27,12 @@ use crate::pg::runtime::rollback_usage::UsageCounter;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{enabled, log_line, settings, sql_error, wake};
-use crate::pg::store::chunk;
 use crate::pg::store::configurations::Configurations;
 use crate::pg::store::job::{self, ChangedSource};
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::source::{self, SourceUpdate};
+use crate::pg::store::{chunk, source_error};
 use crate::pg::sync::pending_source::PendingSource;
 use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SyncOutcome};
 use crate::text::chunk::Params;
@@ -328,7 +328,7 @@ impl SyncRun<'_> {
                 _ => Some(model::chunks_in_parts(&open.in_parts, &self.model.model.name)),
             };
             if let Some(note) = note {
-                source::write_note(&open.item.key, &note)?;
+                source_error::write_note(&open.item.key, &note)?;
             }
         }
         self.spent.syncs(ready.len());

@@ -23,7 +23,7 @@ use crate::pg::store::host_row::ReadMode;
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::reembed::{ChunkWithoutVector, ModelProgress};
 use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::{model as models, reembed as store, source};
+use crate::pg::store::{model as models, reembed as store, source, source_error};
 use crate::pg::{host, sync};
 use crate::source::{RowInput, SourceKey};
 
@@ -99,7 +99,7 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
         }
     }
     for (key, note) in notes {
-        source::write_note(&key, &model::chunks_in_parts(&note, &next.model.name))?;
+        source_error::write_note(&key, &model::chunks_in_parts(&note, &next.model.name))?;
     }
     write_statuses(told)?;
     REFUSED.with_borrow_mut(|all| all.sources.extend(refused));
