@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::ids::{ChatbotId, HostId};
+use crate::source::{SourceStatus, SourceType};
 use crate::text::content::Format;
 
 /// How a host table is kept in step: one attachment. A table may have several, each with another constant chatbot.
@@ -11,13 +13,13 @@ use crate::text::content::Format;
 pub struct HostOptions {
     /// The host table's id. It is part of the names of its triggers, and is stored in `chatbot_sync.source.host`. It
     /// does not change when the table is renamed or restored from a dump.
-    pub host: i32,
+    pub host: HostId,
     /// The kind of source that its rows are.
-    pub source_type: String,
+    pub source_type: SourceType,
     /// What a failure of a provider does to the statement.
     pub on_error: OnError,
     /// Whether vectors are made in the statement that changes a row, or later through the queue.
-    pub mode: Mode,
+    pub mode: SyncMode,
     /// The format of the content columns, plain text or HTML: one for all, or one for each.
     #[serde(with = "one_or_many")]
     pub content_format: Vec<Format>,
@@ -29,7 +31,7 @@ pub struct HostOptions {
     pub partition: bool,
     /// The chatbot that all rows belong to; `None`: a column has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chatbot_id: Option<i64>,
+    pub chatbot_id: Option<ChatbotId>,
     /// The condition that rows have to fulfil to be found; `None`: searches find every row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
@@ -63,10 +65,28 @@ pub struct HostColumns {
     pub error: Option<Column>,
 }
 
-/// A column's name and its attribute number (`attnum`): by the number a renamed column is distinguished from a dropped
-/// one.
+/// A column of a host table. It is written as the array `["name", number]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Column(pub String, pub i16);
+#[serde(from = "(String, i16)", into = "(String, i16)")]
+pub struct Column {
+    /// The column's name.
+    pub name: String,
+    /// The column's attribute number (`attnum`), by which a renamed column is distinguished from a dropped one; 0 where it
+    /// is not looked up yet.
+    pub number: i16,
+}
+
+impl From<(String, i16)> for Column {
+    fn from((name, number): (String, i16)) -> Self {
+        Self { name, number }
+    }
+}
+
+impl From<Column> for (String, i16) {
+    fn from(column: Column) -> Self {
+        (column.name, column.number)
+    }
+}
 
 /// An SQL expression over columns of the row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +110,7 @@ pub enum OnError {
 /// Whether vectors are made in the statement that changes a row, or later through the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum SyncMode {
     /// In the statement that changes the row.
     Sync,
     /// Afterwards, through the queue.
@@ -102,7 +122,7 @@ impl OnError {
     pub const NAMES: [&str; 2] = ["mark", "raise"];
 }
 
-impl Mode {
+impl SyncMode {
     /// The names of the values in SQL.
     pub const NAMES: [&str; 2] = ["sync", "async"];
 }
@@ -166,14 +186,14 @@ impl HostOptions {
 
     /// Goes on without one of several content columns.
     pub fn forget_content(&mut self, name: &str) {
-        let kept = |at: &usize| self.columns.content[*at].0 != name;
+        let kept = |at: &usize| self.columns.content[*at].name != name;
         let kept: Vec<usize> = (0..self.columns.content.len()).filter(kept).collect();
         let translated = |at: usize| self.translated.get(at).or(self.translated.first()).copied().unwrap_or_default();
         let formats: Vec<Format> = kept.iter().map(|&at| self.format(at)).collect();
         let translated: Vec<bool> = kept.iter().map(|&at| translated(at)).collect();
         self.content_format = shortest(&formats);
         self.translated = shortest(&translated);
-        self.columns.content.retain(|column| column.0 != name);
+        self.columns.content.retain(|column| column.name != name);
     }
 
     /// The columns that are named, those of the condition among them, with what they are for.
@@ -246,7 +266,8 @@ impl HostColumns {
 /// The values of a row's status columns. A value counts only where the table has the column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowStatus {
-    /// The value of `status_column`: `pending`, `synced` or `error`; `None` is NULL.
+    /// The value of `status_column`; `None` is NULL. A user may have written any text, the extension writes the name of a
+    /// [`SourceStatus`].
     pub status: Option<String>,
     /// The value of `processed_column`: whether the source is synced; `None` is NULL.
     pub processed: Option<bool>,
@@ -257,23 +278,29 @@ pub struct RowStatus {
 impl RowStatus {
     /// The status of a row whose vectors are all stored.
     pub fn synced() -> Self {
-        Self { status: Some("synced".to_owned()), processed: Some(true), error: None }
+        Self::new(SourceStatus::Synced, None)
     }
 
     /// The status of a row whose vectors are still to be made.
     pub fn pending() -> Self {
-        Self { status: Some("pending".to_owned()), processed: Some(false), error: None }
+        Self::new(SourceStatus::Pending, None)
+    }
+
+    /// The status of a row whose vectors could not be made.
+    pub fn failed(error: String) -> Self {
+        Self::new(SourceStatus::Error, Some(error))
     }
 
     /// The status of a row whose chatbot column is NULL, so that it has no source: NULL, or `pending` where the status
     /// column is NOT NULL.
     pub fn without_chatbot(status_nullable: bool) -> Self {
-        Self { status: (!status_nullable).then(|| "pending".to_owned()), processed: Some(false), error: None }
+        let pending = Self::pending();
+        if status_nullable { Self { status: None, ..pending } } else { pending }
     }
 
-    /// The status of a row whose vectors could not be made.
-    pub fn failed(error: String) -> Self {
-        Self { status: Some("error".to_owned()), processed: Some(false), error: Some(error) }
+    fn new(status: SourceStatus, error: Option<String>) -> Self {
+        let processed = Some(status == SourceStatus::Synced);
+        Self { status: Some(status.as_str().to_owned()), processed, error }
     }
 }
 
@@ -282,15 +309,15 @@ mod tests {
     use super::*;
 
     fn column(name: &str, number: i16) -> Column {
-        Column(name.to_owned(), number)
+        Column { name: name.to_owned(), number }
     }
 
     fn host() -> HostOptions {
         HostOptions {
-            host: 7,
-            source_type: "document".to_owned(),
+            host: HostId(7),
+            source_type: SourceType::named("document"),
             on_error: OnError::Mark,
-            mode: Mode::Sync,
+            mode: SyncMode::Sync,
             content_format: vec![Format::Html],
             translated: vec![true],
             partition: false,
@@ -336,7 +363,7 @@ mod tests {
         let mut host = HostOptions {
             content_format: vec![Format::Text, Format::Html],
             translated: vec![false, true],
-            chatbot_id: Some(3),
+            chatbot_id: Some(ChatbotId(3)),
             condition: Some(Condition { sql: "(price > 0)".to_owned(), columns: vec![column("price", 8)] }),
             ..host()
         };

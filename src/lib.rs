@@ -9,6 +9,7 @@
 pub mod embedding;
 pub mod error;
 pub mod host;
+pub mod ids;
 pub mod search;
 pub mod session_id;
 pub mod source;

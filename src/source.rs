@@ -3,44 +3,113 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::fmt::{self, Display};
 use std::rc::Rc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::error::Error;
+use crate::ids::{ChatbotId, HostId};
 use crate::text::content::{Content, had_title};
 use crate::text::title::Title;
 
-/// The kinds of source that the extension has itself. They come first in every list, and stay.
-pub const BUILT_IN_TYPES: [&str; 2] = ["document", "link"];
-
 thread_local! {
-    static INTERNED: RefCell<HashSet<&'static str>> = RefCell::new(HashSet::from(BUILT_IN_TYPES));
+    static INTERNED: RefCell<HashSet<&'static str>> = RefCell::new(HashSet::from(SourceType::BUILT_IN.map(|kind| kind.0)));
 }
 
-/// Returns the name of a kind of source as source keys hold it. A session keeps each name once, as long as it lives.
-pub fn intern_type(name: &str) -> &'static str {
-    INTERNED.with_borrow_mut(|interned| match interned.get(name) {
-        Some(known) => known,
-        None => {
-            let kept: &'static str = Box::leak(name.to_owned().into_boxed_str());
-            interned.insert(kept);
-            kept
+/// A kind of source, by its name: `document`, `link`, or one that chatbot_add_source_type() has added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceType(&'static str);
+
+impl SourceType {
+    /// The kinds that the extension has itself. They come first in every list, and cannot be dropped.
+    pub const BUILT_IN: [Self; 2] = [Self("document"), Self("link")];
+
+    /// Returns the kind with this name; whether it was added is not checked. A session keeps each name once, as long as it
+    /// lives, so that a key can be copied.
+    pub fn named(name: &str) -> Self {
+        INTERNED.with_borrow_mut(|interned| match interned.get(name) {
+            Some(known) => Self(known),
+            None => {
+                let kept: &'static str = Box::leak(name.to_owned().into_boxed_str());
+                interned.insert(kept);
+                Self(kept)
+            }
+        })
+    }
+
+    /// The kind's name.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// Whether the extension has the kind itself.
+    pub fn is_built_in(self) -> bool {
+        Self::BUILT_IN.contains(&self)
+    }
+}
+
+impl Display for SourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Serialize for SourceType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SourceType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::named(&String::deserialize(deserializer)?))
+    }
+}
+
+/// The status of a source, as `chatbot_sync.source.status` and the status columns of host tables have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceStatus {
+    /// Its vectors are to be made or made again.
+    Pending,
+    /// Its vectors are those of its content.
+    Synced,
+    /// Its last sync failed, and it is not tried again by itself.
+    Error,
+}
+
+impl SourceStatus {
+    /// The length of the longest name, which a status column has to have room for.
+    pub const MAX_LENGTH: i32 = 7;
+
+    /// The status as SQL has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Synced => "synced",
+            Self::Error => "error",
         }
-    })
+    }
+
+    /// Returns the status that a text names; `None` where it is another word.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Pending, Self::Synced, Self::Error].into_iter().find(|status| status.as_str() == text)
+    }
 }
 
 /// The primary key of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceKey {
     /// The chatbot that the source belongs to.
-    pub chatbot_id: i64,
-    /// The kind of source, one of `chatbot_sync.source_type`.
-    pub source_type: &'static str,
+    pub chatbot_id: ChatbotId,
+    /// The kind of source.
+    pub source_type: SourceType,
     /// The host row's id.
     pub source_id: i64,
 }
 
-impl std::fmt::Display for SourceKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for SourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { chatbot_id, source_type, source_id } = self;
         write!(f, "{source_type} {source_id} of chatbot {chatbot_id}")
     }
@@ -100,12 +169,12 @@ impl From<&serde_json::Map<String, serde_json::Value>> for Jsonb {
 }
 
 /// Another attachment of the same host table: its rows are sources of another chatbot too, which may have their vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sibling {
     /// The id of the other chatbot.
-    pub chatbot_id: i64,
+    pub chatbot_id: ChatbotId,
     /// The kind of source that the rows are there.
-    pub source_type: &'static str,
+    pub source_type: SourceType,
 }
 
 /// The content, metadata and state that a source is to have.
@@ -120,7 +189,7 @@ pub struct SourceInput {
     /// Whether searches find it. While it is false, nothing is embedded.
     pub enabled: bool,
     /// The id of the host table that it comes from; `None` for a source that was stored by a function call.
-    pub host: Option<i32>,
+    pub host: Option<HostId>,
     /// The same row as a source of other chatbots, which may have its vectors already.
     pub siblings: Rc<[Sibling]>,
     /// The row was inserted by this very statement, so no source can exist yet and the lookup is skipped.
@@ -178,7 +247,7 @@ pub struct UnreadableRow {
     /// The key of the row's source.
     pub key: SourceKey,
     /// The id of the row's host table.
-    pub host: Option<i32>,
+    pub host: Option<HostId>,
     /// Whether searches are to find the source; `None` where that column cannot be read either.
     pub enabled: Option<bool>,
     /// The error that reading the row raised.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The layers from the ground up. A module belongs to the layer with the longest prefix of its path. Modules of one
 /// layer may use each other, but not in a circle.
 const LAYERS: [&[&str]; 18] = [
-    &["error", "version", "session_id"],
+    &["error", "ids", "version", "session_id"],
     &["text"],
     &["source", "host"],
     &["embedding"],

@@ -9,6 +9,7 @@ use pgrx::{Uuid, name};
 
 use crate::embedding::provider::InputType;
 use crate::error::Error;
+use crate::ids::ChatbotId;
 use crate::pg::maintenance::{reembed, verify};
 use crate::pg::runtime::catalog_types::{Name, Regclass};
 use crate::pg::runtime::encoding::Text;
@@ -42,13 +43,13 @@ fn chatbot_embed_source(
     >,
     ErrorReport,
 > {
-    let key = source_types::source_key(chatbot_id, source_type.as_deref(), source_id)?;
+    let key = source_types::check_source_key(chatbot_id, source_type.as_deref(), source_id)?;
     let content = &*arguments::required("content", content)?;
-    let done = sync::embed_source(key, content, arguments::metadata(metadata)?)?;
+    let done = sync::embed_source(key, content, arguments::check_metadata(metadata)?)?;
     Ok(TableIterator::once((
         "success".to_owned(),
-        key.chatbot_id,
-        key.source_type.to_owned(),
+        key.chatbot_id.0,
+        key.source_type.to_string(),
         key.source_id,
         done.chunks,
         done.chunks,
@@ -76,13 +77,13 @@ fn chatbot_delete_source(
     >,
     ErrorReport,
 > {
-    let key = source_types::source_key(chatbot_id, source_type.as_deref(), source_id)?;
+    let key = source_types::check_source_key(chatbot_id, source_type.as_deref(), source_id)?;
     let deleted = store::delete::delete_source(&key)?;
     let status = if deleted.is_some() { "success" } else { "not_found" };
     Ok(TableIterator::once((
         status.to_owned(),
-        key.chatbot_id,
-        key.source_type.to_owned(),
+        key.chatbot_id.0,
+        key.source_type.to_string(),
         key.source_id,
         deleted.unwrap_or(0),
     )))
@@ -99,9 +100,9 @@ fn chatbot_cleanup(
     >,
     ErrorReport,
 > {
-    let chatbot_id = arguments::id("chatbot_id", chatbot_id)?;
+    let chatbot_id = arguments::check_chatbot_id(chatbot_id)?;
     let (embeddings, sessions) = store::delete::delete_chatbot(chatbot_id)?;
-    Ok(TableIterator::once(("success".to_owned(), chatbot_id, embeddings, sessions)))
+    Ok(TableIterator::once(("success".to_owned(), chatbot_id.0, embeddings, sessions)))
 }
 
 /// Attaches a table: its rows become sources, and its triggers keep them in step from now on.
@@ -239,9 +240,9 @@ fn chatbot_enqueue_source(
     metadata: default!(Option<Jsonb>, "'{}'"),
     priority: default!(Option<i32>, "0"),
 ) -> Result<i64, ErrorReport> {
-    let key = source_types::source_key(chatbot_id, source_type.as_deref(), source_id)?;
-    let (content, metadata) = (arguments::required("content", content)?, arguments::metadata(metadata)?);
-    Ok(queue::enqueue(key, &content, metadata, arguments::required("priority", priority)?)?)
+    let key = source_types::check_source_key(chatbot_id, source_type.as_deref(), source_id)?;
+    let (content, metadata) = (arguments::required("content", content)?, arguments::check_metadata(metadata)?);
+    Ok(queue::enqueue(key, &content, metadata, arguments::required("priority", priority)?)?.0)
 }
 
 /// Makes sources in error pending again and returns how many; a NULL argument matches every source.
@@ -251,8 +252,9 @@ fn chatbot_retry(
     source_type: default!(Option<Text>, "NULL"),
     source_id: default!(Option<i64>, "NULL"),
 ) -> Result<i64, ErrorReport> {
-    let source_type = source_type.map(|given| source_types::source_type(Some(&given))).transpose()?;
-    Ok(queue::retry(chatbot_id, source_type, source_id)?)
+    let source_type =
+        source_type.map(|given| source_types::check_source_type("source_type", Some(&given))).transpose()?;
+    Ok(queue::retry(chatbot_id.map(ChatbotId), source_type, source_id)?)
 }
 
 /// Estimates what a sync would send to the provider: of one host table, or of all where `relation` is NULL.
@@ -285,7 +287,7 @@ fn chatbot_verify() -> Result<
     ErrorReport,
 > {
     let row = |p: verify::Problem| {
-        (p.problem.to_owned(), p.key.chatbot_id, p.key.source_type.to_owned(), p.key.source_id, p.detail)
+        (p.problem.to_owned(), p.key.chatbot_id.0, p.key.source_type.to_string(), p.key.source_id, p.detail)
     };
     Ok(TableIterator::new(verify::verify()?.into_iter().map(row)))
 }
@@ -309,7 +311,7 @@ fn chatbot_set_model(
         query_prefix: query_prefix.as_deref(),
         options,
     };
-    Ok(model::choose_model(choice)?)
+    Ok(model::choose_model(choice)?.0)
 }
 
 /// Returns the vector of a text, made with the active model.
@@ -395,7 +397,7 @@ fn chatbot_session_open(
     chatbot_id: Option<i64>,
     metadata: default!(Option<Jsonb>, "'{}'"),
 ) -> Result<Uuid, ErrorReport> {
-    Ok(session::open(arguments::id("chatbot_id", chatbot_id)?, arguments::metadata(metadata)?)?)
+    Ok(session::open(arguments::check_chatbot_id(chatbot_id)?, arguments::check_metadata(metadata)?)?)
 }
 
 /// Adds a message to an open session and returns the message's id.
@@ -412,7 +414,7 @@ fn chatbot_session_add_message(
         session_id,
         role,
         &arguments::required("content", content)?,
-        arguments::metadata(metadata)?,
+        arguments::check_metadata(metadata)?,
     )?)
 }
 

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use crate::embedding::local;
 use crate::embedding::provider::LOCAL;
 use crate::error::Error;
+use crate::ids::{ChatbotId, HostId, ModelId};
 use crate::pg::maintenance::{reembed, refresh};
 use crate::pg::runtime::catalog_types::Regclass;
 use crate::pg::runtime::{arguments, enabled, rollback_usage, version, wake};
@@ -94,7 +95,9 @@ fn chatbot_sync_triggers_restored(relation: Option<Regclass>) -> Result<(), Erro
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.tables_dropped(hosts int[]) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_tables_dropped(hosts: Option<Vec<i32>>) -> Result<(), ErrorReport> {
-    if_version_fits(|| host::on_dropped(&arguments::required("hosts", hosts)?))
+    if_version_fits(|| {
+        host::on_dropped(&arguments::required("hosts", hosts)?.into_iter().map(HostId).collect::<Vec<_>>())
+    })
 }
 
 /// Registers the rows of host tables that are no sources yet as pending ones.
@@ -132,11 +135,12 @@ fn chatbot_sync_sync_batch(
     ErrorReport,
 > {
     let after = after_chatbot_id
-        .map(|_| arguments::stored_source(after_chatbot_id, after_source_type, after_source_id))
+        .map(|_| arguments::stored_source_key(after_chatbot_id, after_source_type, after_source_id))
         .transpose()?;
-    let host::BatchOutcome { taken, synced, failed, last, stopped } = host::sync_batch(chatbot_id, batch, after)?;
-    let last_type = last.map(|key| key.source_type.to_owned());
-    let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
+    let host::BatchOutcome { taken, synced, failed, last, stopped } =
+        host::sync_batch(chatbot_id.map(ChatbotId), batch, after)?;
+    let last_type = last.map(|key| key.source_type.to_string());
+    let (chatbot, source) = (last.map(|key| key.chatbot_id.0), last.map(|key| key.source_id));
     Ok(TableIterator::once((taken, synced, failed, chatbot, last_type, source, stopped)))
 }
 
@@ -169,11 +173,12 @@ fn chatbot_sync_refresh_batch(
     ErrorReport,
 > {
     let after = after_chatbot_id
-        .map(|_| arguments::stored_source(after_chatbot_id, after_source_type, after_source_id))
+        .map(|_| arguments::stored_source_key(after_chatbot_id, after_source_type, after_source_id))
         .transpose()?;
-    let refresh::RefreshStep { looked_at, last, marked, words_read, cut_by_hand } = refresh::step(chatbot_id, after)?;
-    let last_type = last.map(|key| key.source_type.to_owned());
-    let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
+    let refresh::RefreshStep { looked_at, last, marked, words_read, cut_by_hand } =
+        refresh::step(chatbot_id.map(ChatbotId), after)?;
+    let last_type = last.map(|key| key.source_type.to_string());
+    let (chatbot, source) = (last.map(|key| key.chatbot_id.0), last.map(|key| key.source_id));
     Ok(TableIterator::once((looked_at, marked, words_read, cut_by_hand, chatbot, last_type, source)))
 }
 
@@ -208,7 +213,7 @@ fn chatbot_sync_read_words_anew(
     source_type: Option<&str>,
     source_id: Option<i64>,
 ) -> Result<(), ErrorReport> {
-    Ok(refresh::read_words(&arguments::stored_source(chatbot_id, source_type, source_id)?)?)
+    Ok(refresh::read_words(&arguments::stored_source_key(chatbot_id, source_type, source_id)?)?)
 }
 
 /// Whether the calling procedure cannot commit: it was called after BEGIN, or by a function.
@@ -274,7 +279,7 @@ fn chatbot_sync_rolled_back() -> TableIterator<
     let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     TableIterator::new(rollback_usage::sums().into_iter().map(move |sum| {
         let usage = sum.usage;
-        (sum.model_id, sum.sqlstate(), int(sum.syncs), int(usage.requests), int(usage.inputs), int(usage.tokens))
+        (sum.model_id.0, sum.sqlstate(), int(sum.syncs), int(usage.requests), int(usage.inputs), int(usage.tokens))
     }))
 }
 
@@ -314,13 +319,13 @@ fn chatbot_sync_reembed_batch(
     ErrorReport,
 > {
     let after = after_chatbot_id
-        .map(|_| arguments::stored_source(after_chatbot_id, after_source_type, after_source_id))
+        .map(|_| arguments::stored_source_key(after_chatbot_id, after_source_type, after_source_id))
         .transpose()?;
     let row = reembed::batch(batch, after)?.map(|step| {
         let last = step.last;
-        let last_type = last.map(|key| key.source_type.to_owned());
-        let (chatbot, source) = (last.map(|key| key.chatbot_id), last.map(|key| key.source_id));
-        (step.taken, chatbot, last_type, source, step.progress.0, step.progress.1)
+        let last_type = last.map(|key| key.source_type.to_string());
+        let (chatbot, source) = (last.map(|key| key.chatbot_id.0), last.map(|key| key.source_id));
+        (step.taken, chatbot, last_type, source, step.progress.sources, step.progress.incomplete)
     });
     Ok(TableIterator::new(row))
 }
@@ -337,14 +342,14 @@ fn chatbot_sync_swap_model() -> Result<bool, ErrorReport> {
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_build(model_id int) RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_index_build(model_id: Option<i32>) -> Result<(), ErrorReport> {
-    Ok(store::index::build(arguments::required("model_id", model_id)?)?)
+    Ok(store::index::build(ModelId(arguments::required("model_id", model_id)?))?)
 }
 
 /// A step of chatbot_create_index(): starts the worker that builds the indexes.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_start(model_id int) RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_index_start(model_id: Option<i32>) -> Result<(), ErrorReport> {
-    Ok(worker::index::start(arguments::required("model_id", model_id)?)?)
+    Ok(worker::index::start(ModelId(arguments::required("model_id", model_id)?))?)
 }
 
 /// A step of chatbot_create_index(): waits up to 100 ms and returns what the worker does; NULL once the indexes are built.

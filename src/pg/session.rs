@@ -3,6 +3,7 @@
 use pgrx::{Uuid, pg_sys};
 
 use crate::error::{Error, Result};
+use crate::ids::ChatbotId;
 use crate::pg::store::session as store;
 use crate::pg::store::session::Message;
 use crate::session_id;
@@ -13,7 +14,7 @@ pub const ROLES: [&str; 3] = ["user", "assistant", "system"];
 
 /// Opens a session and returns its id.
 #[allow(unsafe_code)]
-pub fn open(chatbot_id: i64, metadata: Jsonb) -> Result<Uuid> {
+pub fn open(chatbot_id: ChatbotId, metadata: Jsonb) -> Result<Uuid> {
     let mut random = [0u8; 8];
     // SAFETY: the buffer has the length that is passed.
     if !unsafe { pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len()) } {
@@ -52,7 +53,7 @@ pub fn close(session: Uuid) -> Result<bool> {
         .map_or(Ok(false), |chatbot_id| store::close_session(chatbot_id, session))
 }
 
-fn chatbot_id(session: Uuid) -> Result<i64> {
+fn chatbot_id(session: Uuid) -> Result<ChatbotId> {
     session_id::chatbot_id(*session.as_bytes()).ok_or_else(|| not_found(session))
 }
 

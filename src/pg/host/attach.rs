@@ -1,7 +1,8 @@
 //! `chatbot_attach()`: makes a table a host table.
 
 use crate::error::{Error, Result};
-use crate::host::{Column, HostColumns, HostOptions, Mode, OnError, shortest};
+use crate::host::{Column, HostColumns, HostOptions, OnError, SyncMode, shortest};
+use crate::ids::{ChatbotId, HostId};
 use crate::pg::host::condition::CheckedCondition;
 use crate::pg::host::pending::register_existing_rows;
 use crate::pg::host::relation::{ExtensionDdlGuard, Relation, open_owned_table};
@@ -11,6 +12,7 @@ use crate::pg::host::{row_security, status_writeback};
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::{Name, Regclass};
 use crate::pg::store::host_triggers as store;
+use crate::pg::store::relation::relation_name;
 use crate::pg::{model, source_types};
 use crate::text::content::Format;
 
@@ -60,7 +62,7 @@ const CHATBOT_COLUMN: &str = "chatbot_id";
 const CONTENT_COLUMN: &str = "content";
 
 fn column(Name(name): Name) -> Column {
-    Column(name, 0)
+    Column { name, number: 0 }
 }
 
 fn named(role: &'static str, name: Option<Name>) -> Result<Column> {
@@ -91,14 +93,14 @@ fn refuse_both(role: &'static str, name: Option<&Name>, default: &str, instead: 
 impl Attach<'_> {
     /// The attachment that is asked for, without what the table itself says.
     fn host(&mut self) -> Result<HostOptions> {
-        let source_type = source_types::source_type(self.source_type)?;
+        let source_type = source_types::check_source_type("source_type", self.source_type)?;
         let on_error = match arguments::one_of("on_error", self.on_error, &OnError::NAMES)? {
             "raise" => OnError::Raise,
             _ => OnError::Mark,
         };
-        let mode = match arguments::one_of("mode", self.mode, &Mode::NAMES)? {
-            "async" => Mode::Async,
-            _ => Mode::Sync,
+        let mode = match arguments::one_of("mode", self.mode, &SyncMode::NAMES)? {
+            "async" => SyncMode::Async,
+            _ => SyncMode::Sync,
         };
         let format_of_all = format("content_format", self.content_format)?;
         let id = named("id_column", self.id.take())?;
@@ -128,8 +130,8 @@ impl Attach<'_> {
             error: self.error.take().map(column),
         };
         Ok(HostOptions {
-            host: 0,
-            source_type: source_type.to_owned(),
+            host: HostId(0),
+            source_type,
             on_error,
             mode,
             content_format,
@@ -142,12 +144,12 @@ impl Attach<'_> {
     }
 
     /// The column that has the chatbot, or the chatbot of all rows.
-    fn chatbot(&mut self) -> Result<(Option<Column>, Option<i64>)> {
+    fn chatbot(&mut self) -> Result<(Option<Column>, Option<ChatbotId>)> {
         match self.chatbot_id {
             None => Ok((Some(named("chatbot_column", self.chatbot.take())?), None)),
             Some(id) => {
                 refuse_both("chatbot_column", self.chatbot.as_ref(), CHATBOT_COLUMN, "chatbot_id")?;
-                Ok((None, Some(arguments::id("chatbot_id", Some(id))?)))
+                Ok((None, Some(arguments::check_chatbot_id(Some(id))?)))
             }
         }
     }
@@ -202,10 +204,10 @@ pub fn attach(mut told: Attach) -> Result<()> {
 /// Fails where a status column has a second role, or a column is named twice for the same role.
 fn check_distinct_columns(host: &HostOptions) -> Result<()> {
     let all = host.all_columns();
-    for (at, (role, Column(name, _))) in all.iter().enumerate() {
-        let twice = all[..at].iter().any(|(other, Column(n, _))| {
+    for (at, (role, Column { name, .. })) in all.iter().enumerate() {
+        let twice = all[..at].iter().any(|(other, column)| {
             let written = HostColumns::is_written;
-            n == name && (written(role) || written(other) || role == other)
+            column.name == *name && (written(role) || written(other) || role == other)
         });
         if twice {
             return Err(Error::invalid(role, format!("\"{name}\""), "a column that is named once"));
@@ -220,15 +222,15 @@ fn refuse_attached(host: &HostOptions, relation: &Relation) -> Result<()> {
     if let Some(name) = store::attached_relative(relation.oid)? {
         return Err(Error::Attached { relation: name });
     }
-    for argument in store::arguments(relation.oid)? {
+    for argument in store::trigger_arguments(relation.oid)? {
         let other = HostOptions::parse(&argument)?;
         let apart = host.chatbot_id.is_some() && other.chatbot_id.is_some() && host.chatbot_id != other.chatbot_id;
         if other.partition || !apart {
             return Err(Error::Attached { relation: relation.name.clone() });
         }
-        for (role, Column(name, _)) in host.all_columns() {
-            let shared = other.all_columns().into_iter().any(|(other_role, Column(other_name, _))| {
-                name == other_name && (HostColumns::is_written(role) || HostColumns::is_written(other_role))
+        for (role, Column { name, .. }) in host.all_columns() {
+            let shared = other.all_columns().into_iter().any(|(other_role, column)| {
+                *name == column.name && (HostColumns::is_written(role) || HostColumns::is_written(other_role))
             });
             if shared {
                 let expected = format!(
@@ -250,7 +252,7 @@ fn warn_of_shared_sources(host: &HostOptions, relation: &Relation) -> Result<()>
         if other != relation.oid && source_type == host.source_type && !apart {
             pgrx::warning!(
                 "{} is attached as {source_type} too: an id that both tables use is one source, and the last one written wins",
-                store::relation_name(other)?
+                relation_name(other)?
             );
             return Ok(());
         }

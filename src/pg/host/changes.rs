@@ -6,7 +6,7 @@ use crate::pg::host::key_set::KeySet;
 use crate::pg::host::row::{Row, TransitionTableScan};
 use crate::pg::host::status_writeback::is_writing_back;
 use crate::pg::host::table::HostTable;
-use crate::pg::store::delete;
+use crate::pg::store::delete::{self, Relocation};
 use crate::source::SourceKey;
 
 /// The number of keys that are deleted or moved by one statement.
@@ -125,12 +125,12 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
         self.for_each_moved(&wanted, |_, after| crossing |= from.contains(&after))?;
         drop(from);
         if !crossing {
-            return self.relocate_each(&wanted, |before, after| (before, after));
+            return self.relocate_each(&wanted, |from, to| Relocation { from, to });
         }
         // A new key is the old key of another source, as when two ids are swapped: all sources go to temporary keys first,
         // so that none replaces another.
-        self.relocate_each(&wanted, |before, _| (before, delete::temporary_key(before)))?;
-        self.relocate_each(&wanted, |before, after| (delete::temporary_key(before), after))
+        self.relocate_each(&wanted, |from, _| Relocation { from, to: delete::temporary_key(from) })?;
+        self.relocate_each(&wanted, |from, to| Relocation { from: delete::temporary_key(from), to })
     }
 
     /// Calls `act` with the old and the new key of each source whose key changed, if the pair is `wanted`.
@@ -155,14 +155,14 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
     fn relocate_each(
         &self,
         wanted: &impl Fn(&SourceKey, &SourceKey) -> bool,
-        how: impl Fn(SourceKey, SourceKey) -> (SourceKey, SourceKey),
+        relocation: impl Fn(SourceKey, SourceKey) -> Relocation,
     ) -> Result<()> {
         let mut slice = Vec::new();
         self.walk(|_, change| {
             if let (Some(before), Some(after)) = (change.before, change.after)
                 && wanted(&before, &after)
             {
-                slice.push(how(before, after));
+                slice.push(relocation(before, after));
             }
             if slice.len() < SLICE { Ok(()) } else { delete::relocate_sources(&std::mem::take(&mut slice)) }
         })?;

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::host::Column;
+use crate::ids::ChatbotId;
 use crate::pg::host::relation::{ExtensionDdlGuard, OpenRelation, Relation, open_owned_table};
 use crate::pg::host::row::Attribute;
 use crate::pg::host::table::INTEGERS;
@@ -13,8 +14,9 @@ use crate::pg::host::triggers::update_column;
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::{Name, Regclass};
 use crate::pg::runtime::run_as::RunAs;
+use crate::pg::store::chatbot_triggers;
 use crate::pg::store::host_row::{self, KeySql};
-use crate::pg::store::host_triggers as store;
+use crate::pg::store::relation::type_name;
 
 /// A table whose rows are the chatbots.
 pub struct ChatbotTable {
@@ -36,7 +38,7 @@ impl ChatbotTable {
             let argument = if trigger.tgnargs == 1 { CStr::from_ptr(*trigger.tgargs) } else { c"" };
             (argument.to_string_lossy().into_owned(), data.tg_relation)
         };
-        let Column(name, _) = serde_json::from_str(&argument)
+        let Column { name, .. } = serde_json::from_str(&argument)
             .map_err(|error| Error::invalid("a trigger's argument", error, "what chatbot_attach_chatbots() makes"))?;
         // SAFETY: the trigger's relation is open.
         unsafe { Self::bind(name, relation) }
@@ -53,7 +55,7 @@ impl ChatbotTable {
                 relation: relation.name,
                 column: name,
                 role,
-                got: store::type_name(id.base)?,
+                got: type_name(id.base)?,
                 expected: "smallint, integer or bigint".to_owned(),
             });
         }
@@ -66,22 +68,22 @@ impl ChatbotTable {
     }
 
     /// Calls `act` with the id of each chatbot in the table, as it is by now.
-    pub fn for_each_id(&self, mut act: impl FnMut(i64) -> Result<()>) -> Result<()> {
+    pub fn for_each_id(&self, mut act: impl FnMut(ChatbotId) -> Result<()>) -> Result<()> {
         const SLICE: i64 = 1_000;
         let as_owner = || RunAs::reading(self.relation.owner);
-        let ids = {
+        let rows = {
             let _owner = as_owner();
-            host_row::RowIdCursor::now(&self.relation.name, &KeySql::of_chatbots(&self.id_name))?
+            host_row::RowCursor::open_latest(&self.relation.name, &KeySql::of_chatbots(&self.id_name))?
         };
         loop {
             let slice = {
                 let _owner = as_owner();
-                ids.next(SLICE)?
+                rows.fetch(SLICE)?
             };
             if slice.is_empty() {
                 return Ok(());
             }
-            slice.into_iter().try_for_each(|(id, _)| act(id))?;
+            slice.into_iter().try_for_each(|row| act(row.chatbot_id))?;
         }
     }
 }
@@ -90,16 +92,16 @@ impl ChatbotTable {
 pub fn attach_chatbots(relation: Option<Regclass>, id_column: Option<Name>) -> Result<()> {
     let id_column = arguments::required("id_column", id_column)?;
     let (opened, relation) = open_owned_table(relation)?;
-    if store::has_chatbots_triggers(relation.oid)? {
+    if chatbot_triggers::has_chatbots_triggers(relation.oid)? {
         return Err(Error::Attached { relation: relation.name });
     }
     // SAFETY: `opened` keeps the relation open.
     let chatbots = unsafe { ChatbotTable::bind(id_column.0, opened.0)? };
     drop(opened);
-    let column = Column(chatbots.id_name, chatbots.id.number);
+    let column = Column { name: chatbots.id_name, number: chatbots.id.number };
     let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
     let _own = ExtensionDdlGuard::new();
-    store::make_chatbots_triggers(&relation.name, &argument, |_| true)
+    chatbot_triggers::make_chatbots_triggers(&relation.name, &argument, |_| true)
 }
 
 /// After ALTER TABLE: writes the id column's new name or number into the triggers, or detaches the table where it is gone.
@@ -111,11 +113,11 @@ pub fn on_chatbots_altered(oid: pg_sys::Oid, name: &str, argument: &str) -> Resu
     let gone = unsafe { !update_column(&mut column, (*opened.0).rd_att) };
     drop(opened);
     if gone {
-        pgrx::warning!("{name} is detached: its column {} is gone", before.0);
-        store::drop_chatbots_triggers(oid, name).map(drop)
+        pgrx::warning!("{name} is detached: its column {} is gone", before.name);
+        chatbot_triggers::drop_chatbots_triggers(oid, name).map(drop)
     } else if column != before {
         let argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
-        store::make_chatbots_triggers(name, &argument, |_| true)
+        chatbot_triggers::make_chatbots_triggers(name, &argument, |_| true)
     } else {
         Ok(())
     }

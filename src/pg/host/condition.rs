@@ -115,7 +115,8 @@ impl CheckedCondition {
         unsafe {
             let (checked, sql) = Self::parse(sql, open, before)?;
             let descriptor = (*open).rd_att;
-            let column = |a: &Attribute| Some(Column(Attribute::name(descriptor, a.number)?, a.number));
+            let column =
+                |a: &Attribute| Some(Column { name: Attribute::name(descriptor, a.number)?, number: a.number });
             Ok(Condition { sql, columns: checked.columns.iter().filter_map(column).collect() })
         }
     }
@@ -233,8 +234,8 @@ unsafe fn names(open: pg_sys::Relation, before: &[Column]) -> Result<*mut pg_sys
     for attribute in descriptor.iter() {
         let number = attribute.attnum;
         // A name of before may be another column's now.
-        let name = match before.iter().find(|Column(_, n)| *n == number) {
-            Some(Column(name, _)) => name.clone(),
+        let name = match before.iter().find(|column| column.number == number) {
+            Some(column) => column.name.clone(),
             None => format!("column {number}"),
         };
         let name = CString::new(name).map_err(|error| Error::Internal(error.to_string()))?;

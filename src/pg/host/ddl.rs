@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::host::{Column, HostColumns, HostOptions};
+use crate::ids::HostId;
 use crate::pg::host::chatbots::on_chatbots_altered;
 use crate::pg::host::condition::CheckedCondition;
 use crate::pg::host::pending::register_existing_rows;
@@ -11,7 +12,8 @@ use crate::pg::host::source_keys;
 use crate::pg::host::table::HostTable;
 use crate::pg::host::triggers::{make_table_triggers, make_triggers, number, update_column};
 use crate::pg::runtime::subtransaction::try_row;
-use crate::pg::store::{delete, host_sources, host_triggers as store};
+use crate::pg::store::relation::relation_with_descendants;
+use crate::pg::store::{chatbot_triggers, delete, host_sources, host_triggers as store};
 use pgrx::pg_sys;
 
 /// Follows ALTER TABLE. Renamed columns keep their role and dropped ones lose it, rows whose values changed are compared
@@ -29,7 +31,7 @@ pub fn on_altered(oid: pg_sys::Oid) -> Result<()> {
     for (relation, argument) in store::orphaned_triggers()? {
         delete_detached_partition(relation, HostOptions::parse(&argument)?)?;
     }
-    if let Some((name, argument)) = store::chatbots_table(oid)? {
+    if let Some((name, argument)) = chatbot_triggers::chatbots_table(oid)? {
         on_chatbots_altered(oid, &name, &argument)?;
     }
     Ok(())
@@ -46,7 +48,7 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
     // SAFETY: `opened` keeps the relation open.
     let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
     let mut changed = Vec::new();
-    for before in store::arguments(oid)? {
+    for before in store::trigger_arguments(oid)? {
         let before = HostOptions::parse(&before)?;
         let mut host = before.clone();
         number(&mut host, &relation.name, opened.0)?;
@@ -54,7 +56,7 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
             changed.push(host);
         }
     }
-    let mut chatbots = store::chatbots_triggers(oid)?;
+    let mut chatbots = chatbot_triggers::chatbots_triggers(oid)?;
     for (_, argument) in &mut chatbots {
         let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
         update_column(&mut column, descriptor);
@@ -67,7 +69,7 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
         store::restore_states(states)?;
     }
     for (made, argument) in chatbots {
-        store::make_chatbots_triggers(&relation.name, &argument, |name| name == made)?;
+        chatbot_triggers::make_chatbots_triggers(&relation.name, &argument, |name| name == made)?;
     }
     Ok(())
 }
@@ -80,7 +82,7 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
     let mut gone = Vec::new();
     for (role, column) in host.all_columns_mut() {
         if !update_column(column, descriptor) {
-            gone.push((role, column.0.clone()));
+            gone.push((role, column.name.clone()));
         }
     }
     let contents = gone.iter().filter(|(role, _)| *role == "content_columns").count();
@@ -104,7 +106,7 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
         let columns = &mut host.columns;
         match *role {
             "metadata_columns" => {
-                columns.metadata.retain(|Column(n, _)| n != name);
+                columns.metadata.retain(|column| column.name != *name);
                 host_sources::drop_metadata(host.host, name)?;
             }
             "content_columns" => host.forget_content(name),
@@ -121,15 +123,20 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
             _ => columns.error = None,
         }
     }
-    for (Column(old, number), Column(new, _)) in before.columns.metadata.iter().flat_map(|old| {
-        host.columns.metadata.iter().filter(|new| new.1 == old.1 && new.0 != old.0).map(move |new| (old, new))
-    }) {
-        pgrx::debug1!("column {number} of {} is {new} now", relation.name);
-        host_sources::rename_metadata(host.host, old, new)?;
+    for old in &before.columns.metadata {
+        let is_renamed = |new: &&Column| new.number == old.number && new.name != old.name;
+        for new in host.columns.metadata.iter().filter(is_renamed) {
+            pgrx::debug1!("column {} of {} is {} now", new.number, relation.name, new.name);
+            host_sources::rename_metadata(host.host, &old.name, &new.name)?;
+        }
     }
     if let (Some(then), Some(now)) = (&before.condition, &host.condition) {
-        let names =
-            then.columns.iter().zip(&now.columns).map(|(then, now)| Column(then.0.clone(), now.1)).collect::<Vec<_>>();
+        let names = then
+            .columns
+            .iter()
+            .zip(&now.columns)
+            .map(|(then, now)| Column { name: then.name.clone(), number: now.number })
+            .collect::<Vec<_>>();
         // SAFETY: it is open.
         host.condition = Some(unsafe { CheckedCondition::renamed(then, opened.0, &names)? });
     }
@@ -148,7 +155,7 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
     if rewritten || other_reading || reads_other_columns(&before, &host) {
         return reconcile(oid, host);
     }
-    for partition in store::relation_with_descendants(oid)? {
+    for partition in relation_with_descendants(oid)? {
         if !store::has_triggers(partition, host.host)? {
             make_table_triggers(&host, oid, partition)?;
             let opened = OpenRelation::new(oid, pg_sys::AccessShareLock);
@@ -173,7 +180,7 @@ fn reads_other_columns(before: &HostOptions, now: &HostOptions) -> bool {
         read.map(|(_, column)| column.clone()).collect::<Vec<_>>()
     };
     let before = read(before);
-    read(now).iter().any(|now| before.iter().any(|before| before.0 == now.0 && before.1 != now.1))
+    read(now).iter().any(|now| before.iter().any(|before| before.name == now.name && before.number != now.number))
 }
 
 /// Deletes the sources of a table that is not a partition or child of the host table any more, and drops its triggers.
@@ -187,7 +194,7 @@ fn delete_detached_partition(oid: pg_sys::Oid, host: HostOptions) -> Result<()> 
 }
 
 /// Follows DROP TABLE of tables that had triggers of these hosts: deletes the sources whose rows are gone.
-pub fn on_dropped(hosts: &[i32]) -> Result<()> {
+pub fn on_dropped(hosts: &[HostId]) -> Result<()> {
     for &host in hosts {
         match store::attached_table(host)? {
             None => host_sources::delete_host(host)?,

@@ -4,28 +4,30 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::host::HostOptions;
+use crate::ids::{ChatbotId, HostId};
 use crate::pg::host::read::without_waiting;
 use crate::pg::host::relation::{ExtensionDdlGuard, OpenRelation, Relation, open_owned_table};
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::Regclass;
 use crate::pg::runtime::subtransaction::try_row;
-use crate::pg::store::{host_sources, host_triggers as store};
+use crate::pg::store::relation::relation_name;
+use crate::pg::store::{chatbot_triggers, host_sources, host_triggers as store};
 
 /// Takes back what attached a table: all of it, or its attachment to one chatbot.
 pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>, chatbot_id: Option<i64>) -> Result<()> {
     let delete = arguments::required("delete_embeddings", delete_embeddings)?;
-    let chatbot_id = chatbot_id.map(|id| arguments::id("chatbot_id", Some(id))).transpose()?;
+    let chatbot_id = chatbot_id.map(|id| arguments::check_chatbot_id(Some(id))).transpose()?;
     let (opened, relation) = open_owned_table(relation)?;
     drop(opened);
     let _own = ExtensionDdlGuard::new();
     let mut hosts = Vec::new();
-    for argument in store::arguments(relation.oid)? {
+    for argument in store::trigger_arguments(relation.oid)? {
         let host = HostOptions::parse(&argument)?;
         if !host.partition && (chatbot_id.is_none() || host.chatbot_id == chatbot_id) {
             hosts.push(host.host);
         }
     }
-    let chatbots = chatbot_id.is_none() && store::drop_chatbots_triggers(relation.oid, &relation.name)?;
+    let chatbots = chatbot_id.is_none() && chatbot_triggers::drop_chatbots_triggers(relation.oid, &relation.name)?;
     if hosts.is_empty() && !chatbots {
         return Err(Error::NotAttached { relation: relation.name });
     }
@@ -48,13 +50,13 @@ pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>, chatb
 
 /// Detaches the tables whose rows all belong to a chatbot that is gone: they would be its sources again with their next
 /// change. Only those that the owner of the table of chatbots could detach.
-pub fn detach_chatbot(chatbot_id: i64, owner: pg_sys::Oid) -> Result<()> {
+pub fn detach_chatbot(chatbot_id: ChatbotId, owner: pg_sys::Oid) -> Result<()> {
     for (oid, argument) in store::roots()? {
         let host = HostOptions::parse(&argument)?;
         if host.chatbot_id != Some(chatbot_id) {
             continue;
         }
-        let relation = store::relation_name(oid)?;
+        let relation = relation_name(oid)?;
         let _own = ExtensionDdlGuard::new();
         let reason = match without_waiting(|| try_row(|| drop_triggers_as(owner, oid, host.host)))? {
             Some(Ok(true)) => {
@@ -73,7 +75,7 @@ pub fn detach_chatbot(chatbot_id: i64, owner: pg_sys::Oid) -> Result<()> {
 }
 
 /// Drops the triggers of a table, if a role has the rights of its owner.
-fn drop_triggers_as(role: pg_sys::Oid, table: pg_sys::Oid, host: i32) -> Result<bool> {
+fn drop_triggers_as(role: pg_sys::Oid, table: pg_sys::Oid, host: HostId) -> Result<bool> {
     let opened = OpenRelation::new(table, pg_sys::AccessShareLock);
     // SAFETY: it is open; a look-up in the catalog's cache.
     let is_owner = unsafe { pg_sys::has_privs_of_role(role, Relation::of(opened.0).owner) };

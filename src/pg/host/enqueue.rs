@@ -7,9 +7,10 @@ use crate::pg::host::status_writeback::StatusWriteback;
 use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::Restriction;
 use crate::pg::runtime::{sql_error, wake};
-use crate::pg::store::{host_sources, job};
+use crate::pg::store::host_row::RowToRegister;
+use crate::pg::store::host_sources;
+use crate::pg::store::job::{self, ChangedSource};
 use crate::pg::sync::{RowHandling, pending_at_commit};
-use crate::source::SourceKey;
 
 /// The number of keys that are deleted or queued together.
 const SLICE: usize = 10_000;
@@ -20,7 +21,7 @@ pub fn priority(rows: usize) -> i32 {
     i32::from(rows <= FEW)
 }
 
-pub fn insert_jobs(table: &HostTable, changed: &[(SourceKey, Option<SourceKey>)]) -> Result<()> {
+pub fn insert_jobs(table: &HostTable, changed: &[ChangedSource]) -> Result<()> {
     if changed.is_empty() {
         return Ok(());
     }
@@ -45,7 +46,7 @@ pub fn enqueue(
     wanted: impl Fn(usize) -> bool,
     now: Operation,
 ) -> Result<()> {
-    let mut changed: Vec<(SourceKey, Option<SourceKey>)> = Vec::new();
+    let mut changed: Vec<ChangedSource> = Vec::new();
     let mut pending = Vec::new();
     let writeback = StatusWriteback::new(table);
     let (fresh, is_there) = (now == Operation::Inserted, now != Operation::Deleted);
@@ -57,11 +58,11 @@ pub fn enqueue(
             match table.checked_key(row) {
                 Some(Ok(key)) => {
                     let before = before.and_then(|before| table.key(before));
-                    changed.push((key, before.filter(|before| *before != key)));
+                    changed.push(ChangedSource { key, before: before.filter(|before| *before != key) });
                     if fresh {
                         // What cannot be read now says so when it is synced.
                         let enabled = table.is_enabled_if_readable(row)?.unwrap_or(true);
-                        pending.push((key.source_id, key.chatbot_id, enabled));
+                        pending.push(RowToRegister { source_id: key.source_id, chatbot_id: key.chatbot_id, enabled });
                     }
                 }
                 Some(Err(error)) if is_there && table.host.on_error == OnError::Raise => return Err(error),
@@ -77,7 +78,7 @@ pub fn enqueue(
             let changed = std::mem::take(&mut changed);
             insert_jobs(table, &changed)?;
             if !fresh {
-                pending_at_commit::mark_pending_at_commit(changed.iter().map(|(key, _)| *key));
+                pending_at_commit::mark_pending_at_commit(changed.iter().map(|source| source.key));
             }
         }
         writeback.write_if_full(Restriction::Session, failing, care)?;

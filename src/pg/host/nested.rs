@@ -112,7 +112,7 @@ fn reread_rows(table: &HostTable, keys: &[SourceKey], care: RowHandling) -> Resu
     let writeback = StatusWriteback::new(table);
     let mut seen = HashSet::new();
     let inputs = rows.into_iter().filter(|row| seen.insert(row.input.key())).map(|row| {
-        writeback.record_current(row.input.key(), row.state);
+        writeback.record_current(row.input.key(), row.status);
         Ok(row.input)
     });
     let failing = table.host.on_error.into();

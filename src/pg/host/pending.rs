@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, PostgresError, Result};
 use crate::host::{HostOptions, RowStatus};
+use crate::ids::{ChatbotId, HostId};
 use crate::pg::host::read::{self, Access, ReadRow};
 use crate::pg::host::status_writeback::StatusWriteback;
 use crate::pg::host::table::HostTable;
@@ -14,7 +15,8 @@ use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, enabled, encoding, sql_error};
-use crate::pg::store::host_row::{self, KeySql, ReadMode};
+use crate::pg::store::host_row::{self, KeySql, ReadMode, RowIds};
+use crate::pg::store::relation::relation_name;
 use crate::pg::store::{host_sources, host_triggers as store};
 use crate::pg::sync::{self, OnFailure, RowHandling};
 use crate::source::{RowInput, SourceKey, UnreadableRow};
@@ -39,25 +41,25 @@ pub struct BatchOutcome {
 pub fn register_existing_rows(table: &HostTable) -> Result<i64> {
     const SLICE: i64 = 10_000;
     let as_owner = || RunAs::reading(table.relation.owner);
-    let ids = {
+    let cursor = {
         let _owner = as_owner();
         // A condition that one row raises an error in is that row's own: it is found out when the row is synced.
         let may_raise = table.condition.as_ref().is_some_and(|condition| condition.may_raise);
-        let enabled = host_row::enabled(&table.host, !may_raise);
-        host_row::RowIdCursor::open_latest_with_enabled(&table.relation.name, &KeySql::of(&table.host), &enabled)?
+        let enabled = host_row::enabled_sql(&table.host, !may_raise);
+        host_row::RowCursor::open_latest_with_enabled(&table.relation.name, &KeySql::of(&table.host), &enabled)?
     };
     let mut adopted = 0;
     loop {
         pgrx::check_for_interrupts!();
         let mut rows = {
             let _owner = as_owner();
-            ids.next_with(SLICE)?
+            cursor.fetch_to_register(SLICE)?
         };
         if rows.is_empty() {
             return Ok(adopted);
         }
         // Rows with ids that no source can have are left out.
-        rows.retain(|row| table.key_of(row.1, row.0).is_ok());
+        rows.retain(|row| table.key_of(row.chatbot_id, row.source_id).is_ok());
         adopted += host_sources::register_pending(table.source_type, table.host.host, rows)?;
     }
 }
@@ -65,7 +67,7 @@ pub fn register_existing_rows(table: &HostTable) -> Result<i64> {
 /// Registers the existing rows of every host table. A table that is locked or cannot be read is skipped with a WARNING.
 pub fn register_all_existing_rows() -> Result<()> {
     for (relation, argument) in store::roots()? {
-        let name = store::relation_name(relation)?;
+        let name = relation_name(relation)?;
         let Some(opened) = read::try_open(relation, pg_sys::AccessShareLock)? else {
             read::warn_locked(&name);
             continue;
@@ -94,7 +96,7 @@ fn table_error_message<T>(
 
 /// Embeds up to `batch` sources that are pending or in error, in the order of their keys. Rows that another session has
 /// locked are skipped, since that session's own trigger syncs them; so are tables that another session has locked.
-pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<SourceKey>) -> Result<BatchOutcome> {
+pub fn sync_batch(chatbot_id: Option<ChatbotId>, batch: Option<i32>, after: Option<SourceKey>) -> Result<BatchOutcome> {
     let limit = match arguments::required("batch", batch)? {
         n if n > 0 => n,
         n => return Err(Error::invalid("batch", n, "1 or more")),
@@ -111,7 +113,7 @@ pub fn sync_batch(chatbot_id: Option<i64>, batch: Option<i32>, after: Option<Sou
         last: waiting.last().map(|(key, _)| *key),
         ..BatchOutcome::default()
     };
-    let mut by_host: HashMap<i32, Vec<SourceKey>> = HashMap::new();
+    let mut by_host: HashMap<HostId, Vec<SourceKey>> = HashMap::new();
     for (key, host) in waiting {
         by_host.entry(host).or_default().push(key);
     }
@@ -140,7 +142,7 @@ fn sync_rows(table: &HostTable, keys: &[SourceKey], care: RowHandling) -> Result
     let mut done = BatchOutcome::default();
     let writeback = StatusWriteback::new(table);
     let inputs = read::read(table, keys, ReadMode::ForUpdate, care)?.into_iter().map(|row| {
-        writeback.record_current(row.input.key(), row.state);
+        writeback.record_current(row.input.key(), row.status);
         Ok(row.input)
     });
     let broken = sync::sync(inputs, OnFailure::Mark, care, None, |key, outcome| {
@@ -156,7 +158,7 @@ fn sync_rows(table: &HostTable, keys: &[SourceKey], care: RowHandling) -> Result
 }
 
 /// Marks sources as failed whose table lacks a column, or has it with another type, since it was attached.
-fn sync_unreadable(host: i32, keys: &[SourceKey], error: &Error) -> Result<BatchOutcome> {
+fn sync_unreadable(host: HostId, keys: &[SourceKey], error: &Error) -> Result<BatchOutcome> {
     let mut done = BatchOutcome::default();
     let unreadable = |&key| UnreadableRow { key, host: Some(host), enabled: None, error: error.clone() };
     let inputs = keys.iter().map(|key| Ok(RowInput::Unreadable(unreadable(key))));
@@ -166,28 +168,28 @@ fn sync_unreadable(host: i32, keys: &[SourceKey], error: &Error) -> Result<Batch
 
 /// Calls `act` with the keys of a host table's rows, as the calling statement sees them, 10,000 at a time. A table that is
 /// locked or cannot be read is skipped with a WARNING.
-pub fn for_each_key_in_snapshot(host: i32, mut act: impl FnMut(Vec<SourceKey>) -> Result<()>) -> Result<()> {
+pub fn for_each_key_in_snapshot(host: HostId, mut act: impl FnMut(Vec<SourceKey>) -> Result<()>) -> Result<()> {
     const SLICE: i64 = 10_000;
     let seen = read::with_table(host, pg_sys::AccessShareLock, |table| {
         let as_owner = || RunAs::reading(table.relation.owner);
         let rows = try_row(|| {
             let _owner = as_owner();
-            host_row::RowIdCursor::new(&table.relation.name, &KeySql::of(&table.host))
+            host_row::RowCursor::open_in_snapshot(&table.relation.name, &KeySql::of(&table.host))
         })?;
         loop {
             pgrx::check_for_interrupts!();
             let next = match &rows {
                 Ok(rows) => try_row(|| {
                     let _owner = as_owner();
-                    rows.next(SLICE)
+                    rows.fetch(SLICE)
                 })?,
                 Err(raised) => Err(raised.clone()),
             };
             match next {
-                Ok(ids) if ids.is_empty() => return Ok(()),
-                Ok(ids) => {
-                    let key = |(source_id, chatbot_id)| table.key_of(chatbot_id, source_id).ok();
-                    act(ids.into_iter().filter_map(key).collect())?;
+                Ok(slice) if slice.is_empty() => return Ok(()),
+                Ok(slice) => {
+                    let key = |row: RowIds| table.key_of(row.chatbot_id, row.source_id).ok();
+                    act(slice.into_iter().filter_map(key).collect())?;
                 }
                 Err(raised) => {
                     warn_unreadable(table, &raised.message);
@@ -206,7 +208,7 @@ pub fn for_each_key_in_snapshot(host: i32, mut act: impl FnMut(Vec<SourceKey>) -
 }
 
 /// Returns the rows of a host table with ids that no source can have, each with the reason.
-pub fn invalid_rows(host: i32) -> Result<Vec<(SourceKey, Error)>> {
+pub fn invalid_rows(host: HostId) -> Result<Vec<(SourceKey, Error)>> {
     read::with_table(host, pg_sys::AccessShareLock, |table| {
         match table_error_message(try_row(|| read::invalid_rows(table)))? {
             Ok(invalid) => Ok(invalid),
@@ -225,7 +227,7 @@ fn warn_unreadable(table: &HostTable, message: &str) {
 
 /// Writes the status of sources to their rows, unless a row was changed meanwhile. Returns the keys of rows that another
 /// session has locked; all keys where it has locked the table.
-pub fn write_statuses(host: i32, outcomes: &[(&RowInput, &RowStatus)]) -> Result<Vec<SourceKey>> {
+pub fn write_statuses(host: HostId, outcomes: &[(&RowInput, &RowStatus)]) -> Result<Vec<SourceKey>> {
     let all = || outcomes.iter().map(|(input, _)| input.key()).collect::<Vec<_>>();
     let written = read::without_waiting(|| {
         let result = read::with_table(host, pg_sys::RowExclusiveLock, |table| {
@@ -267,7 +269,7 @@ fn write_row_statuses(
         let key = input.key();
         match rows.remove(&key) {
             Some(row) if row.input.same(input) => {
-                writeback.record_current(key, row.state);
+                writeback.record_current(key, row.status);
                 writeback.record_expected(key, (*should).clone());
             }
             Some(_) => {}
@@ -287,7 +289,7 @@ pub fn for_each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInpu
         Some(oid) => {
             let roots: Vec<_> = store::roots()?.into_iter().filter(|(root, _)| *root == oid).collect();
             if roots.is_empty() {
-                return Err(Error::NotAttached { relation: store::relation_name(oid)? });
+                return Err(Error::NotAttached { relation: relation_name(oid)? });
             }
             roots
         }
@@ -307,7 +309,7 @@ pub fn for_each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInpu
 }
 
 /// Returns how the content of each host table is read, by host id, as [`content::reading`] encodes it.
-pub fn readings() -> Result<HashMap<i32, i32>> {
+pub fn readings() -> Result<HashMap<HostId, i32>> {
     let reading = |(_, argument): (_, String)| {
         let host = HostOptions::parse(&argument)?;
         Ok((host.host, content::reading_version(&host.content_format, &host.translated)))
@@ -316,6 +318,6 @@ pub fn readings() -> Result<HashMap<i32, i32>> {
 }
 
 /// Returns the ids of all host tables.
-pub fn hosts() -> Result<Vec<i32>> {
+pub fn hosts() -> Result<Vec<HostId>> {
     store::roots()?.into_iter().map(|(_, argument)| Ok(HostOptions::parse(&argument)?.host)).collect()
 }

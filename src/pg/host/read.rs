@@ -6,13 +6,15 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, PostgresError, Result};
 use crate::host::{HostOptions, RowStatus};
+use crate::ids::{ChatbotId, HostId};
 use crate::pg::host::relation::{OpenRelation, lock_with_descendants};
 use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::RunAs;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::subtransaction::{self, try_row};
-use crate::pg::store::host_row::{self, HostRow, KeySql, ReadMode};
+use crate::pg::store::host_row::{self, HostRow, KeySql, ReadMode, RowIds};
 use crate::pg::store::host_triggers as store;
+use crate::pg::store::relation::relation_name;
 use crate::pg::sync::RowHandling;
 use crate::source::{RowInput, SourceInput, SourceKey, UnreadableRow};
 
@@ -21,7 +23,7 @@ pub struct ReadRow {
     /// The input for the sync of its source.
     pub input: RowInput,
     /// The status that the row shows; `None` where its status columns cannot be read either.
-    pub state: Option<RowStatus>,
+    pub status: Option<RowStatus>,
 }
 
 /// The result of a call that needs a host table.
@@ -46,13 +48,13 @@ impl<R> Access<R> {
 
     /// Returns the result, or `otherwise` where the table is not attached or is locked; of a locked table a WARNING is
     /// raised.
-    pub fn or_warn_if_locked(self, host: i32, otherwise: R) -> Result<R> {
+    pub fn or_warn_if_locked(self, host: HostId, otherwise: R) -> Result<R> {
         match self {
             Self::Done(done) => Ok(done),
             Self::Detached => Ok(otherwise),
             Self::Locked => {
                 if let Some((relation, _)) = store::attached_table(host)? {
-                    warn_locked(&store::relation_name(relation)?);
+                    warn_locked(&relation_name(relation)?);
                 }
                 Ok(otherwise)
             }
@@ -66,7 +68,7 @@ pub fn warn_locked(relation: &str) {
 }
 
 /// Opens the table of a host, locks it with its partitions, and calls `act` with it. Waits at most 100 ms for each lock.
-pub fn with_table<R>(host: i32, lock: u32, act: impl FnOnce(&HostTable) -> Result<R>) -> Result<Access<R>> {
+pub fn with_table<R>(host: HostId, lock: u32, act: impl FnOnce(&HostTable) -> Result<R>) -> Result<Access<R>> {
     let Some((relation, argument)) = store::attached_table(host)? else { return Ok(Access::Detached) };
     let Some(opened) = try_open(relation, lock)? else { return Ok(Access::Locked) };
     // SAFETY: `opened` keeps the relation open.
@@ -91,7 +93,7 @@ pub fn without_waiting<R>(act: impl FnOnce() -> Result<R>) -> Result<Option<R>> 
 }
 
 /// Reads rows of a host table by key, without locking them. Rows that are gone are not in the result.
-pub fn read_inputs(host: i32, keys: &[SourceKey], look: ReadMode) -> Result<Access<Vec<RowInput>>> {
+pub fn read_inputs(host: HostId, keys: &[SourceKey], look: ReadMode) -> Result<Access<Vec<RowInput>>> {
     let read = with_table(host, pg_sys::AccessShareLock, |table| {
         Ok(read_unlocked(table, keys, look)?.into_iter().map(|row| row.input).collect())
     });
@@ -125,18 +127,18 @@ pub fn read(table: &HostTable, keys: &[SourceKey], look: ReadMode, care: RowHand
     }
 }
 
-fn read_together(table: &HostTable, ids: Vec<i64>, chatbot: Option<i64>, look: ReadMode) -> Result<Vec<ReadRow>> {
+fn read_together(table: &HostTable, ids: Vec<i64>, chatbot: Option<ChatbotId>, look: ReadMode) -> Result<Vec<ReadRow>> {
     let rows = {
         let _owner = RunAs::reading(table.relation.owner);
         host_row::rows_by_id(&table.relation.name, &table.host, ids, chatbot, look)?
     };
     let read = |row| {
-        let HostRow { source_id, chatbot_id, content, metadata, enabled, state } = row;
+        let HostRow { source_id, chatbot_id, content, metadata, enabled, status } = row;
         let key = table.key_of(chatbot_id, source_id).ok()?;
         let content = table.content_of(content, &metadata);
         let (host, siblings) = (Some(table.host.host), table.siblings.clone());
         let item = SourceInput { key, content, metadata, enabled, host, siblings, fresh: false };
-        Some(ReadRow { input: item.into(), state: Some(state) })
+        Some(ReadRow { input: item.into(), status: Some(status) })
     };
     Ok(rows.into_iter().filter_map(read).collect())
 }
@@ -150,31 +152,31 @@ fn read_alone(table: &HostTable, key: SourceKey, look: ReadMode) -> Result<Optio
     // It is a user's type or function that raises; the other columns can nearly always be read.
     let known = try_row(|| {
         let _owner = RunAs::reading(table.relation.owner);
-        host_row::state_of(&table.relation.name, &table.host, key, look)
+        host_row::read_row_status(&table.relation.name, &table.host, key, look)
     })?;
     Ok(match known {
         Ok(None) => None,
-        Ok(Some((enabled, state))) => Some(unreadable(table, key, raised, Some(enabled), Some(state))),
-        Err(_) => Some(unreadable(table, key, raised, None, None)),
+        Ok(Some((enabled, status))) => Some(unreadable_row(table, key, raised, Some(enabled), Some(status))),
+        Err(_) => Some(unreadable_row(table, key, raised, None, None)),
     })
 }
 
-fn unreadable(
+fn unreadable_row(
     table: &HostTable,
     key: SourceKey,
     raised: PostgresError,
     enabled: Option<bool>,
-    state: Option<RowStatus>,
+    status: Option<RowStatus>,
 ) -> ReadRow {
     let unreadable = UnreadableRow { key, host: Some(table.host.host), enabled, error: raised.into_read_error() };
-    ReadRow { input: RowInput::Unreadable(unreadable), state }
+    ReadRow { input: RowInput::Unreadable(unreadable), status }
 }
 
 /// Returns the rows with ids that no source can have, each with the reason.
 pub fn invalid_rows(table: &HostTable) -> Result<Vec<(SourceKey, Error)>> {
     let _owner = RunAs::reading(table.relation.owner);
     let ids = host_row::invalid_ids(&table.relation.name, &KeySql::of(&table.host))?;
-    let invalid = |(source_id, chatbot_id)| {
+    let invalid = |RowIds { source_id, chatbot_id }| {
         let key = SourceKey { chatbot_id, source_type: table.source_type, source_id };
         Some((key, table.key_of(chatbot_id, source_id).err()?))
     };

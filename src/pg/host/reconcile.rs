@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use pgrx::pg_sys;
 
 use crate::error::Result;
-use crate::host::{HostOptions, Mode, RowStatus};
+use crate::host::{HostOptions, RowStatus, SyncMode};
 use crate::pg::host::pending::register_existing_rows;
 use crate::pg::host::read::{ReadRow, read};
 use crate::pg::host::relation::{ExtensionDdlGuard, OpenRelation};
@@ -18,9 +18,11 @@ use crate::pg::runtime::run_as::Restriction;
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, wake};
 use crate::pg::store::host_row::ReadMode;
-use crate::pg::store::{host_triggers as store, job, source};
+use crate::pg::store::host_triggers as store;
+use crate::pg::store::job::{self, ChangedSource};
+use crate::pg::store::source::{self, RowLock};
 use crate::pg::sync::{OnFailure, RowHandling};
-use crate::source::{RowInput, SourceKey};
+use crate::source::{RowInput, SourceKey, SourceStatus};
 
 thread_local! {
     /// Relations that the running statement rewrites. Those of a statement that failed stay here, and are compared once
@@ -80,7 +82,7 @@ pub fn reconcile(relation: pg_sys::Oid, host: HostOptions) -> Result<()> {
         }
         Ok(())
     })?;
-    if waiting > 0 && table.host.mode == Mode::Sync {
+    if waiting > 0 && table.host.mode == SyncMode::Sync {
         pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", table.relation.name);
     }
     Ok(())
@@ -101,13 +103,13 @@ fn compare(table: &HostTable, keys: &[SourceKey], adopted: bool) -> Result<Vec<R
             changed.push(row);
             continue;
         };
-        let Some(stored) = source::read(&item.key, &item.metadata, false)? else { continue };
+        let Some(stored) = source::read_row(&item.key, &item.metadata, RowLock::None)? else { continue };
         let edited = stored.synced && !stored.content_hash.as_deref().is_some_and(|hash| item.has_hash(hash));
         if arguments::check_metadata_size(&item.metadata).is_err() {
             // The sync of the source records that its metadata is too large.
             source::mark_pending(&[item.key])?;
         } else if edited || !stored.same_attributes(item) {
-            let status = if stored.synced && !edited { "synced" } else { "pending" };
+            let status = if stored.synced && !edited { SourceStatus::Synced } else { SourceStatus::Pending };
             source::update_attributes(item, status, &stored)?;
         }
         if item.enabled && (edited || adopted && !stored.synced && stored.content_hash.is_none()) {
@@ -123,15 +125,15 @@ fn write_pending(table: &HostTable, rows: Vec<ReadRow>) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let changed: Vec<_> = rows.iter().map(|row| (row.input.key(), None)).collect();
+    let changed: Vec<ChangedSource> = rows.iter().map(|row| row.input.key().into()).collect();
     let writeback = StatusWriteback::new(table);
     for row in rows {
         let key = row.input.key();
-        writeback.record_current(key, row.state);
+        writeback.record_current(key, row.status);
         writeback.record_expected(key, RowStatus::pending());
     }
     writeback.write(Restriction::Maintenance, OnFailure::Mark, RowHandling::Together)?;
-    if table.host.mode == Mode::Async {
+    if table.host.mode == SyncMode::Async {
         wake::wake_at_commit();
         job::insert_changed(table.host.host, IN_BULK, &changed)?;
     }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::pg::host::relation::Relation;
 use crate::pg::host::row::Attribute;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
-use crate::pg::store::host_triggers as store;
+use crate::pg::store::refusal as store;
 
 /// Whether something of the user's that may refuse a value depends on one of the columns: a domain, constraint, index,
 /// generated column, policy, partition bound or trigger.

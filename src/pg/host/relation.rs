@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::Regclass;
-use crate::pg::store::host_triggers as store;
+use crate::pg::store::relation::{relation_exists, relation_with_descendants};
 
 /// What the extension reads of a relation.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl Drop for OpenRelation {
 /// ordinary and partitioned tables.
 pub fn open_owned_table(relation: Option<Regclass>) -> Result<(OpenRelation, Relation)> {
     let oid = arguments::required("relation", relation)?.0;
-    if !store::relation_exists(oid)? {
+    if !relation_exists(oid)? {
         return Err(Error::invalid("relation", oid.to_u32(), "a table"));
     }
     let opened = OpenRelation::new(oid, pg_sys::ShareRowExclusiveLock);
@@ -118,7 +118,7 @@ pub fn open_owned_table(relation: Option<Regclass>) -> Result<(OpenRelation, Rel
 
 /// Locks a table with its partitions and children until the transaction ends.
 pub fn lock_with_descendants(table: pg_sys::Oid, lock: u32) -> Result<()> {
-    for oid in store::relation_with_descendants(table)? {
+    for oid in relation_with_descendants(table)? {
         // SAFETY: waits for the lock, or raises an error where it is not to be had.
         unsafe { pg_sys::LockRelationOid(oid, lock.cast_signed()) };
     }

@@ -7,10 +7,11 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::pg::host::relation::{OpenRelation, Relation};
 use crate::pg::store::host_triggers as store;
+use crate::pg::store::relation::relation_with_descendants;
 
 /// Fails where a policy hides rows of a table, or of one of its partitions, from its owner.
 pub fn refuse_hidden_rows(table: pg_sys::Oid) -> Result<()> {
-    store::relation_with_descendants(table)?.into_iter().try_for_each(|oid| hidden_rows(oid).map_or(Ok(()), Err))
+    relation_with_descendants(table)?.into_iter().try_for_each(|oid| hidden_rows(oid).map_or(Ok(()), Err))
 }
 
 /// Follows DDL on a table: warns where it belongs to an attached table and policies hide rows from its owner now.
@@ -18,7 +19,7 @@ pub fn warn_of_hidden_rows(changed: pg_sys::Oid) -> Result<()> {
     if store::attached_ancestors(changed)?.is_empty() {
         return Ok(());
     }
-    for error in store::relation_with_descendants(changed)?.into_iter().filter_map(hidden_rows) {
+    for error in relation_with_descendants(changed)?.into_iter().filter_map(hidden_rows) {
         pgrx::ereport!(
             pgrx::PgLogLevel::WARNING,
             pgrx::PgSqlErrorCode::ERRCODE_WARNING,

@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 use crate::error::Result;
 use crate::host::HostOptions;
 use crate::pg::store::host_triggers as store;
-use crate::source::{Sibling, intern_type};
+use crate::source::Sibling;
 
 /// The other attachments of a relation.
 ///
@@ -21,26 +21,22 @@ pub unsafe fn of(host: &HostOptions, relation: pg_sys::Relation) -> Rc<[Sibling]
     }
     // SAFETY: as promised.
     let others = unsafe { attachments(relation) }.into_iter().filter(|other| other.host != host.host);
-    let sibling = |other: HostOptions| {
-        Some(Sibling { chatbot_id: other.chatbot_id?, source_type: intern_type(&other.source_type) })
-    };
+    let sibling = |other: HostOptions| Some(Sibling { chatbot_id: other.chatbot_id?, source_type: other.source_type });
     others.filter_map(sibling).collect()
 }
 
-/// The tables that several chatbots know: of each of their attachments, as (chatbot, kind), all of that table.
-pub fn of_all_tables() -> Result<HashMap<(i64, &'static str), Vec<Sibling>>> {
+/// Returns the attachments of tables that are attached to several chatbots: for each attachment, all of its table.
+pub fn of_all_tables() -> Result<HashMap<Sibling, Vec<Sibling>>> {
     let mut by_table: HashMap<pg_sys::Oid, Vec<Sibling>> = HashMap::new();
     for (relation, argument) in store::roots()? {
         let host = HostOptions::parse(&argument)?;
         if let Some(chatbot_id) = host.chatbot_id {
-            let source_type = intern_type(&host.source_type);
+            let source_type = host.source_type;
             by_table.entry(relation).or_default().push(Sibling { chatbot_id, source_type });
         }
     }
     let shared = by_table.into_values().filter(|siblings| siblings.len() > 1);
-    let each = |all: Vec<Sibling>| {
-        all.clone().into_iter().map(move |sibling| ((sibling.chatbot_id, sibling.source_type), all.clone()))
-    };
+    let each = |all: Vec<Sibling>| all.clone().into_iter().map(move |sibling| (sibling, all.clone()));
     Ok(shared.flat_map(each).collect())
 }
 

@@ -11,8 +11,8 @@ use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::sql_error;
 use crate::pg::runtime::subtransaction::try_row;
-use crate::pg::store::host_row::{self, KeySql};
-use crate::pg::store::row_error;
+use crate::pg::store::host_row::{self, KeySql, RowIds};
+use crate::pg::store::source_error;
 use crate::pg::store::sync_error::SyncError;
 use crate::pg::sync::{OnFailure, RowHandling};
 use crate::source::{SourceKey, SyncOutcome};
@@ -67,7 +67,7 @@ impl<'a> StatusWriteback<'a> {
     /// Records the status that a row in a slot shows now.
     pub fn record_row(&self, key: SourceKey, row: Row) {
         if self.table.host.columns.has_status_columns() {
-            self.record_current(key, Some(self.table.state(row, &RowStatus::synced())));
+            self.record_current(key, Some(self.table.row_status(row, &RowStatus::synced())));
         }
     }
 
@@ -151,21 +151,21 @@ pub fn write_pending(table: &HostTable) -> Result<()> {
 fn write_each_pending(table: &HostTable) -> Result<()> {
     const SLICE: i64 = 10_000;
     let as_owner = || RunAs::reading(table.relation.owner);
-    let ids = {
+    let rows = {
         let _owner = as_owner();
-        host_row::RowIdCursor::now(&table.relation.name, &KeySql::of(&table.host))?
+        host_row::RowCursor::open_latest(&table.relation.name, &KeySql::of(&table.host))?
     };
     loop {
         let slice = {
             let _owner = as_owner();
-            ids.next(SLICE)?
+            rows.fetch(SLICE)?
         };
         if slice.is_empty() {
             return Ok(());
         }
-        let key = |(source_id, chatbot_id)| Some((table.key_of(chatbot_id, source_id).ok()?, RowStatus::pending()));
-        let rows: Vec<_> = slice.into_iter().filter_map(key).collect();
-        write(table, &rows, Restriction::Session, OnFailure::Mark, RowHandling::EachAlone)?;
+        let pending = |row: RowIds| Some((table.key_of(row.chatbot_id, row.source_id).ok()?, RowStatus::pending()));
+        let statuses: Vec<_> = slice.into_iter().filter_map(pending).collect();
+        write(table, &statuses, Restriction::Session, OnFailure::Mark, RowHandling::EachAlone)?;
     }
 }
 
@@ -178,7 +178,7 @@ fn write(
 ) -> Result<()> {
     let write = |told: &[(SourceKey, RowStatus)]| {
         let _owner = RunAs::new(table.relation.owner, restriction);
-        host_row::write_back(&table.relation.name, &table.host, told)
+        host_row::write_statuses(&table.relation.name, &table.host, told)
     };
     // If nothing can refuse the status, whatever is raised goes to the caller, which then handles each row alone. A
     // subtransaction here would cost a multixact for each row that was locked outside of it.
@@ -199,5 +199,5 @@ fn write(
 fn refused(table: &HostTable, (key, state): &(SourceKey, RowStatus), raised: PostgresError) -> Result<()> {
     let status = state.status.clone().unwrap_or_default();
     pgrx::warning!("{key}: its row of {} does not take the status {status}: {}", table.relation.name, raised.message);
-    row_error::note_refused_status(key, &SyncError::new(&raised.into_status_error()))
+    source_error::note_refused_status(key, &SyncError::new(&raised.into_status_error()))
 }

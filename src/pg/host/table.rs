@@ -9,14 +9,16 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::host::{Column, HostColumns, HostOptions, RowStatus, shortest};
+use crate::ids::ChatbotId;
 use crate::pg::host::condition::CheckedCondition;
 use crate::pg::host::relation::Relation;
 use crate::pg::host::row::{Attribute, Row};
 use crate::pg::host::{refusal, siblings};
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
-use crate::pg::store::{host_row, host_triggers as store};
-use crate::source::{Jsonb, Sibling, SourceInput, SourceKey, intern_type};
+use crate::pg::store::host_row;
+use crate::pg::store::relation::type_name;
+use crate::source::{Jsonb, Sibling, SourceInput, SourceKey, SourceType};
 use crate::text::content::{ColumnContent, Content};
 use crate::text::title::Title;
 
@@ -32,8 +34,8 @@ const LONGEST_STATUS: i32 = 7;
 pub struct HostTable {
     /// The arguments of `chatbot_attach()`.
     pub host: HostOptions,
-    /// The source type of its rows: `document` or `link`.
-    pub source_type: &'static str,
+    /// The kind of source that its rows are.
+    pub source_type: SourceType,
     /// The table itself.
     pub relation: Relation,
     /// The column with the source's id.
@@ -103,7 +105,7 @@ impl HostTable {
         };
         // SAFETY: as promised.
         let (descriptor, relation) = unsafe { ((*relation).rd_att, Relation::of(relation)) };
-        let find = |role, Column(name, _): &Column, types: &[pg_sys::Oid]| {
+        let find = |role, Column { name, .. }: &Column, types: &[pg_sys::Oid]| {
             let missing = || Error::NoColumn { relation: relation.name.clone(), column: name.clone(), role };
             let found = Attribute::find(descriptor, name).ok_or_else(missing)?;
             let wrong = |got: String, expected: String| Error::ColumnType {
@@ -114,8 +116,8 @@ impl HostTable {
                 expected,
             };
             if !types.is_empty() && !types.contains(&found.base) {
-                let expected = types.iter().map(|&oid| store::type_name(oid)).collect::<Result<Vec<_>>>()?.join(" or ");
-                return Err(wrong(store::type_name(found.base)?, expected));
+                let expected = types.iter().map(|&oid| type_name(oid)).collect::<Result<Vec<_>>>()?.join(" or ");
+                return Err(wrong(type_name(found.base)?, expected));
             }
             if found.virtual_column {
                 return Err(wrong("a virtual generated column".to_owned(), "one that is stored".to_owned()));
@@ -138,7 +140,7 @@ impl HostTable {
         let maybe = |role, column: &Option<Column>, types| column.as_ref().map(|c| find(role, c, types)).transpose();
         let columns = &host.columns;
         Ok(Self {
-            source_type: intern_type(&host.source_type),
+            source_type: host.source_type,
             id: find("id_column", &columns.id, INTEGERS)?,
             chatbot: maybe("chatbot_column", &columns.chatbot, INTEGERS)?,
             content: columns
@@ -166,9 +168,9 @@ impl HostTable {
     }
 
     /// The chatbot of a row; none where it belongs to none.
-    pub fn chatbot_id(&self, row: Row) -> Option<i64> {
+    pub fn chatbot_id(&self, row: Row) -> Option<ChatbotId> {
         match self.chatbot {
-            Some(column) => row.integer(column),
+            Some(column) => row.integer(column).map(ChatbotId),
             None => self.host.chatbot_id,
         }
     }
@@ -184,10 +186,12 @@ impl HostTable {
     }
 
     /// The key with these ids, or why no source can have them.
-    pub fn key_of(&self, chatbot_id: i64, source_id: i64) -> Result<SourceKey> {
-        let (chatbot_id, source_id) =
-            (arguments::id("chatbot_id", Some(chatbot_id))?, arguments::id("source_id", Some(source_id))?);
-        Ok(SourceKey { chatbot_id, source_type: self.source_type, source_id })
+    pub fn key_of(&self, chatbot_id: ChatbotId, source_id: i64) -> Result<SourceKey> {
+        Ok(SourceKey {
+            chatbot_id: arguments::check_chatbot_id(Some(chatbot_id.0))?,
+            source_type: self.source_type,
+            source_id: arguments::check_id("source_id", Some(source_id))?,
+        })
     }
 
     /// A key that names a row with invalid ids while its status is written.
@@ -261,7 +265,7 @@ impl HostTable {
 
     /// The status for a row without a chatbot that has just left one, or still shows that it is synced; `None`: the row
     /// stays as it is.
-    pub fn state_without_chatbot(&self, old: Option<Row>, new: Row) -> Option<RowStatus> {
+    pub fn status_without_chatbot(&self, old: Option<Row>, new: Row) -> Option<RowStatus> {
         let left = old.is_some_and(|old| self.chatbot_id(old).is_some());
         let processed = self.processed.is_some_and(|column| new.boolean(column) == Some(true));
         (left || processed || self.is_marked_synced(new))
@@ -269,7 +273,7 @@ impl HostTable {
     }
 
     /// The status that a row shows; for a status column that the table does not have, the value of `should`.
-    pub fn state(&self, row: Row, should: &RowStatus) -> RowStatus {
+    pub fn row_status(&self, row: Row, should: &RowStatus) -> RowStatus {
         RowStatus {
             status: self.status.map_or_else(|| should.status.clone(), |column| row.text(column)),
             processed: self.processed.map_or(should.processed, |column| row.boolean(column)),

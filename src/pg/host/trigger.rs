@@ -4,7 +4,8 @@ use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::host::{Mode, OnError, RowStatus};
+use crate::host::{OnError, RowStatus, SyncMode};
+use crate::ids::ChatbotId;
 use crate::pg::host::changes::Changes;
 use crate::pg::host::chatbots::ChatbotTable;
 use crate::pg::host::detach;
@@ -98,7 +99,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     };
     // Where embedding is off there is nothing to put off: what needs no vector is done now, and the rest gets a job. Where
     // the database is not in UTF-8, the row shows that error at once.
-    let later = table.host.mode == Mode::Async && enabled::is_enabled() && encoding::is_utf8();
+    let later = table.host.mode == SyncMode::Async && enabled::is_enabled() && encoding::is_utf8();
     let depth = TriggerDepth::now();
     match operation(data) {
         pg_sys::TRIGGER_EVENT_INSERT if later => {
@@ -113,7 +114,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
             let changes = Changes::between(&table, || (rows(data.tg_oldtable), rows(data.tg_newtable)))?;
             if later {
                 changes.for_each_deleted(|gone| {
-                    insert_jobs(&table, &gone.iter().map(|&key| (key, None)).collect::<Vec<_>>())?;
+                    insert_jobs(&table, &gone.iter().map(|&key| key.into()).collect::<Vec<_>>())?;
                     pending_at_commit::mark_pending_at_commit(gone.iter().copied());
                     Ok(())
                 })?;
@@ -256,20 +257,20 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let says = if let Some(error) = invalid {
         Some(RowStatus::failed(sql_error::in_a_line(&error)))
     } else if table.chatbot_id(row).is_none() {
-        table.state_without_chatbot(old, row)
+        table.status_without_chatbot(old, row)
     } else if table.is_enabled_if_readable(row)? == Some(true) {
         let differs = differs.unwrap_or(true);
         let asked = old.is_none_or(|old| differs || !is_writing_back() && table.requests_sync(old, row));
         // The row showed `synced`, and the UPDATE writes `pending` to ask for another sync. If `synced` were written here
         // again, the trigger after the statement would not see that it was asked.
         let visible = old.is_none_or(|old| differs || !table.is_marked_synced(old));
-        let waits = table.host.mode == Mode::Async || !enabled::is_enabled();
+        let waits = table.host.mode == SyncMode::Async || !enabled::is_enabled();
         (asked && visible).then(if waits { RowStatus::pending } else { RowStatus::synced })
     } else {
         old.is_none_or(|old| table.text_differs(old, row)).then(RowStatus::pending)
     };
     match says {
-        Some(state) if table.state(row, &state) != state => {
+        Some(state) if table.row_status(row, &state) != state => {
             // SAFETY: the tuple and its relation's descriptor; the columns are of it.
             Ok(unsafe { with_state(&table, tuple, (*data.tg_relation).rd_att, &state) }.into())
         }
@@ -362,7 +363,7 @@ unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> 
     };
     let mut scratch = Scratch::new();
     while let Some(row) = rows.next() {
-        if let Some(id) = row.integer(chatbots.id) {
+        if let Some(id) = row.integer(chatbots.id).map(ChatbotId) {
             forget(id)?;
         }
         scratch.reset();

@@ -7,10 +7,11 @@ use crate::host::{Column, HostOptions};
 use crate::pg::host::relation::{OpenRelation, Relation};
 use crate::pg::host::row::Attribute;
 use crate::pg::store::host_triggers as store;
+use crate::pg::store::relation::relation_with_descendants;
 
 /// Sets a column's name or number to what the relation has now; returns false where the column is gone.
 pub fn update_column(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool {
-    let Column(name, number) = column;
+    let Column { name, number } = column;
     match (Attribute::find(descriptor, name), Attribute::name(descriptor, *number)) {
         // A restored table or a partition may have other numbers, so the name counts first.
         (Some(found), _) => *number = found.number,
@@ -24,7 +25,7 @@ pub fn update_column(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool
 pub fn number(host: &mut HostOptions, relation: &str, open: pg_sys::Relation) -> Result<()> {
     // SAFETY: callers pass a relation that is open.
     let descriptor = unsafe { (*open).rd_att };
-    for (role, Column(name, number)) in host.all_columns_mut() {
+    for (role, Column { name, number }) in host.all_columns_mut() {
         let found = Attribute::find(descriptor, name).ok_or_else(|| Error::NoColumn {
             relation: relation.to_owned(),
             column: name.clone(),
@@ -37,7 +38,7 @@ pub fn number(host: &mut HostOptions, relation: &str, open: pg_sys::Relation) ->
 
 /// Makes the triggers of a table and of its partitions and children.
 pub fn make_triggers(host: &HostOptions, root: &Relation) -> Result<()> {
-    for oid in store::relation_with_descendants(root.oid)? {
+    for oid in relation_with_descendants(root.oid)? {
         make_table_triggers(host, root.oid, oid)?;
     }
     Ok(())

@@ -9,6 +9,7 @@ use pgrx::{name, pg_extern};
 use crate::embedding::provider::Model;
 use crate::embedding::transformer::kernels::Kernels;
 use crate::error::Error;
+use crate::ids::ModelId;
 use crate::pg::model::local_models::{self, FolderState, LocalModel, is_local_model};
 use crate::pg::runtime::sql_error;
 use crate::pg::store::model as store;
@@ -24,7 +25,7 @@ const CHUNKS: usize = 4;
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_drop_model_file(model_id: Option<i32>) -> Result<(), ErrorReport> {
     let models = store::all_models()?;
-    let Some(dropped) = models.iter().find(|model| Some(model.id) == model_id) else { return Ok(()) };
+    let Some(dropped) = models.iter().find(|model| Some(model.id) == model_id.map(ModelId)) else { return Ok(()) };
     let is_shared = models.iter().any(|other| {
         let (other_model, model) = (&other.model, &dropped.model);
         other.id != dropped.id && other_model.name == model.name && other_model.options == model.options

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
+use crate::ids::{ChatbotId, HostId};
 use crate::pg::runtime::settings;
 use crate::pg::store::configurations::Configurations;
 use crate::pg::store::reading::{self, StoredReading};
@@ -20,7 +21,7 @@ pub struct CurrentSettings {
     params: Params,
     words: Configurations,
     /// How the content of each host table is read, by host id, as [`crate::text::content::reading`] encodes it.
-    readings: HashMap<i32, i32>,
+    readings: HashMap<HostId, i32>,
 }
 
 /// How a stored source differs from what the current settings would make of it.
@@ -46,8 +47,8 @@ impl CurrentSettings {
     /// not attached any more. For a source without a host table, the way its content was read is not compared, since its
     /// caller chose it.
     pub fn outdated(&self, stored: &StoredReading) -> Result<Option<Outdated>> {
-        let Some(cut) = &stored.cut else { return Ok(None) };
-        let last = cut.last().copied().unwrap_or_default();
+        let Some(chunking) = &stored.chunking else { return Ok(None) };
+        let last = chunking.last().copied().unwrap_or_default();
         let reading = match stored.host {
             None => last,
             Some(host) => match self.readings.get(&host) {
@@ -56,10 +57,10 @@ impl CurrentSettings {
             },
         };
         let would = sync::chunking_numbers(&self.params, reading);
-        if *cut != would {
+        if *chunking != would {
             return Ok(Some(Outdated::Cut(format!(
                 "it was cut {}, and would be {}",
-                describe_chunking(cut),
+                describe_chunking(chunking),
                 describe_chunking(&would)
             ))));
         }
@@ -99,7 +100,7 @@ pub struct RefreshStep {
 
 /// Compares up to 1,000 sources after a key. Outdated ones of host tables become pending; of others, the words are read
 /// again.
-pub fn step(chatbot_id: Option<i64>, after: Option<SourceKey>) -> Result<RefreshStep> {
+pub fn step(chatbot_id: Option<ChatbotId>, after: Option<SourceKey>) -> Result<RefreshStep> {
     let settings = CurrentSettings::new()?;
     let page = reading::next_searchable_sources(chatbot_id, after, PAGE)?;
     let mut step = RefreshStep {
@@ -129,7 +130,7 @@ pub fn step(chatbot_id: Option<i64>, after: Option<SourceKey>) -> Result<Refresh
 
 /// Reads the words of one source again, from its chunks. Does nothing where there is no such source.
 pub fn read_words(key: &SourceKey) -> Result<()> {
-    match reading::read_one(key)? {
+    match reading::reading_of_source(key)? {
         Some(stored) => reading::reread_words(&stored, &Configurations::or_silent_fallback()?),
         None => Ok(()),
     }

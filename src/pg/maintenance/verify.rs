@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
+use crate::ids::{HostId, ModelId};
 use crate::pg::host;
 use crate::pg::maintenance::refresh::{self, CurrentSettings, Outdated};
 use crate::pg::runtime::memory::Scratch;
@@ -29,10 +30,10 @@ pub struct Problem {
 pub fn verify() -> Result<Vec<Problem>> {
     encoding::require_utf8()?;
     let mut problems = Vec::new();
-    let active = active_model_in_snapshot()?.map_or(0, |active| active.id);
-    for (key, found, other) in store::incomplete_sources(active)? {
-        let problem = if other { "wrong model" } else { "incomplete" };
-        problems.push(Problem { problem, key, detail: found });
+    let active = active_model_in_snapshot()?.map_or(ModelId(0), |active| active.id);
+    for source in store::incomplete_sources(active)? {
+        let problem = if source.has_other_model { "wrong model" } else { "incomplete" };
+        problems.push(Problem { problem, key: source.key, detail: source.detail });
     }
     for (key, detail) in store::wrong_dimensions()? {
         problems.push(Problem { problem: "wrong dimensions", key, detail });
@@ -46,7 +47,7 @@ pub fn verify() -> Result<Vec<Problem>> {
         let detail = format!("its table, host {host}, is not attached any more");
         problems.push(Problem { problem: "detached", key, detail });
     }
-    for key in store::waiting_for_nothing()? {
+    for key in store::pending_sources_without_job()? {
         let detail = "it is pending, and no table has its text".to_owned();
         problems.push(Problem { problem: "detached", key, detail });
     }
@@ -66,18 +67,18 @@ pub fn verify() -> Result<Vec<Problem>> {
     Ok(problems)
 }
 
-fn verify_host(host: i32, settings: &CurrentSettings, problems: &mut Vec<Problem>) -> Result<()> {
+fn verify_host(host: HostId, settings: &CurrentSettings, problems: &mut Vec<Problem>) -> Result<()> {
     // The contents of a slice are in memory, and each may be large.
     const SLICE: i64 = 200;
     let mut after = None;
     loop {
         pgrx::check_for_interrupts!();
         let _scratch = Scratch::new();
-        let known = store::of_host(host, after, SLICE)?;
+        let known = store::sources_of_host(host, after, SLICE)?;
         let Some(last) = known.last() else { break };
         after = Some(last.reading.key);
         let keys: Vec<SourceKey> = known.iter().map(|stored| stored.reading.key).collect();
-        // A locked table is left out; unless_locked() warns of it.
+        // A locked table is left out; or_warn_if_locked() warns of it.
         let Some(rows) = host::read_inputs(host, &keys, ReadMode::Snapshot)?.map(Some).or_warn_if_locked(host, None)?
         else {
             break;

@@ -21,6 +21,7 @@ use crate::embedding::batch::Usage;
 use crate::embedding::local::{self, StaticModel, WordCache};
 use crate::embedding::provider::{self, InputType, LOCAL, Model};
 use crate::error::{Error, Fault, FaultKind, Result};
+use crate::ids::ModelId;
 use crate::pg::model::embedding_call::{BatchResult, EmbeddingCall};
 use crate::pg::model::local_models::LocalModel;
 use crate::pg::runtime::{arguments, settings};
@@ -272,7 +273,7 @@ pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>
 
 /// Chooses a model and returns its id. If there are vectors of another model, that one stays active until chatbot_reembed()
 /// has given this one all of its own.
-pub fn choose_model(choice: ModelArguments) -> Result<i32> {
+pub fn choose_model(choice: ModelArguments) -> Result<ModelId> {
     let model = check_arguments(choice)?;
     let before = store::active_model()?;
     let (id, active) = store::find_or_insert(&model)?;
@@ -302,7 +303,7 @@ pub fn choose_model(choice: ModelArguments) -> Result<i32> {
 fn check_arguments(mut choice: ModelArguments) -> Result<Model> {
     let provider = arguments::one_of("provider", choice.provider, &provider::provider_names())?;
     let name = arguments::required("model", choice.model)?.trim();
-    let options = arguments::metadata(choice.options.take())?;
+    let options = arguments::check_metadata(choice.options.take())?;
     let options: Map<String, Value> = serde_json::from_str(options.as_str())
         .map_err(|error| Error::invalid("options", format!("no JSON object ({error})"), "an object"))?;
     let dimensions = match choice.dimensions.map(usize::try_from) {

@@ -7,16 +7,18 @@ use crate::embedding::batch::Usage;
 use crate::embedding::retry::backoff;
 use crate::error::{Error, Fault, FaultKind, Result, RetryClass, RowStep};
 use crate::host::RowStatus;
+use crate::ids::{HostId, ModelId};
 use crate::pg::host::{self, Access};
 use crate::pg::model::embedding_call;
 use crate::pg::model::requests::Requests;
 use crate::pg::queue::locked_tables::{postpone_jobs, read_unlocked_host_rows};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{log_line, settings};
+use crate::pg::store::job::{self, JobKey};
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::{delete, host_row, job, row_error, source};
+use crate::pg::store::{delete, host_row, source, source_error};
 use crate::pg::sync::{self, OnFailure, Prefetched, RowHandling};
 use crate::source::{RowInput, SourceKey};
 use crate::text::chunk::Params;
@@ -26,8 +28,8 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// The delay after which a status is written again to a row that another session had locked.
 const STATUS_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Jobs of a table that lacks its triggers are looked at again after it.
-const MISSING_TRIGGERS: Duration = Duration::from_secs(60);
+/// The delay after which jobs of a table that lacks its triggers are due again.
+const MISSING_TRIGGERS_DELAY: Duration = Duration::from_secs(60);
 
 /// Sources that were claimed together.
 pub struct Claim {
@@ -35,11 +37,13 @@ pub struct Claim {
     pub lease: i64,
     /// The model that was active when it was claimed.
     pub model: ActiveModel,
+    /// Its sources, with their jobs.
     pub tasks: Vec<Task>,
     /// The requests that are running; `None` before start() and after finish().
     pub requests: Option<Requests>,
     /// Vectors by their text, each with what it used.
     pub vectors: HashMap<String, (Vec<f32>, Usage)>,
+    /// Texts that were longer than the model takes, with the number of parts that each was embedded in.
     pub in_parts: HashMap<String, usize>,
     /// The time that the provider took.
     pub elapsed: Duration,
@@ -47,23 +51,33 @@ pub struct Claim {
 
 /// A claimed source, with its jobs.
 pub struct Task {
+    /// The source's key.
     pub key: SourceKey,
-    /// Its jobs as (chatbot id, job id), oldest first.
-    pub jobs: Vec<(i64, i64)>,
+    /// Its jobs, oldest first.
+    pub jobs: Vec<JobKey>,
     /// The host table that it comes from; `None`: its job has its content.
-    pub host: Option<i32>,
+    pub host: Option<HostId>,
     /// The number of failed attempts so far.
     pub attempts: i32,
     /// What the source is to become; `None` where its row is gone.
     pub input: Option<RowInput>,
-    /// The texts that are to be embedded.
-    pub texts: Vec<String>,
-    /// Why it cannot be embedded.
-    pub failed: Option<Error>,
-    /// The status that its row is to get.
-    pub outcome: Option<RowStatus>,
-    /// Whether all is stored and only its row's status is left to write, with which its jobs end.
-    pub stored: bool,
+    /// How far it is.
+    pub state: TaskState,
+}
+
+/// How far a claimed source is.
+#[derive(Clone)]
+pub enum TaskState {
+    /// Its texts are being embedded: those that have no vector yet, possibly none.
+    Embedding(Vec<String>),
+    /// It cannot be embedded, or was refused by the provider. That is not recorded yet.
+    Failed(Error),
+    /// Its vectors are stored. Its host row is to show this status; its jobs end when that is written.
+    Stored(RowStatus),
+    /// Its failure is recorded, and its jobs are put off. Its host row is to show this status.
+    FailureRecorded(RowStatus),
+    /// Nothing is left to be written: its jobs have ended, or are due again.
+    Done,
 }
 
 impl Claim {
@@ -76,7 +90,7 @@ impl Claim {
     pub fn start(&mut self) {
         // In the order of the sources, so that the texts of one source are in the same request where possible.
         let mut seen = HashSet::new();
-        let texts = self.tasks.iter().flat_map(|task| &task.texts).filter(|text| seen.insert(*text)).cloned();
+        let texts = self.tasks.iter().flat_map(Task::texts).filter(|text| seen.insert(*text)).cloned();
         self.requests = Some(Requests::start(&self.model.model, texts));
     }
 
@@ -84,17 +98,14 @@ impl Claim {
     pub fn finish(&mut self) {
         let made = self.requests.take().map(Requests::finish).unwrap_or_default();
         for task in &mut self.tasks {
-            for text in &task.texts {
-                let error = match made.refused.get(text) {
-                    Some(fault) => Fault { subject: Some(task.name_chunk(text)), ..fault.clone() }.into(),
-                    None if made.vectors.contains_key(text) => continue,
-                    // The call ended with an error, which all texts without a vector share.
-                    None => match &made.error {
-                        Some(error) => error.clone(),
-                        None => continue,
-                    },
-                };
-                task.failed.get_or_insert(error);
+            let error_of = |text: &String| match made.refused.get(text) {
+                Some(fault) => Some(Fault { subject: Some(task.name_chunk(text)), ..fault.clone() }.into()),
+                None if made.vectors.contains_key(text) => None,
+                // The call ended with an error, which all texts without a vector share.
+                None => made.error.clone(),
+            };
+            if let Some(error) = task.texts().iter().find_map(error_of) {
+                task.state = TaskState::Failed(error);
             }
         }
         (self.vectors, self.in_parts, self.elapsed) = (made.vectors, made.in_parts, made.elapsed);
@@ -104,8 +115,8 @@ impl Claim {
     /// tables end when their rows' statuses are written. Sources of a table that another session has locked are put off.
     pub fn store(&mut self) -> Result<()> {
         self.drop_lost_tasks()?;
-        let mut now: HashMap<SourceKey, RowInput> = HashMap::new();
-        let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
+        let mut current: HashMap<SourceKey, RowInput> = HashMap::new();
+        let mut by_host: BTreeMap<HostId, Vec<SourceKey>> = BTreeMap::new();
         for task in &self.tasks {
             if let Some(host) = task.host {
                 by_host.entry(host).or_default().push(task.key);
@@ -113,47 +124,47 @@ impl Claim {
         }
         for (host, keys) in by_host {
             match read_unlocked_host_rows(host, &keys)? {
-                Access::Done(rows) => now.extend(rows.into_iter().map(|row| (row.key(), row))),
+                Access::Done(rows) => current.extend(rows.into_iter().map(|row| (row.key(), row))),
                 Access::Locked => put_off_tasks(host, &mut self.tasks)?,
                 Access::Detached => leave_detached_tasks(host, &mut self.tasks)?,
             }
         }
         let vectors = std::mem::take(&mut self.vectors);
-        let ended = match try_row(|| self.store_tasks(&now, vectors.clone(), RowHandling::Together))? {
-            Ok(ended) => ended,
-            Err(_) => self.store_tasks(&now, vectors, RowHandling::EachAlone)?,
+        let states = match try_row(|| self.store_tasks(&current, vectors.clone(), RowHandling::Together))? {
+            Ok(states) => states,
+            Err(_) => self.store_tasks(&current, vectors, RowHandling::EachAlone)?,
         };
-        for (task, ended) in self.tasks.iter_mut().zip(ended) {
-            (task.outcome, task.stored) = (ended.outcome, ended.stored);
+        for (task, state) in self.tasks.iter_mut().zip(states) {
+            task.state = state;
         }
         Ok(())
     }
 
-    /// Stores the tasks and returns the outcome of each.
+    /// Stores the tasks, whose rows are in `current`, and returns the state of each afterwards.
     fn store_tasks(
         &self,
-        now: &HashMap<SourceKey, RowInput>,
+        current: &HashMap<SourceKey, RowInput>,
         vectors: HashMap<String, (Vec<f32>, Usage)>,
         care: RowHandling,
-    ) -> Result<Vec<TaskOutcome>> {
-        let mut ended: Vec<TaskOutcome> = self.tasks.iter().map(|_| TaskOutcome::default()).collect();
-        let mut done: Vec<(i64, i64)> = Vec::new();
+    ) -> Result<Vec<TaskState>> {
+        let mut states: Vec<TaskState> = vec![TaskState::Done; self.tasks.len()];
+        let mut done: Vec<JobKey> = Vec::new();
         let mut gone = Vec::new();
-        let mut outdated: Vec<(i64, i64)> = Vec::new();
+        let mut outdated: Vec<JobKey> = Vec::new();
         let mut inputs = Vec::new();
         let mut by_key = HashMap::new();
         let mut failed = Vec::new();
         for (at, task) in self.tasks.iter().enumerate() {
-            let current = if task.host.is_some() { now.get(&task.key) } else { task.input.as_ref() };
-            match (&task.input, current) {
+            let input = if task.host.is_some() { current.get(&task.key) } else { task.input.as_ref() };
+            match (&task.input, input) {
                 (None, None) => {
                     gone.push(task.key);
                     done.extend(&task.jobs);
                 }
-                (Some(was), Some(is)) if was.same(is) => match (&task.failed, is) {
-                    (Some(error), _) => failed.push((at, error.clone())),
-                    (None, RowInput::Unreadable(unreadable)) => failed.push((at, unreadable.error.clone())),
-                    (None, readable) => {
+                (Some(claimed), Some(input)) if claimed.same(input) => match (&task.state, input) {
+                    (TaskState::Failed(error), _) => failed.push((at, error.clone())),
+                    (_, RowInput::Unreadable(unreadable)) => failed.push((at, unreadable.error.clone())),
+                    (_, readable) => {
                         by_key.insert(task.key, at);
                         inputs.push(readable.clone());
                     }
@@ -172,30 +183,25 @@ impl Claim {
             let Some(at) = by_key.remove(&key) else { continue };
             let task = &self.tasks[at];
             match outcome {
-                Ok(synced) => {
-                    let stored = task.host.is_some();
-                    let outcome = Some(if synced.is_some() { RowStatus::synced() } else { RowStatus::pending() });
-                    ended[at] = TaskOutcome { outcome, stored };
-                    if !stored {
-                        done.extend(&task.jobs);
-                    }
-                }
+                Ok(_) if task.host.is_none() => done.extend(&task.jobs),
+                Ok(Some(_)) => states[at] = TaskState::Stored(RowStatus::synced()),
+                Ok(None) => states[at] = TaskState::Stored(RowStatus::pending()),
                 Err(Error::Provider(fault)) if fault.kind == FaultKind::Outdated => outdated.extend(&task.jobs),
                 Err(error) => failed.push((at, error)),
             }
         }
-        for (at, state) in self.fail(failed, care)? {
-            ended[at].outcome = Some(state);
+        for (at, status) in self.record_failures(failed, care)? {
+            states[at] = TaskState::FailureRecorded(status);
         }
         job::delete(&done)?;
         job::release(&outdated, 0, Some(Duration::ZERO))?;
-        Ok(ended)
+        Ok(states)
     }
 
     /// Drops the tasks whose jobs another worker has leased meanwhile.
     fn drop_lost_tasks(&mut self) -> Result<()> {
-        let all: Vec<(i64, i64)> = self.tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
-        let ours: HashSet<(i64, i64)> = job::still_leased(&all, self.lease)?.into_iter().collect();
+        let all: Vec<JobKey> = self.tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
+        let ours: HashSet<JobKey> = job::lock_leased_jobs(&all, self.lease)?.into_iter().collect();
         self.tasks.retain(|task| task.jobs.iter().all(|id| ours.contains(id)));
         Ok(())
     }
@@ -214,59 +220,65 @@ impl Claim {
         self.drop_lost_tasks()?;
         let error = Error::NotStored(message.to_owned());
         let failed = (0..self.tasks.len()).map(|at| (at, error.clone())).collect();
-        self.fail(failed, RowHandling::EachAlone).map(drop)
+        self.record_failures(failed, RowHandling::EachAlone).map(drop)
     }
 
     /// Records and logs the failures of tasks, given by their positions: each is retried later or, if that is pointless, not
     /// by itself. Returns the statuses for their rows.
-    fn fail(&self, failed: Vec<(usize, Error)>, care: RowHandling) -> Result<Vec<(usize, RowStatus)>> {
+    fn record_failures(&self, failed: Vec<(usize, Error)>, care: RowHandling) -> Result<Vec<(usize, RowStatus)>> {
         let mut failures = log_line::FailureSummary::default();
-        let (mut entries, mut states) = (Vec::new(), Vec::new());
+        let (mut entries, mut statuses) = (Vec::new(), Vec::new());
         for (at, error) in failed {
             let task = &self.tasks[at];
             failures.add(&task.key, &error);
-            let (failed, state) = task.fail(&error, care)?;
+            let (failed, status) = task.record_failure(&error, care)?;
             entries.push(LogEntry::failed(task.key, self.model.id, failed.code));
-            states.push((at, state));
+            statuses.push((at, status));
         }
         log::insert(&entries)?;
         failures.write();
-        Ok(states)
+        Ok(statuses)
     }
 
     /// Writes the statuses to the rows of host tables and ends the jobs of stored sources. A row that another session has
     /// locked gets its status a second later.
-    pub fn tell(&self) -> Result<()> {
-        let mut by_host: BTreeMap<i32, Vec<(&RowInput, &RowStatus)>> = BTreeMap::new();
+    pub fn write_statuses(&self) -> Result<()> {
+        let mut by_host: BTreeMap<HostId, Vec<(&RowInput, &RowStatus)>> = BTreeMap::new();
         for task in &self.tasks {
-            if let (Some(host), Some(input), Some(state)) = (task.host, &task.input, &task.outcome) {
-                by_host.entry(host).or_default().push((input, state));
+            if let (Some(host), Some(input), TaskState::Stored(status) | TaskState::FailureRecorded(status)) =
+                (task.host, &task.input, &task.state)
+            {
+                by_host.entry(host).or_default().push((input, status));
             }
         }
-        let mut later = HashSet::new();
+        let mut locked_rows = HashSet::new();
         host_row::check_constraints_at_once()?;
-        for (host, told) in by_host {
-            later.extend(host::write_statuses(host, &told)?);
+        for (host, statuses) in by_host {
+            locked_rows.extend(host::write_statuses(host, &statuses)?);
         }
-        let (locked, told): (Vec<&Task>, Vec<&Task>) =
-            self.tasks.iter().filter(|task| task.stored).partition(|task| later.contains(&task.key));
-        let ours = |tasks: Vec<&Task>| {
-            let ids: Vec<(i64, i64)> = tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
-            job::still_leased(&ids, self.lease)
+        let (locked, written): (Vec<&Task>, Vec<&Task>) = self
+            .tasks
+            .iter()
+            .filter(|task| matches!(task.state, TaskState::Stored(_)))
+            .partition(|task| locked_rows.contains(&task.key));
+        let leased_jobs = |tasks: Vec<&Task>| {
+            let jobs: Vec<JobKey> = tasks.iter().flat_map(|task| task.jobs.iter().copied()).collect();
+            job::lock_leased_jobs(&jobs, self.lease)
         };
-        job::delete(&ours(told)?)?;
-        job::release(&ours(locked)?, 0, Some(STATUS_RETRY_DELAY))
+        job::delete(&leased_jobs(written)?)?;
+        job::release(&leased_jobs(locked)?, 0, Some(STATUS_RETRY_DELAY))
     }
 }
 
-/// The outcome of a task.
-#[derive(Default)]
-struct TaskOutcome {
-    outcome: Option<RowStatus>,
-    stored: bool,
-}
-
 impl Task {
+    /// Returns the texts that are being embedded.
+    pub fn texts(&self) -> &[String] {
+        match &self.state {
+            TaskState::Embedding(texts) => texts,
+            _ => &[],
+        }
+    }
+
     /// Names the chunk with this text in messages; names the source where the chunk is not found.
     fn name_chunk(&self, text: &str) -> String {
         let cut = match (&self.input, settings::chunk_params(None, None, None)) {
@@ -279,27 +291,28 @@ impl Task {
 
     /// Finds the texts that are to be embedded, or the error because of which there are none. A source with such texts gets
     /// a pending row if it has none.
-    pub fn prepare(&mut self, model_id: i32, params: &Params) -> Result<()> {
-        (self.texts, self.failed) = (Vec::new(), None);
-        match &self.input {
+    pub fn prepare(&mut self, model_id: ModelId, params: &Params) -> Result<()> {
+        self.state = match &self.input {
             Some(RowInput::Readable(item)) => match sync::texts_to_embed(item, model_id, params) {
-                Ok(texts) => self.texts = texts,
-                Err(error) if error.is_about_one_source() => self.failed = Some(error),
+                Ok(texts) => {
+                    if !texts.is_empty() {
+                        source::insert_pending(item)?;
+                    }
+                    TaskState::Embedding(texts)
+                }
+                Err(error) if error.is_about_one_source() => TaskState::Failed(error),
                 Err(error) => return Err(error),
             },
-            Some(RowInput::Unreadable(unreadable)) => self.failed = Some(unreadable.error.clone()),
-            None => {}
-        }
-        match &self.input {
-            Some(RowInput::Readable(item)) if !self.texts.is_empty() => source::insert_pending(item),
-            _ => Ok(()),
-        }
+            Some(RowInput::Unreadable(unreadable)) => TaskState::Failed(unreadable.error.clone()),
+            None => TaskState::Embedding(Vec::new()),
+        };
+        Ok(())
     }
 
     /// Records a failed attempt with the source and its jobs, which are due again later or not by themselves. Returns the
     /// error and the status for the row.
-    fn fail(&self, error: &Error, care: RowHandling) -> Result<(SyncError, RowStatus)> {
-        let (nature, asked) = match error {
+    fn record_failure(&self, error: &Error, care: RowHandling) -> Result<(SyncError, RowStatus)> {
+        let (retry_class, asked) = match error {
             Error::Provider(fault) if fault.kind == FaultKind::TimedOut => (RetryClass::Transient, None),
             Error::Provider(fault) => (fault.kind.retry_class(), fault.retry_after),
             Error::NotStored(_) | Error::Row { step: RowStep::Store, .. } => (RetryClass::Transient, None),
@@ -307,8 +320,8 @@ impl Task {
             Error::Disabled => (RetryClass::Throttled, None),
             _ => (RetryClass::Permanent, None),
         };
-        let tried = self.attempts + i32::from(nature != RetryClass::Throttled);
-        let (attempts, wait) = match nature {
+        let tried = self.attempts + i32::from(retry_class != RetryClass::Throttled);
+        let (attempts, wait) = match retry_class {
             RetryClass::Throttled => (tried, Some(asked.unwrap_or(DEFAULT_WAIT))),
             RetryClass::Transient if tried < i32::try_from(settings::max_attempts()).unwrap_or(i32::MAX) => {
                 let failed = u32::try_from(tried).unwrap_or(1);
@@ -318,8 +331,8 @@ impl Task {
         };
         let failed = SyncError::new(error);
         let mark = || match &self.input {
-            Some(RowInput::Readable(item)) => source::mark_attempt(item, &failed, attempts, wait),
-            Some(RowInput::Unreadable(row)) => row_error::mark_unreadable(&row.key, row.host, row.enabled, &failed),
+            Some(RowInput::Readable(item)) => source_error::mark_attempt(item, &failed, attempts, wait),
+            Some(RowInput::Unreadable(row)) => source_error::mark_unreadable(&row.key, row.host, row.enabled, &failed),
             None => Ok(()),
         };
         match care {
@@ -335,29 +348,29 @@ impl Task {
             job::delete(older)?;
             job::release(&[*newest], attempts, wait)?;
         }
-        let state = match wait {
+        let status = match wait {
             Some(_) => RowStatus::pending(),
             None => RowStatus::failed(failed.message.clone()),
         };
-        Ok((failed, state))
+        Ok((failed, status))
     }
 }
 
 /// Removes the tasks of a locked table from a claim, and puts off their jobs.
-pub fn put_off_tasks(host: i32, tasks: &mut Vec<Task>) -> Result<()> {
+pub fn put_off_tasks(host: HostId, tasks: &mut Vec<Task>) -> Result<()> {
     for task in tasks.extract_if(.., |task| task.host == Some(host)) {
         postpone_jobs(host, &task.jobs, task.attempts)?;
     }
     Ok(())
 }
 
-/// Removes the tasks of a table without our triggers from a claim: whether their rows are there is unknown. If the table
+/// Removes the tasks of a table without the extension's triggers from a claim: whether their rows are there is unknown. If the table
 /// was detached, its sources stay as they are and its jobs are deleted. If its sources still name it, its triggers are
 /// missing, as in the middle of a restore, and its jobs wait for them.
-pub fn leave_detached_tasks(host: i32, tasks: &mut Vec<Task>) -> Result<()> {
+pub fn leave_detached_tasks(host: HostId, tasks: &mut Vec<Task>) -> Result<()> {
     for task in tasks.extract_if(.., |task| task.host == Some(host)) {
         if source::host_of(&task.key)? == Some(host) {
-            job::release(&task.jobs, task.attempts, Some(MISSING_TRIGGERS))?;
+            job::release(&task.jobs, task.attempts, Some(MISSING_TRIGGERS_DELAY))?;
         } else {
             job::delete(&task.jobs)?;
         }

@@ -14,16 +14,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
+use crate::ids::{ChatbotId, HostId, JobId};
 use crate::pg::host::Access;
 use crate::pg::model::{self, local_models};
-use crate::pg::queue::claim::{Task, leave_detached_tasks, put_off_tasks};
+use crate::pg::queue::claim::{Task, TaskState, leave_detached_tasks, put_off_tasks};
 use crate::pg::queue::locked_tables::{locked_hosts, read_unlocked_host_rows};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{enabled, encoding, settings, wake};
-use crate::pg::store::job::{self, Job};
-use crate::pg::store::{delete, source};
+use crate::pg::store::delete::{self, Relocation};
+use crate::pg::store::job::{self, Job, JobKey};
+use crate::pg::store::{self, source};
 use crate::pg::sync::pending_at_commit::mark_pending_at_commit;
-use crate::source::{Jsonb, RowInput, SourceInput, SourceKey};
+use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SourceType};
 use crate::text::content::{Content, Format};
 
 pub use crate::pg::queue::claim::Claim;
@@ -47,7 +49,7 @@ thread_local! {
 }
 
 /// Queues the content of a source without a host table, and returns the job's id.
-pub fn enqueue(key: SourceKey, content: &str, metadata: Jsonb, priority: i32) -> Result<i64> {
+pub fn enqueue(key: SourceKey, content: &str, metadata: Jsonb, priority: i32) -> Result<JobId> {
     let id = job::insert_content(&key, content, &metadata, priority)?;
     wake::wake_at_commit();
     mark_pending_at_commit([key]);
@@ -61,9 +63,9 @@ pub fn enqueue(key: SourceKey, content: &str, metadata: Jsonb, priority: i32) ->
 }
 
 /// Makes sources in error pending again and returns how many; a `None` matches every source.
-pub fn retry(chatbot_id: Option<i64>, source_type: Option<&str>, source_id: Option<i64>) -> Result<i64> {
+pub fn retry(chatbot_id: Option<ChatbotId>, source_type: Option<SourceType>, source_id: Option<i64>) -> Result<i64> {
     wake::wake_at_commit();
-    job::retry(chatbot_id, source_type, source_id)
+    store::retry::retry_failed_sources(chatbot_id, source_type, source_id)
 }
 
 /// Claims up to `most` sources that are due; `None` where none is due or embedding is off. Sources of a table that another
@@ -85,18 +87,18 @@ pub fn claim(most: usize) -> Result<Option<Claim>> {
 }
 
 /// Picks and locks due jobs of up to four chatbots, and returns them by source; `None` where there are none.
-fn pick_due_jobs(most: usize, excluded: &[i32]) -> Result<Option<BTreeMap<SourceKey, Vec<Job>>>> {
+fn pick_due_jobs(most: usize, excluded: &[HostId]) -> Result<Option<BTreeMap<SourceKey, Vec<Job>>>> {
     loop {
         let due = pass::next_jobs(most.min(BATCH_SIZE), excluded)?;
         if due.is_empty() {
             return Ok(None);
         }
-        let mut keys: Vec<SourceKey> = due.iter().map(|job| job.key).collect();
+        let mut keys: Vec<SourceKey> = due.iter().map(|job| job.source).collect();
         keys.sort_unstable();
         keys.dedup();
         let mut by_source: BTreeMap<SourceKey, Vec<Job>> = BTreeMap::new();
         for job in job::lock_jobs_of_sources(&keys)? {
-            by_source.entry(job.key).or_default().push(job);
+            by_source.entry(job.source).or_default().push(job);
         }
         if !by_source.is_empty() {
             return Ok(Some(by_source));
@@ -108,26 +110,26 @@ fn pick_due_jobs(most: usize, excluded: &[i32]) -> Result<Option<BTreeMap<Source
 fn lease_jobs(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
     let model = model::active_or_insert_built_in()?;
     let lease = new_lease();
-    let ids: Vec<(i64, i64)> = by_source.values().flatten().map(|job| (job.key.chatbot_id, job.id)).collect();
-    job::lease(&ids, lease, settings::sync_timeout() + LEASE_MARGIN)?;
+    let jobs: Vec<JobKey> = by_source.values().flatten().map(Job::key).collect();
+    job::lease(&jobs, lease, settings::sync_timeout() + LEASE_MARGIN)?;
     let mut tasks = read_tasks(by_source)?;
     let params = settings::chunk_params(None, None, None)?;
     if try_row(|| tasks.iter_mut().try_for_each(|task| task.prepare(model.id, &params)))?.is_err() {
         for task in &mut tasks {
             if let Err(raised) = try_row(|| task.prepare(model.id, &params))? {
-                (task.texts, task.failed) = (Vec::new(), Some(raised.into_store_error()));
+                task.state = TaskState::Failed(raised.into_store_error());
             }
         }
     }
     if local_models::is_local_model(&model.model) {
-        let texts: u64 = tasks.iter().map(|task| task.texts.len() as u64).sum();
+        let texts: u64 = tasks.iter().map(|task| task.texts().len() as u64).sum();
         job::lease(
-            &ids,
+            &jobs,
             lease,
             settings::sync_timeout() + LEASE_MARGIN + SLOWEST_CHUNK * u32::try_from(texts).unwrap_or(u32::MAX),
         )?;
     }
-    let waiting = tasks.iter().filter(|task| !task.texts.is_empty()).map(|task| task.key);
+    let waiting = tasks.iter().filter(|task| !task.texts().is_empty()).map(|task| task.key);
     source::mark_pending(&waiting.collect::<Vec<_>>())?;
     let (requests, vectors, in_parts, elapsed) = (None, HashMap::new(), HashMap::new(), Duration::ZERO);
     Ok(Claim { lease, model, tasks, requests, vectors, in_parts, elapsed })
@@ -136,15 +138,13 @@ fn lease_jobs(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
 /// Reads what the sources are to become. Sources that only changed their key are moved, with their vectors.
 fn read_tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
-    let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
+    let mut by_host: BTreeMap<HostId, Vec<SourceKey>> = BTreeMap::new();
     let mut moves = Vec::new();
     for (key, mut jobs) in by_source {
-        let ids = jobs.iter().map(|job| (key.chatbot_id, job.id)).collect();
+        let job_keys = jobs.iter().map(Job::key).collect();
         let attempts = jobs.iter().map(|job| job.attempts).max().unwrap_or(0);
-        let moved = |job: &Job| {
-            let (chatbot_id, source_id) = job.from?;
-            Some((job.host?, SourceKey { chatbot_id, source_id, ..key }, key))
-        };
+        let moved =
+            |job: &Job| Some(MovedRow { host: job.host?, relocation: Relocation { from: job.moved_from?, to: key } });
         moves.extend(jobs.iter().filter_map(moved));
         let Some(newest) = jobs.pop() else { continue };
         if let Some(host) = newest.host {
@@ -156,14 +156,11 @@ fn read_tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
         });
         tasks.push(Task {
             key,
-            jobs: ids,
+            jobs: job_keys,
             host: newest.host,
             attempts,
             input: item.map(RowInput::Readable),
-            texts: Vec::new(),
-            failed: None,
-            outcome: None,
-            stored: false,
+            state: TaskState::Embedding(Vec::new()),
         });
     }
     let mut rows = HashMap::new();
@@ -179,24 +176,31 @@ fn read_tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
             task.input = rows.remove(&task.key);
         }
     }
-    moves.retain(|(_, _, to)| tasks.iter().any(|task| task.key == *to));
+    moves.retain(|moved| tasks.iter().any(|task| task.key == moved.relocation.to));
     relocate(moves, &tasks)?;
     Ok(tasks)
 }
 
+/// A host row whose key changed.
+struct MovedRow {
+    host: HostId,
+    relocation: Relocation,
+}
+
 /// Moves sources to the keys that their rows have now, unless a row has the old key again. A source is deleted if there is
 /// no row with its new key, or already a source.
-fn relocate(moves: Vec<(i32, SourceKey, SourceKey)>, tasks: &[Task]) -> Result<()> {
-    let there: HashSet<SourceKey> = tasks.iter().filter(|t| t.input.is_some()).map(|t| t.key).collect();
+fn relocate(moves: Vec<MovedRow>, tasks: &[Task]) -> Result<()> {
+    let with_row: HashSet<SourceKey> = tasks.iter().filter(|t| t.input.is_some()).map(|t| t.key).collect();
     let (mut moved, mut gone) = (Vec::new(), Vec::new());
-    for (host, from, to) in moves {
+    for MovedRow { host, relocation } in moves {
+        let Relocation { from, to } = relocation;
         let taken = || match read_unlocked_host_rows(host, &[from])? {
             Access::Done(rows) => Ok::<_, Error>(rows.iter().any(|row| row.key() == from)),
             // A row that cannot be read, or whose table is locked, may well be there.
             Access::Locked | Access::Detached => Ok(true),
         };
         if source::exists(&from)? && !taken()? {
-            if there.contains(&to) && !source::exists(&to)? { moved.push((from, to)) } else { gone.push(from) }
+            if with_row.contains(&to) && !source::exists(&to)? { moved.push(relocation) } else { gone.push(from) }
         }
     }
     if !moved.is_empty() {
@@ -257,5 +261,5 @@ pub fn step_store() -> Result<()> {
 
 /// A step of chatbot_process_queue(): writes the statuses to host rows.
 pub fn step_write_status() -> Result<()> {
-    CLAIMED.take().map_or(Ok(()), |claim| claim.tell())
+    CLAIMED.take().map_or(Ok(()), |claim| claim.write_statuses())
 }

@@ -12,7 +12,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::pg::store::job::{self, DueJob, Position};
+use crate::ids::{ChatbotId, HostId};
+use crate::pg::store::due_job::{self, DueJob, QueuePosition};
 
 /// Chatbots that share a batch.
 const CHATBOTS: usize = 4;
@@ -24,7 +25,7 @@ const LOOK_SHARE: u32 = 10;
 thread_local! {
     static PASS: RefCell<Option<Pass>> = const { RefCell::new(None) };
     /// The chatbot that was served last, after which the next pass begins.
-    static LAST_SERVED: Cell<i64> = const { Cell::new(0) };
+    static LAST_SERVED: Cell<ChatbotId> = const { Cell::new(ChatbotId(0)) };
 }
 
 /// Where a session is in the queue.
@@ -35,15 +36,15 @@ struct Pass {
     looking: Duration,
     priority: i32,
     /// The chatbot after which the pass began; it ends with it.
-    first: i64,
+    first: ChatbotId,
     /// The chatbot after which the next one is looked for; none where all were served once.
-    after: Option<i64>,
+    after: Option<ChatbotId>,
     /// Whether the search for chatbots has begun again at the lowest id.
     wrapped: bool,
     /// Chatbots that were served and may have more, in the order in which they are served again.
-    waiting: VecDeque<i64>,
+    waiting: VecDeque<ChatbotId>,
     /// Up to where each of them was served.
-    positions: HashMap<i64, Position>,
+    positions: HashMap<ChatbotId, QueuePosition>,
 }
 
 /// Forgets where the session is: the next claim begins at the front of the queue.
@@ -53,7 +54,7 @@ pub fn restart() {
 
 /// Jobs that are due, locked, of at most `most` sources; none where the queue has none but those of the `excluded` host
 /// tables and those that other sessions have locked.
-pub fn next_jobs(most: usize, excluded: &[i32]) -> Result<Vec<DueJob>> {
+pub fn next_jobs(most: usize, excluded: &[HostId]) -> Result<Vec<DueJob>> {
     let mut pass = PASS.take();
     let mut at_front = false;
     if let Some(current) = &mut pass
@@ -85,9 +86,11 @@ pub fn next_jobs(most: usize, excluded: &[i32]) -> Result<Vec<DueJob>> {
 impl Pass {
     /// At the front of the queue, or at the next priority below that of a pass that is through; none where no job is due
     /// there.
-    fn begin(through: Option<&Self>, excluded: &[i32]) -> Result<Option<Self>> {
+    fn begin(through: Option<&Self>, excluded: &[HostId]) -> Result<Option<Self>> {
         let looked = Instant::now();
-        let Some(priority) = job::top_priority(through.map(|pass| pass.priority), excluded)? else { return Ok(None) };
+        let Some(priority) = due_job::top_priority(through.map(|pass| pass.priority), excluded)? else {
+            return Ok(None);
+        };
         let (began, looking) = match through {
             Some(pass) => (pass.began, pass.looking),
             None => (looked, looked.elapsed()),
@@ -106,7 +109,7 @@ impl Pass {
     }
 
     /// Whether the pass is to begin again at the front: it is old, or a job of a higher priority is due.
-    fn is_overtaken(&mut self, excluded: &[i32]) -> Result<bool> {
+    fn is_overtaken(&mut self, excluded: &[HostId]) -> Result<bool> {
         let age = self.began.elapsed();
         if age < self.looking * (LOOK_SHARE - 1) {
             return Ok(false);
@@ -115,13 +118,13 @@ impl Pass {
             return Ok(true);
         }
         let looked = Instant::now();
-        let overtaken = job::is_higher_due(self.priority, excluded)?;
+        let overtaken = due_job::is_higher_due(self.priority, excluded)?;
         self.looking += looked.elapsed();
         Ok(overtaken)
     }
 
     /// The next jobs of this priority; none where it is through.
-    fn next_jobs(&mut self, most: usize, excluded: &[i32]) -> Result<Vec<DueJob>> {
+    fn next_jobs(&mut self, most: usize, excluded: &[HostId]) -> Result<Vec<DueJob>> {
         loop {
             let chatbots = self.next_chatbots(CHATBOTS.min(most), excluded)?;
             if chatbots.is_empty() {
@@ -150,14 +153,14 @@ impl Pass {
     }
 
     /// The chatbots whose turn it is: those that this pass has not served yet, and then those that may have more.
-    fn next_chatbots(&mut self, count: usize, excluded: &[i32]) -> Result<Vec<i64>> {
+    fn next_chatbots(&mut self, count: usize, excluded: &[HostId]) -> Result<Vec<ChatbotId>> {
         let mut chatbots = Vec::new();
         while let (true, Some(after)) = (chatbots.len() < count, self.after) {
             let last = self.wrapped.then_some(self.first);
-            self.after = job::next_chatbot(self.priority, after, last, excluded)?;
+            self.after = due_job::next_chatbot(self.priority, after, last, excluded)?;
             match self.after {
                 Some(chatbot) => chatbots.push(chatbot),
-                None if !self.wrapped => (self.after, self.wrapped) = (Some(i64::MIN), true),
+                None if !self.wrapped => (self.after, self.wrapped) = (Some(ChatbotId(i64::MIN)), true),
                 None => {}
             }
         }
@@ -167,9 +170,10 @@ impl Pass {
     }
 
     /// The next jobs of a chatbot, at most `share`. Where there are as many, it has another turn.
-    fn pick(&mut self, chatbot: i64, share: usize, excluded: &[i32]) -> Result<Vec<DueJob>> {
+    fn pick(&mut self, chatbot: ChatbotId, share: usize, excluded: &[HostId]) -> Result<Vec<DueJob>> {
         let position = self.positions.get(&chatbot).copied();
-        let jobs = job::lock_due_jobs(chatbot, self.priority, position, i32::try_from(share).unwrap_or(1), excluded)?;
+        let jobs =
+            due_job::lock_due_jobs(chatbot, self.priority, position, i32::try_from(share).unwrap_or(1), excluded)?;
         if let Some(last) = jobs.last() {
             self.positions.insert(chatbot, last.position);
         }
@@ -179,15 +183,16 @@ impl Pass {
         Ok(jobs)
     }
 
-    fn clone_positions(&self, chatbots: &[i64]) -> HashMap<i64, Position> {
+    fn clone_positions(&self, chatbots: &[ChatbotId]) -> HashMap<ChatbotId, QueuePosition> {
         chatbots.iter().filter_map(|chatbot| Some((*chatbot, *self.positions.get(chatbot)?))).collect()
     }
 
     /// Takes only one of the jobs that were picked: the others are as if they had not been.
-    fn put_back(&mut self, chatbots: &[i64], mut before: HashMap<i64, Position>, taken: &DueJob) {
+    fn put_back(&mut self, chatbots: &[ChatbotId], mut before: HashMap<ChatbotId, QueuePosition>, taken: &DueJob) {
         self.waiting.retain(|chatbot| !chatbots.contains(chatbot));
         for &chatbot in chatbots.iter().rev() {
-            let position = if chatbot == taken.key.chatbot_id { Some(taken.position) } else { before.remove(&chatbot) };
+            let position =
+                if chatbot == taken.source.chatbot_id { Some(taken.position) } else { before.remove(&chatbot) };
             match position {
                 Some(position) => drop(self.positions.insert(chatbot, position)),
                 None => drop(self.positions.remove(&chatbot)),

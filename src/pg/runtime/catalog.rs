@@ -3,8 +3,8 @@
 use pgrx::{Spi, pg_sys};
 
 use crate::error::Result;
-use crate::pg::runtime::mode::Mode;
-use crate::pg::runtime::spi::{execute, one};
+use crate::pg::runtime::spi::{execute, not_null};
+use crate::pg::runtime::statement_mode::StatementMode;
 
 /// Returns the oid of pgvector's type, and the quoted schema of the type and its operators; `None` where pgvector is
 /// missing.
@@ -15,8 +15,8 @@ pub fn vector_type() -> Result<Option<(pg_sys::Oid, String)>> {
         JOIN pg_catalog.pg_type t ON t.oid = d.objid
         JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
         WHERE e.extname = 'vector' AND t.typname = 'vector'";
-    Ok(execute(sql, &[], Mode::Read, |mut rows| match rows.next() {
-        Some(row) => Ok(Some((one(row.get(1))?, one(row.get(2))?))),
+    Ok(execute(sql, &[], StatementMode::Read, |mut rows| match rows.next() {
+        Some(row) => Ok(Some((not_null(row.get(1))?, not_null(row.get(2))?))),
         None => Ok(None),
     })?)
 }
@@ -24,7 +24,7 @@ pub fn vector_type() -> Result<Option<(pg_sys::Oid, String)>> {
 /// Returns the version of the extension's SQL in this database; `None` where the extension is not there.
 pub fn extension_version() -> Result<Option<String>> {
     let sql = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'chatbot_sync'";
-    Ok(Spi::connect(|client| client.select(sql, None, &[])?.next().map(|row| one(row.get(1))).transpose())?)
+    Ok(Spi::connect(|client| client.select(sql, None, &[])?.next().map(|row| not_null(row.get(1))).transpose())?)
 }
 
 /// Returns the version that CREATE EXTENSION would install now; `None` where its files are gone.
@@ -36,5 +36,5 @@ pub fn installed_version() -> Result<Option<String>> {
 /// Returns the role that owns the extension in this database; `None` where the extension is not there.
 pub fn extension_owner() -> Result<Option<pg_sys::Oid>> {
     let sql = "SELECT extowner FROM pg_catalog.pg_extension WHERE extname = 'chatbot_sync'";
-    Ok(execute(sql, &[], Mode::Read, |mut rows| rows.next().map(|row| one(row.get(1))).transpose())?)
+    Ok(execute(sql, &[], StatementMode::Read, |mut rows| rows.next().map(|row| not_null(row.get(1))).transpose())?)
 }

@@ -3,6 +3,7 @@
 //! - `arguments`: checks of SQL arguments
 //! - `catalog`: look-ups that use nothing of the extension's own
 //! - `catalog_types`: `name` and `regclass` as arguments
+//! - `domain_types`: the domain's ids, kinds and statuses as Datums
 //! - `enabled`: the setting `chatbot_sync.enabled`
 //! - `encoding`: the database's encoding, and `text` as an argument
 //! - `jsonb`: `jsonb` as arguments and results
@@ -10,7 +11,6 @@
 //! - `lexemes`: the lexemes that dictionaries make of tokens
 //! - `log_line`: lines in the server's log
 //! - `memory`: memory contexts
-//! - `mode`: which rows a statement sees, and whether it writes
 //! - `plan`: how the extension's statements are planned
 //! - `rollback_usage`: what syncs used whose transaction rolled back
 //! - `run_as`: acting as another role
@@ -19,6 +19,7 @@
 //! - `settings`: the extension's settings
 //! - `spi`: runs statements, whose plans are kept
 //! - `sql_error`: SQLSTATE, detail and hint of each error
+//! - `statement_mode`: which rows a statement sees, and whether it writes
 //! - `subtransaction`: undoes what fails, and no more
 //! - `tsvector`: `tsvector` as a Datum
 //! - `vector`: pgvector's `vector` as a Datum
@@ -32,6 +33,8 @@ pub mod catalog;
 #[allow(unsafe_code)]
 pub mod catalog_types;
 #[allow(unsafe_code)]
+pub mod domain_types;
+#[allow(unsafe_code)]
 pub mod enabled;
 #[allow(unsafe_code)]
 pub mod encoding;
@@ -44,7 +47,6 @@ pub mod lexemes;
 pub mod log_line;
 #[allow(unsafe_code)]
 pub mod memory;
-pub mod mode;
 #[allow(unsafe_code)]
 pub mod plan;
 #[allow(unsafe_code)]
@@ -59,6 +61,7 @@ pub mod settings;
 #[allow(unsafe_code)]
 pub mod spi;
 pub mod sql_error;
+pub mod statement_mode;
 #[allow(unsafe_code)]
 pub mod subtransaction;
 #[allow(unsafe_code)]

@@ -12,7 +12,7 @@
 //! What this asks of a statement: every column of a key but `chatbot_id`, by which Citus finds the node, comes from the
 //! `unnest()`; and there is no `$1 IS NULL OR column = $1`, from which a generic plan can make no index condition.
 //!
-//! Searches are the exception ([`Mode::Scan`]): which of several indexes is best depends on how large the chatbot is. So is
+//! Searches are the exception ([`StatementMode::Scan`]): which of several indexes is best depends on how large the chatbot is. So is
 //! a database with Citus, which plans for other nodes, and only with the values of a statement's arguments.
 
 use std::cell::Cell;
@@ -20,9 +20,9 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use crate::pg::runtime::mode::Mode;
 use crate::pg::runtime::schema::{has_citus, schema};
 use crate::pg::runtime::scoped_settings::ScopedSettings;
+use crate::pg::runtime::statement_mode::StatementMode;
 
 /// The number of rows that each table seems to have.
 const ROWS: f64 = 1e9;
@@ -65,10 +65,10 @@ pub enum PlanStrategy {
 
 impl PlanStrategy {
     /// Returns how statements of a mode are planned in this database.
-    pub fn of(mode: Mode) -> Self {
+    pub fn of(mode: StatementMode) -> Self {
         match mode {
-            Mode::Scan => Self::Statistics,
-            Mode::Read if has_citus() => Self::Statistics,
+            StatementMode::Scan => Self::Statistics,
+            StatementMode::Read if has_citus() => Self::Statistics,
             _ if has_citus() => Self::Citus,
             _ => Self::Keys,
         }

@@ -9,6 +9,7 @@ use pgrx::shmem::PGRXSharedMemory;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::embedding::batch::Usage;
+use crate::ids::ModelId;
 use crate::pg::runtime;
 
 /// The number of combinations of database, model and SQLSTATE that are counted; further ones are not.
@@ -21,7 +22,7 @@ const OTHER: [u8; 5] = *b"other";
 pub struct UsageSum {
     database: u32,
     /// The model that the requests were for.
-    pub model_id: i32,
+    pub model_id: ModelId,
     code: [u8; 5],
     /// The number of syncs.
     pub syncs: u64,
@@ -58,7 +59,10 @@ unsafe impl PGRXSharedMemory for Tally {}
 impl Default for Tally {
     fn default() -> Self {
         let none = Usage { requests: 0, inputs: 0, tokens: 0 };
-        Self { used: 0, sums: [UsageSum { database: 0, model_id: 0, code: OTHER, syncs: 0, usage: none }; MAX_SUMS] }
+        Self {
+            used: 0,
+            sums: [UsageSum { database: 0, model_id: ModelId(0), code: OTHER, syncs: 0, usage: none }; MAX_SUMS],
+        }
     }
 }
 
@@ -84,7 +88,7 @@ pub struct UsageCounter {
 
 impl UsageCounter {
     /// Starts to count for a model.
-    pub fn new(model_id: i32) -> Self {
+    pub fn new(model_id: ModelId) -> Self {
         if runtime::wake::is_preloaded() && !WATCHING.replace(true) {
             // SAFETY: the callbacks add numbers, and raise nothing.
             unsafe {

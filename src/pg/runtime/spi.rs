@@ -2,9 +2,9 @@
 //! snapshot nor leave a transaction that only reads without a transaction id.
 
 use crate::pg::runtime::memory::Scratch;
-use crate::pg::runtime::mode::Mode;
 use crate::pg::runtime::plan::{self, PlanStrategy};
 use crate::pg::runtime::settings;
+use crate::pg::runtime::statement_mode::StatementMode;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CString, c_char};
@@ -92,7 +92,12 @@ impl<'a> Iterator for Rows<'a> {
 }
 
 /// Runs a statement and passes its rows to `read`.
-pub fn execute<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnce(Rows) -> Result<R>) -> Result<R> {
+pub fn execute<R>(
+    sql: &str,
+    args: &[DatumWithOid],
+    mode: StatementMode,
+    read: impl FnOnce(Rows) -> Result<R>,
+) -> Result<R> {
     // SAFETY: connected until the answer is read; an error in between ends the transaction or subtransaction, which
     // disconnects.
     unsafe { Spi::check_status(pg_sys::SPI_connect())? };
@@ -105,7 +110,7 @@ pub fn execute<R>(sql: &str, args: &[DatumWithOid], mode: Mode, read: impl FnOnc
 fn execute_connected<R>(
     sql: &str,
     args: &[DatumWithOid],
-    mode: Mode,
+    mode: StatementMode,
     read: impl FnOnce(Rows) -> Result<R>,
 ) -> Result<R> {
     let how = PlanStrategy::of(mode);
@@ -115,7 +120,7 @@ fn execute_connected<R>(
     }
     let _planning = how.planning();
     let _settings = how.settings();
-    let reads = matches!(mode, Mode::Read | Mode::Scan);
+    let reads = matches!(mode, StatementMode::Read | StatementMode::Scan);
     let null = |arg: &DatumWithOid| if arg.datum().is_some() { b' ' } else { b'n' }.cast_signed();
     let mut values: Vec<pg_sys::Datum> =
         args.iter().map(|arg| arg.datum().map_or(pg_sys::Datum::null(), |datum| datum.sans_lifetime())).collect();
@@ -172,13 +177,13 @@ pub struct Cursor(CString);
 
 impl Cursor {
     /// Opens a cursor before the first row. The statement has no arguments and only reads.
-    pub fn open(sql: &str, mode: Mode) -> Result<Self> {
+    pub fn open(sql: &str, mode: StatementMode) -> Result<Self> {
         let text = CString::new(sql).map_err(|_| Error::SpiError(SpiErrorCodes::Argument))?;
         // SAFETY: connected meanwhile; the portal stays, with a copy of its plan and of its snapshot. A portal that only
         // reads takes the active snapshot, which is pushed before and popped after, unless an error has done that.
         unsafe {
             Spi::check_status(pg_sys::SPI_connect())?;
-            if mode != Mode::Read {
+            if mode != StatementMode::Read {
                 pg_sys::CommandCounterIncrement();
                 let newest =
                     if reads_latest() { pg_sys::GetLatestSnapshot() } else { pg_sys::GetTransactionSnapshot() };
@@ -188,7 +193,7 @@ impl Cursor {
             let (types, nulls) = (std::ptr::null_mut(), std::ptr::null());
             let portal = pg_sys::SPI_cursor_open_with_args(name, text.as_ptr(), 0, types, none, nulls, true, 0);
             let name = std::ffi::CStr::from_ptr((*portal).name).to_owned();
-            if mode != Mode::Read {
+            if mode != StatementMode::Read {
                 pg_sys::PopActiveSnapshot();
             }
             Spi::check_status(pg_sys::SPI_finish())?;
@@ -233,6 +238,6 @@ impl Drop for Cursor {
 }
 
 /// The value of a column that is never NULL; fails where it is.
-pub fn one<T>(column: Result<Option<T>>) -> Result<T> {
+pub fn not_null<T>(column: Result<Option<T>>) -> Result<T> {
     column?.ok_or(pgrx::spi::Error::InvalidPosition)
 }

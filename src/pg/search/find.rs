@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::error::Result;
-use crate::pg::search::{MAX_RESULTS, Mode, SearchRequest, SearchResult};
+use crate::pg::search::{MAX_RESULTS, SearchMode, SearchRequest, SearchResult};
+use crate::pg::store::query_words::query_words;
 use crate::pg::store::search::{ChunkKey, FoundChunk, Scope};
 use crate::pg::store::tables::Tables;
 use crate::pg::store::{index, search as store, statistics};
@@ -41,8 +42,8 @@ pub fn find(asked: &SearchRequest, tables: &Tables, most: i64) -> Result<Vec<Sea
     let scope = Scope { tables, filter: &asked.filter, model_id: asked.model_id, dimensions: asked.dimensions };
     let search = Search { asked, scope, size, restricted: tables.are_restricted() };
     match (asked.mode, &asked.vector) {
-        (Mode::Vector, Some(vector)) => search.by_vector(vector, most),
-        (Mode::Hybrid, Some(vector)) => search.by_both(vector, most),
+        (SearchMode::Vector, Some(vector)) => search.by_vector(vector, most),
+        (SearchMode::Hybrid, Some(vector)) => search.by_both(vector, most),
         (_, _) => search.by_text(most),
     }
 }
@@ -72,21 +73,21 @@ impl Search<'_> {
     /// Searches by words alone. It needs no vector of the query, so it works while no provider answers.
     fn by_text(&self, limit: i64) -> Result<Vec<SearchResult>> {
         let scores = self.text_scores(limit, None)?.of_chunks;
-        let keys: Vec<ChunkKey> = scores.keys().cloned().collect();
-        let found = store::by_key(&self.scope, &keys, None)?;
+        let keys: Vec<ChunkKey> = scores.keys().copied().collect();
+        let found = store::chunks_by_key(&self.scope, &keys, None)?;
         Ok(found.into_iter().map(|found| SearchResult { score: real(scores[&found.key]), found }).collect())
     }
 
     fn by_both(&self, vector: &[f32], limit: i64) -> Result<Vec<SearchResult>> {
         let candidates = (limit * CANDIDATES).clamp(LEAST_CANDIDATES, i64::from(MAX_RESULTS));
         let mut found = self.nearest(vector, candidates)?;
-        let near: HashSet<ChunkKey> = found.iter().map(|f| f.key.clone()).collect();
+        let near: HashSet<ChunkKey> = found.iter().map(|f| f.key).collect();
         let TextScores { of_chunks: scores, of_all_words } = self.text_scores(candidates, Some(&near))?;
         let best = scores.values().copied().fold(0.0, f64::max);
         let fusion = Fusion::new(self.asked.known, of_all_words, best);
-        let others: Vec<ChunkKey> = scores.keys().filter(|key| !near.contains(key)).cloned().collect();
+        let others: Vec<ChunkKey> = scores.keys().filter(|key| !near.contains(key)).copied().collect();
         if !others.is_empty() {
-            found.extend(store::by_key(&self.scope, &others, Some(vector))?);
+            found.extend(store::chunks_by_key(&self.scope, &others, Some(vector))?);
         }
         let answer = |found: FoundChunk| {
             let text = scores.get(&found.key).copied().unwrap_or(0.0);
@@ -100,7 +101,7 @@ impl Search<'_> {
     /// alone.
     fn text_scores(&self, most: i64, near: Option<&HashSet<ChunkKey>>) -> Result<TextScores> {
         let large = self.size.filter(|size| !self.restricted && size.chunks > f64::from(self.asked.exact_limit));
-        let words = store::query_words(&self.scope, &self.asked.query, large.is_some())?;
+        let words = query_words(&self.scope, &self.asked.query, large.is_some())?;
         if words.is_empty() {
             return Ok(TextScores::default());
         }
@@ -117,7 +118,7 @@ impl Search<'_> {
         if let Some(near) = near.filter(|_| index_terms.contains(&false)) {
             // They may have words that are in too many chunks for the index to be asked for them.
             let matched: HashSet<&ChunkKey> = matching.iter().map(|m| &m.key).collect();
-            let others: Vec<ChunkKey> = near.iter().filter(|key| !matched.contains(key)).cloned().collect();
+            let others: Vec<ChunkKey> = near.iter().filter(|key| !matched.contains(key)).copied().collect();
             matching.extend(store::words_of_chunks(&self.scope, &words, &others)?);
         }
         let (matching, counts): (Vec<_>, Vec<_>) =

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::embedding::provider::InputType;
 use crate::error::{Error, Result};
+use crate::ids::ModelId;
 use crate::pg::runtime::{arguments, settings};
 use crate::pg::store::model::active_model_in_snapshot;
 use crate::pg::store::search as store;
 use crate::pg::store::search::{Filter, FoundChunk};
 use crate::pg::store::tables::{self, Tables};
 use crate::pg::{model, source_types};
-use crate::source::Jsonb;
+use crate::source::{Jsonb, SourceType};
 
 mod find;
 #[allow(unsafe_code)]
@@ -38,8 +39,7 @@ impl SearchResult {
     /// Converts the result into a row of `chatbot_search()`.
     pub fn into_row(self) -> (String, i64, i32, String, Option<f32>, f32, Jsonb) {
         let Self { found: f, score } = self;
-        let (source_type, source_id, _) = f.key;
-        (source_type, source_id, f.chunk_index, f.content, f.similarity, score, f.metadata)
+        (f.key.source_type.to_string(), f.key.source_id, f.chunk_index, f.content, f.similarity, score, f.metadata)
     }
 }
 
@@ -62,7 +62,7 @@ pub struct SearchArguments<'a> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Mode {
+enum SearchMode {
     Hybrid,
     Vector,
     Text,
@@ -73,12 +73,12 @@ enum Mode {
 #[derive(Serialize, Deserialize)]
 struct SearchRequest {
     filter: Filter,
-    model_id: i32,
+    model_id: ModelId,
     dimensions: usize,
     query: String,
     limit: usize,
     min_similarity: Option<f32>,
-    mode: Mode,
+    mode: SearchMode,
     exact_limit: i32,
     most_per_source: Option<usize>,
     /// The share of the query that the model knows.
@@ -96,13 +96,13 @@ fn all() -> f64 {
 
 /// Returns the chunks that match best, best first. Writes nothing.
 pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
-    let chatbot_id = arguments::id("chatbot_id", question.chatbot_id)?;
+    let chatbot_id = arguments::check_chatbot_id(question.chatbot_id)?;
     let query = arguments::required("query", question.query)?;
     let limit = match arguments::required("max_results", question.max_results)? {
         n @ 1..=MAX_RESULTS => usize::try_from(n).unwrap_or(0),
         n => return Err(Error::invalid("max_results", n, format!("1 to {MAX_RESULTS}"))),
     };
-    let source_types = question.source_types.map(checked_types).transpose()?;
+    let source_types = question.source_types.map(check_source_types).transpose()?;
     if let Some(filter) = question.metadata_filter.as_ref().filter(|f| !f.is_object()) {
         return Err(Error::invalid("metadata_filter", filter.kind(), "an object"));
     }
@@ -110,16 +110,16 @@ pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
         return Err(Error::invalid("min_similarity", least, "-1 to 1"));
     }
     let mode = match arguments::one_of("mode", question.mode, &MODES)? {
-        "text" => Mode::Text,
-        "vector" => Mode::Vector,
-        _ => Mode::Hybrid,
+        "text" => SearchMode::Text,
+        "vector" => SearchMode::Vector,
+        _ => SearchMode::Hybrid,
     };
     let Some(active) = active_model_in_snapshot()? else {
         return Ok(Vec::new());
     };
     let vector = match mode {
-        Mode::Text => None,
-        Mode::Vector | Mode::Hybrid => Some(model::embed_one(&active.model, InputType::Query, query)?),
+        SearchMode::Text => None,
+        SearchMode::Vector | SearchMode::Hybrid => Some(model::embed_one(&active.model, InputType::Query, query)?),
     };
     let asked = SearchRequest {
         filter: Filter { chatbot_id, source_types, metadata: question.metadata_filter },
@@ -169,9 +169,9 @@ fn search_tables(asked: &SearchRequest, tables: &Tables) -> Result<Vec<SearchRes
     }
     sort(&mut answers);
     if let Some(most) = asked.most_per_source {
-        let mut of_source: HashMap<(String, i64), usize> = HashMap::new();
+        let mut of_source: HashMap<(SourceType, i64), usize> = HashMap::new();
         answers.retain(|SearchResult { found, .. }| {
-            let count = of_source.entry((found.key.0.clone(), found.key.1)).or_default();
+            let count = of_source.entry((found.key.source_type, found.key.source_id)).or_default();
             *count += 1;
             *count <= most
         });
@@ -183,11 +183,11 @@ fn search_tables(asked: &SearchRequest, tables: &Tables) -> Result<Vec<SearchRes
 /// Sorts results by score, best first, and equal ones by source and position.
 fn sort(answers: &mut [SearchResult]) {
     answers.sort_by(|a, b| {
-        let place = |f: &FoundChunk| (f.key.0.clone(), f.key.1, f.chunk_index);
+        let place = |f: &FoundChunk| (f.key.source_type, f.key.source_id, f.chunk_index);
         b.score.total_cmp(&a.score).then_with(|| place(&a.found).cmp(&place(&b.found)))
     });
 }
 
-fn checked_types(types: Vec<Option<String>>) -> Result<Vec<String>> {
-    types.into_iter().map(|t| source_types::required("source_types", t.as_deref()).map(str::to_owned)).collect()
+fn check_source_types(types: Vec<Option<String>>) -> Result<Vec<SourceType>> {
+    types.into_iter().map(|name| source_types::check_source_type("source_types", name.as_deref())).collect()
 }

@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use pgrx::pg_sys;
 
 use crate::error::Result;
+use crate::ids::ChatbotId;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::store::tables::{Tables, is_restricted};
 use crate::pg::store::verify;
 
 /// The chatbots of which the caller sees a source; `None` where no policy restricts the caller.
-pub struct VisibleChatbots(Option<HashSet<i64>>);
+pub struct VisibleChatbots(Option<HashSet<ChatbotId>>);
 
 impl VisibleChatbots {
     /// Returns the chatbots that the role which called the function may see.
@@ -25,7 +26,7 @@ impl VisibleChatbots {
     }
 
     /// Whether the caller may see a chatbot.
-    pub fn contains(&self, chatbot_id: i64) -> bool {
+    pub fn contains(&self, chatbot_id: ChatbotId) -> bool {
         self.0.as_ref().is_none_or(|visible| visible.contains(&chatbot_id))
     }
 }

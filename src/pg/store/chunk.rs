@@ -2,11 +2,15 @@
 
 use std::borrow::Cow;
 
+use pgrx::datum::DatumWithOid;
+
 use crate::error::Result;
+use crate::ids::ModelId;
 use crate::pg::runtime::lexemes::Configuration;
 use crate::pg::runtime::tsvector::TsVector;
 use crate::pg::runtime::vector::Vector;
-use crate::pg::store::{Mode, one, run, write};
+use crate::pg::store::source_key::IS_SOURCE;
+use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::source::{Jsonb, SourceInput, SourceKey};
 use crate::text::content;
 use crate::text::title::with_title;
@@ -63,18 +67,22 @@ pub struct NewChunk<'a> {
     pub vector: Vec<f32>,
 }
 
-/// The metadata of a chunk, in SQL, of its source's: with its language, and with the title of that language where the source
-/// has several, as an object by language that is not NULL then.
-fn metadata_sql(metadata: &str, lang: &str, titles: &str) -> String {
+/// The metadata of a chunk as an expression in SQL, made of its source's: with its language and, where the source has titles
+/// in several languages, with the title in that one. `titles` is an object of titles by language, or NULL.
+fn chunk_metadata_sql(metadata: &str, lang: &str, titles: &str) -> String {
     format!(
-        "CASE WHEN {lang} IS NULL THEN {metadata}
-            ELSE {metadata} || pg_catalog.jsonb_object(ARRAY['lang', {lang}]) END
-        || CASE WHEN {titles} IS NULL THEN '{{}}'::jsonb
-            ELSE pg_catalog.jsonb_object(ARRAY['title', COALESCE({titles} ->> {lang}, {titles} ->> '')]) END"
+        "CASE
+                WHEN {lang} IS NULL THEN {metadata}
+                ELSE {metadata} || pg_catalog.jsonb_object(ARRAY['lang', {lang}])
+            END
+            || CASE
+                WHEN {titles} IS NULL THEN '{{}}'::jsonb
+                ELSE pg_catalog.jsonb_object(ARRAY['title', COALESCE({titles} ->> {lang}, {titles} ->> '')])
+            END"
     )
 }
 
-/// The titles of a source by language, where it has several.
+/// Returns the titles of a source by language; `None` where it has one for all languages, or none.
 fn titles_of(item: &SourceInput) -> Option<Jsonb> {
     item.content.title()?.by_language().map(Jsonb::from)
 }
@@ -82,28 +90,44 @@ fn titles_of(item: &SourceInput) -> Option<Jsonb> {
 /// Writes a source's metadata and `enabled` to its chunks.
 pub fn update_chunk_attributes(item: &SourceInput) -> Result<()> {
     let sql = format!(
-        "UPDATE chatbot_sync.embedding SET enabled = $5, metadata = {}
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3",
-        metadata_sql("$4::jsonb", "lang", "$6::jsonb")
+        "UPDATE chatbot_sync.embedding
+        SET enabled = $5,
+            metadata = {}
+        WHERE {IS_SOURCE}",
+        chunk_metadata_sql("$4::jsonb", "lang", "$6::jsonb")
     );
     let args = [item.metadata.clone().into(), item.enabled.into(), titles_of(item).into()];
     write(&sql, &item.key.args_and(args)).map(drop)
 }
 
-/// What was embedded of each chunk of a source, with its vector; none where there is no such source.
-pub fn vectors(key: &SourceKey, model_id: i32) -> Result<Option<Vec<(String, Vec<f32>)>>> {
-    let sql =
-        "SELECT content_hash FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
+/// Makes searches find the chunks of a source, or not find them.
+pub fn set_enabled(key: &SourceKey, enabled: bool) -> Result<()> {
+    let sql = format!(
+        "UPDATE chatbot_sync.embedding
+        SET enabled = $4
+        WHERE {IS_SOURCE}
+            AND enabled <> $4"
+    );
+    write(&sql, &key.args_and([enabled.into()])).map(drop)
+}
+
+/// Returns what was embedded of each chunk of a source, with its vector; `None` where there is no such source.
+pub fn embedded_texts(key: &SourceKey, model_id: ModelId) -> Result<Option<Vec<(String, Vec<f32>)>>> {
+    let sql = format!("SELECT content_hash FROM chatbot_sync.source WHERE {IS_SOURCE}");
     let found: Option<Option<Vec<u8>>> =
-        run(sql, &key.args(), Mode::ReadNow, |mut rows| rows.next().map(|row| row.get(1)).transpose())?;
+        run(&sql, &key.args(), StatementMode::ReadLatest, |mut rows| rows.next().map(|row| row.get(1)).transpose())?;
     let Some(hash) = found.flatten() else { return Ok(None) };
     let had_title = content::had_title(&hash);
-    let sql = "SELECT content, metadata ->> 'title', embedding FROM chatbot_sync.embedding
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4";
-    run(sql, &key.args_and([model_id.into()]), Mode::ReadNow, |rows| {
+    let sql = format!(
+        "SELECT content, metadata ->> 'title', embedding
+        FROM chatbot_sync.embedding
+        WHERE {IS_SOURCE}
+            AND model_id = $4"
+    );
+    run(&sql, &key.args_and([model_id.into()]), StatementMode::ReadLatest, |rows| {
         rows.map(|row| {
             let (text, title, Vector(vector)): (String, Option<String>, Vector) =
-                (one(row.get(1))?, row.get(2)?, one(row.get(3))?);
+                (not_null(row.get(1))?, row.get(2)?, not_null(row.get(3))?);
             let title = title.as_deref().filter(|_| had_title);
             Ok((with_title(title, &text).into_owned(), vector))
         })
@@ -113,17 +137,21 @@ pub fn vectors(key: &SourceKey, model_id: i32) -> Result<Option<Vec<(String, Vec
 }
 
 /// Returns the chunks of a source, in their order in its text.
-pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
-    let sql = "SELECT chunk_id, chunk_index, start_offset, end_offset, lang, content, metadata ->> 'title'
+pub fn chunks(key: &SourceKey, model_id: ModelId) -> Result<Vec<StoredChunk>> {
+    let sql = format!(
+        "SELECT chunk_id, chunk_index, start_offset, end_offset, lang, content, metadata ->> 'title'
         FROM chatbot_sync.embedding
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4 ORDER BY chunk_index";
-    run(sql, &key.args_and([model_id.into()]), Mode::Write, |rows| {
+        WHERE {IS_SOURCE}
+            AND model_id = $4
+        ORDER BY chunk_index"
+    );
+    run(&sql, &key.args_and([model_id.into()]), StatementMode::Write, |rows| {
         rows.map(|row| {
             Ok(StoredChunk {
-                chunk_id: one(row.get(1))?,
-                place: Place { index: one(row.get(2))?, start: one(row.get(3))?, end: one(row.get(4))? },
+                chunk_id: not_null(row.get(1))?,
+                place: Place { index: not_null(row.get(2))?, start: not_null(row.get(3))?, end: not_null(row.get(4))? },
                 lang: row.get(5)?,
-                content: one(row.get(6))?,
+                content: not_null(row.get(6))?,
                 title: row.get(7)?,
             })
         })
@@ -132,95 +160,136 @@ pub fn chunks(key: &SourceKey, model_id: i32) -> Result<Vec<StoredChunk>> {
 }
 
 /// Returns the languages of a source's chunks, with `None` for chunks without a language.
-pub fn languages(key: &SourceKey, model_id: i32) -> Result<Vec<Option<String>>> {
-    let sql = "SELECT DISTINCT lang FROM chatbot_sync.embedding
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND model_id = $4";
-    run(sql, &key.args_and([model_id.into()]), Mode::ReadNow, |rows| rows.map(|row| row.get(1)).collect())
+pub fn languages(key: &SourceKey, model_id: ModelId) -> Result<Vec<Option<String>>> {
+    let sql = format!(
+        "SELECT DISTINCT lang
+        FROM chatbot_sync.embedding
+        WHERE {IS_SOURCE}
+            AND model_id = $4"
+    );
+    let args = key.args_and([model_id.into()]);
+    run(&sql, &args, StatementMode::ReadLatest, |rows| rows.map(|row| row.get(1)).collect())
 }
 
 /// Deletes chunks of a source, by their numbers.
-pub fn delete_chunks(key: &SourceKey, model_id: i32, chunk_ids: Vec<i32>) -> Result<()> {
+pub fn delete_chunks(key: &SourceKey, model_id: ModelId, chunk_ids: Vec<i32>) -> Result<()> {
     if chunk_ids.is_empty() {
         return Ok(());
     }
-    let sql = "DELETE FROM chatbot_sync.embedding WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3
-        AND model_id = $4 AND chunk_id = ANY ($5)";
-    write(sql, &key.args_and([model_id.into(), chunk_ids.into()])).map(drop)
+    let sql = format!(
+        "DELETE FROM chatbot_sync.embedding
+        WHERE {IS_SOURCE}
+            AND model_id = $4
+            AND chunk_id = ANY ($5)"
+    );
+    write(&sql, &key.args_and([model_id.into(), chunk_ids.into()])).map(drop)
+}
+
+/// A chunk that has another place in its source.
+pub struct ChunkMove {
+    /// The chunk's number in its source.
+    pub chunk_id: i32,
+    /// The place that it has now.
+    pub to: Place,
+}
+
+/// The condition that a row of the arguments, `n`, is of a stored chunk, `e`, of the chatbot `$1`.
+const IS_CHUNK: &str =
+    "(e.source_type, e.source_id, e.model_id, e.chunk_id) = (n.source_type, n.source_id, n.model_id, n.chunk_id)
+            AND e.chatbot_id = $1";
+
+/// The arguments for `count` chunks of a source: its chatbot, and arrays of its kind, its id and the model.
+fn chunk_args<'a>(key: &SourceKey, model_id: ModelId, count: usize) -> Vec<DatumWithOid<'a>> {
+    vec![
+        key.chatbot_id.into(),
+        vec![key.source_type; count].into(),
+        vec![key.source_id; count].into(),
+        vec![model_id; count].into(),
+    ]
 }
 
 /// Moves chunks to other places in their source; their vectors stay as they are.
-pub fn move_chunks(key: &SourceKey, model_id: i32, moves: &[(i32, Place)]) -> Result<()> {
+pub fn move_chunks(key: &SourceKey, model_id: ModelId, moves: &[ChunkMove]) -> Result<()> {
     if moves.is_empty() {
         return Ok(());
     }
-    let sql = "UPDATE chatbot_sync.embedding e
-        SET chunk_index = m.chunk_index, start_offset = m.start_offset, end_offset = m.end_offset
+    let sql = format!(
+        "UPDATE chatbot_sync.embedding e
+        SET chunk_index = n.chunk_index,
+            start_offset = n.start_offset,
+            end_offset = n.end_offset
         FROM unnest($2::text[], $3::bigint[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[])
-            AS m (source_type, source_id, model_id, chunk_id, chunk_index, start_offset, end_offset)
-        WHERE (e.source_type, e.source_id, e.model_id, e.chunk_id) = (m.source_type, m.source_id, m.model_id, m.chunk_id)
-            AND e.chatbot_id = $1";
-    let column = |of: fn(&(i32, Place)) -> i32| moves.iter().map(of).collect::<Vec<i32>>().into();
-    let args = [
-        key.chatbot_id.into(),
-        vec![key.source_type.to_owned(); moves.len()].into(),
-        vec![key.source_id; moves.len()].into(),
-        vec![model_id; moves.len()].into(),
-        column(|m| m.0),
-        column(|m| m.1.index),
-        column(|m| m.1.start),
-        column(|m| m.1.end),
-    ];
-    write(sql, &args).map(drop)
+            AS n (source_type, source_id, model_id, chunk_id, chunk_index, start_offset, end_offset)
+        WHERE {IS_CHUNK}"
+    );
+    let column = |of: fn(&ChunkMove) -> i32| moves.iter().map(of).collect::<Vec<i32>>().into();
+    let mut args = chunk_args(key, model_id, moves.len());
+    args.extend([column(|m| m.chunk_id), column(|m| m.to.index), column(|m| m.to.start), column(|m| m.to.end)]);
+    write(&sql, &args).map(drop)
 }
 
-/// Reads the words of chunks anew: which chunk, how, and its text, with the title before it where the source has one. Those that come out the same are not written.
-pub fn read_words(key: &SourceKey, model_id: i32, chunks: &[(i32, &Configuration, Cow<str>)]) -> Result<()> {
+/// A stored chunk whose words are read again.
+pub struct ChunkToRead<'a> {
+    /// The chunk's number in its source.
+    pub chunk_id: i32,
+    /// The text search configuration that its words are read with.
+    pub configuration: &'a Configuration,
+    /// Its text, after the title where its source has one.
+    pub text: Cow<'a, str>,
+}
+
+/// Reads the words of chunks again. A chunk whose words come out the same is not written.
+pub fn write_words(key: &SourceKey, model_id: ModelId, chunks: &[ChunkToRead]) -> Result<()> {
     const CHUNKS: usize = 100;
-    let sql = "UPDATE chatbot_sync.embedding e SET words = n.words
+    let sql = format!(
+        "UPDATE chatbot_sync.embedding e
+        SET words = n.words
         FROM unnest($2::text[], $3::bigint[], $4::int[], $5::int[], $6)
             AS n (source_type, source_id, model_id, chunk_id, words)
-        WHERE (e.source_type, e.source_id, e.model_id, e.chunk_id) = (n.source_type, n.source_id, n.model_id, n.chunk_id)
-            AND e.chatbot_id = $1 AND e.words <> n.words";
+        WHERE {IS_CHUNK}
+            AND e.words <> n.words"
+    );
     chunks.chunks(CHUNKS).try_for_each(|chunks| {
-        let ids: Vec<i32> = chunks.iter().map(|(id, _, _)| *id).collect();
-        let words: Vec<TsVector> = chunks.iter().map(|(_, how, text)| how.words(text)).collect();
-        let args = [
-            key.chatbot_id.into(),
-            vec![key.source_type.to_owned(); chunks.len()].into(),
-            vec![key.source_id; chunks.len()].into(),
-            vec![model_id; chunks.len()].into(),
-            ids.into(),
-            words.into(),
-        ];
-        write(sql, &args).map(drop)
+        let ids: Vec<i32> = chunks.iter().map(|chunk| chunk.chunk_id).collect();
+        let words: Vec<TsVector> = chunks.iter().map(|chunk| chunk.configuration.words(&chunk.text)).collect();
+        let mut args = chunk_args(key, model_id, chunks.len());
+        args.extend([ids.into(), words.into()]);
+        write(&sql, &args).map(drop)
     })
 }
 
 /// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and privileges are checked.
-pub fn insert_chunks(model_id: i32, sources: &[&SourceInput], chunks: Vec<NewChunk>) -> Result<()> {
+pub fn insert_chunks(model_id: ModelId, sources: &[&SourceInput], chunks: Vec<NewChunk>) -> Result<()> {
     const STATEMENT_BYTES: usize = 200 * 1024;
+    // What is the same for all chunks of a source is passed once, and found by the source's position.
     let sql = format!(
-        "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, enabled, metadata,
-            lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)
-        SELECT ($2::bigint[])[n.source], ($3::text[])[n.source], ($4::bigint[])[n.source], $1, ($5::boolean[])[n.source],
+        "INSERT INTO chatbot_sync.embedding (
+            chatbot_id, source_type, source_id, model_id, enabled, metadata,
+            lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words
+        )
+        SELECT
+            ($2::bigint[])[n.source],
+            ($3::text[])[n.source],
+            ($4::bigint[])[n.source],
+            $1,
+            ($5::boolean[])[n.source],
             {metadata},
-            n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding,
-            n.words
+            n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding, n.words
         FROM unnest($7, $8, $9, $10, $11, $12, $13, $14, $15)
             AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)",
-        metadata = metadata_sql("($6::jsonb[])[n.source]", "n.lang", "($16::jsonb[])[n.source]")
+        metadata = chunk_metadata_sql("($6::jsonb[])[n.source]", "n.lang", "($16::jsonb[])[n.source]")
     );
     let mut chunks = chunks.into_iter().peekable();
     while let Some(first) = chunks.peek().map(|c| c.source) {
-        let (mut source, mut langs) = (vec![], vec![]);
-        let mut words: Vec<TsVector> = vec![];
+        let (mut positions, mut langs, mut words): (Vec<i32>, Vec<Option<String>>, Vec<TsVector>) =
+            (vec![], vec![], vec![]);
         let (mut ids, mut indexes, mut starts, mut ends) = (vec![], vec![], vec![], vec![]);
         let (mut contents, mut vectors): (Vec<String>, Vec<Vector>) = (vec![], vec![]);
         let (mut bytes, mut last) = (0, first);
         while let Some(c) = chunks.next_if(|_| bytes < STATEMENT_BYTES) {
             bytes += c.content.len() + c.vector.len() * size_of::<f32>();
             last = c.source;
-            source.push(i32::try_from(c.source - first + 1).unwrap_or(i32::MAX));
+            positions.push(i32::try_from(c.source - first + 1).unwrap_or(i32::MAX));
             langs.push(c.lang.map(str::to_owned));
             ids.push(c.chunk_id);
             indexes.push(c.place.index);
@@ -231,27 +300,25 @@ pub fn insert_chunks(model_id: i32, sources: &[&SourceInput], chunks: Vec<NewChu
             vectors.push(Vector(c.vector));
         }
         let of = &sources[first..=last];
-        write(
-            &sql,
-            &[
-                model_id.into(),
-                of.iter().map(|s| s.key.chatbot_id).collect::<Vec<_>>().into(),
-                of.iter().map(|s| s.key.source_type.to_owned()).collect::<Vec<_>>().into(),
-                of.iter().map(|s| s.key.source_id).collect::<Vec<_>>().into(),
-                of.iter().map(|s| s.enabled).collect::<Vec<_>>().into(),
-                of.iter().map(|s| s.metadata.clone()).collect::<Vec<_>>().into(),
-                source.into(),
-                langs.into(),
-                ids.into(),
-                indexes.into(),
-                starts.into(),
-                ends.into(),
-                contents.into(),
-                vectors.into(),
-                words.into(),
-                of.iter().map(|s| titles_of(s)).collect::<Vec<_>>().into(),
-            ],
-        )?;
+        let args = [
+            model_id.into(),
+            of.iter().map(|s| s.key.chatbot_id).collect::<Vec<_>>().into(),
+            of.iter().map(|s| s.key.source_type).collect::<Vec<_>>().into(),
+            of.iter().map(|s| s.key.source_id).collect::<Vec<_>>().into(),
+            of.iter().map(|s| s.enabled).collect::<Vec<_>>().into(),
+            of.iter().map(|s| s.metadata.clone()).collect::<Vec<_>>().into(),
+            positions.into(),
+            langs.into(),
+            ids.into(),
+            indexes.into(),
+            starts.into(),
+            ends.into(),
+            contents.into(),
+            vectors.into(),
+            words.into(),
+            of.iter().map(|s| titles_of(s)).collect::<Vec<_>>().into(),
+        ];
+        write(&sql, &args)?;
     }
     Ok(())
 }

@@ -2,13 +2,15 @@
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
+use pgrx::spi::SpiHeapTupleData;
 
 use crate::error::Result;
 use crate::host::{Column, HostColumns, HostOptions, RowStatus};
+use crate::ids::ChatbotId;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
-use crate::pg::store::host_triggers::{execute, quote_literal, quoted};
-use crate::pg::store::{Cursor, Mode, one, run, write};
-use crate::source::{Jsonb, SourceKey};
+use crate::pg::store::quoting::{quote_literal, quoted};
+use crate::pg::store::{Cursor, StatementMode, execute_once, not_null, run, write};
+use crate::source::{Jsonb, SourceKey, SourceStatus};
 
 /// A row's key as SQL, in a statement with no other table.
 pub struct KeySql {
@@ -17,82 +19,122 @@ pub struct KeySql {
 }
 
 impl KeySql {
-    /// Of an attached table.
+    /// The key of a row of a host table.
     pub fn of(host: &HostOptions) -> Self {
-        Self { id: quoted(&host.columns.id.0), chatbot: chatbot(host, "") }
+        Self { id: quoted(&host.columns.id.name), chatbot: chatbot_sql(host, "") }
     }
 
-    /// Of a table whose rows are chatbots.
+    /// The key of a row of a table of chatbots, whose id is both.
     pub fn of_chatbots(id: &str) -> Self {
         Self { id: quoted(id), chatbot: quoted(id) }
     }
 }
 
-/// A row's chatbot as SQL; `of` is what stands before a column.
-fn chatbot(host: &HostOptions, of: &str) -> String {
+/// A row's chatbot as SQL; `prefix` is what stands before a column.
+fn chatbot_sql(host: &HostOptions, prefix: &str) -> String {
     match (&host.columns.chatbot, host.chatbot_id) {
-        (Some(Column(name, _)), _) => format!("{of}{}", quoted(name)),
+        (Some(column), _) => format!("{prefix}{}", quoted(&column.name)),
         (None, id) => format!("{}::bigint", id.unwrap_or_default()),
     }
 }
 
 /// Whether searches are to find a row, as SQL, with the condition or without.
-pub fn enabled(host: &HostOptions, with_condition: bool) -> String {
-    let column = host.columns.enabled.as_ref().map(|Column(name, _)| quoted(name));
+pub fn enabled_sql(host: &HostOptions, with_condition: bool) -> String {
+    let column = host.columns.enabled.as_ref().map(|column| quoted(&column.name));
     let condition = host.condition.as_ref().filter(|_| with_condition).map(|condition| format!("({})", condition.sql));
     let all: Vec<String> = column.into_iter().chain(condition).map(|sql| format!("COALESCE({sql}, false)")).collect();
     if all.is_empty() { "true".to_owned() } else { all.join(" AND ") }
 }
 
-/// Returns the (id, chatbot id) of the rows with these ids that belong to a chatbot.
-pub fn rows_with_ids(relation: &str, key: &KeySql, ids: Vec<i64>) -> Result<Vec<(i64, i64)>> {
-    let sql = format!("{} AND {} = ANY ($1)", of_chatbots(relation, key, "true"), key.id);
-    run(&sql, &[ids.into()], Mode::ReadNow, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
+/// The ids of a host row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RowIds {
+    /// The row's own id.
+    pub source_id: i64,
+    /// The chatbot that the row belongs to.
+    pub chatbot_id: ChatbotId,
 }
 
-fn of_chatbots(relation: &str, KeySql { id, chatbot }: &KeySql, enabled: &str) -> String {
-    format!("SELECT {id}::bigint, {chatbot}::bigint, {enabled} FROM {relation} WHERE {chatbot} IS NOT NULL")
+impl RowIds {
+    fn read(row: &SpiHeapTupleData) -> pgrx::spi::Result<Self> {
+        Ok(Self { source_id: not_null(row.get(1))?, chatbot_id: not_null(row.get(2))? })
+    }
 }
 
-/// Returns the (id, chatbot id) of rows that no source can have.
-pub fn invalid_ids(relation: &str, KeySql { id, chatbot }: &KeySql) -> Result<Vec<(i64, i64)>> {
+/// A host row that is registered as a source.
+#[derive(Debug, Clone, Copy)]
+pub struct RowToRegister {
+    /// The row's own id.
+    pub source_id: i64,
+    /// The chatbot that the row belongs to.
+    pub chatbot_id: ChatbotId,
+    /// Whether searches are to find the row.
+    pub enabled: bool,
+}
+
+/// The SELECT of [`RowToRegister`]s: all rows that belong to a chatbot.
+fn rows_sql(relation: &str, KeySql { id, chatbot }: &KeySql, enabled: &str) -> String {
+    format!(
+        "SELECT {id}::bigint, {chatbot}::bigint, {enabled}
+        FROM {relation}
+        WHERE {chatbot} IS NOT NULL"
+    )
+}
+
+/// Returns the ids of the rows with these ids that belong to a chatbot.
+pub fn rows_with_ids(relation: &str, key: &KeySql, ids: Vec<i64>) -> Result<Vec<RowIds>> {
     let sql = format!(
-        "SELECT {id}::bigint, {chatbot}::bigint FROM {relation}
-        WHERE {chatbot} < 1 OR {chatbot} IS NOT NULL AND {id} < 1"
+        "{}
+            AND {} = ANY ($1)",
+        rows_sql(relation, key, "true"),
+        key.id
     );
-    run(&sql, &[], Mode::Read, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect())
+    run(&sql, &[ids.into()], StatementMode::ReadLatest, |rows| rows.map(|row| RowIds::read(&row)).collect())
 }
 
-/// A cursor over the (id, chatbot id) of all rows of a table that belong to a chatbot.
-pub struct RowIdCursor(Cursor);
+/// Returns the ids of rows that no source can have.
+pub fn invalid_ids(relation: &str, KeySql { id, chatbot }: &KeySql) -> Result<Vec<RowIds>> {
+    let sql = format!(
+        "SELECT {id}::bigint, {chatbot}::bigint
+        FROM {relation}
+        WHERE {chatbot} < 1
+            OR {chatbot} IS NOT NULL AND {id} < 1"
+    );
+    run(&sql, &[], StatementMode::Read, |rows| rows.map(|row| RowIds::read(&row)).collect())
+}
 
-impl RowIdCursor {
+/// A cursor over all rows of a table that belong to a chatbot.
+pub struct RowCursor(Cursor);
+
+impl RowCursor {
     /// Opens a cursor over the rows that the calling statement sees.
-    pub fn new(relation: &str, key: &KeySql) -> Result<Self> {
-        Ok(Self(Cursor::open(&of_chatbots(relation, key, "true"), Mode::Read)?))
+    pub fn open_in_snapshot(relation: &str, key: &KeySql) -> Result<Self> {
+        Ok(Self(Cursor::open(&rows_sql(relation, key, "true"), StatementMode::Read)?))
     }
 
     /// Opens a cursor over the rows as they are by now.
-    pub fn now(relation: &str, key: &KeySql) -> Result<Self> {
+    pub fn open_latest(relation: &str, key: &KeySql) -> Result<Self> {
         Self::open_latest_with_enabled(relation, key, "true")
     }
 
-    /// Opens a cursor over the rows as they are by now, for [`Self::next_with`]; `enabled` is the column that says whether
-    /// searches find a row.
+    /// Opens a cursor over the rows as they are by now, for [`Self::fetch_to_register`]; `enabled` is the SQL of
+    /// [`enabled_sql`].
     pub fn open_latest_with_enabled(relation: &str, key: &KeySql, enabled: &str) -> Result<Self> {
-        Ok(Self(Cursor::open(&of_chatbots(relation, key, enabled), Mode::ReadNow)?))
+        Ok(Self(Cursor::open(&rows_sql(relation, key, enabled), StatementMode::ReadLatest)?))
     }
 
-    /// Returns up to `most` further rows; an empty list at the end.
-    pub fn next(&self, most: i64) -> Result<Vec<(i64, i64)>> {
-        Ok(self.next_with(most)?.into_iter().map(|(id, chatbot, _)| (id, chatbot)).collect())
+    /// Returns the ids of up to `most` further rows; an empty list at the end.
+    pub fn fetch(&self, most: i64) -> Result<Vec<RowIds>> {
+        Ok(self.0.fetch(most, |rows| rows.map(|row| RowIds::read(&row)).collect())?)
     }
 
     /// Returns up to `most` further rows, with whether searches find them; an empty list at the end.
-    pub fn next_with(&self, most: i64) -> Result<Vec<(i64, i64, bool)>> {
-        Ok(self
-            .0
-            .fetch(most, |rows| rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?))).collect())?)
+    pub fn fetch_to_register(&self, most: i64) -> Result<Vec<RowToRegister>> {
+        let read = |row: SpiHeapTupleData| {
+            let RowIds { source_id, chatbot_id } = RowIds::read(&row)?;
+            Ok(RowToRegister { source_id, chatbot_id, enabled: not_null(row.get(3))? })
+        };
+        Ok(self.0.fetch(most, |rows| rows.map(read).collect())?)
     }
 }
 
@@ -108,15 +150,15 @@ pub enum ReadMode {
 }
 
 impl ReadMode {
-    fn clause(self) -> &'static str {
+    fn locking_clause(self) -> &'static str {
         if self == Self::ForUpdate { "FOR NO KEY UPDATE SKIP LOCKED" } else { "" }
     }
 
-    fn mode(self) -> Mode {
+    fn statement_mode(self) -> StatementMode {
         match self {
-            Self::ForUpdate => Mode::Write,
-            Self::Latest => Mode::ReadNow,
-            Self::Snapshot => Mode::Read,
+            Self::ForUpdate => StatementMode::Write,
+            Self::Latest => StatementMode::ReadLatest,
+            Self::Snapshot => StatementMode::Read,
         }
     }
 }
@@ -126,7 +168,7 @@ pub struct HostRow {
     /// The value of `id_column`.
     pub source_id: i64,
     /// The value of `chatbot_column`.
-    pub chatbot_id: i64,
+    pub chatbot_id: ChatbotId,
     /// The values of the content columns.
     pub content: Vec<Option<String>>,
     /// The metadata, made from the `metadata_columns`.
@@ -134,15 +176,15 @@ pub struct HostRow {
     /// Whether searches find the row: the value of `enabled_column`, or true where there is none.
     pub enabled: bool,
     /// The values of its status columns.
-    pub state: RowStatus,
+    pub status: RowStatus,
 }
 
-/// The metadata of a row. Of two members of one name Postgres keeps the last one.
-fn jsonb_object_sql(of: &str, columns: &HostColumns) -> String {
-    let members = columns.metadata.iter().map(|column| (column.0.as_str(), column));
+/// The metadata of a row as an expression in SQL. Of two members of one name Postgres keeps the last one.
+fn row_metadata_sql(row: &str, columns: &HostColumns) -> String {
+    let members = columns.metadata.iter().map(|column| (column.name.as_str(), column));
     let members = members.chain(columns.title.iter().map(|column| ("title", column)));
     let pairs: Vec<String> =
-        members.map(|(member, Column(name, _))| format!("{}, {of}.{}", quote_literal(member), quoted(name))).collect();
+        members.map(|(member, column)| format!("{}, {row}.{}", quote_literal(member), quoted(&column.name))).collect();
     format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
 }
 
@@ -152,32 +194,40 @@ pub fn rows_by_id(
     relation: &str,
     host: &HostOptions,
     ids: Vec<i64>,
-    of_chatbot: Option<i64>,
-    look: ReadMode,
+    of_chatbot: Option<ChatbotId>,
+    read_mode: ReadMode,
 ) -> Result<Vec<HostRow>> {
-    let content = host.columns.content.iter().map(|column| format!("t.{}::text", quoted(&column.0)));
+    let content = host.columns.content.iter().map(|column| format!("t.{}::text", quoted(&column.name)));
     let sql = format!(
-        "SELECT t.{id}::bigint, {chatbot}::bigint, ARRAY[{content}], {metadata}, {state}
-        FROM {relation} AS t WHERE t.{id} = ANY ($1) AND {chatbot} IS NOT NULL {of_chatbot} {lock}",
-        state = status_columns_sql(host),
-        lock = look.clause(),
-        of_chatbot = of_chatbot.map_or(String::new(), |_| format!("AND {} = $2", chatbot(host, "t."))),
-        id = quoted(&host.columns.id.0),
-        chatbot = chatbot(host, "t."),
+        "SELECT
+            t.{id}::bigint,
+            {chatbot}::bigint,
+            ARRAY[{content}],
+            {metadata},
+            {status}
+        FROM {relation} AS t
+        WHERE t.{id} = ANY ($1)
+            AND {chatbot} IS NOT NULL {of_chatbot}
+        {lock}",
+        status = status_columns_sql(host),
+        lock = read_mode.locking_clause(),
+        of_chatbot = of_chatbot.map_or(String::new(), |_| format!("AND {} = $2", chatbot_sql(host, "t."))),
+        id = quoted(&host.columns.id.name),
+        chatbot = chatbot_sql(host, "t."),
         content = content.collect::<Vec<_>>().join(", "),
-        metadata = jsonb_object_sql("t", &host.columns),
+        metadata = row_metadata_sql("t", &host.columns),
     );
     let args: Vec<DatumWithOid> = std::iter::once(ids.into()).chain(of_chatbot.map(Into::into)).collect();
     let _settings = ScopedSettings::for_metadata();
-    run(&sql, &args, look.mode(), |rows| {
+    run(&sql, &args, read_mode.statement_mode(), |rows| {
         rows.map(|row| {
             Ok(HostRow {
-                source_id: one(row.get(1))?,
-                chatbot_id: one(row.get(2))?,
-                content: one(row.get(3))?,
-                metadata: one(row.get(4))?,
-                enabled: one(row.get(5))?,
-                state: RowStatus { status: row.get(6)?, processed: row.get(7)?, error: row.get(8)? },
+                source_id: not_null(row.get(1))?,
+                chatbot_id: not_null(row.get(2))?,
+                content: not_null(row.get(3))?,
+                metadata: not_null(row.get(4))?,
+                enabled: not_null(row.get(5))?,
+                status: read_status(&row, 6)?,
             })
         })
         .collect()
@@ -186,42 +236,50 @@ pub fn rows_by_id(
 
 /// Reads whether searches find a row, and its status columns, where its other columns cannot be read; `None`: there is no
 /// such row.
-pub fn state_of(
+pub fn read_row_status(
     relation: &str,
     host: &HostOptions,
     key: SourceKey,
-    look: ReadMode,
+    read_mode: ReadMode,
 ) -> Result<Option<(bool, RowStatus)>> {
     let sql = format!(
-        "SELECT {state} FROM {relation} AS t WHERE t.{id} = $1 AND {chatbot} = $2 {lock}",
-        state = status_columns_sql(host),
-        lock = look.clause(),
-        id = quoted(&host.columns.id.0),
-        chatbot = chatbot(host, "t."),
+        "SELECT {status}
+        FROM {relation} AS t
+        WHERE t.{id} = $1
+            AND {chatbot} = $2
+        {lock}",
+        status = status_columns_sql(host),
+        lock = read_mode.locking_clause(),
+        id = quoted(&host.columns.id.name),
+        chatbot = chatbot_sql(host, "t."),
     );
-    run(&sql, &[key.source_id.into(), key.chatbot_id.into()], look.mode(), |mut rows| {
-        let read = |row: pgrx::spi::SpiHeapTupleData| {
-            let state = RowStatus { status: row.get(2)?, processed: row.get(3)?, error: row.get(4)? };
-            Ok((one(row.get(1))?, state))
-        };
-        rows.next().map(read).transpose()
+    run(&sql, &[key.source_id.into(), key.chatbot_id.into()], read_mode.statement_mode(), |mut rows| {
+        rows.next().map(|row| Ok((not_null(row.get(1))?, read_status(&row, 2)?))).transpose()
     })
+}
+
+/// Reads the three status columns that begin at this one.
+fn read_status(row: &SpiHeapTupleData, first: usize) -> pgrx::spi::Result<RowStatus> {
+    Ok(RowStatus { status: row.get(first)?, processed: row.get(first + 1)?, error: row.get(first + 2)? })
 }
 
 /// The SQL for whether searches find a row and for its status columns, none of which has a type of the user's.
 fn status_columns_sql(host: &HostOptions) -> String {
     let columns = &host.columns;
-    let maybe = |column: &Option<Column>, otherwise: &str| {
-        column.as_ref().map_or(otherwise.to_owned(), |Column(name, _)| format!("t.{}", quoted(name)))
+    let column_or = |column: &Option<Column>, otherwise: &str| {
+        column.as_ref().map_or(otherwise.to_owned(), |column| format!("t.{}", quoted(&column.name)))
     };
     format!(
         "{}, {}::text, {}, {}::text",
-        enabled(host, true),
-        maybe(&columns.status, "NULL"),
-        maybe(&columns.processed, "NULL::boolean"),
-        maybe(&columns.error, "NULL")
+        enabled_sql(host, true),
+        column_or(&columns.status, "NULL"),
+        column_or(&columns.processed, "NULL::boolean"),
+        column_or(&columns.error, "NULL")
     )
 }
+
+/// A column's number and type, by which two versions of a table are told apart.
+pub type ColumnShape = (i16, u32);
 
 /// Makes the metadata of a row that is given as a composite Datum of `row_type`; `shape` are the numbers and types of its
 /// metadata columns.
@@ -229,15 +287,14 @@ pub fn metadata(
     row: pg_sys::Datum,
     row_type: pg_sys::Oid,
     columns: &HostColumns,
-    shape: &[(i16, u32)],
+    shape: &[ColumnShape],
 ) -> Result<Jsonb> {
     let _settings = ScopedSettings::for_metadata();
     // A kept plan does not notice that a composite type has changed. The comment with the shape makes it another statement.
     // SAFETY: the value has this type, as callers promise, and outlives the call.
     let row = unsafe { DatumWithOid::new(Composite(row), row_type) };
-    run(&format!("SELECT {} /* {shape:?} */", jsonb_object_sql("($1)", columns)), &[row], Mode::Read, |rows| {
-        one(rows.first().get_one())
-    })
+    let sql = format!("SELECT {} /* {shape:?} */", row_metadata_sql("($1)", columns));
+    run(&sql, &[row], StatementMode::Read, |rows| not_null(rows.first().get_one()))
 }
 
 /// A value that is a Datum already.
@@ -254,59 +311,71 @@ impl pgrx::IntoDatum for Composite {
 }
 
 /// Writes statuses to rows. An error message that is too long for its column is cut.
-pub fn write_back(relation: &str, host: &HostOptions, told: &[(SourceKey, RowStatus)]) -> Result<()> {
+pub fn write_statuses(relation: &str, host: &HostOptions, statuses: &[(SourceKey, RowStatus)]) -> Result<()> {
     let columns = &host.columns;
-    let types = |Column(name, _): &Column| {
-        let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
-            WHERE attrelid = $1::pg_catalog.regclass AND attname = $2";
-        run(sql, &[relation.into(), name.as_str().into()], Mode::ReadNow, |rows| one::<String>(rows.first().get_one()))
+    let type_of = |column: &Column| {
+        let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod)
+            FROM pg_catalog.pg_attribute
+            WHERE attrelid = $1::pg_catalog.regclass
+                AND attname = $2";
+        let args = [relation.into(), column.name.as_str().into()];
+        run(sql, &args, StatementMode::ReadLatest, |rows| not_null::<String>(rows.first().get_one()))
     };
     let mut sets = Vec::new();
     for (column, value) in [(&columns.status, "status"), (&columns.processed, "processed"), (&columns.error, "error")] {
         if let Some(column) = column {
             // A status is not cast to its column's type: cut to its length, it would be another word.
-            let cast = if value == "status" { String::new() } else { format!("::{}", types(column)?) };
-            sets.push(format!("{} = w.{value}{cast}", quoted(&column.0)));
+            let cast = if value == "status" { String::new() } else { format!("::{}", type_of(column)?) };
+            sets.push(format!("{} = w.{value}{cast}", quoted(&column.name)));
         }
     }
     let sql = format!(
-        "UPDATE {relation} AS t SET {}
+        "UPDATE {relation} AS t
+        SET {}
         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::text[])
             AS w (id, chatbot, status, processed, error)
-        WHERE t.{} = w.id AND {} = w.chatbot",
+        WHERE t.{} = w.id
+            AND {} = w.chatbot",
         sets.join(", "),
-        quoted(&columns.id.0),
-        chatbot(host, "t.")
+        quoted(&columns.id.name),
+        chatbot_sql(host, "t.")
     );
-    let ids: Vec<i64> = told.iter().map(|(key, _)| key.source_id).collect();
-    let chatbots: Vec<i64> = told.iter().map(|(key, _)| key.chatbot_id).collect();
-    let statuses: Vec<Option<String>> = told.iter().map(|(_, s)| s.status.clone()).collect();
-    let processed: Vec<Option<bool>> = told.iter().map(|(_, s)| s.processed).collect();
-    let errors: Vec<Option<String>> = told.iter().map(|(_, s)| s.error.clone()).collect();
-    write(&sql, &[ids.into(), chatbots.into(), statuses.into(), processed.into(), errors.into()]).map(drop)
+    let args = [
+        statuses.iter().map(|(key, _)| key.source_id).collect::<Vec<_>>().into(),
+        statuses.iter().map(|(key, _)| key.chatbot_id).collect::<Vec<_>>().into(),
+        statuses.iter().map(|(_, row)| row.status.clone()).collect::<Vec<_>>().into(),
+        statuses.iter().map(|(_, row)| row.processed).collect::<Vec<_>>().into(),
+        statuses.iter().map(|(_, row)| row.error.clone()).collect::<Vec<_>>().into(),
+    ];
+    write(&sql, &args).map(drop)
 }
 
-/// In a transaction of ours: constraints that are deferred are checked by each statement, so that one refuses the status of
-/// a row, and not the commit of all. Does nothing in a transaction of the caller's, nor in a subtransaction.
+/// In a transaction of a worker or of a procedure, has deferred constraints checked by each statement, so that one refuses
+/// the status of a row, and not the commit of all. Does nothing in a transaction block or subtransaction of the caller's.
 pub fn check_constraints_at_once() -> Result<()> {
     // SAFETY: reads the state of this backend's transaction.
-    if unsafe { pg_sys::IsTransactionBlock() } { Ok(()) } else { execute("SET CONSTRAINTS ALL IMMEDIATE") }
+    if unsafe { pg_sys::IsTransactionBlock() } { Ok(()) } else { execute_once("SET CONSTRAINTS ALL IMMEDIATE") }
 }
 
 /// Writes the status `pending` to all rows that are sources.
 pub fn write_pending(relation: &str, host: &HostOptions) -> Result<()> {
     let columns = &host.columns;
-    let pairs = [(&columns.status, "'pending'"), (&columns.processed, "false"), (&columns.error, "NULL")];
+    let pending = quote_literal(SourceStatus::Pending.as_str());
+    let pairs = [(&columns.status, pending.as_str()), (&columns.processed, "false"), (&columns.error, "NULL")];
     let pairs: Vec<(String, &str)> =
-        pairs.into_iter().filter_map(|(column, value)| Some((quoted(&column.as_ref()?.0), value))).collect();
+        pairs.into_iter().filter_map(|(column, value)| Some((quoted(&column.as_ref()?.name), value))).collect();
     let join = |between: &str, sign: &str| {
         pairs.iter().map(|(column, value)| format!("{column} {sign} {value}")).collect::<Vec<_>>().join(between)
     };
-    execute(&format!(
-        "UPDATE {relation} SET {} WHERE {} > 0 AND {} > 0 AND ({})",
+    execute_once(&format!(
+        "UPDATE {relation}
+        SET {}
+        WHERE {} > 0
+            AND {} > 0
+            AND ({})",
         join(", ", "="),
-        chatbot(host, ""),
-        quoted(&columns.id.0),
+        chatbot_sql(host, ""),
+        quoted(&columns.id.name),
         join(" OR ", "IS DISTINCT FROM")
     ))
 }

@@ -6,9 +6,10 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::ids::ModelId;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::vector::vector_type;
-use crate::pg::store::{Mode, host_triggers, one, run, write};
+use crate::pg::store::{StatementMode, execute_once, not_null, run, write};
 
 /// pgvector's limit for an index of `vector`. Longer vectors are indexed as `halfvec`, up to twice as many dimensions.
 const MAX_VECTOR_INDEX_DIMENSIONS: usize = 2000;
@@ -24,12 +25,16 @@ pub fn indexed_expression(what: &str, dimensions: usize) -> Result<String> {
 
 /// Returns the statements that build the indexes which a model lacks; an empty list where it has them all. The last one is
 /// ANALYZE, so that statistics say how large chatbots are.
-pub fn build_statements(model_id: i32, concurrently: bool) -> Result<Vec<String>> {
+pub fn build_statements(model_id: ModelId, concurrently: bool) -> Result<Vec<String>> {
     let sql = "SELECT i.kind, i.name, i.present, m.dimensions
-        FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
-        WHERE i.model_id = $1 AND NOT i.valid ORDER BY i.kind DESC";
-    let missing: Vec<(String, String, bool, i32)> = run(sql, &[model_id.into()], Mode::ReadNow, |rows| {
-        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?, one(row.get(4))?))).collect()
+        FROM chatbot_sync.model_index i
+        JOIN chatbot_sync.model m ON m.id = i.model_id
+        WHERE i.model_id = $1
+            AND NOT i.valid
+        ORDER BY i.kind DESC";
+    let missing: Vec<(String, String, bool, i32)> = run(sql, &[model_id.into()], StatementMode::ReadLatest, |rows| {
+        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?, not_null(row.get(3))?, not_null(row.get(4))?)))
+            .collect()
     })?;
     let how = if concurrently { "CONCURRENTLY " } else { "" };
     let mut statements = Vec::new();
@@ -51,7 +56,10 @@ pub fn build_statements(model_id: i32, concurrently: bool) -> Result<Vec<String>
             "gin (words)".to_owned()
         };
         statements.push(format!(
-            "CREATE INDEX {how}{name} ON chatbot_sync.embedding USING {kind} WHERE model_id OPERATOR(pg_catalog.=) {model_id}"
+            "CREATE INDEX {how}{name}
+            ON chatbot_sync.embedding
+            USING {kind}
+            WHERE model_id OPERATOR(pg_catalog.=) {model_id}"
         ));
     }
     if !statements.is_empty() {
@@ -61,24 +69,24 @@ pub fn build_statements(model_id: i32, concurrently: bool) -> Result<Vec<String>
 }
 
 /// Builds the indexes of a model in this transaction; sessions that write vectors wait until it ends.
-pub fn build(model_id: i32) -> Result<()> {
-    build_statements(model_id, false)?.iter().try_for_each(|sql| host_triggers::execute(sql))
+pub fn build(model_id: ModelId) -> Result<()> {
+    build_statements(model_id, false)?.iter().try_for_each(|sql| execute_once(sql))
 }
 
 /// Returns the owner of the table of chunks, with whose rights indexes are built.
 pub fn table_owner() -> Result<pg_sys::Oid> {
     let sql = "SELECT relowner FROM pg_catalog.pg_class WHERE oid = 'chatbot_sync.embedding'::pg_catalog.regclass";
-    run(sql, &[], Mode::Read, |rows| one(rows.first().get_one()))
+    run(sql, &[], StatementMode::Read, |rows| not_null(rows.first().get_one()))
 }
 
 /// Takes the lock by which one process at a time builds indexes, until the process ends; false where another process has it.
 pub fn try_build_lock() -> Result<bool> {
     let sql = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('chatbot_sync index', 0))";
-    run(sql, &[], Mode::ReadNow, |rows| one(rows.first().get_one()))
+    run(sql, &[], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// Records why a model's indexes could not be built.
-pub fn record_build_error(model_id: i32, message: &str) -> Result<()> {
+pub fn record_build_error(model_id: ModelId, message: &str) -> Result<()> {
     let sql = "UPDATE chatbot_sync.model SET index_error = $2 WHERE id = $1";
     write(sql, &[model_id.into(), message.into()]).map(drop)
 }
@@ -86,18 +94,28 @@ pub fn record_build_error(model_id: i32, message: &str) -> Result<()> {
 /// Returns the phase of an index build as Postgres reports it. Nodes of Citus report it only to their own sessions.
 pub fn build_phase() -> Result<String> {
     let sql = "SELECT COALESCE(
-        (SELECT phase FROM pg_catalog.pg_stat_progress_create_index
-            WHERE datname = pg_catalog.current_database() AND relid = 'chatbot_sync.embedding'::pg_catalog.regclass LIMIT 1),
-        CASE WHEN chatbot_sync.is_distributed() THEN 'waiting for nodes' ELSE 'waiting' END)";
-    run(sql, &[], Mode::Read, |rows| one(rows.first().get_one()))
+            (
+                SELECT phase
+                FROM pg_catalog.pg_stat_progress_create_index
+                WHERE datname = pg_catalog.current_database()
+                    AND relid = 'chatbot_sync.embedding'::pg_catalog.regclass
+                LIMIT 1
+            ),
+            CASE WHEN chatbot_sync.is_distributed() THEN 'waiting for nodes' ELSE 'waiting' END
+        )";
+    run(sql, &[], StatementMode::Read, |rows| not_null(rows.first().get_one()))
 }
 
 /// Returns why a model lacks an index; `None` where it has all of them.
-pub fn missing_index_reason(model_id: i32) -> Result<Option<String>> {
-    let sql = "SELECT m.index_error FROM chatbot_sync.model_index i JOIN chatbot_sync.model m ON m.id = i.model_id
-        WHERE m.id = $1 AND NOT i.valid";
-    let reason: Option<Option<String>> =
-        run(sql, &[model_id.into()], Mode::ReadNow, |mut rows| rows.next().map(|row| row.get(1)).transpose())?;
+pub fn missing_index_reason(model_id: ModelId) -> Result<Option<String>> {
+    let sql = "SELECT m.index_error
+        FROM chatbot_sync.model_index i
+        JOIN chatbot_sync.model m ON m.id = i.model_id
+        WHERE m.id = $1
+            AND NOT i.valid";
+    let reason: Option<Option<String>> = run(sql, &[model_id.into()], StatementMode::ReadLatest, |mut rows| {
+        rows.next().map(|row| row.get(1)).transpose()
+    })?;
     Ok(reason.map(|reason| reason.unwrap_or_else(|| "its worker was ended".to_owned())))
 }
 
@@ -109,9 +127,9 @@ pub fn has_iterative_scan() -> Result<bool> {
     }
     // pgvector's settings exist only after its library is loaded, which this statement does.
     let load = format!("SELECT '[1]'::{}.vector IS NULL", vector_type()?.schema);
-    run(&load, &[], Mode::Read, |rows| one::<bool>(rows.first().get_one()))?;
+    run(&load, &[], StatementMode::Read, |rows| not_null::<bool>(rows.first().get_one()))?;
     let sql = "SELECT pg_catalog.current_setting('hnsw.iterative_scan', true) IS NOT NULL";
-    let known = run(sql, &[], Mode::Read, |rows| one(rows.first().get_one()))?;
+    let known = run(sql, &[], StatementMode::Read, |rows| not_null(rows.first().get_one()))?;
     ITERATIVE_SCAN.set(Some(known));
     Ok(known)
 }

@@ -5,58 +5,68 @@ use serde_json::Map;
 
 use crate::embedding::provider::Model;
 use crate::error::{Error, Result};
-use crate::pg::store::{Mode, one, run, write};
+use crate::ids::ModelId;
+use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::source::Jsonb;
 
 /// A model with its id.
 #[derive(Debug, Clone)]
 pub struct ActiveModel {
     /// The id of its row in `chatbot_sync.model`.
-    pub id: i32,
+    pub id: ModelId,
     /// Provider, name, dimensions, prefixes and options.
     pub model: Model,
 }
 
+/// The columns of [`model_args`], which say what a vector was made with.
+const MODEL_COLUMNS: &str = "provider, model, dimensions, shortened, document_prefix, query_prefix, options";
+
 /// Returns the active model, which new vectors are made with; `None` until something was embedded or a model was chosen.
 pub fn active_model() -> Result<Option<ActiveModel>> {
-    read_model("active", Mode::ReadNow)
+    read_model("active", StatementMode::ReadLatest)
 }
 
 /// Returns the active model as the calling statement sees it.
 pub fn active_model_in_snapshot() -> Result<Option<ActiveModel>> {
-    read_model("active", Mode::Read)
+    read_model("active", StatementMode::Read)
 }
 
-fn read_model(which: &str, mode: Mode) -> Result<Option<ActiveModel>> {
-    Ok(read_models(which, mode)?.pop())
+/// Returns the next model, which is to replace the active one; `None`: there is none.
+pub fn next_model() -> Result<Option<ActiveModel>> {
+    read_model("next", StatementMode::ReadLatest)
 }
 
-/// All models that there are rows of.
+/// Returns all models that there are rows of.
 pub fn all_models() -> Result<Vec<ActiveModel>> {
-    read_models("true", Mode::ReadNow)
+    read_models("true", StatementMode::ReadLatest)
 }
 
-fn read_models(which: &str, mode: Mode) -> Result<Vec<ActiveModel>> {
+fn read_model(condition: &str, mode: StatementMode) -> Result<Option<ActiveModel>> {
+    Ok(read_models(condition, mode)?.pop())
+}
+
+fn read_models(condition: &str, mode: StatementMode) -> Result<Vec<ActiveModel>> {
     let sql = format!(
-        "SELECT id, provider, model, dimensions, shortened, document_prefix, query_prefix, options::text
-        FROM chatbot_sync.model WHERE {which}"
+        "SELECT id, {MODEL_COLUMNS}
+        FROM chatbot_sync.model
+        WHERE {condition}"
     );
     let found = run(&sql, &[], mode, |rows| {
         rows.map(|row| {
             let model = Model {
-                provider: one(row.get(2))?,
-                name: one(row.get(3))?,
-                dimensions: usize::try_from(one::<i32>(row.get(4))?).unwrap_or(0),
-                shortened: one(row.get(5))?,
-                document_prefix: one(row.get(6))?,
-                query_prefix: one(row.get(7))?,
+                provider: not_null(row.get(2))?,
+                name: not_null(row.get(3))?,
+                dimensions: usize::try_from(not_null::<i32>(row.get(4))?).unwrap_or(0),
+                shortened: not_null(row.get(5))?,
+                document_prefix: not_null(row.get(6))?,
+                query_prefix: not_null(row.get(7))?,
                 options: Map::new(),
             };
-            Ok((one::<i32>(row.get(1))?, model, one::<String>(row.get(8))?))
+            Ok((not_null(row.get(1))?, model, not_null(row.get(8))?))
         })
         .collect::<std::result::Result<Vec<_>, pgrx::spi::Error>>()
     })?;
-    let with_options = |(id, model, options): (i32, Model, String)| match serde_json::from_str(&options) {
+    let with_options = |(id, model, options): (ModelId, Model, Jsonb)| match serde_json::from_str(options.as_str()) {
         Ok(options) => Ok(ActiveModel { id, model: Model { options, ..model } }),
         Err(error) => Err(Error::Internal(format!("the options of model {id} are no object: {error}"))),
     };
@@ -77,58 +87,67 @@ fn model_args<'a>(model: &Model) -> Vec<DatumWithOid<'a>> {
 
 /// Inserts a model. Does nothing where it is there already, or where another model has become active meanwhile.
 pub fn insert_model(model: &Model, active: bool) -> Result<()> {
-    let sql = "INSERT INTO chatbot_sync.model
-            (provider, model, dimensions, shortened, document_prefix, query_prefix, options, active)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+    let sql = format!(
+        "INSERT INTO chatbot_sync.model ({MODEL_COLUMNS}, active)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        ON CONFLICT DO NOTHING"
+    );
     let args: Vec<_> = model_args(model).into_iter().chain([active.into()]).collect();
-    write(sql, &args).map(drop)
+    write(&sql, &args).map(drop)
 }
 
-const SAME: &str = "(provider, model, dimensions, shortened, document_prefix, query_prefix, options)
-    = ($1, $2, $3, $4, $5, $6, $7)";
-
 /// Returns the id of a model, which is inserted if needed, and whether it is the active one.
-pub fn find_or_insert(model: &Model) -> Result<(i32, bool)> {
+pub fn find_or_insert(model: &Model) -> Result<(ModelId, bool)> {
     insert_model(model, false)?;
-    let sql = format!("SELECT id, active FROM chatbot_sync.model WHERE {SAME}");
-    run(&sql, &model_args(model), Mode::Write, |rows| {
+    let sql = format!(
+        "SELECT id, active
+        FROM chatbot_sync.model
+        WHERE ({MODEL_COLUMNS}) = ($1, $2, $3, $4, $5, $6, $7)"
+    );
+    run(&sql, &model_args(model), StatementMode::Write, |rows| {
         let rows = rows.first();
-        Ok((one(rows.get(1))?, one(rows.get(2))?))
+        Ok((not_null(rows.get(1))?, not_null(rows.get(2))?))
     })
 }
 
 /// Makes a model the active one; no model is the next one then.
-pub fn activate_model(id: i32) -> Result<()> {
-    let sql = "UPDATE chatbot_sync.model SET replaced = (SELECT m.id FROM chatbot_sync.model m WHERE m.active)
-        WHERE id = $1 AND NOT active";
+pub fn activate_model(id: ModelId) -> Result<()> {
+    let sql = "UPDATE chatbot_sync.model
+        SET replaced = (SELECT m.id FROM chatbot_sync.model m WHERE m.active)
+        WHERE id = $1
+            AND NOT active";
     write(sql, &[id.into()])?;
     write("UPDATE chatbot_sync.model SET active = false, next = false WHERE active AND id <> $1", &[id.into()])?;
     write("UPDATE chatbot_sync.model SET active = true, next = false WHERE id = $1", &[id.into()]).map(drop)
 }
 
 /// Makes a model the next one, which is to replace the active one; `None`: there is no next one any more.
-pub fn set_next_model(id: Option<i32>) -> Result<()> {
+pub fn set_next_model(id: Option<ModelId>) -> Result<()> {
     write("UPDATE chatbot_sync.model SET next = false WHERE next AND id IS DISTINCT FROM $1", &[id.into()])?;
     write("UPDATE chatbot_sync.model SET next = true WHERE id = $1 AND NOT next", &[id.into()]).map(drop)
 }
 
-/// Returns the next model, which is to replace the active one; `None`: there is none.
-pub fn next_model() -> Result<Option<ActiveModel>> {
-    read_model("next", Mode::ReadNow)
-}
-
 /// Whether any source has vectors.
 pub fn has_vectors() -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.source WHERE chunk_count > 0)";
-    run(sql, &[], Mode::ReadNow, |rows| one(rows.first().get_one()))
+    let sql = "SELECT EXISTS (SELECT FROM chatbot_sync.source WHERE chunk_count > 0)";
+    run(sql, &[], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// Whether a model still has a vector for every chunk: it was active right before the active one, and no source has changed
 /// since.
-pub fn has_all_vectors(id: i32, active: i32) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.model WHERE id = $2 AND replaced = $1)
-        AND NOT EXISTS (SELECT 1 FROM chatbot_sync.source WHERE next_model_id IS NULL OR next_model_id NOT IN ($1, $2))";
-    run(sql, &[id.into(), active.into()], Mode::ReadNow, |rows| one(rows.first().get_one()))
+pub fn has_all_vectors(id: ModelId, active: ModelId) -> Result<bool> {
+    let sql = "SELECT
+            EXISTS (
+                SELECT FROM chatbot_sync.model
+                WHERE id = $2
+                    AND replaced = $1
+            )
+            AND NOT EXISTS (
+                SELECT FROM chatbot_sync.source
+                WHERE next_model_id IS NULL
+                    OR next_model_id NOT IN ($1, $2)
+            )";
+    run(sql, &[id.into(), active.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
 /// Stores vectors in the row itself or, where they would not fit into a page, out of line. The table is locked only if that

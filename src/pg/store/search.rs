@@ -1,31 +1,41 @@
 //! Statements of a search: chunks near a vector, chunks with words, and both by their keys.
 
 use pgrx::datum::DatumWithOid;
+use pgrx::spi::SpiHeapTupleData;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::pg::runtime::lexemes::Configuration;
+use crate::ids::{ChatbotId, ModelId};
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::tsvector::TsVector;
 use crate::pg::runtime::vector::{Vector, vector_type};
 use crate::pg::store::tables::Tables;
-use crate::pg::store::text_search::{PARSER_VERSION, UNKNOWN_VERSION, WORDS_VERSION};
-use crate::pg::store::{Mode, index, one, run, statistics};
+use crate::pg::store::{StatementMode, index, not_null, run};
 use crate::search::bm25::TermCounts;
 use crate::search::tsvector::{Term, counts};
-use crate::search::words::{alternatives, own_form};
-use crate::source::Jsonb;
+use crate::source::{Jsonb, SourceType};
 
-/// What separated words before they were split by our own analyzer.
-const SEPARATORS: &str = "'-_/\\.:@#', '        '";
+/// The key of a chunk in its chatbot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChunkKey {
+    /// The kind of its source.
+    pub source_type: SourceType,
+    /// The id of its source.
+    pub source_id: i64,
+    /// The chunk's number in its source.
+    pub chunk_id: i32,
+}
 
-/// The number of a query's words that are searched for; further ones are ignored.
-const MAX_QUERY_WORDS: usize = 64;
-/// Sources of a large chatbot whose languages a query is read in, besides those that are common in all chatbots.
-const SAMPLED_SOURCES: i64 = 1_000;
-
-/// The key of a chunk in its chatbot: source type, source id, chunk id.
-pub type ChunkKey = (String, i64, i32);
+impl ChunkKey {
+    /// Reads the key in the first three columns of a row.
+    fn read(row: &SpiHeapTupleData) -> pgrx::spi::Result<Self> {
+        Ok(Self {
+            source_type: not_null(row.get(1))?,
+            source_id: not_null(row.get(2))?,
+            chunk_id: not_null(row.get(3))?,
+        })
+    }
+}
 
 /// A chunk that a search found.
 pub struct FoundChunk {
@@ -45,9 +55,9 @@ pub struct FoundChunk {
 #[derive(Serialize, Deserialize)]
 pub struct Filter {
     /// The chatbot whose chunks are searched.
-    pub chatbot_id: i64,
+    pub chatbot_id: ChatbotId,
     /// `None`: sources of all types.
-    pub source_types: Option<Vec<String>>,
+    pub source_types: Option<Vec<SourceType>>,
     /// What the metadata has to contain. It is not serialized with the rest: numbers of `jsonb` can be larger than JSON's
     /// here.
     #[serde(skip)]
@@ -73,26 +83,43 @@ pub struct Scope<'a> {
     /// The chatbot, and which of its chunks.
     pub filter: &'a Filter,
     /// The model whose chunks are searched.
-    pub model_id: i32,
+    pub model_id: ModelId,
     /// The number of dimensions of its vectors.
     pub dimensions: usize,
 }
 
 impl Scope<'_> {
-    /// FROM and WHERE for the chatbot's chunks, with the model as `$2`.
-    fn of_chatbot(&self) -> String {
-        format!("FROM {} WHERE chatbot_id = $1 AND model_id = $2 AND enabled", self.tables.embedding)
+    /// FROM and WHERE for the chatbot's chunks that the filter lets through, with the model as `$2`.
+    fn filtered_chunks_sql(&self) -> String {
+        format!(
+            "FROM {}
+                WHERE chatbot_id = $1
+                    AND model_id = $2
+                    AND enabled
+                    AND {}",
+            self.tables.embedding,
+            self.filter.condition()
+        )
     }
 
-    /// FROM and WHERE with the model as a literal, so that a plan that is kept can use the partial indexes of the model.
-    fn of_chatbot_by_index(&self) -> String {
-        self.of_chatbot().replace("$2", &self.model_id.to_string())
+    /// FROM and WHERE for all chunks of the chatbot, with the model as a literal, so that a plan that is kept can use the
+    /// partial indexes of the model.
+    fn indexed_chunks_sql(&self) -> String {
+        format!(
+            "FROM {}
+                WHERE chatbot_id = $1
+                    AND model_id = {}
+                    AND enabled",
+            self.tables.embedding, self.model_id
+        )
     }
 
-    fn chunks_by_key(&self) -> String {
+    /// FROM and WHERE for the chunks with the keys of [`Self::key_args`].
+    fn chunks_by_key_sql(&self) -> String {
         format!(
             "FROM {} e, unnest($3::text[], $4::bigint[], $5::int[]) AS k (source_type, source_id, chunk_id)
-            WHERE e.chatbot_id = $1 AND e.model_id = $2
+            WHERE e.chatbot_id = $1
+                AND e.model_id = $2
                 AND (e.source_type, e.source_id, e.chunk_id) = (k.source_type, k.source_id, k.chunk_id)",
             self.tables.embedding
         )
@@ -107,27 +134,36 @@ impl Scope<'_> {
         vec![
             self.filter.chatbot_id.into(),
             self.model_id.into(),
-            keys.iter().map(|k| k.0.clone()).collect::<Vec<_>>().into(),
-            keys.iter().map(|k| k.1).collect::<Vec<_>>().into(),
-            keys.iter().map(|k| k.2).collect::<Vec<_>>().into(),
+            keys.iter().map(|key| key.source_type).collect::<Vec<_>>().into(),
+            keys.iter().map(|key| key.source_id).collect::<Vec<_>>().into(),
+            keys.iter().map(|key| key.chunk_id).collect::<Vec<_>>().into(),
         ]
     }
 }
 
-fn found(row: &pgrx::spi::SpiHeapTupleData) -> pgrx::spi::Result<FoundChunk> {
-    Ok(FoundChunk {
-        key: (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?),
-        chunk_index: one(row.get(4))?,
-        content: one(row.get(5))?,
-        similarity: row.get(6)?,
-        metadata: one(row.get(7))?,
-    })
+/// The columns of a [`FoundChunk`]; `similarity` is an expression.
+fn found_columns_sql(similarity: &str) -> String {
+    format!("e.source_type, e.source_id, e.chunk_id, e.chunk_index, e.content, {similarity}, e.metadata")
+}
+
+impl FoundChunk {
+    /// Reads the chunk in the first seven columns of a row.
+    fn read(row: &SpiHeapTupleData) -> pgrx::spi::Result<Self> {
+        Ok(Self {
+            key: ChunkKey::read(row)?,
+            chunk_index: not_null(row.get(4))?,
+            content: not_null(row.get(5))?,
+            similarity: row.get(6)?,
+            metadata: not_null(row.get(7))?,
+        })
+    }
 }
 
 /// Returns the chunks nearest to a vector, best first, by reading all chunks of the chatbot.
 pub fn nearest(scope: &Scope, query: &[f32], limit: i64) -> Result<Vec<FoundChunk>> {
     let distance = format!("embedding OPERATOR({}.<=>) $5", vector_type()?.schema);
-    Ok(nearest_candidates(scope, query, (limit, limit), &scope.of_chatbot(), &distance)?.0)
+    let candidates = Candidates { limit, count: limit, chunks: scope.filtered_chunks_sql(), distance };
+    Ok(nearest_candidates(scope, query, &candidates)?.0)
 }
 
 /// Returns the nearest of the `candidates` that the model's index finds, best first; `None` where it finds fewer, since a
@@ -146,134 +182,82 @@ pub fn nearest_by_index(
         index::indexed_expression("embedding", dimensions)?,
         index::indexed_expression("$5", dimensions)?
     );
-    let (found, near) = nearest_candidates(scope, query, (limit, candidates), &scope.of_chatbot_by_index(), &distance)?;
-    Ok((near >= candidates).then_some(found))
+    let chunks = format!(
+        "{}
+                    AND {}",
+        scope.indexed_chunks_sql(),
+        scope.filter.condition()
+    );
+    let (found, count) = nearest_candidates(scope, query, &Candidates { limit, count: candidates, chunks, distance })?;
+    Ok((count >= candidates).then_some(found))
 }
 
-/// Returns the `limit` nearest of the candidates, and the number of candidates that were found.
-fn nearest_candidates(
-    scope: &Scope,
-    query: &[f32],
-    (limit, candidates): (i64, i64),
-    of: &str,
-    distance: &str,
-) -> Result<(Vec<FoundChunk>, i64)> {
+/// Which chunks are candidates of a search by a vector.
+struct Candidates {
+    /// The number of the nearest candidates that are returned.
+    limit: i64,
+    /// The number of candidates.
+    count: i64,
+    /// FROM and WHERE for the chunks.
+    chunks: String,
+    /// The expression by which they are ordered, with the query's vector as `$5`.
+    distance: String,
+}
+
+/// Returns the nearest of the candidates, and the number of candidates that were found.
+fn nearest_candidates(scope: &Scope, query: &[f32], candidates: &Candidates) -> Result<(Vec<FoundChunk>, i64)> {
     // Texts are fetched last: a sort copies its rows, and of most chunks only the distance is needed.
     // A text without a known word has the zero vector, which is near to nothing: its distance is NaN, sorted last.
     let sql = format!(
-        "SELECT e.source_type, e.source_id, e.chunk_id, e.chunk_index, e.content, (1 - n.distance)::real, e.metadata, n.near
+        "SELECT {columns}, n.count
         FROM (
-            SELECT place, distance, pg_catalog.count(*) OVER () AS near
+            SELECT place, distance, pg_catalog.count(*) OVER () AS count
             FROM (
-                SELECT ctid AS place, embedding OPERATOR({}.<=>) $5 AS distance
-                {of} AND {} ORDER BY {distance} LIMIT $6
+                SELECT ctid AS place, embedding OPERATOR({schema}.<=>) $5 AS distance
+                {chunks}
+                ORDER BY {distance}
+                LIMIT $6
             ) AS c
-            ORDER BY distance LIMIT $7
+            ORDER BY distance
+            LIMIT $7
         ) AS n
-        JOIN {} e ON e.ctid = n.place AND e.chatbot_id = $1
-        WHERE n.distance <> 'NaN' ORDER BY n.distance, e.source_type, e.source_id, e.chunk_id",
-        vector_type()?.schema,
-        scope.filter.condition(),
-        scope.tables.embedding,
+        JOIN {table} e ON e.ctid = n.place AND e.chatbot_id = $1
+        WHERE n.distance <> 'NaN'
+        ORDER BY n.distance, e.source_type, e.source_id, e.chunk_id",
+        columns = found_columns_sql("(1 - n.distance)::real"),
+        schema = vector_type()?.schema,
+        chunks = candidates.chunks,
+        distance = candidates.distance,
+        table = scope.tables.embedding,
     );
     let mut args = scope.args();
-    args.extend([Vector(query.to_vec()).into(), candidates.into(), limit.into()]);
-    run(&sql, &args, Mode::Scan, |rows| {
-        let mut near = 0;
-        let all = rows.map(|row| {
-            near = one(row.get(8))?;
-            found(&row)
+    args.extend([Vector(query.to_vec()).into(), candidates.count.into(), candidates.limit.into()]);
+    run(&sql, &args, StatementMode::Scan, |rows| {
+        let mut count = 0;
+        let found = rows.map(|row| {
+            count = not_null(row.get(8))?;
+            FoundChunk::read(&row)
         });
-        let all = all.collect::<pgrx::spi::Result<_>>()?;
-        Ok((all, near))
+        let found = found.collect::<pgrx::spi::Result<_>>()?;
+        Ok((found, count))
     })
 }
 
 /// Returns chunks by their keys, with their similarity to a vector if one is given.
-pub fn by_key(scope: &Scope, keys: &[ChunkKey], query: Option<&[f32]>) -> Result<Vec<FoundChunk>> {
+pub fn chunks_by_key(scope: &Scope, keys: &[ChunkKey], query: Option<&[f32]>) -> Result<Vec<FoundChunk>> {
     let similarity = match query {
         Some(_) => format!("NULLIF(1 - (embedding OPERATOR({}.<=>) $6), 'NaN')::real", vector_type()?.schema),
         None => "NULL::real".to_owned(),
     };
     let sql = format!(
-        "SELECT e.source_type, e.source_id, e.chunk_id, e.chunk_index, e.content, {similarity}, e.metadata {}",
-        scope.chunks_by_key()
+        "SELECT {}
+        {}",
+        found_columns_sql(&similarity),
+        scope.chunks_by_key_sql()
     );
     let mut args = scope.key_args(keys);
     args.extend(query.map(|query| Vector(query.to_vec()).into()));
-    run(&sql, &args, Mode::Read, |rows| rows.map(|row| found(&row)).collect())
-}
-
-/// How the words of a chatbot's sources were read.
-pub struct ReadWords {
-    /// By our own analyzer and these text search configurations.
-    pub configurations: Vec<Configuration>,
-    /// By Postgres' parser and these, as long as they are not read anew.
-    pub by_parser: Vec<Configuration>,
-}
-
-/// How the words of the chatbot's sources were read; of a large one, as Postgres' statistics say of all chatbots, and as
-/// those of its first sources were.
-pub fn read_words(scope: &Scope, large: bool) -> Result<ReadWords> {
-    let table = &scope.tables.source;
-    let limit = if large { format!("LIMIT {SAMPLED_SOURCES}") } else { String::new() };
-    let sql = format!(
-        "SELECT DISTINCT c.name, s.version
-        FROM (
-            SELECT text_search_configs, COALESCE(chunking[6], {PARSER_VERSION}) AS version FROM {table}
-            WHERE chatbot_id = $1 AND enabled AND chunk_count > 0 {limit}
-        ) AS s, LATERAL pg_catalog.unnest(s.text_search_configs) AS c (name)"
-    );
-    let mut names: Vec<(String, i32)> = run(&sql, &[scope.filter.chatbot_id.into()], Mode::Scan, |rows| {
-        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?))).collect()
-    })?;
-    if large {
-        let common = statistics::common_elements(table, c"text_search_configs");
-        let are_current = statistics::arrays(table, c"chunking").is_some_and(|cut| {
-            let is_current = |numbers: &[i32]| numbers.get(5) == Some(&WORDS_VERSION);
-            cut.iter().all(|numbers| is_current(numbers))
-        });
-        names.extend(common.into_iter().map(|name| (name, if are_current { WORDS_VERSION } else { UNKNOWN_VERSION })));
-    }
-    let sql = "SELECT c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname), c.oid
-        FROM pg_catalog.pg_ts_config c
-        WHERE c.cfgnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.cfgname) = ANY ($1)
-        ORDER BY 1";
-    let all: Vec<String> = names.iter().map(|(name, _)| name.clone()).collect();
-    let found: Vec<Configuration> = run(sql, &[all.into()], Mode::Read, |rows| {
-        rows.map(|row| Ok(Configuration { name: one(row.get(1))?, id: one(row.get(2))? })).collect()
-    })?;
-    let of = |version: i32| {
-        let is = |of: i32| of == version || of == UNKNOWN_VERSION;
-        let is_named = |c: &&Configuration| names.iter().any(|(name, of)| is(*of) && *name == c.name);
-        found.iter().filter(is_named).cloned().collect()
-    };
-    Ok(ReadWords { configurations: of(WORDS_VERSION), by_parser: of(PARSER_VERSION) })
-}
-
-/// The words of a query, each as the terms that it may be in the index: in all languages that the chatbot has, and in none.
-pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<Vec<Term>>> {
-    let ReadWords { configurations, by_parser } = read_words(scope, large)?;
-    if configurations.is_empty() && by_parser.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut read: Vec<_> = configurations.iter().map(|c| c.terms(query)).collect();
-    read.push(own_form(query));
-    let mut words = alternatives(&read);
-    let sql = format!(
-        "SELECT DISTINCT u.lexeme FROM pg_catalog.unnest($1::oid[]) AS c (id) CROSS JOIN LATERAL pg_catalog.unnest(
-            pg_catalog.to_tsvector(c.id::pg_catalog.regconfig, pg_catalog.translate($2, {SEPARATORS}))) AS u
-        ORDER BY 1"
-    );
-    if !by_parser.is_empty() {
-        let ids: Vec<pgrx::pg_sys::Oid> = by_parser.iter().map(|c| c.id).collect();
-        let lexemes: Vec<String> =
-            run(&sql, &[ids.into(), query.into()], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())?;
-        let known: Vec<Term> = words.iter().flatten().cloned().collect();
-        words.extend(lexemes.into_iter().map(Term::lexeme).filter(|term| !known.contains(term)).map(|term| vec![term]));
-    }
-    words.truncate(MAX_QUERY_WORDS);
-    Ok(words)
+    run(&sql, &args, StatementMode::Read, |rows| rows.map(|row| FoundChunk::read(&row)).collect())
 }
 
 /// A chunk with at least one of the words. Those that the filter does not let through count for how frequent a word is.
@@ -291,9 +275,11 @@ pub fn chunks_with_words(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool
     // Which index is best depends on the words, so the statement is planned each time.
     let _settings = ScopedSettings::new(&[(c"plan_cache_mode", c"force_custom_plan")]);
     let sql = format!(
-        "SELECT source_type, source_id, chunk_id, words, COALESCE({}, false) {} AND words @@ $5::tsquery",
+        "SELECT source_type, source_id, chunk_id, words, COALESCE({}, false)
+        {}
+            AND words @@ $5::tsquery",
         scope.filter.condition(),
-        scope.of_chatbot_by_index()
+        scope.indexed_chunks_sql()
     );
     let any: Vec<String> = words
         .iter()
@@ -306,46 +292,60 @@ pub fn chunks_with_words(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool
     }
     let mut args = scope.args();
     args.push(any.join(" | ").into());
-    count_words(&sql, &args, words, Mode::Scan)
+    count_words(&sql, &args, words, StatementMode::Scan)
 }
 
 /// Returns chunks by their keys, with their counts of the words. All of them are known to pass the filter.
 pub fn words_of_chunks(scope: &Scope, words: &[Vec<Term>], keys: &[ChunkKey]) -> Result<Vec<MatchingChunk>> {
-    let sql = format!("SELECT e.source_type, e.source_id, e.chunk_id, e.words, true {}", scope.chunks_by_key());
-    count_words(&sql, &scope.key_args(keys), words, Mode::Read)
+    let sql = format!(
+        "SELECT e.source_type, e.source_id, e.chunk_id, e.words, true
+        {}",
+        scope.chunks_by_key_sql()
+    );
+    count_words(&sql, &scope.key_args(keys), words, StatementMode::Read)
 }
 
-fn count_words(sql: &str, args: &[DatumWithOid], words: &[Vec<Term>], mode: Mode) -> Result<Vec<MatchingChunk>> {
+fn count_words(
+    sql: &str,
+    args: &[DatumWithOid],
+    words: &[Vec<Term>],
+    mode: StatementMode,
+) -> Result<Vec<MatchingChunk>> {
     run(sql, args, mode, |rows| {
-        let rows = rows.map(|row| {
-            let key = (one(row.get(1))?, one(row.get(2))?, one(row.get(3))?);
-            let TsVector(vector) = one(row.get(4))?;
-            Ok(counts(&vector, words).map(|counts| (key, counts, row.get::<bool>(5))))
+        let matching = rows.map(|row| {
+            let TsVector(vector) = not_null(row.get(4))?;
+            let Some(counts) = counts(&vector, words) else { return Ok(None) };
+            Ok(Some(MatchingChunk { key: ChunkKey::read(&row)?, counts, passes: not_null(row.get(5))? }))
         });
-        rows.filter_map(Result::transpose)
-            .map(|row| row.and_then(|(key, counts, passes)| Ok(MatchingChunk { key, counts, passes: one(passes)? })))
-            .collect()
+        matching.filter_map(Result::transpose).collect()
     })
 }
 
 /// Runs a search on the node with the chatbot's shards, by one statement that Citus sends there, and returns the chunks with
 /// their scores, best first. The node does not return chunk ids: the keys have the positions in their place.
-pub fn search_on_node(filter: &Filter, question: Jsonb, vector: Option<Vec<f32>>) -> Result<Vec<(FoundChunk, f32)>> {
-    let sql =
-        "SELECT a.source_type, a.source_id, a.chunk_index, a.chunk_index, a.content, a.similarity, a.metadata, a.score
-        FROM (SELECT tableoid AS shard FROM chatbot_sync.embedding WHERE chatbot_id = $1 LIMIT 1) AS e,
+pub fn search_on_node(filter: &Filter, request: Jsonb, vector: Option<Vec<f32>>) -> Result<Vec<(FoundChunk, f32)>> {
+    let sql = "SELECT
+            a.source_type, a.source_id, a.chunk_index, a.chunk_index, a.content, a.similarity, a.metadata, a.score
+        FROM
+            (SELECT tableoid AS shard FROM chatbot_sync.embedding WHERE chatbot_id = $1 LIMIT 1) AS e,
             (SELECT tableoid AS shard FROM chatbot_sync.source WHERE chatbot_id = $1 LIMIT 1) AS s,
             LATERAL chatbot_sync.search_in(e.shard, s.shard, $2, $3, $4) AS a";
-    let args = [filter.chatbot_id.into(), question.into(), filter.metadata.clone().into(), vector.into()];
-    run(sql, &args, Mode::Scan, |rows| rows.map(|row| Ok((found(&row)?, one(row.get(8))?))).collect())
+    let args = [filter.chatbot_id.into(), request.into(), filter.metadata.clone().into(), vector.into()];
+    run(sql, &args, StatementMode::Scan, |rows| {
+        rows.map(|row| Ok((FoundChunk::read(&row)?, not_null(row.get(8))?))).collect()
+    })
 }
 
 /// Returns the number of chunks of a chatbot.
 pub fn count_chunks(scope: &Scope) -> Result<f64> {
     let sql = format!(
-        "SELECT pg_catalog.sum(chunk_count)::double precision FROM {} WHERE chatbot_id = $1 AND enabled",
+        "SELECT pg_catalog.sum(chunk_count)::double precision
+        FROM {}
+        WHERE chatbot_id = $1
+            AND enabled",
         scope.tables.source
     );
-    let count: Option<f64> = run(&sql, &[scope.filter.chatbot_id.into()], Mode::Scan, |rows| rows.first().get_one())?;
+    let args = [scope.filter.chatbot_id.into()];
+    let count: Option<f64> = run(&sql, &args, StatementMode::Scan, |rows| rows.first().get_one())?;
     Ok(count.unwrap_or(0.0))
 }

@@ -4,55 +4,79 @@ use pgrx::Uuid;
 use pgrx::datum::TimestampWithTimeZone;
 
 use crate::error::Result;
-use crate::pg::store::{Mode, one, run, write};
+use crate::ids::ChatbotId;
+use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::source::Jsonb;
 
 /// Inserts a session.
-pub fn insert_session(chatbot_id: i64, id: Uuid, metadata: Jsonb) -> Result<()> {
+pub fn insert_session(chatbot_id: ChatbotId, id: Uuid, metadata: Jsonb) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.session (chatbot_id, id, metadata) VALUES ($1, $2, $3)";
     write(sql, &[chatbot_id.into(), id.into(), metadata.into()]).map(drop)
 }
 
 /// Returns whether a session is open, and locks it against being closed or deleted until the transaction ends; `None`: there
 /// is no such session.
-pub fn lock_session(chatbot_id: i64, id: Uuid) -> Result<Option<bool>> {
-    let sql = "SELECT closed_at IS NULL FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2 FOR SHARE";
-    run(sql, &[chatbot_id.into(), id.into()], Mode::Write, |mut rows| {
-        rows.next().map(|row| one(row.get(1))).transpose()
+pub fn lock_session(chatbot_id: ChatbotId, id: Uuid) -> Result<Option<bool>> {
+    let sql = "SELECT closed_at IS NULL
+        FROM chatbot_sync.session
+        WHERE chatbot_id = $1
+            AND id = $2
+        FOR SHARE";
+    run(sql, &[chatbot_id.into(), id.into()], StatementMode::Write, |mut rows| {
+        rows.next().map(|row| not_null(row.get(1))).transpose()
     })
 }
 
 /// Whether there is a session with this id.
-pub fn has_session(chatbot_id: i64, id: Uuid) -> Result<bool> {
+pub fn has_session(chatbot_id: ChatbotId, id: Uuid) -> Result<bool> {
     let sql = "SELECT FROM chatbot_sync.session WHERE chatbot_id = $1 AND id = $2";
-    run(sql, &[chatbot_id.into(), id.into()], Mode::Read, |rows| Ok(rows.len() > 0))
+    run(sql, &[chatbot_id.into(), id.into()], StatementMode::Read, |rows| Ok(rows.len() > 0))
 }
 
 /// Closes a session; returns false where it is not open.
-pub fn close_session(chatbot_id: i64, id: Uuid) -> Result<bool> {
-    let sql = "UPDATE chatbot_sync.session SET closed_at = pg_catalog.now()
-        WHERE chatbot_id = $1 AND id = $2 AND closed_at IS NULL";
+pub fn close_session(chatbot_id: ChatbotId, id: Uuid) -> Result<bool> {
+    let sql = "UPDATE chatbot_sync.session
+        SET closed_at = pg_catalog.now()
+        WHERE chatbot_id = $1
+            AND id = $2
+            AND closed_at IS NULL";
     Ok(write(sql, &[chatbot_id.into(), id.into()])? > 0)
 }
 
 /// Inserts a message and returns its id.
-pub fn insert_message(chatbot_id: i64, session: Uuid, role: &str, content: &str, metadata: Jsonb) -> Result<i64> {
+pub fn insert_message(chatbot_id: ChatbotId, session: Uuid, role: &str, content: &str, metadata: Jsonb) -> Result<i64> {
     let sql = "INSERT INTO chatbot_sync.message (chatbot_id, session_id, role, content, metadata)
-        VALUES ($1, $2, $3, $4, $5) RETURNING id";
+        VALUES ($1, $2, $3, $4, $5)
+        RETURNING id";
     let args = [chatbot_id.into(), session.into(), role.into(), content.into(), metadata.into()];
-    run(sql, &args, Mode::Write, |rows| one(rows.first().get_one()))
+    run(sql, &args, StatementMode::Write, |rows| not_null(rows.first().get_one()))
 }
 
 /// A message: id, role, content, metadata, time.
 pub type Message = (i64, String, String, Jsonb, TimestampWithTimeZone);
 
 /// Returns the latest `limit` messages of a session, oldest first; `None`: all.
-pub fn messages(chatbot_id: i64, session: Uuid, limit: Option<i64>) -> Result<Vec<Message>> {
-    let sql = "SELECT id, role, content, metadata, created_at FROM (
-            SELECT * FROM chatbot_sync.message WHERE chatbot_id = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3
-        ) AS latest ORDER BY id";
-    run(sql, &[chatbot_id.into(), session.into(), limit.into()], Mode::Read, |rows| {
-        rows.map(|row| Ok((one(row.get(1))?, one(row.get(2))?, one(row.get(3))?, one(row.get(4))?, one(row.get(5))?)))
-            .collect()
+pub fn messages(chatbot_id: ChatbotId, session: Uuid, limit: Option<i64>) -> Result<Vec<Message>> {
+    let sql = "SELECT id, role, content, metadata, created_at
+        FROM (
+            SELECT *
+            FROM chatbot_sync.message
+            WHERE chatbot_id = $1
+                AND session_id = $2
+            ORDER BY id DESC
+            LIMIT $3
+        ) AS latest
+        ORDER BY id";
+    run(sql, &[chatbot_id.into(), session.into(), limit.into()], StatementMode::Read, |rows| {
+        rows.map(|row| {
+            Ok((
+                not_null(row.get(1))?,
+                not_null(row.get(2))?,
+                not_null(row.get(3))?,
+                not_null(row.get(4))?,
+                not_null(row.get(5))?,
+            ))
+        })
+        .collect()
     })
 }

@@ -1,29 +1,19 @@
 //! Sources: their rows in `chatbot_sync.source`.
 
-use crate::error::Result;
-use crate::pg::runtime::{schema, settings};
-use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
-use crate::pg::store::{Mode, Rows, chunk, lock_with_retry, one, reads_latest, run, write};
-use crate::source::{Jsonb, SourceInput, SourceKey, SyncOutcome, intern_type};
-use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
+use std::collections::HashSet;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
-use pgrx::spi::SpiHeapTupleData;
 
-impl SourceKey {
-    /// The key as three arguments of a statement.
-    pub fn args<'a>(&self) -> Vec<DatumWithOid<'a>> {
-        vec![self.chatbot_id.into(), self.source_type.into(), self.source_id.into()]
-    }
-
-    /// The key as three arguments of a statement, and further ones.
-    pub fn args_and<'a>(&self, more: impl IntoIterator<Item = DatumWithOid<'a>>) -> Vec<DatumWithOid<'a>> {
-        self.args().into_iter().chain(more).collect()
-    }
-}
+use crate::error::Result;
+use crate::ids::{HostId, ModelId};
+use crate::pg::runtime::{schema, settings};
+use crate::pg::store::source_key::{
+    IS_SOURCE, KEYS, by_chatbot, chatbot_key_args, read_keys, same_source, write_by_chatbot,
+};
+use crate::pg::store::text_search::{WORDS_VERSION, WordsRead};
+use crate::pg::store::{Rows, StatementMode, chunk, lock_with_retry, not_null, reads_latest, run, write};
+use crate::source::{Jsonb, SourceInput, SourceKey, SourceStatus, SyncOutcome};
 
 /// A source's row, as far as a sync reads it.
 pub struct SourceRow {
@@ -33,7 +23,7 @@ pub struct SourceRow {
     /// was.
     pub chunking: Option<Vec<i32>>,
     /// The model that its vectors were made with; `None`: it has none.
-    pub model_id: Option<i32>,
+    pub model_id: Option<ModelId>,
     /// Whether its vectors are complete, and its host row took that status.
     pub synced: bool,
     /// The number of its chunks.
@@ -45,10 +35,10 @@ pub struct SourceRow {
     /// Whether searches find the source.
     pub enabled: bool,
     /// The host table that it comes from; `None`: it has none.
-    pub host: Option<i32>,
+    pub host: Option<HostId>,
     /// How its words were read.
     pub words: WordsRead,
-    /// What [`note`] has written.
+    /// What [`write_note`] has written.
     pub note: Option<String>,
 }
 
@@ -76,51 +66,75 @@ pub struct SourceUpdate<'a> {
     pub truncated: bool,
     /// The text search configurations that its words are read with.
     pub configurations: Vec<String>,
-    /// Its language, as far as somebody said or detected it.
+    /// The language of most of its text, as its metadata says or as it was detected; `None` where a setting names the text
+    /// search configuration.
     pub lang: Option<String>,
 }
 
-/// The language that a source's metadata say.
+/// The language that a source's metadata says, as an expression in SQL.
 pub const SAID_LANG: &str =
     "CASE pg_catalog.jsonb_typeof(metadata -> 'lang') WHEN 'string' THEN metadata ->> 'lang' END";
 
-/// Reads a source's row; `None` where there is none. With `lock`, it is locked against other syncs until the transaction
-/// ends.
-pub fn read(key: &SourceKey, metadata: &Jsonb, lock: bool) -> Result<Option<SourceRow>> {
+/// Whether a source's row is locked when it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowLock {
+    /// It is not.
+    None,
+    /// It is locked against other syncs until the transaction ends.
+    ForSync,
+}
+
+/// Reads a source's row, and compares its metadata with `metadata`; `None` where there is no such source.
+pub fn read_row(key: &SourceKey, metadata: &Jsonb, lock: RowLock) -> Result<Option<SourceRow>> {
     let lang = if has_languages()? { "lang" } else { "NULL::text" };
-    let read = format!(
-        "SELECT content_hash, chunking, model_id, status = 'synced' AND (error IS NULL OR error_code = '01000'),
-            chunk_count, truncated, metadata = $4, enabled, host, text_search_configs, {lang}, {SAID_LANG},
+    let select = format!(
+        "SELECT
+            content_hash,
+            chunking,
+            model_id,
+            status = 'synced' AND (error IS NULL OR error_code = '01000'),
+            chunk_count,
+            truncated,
+            metadata = $4,
+            enabled,
+            host,
+            text_search_configs,
+            {lang},
+            {SAID_LANG},
             CASE WHEN error_code = '01000' THEN error END
-        FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3"
+        FROM chatbot_sync.source
+        WHERE {IS_SOURCE}"
     );
-    let looked_at = |sql: &str, mode| run(sql, &key.args_and([metadata.clone().into()]), mode, source_row);
-    if !lock {
-        return looked_at(&read, Mode::ReadNow);
+    let read = |sql: &str, mode| run(sql, &key.args_and([metadata.clone().into()]), mode, source_row);
+    if lock == RowLock::None {
+        return read(&select, StatementMode::ReadLatest);
     }
-    let lock = format!("{read} FOR NO KEY UPDATE");
+    let select_locked = format!(
+        "{select}
+        FOR NO KEY UPDATE"
+    );
     if reads_latest() {
         // Nearly always no other session has locked the row, and then the subtransaction of lock_with_retry() is not needed.
-        if let Some(row) = looked_at(&format!("{lock} SKIP LOCKED"), Mode::Write)? {
+        if let Some(row) = read(&format!("{select_locked} SKIP LOCKED"), StatementMode::Write)? {
             return Ok(Some(row));
         }
     }
-    lock_with_retry(|| looked_at(&lock, Mode::Write))
+    lock_with_retry(|| read(&select_locked, StatementMode::Write))
 }
 
 fn source_row(mut rows: Rows) -> pgrx::spi::Result<Option<SourceRow>> {
     let Some(row) = rows.next() else { return Ok(None) };
     let mut chunking: Option<Vec<i32>> = row.get(2)?;
     Ok(Some(SourceRow {
-        words: WordsRead::new(&mut chunking, one(row.get(10))?, row.get(11)?, row.get(12)?),
+        words: WordsRead::new(&mut chunking, not_null(row.get(10))?, row.get(11)?, row.get(12)?),
         content_hash: row.get(1)?,
         chunking,
         model_id: row.get(3)?,
-        synced: one(row.get(4))?,
-        chunk_count: one(row.get(5))?,
-        truncated: one(row.get(6))?,
-        same_metadata: one(row.get(7))?,
-        enabled: one(row.get(8))?,
+        synced: not_null(row.get(4))?,
+        chunk_count: not_null(row.get(5))?,
+        truncated: not_null(row.get(6))?,
+        same_metadata: not_null(row.get(7))?,
+        enabled: not_null(row.get(8))?,
         host: row.get(9)?,
         note: row.get(13)?,
     }))
@@ -128,31 +142,36 @@ fn source_row(mut rows: Rows) -> pgrx::spi::Result<Option<SourceRow>> {
 
 /// Whether there is a source with this key.
 pub fn exists(key: &SourceKey) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM chatbot_sync.source
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3)";
-    run(sql, &key.args(), Mode::ReadNow, |rows| one(rows.first().get_one()))
+    let sql = format!("SELECT EXISTS (SELECT FROM chatbot_sync.source WHERE {IS_SOURCE})");
+    run(&sql, &key.args(), StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
-/// The host table that a source comes from; none where there is no such source, or no table has it.
-pub fn host_of(key: &SourceKey) -> Result<Option<i32>> {
-    let sql = "SELECT host FROM chatbot_sync.source WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    run(sql, &key.args(), Mode::ReadNow, |mut rows| rows.next().map_or(Ok(None), |row| row.get(1)))
+/// Returns the host table that a source comes from; `None` where there is no such source, or it comes from no table.
+pub fn host_of(key: &SourceKey) -> Result<Option<HostId>> {
+    let sql = format!("SELECT host FROM chatbot_sync.source WHERE {IS_SOURCE}");
+    run(&sql, &key.args(), StatementMode::ReadLatest, |mut rows| rows.next().map_or(Ok(None), |row| row.get(1)))
 }
 
-/// The arguments for rows of sources: the model, and an array for each column.
-// An unnest() of several arrays is syntax and not a function that is looked up: no search_path matters to it.
-fn source_args<'a>(model_id: i32, sources: &[&SourceUpdate]) -> Vec<DatumWithOid<'a>> {
+/// The rows of [`source_args`], as a table with [`UPDATE_COLUMNS`].
+const UPDATES: &str = "unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+const UPDATE_COLUMNS: &str = "chatbot_id, source_type, source_id, content_hash, chunking, chunk_count, truncated,
+            metadata, enabled, host, configurations, lang";
+
+/// The arguments for rows of sources: the model, and an array for each of [`UPDATE_COLUMNS`].
+fn source_args<'a>(model_id: ModelId, sources: &[&SourceUpdate]) -> Vec<DatumWithOid<'a>> {
     fn all<T>(sources: &[&SourceUpdate], of: impl Fn(&SourceUpdate) -> T) -> Vec<T> {
         sources.iter().map(|s| of(s)).collect()
     }
+    // Of arrays of different lengths Postgres makes no array of arrays, so each is passed as one text.
+    let chunking =
+        |s: &SourceUpdate| s.chunking.iter().chain([&WORDS_VERSION]).map(i32::to_string).collect::<Vec<_>>().join(",");
     vec![
         model_id.into(),
         all(sources, |s| s.item.key.chatbot_id).into(),
-        all(sources, |s| s.item.key.source_type.to_owned()).into(),
+        all(sources, |s| s.item.key.source_type).into(),
         all(sources, |s| s.item.key.source_id).into(),
         all(sources, |s| s.item.content.hash().to_vec()).into(),
-        all(sources, |s| s.chunking.iter().chain([&WORDS_VERSION]).map(i32::to_string).collect::<Vec<_>>().join(","))
-            .into(),
+        all(sources, chunking).into(),
         all(sources, |s| s.chunk_count).into(),
         all(sources, |s| s.truncated).into(),
         all(sources, |s| s.item.metadata.clone()).into(),
@@ -162,10 +181,6 @@ fn source_args<'a>(model_id: i32, sources: &[&SourceUpdate]) -> Vec<DatumWithOid
         all(sources, |s| s.lang.clone()).into(),
     ]
 }
-
-const COLUMNS: &str = "chatbot_id, source_type, source_id, content_hash, chunking, chunk_count, truncated, metadata,
-    enabled, host, configurations, lang";
-const UNNEST: &str = "unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 /// Whether the rows of sources say their languages: those of an older version of the SQL do not.
 pub fn has_languages() -> Result<bool> {
@@ -177,21 +192,30 @@ pub fn has_languages() -> Result<bool> {
 }
 
 /// Inserts the rows of sources, and returns the keys of those that no other transaction has inserted meanwhile.
-pub fn insert_sources(model_id: i32, sources: &[&SourceUpdate]) -> Result<HashSet<SourceKey>> {
+pub fn insert_sources(model_id: ModelId, sources: &[&SourceUpdate]) -> Result<HashSet<SourceKey>> {
     if sources.is_empty() {
         return Ok(HashSet::new());
     }
     let lang = if has_languages()? { ", lang" } else { "" };
     let sql = format!(
-        "INSERT INTO chatbot_sync.source (chatbot_id, source_type, source_id, content_hash, chunking, chunk_count,
-            truncated, metadata, enabled, host, text_search_configs, model_id, status, synced_at{lang})
-        SELECT chatbot_id, source_type, source_id, content_hash, pg_catalog.string_to_array(chunking, ',')::int[],
-            chunk_count, truncated, metadata, enabled, host, pg_catalog.string_to_array(configurations, ','), $1, 'synced',
+        "INSERT INTO chatbot_sync.source (
+            chatbot_id, source_type, source_id, content_hash, chunk_count, truncated, metadata, enabled, host,
+            chunking, text_search_configs, model_id, status, synced_at{lang}
+        )
+        SELECT
+            chatbot_id, source_type, source_id, content_hash, chunk_count, truncated, metadata, enabled, host,
+            pg_catalog.string_to_array(chunking, ',')::int[],
+            pg_catalog.string_to_array(configurations, ','),
+            $1,
+            'synced',
             pg_catalog.now(){lang}
-        FROM {UNNEST} AS n ({COLUMNS})
-        ON CONFLICT DO NOTHING RETURNING chatbot_id, source_type, source_id"
+        FROM {UPDATES} AS n (
+            {UPDATE_COLUMNS}
+        )
+        ON CONFLICT DO NOTHING
+        RETURNING chatbot_id, source_type, source_id"
     );
-    run(&sql, &source_args(model_id, sources), Mode::Write, read_keys)
+    run(&sql, &source_args(model_id, sources), StatementMode::Write, read_keys)
 }
 
 /// Whether the snapshot of a REPEATABLE READ or SERIALIZABLE transaction still shows one of these sources, which another
@@ -201,69 +225,49 @@ pub fn has_concurrent_delete(sources: &[&SourceUpdate]) -> Result<bool> {
     if !settings::sees_only_its_snapshot() {
         return Ok(false);
     }
-    let sql = "SELECT FROM chatbot_sync.source s,
-            unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
-        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
-            AND s.chatbot_id = $4 LIMIT 1";
+    let sql = format!(
+        "SELECT FROM chatbot_sync.source s, {KEYS}
+        WHERE {}
+            AND s.chatbot_id = $4
+        LIMIT 1",
+        same_source("s", "k")
+    );
     for (chatbot_id, keys) in by_chatbot(sources.iter().map(|s| s.item.key), |key| key.chatbot_id) {
-        if run(sql, &chatbot_key_args(chatbot_id, &keys), Mode::Read, |rows| Ok(rows.len()))? > 0 {
+        if run(&sql, &chatbot_key_args(chatbot_id, &keys), StatementMode::Read, |rows| Ok(rows.len()))? > 0 {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Returns the keys in the first three columns of rows.
-pub fn read_keys(rows: Rows) -> pgrx::spi::Result<HashSet<SourceKey>> {
-    rows.map(|row| key(&row)).collect()
-}
-
-/// Returns the key in the first three columns of a row.
-pub fn key(row: &SpiHeapTupleData) -> pgrx::spi::Result<SourceKey> {
-    let source_type: &str = one(row.get(2))?;
-    let source_type = intern_type(source_type);
-    Ok(SourceKey { chatbot_id: one(row.get(1))?, source_type, source_id: one(row.get(3))? })
-}
-
-/// Groups items by chatbot: with Citus, a statement that names one chatbot is a single task on one node.
-pub fn by_chatbot<T>(all: impl IntoIterator<Item = T>, chatbot_id: impl Fn(&T) -> i64) -> BTreeMap<i64, Vec<T>> {
-    let mut groups: BTreeMap<i64, Vec<T>> = BTreeMap::new();
-    for one in all {
-        groups.entry(chatbot_id(&one)).or_default().push(one);
-    }
-    groups
-}
-
-/// Runs a statement once for each chatbot, with the arguments of [`of_chatbot`], and returns the number of rows that were
-/// written.
-pub fn write_by_chatbot(sql: &str, keys: &[SourceKey]) -> Result<i64> {
-    by_chatbot(keys.iter().copied(), |key| key.chatbot_id)
-        .into_iter()
-        .map(|(chatbot_id, keys)| write(sql, &chatbot_key_args(chatbot_id, &keys)))
-        .sum()
-}
-
-/// The arguments for keys of one chatbot: an array for each of the three columns, and then the chatbot's id.
-pub fn chatbot_key_args(chatbot_id: i64, keys: &[SourceKey]) -> [DatumWithOid<'static>; 4] {
-    let [chatbots, types, sources] = key_array_args(keys);
-    [chatbots, types, sources, chatbot_id.into()]
-}
-
 /// Writes the result of a sync to the rows of sources. If a caller has embedded the source of a host row, it becomes
 /// pending, so that the row's own content comes back.
-pub fn update_sources(model_id: i32, sources: &[&SourceUpdate]) -> Result<()> {
-    let lang = if has_languages()? { ", lang = n.lang" } else { "" };
+pub fn update_sources(model_id: ModelId, sources: &[&SourceUpdate]) -> Result<()> {
+    let lang = if has_languages()? { ",\n            lang = n.lang" } else { "" };
     let sql = format!(
-        "UPDATE chatbot_sync.source s SET content_hash = n.content_hash,
-            chunking = pg_catalog.string_to_array(n.chunking, ',')::int[], model_id = $1, chunk_count = n.chunk_count,
-            truncated = n.truncated, metadata = n.metadata, enabled = n.enabled, host = COALESCE(n.host, s.host),
+        "UPDATE chatbot_sync.source s
+        SET content_hash = n.content_hash,
+            chunking = pg_catalog.string_to_array(n.chunking, ',')::int[],
+            model_id = $1,
+            chunk_count = n.chunk_count,
+            truncated = n.truncated,
+            metadata = n.metadata,
+            enabled = n.enabled,
+            host = COALESCE(n.host, s.host),
             text_search_configs = pg_catalog.string_to_array(n.configurations, ','),
             status = CASE WHEN n.host IS NULL AND s.host IS NOT NULL THEN 'pending' ELSE 'synced' END,
-            synced_at = pg_catalog.now(), error = NULL, error_code = NULL, attempts = 0, next_attempt_at = NULL,
+            synced_at = pg_catalog.now(),
+            error = NULL,
+            error_code = NULL,
+            attempts = 0,
+            next_attempt_at = NULL,
             next_model_id = NULL{lang}
-        FROM {UNNEST} AS n ({COLUMNS})
-        WHERE (s.chatbot_id, s.source_type, s.source_id) = (n.chatbot_id, n.source_type, n.source_id)
-            AND s.chatbot_id = $14"
+        FROM {UPDATES} AS n (
+            {UPDATE_COLUMNS}
+        )
+        WHERE {}
+            AND s.chatbot_id = $14",
+        same_source("s", "n")
     );
     by_chatbot(sources.iter().copied(), |s| s.item.key.chatbot_id).into_iter().try_for_each(|(chatbot_id, sources)| {
         let mut args = source_args(model_id, &sources);
@@ -274,116 +278,67 @@ pub fn update_sources(model_id: i32, sources: &[&SourceUpdate]) -> Result<()> {
 
 /// Writes everything but the content to a source and its chunks. What a caller writes to the source of a host row holds only
 /// until the row is synced again.
-pub fn update_attributes(item: &SourceInput, status: &str, row: &SourceRow) -> Result<()> {
-    // Of one that waits, the metadata may say another language than its words were read in.
-    let sql = "UPDATE chatbot_sync.source SET metadata = $4, enabled = $5, host = COALESCE($6, host),
+pub fn update_attributes(item: &SourceInput, status: SourceStatus, row: &SourceRow) -> Result<()> {
+    // The metadata of a pending source may say another language than the one that its words were read in: version 0 of its
+    // words makes the next sync read them again.
+    let sql = format!(
+        "UPDATE chatbot_sync.source
+        SET metadata = $4,
+            enabled = $5,
+            host = COALESCE($6, host),
             chunking = CASE WHEN $7 = 'pending' AND chunk_count > 0 THEN chunking[1:5] || 0 ELSE chunking END,
             status = CASE WHEN $6 IS NULL AND host IS NOT NULL THEN 'pending' ELSE $7 END,
             error = CASE WHEN error_code = '01000' THEN error END,
-            error_code = CASE WHEN error_code = '01000' THEN error_code END, attempts = 0, next_attempt_at = NULL
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    let standing = [item.metadata.clone().into(), item.enabled.into(), item.host.into(), status.into()];
-    write(sql, &item.key.args_and(standing))?;
+            error_code = CASE WHEN error_code = '01000' THEN error_code END,
+            attempts = 0,
+            next_attempt_at = NULL
+        WHERE {IS_SOURCE}"
+    );
+    write(&sql, &item.key.args_and(attribute_args(item).into_iter().chain([status.into()])))?;
     if row.same_attributes(item) { Ok(()) } else { chunk::update_chunk_attributes(item) }
+}
+
+/// Metadata, `enabled` and host table, as the arguments after a key.
+pub fn attribute_args<'a>(item: &SourceInput) -> [DatumWithOid<'a>; 3] {
+    [item.metadata.clone().into(), item.enabled.into(), item.host.into()]
 }
 
 /// Inserts the row of a pending source. Does nothing where the source exists.
 pub fn insert_pending(item: &SourceInput) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source (chatbot_id, source_type, source_id, metadata, enabled, host, status)
-        VALUES ($1, $2, $3, $4, $5, $6, 'pending') ON CONFLICT DO NOTHING";
-    let standing = [item.metadata.clone().into(), item.enabled.into(), item.host.into()];
-    write(sql, &item.key.args_and(standing)).map(drop)
-}
-
-/// Marks a source as failed. Its vectors stay, and searches find them if the source is enabled.
-pub fn mark_failed(item: &SourceInput, failed: &SyncError) -> Result<()> {
-    let sql = "INSERT INTO chatbot_sync.source AS s
-            (chatbot_id, source_type, source_id, metadata, enabled, host, error_code, error, status, attempts)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'error', 1)
-        ON CONFLICT (chatbot_id, source_type, source_id) DO UPDATE SET status = 'error', error_code = $7, error = $8,
-            attempts = s.attempts + 1, enabled = $5, host = COALESCE($6, s.host)";
-    let args = [
-        item.metadata.clone().into(),
-        item.enabled.into(),
-        item.host.into(),
-        failed.code.clone().into(),
-        failed.message.clone().into(),
-    ];
-    write(sql, &item.key.args_and(args))?;
-    let sql = "UPDATE chatbot_sync.embedding SET enabled = $4
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND enabled <> $4";
-    write(sql, &item.key.args_and([item.enabled.into()])).map(drop)
-}
-
-/// Records a failed attempt of the queue: the source is pending and tried again after `again`; `None`: it is in error, and
-/// not tried again by itself.
-pub fn mark_attempt(item: &SourceInput, failed: &SyncError, attempts: i32, again: Option<Duration>) -> Result<()> {
-    let sql = "INSERT INTO chatbot_sync.source AS s (chatbot_id, source_type, source_id, metadata, enabled, host,
-            error_code, error, attempts, next_attempt_at, status)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
-            pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $10),
-            CASE WHEN $10 IS NULL THEN 'error' ELSE 'pending' END)
-        ON CONFLICT (chatbot_id, source_type, source_id) DO UPDATE SET status = EXCLUDED.status, error_code = $7,
-            error = $8, attempts = $9, next_attempt_at = EXCLUDED.next_attempt_at, enabled = $5, host = COALESCE($6, s.host)";
-    let args = [
-        item.metadata.clone().into(),
-        item.enabled.into(),
-        item.host.into(),
-        failed.code.clone().into(),
-        failed.message.clone().into(),
-        attempts.into(),
-        again.map(|wait| wait.as_secs_f64()).into(),
-    ];
-    write(sql, &item.key.args_and(args)).map(drop)
-}
-
-/// Writes into the row of a synced source what its reader should know, with the SQLSTATE of a warning (01000). It stays
-/// until texts of the source are embedded again.
-pub fn note(key: &SourceKey, note: &str) -> Result<()> {
-    let sql = "UPDATE chatbot_sync.source SET error_code = '01000', error = $4
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3 AND status <> 'error'";
-    write(sql, &key.args_and([note.to_owned().into()])).map(drop)
+        VALUES ($1, $2, $3, $4, $5, $6, 'pending')
+        ON CONFLICT DO NOTHING";
+    write(sql, &item.key.args_and(attribute_args(item))).map(drop)
 }
 
 /// Marks synced sources pending.
 pub fn mark_pending(keys: &[SourceKey]) -> Result<()> {
-    let sql = "UPDATE chatbot_sync.source s SET status = 'pending'
-        FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
-        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
-            AND s.chatbot_id = $4 AND s.status = 'synced'";
-    write_by_chatbot(sql, keys).map(drop)
+    let sql = format!(
+        "UPDATE chatbot_sync.source s
+        SET status = 'pending'
+        FROM {KEYS}
+        WHERE {}
+            AND s.chatbot_id = $4
+            AND s.status = 'synced'",
+        same_source("s", "k")
+    );
+    write_by_chatbot(&sql, keys).map(drop)
 }
 
 /// Makes sources in error pending again, and returns how many.
 pub fn mark_retried(keys: &[SourceKey]) -> Result<i64> {
-    let sql = "UPDATE chatbot_sync.source s SET status = 'pending', attempts = 0, next_attempt_at = NULL, error = NULL,
+    let sql = format!(
+        "UPDATE chatbot_sync.source s
+        SET status = 'pending',
+            attempts = 0,
+            next_attempt_at = NULL,
+            error = NULL,
             error_code = NULL
-        FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
-        WHERE (s.chatbot_id, s.source_type, s.source_id) = (k.chatbot_id, k.source_type, k.source_id)
-            AND s.chatbot_id = $4 AND s.status = 'error'";
-    write_by_chatbot(sql, keys)
-}
-
-/// Returns the condition by which a walk through sources in the order of their keys goes on after one, with its arguments,
-/// the first of which is `$number`; an empty condition for `None`. It is not written as `$n IS NULL OR ...`, by which a
-/// generic plan would read all sources before that key each time.
-pub fn after_key(after: Option<SourceKey>, number: usize) -> (String, Vec<DatumWithOid<'static>>) {
-    let Some(key) = after else { return (String::new(), Vec::new()) };
-    let [chatbot, source_type, source] = [number, number + 1, number + 2];
-    (
-        format!(" AND (chatbot_id, source_type, source_id) > (${chatbot}, ${source_type}, ${source})"),
-        vec![key.chatbot_id.into(), key.source_type.to_owned().into(), key.source_id.into()],
-    )
-}
-
-/// The order of a walk through sources; the number for LIMIT has to follow.
-pub const BY_KEY: &str = "ORDER BY chatbot_id, source_type, source_id LIMIT";
-
-/// The arguments for keys: an array for each of the three columns.
-pub fn key_array_args(keys: &[SourceKey]) -> [DatumWithOid<'static>; 3] {
-    [
-        keys.iter().map(|k| k.chatbot_id).collect::<Vec<_>>().into(),
-        keys.iter().map(|k| k.source_type.to_owned()).collect::<Vec<_>>().into(),
-        keys.iter().map(|k| k.source_id).collect::<Vec<_>>().into(),
-    ]
+        FROM {KEYS}
+        WHERE {}
+            AND s.chatbot_id = $4
+            AND s.status = 'error'",
+        same_source("s", "k")
+    );
+    write_by_chatbot(&sql, keys)
 }

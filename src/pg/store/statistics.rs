@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString};
 use pgrx::{FromDatum, pg_sys};
 
 use crate::error::{Error, Result};
+use crate::ids::{ChatbotId, ModelId};
 use crate::pg::runtime::schema::schema;
 use crate::pg::store::tables::{SearchTable, Tables};
 use crate::search::plan::ChatbotSize;
@@ -14,11 +15,11 @@ use crate::search::tsvector::Term;
 
 /// Returns the estimated size of a chatbot; `None` where the model has no valid index, or the statistics do not name the
 /// chatbot. They name the largest ones.
-pub fn chatbot_size(tables: &Tables, chatbot_id: i64, model_id: i32) -> Result<Option<ChatbotSize>> {
+pub fn chatbot_size(tables: &Tables, chatbot_id: ChatbotId, model_id: ModelId) -> Result<Option<ChatbotSize>> {
     let index = tables.embedding.index_name(&format!("embedding_hnsw_{model_id}"));
     let Some(of_all) = chunks_indexed(&tables.embedding, &index)? else { return Ok(None) };
     let share = most_common(tables.embedding.id, c"chatbot_id", pg_sys::STATISTIC_KIND_MCV, |values, shares, _| {
-        let at = values.iter().position(|value| value.value().cast_signed() as i64 == chatbot_id)?;
+        let at = values.iter().position(|value| value.value().cast_signed() as i64 == chatbot_id.0)?;
         shares.get(at).map(|share| f64::from(*share))
     });
     Ok(share.flatten().map(|share| ChatbotSize { chunks: (share * of_all).round(), of_all }))

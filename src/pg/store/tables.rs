@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::pg::runtime::catalog;
 use crate::pg::runtime::schema::{has_citus, schema};
-use crate::pg::store::{Mode, one, run};
+use crate::pg::store::{StatementMode, not_null, run};
 use crate::version::OWN;
 use std::ffi::CStr;
 use std::fmt::{self, Display};
@@ -99,14 +99,17 @@ pub fn is_distributed() -> Result<bool> {
     if !has_citus() {
         return Ok(false);
     }
-    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition
-            WHERE logicalrelid = 'chatbot_sync.embedding'::pg_catalog.regclass),
-        pg_catalog.to_regproc('chatbot_sync.search_in') IS NOT NULL";
-    let (distributed, is_asked) = run(sql, &[], Mode::Read, |rows| {
+    let sql = "SELECT
+            EXISTS (
+                SELECT FROM pg_catalog.pg_dist_partition
+                WHERE logicalrelid = 'chatbot_sync.embedding'::pg_catalog.regclass
+            ),
+            pg_catalog.to_regproc('chatbot_sync.search_in') IS NOT NULL";
+    let (distributed, has_search_in) = run(sql, &[], StatementMode::Read, |rows| {
         let row = rows.first();
-        Ok((one::<bool>(row.get(1))?, one::<bool>(row.get(2))?))
+        Ok((not_null::<bool>(row.get(1))?, not_null::<bool>(row.get(2))?))
     })?;
-    if distributed && !is_asked {
+    if distributed && !has_search_in {
         let sql = catalog::extension_version()?.unwrap_or_default();
         return Err(Error::SqlTooOld { sql, library: OWN.to_owned() });
     }

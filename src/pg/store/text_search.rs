@@ -2,15 +2,16 @@
 
 use crate::error::Result;
 use crate::pg::runtime::lexemes::Configuration;
-use crate::pg::store::{Mode, one, run};
+use crate::pg::store::{StatementMode, not_null, run};
 
 /// The version of the code that reads words. Raise it when it reads them differently, so that those of older sources are
 /// read again.
 pub const WORDS_VERSION: i32 = 2;
-/// Of words that were read before the version was stored: by the parser of Postgres.
+/// The version of words that were read before the version was stored: by the parser of Postgres.
 pub const PARSER_VERSION: i32 = 1;
-/// Of words that were read before a configuration was changed: by either.
+/// The version of words that were read before a configuration was changed: by the analyzer or the parser.
 pub const UNKNOWN_VERSION: i32 = 0;
+
 /// How the words of a source's chunks were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WordsRead {
@@ -44,15 +45,23 @@ impl WordsRead {
 /// without, and without them in any case, as Postgres reads a `regconfig`; a name that is written as given goes first.
 pub fn find_configuration(name: &str) -> Result<Option<Configuration>> {
     let sql = "SELECT q.qualified, c.oid
-        FROM pg_catalog.pg_ts_config c JOIN pg_catalog.pg_namespace n ON n.oid = c.cfgnamespace
+        FROM pg_catalog.pg_ts_config c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.cfgnamespace
         CROSS JOIN LATERAL (
-            SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.cfgname) AS qualified,
-                ARRAY[c.cfgname, pg_catalog.quote_ident(c.cfgname), n.nspname || '.' || c.cfgname,
-                    pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.cfgname)] AS names
+            SELECT
+                pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.cfgname) AS qualified,
+                ARRAY[
+                    c.cfgname,
+                    pg_catalog.quote_ident(c.cfgname),
+                    n.nspname || '.' || c.cfgname,
+                    pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.cfgname)
+                ] AS names
         ) AS q
-        WHERE $1 = ANY (q.names) OR pg_catalog.lower($1) = ANY (q.names)
-        ORDER BY $1 = ANY (q.names) DESC, n.nspname = 'pg_catalog' DESC, q.qualified LIMIT 1";
-    run(sql, &[name.into()], Mode::Read, |mut rows| {
-        rows.next().map(|row| Ok(Configuration { name: one(row.get(1))?, id: one(row.get(2))? })).transpose()
+        WHERE $1 = ANY (q.names)
+            OR pg_catalog.lower($1) = ANY (q.names)
+        ORDER BY $1 = ANY (q.names) DESC, n.nspname = 'pg_catalog' DESC, q.qualified
+        LIMIT 1";
+    run(sql, &[name.into()], StatementMode::Read, |mut rows| {
+        rows.next().map(|row| Ok(Configuration { name: not_null(row.get(1))?, id: not_null(row.get(2))? })).transpose()
     })
 }

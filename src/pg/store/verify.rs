@@ -3,69 +3,99 @@
 use std::collections::HashSet;
 
 use crate::error::Result;
+use crate::ids::{ChatbotId, HostId, ModelId};
 use crate::pg::runtime::vector::vector_type;
 use crate::pg::store::reading::{self, StoredReading};
-use crate::pg::store::source::{key, key_array_args};
-use crate::pg::store::{Mode, one, run};
+use crate::pg::store::source_key::{IS_SOURCE, KEYS, key_array_args, read_key, same_source};
+use crate::pg::store::{StatementMode, not_null, run};
 use crate::source::{Jsonb, SourceKey};
 
-/// Returns synced sources that lack chunks of the active model, each with a description, and whether they have chunks of
-/// another model instead.
-pub fn incomplete_sources(active: i32) -> Result<Vec<(SourceKey, String, bool)>> {
-    let sql = "SELECT s.chatbot_id, s.source_type, s.source_id, s.chunk_count, e.chunks, e.after_last,
-            e.chunks = 0 AND EXISTS (SELECT FROM chatbot_sync.embedding o
-                WHERE (o.chatbot_id, o.source_type, o.source_id) = (s.chatbot_id, s.source_type, s.source_id))
+/// A synced source that lacks chunks of the active model.
+pub struct IncompleteSource {
+    /// The source's key.
+    pub key: SourceKey,
+    /// Which chunks were found, and how many were expected.
+    pub detail: String,
+    /// Whether it has chunks of another model instead.
+    pub has_other_model: bool,
+}
+
+/// Returns synced sources that lack chunks of the active model.
+pub fn incomplete_sources(active: ModelId) -> Result<Vec<IncompleteSource>> {
+    let sql = format!(
+        "SELECT
+            s.chatbot_id, s.source_type, s.source_id, s.chunk_count, e.chunks, e.after_last,
+            e.chunks = 0 AND EXISTS (SELECT FROM chatbot_sync.embedding o WHERE {has_other_chunk})
         FROM chatbot_sync.source s
-        CROSS JOIN LATERAL (SELECT count(*)::int AS chunks, COALESCE(max(chunk_index) + 1, 0) AS after_last,
+        CROSS JOIN LATERAL (
+            SELECT
+                count(*)::int AS chunks,
+                COALESCE(max(chunk_index) + 1, 0) AS after_last,
                 count(DISTINCT chunk_index)::int AS places
-            FROM chatbot_sync.embedding e WHERE e.model_id = $1
-                AND (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)) AS e
-        WHERE s.status = 'synced' AND (e.chunks, e.after_last, e.places) <> (s.chunk_count, s.chunk_count, s.chunk_count)";
-    run(sql, &[active.into()], Mode::Read, |rows| {
+            FROM chatbot_sync.embedding e
+            WHERE e.model_id = $1
+                AND {is_chunk}
+        ) AS e
+        WHERE s.status = 'synced'
+            AND (e.chunks, e.after_last, e.places) <> (s.chunk_count, s.chunk_count, s.chunk_count)",
+        has_other_chunk = same_source("o", "s"),
+        is_chunk = same_source("e", "s")
+    );
+    run(&sql, &[active.into()], StatementMode::Read, |rows| {
         rows.map(|row| {
-            let (expected, found, after): (i32, i32, i32) = (one(row.get(4))?, one(row.get(5))?, one(row.get(6))?);
+            let (expected, found, after): (i32, i32, i32) =
+                (not_null(row.get(4))?, not_null(row.get(5))?, not_null(row.get(6))?);
             let detail = format!("{found} chunks up to place {after}, expected {expected}");
-            Ok((key(&row)?, detail, one(row.get(7))?))
+            Ok(IncompleteSource { key: read_key(&row)?, detail, has_other_model: not_null(row.get(7))? })
         })
         .collect()
     })
 }
 
 /// Returns the chatbots that have a source, as the current role sees them.
-pub fn chatbots() -> Result<HashSet<i64>> {
+pub fn chatbots() -> Result<HashSet<ChatbotId>> {
     let sql = "SELECT DISTINCT chatbot_id FROM chatbot_sync.source";
-    run(sql, &[], Mode::Read, |rows| rows.map(|row| one(row.get(1))).collect())
+    run(sql, &[], StatementMode::Read, |rows| rows.map(|row| not_null(row.get(1))).collect())
 }
 
 /// Returns sources with vectors whose length is not that of their model.
 pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
     let sql = format!(
         "SELECT e.chatbot_id, e.source_type, e.source_id, min(m.dimensions), min({schema}.vector_dims(e.embedding))
-        FROM chatbot_sync.embedding e JOIN chatbot_sync.model m ON m.id = e.model_id
-        WHERE {schema}.vector_dims(e.embedding) <> m.dimensions GROUP BY 1, 2, 3",
+        FROM chatbot_sync.embedding e
+        JOIN chatbot_sync.model m ON m.id = e.model_id
+        WHERE {schema}.vector_dims(e.embedding) <> m.dimensions
+        GROUP BY 1, 2, 3",
         schema = vector_type()?.schema
     );
-    run(&sql, &[], Mode::Scan, |rows| {
+    run(&sql, &[], StatementMode::Scan, |rows| {
         rows.map(|row| {
-            let (expected, found): (i32, i32) = (one(row.get(4))?, one(row.get(5))?);
-            Ok((key(&row)?, format!("{found} dimensions, expected {expected}")))
+            let (expected, found): (i32, i32) = (not_null(row.get(4))?, not_null(row.get(5))?);
+            Ok((read_key(&row)?, format!("{found} dimensions, expected {expected}")))
         })
         .collect()
     })
 }
 
 /// Returns sources whose host table is not among `hosts`, each with its host id.
-pub fn sources_of_unknown_hosts(hosts: &[i32]) -> Result<Vec<(SourceKey, i32)>> {
-    let sql = "SELECT chatbot_id, source_type, source_id, host FROM chatbot_sync.source
-        WHERE host IS NOT NULL AND host <> ALL ($1)";
-    run(sql, &[hosts.to_vec().into()], Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
+pub fn sources_of_unknown_hosts(hosts: &[HostId]) -> Result<Vec<(SourceKey, i32)>> {
+    let sql = "SELECT chatbot_id, source_type, source_id, host
+        FROM chatbot_sync.source
+        WHERE host IS NOT NULL
+            AND host <> ALL ($1)";
+    run(sql, &[hosts.to_vec().into()], StatementMode::Read, |rows| {
+        rows.map(|row| Ok((read_key(&row)?, not_null(row.get(4))?))).collect()
+    })
 }
 
-/// Sources that are pending although no table has them and no job embeds them.
-pub fn waiting_for_nothing() -> Result<Vec<SourceKey>> {
-    let sql =
-        "SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source WHERE host IS NULL AND status = 'pending'";
-    let mut pending: Vec<SourceKey> = run(sql, &[], Mode::Read, |rows| rows.map(|row| key(&row)).collect())?;
+/// Returns sources that are pending although no table has them and no job embeds them.
+pub fn pending_sources_without_job() -> Result<Vec<SourceKey>> {
+    let sql = "SELECT chatbot_id, source_type, source_id
+        FROM chatbot_sync.source
+        WHERE host IS NULL
+            AND status = 'pending'";
+    let mut pending: Vec<SourceKey> =
+        run(sql, &[], StatementMode::Read, |rows| rows.map(|row| read_key(&row)).collect())?;
     // A statement of its own: sources may be on other nodes, jobs are here.
     let with_job = existing_keys("job", None, &pending)?;
     pending.retain(|key| !with_job.contains(key));
@@ -89,65 +119,85 @@ pub struct StoredSource {
 }
 
 /// Returns the next sources of a host table, in the order of their keys.
-pub fn of_host(host: i32, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredSource>> {
-    let readings = reading::of_host(host, after, limit)?;
+pub fn sources_of_host(host: HostId, after: Option<SourceKey>, limit: i64) -> Result<Vec<StoredSource>> {
+    let readings = reading::readings_of_host(host, after, limit)?;
     let keys: Vec<SourceKey> = readings.iter().map(|reading| reading.key).collect();
     // A statement of its own: sources may be on other nodes, jobs are here.
     let jobs = existing_keys("job", None, &keys)?;
-    let sql = "SELECT content_hash, metadata, enabled, status = 'synced' FROM chatbot_sync.source
-        WHERE chatbot_id = $1 AND source_type = $2 AND source_id = $3";
-    let whole = |reading: StoredReading| {
-        run(sql, &reading.key.args(), Mode::Read, |rows| {
+    let sql = format!(
+        "SELECT content_hash, metadata, enabled, status = 'synced'
+        FROM chatbot_sync.source
+        WHERE {IS_SOURCE}"
+    );
+    let with_attributes = |reading: StoredReading| {
+        run(&sql, &reading.key.args(), StatementMode::Read, |rows| {
             let rows = rows.first();
             let has_job = jobs.contains(&reading.key);
-            let (content_hash, metadata) = (rows.get(1)?, one(rows.get(2))?);
-            let (enabled, synced) = (one(rows.get(3))?, one(rows.get(4))?);
+            let (content_hash, metadata) = (rows.get(1)?, not_null(rows.get(2))?);
+            let (enabled, synced) = (not_null(rows.get(3))?, not_null(rows.get(4))?);
             Ok(StoredSource { reading, content_hash, metadata, enabled, synced, has_job })
         })
     };
-    readings.into_iter().map(whole).collect()
+    readings.into_iter().map(with_attributes).collect()
 }
 
 /// Whether two texts are equal as `jsonb`, as 1.0 and 1.00 are.
-pub fn is_same_json(one_text: &Jsonb, other: &Jsonb) -> Result<bool> {
-    if one_text == other {
+pub fn is_same_json(one: &Jsonb, other: &Jsonb) -> Result<bool> {
+    if one == other {
         return Ok(true);
     }
-    let args = [one_text.clone().into(), other.clone().into()];
-    run("SELECT $1::jsonb OPERATOR(pg_catalog.=) $2::jsonb", &args, Mode::Read, |rows| one(rows.first().get_one()))
+    let args = [one.clone().into(), other.clone().into()];
+    run("SELECT $1::jsonb OPERATOR(pg_catalog.=) $2::jsonb", &args, StatementMode::Read, |rows| {
+        not_null(rows.first().get_one())
+    })
 }
 
 /// Returns sources with a chunk whose metadata or `enabled` is not that of the source.
 /// The chunks are looked up source by source: a join of both tables would be a hash join of thousands of batches, since the
 /// planner takes each table for huge.
 pub fn sources_with_mismatched_chunks() -> Result<Vec<SourceKey>> {
-    let sql = "SELECT s.chatbot_id, s.source_type, s.source_id FROM chatbot_sync.source s
-        CROSS JOIN LATERAL (SELECT bool_or(e.enabled <> s.enabled OR CASE
-            -- A chunk has the title of its language.
-            WHEN pg_catalog.length(s.content_hash) > 32 AND pg_catalog.jsonb_typeof(s.metadata -> 'title') = 'object'
-                THEN e.metadata - 'title' - 'lang' <> s.metadata - 'title' - 'lang'
-            WHEN e.lang IS NULL THEN e.metadata <> s.metadata
-                ELSE e.metadata <> s.metadata || pg_catalog.jsonb_build_object('lang', e.lang) END) AS differs
+    let sql = format!(
+        "SELECT s.chatbot_id, s.source_type, s.source_id
+        FROM chatbot_sync.source s
+        CROSS JOIN LATERAL (
+            SELECT bool_or(
+                e.enabled <> s.enabled
+                OR CASE
+                    -- A chunk has the title of its language.
+                    WHEN pg_catalog.length(s.content_hash) > 32
+                        AND pg_catalog.jsonb_typeof(s.metadata -> 'title') = 'object'
+                        THEN e.metadata - 'title' - 'lang' <> s.metadata - 'title' - 'lang'
+                    WHEN e.lang IS NULL
+                        THEN e.metadata <> s.metadata
+                    ELSE e.metadata <> s.metadata || pg_catalog.jsonb_build_object('lang', e.lang)
+                END
+            ) AS differs
             FROM chatbot_sync.embedding e
-            WHERE (e.chatbot_id, e.source_type, e.source_id) = (s.chatbot_id, s.source_type, s.source_id)) AS e
-        WHERE e.differs";
-    run(sql, &[], Mode::Read, |rows| rows.map(|row| key(&row)).collect())
+            WHERE {}
+        ) AS e
+        WHERE e.differs",
+        same_source("e", "s")
+    );
+    run(&sql, &[], StatementMode::Read, |rows| rows.map(|row| read_key(&row)).collect())
 }
 
 /// Returns those of the keys that are in a table, with this host table or, where it is `None`, with any.
-fn existing_keys(table: &str, host: Option<i32>, keys: &[SourceKey]) -> Result<HashSet<SourceKey>> {
+fn existing_keys(table: &str, host: Option<HostId>, keys: &[SourceKey]) -> Result<HashSet<SourceKey>> {
     let sql = format!(
-        "SELECT t.chatbot_id, t.source_type, t.source_id FROM chatbot_sync.{table} t,
-            unnest($1::bigint[], $2::text[], $3::bigint[]) AS k (chatbot_id, source_type, source_id)
-        WHERE (t.chatbot_id, t.source_type, t.source_id) = (k.chatbot_id, k.source_type, k.source_id)
-            AND ($4 IS NULL OR t.host = $4)"
+        "SELECT t.chatbot_id, t.source_type, t.source_id
+        FROM chatbot_sync.{table} t, {KEYS}
+        WHERE {}
+            AND ($4 IS NULL OR t.host = $4)",
+        same_source("t", "k")
     );
     let [chatbots, types, sources] = key_array_args(keys);
-    run(&sql, &[chatbots, types, sources, host.into()], Mode::Read, |rows| rows.map(|row| key(&row)).collect())
+    run(&sql, &[chatbots, types, sources, host.into()], StatementMode::Read, |rows| {
+        rows.map(|row| read_key(&row)).collect()
+    })
 }
 
 /// Returns those of the keys for which the host table has neither a source nor a job that will make one.
-pub fn keys_without_source(host: i32, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
+pub fn keys_without_source(host: HostId, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
     let sources = existing_keys("source", Some(host), keys)?;
     let jobs = existing_keys("job", Some(host), keys)?;
     Ok(keys.iter().copied().filter(|key| !sources.contains(key) && !jobs.contains(key)).collect())
@@ -155,7 +205,10 @@ pub fn keys_without_source(host: i32, keys: &[SourceKey]) -> Result<Vec<SourceKe
 
 /// Returns sources with several jobs that failed for good, and the number of these jobs. There should be one, the newest.
 pub fn duplicate_failed_jobs() -> Result<Vec<(SourceKey, i64)>> {
-    let sql = "SELECT chatbot_id, source_type, source_id, count(*) FROM chatbot_sync.job WHERE due_at = 'infinity'
-        GROUP BY chatbot_id, source_type, source_id HAVING count(*) > 1";
-    run(sql, &[], Mode::Read, |rows| rows.map(|row| Ok((key(&row)?, one(row.get(4))?))).collect())
+    let sql = "SELECT chatbot_id, source_type, source_id, count(*)
+        FROM chatbot_sync.job
+        WHERE due_at = 'infinity'
+        GROUP BY chatbot_id, source_type, source_id
+        HAVING count(*) > 1";
+    run(sql, &[], StatementMode::Read, |rows| rows.map(|row| Ok((read_key(&row)?, not_null(row.get(4))?))).collect())
 }

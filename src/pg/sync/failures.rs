@@ -3,12 +3,12 @@
 use crate::error::{Error, Result};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::store::log::{self, LogEntry};
-use crate::pg::store::row_error;
 use crate::pg::store::source::{self, SourceRow};
+use crate::pg::store::source_error;
 use crate::pg::store::sync_error::SyncError;
 use crate::pg::sync::SyncRun;
 use crate::pg::sync::input::{OnFailure, RowHandling};
-use crate::source::{SourceInput, SourceKey, UnreadableRow};
+use crate::source::{SourceInput, SourceKey, SourceStatus, UnreadableRow};
 
 /// The number of failures that are logged with one statement.
 const LOG_BATCH: usize = 1000;
@@ -16,7 +16,7 @@ const LOG_BATCH: usize = 1000;
 impl SyncRun<'_> {
     pub fn fail_unreadable(&mut self, unreadable: UnreadableRow) -> Result<()> {
         let UnreadableRow { key, host, enabled, error } = unreadable;
-        self.fail_with(key, error, |failed| row_error::mark_unreadable(&key, host, enabled, failed))
+        self.fail_with(key, error, |failed| source_error::mark_unreadable(&key, host, enabled, failed))
     }
 
     /// Leaves the source of a host row pending, with a job for the time when `chatbot_sync.enabled` is on again. Fails for a
@@ -24,7 +24,7 @@ impl SyncRun<'_> {
     pub fn postpone(&mut self, item: &SourceInput, row: Option<&SourceRow>) -> Result<()> {
         let host = item.host.ok_or(Error::Disabled)?;
         match row {
-            Some(row) => source::update_attributes(item, "pending", row)?,
+            Some(row) => source::update_attributes(item, SourceStatus::Pending, row)?,
             None => source::insert_pending(item)?,
         }
         self.postponed.push((item.key, host));
@@ -33,7 +33,7 @@ impl SyncRun<'_> {
     }
 
     pub fn fail(&mut self, item: SourceInput, error: Error) -> Result<()> {
-        self.fail_with(item.key, error, |failed| source::mark_failed(&item, failed))
+        self.fail_with(item.key, error, |failed| source_error::mark_failed(&item, failed))
     }
 
     pub fn fail_with(

@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::embedding::batch::Usage;
 use crate::error::Result;
 use crate::host::OnError;
+use crate::ids::ModelId;
 use crate::pg::store::chunk::{self, StoredChunk};
-use crate::pg::store::source::{self, SourceRow};
+use crate::pg::store::source::{self, RowLock, SourceRow};
 use crate::source::{SourceInput, SourceKey};
 use crate::sync::diff::{ChunkDiff, diff_chunks};
 use crate::text::chunk::Params;
@@ -51,7 +52,7 @@ impl From<OnError> for OnFailure {
 #[derive(Default)]
 pub struct Prefetched {
     /// The model that the vectors were made with.
-    pub model_id: i32,
+    pub model_id: ModelId,
     /// Vectors by their text, each with what it used.
     pub vectors: HashMap<String, (Vec<f32>, Usage)>,
     /// Texts that were longer than the model takes, with the number of parts that each was embedded in.
@@ -61,7 +62,7 @@ pub struct Prefetched {
 }
 
 /// Whether the stored vectors were made from the same content, with the same model and the same chunking.
-pub fn unchanged(row: &SourceRow, item: &SourceInput, model_id: i32, params: &Params) -> bool {
+pub fn unchanged(row: &SourceRow, item: &SourceInput, model_id: ModelId, params: &Params) -> bool {
     row.content_hash.as_deref().is_some_and(|hash| item.has_hash(hash))
         && row.model_id == Some(model_id)
         && row.chunking.as_ref() == Some(&chunking_numbers(params, item.content.reading()))
@@ -96,13 +97,13 @@ pub struct NewChunks {
 }
 
 /// Which chunks are to be embedded, and which vectors the same row has as a source of another chatbot.
-pub fn new_chunks(item: &SourceInput, model_id: i32, diff: &ChunkDiff, inputs: &[Cow<str>]) -> Result<NewChunks> {
+pub fn new_chunks(item: &SourceInput, model_id: ModelId, diff: &ChunkDiff, inputs: &[Cow<str>]) -> Result<NewChunks> {
     let mut chunks: Vec<usize> = (0..inputs.len()).filter(|&at| diff.kept[at].is_none()).collect();
     let mut copies = Vec::new();
     if !chunks.is_empty() {
         for sibling in item.siblings.iter() {
             let key = SourceKey { chatbot_id: sibling.chatbot_id, source_type: sibling.source_type, ..item.key };
-            let Some(stored) = chunk::vectors(&key, model_id)? else { continue };
+            let Some(stored) = chunk::embedded_texts(&key, model_id)? else { continue };
             let made: HashMap<String, Vec<f32>> = stored.into_iter().collect();
             chunks.retain(|&at| match made.get(inputs[at].as_ref()) {
                 Some(vector) => {
@@ -120,8 +121,8 @@ pub fn new_chunks(item: &SourceInput, model_id: i32, diff: &ChunkDiff, inputs: &
 }
 
 /// Returns the texts that a sync of a source would embed now.
-pub fn texts_to_embed(item: &SourceInput, model_id: i32, params: &Params) -> Result<Vec<String>> {
-    let row = source::read(&item.key, &item.metadata, false)?;
+pub fn texts_to_embed(item: &SourceInput, model_id: ModelId, params: &Params) -> Result<Vec<String>> {
+    let row = source::read_row(&item.key, &item.metadata, RowLock::None)?;
     if !item.enabled || row.as_ref().is_some_and(|row| unchanged(row, item, model_id, params)) {
         return Ok(Vec::new());
     }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::embedding::batch::Usage;
 use crate::embedding::provider::InputType;
 use crate::error::{Error, Fault, Result};
+use crate::ids::HostId;
 use crate::pg::model::{self, Embedder, embedding_call};
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::rollback_usage::UsageCounter;
@@ -27,10 +28,11 @@ use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{enabled, log_line, settings, sql_error, wake};
 use crate::pg::store::configurations::Configurations;
+use crate::pg::store::job::{self, ChangedSource};
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::source::{self, SourceUpdate};
-use crate::pg::store::{chunk, job};
+use crate::pg::store::{chunk, source_error};
 use crate::pg::sync::pending_source::PendingSource;
 use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SyncOutcome};
 use crate::text::chunk::Params;
@@ -108,11 +110,11 @@ pub fn sync(
 }
 
 /// Inserts jobs for sources that stay pending because embedding is off.
-fn queue_postponed(postponed: &[(SourceKey, i32)]) -> Result<()> {
+fn queue_postponed(postponed: &[(SourceKey, HostId)]) -> Result<()> {
     const IN_BULK: i32 = 0;
-    let mut by_host: BTreeMap<i32, Vec<(SourceKey, Option<SourceKey>)>> = BTreeMap::new();
+    let mut by_host: BTreeMap<HostId, Vec<ChangedSource>> = BTreeMap::new();
     for (key, host) in postponed {
-        by_host.entry(*host).or_default().push((*key, None));
+        by_host.entry(*host).or_default().push((*key).into());
     }
     for (host, changed) in by_host {
         // Where embedding is off for this session only, a worker takes the jobs at once.
@@ -133,7 +135,7 @@ struct SyncRun<'a> {
     /// Whether sources with new texts are embedded; otherwise they stay pending, with a job.
     embeds: bool,
     /// Sources that stay pending because embedding is off, each with its host table.
-    postponed: Vec<(SourceKey, i32)>,
+    postponed: Vec<(SourceKey, HostId)>,
     /// The time that the vectors took which were made before.
     elapsed: Duration,
     /// Sources that wait for vectors, in the order of the numbers of their texts.
@@ -326,7 +328,7 @@ impl SyncRun<'_> {
                 _ => Some(model::chunks_in_parts(&open.in_parts, &self.model.model.name)),
             };
             if let Some(note) = note {
-                source::note(&open.item.key, &note)?;
+                source_error::write_note(&open.item.key, &note)?;
             }
         }
         self.spent.syncs(ready.len());

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::embedding::batch::Usage;
 use crate::error::{Error, Result};
-use crate::pg::store::chunk::{self, NewChunk, Place, StoredChunk};
+use crate::ids::ModelId;
+use crate::pg::store::chunk::{self, ChunkMove, ChunkToRead, NewChunk, Place, StoredChunk};
 use crate::pg::store::configurations::Reading;
 use crate::pg::store::source::SourceRow;
 use crate::source::SourceInput;
@@ -75,7 +76,7 @@ impl PendingSource {
 
     /// Updates the stored chunks: deletes those whose text is gone, moves the others to their places, and updates their
     /// words and metadata.
-    pub fn update_stored_chunks(&self, model_id: i32) -> Result<()> {
+    pub fn update_stored_chunks(&self, model_id: ModelId) -> Result<()> {
         let Some(row) = &self.row else { return Ok(()) };
         let key = &self.item.key;
         let ChunkDiff { kept, dropped } = &self.diff;
@@ -85,17 +86,21 @@ impl PendingSource {
             if let (Some(at), place) = (kept, place?)
                 && self.old[*at].place != place
             {
-                moves.push((self.old[*at].chunk_id, place));
+                moves.push(ChunkMove { chunk_id: self.old[*at].chunk_id, to: place });
             }
         }
         chunk::move_chunks(key, model_id, &moves)?;
         if self.reading.differs(&row.words) {
             let texts = self.cut.texts();
             let kept = kept.iter().zip(&texts).zip(&self.reading.of_chunks);
-            let read = kept.filter_map(|((kept, (lang, text)), how)| {
-                Some((self.old[(*kept)?].chunk_id, how, with_title(self.cut.title_of(*lang), text)))
+            let read = kept.filter_map(|((kept, (lang, text)), configuration)| {
+                Some(ChunkToRead {
+                    chunk_id: self.old[(*kept)?].chunk_id,
+                    configuration,
+                    text: with_title(self.cut.title_of(*lang), text),
+                })
             });
-            chunk::read_words(key, model_id, &read.collect::<Vec<_>>())?;
+            chunk::write_words(key, model_id, &read.collect::<Vec<_>>())?;
         }
         if !row.same_attributes(&self.item) {
             chunk::update_chunk_attributes(&self.item)?;

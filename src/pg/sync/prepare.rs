@@ -5,11 +5,11 @@ use crate::error::Result;
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, encoding, log_line};
 use crate::pg::store::chunk;
-use crate::pg::store::source::{self, SourceRow};
+use crate::pg::store::source::{self, RowLock, SourceRow};
 use crate::pg::sync::SyncRun;
 use crate::pg::sync::input::{NewChunks, RowHandling, changes, new_chunks, unchanged};
 use crate::pg::sync::pending_source::PendingSource;
-use crate::source::{Jsonb, SourceInput};
+use crate::source::{Jsonb, SourceInput, SourceStatus};
 use std::time::{Duration, Instant};
 
 impl SyncRun<'_> {
@@ -32,14 +32,15 @@ impl SyncRun<'_> {
             return self.fail(SourceInput { metadata: Jsonb::empty(), ..item }, error).map(|()| None);
         }
         // Read without a lock first: most syncs of an application change nothing, and then nothing is locked or written.
-        let seen = if item.fresh && item.enabled { None } else { source::read(&key, &item.metadata, false)? };
+        let seen =
+            if item.fresh && item.enabled { None } else { source::read_row(&key, &item.metadata, RowLock::None)? };
         if let Some(row) = seen.as_ref().filter(|row| row.synced && row.same_attributes(&item))
             && self.unchanged(row, &item)?
         {
             self.tell(key, Ok(Some(row.unchanged_outcome())));
             return Ok(None);
         }
-        let row = if seen.is_some() { source::read(&key, &item.metadata, true)? } else { None };
+        let row = if seen.is_some() { source::read_row(&key, &item.metadata, RowLock::ForSync)? } else { None };
         if item.host.is_none() && row.as_ref().is_some_and(|row| row.host.is_some()) {
             pgrx::warning!(
                 "{key} is a row of an attached table: what is embedded by hand holds until the row is synced again"
@@ -48,13 +49,13 @@ impl SyncRun<'_> {
         if let Some(row) = &row
             && self.unchanged(row, &item)?
         {
-            source::update_attributes(&item, "synced", row)?;
+            source::update_attributes(&item, SourceStatus::Synced, row)?;
             self.tell(key, Ok(Some(row.unchanged_outcome())));
             return Ok(None);
         }
         if !item.enabled {
             match &row {
-                Some(row) => source::update_attributes(&item, "pending", row)?,
+                Some(row) => source::update_attributes(&item, SourceStatus::Pending, row)?,
                 None => source::insert_pending(&item)?,
             }
             self.tell(key, Ok(None));

@@ -11,6 +11,7 @@ use pgrx::bgworkers::{
 use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::error::{Error, Result};
+use crate::ids::ModelId;
 use crate::pg::runtime;
 use crate::pg::store::index as store;
 use crate::pg::worker::{catch_errors, connect, in_transaction, report};
@@ -20,7 +21,7 @@ const MAX_STEP_WAIT: Duration = Duration::from_millis(100);
 
 /// A model whose indexes are being built, and the worker that builds them; `None` once the worker has ended.
 struct IndexBuild {
-    model_id: i32,
+    model_id: ModelId,
     worker: Option<DynamicBackgroundWorker>,
 }
 
@@ -39,7 +40,7 @@ thread_local! {
 }
 
 /// Starts the worker, with this session's memory and parallel workers for maintenance.
-pub fn start(model_id: i32) -> Result<()> {
+pub fn start(model_id: ModelId) -> Result<()> {
     let argument = (u64::from(store::table_owner()?.to_u32()) << 32) | u64::from(runtime::database());
     // SAFETY: numbers of this process.
     let (pid, memory, helpers) =
@@ -98,7 +99,7 @@ fn wait(time: Duration) {
 pub extern "C-unwind" fn chatbot_sync_index_worker(argument: pg_sys::Datum) {
     connect(argument);
     let mut told = BackgroundWorker::get_extra().split(' ');
-    let model_id = told.next().and_then(|id| id.parse().ok()).unwrap_or(0);
+    let model_id = told.next().and_then(|id| id.parse().ok()).map_or(ModelId(0), ModelId);
     for (name, value) in [c"maintenance_work_mem", c"max_parallel_maintenance_workers"].into_iter().zip(told) {
         let value = CString::new(value).unwrap_or_default();
         let (context, source) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucSource::PGC_S_SESSION);

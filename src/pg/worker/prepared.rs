@@ -10,7 +10,7 @@ use crate::pg::runtime::catalog::extension_owner;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::subtransaction;
 use crate::pg::runtime::wake::request_worker;
-use crate::pg::store::job;
+use crate::pg::store::due_job;
 
 static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
 
@@ -95,5 +95,5 @@ unsafe extern "C-unwind" fn wake_after_commit_prepared() {
 fn has_due_jobs() -> Result<bool> {
     let Some(owner) = extension_owner()? else { return Ok(false) };
     let _owner = RunAs::new(owner, Restriction::Session);
-    Ok(job::top_priority(None, &[])?.is_some())
+    Ok(due_job::top_priority(None, &[])?.is_some())
 }

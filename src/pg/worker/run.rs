@@ -73,7 +73,7 @@ fn drain(owner: pg_sys::Oid) {
         if let Some(mut claim) = finished {
             report(Some(c"storing vectors"));
             match in_transaction(Some(owner), || claim.store()) {
-                Ok(()) => drop(in_transaction(Some(owner), || claim.tell())),
+                Ok(()) => drop(in_transaction(Some(owner), || claim.write_statuses())),
                 // Recorded as a failed attempt: otherwise the same claim would come first for ever.
                 Err(message) => drop(in_transaction(Some(owner), || claim.give_up(&message))),
             }
@@ -87,7 +87,7 @@ fn drain(owner: pg_sys::Oid) {
         && matches!(in_transaction(Some(owner), || store::log::purge(PURGE_BATCH)), Ok(PURGE_BATCH))
     {}
     // Where embedding is off, the launcher is not to start a worker again.
-    let next_due = || if enabled::is_enabled() { store::job::next_due() } else { Ok(None) };
+    let next_due = || if enabled::is_enabled() { store::due_job::next_due() } else { Ok(None) };
     if let Ok(due) = in_transaction(Some(owner), next_due) {
         schedule_worker(due.map(|due| if due.is_zero() { LOCKED_JOBS_DELAY } else { due }));
     }

@@ -12,6 +12,7 @@ use crate::embedding::local::{self, WordCache};
 use crate::embedding::provider::{InputType, LOCAL, Model};
 use crate::error::{Error, Fault, Result};
 use crate::host::RowStatus;
+use crate::ids::{HostId, ModelId};
 use crate::pg::maintenance::reembed::shared::SharedChunks;
 use crate::pg::model::{self, Embedder};
 use crate::pg::runtime::memory::Scratch;
@@ -20,9 +21,9 @@ use crate::pg::runtime::{arguments, catalog_types, enabled, encoding, settings};
 use crate::pg::search::visible_chatbots::VisibleChatbots;
 use crate::pg::store::host_row::ReadMode;
 use crate::pg::store::log::{self, LogEntry};
-use crate::pg::store::reembed::ChunkWithoutVector;
+use crate::pg::store::reembed::{ChunkWithoutVector, ModelProgress};
 use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::{model as models, reembed as store, source};
+use crate::pg::store::{model as models, reembed as store, source, source_error};
 use crate::pg::{host, sync};
 use crate::source::{RowInput, SourceKey};
 
@@ -35,8 +36,8 @@ pub struct ReembedStep {
     pub taken: i64,
     /// The key of the last source that was taken: the next step begins after it.
     pub last: Option<SourceKey>,
-    /// The number of all sources, and of those that still lack vectors of the next model.
-    pub progress: (i64, i64),
+    /// How many sources have vectors of the next model.
+    pub progress: ModelProgress,
 }
 
 /// Sources that a provider refused in this session's call of chatbot_reembed(), each with the reason.
@@ -77,7 +78,7 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
         let progress = count_remaining(next.id, &next.model.name)?;
         return Ok(Some(ReembedStep { taken: 0, last: None, progress }));
     }
-    let (missing, shared) = SharedChunks::split(store::missing(&keys, active.id, next.id)?, next.id)?;
+    let (missing, shared) = SharedChunks::split(store::chunks_without_vector(&keys, active.id, next.id)?, next.id)?;
     let began = Instant::now();
     let mut entries = log_entries(next.id, &missing);
     let mut spent = UsageCounter::new(next.id);
@@ -86,8 +87,8 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
     spent.syncs(entries.len());
     let embedding = began.elapsed();
     let mut told: BTreeMap<SourceKey, RowStatus> =
-        store::refused_before(&keys, next.id)?.into_iter().map(|key| (key, RowStatus::synced())).collect();
-    store::store(&keys, active.id, next.id, shared.join(made))?;
+        store::marked_refused(&keys, next.id)?.into_iter().map(|key| (key, RowStatus::synced())).collect();
+    store::store_vectors(&keys, active.id, next.id, shared.join(made))?;
     divide_usage(&mut entries, usage, embedding, began.elapsed());
     for (key, fault) in &refused {
         let failed = SyncError::new(&fault.clone().into());
@@ -98,7 +99,7 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
         }
     }
     for (key, note) in notes {
-        source::note(&key, &model::chunks_in_parts(&note, &next.model.name))?;
+        source_error::write_note(&key, &model::chunks_in_parts(&note, &next.model.name))?;
     }
     write_statuses(told)?;
     REFUSED.with_borrow_mut(|all| all.sources.extend(refused));
@@ -108,39 +109,40 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
     Ok(Some(ReembedStep { taken, last: keys.last().copied(), progress: progress(next.id, after, taken)? }))
 }
 
-/// Returns the number of all sources, and of those that lack vectors of the model. They are counted by the first batch and
-/// at the end, and carried on in between: a count reads all sources, which would be too much for each batch of a hundred.
-fn progress(model_id: i32, after: Option<SourceKey>, taken: i64) -> Result<(i64, i64)> {
-    thread_local!(static COUNTED: Cell<Option<(i32, i64, i64)>> = const { Cell::new(None) });
-    let (sources, not_whole) = match COUNTED.get() {
-        Some((counted, sources, not_whole)) if counted == model_id && after.is_some() && taken > 0 => {
-            (sources, (not_whole - taken).max(0))
+/// Returns how many sources have vectors of the model. They are counted by the first batch and at the end, and carried on in
+/// between: a count reads all sources, which would be too much for each batch of a hundred.
+fn progress(model_id: ModelId, after: Option<SourceKey>, taken: i64) -> Result<ModelProgress> {
+    thread_local!(static COUNTED: Cell<Option<(ModelId, ModelProgress)>> = const { Cell::new(None) });
+    let progress = match COUNTED.get() {
+        Some((counted, progress)) if counted == model_id && after.is_some() && taken > 0 => {
+            ModelProgress { incomplete: (progress.incomplete - taken).max(0), ..progress }
         }
         _ => store::count_incomplete(model_id)?,
     };
-    COUNTED.set(Some((model_id, sources, not_whole)));
-    Ok((sources, not_whole))
+    COUNTED.set(Some((model_id, progress)));
+    Ok(progress)
 }
 
-/// Returns the number of all sources, and of those without whose vectors the next model cannot become active. Fails where
-/// the provider refused all of the latter.
-fn count_remaining(model_id: i32, model: &str) -> Result<(i64, i64)> {
-    let (sources, not_whole) = store::count_incomplete(model_id)?;
+/// Counts the sources, and those without whose vectors the next model cannot become active. Fails where the provider refused
+/// all of the latter.
+fn count_remaining(model_id: ModelId, model: &str) -> Result<ModelProgress> {
+    let progress = store::count_incomplete(model_id)?;
     REFUSED.with_borrow_mut(|refused| {
         let count = i64::try_from(refused.sources.len()).unwrap_or(i64::MAX);
-        let Some(first) = refused.sources.values().next().cloned().filter(|_| not_whole <= count) else {
-            return Ok((sources, not_whole));
+        let Some(first) = refused.sources.values().next().cloned().filter(|_| progress.incomplete <= count) else {
+            return Ok(progress);
         };
-        if not_whole == 0 || refused.skipped {
-            return Ok((sources, 0));
+        if progress.incomplete == 0 || refused.skipped {
+            return Ok(ModelProgress { incomplete: 0, ..progress });
         }
         refused.sources.clear();
-        Err(Error::NotReembedded { sources: not_whole, model: model.to_owned(), first: Box::new(first) })
+        let (sources, first) = (progress.incomplete, Box::new(first));
+        Err(Error::NotReembedded { sources, model: model.to_owned(), first })
     })
 }
 
 /// Makes a log entry for each source that has chunks without a vector.
-fn log_entries(model_id: i32, missing: &[ChunkWithoutVector]) -> Vec<LogEntry> {
+fn log_entries(model_id: ModelId, missing: &[ChunkWithoutVector]) -> Vec<LogEntry> {
     let of_source = missing.chunk_by(|a, b| a.key == b.key);
     let entry = |chunks: &[ChunkWithoutVector]| {
         let embedded = i32::try_from(chunks.len()).unwrap_or(i32::MAX);
@@ -180,7 +182,7 @@ struct EmbeddedChunks {
 
 /// Writes the statuses of sources to their rows in host tables. A row that another session has locked keeps its status.
 fn write_statuses(told: BTreeMap<SourceKey, RowStatus>) -> Result<()> {
-    let mut by_host: BTreeMap<i32, Vec<SourceKey>> = BTreeMap::new();
+    let mut by_host: BTreeMap<HostId, Vec<SourceKey>> = BTreeMap::new();
     for key in told.keys() {
         if let Some(host) = source::host_of(key)? {
             by_host.entry(host).or_default().push(*key);
@@ -238,18 +240,18 @@ fn embed(model: &Model, missing: Vec<ChunkWithoutVector>) -> Result<EmbeddedChun
 pub fn swap() -> Result<bool> {
     store::stop_writers()?;
     let Some(next) = models::next_model()? else { return Ok(false) };
-    let not_whole = store::count_incomplete(next.id)?.1;
+    let incomplete = store::count_incomplete(next.id)?.incomplete;
     let refused = REFUSED.take();
-    if not_whole > 0 {
+    if incomplete > 0 {
         let count = i64::try_from(refused.sources.len()).unwrap_or(i64::MAX);
-        if !refused.skipped || not_whole > count {
+        if !refused.skipped || incomplete > count {
             REFUSED.set(refused);
             return Ok(false);
         }
         let shown: Vec<String> = refused.sources.keys().take(SHOWN).map(ToString::to_string).collect();
         let more = if refused.sources.len() > SHOWN { ", ..." } else { "" };
         pgrx::notice!(
-            "model {} answers without vectors of {not_whole} sources, which are in error until chatbot_retry(): {}{more}",
+            "model {} answers without vectors of {incomplete} sources, which are in error until chatbot_retry(): {}{more}",
             next.model.name,
             shown.join(", ")
         );
@@ -283,19 +285,19 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
         loop {
             pgrx::check_for_interrupts!();
             let _scratch = Scratch::new();
-            let mut keys = store::incomplete_sources(next.id, after, 1000)?;
+            let mut keys = store::sources_without_vectors(next.id, after, 1000)?;
             let Some(last) = keys.last().copied() else { return Ok(estimate) };
             after = Some(last);
             keys.retain(|key| visible.contains(key.chatbot_id));
             estimate.sources += i64::try_from(keys.len()).unwrap_or(0);
-            estimate.chunks += store::chunks_of(&keys, active.id)?;
-            let missing = store::missing(&keys, active.id, next.id)?;
+            estimate.chunks += store::count_chunks_of_sources(&keys, active.id)?;
+            let missing = store::chunks_without_vector(&keys, active.id, next.id)?;
             estimate.add(&next.model, missing.iter().map(|chunk| chunk.input.as_str()));
         }
     }
     let (id, model) = match models::active_model()? {
         Some(active) => (active.id, active.model),
-        None => (0, model::active_or_built_in()?),
+        None => (ModelId(0), model::active_or_built_in()?),
     };
     let mut unreadable = 0;
     host::for_each_input(relation.map(|r| r.0), |input| {
