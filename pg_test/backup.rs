@@ -9,8 +9,8 @@ use super::server::Server;
 
 const KEY: &str = "sk-nobody-may-read-this";
 
-/// Starts a server with a database `shop` that `app` owns, copied from a template with the extension. It has a row of
-/// every kind.
+/// Starts a server with a database `shop` that `app` owns, copied from a template with the extension. It has a row
+/// of every kind.
 fn server_with_shop() -> (Server, Mock) {
     let mock = Mock::new();
     let url = format!("chatbot_sync.openai_compatible_url={}", mock.url);

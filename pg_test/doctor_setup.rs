@@ -1,5 +1,5 @@
-//! chatbot_doctor() reports problems of a database, its roles and its triggers, and its hints are statements that solve
-//! them.
+//! chatbot_doctor() reports problems of a database, its roles and its triggers, and its hints are statements
+//! that solve them.
 
 use postgres::Client;
 

@@ -1,5 +1,5 @@
-//! `chatbot_sync.enabled = off`: no provider is asked, no change is lost, and everything is embedded after it is on
-//! again.
+//! `chatbot_sync.enabled = off`: no provider is asked, no change is lost, and everything is embedded after it
+//! is on again.
 
 use postgres::Client;
 

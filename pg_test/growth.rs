@@ -119,8 +119,8 @@ fn database_with_stale_statistics(kind: &MeasuredStatement) -> (Db, Client) {
     (db, old)
 }
 
-/// Returns the number of rows and index entries that were read so far, and for each of our primary keys (name, scans,
-/// entries read).
+/// Returns the number of rows and index entries that were read so far, and for each of our primary keys (name,
+/// scans, entries read).
 fn read(db: &mut Db, session: &mut Client) -> (i64, Vec<(String, i64, i64)>) {
     session.batch_execute("SELECT pg_stat_force_next_flush()").unwrap();
     let rows =

@@ -1,5 +1,5 @@
-//! chatbot_attach(): any table with suitable columns can be attached, by any name; anything else is refused and leaves
-//! nothing behind.
+//! chatbot_attach(): any table with suitable columns can be attached, by any name; anything else is refused and
+//! leaves nothing behind.
 
 use postgres::Client;
 

@@ -168,8 +168,8 @@ fn the_first_rows_of_a_database_do_not_conflict() {
     }
 }
 
-/// Runs `by` in another session after a transaction has begun, and then `then` in that transaction. The table has no
-/// status columns.
+/// Runs `by` in another session after a transaction has begun, and then `then` in that transaction. The table has
+/// no status columns.
 fn write_after_a_concurrent_commit(level: &str, mode: &str, by: &str, then: &str) -> (Db, Mock, Client) {
     let (db, mock, mut app) = application_with_mock();
     app.batch_execute(&format!(

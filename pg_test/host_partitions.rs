@@ -7,8 +7,8 @@ use postgres::Client;
 use super::harness::{Db, application_with_mock, failure, find_differences, one, query_column};
 use super::mock::Mock;
 
-/// Documents by chatbot and region. The second partition has its columns in another order, the third one is partitioned
-/// itself.
+/// Documents by chatbot and region. The second partition has its columns in another order, the third one
+/// is partitioned itself.
 const PARTITIONED: &str = "CREATE TABLE documents (id int NOT NULL, chatbot_id int, region text, title text, content text, active boolean DEFAULT true,
         status text, processed boolean, error text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
     CREATE TABLE eu PARTITION OF documents FOR VALUES IN ('eu');

@@ -1,5 +1,5 @@
-//! Sources that were made with other settings: they are found, reported, and made again with as few embeddings as
-//! possible.
+//! Sources that were made with other settings: they are found, reported, and made again with as few
+//! embeddings as possible.
 
 use std::sync::Mutex;
 

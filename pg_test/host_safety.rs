@@ -1,5 +1,5 @@
-//! Security of host tables: no user's code runs with the rights of another role, and triggers of other roles stop no
-//! statement.
+//! Security of host tables: no user's code runs with the rights of another role, and triggers of other roles
+//! stop no statement.
 
 use super::harness::{application_with_mock, attached_documents, failure, one, query_column};
 

@@ -1,5 +1,5 @@
-//! Every kind of statement that an application changes rows with keeps the vectors in step, and embeds only what
-//! changed.
+//! Every kind of statement that an application changes rows with keeps the vectors in step, and embeds
+//! only what changed.
 
 use std::io::Write;
 

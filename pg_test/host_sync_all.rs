@@ -1,5 +1,5 @@
-//! chatbot_sync_all(): pending rows are embedded batch by batch, calls share the work, and a row that fails stops no
-//! other.
+//! chatbot_sync_all(): pending rows are embedded batch by batch, calls share the work, and a row that fails
+//! stops no other.
 
 use std::sync::{Arc, Mutex};
 

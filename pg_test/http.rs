@@ -1,5 +1,5 @@
-//! Requests over HTTP from a backend: what is sent, in parallel and over kept connections, and that each text gets its
-//! own vector.
+//! Requests over HTTP from a backend: what is sent, in parallel and over kept connections, and that each text gets
+//! its own vector.
 
 use super::harness::{database_with_mock, embed_statement, one, prose, query_column};
 use super::mock::{Fault, vector};

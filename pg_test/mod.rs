@@ -100,6 +100,8 @@ mod proxy;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]
+mod queue_attempts;
+#[cfg(test)]
 mod queue_locks;
 #[cfg(test)]
 mod queue_order;

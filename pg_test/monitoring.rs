@@ -1,5 +1,5 @@
-//! The collector and the dashboard in `monitoring/` match the metrics that exist, and metric names follow Prometheus'
-//! conventions.
+//! The collector and the dashboard in `monitoring/` match the metrics that exist, and metric names
+//! follow Prometheus' conventions.
 
 use std::collections::BTreeSet;
 

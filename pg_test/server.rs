@@ -1,5 +1,5 @@
-//! Servers of a single test, beside the shared one: for other start options, and for tests that end or restart the
-//! server.
+//! Servers of a single test, beside the shared one: for other start options, and for tests that end or
+//! restart the server.
 
 use std::process::{Command, Output};
 
@@ -141,8 +141,8 @@ impl Server {
         expect_success(run(&["cat", &format!("{}/log", self.folder)]))
     }
 
-    /// Runs one of Postgres' programs as a client of this server. Returns what it printed on both streams, and whether
-    /// it succeeded.
+    /// Runs one of Postgres' programs as a client of this server. Returns what it printed on both streams, and
+    /// whether it succeeded.
     pub fn run_client_program(&self, program: &str, role: &str, arguments: &[&str]) -> (String, bool) {
         let program = format!("{}{program}", self.pg_ctl.trim_end_matches("pg_ctl"));
         let output = run(&[&[&program, "-h", &self.folder, "-U", role], arguments].concat());

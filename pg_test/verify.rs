@@ -1,5 +1,5 @@
-//! chatbot_verify() finds every problem and chatbot_repair() repairs it, a healthy database has none, and neither needs
-//! much memory.
+//! chatbot_verify() finds every problem and chatbot_repair() repairs it, a healthy database has none, and neither
+//! needs much memory.
 
 use postgres::Client;
 

@@ -92,6 +92,7 @@ $$;
 
 REVOKE ALL ON FUNCTION chatbot_sync.drop_vectors FROM PUBLIC;
 
+COMMENT ON FUNCTION chatbot_sync.triggers_restored IS 'Follows the creation of the extension''s triggers by hand, as by a restore.';
 COMMENT ON FUNCTION chatbot_sync.drop_vectors IS 'A step of chatbot_drop_model().';
 
 CREATE OR REPLACE PROCEDURE chatbot_drop_model(model_id int, batch int DEFAULT 10000)
@@ -791,7 +792,7 @@ BEGIN
     LOOP
         PERFORM chatbot_sync.mark_words_outdated(gone, 'pg_catalog.simple');
     END LOOP;
-    -- Triggers of ours that were dropped with their tables. Those that were dropped by name were detached, and their
+    -- The extension's triggers that were dropped with their tables. Those that were dropped by name were detached, and their
     -- sources stay.
     SELECT array_agg(DISTINCT substring(d.address_names[3] FROM '^chatbot_sync_([0-9]+)_insert$')::int) INTO hosts
     FROM pg_event_trigger_dropped_objects() AS d

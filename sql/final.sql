@@ -107,7 +107,7 @@ COMMENT ON FUNCTION chatbot_sync.chatbots_deleted IS 'Trigger of tables of chatb
 COMMENT ON FUNCTION chatbot_sync.table_altered IS 'Follows a change of a table.';
 COMMENT ON FUNCTION chatbot_sync.table_rewritten IS 'Remembers that a statement writes a table anew.';
 COMMENT ON FUNCTION chatbot_sync.rows_rewritten IS 'Follows rows that were written anew, and types that were altered.';
-COMMENT ON FUNCTION chatbot_sync.triggers_restored IS 'Follows a trigger of ours that is made by hand, as a restore does.';
+COMMENT ON FUNCTION chatbot_sync.triggers_restored IS 'Follows the creation of the extension''s triggers by hand, as by a restore.';
 COMMENT ON FUNCTION chatbot_sync.tables_dropped IS 'Follows the end of host tables.';
 COMMENT ON FUNCTION chatbot_sync.register_existing_rows IS 'Rows of host tables that nobody knows become pending sources.';
 COMMENT ON FUNCTION chatbot_sync.sync_batch IS 'A step of chatbot_sync_all().';

@@ -235,7 +235,7 @@ BEGIN
     LOOP
         PERFORM chatbot_sync.mark_words_outdated(gone, 'pg_catalog.simple');
     END LOOP;
-    -- Triggers of ours that were dropped with their tables. Those that were dropped by name were detached, and their
+    -- The extension's triggers that were dropped with their tables. Those that were dropped by name were detached, and their
     -- sources stay.
     SELECT array_agg(DISTINCT substring(d.address_names[3] FROM '^chatbot_sync_([0-9]+)_insert$')::int) INTO hosts
     FROM pg_event_trigger_dropped_objects() AS d

@@ -71,9 +71,10 @@ BEGIN
 END
 $$;
 
--- As the owner, who has dropped the index: Citus lets no two roles at a table in one transaction. Of a model that is there
--- nothing is deleted. Answers the place of the last row that it deleted, from which the next call continues, or NULL: a call
--- that began at the front again would read all rows of other models, and those that are deleted already.
+-- Deletes up to `batch` vectors of a model that is not there any more, and returns the place of the last one, from which the
+-- next call continues; NULL: none is left. A call that began at the front again would read all rows of other models, and
+-- those that are deleted already. It runs as the owner of the index that was dropped before: Citus refuses two roles at one
+-- table in a transaction.
 CREATE FUNCTION chatbot_sync.drop_vectors(model_id int, batch int, place tid) RETURNS tid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$

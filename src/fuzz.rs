@@ -80,8 +80,8 @@ fn replace(value: &mut Value, at: &mut usize, odd: &Value) {
     }
 }
 
-/// Generates a provider's response: arbitrary bytes, or a valid one with replaced values, changed bytes or its end cut
-/// off.
+/// Generates a provider's response: arbitrary bytes, or a valid one with replaced values, changed bytes or its
+/// end cut off.
 fn response_body() -> impl Strategy<Value = Vec<u8>> {
     let good = (prop::sample::select(valid_responses()), prop::collection::vec((0usize..24, odd_value()), 0..3))
         .prop_map(|(mut answer, changes)| {

@@ -1,5 +1,5 @@
-//! The options of a host table, as `chatbot_attach()` writes them into its triggers: one trigger argument, a JSON
-//! object.
+//! The options of a host table, as `chatbot_attach()` writes them into its triggers: one trigger argument,
+//! a JSON object.
 
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +91,7 @@ impl From<Column> for (String, i16) {
 /// An SQL expression over columns of the row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// As Postgres writes it.
+    /// The expression as Postgres writes it.
     pub sql: String,
     /// The columns that it reads.
     pub columns: Vec<Column>,
@@ -111,9 +111,9 @@ pub enum OnError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncMode {
-    /// In the statement that changes the row.
+    /// They are made in the statement that changes the row.
     Sync,
-    /// Afterwards, through the queue.
+    /// They are made afterwards, through the queue.
     Async,
 }
 
@@ -153,7 +153,7 @@ mod one_or_many {
     }
 }
 
-/// The shortest list that says the same for each element: one element where all are the same.
+/// Returns the shortest list that stands for the same elements: one element where all are the same.
 pub fn shortest<T: Copy + PartialEq>(list: &[T]) -> Vec<T> {
     match list {
         [first, rest @ ..] if rest.iter().all(|other| other == first) => vec![*first],
@@ -179,13 +179,13 @@ impl HostOptions {
         serde_json::to_string(self).map_err(|error| Error::Internal(error.to_string()))
     }
 
-    /// How the content column at this place is written.
+    /// Returns the format of the content column at this place.
     pub fn format(&self, at: usize) -> Format {
         self.content_format.get(at).or(self.content_format.first()).copied().unwrap_or_default()
     }
 
-    /// Goes on without one of several content columns.
-    pub fn forget_content(&mut self, name: &str) {
+    /// Removes one of several content columns.
+    pub fn remove_content_column(&mut self, name: &str) {
         let kept = |at: &usize| self.columns.content[*at].name != name;
         let kept: Vec<usize> = (0..self.columns.content.len()).filter(kept).collect();
         let translated = |at: usize| self.translated.get(at).or(self.translated.first()).copied().unwrap_or_default();
@@ -196,13 +196,13 @@ impl HostOptions {
         self.columns.content.retain(|column| column.name != name);
     }
 
-    /// The columns that are named, those of the condition among them, with what they are for.
+    /// Returns every column that is named, and those of the condition, each with the parameter that names it.
     pub fn all_columns(&self) -> Vec<(&'static str, &Column)> {
         let of_condition = self.condition.iter().flat_map(|condition| &condition.columns);
         self.columns.all().into_iter().chain(of_condition.map(|column| ("condition", column))).collect()
     }
 
-    /// As [`Self::all_columns`], to be changed.
+    /// Returns the same columns as [`Self::all_columns`], to be changed.
     pub fn all_columns_mut(&mut self) -> Vec<(&'static str, &mut Column)> {
         let of_condition = self.condition.iter_mut().flat_map(|condition| &mut condition.columns);
         let mut all = self.columns.all_mut();
@@ -266,8 +266,8 @@ impl HostColumns {
 /// The values of a row's status columns. A value counts only where the table has the column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowStatus {
-    /// The value of `status_column`; `None` is NULL. A user may have written any text, the extension writes the name of a
-    /// [`SourceStatus`].
+    /// The value of `status_column`; `None` is NULL. A user may have written any text, the extension writes the name
+    /// of a [`SourceStatus`].
     pub status: Option<String>,
     /// The value of `processed_column`: whether the source is synced; `None` is NULL.
     pub processed: Option<bool>,

@@ -31,8 +31,8 @@ pub enum FaultKind {
     BadAnswer,
     /// The response is larger than `chatbot_sync.max_response_bytes`.
     AnswerTooLarge,
-    /// The worker holds no vector for this text, because the source or its settings changed while its texts were
-    /// embedded.
+    /// The worker holds no vector for this text, because the source or its settings changed while its
+    /// texts were embedded.
     Outdated,
 }
 

@@ -137,17 +137,17 @@ pub enum Error {
     /// A condition that triggers cannot evaluate for each row.
     #[error("condition {condition} cannot be used: {reason}")]
     Condition {
-        /// As it was given.
+        /// The condition in SQL.
         condition: String,
-        /// What it must be instead.
+        /// Why it cannot be used.
         reason: String,
     },
     /// A kind of source that is to be dropped, and something is of it.
     #[error("source type \"{name}\" is in use")]
     SourceTypeInUse {
-        /// Which.
+        /// The kind's name.
         name: String,
-        /// What is of it.
+        /// What uses the kind, in words.
         uses: String,
     },
     /// The caller does not own the table.
@@ -212,7 +212,7 @@ pub enum Error {
     /// The type `vector` does not exist: pgvector is not installed in this database.
     #[error("the type vector of the extension vector does not exist")]
     VectorMissing,
-    /// A defect of this extension, or a table of ours that is not as it should be.
+    /// A defect of this extension, or one of its tables that is not as it should be.
     #[error("{0}")]
     Internal(String),
 }

@@ -1,6 +1,5 @@
 //! SQL functions that only the extension's own SQL calls: the steps of its procedures, and what its event triggers run.
 
-use pgrx::name;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -13,14 +12,32 @@ use crate::pg::runtime::catalog_types::Regclass;
 use crate::pg::runtime::{arguments, enabled, rollback_usage, version, wake};
 use crate::pg::store::{self, log};
 use crate::pg::{host, queue, search, sync, worker};
-use crate::source::Jsonb;
+use crate::source::{Jsonb, SourceKey};
+
+/// The rows of a function. The names of their columns stand in the function's SQL alone.
+type Rows<Row> = Result<TableIterator<'static, Row>, ErrorReport>;
+
+/// Returns the key after which a step begins; `None` for the first step.
+fn key_after(
+    chatbot_id: Option<i64>,
+    source_type: Option<&str>,
+    source_id: Option<i64>,
+) -> Result<Option<SourceKey>, Error> {
+    chatbot_id.map(|_| arguments::stored_source_key(chatbot_id, source_type, source_id)).transpose()
+}
+
+/// Returns the key of the last source of a step as three columns: all NULL where the step had none.
+fn key_columns(last: Option<SourceKey>) -> (Option<i64>, Option<String>, Option<i64>) {
+    let source_type = last.map(|key| key.source_type.to_string());
+    (last.map(|key| key.chatbot_id.0), source_type, last.map(|key| key.source_id))
+}
 
 /// A step of chatbot_process_queue(): claims up to `most` sources that are due (NULL: a full batch) and returns how many.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.queue_claim(most int) RETURNS int
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_queue_claim(most: Option<i32>) -> Result<i32, ErrorReport> {
     let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0));
-    Ok(sync::int(queue::step_claim(most)?)?)
+    Ok(sync::sql_int(queue::step_claim(most)?)?)
 }
 
 /// A step of chatbot_process_queue(): requests the vectors of the claimed sources from the provider.
@@ -119,29 +136,12 @@ fn chatbot_sync_sync_batch(
     after_chatbot_id: Option<i64>,
     after_source_type: Option<&str>,
     after_source_id: Option<i64>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(taken, i64),
-            name!(synced, i64),
-            name!(failed, i64),
-            name!(last_chatbot_id, Option<i64>),
-            name!(last_source_type, Option<String>),
-            name!(last_source_id, Option<i64>),
-            name!(stopped, Option<String>),
-        ),
-    >,
-    ErrorReport,
-> {
-    let after = after_chatbot_id
-        .map(|_| arguments::stored_source_key(after_chatbot_id, after_source_type, after_source_id))
-        .transpose()?;
+) -> Rows<(i64, i64, i64, Option<i64>, Option<String>, Option<i64>, Option<String>)> {
+    let after = key_after(after_chatbot_id, after_source_type, after_source_id)?;
     let host::BatchOutcome { taken, synced, failed, last, stopped } =
         host::sync_batch(chatbot_id.map(ChatbotId), batch, after)?;
-    let last_type = last.map(|key| key.source_type.to_string());
-    let (chatbot, source) = (last.map(|key| key.chatbot_id.0), last.map(|key| key.source_id));
-    Ok(TableIterator::once((taken, synced, failed, chatbot, last_type, source, stopped)))
+    let (chatbot, source_type, source) = key_columns(last);
+    Ok(TableIterator::once((taken, synced, failed, chatbot, source_type, source, stopped)))
 }
 
 /// A step of chatbot_sync_all(refresh => true): compares one batch of sources with the session's settings.
@@ -157,29 +157,12 @@ fn chatbot_sync_refresh_batch(
     after_chatbot_id: Option<i64>,
     after_source_type: Option<&str>,
     after_source_id: Option<i64>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(looked_at, i64),
-            name!(marked, i64),
-            name!(words_read, i64),
-            name!(cut_by_hand, i64),
-            name!(last_chatbot_id, Option<i64>),
-            name!(last_source_type, Option<String>),
-            name!(last_source_id, Option<i64>),
-        ),
-    >,
-    ErrorReport,
-> {
-    let after = after_chatbot_id
-        .map(|_| arguments::stored_source_key(after_chatbot_id, after_source_type, after_source_id))
-        .transpose()?;
+) -> Rows<(i64, i64, i64, i64, Option<i64>, Option<String>, Option<i64>)> {
+    let after = key_after(after_chatbot_id, after_source_type, after_source_id)?;
     let refresh::RefreshStep { looked_at, last, marked, words_read, cut_by_hand } =
         refresh::step(chatbot_id.map(ChatbotId), after)?;
-    let last_type = last.map(|key| key.source_type.to_string());
-    let (chatbot, source) = (last.map(|key| key.chatbot_id.0), last.map(|key| key.source_id));
-    Ok(TableIterator::once((looked_at, marked, words_read, cut_by_hand, chatbot, last_type, source)))
+    let (chatbot, source_type, source) = key_columns(last);
+    Ok(TableIterator::once((looked_at, marked, words_read, cut_by_hand, chatbot, source_type, source)))
 }
 
 /// Counts the sources that differ from what the calling session's settings would make of them: those of host tables and, of
@@ -187,10 +170,7 @@ fn chatbot_sync_refresh_batch(
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.outdated_sources()
 RETURNS TABLE (of_tables bigint, words_by_hand bigint, cut_by_hand bigint)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_outdated_sources() -> Result<
-    TableIterator<'static, (name!(of_tables, i64), name!(words_by_hand, i64), name!(cut_by_hand, i64))>,
-    ErrorReport,
-> {
+fn chatbot_sync_outdated_sources() -> Rows<(i64, i64, i64)> {
     let refresh::RefreshStep { marked, words_read, cut_by_hand, .. } = refresh::count()?;
     Ok(TableIterator::once((marked, words_read, cut_by_hand)))
 }
@@ -229,13 +209,7 @@ fn chatbot_sync_in_transaction_block() -> bool {
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.check_version()
 RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_check_version() -> Result<
-    TableIterator<
-        'static,
-        (name!(check_name, String), name!(status, String), name!(detail, String), name!(hint, Option<String>)),
-    >,
-    ErrorReport,
-> {
+fn chatbot_sync_check_version() -> Rows<(String, String, String, Option<String>)> {
     let (status, detail, hint) = version::doctor_row()?;
     Ok(TableIterator::once(("version".to_owned(), status.to_owned(), detail, hint)))
 }
@@ -265,21 +239,18 @@ fn chatbot_sync_lacks_worker_process() -> bool {
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.rolled_back()
 RETURNS TABLE (model_id int, error_code text, syncs bigint, requests bigint, inputs bigint, tokens bigint)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_rolled_back() -> TableIterator<
-    'static,
-    (
-        name!(model_id, i32),
-        name!(error_code, String),
-        name!(syncs, i64),
-        name!(requests, i64),
-        name!(inputs, i64),
-        name!(tokens, i64),
-    ),
-> {
-    let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+fn chatbot_sync_rolled_back() -> TableIterator<'static, (i32, String, i64, i64, i64, i64)> {
+    let bigint = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     TableIterator::new(rollback_usage::sums().into_iter().map(move |sum| {
         let usage = sum.usage;
-        (sum.model_id.0, sum.sqlstate(), int(sum.syncs), int(usage.requests), int(usage.inputs), int(usage.tokens))
+        (
+            sum.model_id.0,
+            sum.sqlstate(),
+            bigint(sum.syncs),
+            bigint(usage.requests),
+            bigint(usage.inputs),
+            bigint(usage.tokens),
+        )
     }))
 }
 
@@ -290,8 +261,8 @@ fn chatbot_sync_reembed_begin(skip_errors: Option<bool>) -> Result<(), ErrorRepo
     Ok(reembed::begin(skip_errors)?)
 }
 
-/// A step of chatbot_reembed(): embeds one batch of sources with the next model; returns no row where there is no next
-/// model.
+/// A step of chatbot_reembed(): embeds one batch of sources with the next model; returns no row where there is
+/// no next model.
 #[pg_extern(
     sql = "CREATE FUNCTION chatbot_sync.reembed_batch(batch int, after_chatbot_id bigint, after_source_type text,
     after_source_id bigint)
@@ -304,28 +275,11 @@ fn chatbot_sync_reembed_batch(
     after_chatbot_id: Option<i64>,
     after_source_type: Option<&str>,
     after_source_id: Option<i64>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(taken, i64),
-            name!(last_chatbot_id, Option<i64>),
-            name!(last_source_type, Option<String>),
-            name!(last_source_id, Option<i64>),
-            name!(sources, i64),
-            name!(not_whole, i64),
-        ),
-    >,
-    ErrorReport,
-> {
-    let after = after_chatbot_id
-        .map(|_| arguments::stored_source_key(after_chatbot_id, after_source_type, after_source_id))
-        .transpose()?;
+) -> Rows<(i64, Option<i64>, Option<String>, Option<i64>, i64, i64)> {
+    let after = key_after(after_chatbot_id, after_source_type, after_source_id)?;
     let row = reembed::batch(batch, after)?.map(|step| {
-        let last = step.last;
-        let last_type = last.map(|key| key.source_type.to_string());
-        let (chatbot, source) = (last.map(|key| key.chatbot_id.0), last.map(|key| key.source_id));
-        (step.taken, chatbot, last_type, source, step.progress.sources, step.progress.incomplete)
+        let (chatbot, source_type, source) = key_columns(step.last);
+        (step.taken, chatbot, source_type, source, step.progress.sources, step.progress.incomplete)
     });
     Ok(TableIterator::new(row))
 }
@@ -370,21 +324,7 @@ fn chatbot_sync_search_in(
     question: Option<Jsonb>,
     metadata_filter: Option<Jsonb>,
     vector: Option<Vec<f32>>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(source_type, String),
-            name!(source_id, i64),
-            name!(chunk_index, i32),
-            name!(content, String),
-            name!(similarity, Option<f32>),
-            name!(score, f32),
-            name!(metadata, Jsonb),
-        ),
-    >,
-    ErrorReport,
-> {
+) -> Rows<search::ResultRow> {
     let shards = (arguments::required("embedding", embedding)?, arguments::required("source", source)?);
     let question = arguments::required("question", question)?;
     let answers = search::search_shards(shards, &question, metadata_filter, vector)?;

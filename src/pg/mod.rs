@@ -49,6 +49,7 @@ mod worker;
 #[::pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     runtime::settings::define();
+    runtime::provider_settings::define();
     runtime::plan::init();
     runtime::enabled::define();
     worker::init();

@@ -44,9 +44,9 @@ pub fn bm25_scores(matching: &[TermCounts], shares: &[Option<f64>], all: f64) ->
 /// BM25 scores of chunks.
 #[derive(Debug, Default, PartialEq)]
 pub struct Scores {
-    /// In the order of the chunks.
+    /// The score of each chunk, in the order of the chunks.
     pub of_chunks: Vec<f64>,
-    /// That of a chunk of mean length that has every word of the query once.
+    /// The score of a chunk of mean length that has every word of the query once.
     pub of_all_words: f64,
 }
 

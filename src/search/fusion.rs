@@ -20,8 +20,8 @@ pub struct Fusion {
 }
 
 impl Fusion {
-    /// For a query of which the model knows this share, from 0 to 1, whose words are worth so much together, and the best
-    /// of its chunks by words this much (both in BM25).
+    /// Weighs the two scores of a query. `known` is the share of the query that the model knows, from 0 to 1; `of_all_words`
+    /// is the BM25 score of a chunk with all of its words, and `best` that of its best chunk.
     pub fn new(known: f64, of_all_words: f64, best: f64) -> Self {
         let coverage = if of_all_words > 0.0 { (best / of_all_words / FULL_COVERAGE).min(1.0) } else { 0.0 };
         let similarity = (1.0 - TEXT_WEIGHT) * ((known - UNKNOWN) / (KNOWN - UNKNOWN)).clamp(0.0, 1.0);

@@ -35,7 +35,7 @@ impl Term {
         Self { text: text.into(), is_prefix: true }
     }
 
-    /// As `tsquery` has it.
+    /// Returns the term as a `tsquery` has it.
     #[must_use]
     pub fn to_query(&self) -> String {
         let text = self.text.replace('\\', "\\\\").replace('\'', "''");
@@ -97,7 +97,7 @@ fn beginning(lexeme: &[u8]) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
-/// How often each word of a query is in a `tsvector`, in the lexeme that is there most often; none where the bytes are no
+/// Counts how often a `tsvector` has each word of a query, by the word's most frequent lexeme; `None` where the bytes are no
 /// `tsvector`.
 pub fn counts(vector: &[u8], words: &[Vec<Term>]) -> Option<TermCounts> {
     let vector = Lexemes::new(vector)?;

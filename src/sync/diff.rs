@@ -6,15 +6,15 @@ use std::hash::Hash;
 /// The changes to the chunks of a source whose text changed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ChunkDiff {
-    /// For each new chunk the index of the old one with the same text, whose vector it keeps; `None` where it has to be
-    /// embedded.
+    /// For each new chunk the index of the old one with the same text, whose vector it keeps; `None` where it has
+    /// to be embedded.
     pub kept: Vec<Option<usize>>,
     /// The indexes of the old chunks that no new one keeps, in ascending order.
     pub dropped: Vec<usize>,
 }
 
-/// Pairs new chunks with old ones of the same text. Where a text occurs more than once, the chunk at the same index is
-/// preferred.
+/// Pairs new chunks with old ones of the same text. Where a text occurs more than once, the chunk at the same
+/// index is preferred.
 pub fn diff_chunks<T: Copy + Eq + Hash>(old: &[T], new: &[T]) -> ChunkDiff {
     let mut kept: Vec<Option<usize>> =
         new.iter().enumerate().map(|(at, text)| old.get(at).filter(|o| *o == text).map(|_| at)).collect();

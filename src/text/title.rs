@@ -7,26 +7,27 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Characters of a title that go before a chunk.
-pub const LONGEST: usize = 200;
-/// What stands between a title and a text.
-pub const BETWEEN: &str = "\n\n";
-/// Bytes of SHA-256 that tell a title from another.
-const HASH: usize = 8;
+/// The number of characters of a title that go before a chunk.
+pub const MAX_CHARACTERS: usize = 200;
+/// The separator between a title and a text: the end of a paragraph.
+pub const SEPARATOR: &str = "\n\n";
+/// The length of a title's hash, in bytes of its SHA-256.
+const HASH_BYTES: usize = 8;
 /// The language whose title stands in for one that is missing, as Odoo does it.
 const DEFAULT_LANGUAGE: &str = "en_US";
 
-/// A title: one, or one for each language.
+/// A title of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Title {
-    /// For every language.
+    /// One title for all languages.
     One(String),
-    /// By language's code, at least one.
+    /// Titles by their languages' codes, at least one.
     Translated(BTreeMap<String, String>),
 }
 
 impl Title {
-    /// The member `title` of a JSON object: a text, or an object of texts by language; none where there is nothing to read.
+    /// Reads the member `title` of a JSON object: a text, or an object of texts by language; `None` where it is
+    /// missing or blank.
     #[must_use]
     pub fn of_metadata(metadata: &str) -> Option<Self> {
         if !metadata.contains("\"title\"") {
@@ -44,8 +45,8 @@ impl Title {
         }
     }
 
-    /// The title of texts in a language; of one that it is missing in, or of texts without a language, that in English, or
-    /// the first one.
+    /// Returns the title for texts in a language. Where it has none in that language, and for texts without a language, that
+    /// is the English title or, without one, the first.
     #[must_use]
     pub fn of(&self, lang: Option<&str>) -> &str {
         match self {
@@ -57,8 +58,8 @@ impl Title {
         }
     }
 
-    /// A JSON object with the title of each language, and that of any other under the empty name; none where all are the
-    /// same.
+    /// Returns a JSON object with the title of each language, and the one for all others under the empty name; `None` where
+    /// there is one title for all.
     #[must_use]
     pub fn by_language(&self) -> Option<Value> {
         match self {
@@ -71,14 +72,14 @@ impl Title {
         }
     }
 
-    /// Bytes that tell it from another title.
+    /// Returns bytes that differ from those of another title.
     #[must_use]
     pub fn hash(&self) -> Vec<u8> {
         let text = match self {
             Self::One(title) => Value::String(title.clone()),
             Self::Translated(titles) => serde_json::json!(titles),
         };
-        Sha256::digest(text.to_string())[..HASH].to_vec()
+        Sha256::digest(text.to_string())[..HASH_BYTES].to_vec()
     }
 }
 
@@ -86,13 +87,14 @@ fn is_blank(title: &str) -> bool {
     title.trim().is_empty()
 }
 
-/// What is embedded of a chunk: its title and its text. A text that begins with its title is not given it twice.
+/// Returns the text that is embedded for a chunk: its title and its text. A text that begins with its title does not
+/// get it again.
 #[must_use]
 pub fn with_title<'a>(title: Option<&str>, text: &'a str) -> Cow<'a, str> {
     match title {
         Some(title) if !is_blank(title) && !text.starts_with(title) => {
-            let end = title.char_indices().nth(LONGEST).map_or(title.len(), |(at, _)| at);
-            Cow::Owned(format!("{}{BETWEEN}{text}", &title[..end]))
+            let end = title.char_indices().nth(MAX_CHARACTERS).map_or(title.len(), |(at, _)| at);
+            Cow::Owned(format!("{}{SEPARATOR}{text}", &title[..end]))
         }
         _ => Cow::Borrowed(text),
     }
@@ -127,8 +129,8 @@ mod tests {
         assert_eq!(with_title(Some("Refunds"), "Refunds take a week."), "Refunds take a week.");
         assert_eq!(with_title(Some(" "), "A text."), "A text.");
         assert_eq!(with_title(None, "A text."), "A text.");
-        let long = "ä".repeat(LONGEST + 1);
-        assert_eq!(with_title(Some(&long), "x"), format!("{}\n\nx", "ä".repeat(LONGEST)));
+        let long = "ä".repeat(MAX_CHARACTERS + 1);
+        assert_eq!(with_title(Some(&long), "x"), format!("{}\n\nx", "ä".repeat(MAX_CHARACTERS)));
     }
 
     #[test]

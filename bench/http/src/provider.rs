@@ -1,6 +1,6 @@
-//! A mock provider on loopback with a configurable latency, and a bare client for it, to compare the extension with. As
-//! a separate process it prints its address; then it reads a JSON object from each line and answers with one, until its
-//! input ends:
+//! A mock provider on loopback with a configurable latency, and a bare client for it, to compare the extension with.
+//! As a separate process it prints its address; then it reads a JSON object from each line and answers with one, until
+//! its input ends:
 //!
 //! - `{"latency_ms": 50}`: sets the latency
 //! - `{"stats": true}`: returns the requests and inputs since the last such line

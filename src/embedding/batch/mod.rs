@@ -179,8 +179,8 @@ impl Batcher {
         self.in_flight
     }
 
-    /// Returns the next request that may be sent now; `None` where there is none yet. The caller has to pass each one
-    /// to [`Self::done`].
+    /// Returns the next request that may be sent now; `None` where there is none yet. The caller has to pass each
+    /// one to [`Self::done`].
     pub fn next(&mut self, now: Instant) -> Option<Batch> {
         if self.paused_until.is_some_and(|until| until > now)
             || self.waiting.peek()?.due > now
@@ -200,8 +200,8 @@ impl Batcher {
         is_part && self.in_flight > 0 && may_fail >= MAX_FAILED_IN_A_ROW as usize
     }
 
-    /// Returns when [`Self::next`] may return a request; `None` where only an answer to a request in flight can lead to
-    /// one.
+    /// Returns when [`Self::next`] may return a request; `None` where only an answer to a request in flight can
+    /// lead to one.
     pub fn wake_at(&self) -> Option<Instant> {
         let due = self.waiting.peek()?.due;
         if self.must_wait_for_in_flight() {
@@ -352,8 +352,8 @@ impl Batcher {
         self.gathering.is_empty() && self.waiting.is_empty() && self.in_flight == 0
     }
 
-    /// Returns the vectors of a response, each of them valid or with its fault, or what is wrong with the response as a
-    /// whole.
+    /// Returns the vectors of a response, each of them valid or with its fault, or what is wrong with the response
+    /// as a whole.
     fn take(&mut self, range: &Range<usize>, answer: Answer) -> Result<Vec<TextResult>, String> {
         let asked = range.len();
         if answer.vectors.len() != asked {

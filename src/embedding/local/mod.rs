@@ -18,7 +18,7 @@ pub use word_cache::WordCache;
 
 /// A model that is built in.
 pub struct StaticModel {
-    /// As it stands in `chatbot_sync.model`.
+    /// The model's name, as `chatbot_sync.model` has it.
     pub name: &'static str,
     /// The languages whose texts it was trained on, by their ISO 639-1 codes.
     pub languages: &'static [&'static str],
@@ -38,7 +38,7 @@ struct Shape {
     weights: usize,
 }
 
-/// As much of a text as is looked at for the share of it that a model knows.
+/// The number of characters of a text that are read to compute the share of it that a model knows.
 const KNOWN_CHARACTERS: usize = 1000;
 
 #[derive(Clone, Copy)]

@@ -71,7 +71,7 @@ fn separates(c: char, after: &str) -> bool {
 struct Segmenter {
     /// The word that is being read, [`WORD_START`] before it.
     word: String,
-    /// By where it ends in the word, the best sequence of pieces.
+    /// The best sequence of pieces for each place in the word at which it may end.
     best: Vec<Best>,
     /// The pieces of the run that is being read.
     ids: Vec<u32>,

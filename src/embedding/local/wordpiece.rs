@@ -1,5 +1,5 @@
-//! BERT's uncased WordPiece, as the `tokenizer.json` of the English model describes it, over a vocabulary frozen at build
-//! time.
+//! BERT's uncased WordPiece, as the `tokenizer.json` of the English model describes it, over a vocabulary frozen
+//! at build time.
 //!
 //! Source: Devlin et al. 2018 and Hugging Face `tokenizers`, whose BertNormalizer, BertPreTokenizer and WordPiece this
 //! equals id by id (`tests/data/local_tokens.json` holds what that library answered).

@@ -15,8 +15,8 @@ pub struct Answer {
     pub tokens: u64,
     /// The number of requests that it took beyond the first.
     pub more_requests: u64,
-    /// The number of parts that a single text was cut into because it was too long for the model; 0 where it was not
-    /// cut.
+    /// The number of parts that a single text was cut into because it was too long for the model; 0 where it
+    /// was not cut.
     pub parts: usize,
 }
 

@@ -226,8 +226,8 @@ pub trait Provider {
     /// Whether the provider promises vectors of length 1 for this model.
     fn promises_unit(&self, model: &Model) -> bool;
 
-    /// Whether vectors are normalised here, because the provider does not promise length 1 and they are meant for
-    /// cosine distance.
+    /// Whether vectors are normalised here, because the provider does not promise length 1 and they are meant
+    /// for cosine distance.
     fn normalise(&self, _model: &Model) -> bool {
         false
     }

@@ -1,5 +1,5 @@
-//! Ollama's own API. Source: its `docs/api.md` (`POST /api/embed`). Its vectors always have length 1, also when
-//! shortened.
+//! Ollama's own API. Source: its `docs/api.md` (`POST /api/embed`). Its vectors always have length 1,
+//! also when shortened.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
-//! OpenAI's embeddings API, and the servers that implement it: vLLM, TEI, LM Studio, LocalAI, Together, Mistral and
-//! more. Source: the API reference and its OpenAPI description (`POST /embeddings`; at most 2048 inputs, 300,000
-//! tokens).
+//! OpenAI's embeddings API, and the servers that implement it: vLLM, TEI, LM Studio, LocalAI, Together,
+//! Mistral and more. Source: the API reference and its OpenAPI description (`POST /embeddings`; at most 2048
+//! inputs, 300,000 tokens).
 
 use serde_json::json;
 

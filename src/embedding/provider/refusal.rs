@@ -20,8 +20,8 @@ pub fn refused(status: u16, headers: &[(&str, String)], body: &[u8]) -> (FaultKi
     (fault_kind(status, &json, &message), message, wait)
 }
 
-/// Does the same for a response with status 200 that contains an error instead of vectors; `None` where it contains no
-/// error.
+/// Does the same for a response with status 200 that contains an error instead of vectors; `None` where it
+/// contains no error.
 pub fn refused_with_status_200(
     headers: &[(&str, String)],
     body: &[u8],

@@ -21,9 +21,9 @@ pub const WAIT_HEADERS: [&str; 10] = [
     "ratelimit-reset",
 ];
 
-/// Returns how long a response asks to wait; `None` where it does not say. The order is `Retry-After`, Azure's headers
-/// in milliseconds, Google's `RetryInfo` in the body, and for status 429 the time at which the exhausted rate limit is
-/// reset.
+/// Returns how long a response asks to wait; `None` where it does not say. The order is `Retry-After`, Azure's
+/// headers in milliseconds, Google's `RetryInfo` in the body, and for status 429 the time at which the exhausted rate
+/// limit is reset.
 pub fn requested_wait(status: u16, headers: &[(&str, String)], body: &Value) -> Option<Duration> {
     let value = |name: &str| headers.iter().find(|(header, _)| *header == name).map(|(_, value)| value.trim());
     let millis = |name| seconds(value(name)?).map(|wait| wait / 1000);
@@ -66,7 +66,8 @@ fn date(value: &str) -> Option<Duration> {
 
 /// Reads a point in time: seconds from now, seconds or milliseconds since 1970, a date, or a duration with units.
 fn point_in_time(value: &str) -> Option<Duration> {
-    /// In seconds since 1970 this is in 2001; as a wait it would be 31 years, which no provider asks for.
+    /// Larger numbers are points in time: seconds since 1970 up to 2001. As a wait it would be 31 years, which no
+    /// provider asks for.
     const EPOCH: f64 = 1e9;
     let Some(wait) = seconds(value) else { return date(value).or_else(|| duration(value)) };
     let since_1970 = match wait.as_secs_f64() {

@@ -13,7 +13,7 @@ const LSTRIP: u32 = 1;
 const RSTRIP: u32 = 2;
 const SINGLE_WORD: u32 = 4;
 
-/// As `tokenizer.json` has it.
+/// An added token of a `tokenizer.json`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddedToken {
@@ -24,13 +24,13 @@ pub struct AddedToken {
     rstrip: bool,
     /// Whether it is looked for in the normalised text, in its own normalised form.
     pub normalized: bool,
-    /// Says only what a decoder leaves out.
+    /// Whether a decoder leaves it out, which does not matter here.
     #[allow(dead_code)]
     special: bool,
 }
 
 impl AddedToken {
-    /// What is looked for: the content, or what the normalizer makes of it.
+    /// Returns the text that is looked for: the content, or what the normalizer makes of it.
     pub fn pattern(&self, normalize: impl Fn(&str) -> String) -> Result<String, String> {
         let pattern = if self.normalized { normalize(&self.content) } else { self.content.clone() };
         match pattern.len() {

@@ -5,7 +5,7 @@ use unicode_normalization_alignments::UnicodeNormalization;
 
 use super::characters::{is_chinese, is_control, is_nonspacing_mark};
 
-/// As `tokenizer.json` has it.
+/// The options of a BERT normalizer in `tokenizer.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BertNormalizer {

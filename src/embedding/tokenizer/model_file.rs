@@ -26,15 +26,15 @@ pub struct ModelFile {
     unk_id: Option<u32>,
     byte_fallback: Option<bool>,
     merges: Option<Vec<MergeFile>>,
-    /// Of BPE: what changes its tokens, unless it is null, false, 0 or empty.
+    /// The options of BPE that change its tokens, unless they are null, false, 0 or empty.
     options: Vec<(String, serde_json::Value)>,
     others: Vec<String>,
 }
 
 enum Vocabulary {
-    /// Of WordPiece: ids by piece.
+    /// The ids of WordPiece by their pieces.
     Ids(HashMap<String, u32>),
-    /// Of Unigram: each piece and its score, in the order of ids.
+    /// The pieces of Unigram with their scores, in the order of their ids.
     Scores(Vec<(String, f64)>),
 }
 

@@ -9,7 +9,7 @@ use unicode_normalization_alignments::char::is_combining_mark;
 use super::bert_normalizer::BertNormalizer;
 use super::charsmap::Charsmap;
 
-/// As `tokenizer.json` has it.
+/// A normalizer of a `tokenizer.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", deny_unknown_fields)]
 pub enum Normalizer {
@@ -37,7 +37,7 @@ pub enum Normalizer {
         prepend: String,
     },
     Precompiled {
-        /// In base64; empty in a frozen tokenizer, which has it in sections of its own.
+        /// The table in base64; empty in a frozen tokenizer, which has it in sections of its own.
         precompiled_charsmap: String,
     },
     Sequence {

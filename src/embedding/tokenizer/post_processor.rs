@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-/// As `tokenizer.json` has it.
+/// A post-processor of a `tokenizer.json`.
 #[derive(Deserialize)]
 #[serde(tag = "type", deny_unknown_fields)]
 pub enum PostProcessor {
@@ -31,7 +31,7 @@ pub enum PostProcessor {
     },
     TemplateProcessing {
         single: Vec<TemplatePart>,
-        /// For two texts.
+        /// The template for two texts, which is not used.
         #[serde(rename = "pair")]
         _pair: Vec<TemplatePart>,
         special_tokens: HashMap<String, SpecialToken>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::byte_level;
 use super::characters::{is_punctuation, is_word};
 
-/// As `tokenizer.json` has it.
+/// A pre-tokenizer of a `tokenizer.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", deny_unknown_fields)]
 pub enum PreTokenizer {
@@ -27,7 +27,7 @@ pub enum PreTokenizer {
         replacement: char,
         #[serde(default)]
         prepend_scheme: PrependScheme,
-        /// How older files say `prepend_scheme`.
+        /// The name of `prepend_scheme` in older files.
         #[serde(default)]
         add_prefix_space: Option<bool>,
         #[serde(default)]
@@ -39,7 +39,7 @@ pub enum PreTokenizer {
     },
     ByteLevel {
         add_prefix_space: bool,
-        /// Of offsets, which are not given here.
+        /// An option about offsets, which are not computed here.
         #[allow(dead_code)]
         #[serde(skip_serializing, default)]
         trim_offsets: bool,

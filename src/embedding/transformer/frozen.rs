@@ -32,13 +32,13 @@ pub const ALIGNMENT: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// As they were published.
+    /// They are stored as they were published.
     Float,
     /// Rounded to eight bits, as activations are too.
     Int8,
 }
 
-/// What stands on a file's first page.
+/// The first page of a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// The model.

@@ -103,7 +103,7 @@ pub struct Buffer<T> {
 }
 
 impl<T: Number> Buffer<T> {
-    /// As many numbers.
+    /// Allocates room for `count` numbers, all zero.
     pub fn new(count: usize) -> Result<Self> {
         let bytes = count.checked_mul(size_of::<T>()).ok_or(ErrorKind::OutOfMemory)?;
         Ok(Self { pages: Mapping::new(None, bytes)?, count, numbers: PhantomData })

@@ -26,7 +26,7 @@ pub struct PartWriter<'a> {
 }
 
 impl<'a> PartWriter<'a> {
-    /// From the second page of a file on.
+    /// Starts to write at the second page of a file.
     pub fn new(mut file: &'a File, stop: &'a dyn Fn() -> bool) -> Result<Self> {
         let at = PAGE as u64;
         file.seek(SeekFrom::Start(at)).map_err(|error| Problem::of_file("the imported file", &error))?;

@@ -18,7 +18,7 @@ const LENGTH: u64 = 8;
 
 /// Bytes that can be read from anywhere.
 pub trait ReadAt {
-    /// How many there are.
+    /// Returns the number of bytes.
     fn length(&self) -> IoResult<u64>;
     /// Fills the bytes, from a place on.
     fn read_exact_at(&self, bytes: &mut [u8], from: u64) -> IoResult<()>;
@@ -108,7 +108,7 @@ impl Tensor {
         malformed(format!("tensor {} has the shape {:?}, expected {expected:?}", self.name, self.shape))
     }
 
-    /// How many bytes it has.
+    /// Returns the number of its bytes.
     pub fn byte_count(&self) -> u64 {
         self.bytes.end - self.bytes.start
     }
@@ -176,8 +176,8 @@ impl<S: ReadAt> Tensors<S> {
     }
 }
 
-/// Checks that each tensor is as long as its shape says, and that together they are the file: without a hole, without an
-/// overlap.
+/// Checks that each tensor is as long as its shape says, and that together they are the file: without a hole,
+/// without an overlap.
 fn read_header(json: &[u8], data: &Range<u64>) -> Result<BTreeMap<String, Tensor>> {
     let header: BTreeMap<String, Value> = match serde_json::from_slice(json) {
         Ok(header) => header,

@@ -18,7 +18,7 @@ pub enum Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
-    /// How many there are.
+    /// Returns the number of numbers.
     pub fn count(self) -> usize {
         match self {
             Self::F32(numbers) => numbers.len(),
@@ -55,7 +55,7 @@ pub struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// How many vectors there are.
+    /// Returns the number of vectors.
     pub fn rows(&self) -> usize {
         self.numbers.count() / self.width.max(1)
     }
@@ -69,7 +69,7 @@ impl Table<'_> {
 /// The weights of a linear layer, in panels.
 #[derive(Debug, Clone, Copy)]
 pub enum Panels<'a> {
-    /// As they were published.
+    /// The weights as they were published.
     Float(Numbers<'a>),
     /// Rounded to eight bits when the model was imported.
     Int8(Int8Panels<'a>),

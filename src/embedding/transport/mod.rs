@@ -1,5 +1,5 @@
-//! Sends requests over HTTP. Only this module uses ureq, behind a trait, so that everything above it is tested without
-//! it.
+//! Sends requests over HTTP. Only this module uses ureq, behind a trait, so that everything above it is
+//! tested without it.
 
 mod names;
 
@@ -296,8 +296,8 @@ impl Call<'_> {
     }
 }
 
-/// Cuts a text into parts of about the same number of characters, at white space where there is some near the end of a
-/// part.
+/// Cuts a text into parts of about the same number of characters, at white space where there is some near the end
+/// of a part.
 fn cut_evenly(text: &str, parts: usize) -> Vec<&str> {
     let size = text.chars().count().div_ceil(parts).max(1);
     let mut cut = Vec::new();
@@ -313,8 +313,8 @@ fn cut_evenly(text: &str, parts: usize) -> Vec<&str> {
     cut
 }
 
-/// Returns the mean of vectors, each of them and the result scaled to length 1; fails where one is all zeros or has
-/// another length.
+/// Returns the mean of vectors, each of them and the result scaled to length 1; fails where one is all zeros or
+/// has another length.
 fn mean_vector(vectors: &[Vec<f32>]) -> std::result::Result<Vec<f32>, String> {
     let length = |vector: &[f64]| vector.iter().map(|x| x * x).sum::<f64>().sqrt();
     let mut sum = vec![0.0; vectors.first().map_or(0, Vec::len)];

@@ -80,7 +80,7 @@ fn format(parameter: &'static str, name: Option<&str>) -> Result<Format> {
     })
 }
 
-/// Fails where an argument was given that another one stands instead of.
+/// Fails where a column is named although another argument takes its place.
 fn refuse_both(role: &'static str, name: Option<&Name>, default: &str, instead: &str) -> Result<()> {
     match name {
         Some(Name(name)) if name != default => {
@@ -91,7 +91,7 @@ fn refuse_both(role: &'static str, name: Option<&Name>, default: &str, instead: 
 }
 
 impl Attach<'_> {
-    /// The attachment that is asked for, without what the table itself says.
+    /// Checks the arguments, and returns the options without what depends on the table.
     fn host(&mut self) -> Result<HostOptions> {
         let source_type = source_types::check_source_type("source_type", self.source_type)?;
         let on_error = match arguments::one_of("on_error", self.on_error, &OnError::NAMES)? {
@@ -143,7 +143,7 @@ impl Attach<'_> {
         })
     }
 
-    /// The column that has the chatbot, or the chatbot of all rows.
+    /// Returns the column with the chatbot, or the chatbot of all rows.
     fn chatbot(&mut self) -> Result<(Option<Column>, Option<ChatbotId>)> {
         match self.chatbot_id {
             None => Ok((Some(named("chatbot_column", self.chatbot.take())?), None)),
@@ -170,13 +170,13 @@ impl Attach<'_> {
 
 /// Attaches a table: its rows become sources. Rows that it has already stay pending until `chatbot_sync_all()`.
 /// The table is locked against writers until the transaction ends.
-pub fn attach(mut told: Attach) -> Result<()> {
-    let mut host = told.host()?;
+pub fn attach(mut request: Attach) -> Result<()> {
+    let mut host = request.host()?;
     check_distinct_columns(&host)?;
-    let (opened, relation) = open_owned_table(told.relation)?;
-    if let Some(condition) = told.condition {
+    let (opened, relation) = open_owned_table(request.relation)?;
+    if let Some(condition) = request.condition {
         // SAFETY: it is open.
-        host.condition = Some(unsafe { CheckedCondition::store(condition, opened.0)? });
+        host.condition = Some(unsafe { CheckedCondition::check_new(condition, opened.0)? });
         check_distinct_columns(&host)?;
     }
     refuse_attached(&host, &relation)?;

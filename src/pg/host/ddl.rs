@@ -37,8 +37,8 @@ pub fn on_altered(oid: pg_sys::Oid) -> Result<()> {
     Ok(())
 }
 
-/// Follows a restore, which creates the extension's triggers one after the other: writes the columns' current numbers into
-/// their arguments.
+/// Follows a restore, which creates the extension's triggers one after the other: writes the columns' current numbers
+/// into their arguments.
 pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
     if OWN_DDL.get() {
         return Ok(());
@@ -109,7 +109,7 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
                 columns.metadata.retain(|column| column.name != *name);
                 host_sources::drop_metadata(host.host, name)?;
             }
-            "content_columns" => host.forget_content(name),
+            "content_columns" => host.remove_content_column(name),
             "title_column" => {
                 columns.title = None;
                 host_sources::drop_metadata(host.host, "title")?;
@@ -138,7 +138,7 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
             .map(|(then, now)| Column { name: then.name.clone(), number: now.number })
             .collect::<Vec<_>>();
         // SAFETY: it is open.
-        host.condition = Some(unsafe { CheckedCondition::renamed(then, opened.0, &names)? });
+        host.condition = Some(unsafe { CheckedCondition::after_rename(then, opened.0, &names)? });
     }
     // SAFETY: `opened` keeps the relation open.
     let translated = unsafe { HostTable::bind(host.clone(), opened.0)? }.is_translated();

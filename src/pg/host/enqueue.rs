@@ -50,7 +50,7 @@ pub fn enqueue(
     let mut pending = Vec::new();
     let writeback = StatusWriteback::new(table);
     let (fresh, is_there) = (now == Operation::Inserted, now != Operation::Deleted);
-    let (failing, care) = (table.host.on_error.into(), RowHandling::EachAlone);
+    let (on_failure, handling) = (table.host.on_error.into(), RowHandling::EachAlone);
     let mut at = 0;
     loop {
         let (before, row) = (old.as_mut().and_then(TransitionTableScan::next), rows.next());
@@ -81,9 +81,9 @@ pub fn enqueue(
                 pending_at_commit::mark_pending_at_commit(changed.iter().map(|source| source.key));
             }
         }
-        writeback.write_if_full(Restriction::Session, failing, care)?;
+        writeback.write_if_full(Restriction::Session, on_failure, handling)?;
         if row.is_none() {
-            return writeback.write(Restriction::Session, failing, care);
+            return writeback.write(Restriction::Session, on_failure, handling);
         }
     }
 }
@@ -92,5 +92,5 @@ pub fn enqueue(
 pub fn record_invalid_id(table: &HostTable, writeback: &StatusWriteback, row: Row, error: &Error) {
     let key = table.unchecked_key(row);
     writeback.record_row(key, row);
-    writeback.record_expected(key, RowStatus::failed(sql_error::in_a_line(error)));
+    writeback.record_expected(key, RowStatus::failed(sql_error::one_line_message(error)));
 }

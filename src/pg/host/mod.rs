@@ -6,6 +6,8 @@
 //! - `condition`: the condition that rows have to fulfil to be found
 //! - `ddl`: what follows ALTER TABLE, DROP TABLE, partitions and restores
 //! - `detach`: `chatbot_detach()`, and what follows a deleted chatbot
+//! - `enqueue`: jobs for changed rows
+//! - `expression`: parses the expression of a condition
 //! - `key_set`: a set of source keys with bounded memory
 //! - `nested`: statements of users' triggers, which run within a statement
 //! - `pending`: registers and syncs rows by key, for `chatbot_sync_all()` and the queue
@@ -16,6 +18,7 @@
 //! - `row`: a row in a tuple slot, by columns
 //! - `row_security`: policies that hide rows from the table's owner
 //! - `siblings`: the attachments of one table to several chatbots
+//! - `source_keys`: the keys of a table's sources
 //! - `status_writeback`: writes the status columns of rows
 //! - `table`: a host table, with the columns for each role
 //! - `trigger`: the trigger functions
@@ -28,6 +31,7 @@ mod condition;
 mod ddl;
 mod detach;
 mod enqueue;
+mod expression;
 mod key_set;
 mod nested;
 mod pending;

@@ -102,11 +102,11 @@ impl<'a> RowsToReread<'a> {
 
 /// Syncs sources from their rows as these are by now, and deletes those whose row is gone.
 fn sync_current_rows(table: &HostTable, keys: &[SourceKey]) -> Result<()> {
-    with_row_fallback(table, |care| reread_rows(table, keys, care))
+    with_row_fallback(table, |handling| reread_rows(table, keys, handling))
 }
 
-fn reread_rows(table: &HostTable, keys: &[SourceKey], care: RowHandling) -> Result<()> {
-    let rows = read::read(table, keys, ReadMode::Latest, care)?;
+fn reread_rows(table: &HostTable, keys: &[SourceKey], handling: RowHandling) -> Result<()> {
+    let rows = read::read(table, keys, ReadMode::Latest, handling)?;
     let there: HashSet<SourceKey> = rows.iter().map(|row| row.input.key()).collect();
     delete::delete_sources(&keys.iter().filter(|key| !there.contains(key)).copied().collect::<Vec<_>>())?;
     let writeback = StatusWriteback::new(table);
@@ -115,9 +115,9 @@ fn reread_rows(table: &HostTable, keys: &[SourceKey], care: RowHandling) -> Resu
         writeback.record_current(row.input.key(), row.status);
         Ok(row.input)
     });
-    let failing = table.host.on_error.into();
-    sync::sync(inputs, failing, care, None, |key, outcome| writeback.record_outcome(key, outcome))?;
-    writeback.write(Restriction::Session, failing, care)
+    let on_failure = table.host.on_error.into();
+    sync::sync(inputs, on_failure, handling, None, |key, outcome| writeback.record_outcome(key, outcome))?;
+    writeback.write(Restriction::Session, on_failure, handling)
 }
 
 /// Calls `act` for all rows of a statement together. If that raises and the table marks errors instead of raising them,

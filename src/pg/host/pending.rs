@@ -48,7 +48,7 @@ pub fn register_existing_rows(table: &HostTable) -> Result<i64> {
         let enabled = host_row::enabled_sql(&table.host, !may_raise);
         host_row::RowCursor::open_latest_with_enabled(&table.relation.name, &KeySql::of(&table.host), &enabled)?
     };
-    let mut adopted = 0;
+    let mut registered = 0;
     loop {
         pgrx::check_for_interrupts!();
         let mut rows = {
@@ -56,11 +56,11 @@ pub fn register_existing_rows(table: &HostTable) -> Result<i64> {
             cursor.fetch_to_register(SLICE)?
         };
         if rows.is_empty() {
-            return Ok(adopted);
+            return Ok(registered);
         }
         // Rows with ids that no source can have are left out.
         rows.retain(|row| table.key_of(row.chatbot_id, row.source_id).is_ok());
-        adopted += host_sources::register_pending(table.source_type, table.host.host, rows)?;
+        registered += host_sources::register_pending(table.source_type, table.host.host, rows)?;
     }
 }
 
@@ -73,9 +73,9 @@ pub fn register_all_existing_rows() -> Result<()> {
             continue;
         };
         // SAFETY: `opened` keeps the relation open.
-        let adopted =
+        let registered =
             try_row(|| register_existing_rows(&unsafe { HostTable::bind(HostOptions::parse(&argument)?, opened.0)? }));
-        if let Err(message) = table_error_message(adopted)? {
+        if let Err(message) = table_error_message(registered)? {
             pgrx::warning!("rows of {name} that are no sources yet cannot be found: {message}");
         }
     }
@@ -138,22 +138,22 @@ pub fn sync_batch(chatbot_id: Option<ChatbotId>, batch: Option<i32>, after: Opti
     Ok(done)
 }
 
-fn sync_rows(table: &HostTable, keys: &[SourceKey], care: RowHandling) -> Result<BatchOutcome> {
+fn sync_rows(table: &HostTable, keys: &[SourceKey], handling: RowHandling) -> Result<BatchOutcome> {
     let mut done = BatchOutcome::default();
     let writeback = StatusWriteback::new(table);
-    let inputs = read::read(table, keys, ReadMode::ForUpdate, care)?.into_iter().map(|row| {
+    let inputs = read::read(table, keys, ReadMode::ForUpdate, handling)?.into_iter().map(|row| {
         writeback.record_current(row.input.key(), row.status);
         Ok(row.input)
     });
-    let broken = sync::sync(inputs, OnFailure::Mark, care, None, |key, outcome| {
+    let broken = sync::sync(inputs, OnFailure::Mark, handling, None, |key, outcome| {
         match outcome {
             Ok(_) => done.synced += 1,
             Err(_) => done.failed += 1,
         }
         writeback.record_outcome(key, outcome);
     })?;
-    done.stopped = broken.map(|error| encoding::for_client(sql_error::in_a_line(&error)));
-    writeback.write(Restriction::Maintenance, OnFailure::Mark, care)?;
+    done.stopped = broken.map(|error| encoding::for_client(sql_error::one_line_message(&error)));
+    writeback.write(Restriction::Maintenance, OnFailure::Mark, handling)?;
     Ok(done)
 }
 
@@ -252,7 +252,7 @@ pub fn write_statuses(host: HostId, outcomes: &[(&RowInput, &RowStatus)]) -> Res
 fn write_row_statuses(
     table: &HostTable,
     outcomes: &[(&RowInput, &RowStatus)],
-    care: RowHandling,
+    handling: RowHandling,
 ) -> Result<Vec<SourceKey>> {
     if !table.host.columns.has_status_columns() {
         return Ok(Vec::new());
@@ -261,23 +261,23 @@ fn write_row_statuses(
     let keys: Vec<SourceKey> = outcomes.iter().map(|(input, _)| input.key()).collect();
     let by_key = |row: ReadRow| (row.input.key(), row);
     let mut rows: HashMap<SourceKey, ReadRow> =
-        read::read(table, &keys, ReadMode::ForUpdate, care)?.into_iter().map(by_key).collect();
+        read::read(table, &keys, ReadMode::ForUpdate, handling)?.into_iter().map(by_key).collect();
     let there: HashSet<SourceKey> =
-        read::read(table, &keys, ReadMode::Latest, care)?.into_iter().map(|row| row.input.key()).collect();
+        read::read(table, &keys, ReadMode::Latest, handling)?.into_iter().map(|row| row.input.key()).collect();
     let mut locked = Vec::new();
-    for (input, should) in outcomes {
+    for (input, expected) in outcomes {
         let key = input.key();
         match rows.remove(&key) {
             Some(row) if row.input.same(input) => {
                 writeback.record_current(key, row.status);
-                writeback.record_expected(key, (*should).clone());
+                writeback.record_expected(key, (*expected).clone());
             }
             Some(_) => {}
             None if there.contains(&key) => locked.push(key),
             None => {}
         }
     }
-    writeback.write(Restriction::Maintenance, OnFailure::Mark, care)?;
+    writeback.write(Restriction::Maintenance, OnFailure::Mark, handling)?;
     Ok(locked)
 }
 
@@ -308,7 +308,7 @@ pub fn for_each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInpu
     Ok(())
 }
 
-/// Returns how the content of each host table is read, by host id, as [`content::reading`] encodes it.
+/// Returns how the content of each host table is read, by host id, as [`content::reading_version`] encodes it.
 pub fn readings() -> Result<HashMap<HostId, i32>> {
     let reading = |(_, argument): (_, String)| {
         let host = HostOptions::parse(&argument)?;

@@ -46,8 +46,8 @@ impl<R> Access<R> {
         }
     }
 
-    /// Returns the result, or `otherwise` where the table is not attached or is locked; of a locked table a WARNING is
-    /// raised.
+    /// Returns the result, or `otherwise` where the table is not attached or is locked; of a locked table a
+    /// WARNING is raised.
     pub fn or_warn_if_locked(self, host: HostId, otherwise: R) -> Result<R> {
         match self {
             Self::Done(done) => Ok(done),
@@ -76,8 +76,8 @@ pub fn with_table<R>(host: HostId, lock: u32, act: impl FnOnce(&HostTable) -> Re
     act(&table).map(Access::Done)
 }
 
-/// Opens a table and locks it with its partitions until the transaction ends; `None` where a lock is not to be had within
-/// 100 ms.
+/// Opens a table and locks it with its partitions until the transaction ends; `None` where a lock is not to be had
+/// within 100 ms.
 pub fn try_open(relation: pg_sys::Oid, lock: u32) -> Result<Option<OpenRelation>> {
     Ok(without_waiting(|| lock_with_descendants(relation, lock))?.map(|()| OpenRelation::new(relation, lock)))
 }
@@ -93,9 +93,9 @@ pub fn without_waiting<R>(act: impl FnOnce() -> Result<R>) -> Result<Option<R>> 
 }
 
 /// Reads rows of a host table by key, without locking them. Rows that are gone are not in the result.
-pub fn read_inputs(host: HostId, keys: &[SourceKey], look: ReadMode) -> Result<Access<Vec<RowInput>>> {
+pub fn read_inputs(host: HostId, keys: &[SourceKey], read_mode: ReadMode) -> Result<Access<Vec<RowInput>>> {
     let read = with_table(host, pg_sys::AccessShareLock, |table| {
-        Ok(read_unlocked(table, keys, look)?.into_iter().map(|row| row.input).collect())
+        Ok(read_unlocked(table, keys, read_mode)?.into_iter().map(|row| row.input).collect())
     });
     match read {
         // The table lacks a column, or has it with another type: that is the error of each of its rows.
@@ -108,29 +108,36 @@ pub fn read_inputs(host: HostId, keys: &[SourceKey], look: ReadMode) -> Result<A
 }
 
 /// Reads rows without locking them: all with one statement, or each alone where that raises.
-pub fn read_unlocked(table: &HostTable, keys: &[SourceKey], look: ReadMode) -> Result<Vec<ReadRow>> {
-    match try_row(|| read(table, keys, look, RowHandling::Together))? {
+pub fn read_unlocked(table: &HostTable, keys: &[SourceKey], read_mode: ReadMode) -> Result<Vec<ReadRow>> {
+    match try_row(|| read(table, keys, read_mode, RowHandling::Together))? {
         Ok(rows) => Ok(rows),
-        Err(_) => read(table, keys, look, RowHandling::EachAlone),
+        Err(_) => read(table, keys, read_mode, RowHandling::EachAlone),
     }
 }
 
 /// Reads rows as the table's owner. Rows that are gone are not in the result; with [`ReadMode::ForUpdate`] neither are rows
 /// that another session has locked.
-pub fn read(table: &HostTable, keys: &[SourceKey], look: ReadMode, care: RowHandling) -> Result<Vec<ReadRow>> {
-    match care {
+pub fn read(table: &HostTable, keys: &[SourceKey], read_mode: ReadMode, handling: RowHandling) -> Result<Vec<ReadRow>> {
+    match handling {
         RowHandling::Together => {
             let ids: HashSet<i64> = keys.iter().map(|key| key.source_id).collect();
-            read_together(table, ids.into_iter().collect(), None, look)
+            read_together(table, ids.into_iter().collect(), None, read_mode)
         }
-        RowHandling::EachAlone => keys.iter().filter_map(|key| read_alone(table, *key, look).transpose()).collect(),
+        RowHandling::EachAlone => {
+            keys.iter().filter_map(|key| read_alone(table, *key, read_mode).transpose()).collect()
+        }
     }
 }
 
-fn read_together(table: &HostTable, ids: Vec<i64>, chatbot: Option<ChatbotId>, look: ReadMode) -> Result<Vec<ReadRow>> {
+fn read_together(
+    table: &HostTable,
+    ids: Vec<i64>,
+    chatbot: Option<ChatbotId>,
+    read_mode: ReadMode,
+) -> Result<Vec<ReadRow>> {
     let rows = {
         let _owner = RunAs::reading(table.relation.owner);
-        host_row::rows_by_id(&table.relation.name, &table.host, ids, chatbot, look)?
+        host_row::rows_by_id(&table.relation.name, &table.host, ids, chatbot, read_mode)?
     };
     let read = |row| {
         let HostRow { source_id, chatbot_id, content, metadata, enabled, status } = row;
@@ -143,16 +150,16 @@ fn read_together(table: &HostTable, ids: Vec<i64>, chatbot: Option<ChatbotId>, l
     Ok(rows.into_iter().filter_map(read).collect())
 }
 
-fn read_alone(table: &HostTable, key: SourceKey, look: ReadMode) -> Result<Option<ReadRow>> {
+fn read_alone(table: &HostTable, key: SourceKey, read_mode: ReadMode) -> Result<Option<ReadRow>> {
     let ids = vec![key.source_id];
-    let raised = match try_row(|| read_together(table, ids, Some(key.chatbot_id), look))? {
+    let raised = match try_row(|| read_together(table, ids, Some(key.chatbot_id), read_mode))? {
         Ok(mut rows) => return Ok(rows.pop()),
         Err(raised) => raised,
     };
     // It is a user's type or function that raises; the other columns can nearly always be read.
     let known = try_row(|| {
         let _owner = RunAs::reading(table.relation.owner);
-        host_row::read_row_status(&table.relation.name, &table.host, key, look)
+        host_row::read_row_status(&table.relation.name, &table.host, key, read_mode)
     })?;
     Ok(match known {
         Ok(None) => None,

@@ -30,8 +30,8 @@ thread_local! {
     static REWRITTEN: RefCell<HashSet<pg_sys::Oid>> = RefCell::default();
 }
 
-/// Records that a statement rewrites a table, as an event trigger for `table_rewrite` reports it; `reason` is a set of
-/// AT_REWRITE_ bits.
+/// Records that a statement rewrites a table, as an event trigger for `table_rewrite` reports it; `reason` is a set
+/// of AT_REWRITE_ bits.
 pub fn note_rewrite(relation: pg_sys::Oid, reason: i32) {
     // SET LOGGED, SET UNLOGGED and SET ACCESS METHOD rewrite a table too, but change no value.
     let changes_values = pg_sys::AT_REWRITE_DEFAULT_VAL | pg_sys::AT_REWRITE_COLUMN_REWRITE;
@@ -70,13 +70,13 @@ pub fn reconcile(relation: pg_sys::Oid, host: HostOptions) -> Result<()> {
     // SAFETY: `opened` keeps the relation open.
     let table = unsafe { HostTable::bind(host, opened.0)? };
     source_keys::delete_sources_without_row(&table)?;
-    let adopted = register_existing_rows(&table)? > 0;
+    let registered = register_existing_rows(&table)? > 0;
     let mut waiting = 0;
     source_keys::for_each_source_key(&table, |keys| {
         for slice in keys.chunks(SLICE) {
             pgrx::check_for_interrupts!();
             let _scratch = Scratch::new();
-            let changed = compare(&table, slice, adopted)?;
+            let changed = compare(&table, slice, registered)?;
             waiting += changed.len();
             write_pending(&table, changed)?;
         }
@@ -90,7 +90,7 @@ pub fn reconcile(relation: pg_sys::Oid, host: HostOptions) -> Result<()> {
 
 /// Writes metadata and `enabled` where they differ. Returns the rows that are to be synced: those with another content,
 /// those that cannot be read and, where rows were just registered, those that were never embedded.
-fn compare(table: &HostTable, keys: &[SourceKey], adopted: bool) -> Result<Vec<ReadRow>> {
+fn compare(table: &HostTable, keys: &[SourceKey], registered: bool) -> Result<Vec<ReadRow>> {
     let rows = match try_row(|| read(table, keys, ReadMode::Latest, RowHandling::Together))? {
         Ok(rows) => rows,
         Err(_) => read(table, keys, ReadMode::Latest, RowHandling::EachAlone)?,
@@ -112,7 +112,7 @@ fn compare(table: &HostTable, keys: &[SourceKey], adopted: bool) -> Result<Vec<R
             let status = if stored.synced && !edited { SourceStatus::Synced } else { SourceStatus::Pending };
             source::update_attributes(item, status, &stored)?;
         }
-        if item.enabled && (edited || adopted && !stored.synced && stored.content_hash.is_none()) {
+        if item.enabled && (edited || registered && !stored.synced && stored.content_hash.is_none()) {
             changed.push(row);
         }
     }

@@ -66,7 +66,7 @@ impl Attribute {
     }
 }
 
-/// A row in a slot that is owned by Postgres or by [`Rows`].
+/// A row in a slot that is owned by Postgres or by a [`TransitionTableScan`].
 #[derive(Debug, Clone, Copy)]
 pub struct Row(*mut pg_sys::TupleTableSlot);
 
@@ -135,17 +135,17 @@ impl Row {
     }
 
     /// Whether a column has the same value in another row of the table.
-    pub fn same(self, other: Self, of: Attribute) -> bool {
+    pub fn has_same_value(self, other: Self, of: Attribute) -> bool {
         match (self.datum(of), other.datum(of)) {
             (None, None) => true,
             // SAFETY: both are values of the column's type, which has this length.
-            (Some(a), Some(b)) => unsafe { same(a, b, of) },
+            (Some(a), Some(b)) => unsafe { is_same_datum(a, b, of) },
             _ => false,
         }
     }
 }
 
-unsafe fn same(a: pg_sys::Datum, b: pg_sys::Datum, of: Attribute) -> bool {
+unsafe fn is_same_datum(a: pg_sys::Datum, b: pg_sys::Datum, of: Attribute) -> bool {
     if of.by_value {
         return a.value() == b.value();
     }
@@ -190,18 +190,18 @@ unsafe fn is_same_payload(a: *mut pg_sys::varlena, b: *mut pg_sys::varlena) -> b
         let payload = |p: *mut pg_sys::varlena| {
             std::slice::from_raw_parts(pgrx::vardata_any(p).cast::<u8>(), pgrx::varsize_any_exhdr(p))
         };
-        let same = payload(plain_a) == payload(plain_b);
+        let is_same = payload(plain_a) == payload(plain_b);
         for (plain, given) in [(plain_a, a), (plain_b, b)] {
             if plain != given {
                 pg_sys::pfree(plain.cast());
             }
         }
-        same
+        is_same
     }
 }
 
-/// A scan of a transition table, in the order in which the rows were changed. The old and the new rows of an UPDATE have the
-/// same order.
+/// A scan of a transition table, in the order in which the rows were changed. The old and the new rows of an UPDATE have
+/// the same order.
 pub struct TransitionTableScan {
     store: *mut pg_sys::Tuplestorestate,
     pointer: i32,

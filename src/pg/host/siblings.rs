@@ -1,4 +1,4 @@
-//! The attachments of one table to several chatbots, as its triggers say.
+//! The attachments of one table to several chatbots, read from its triggers.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -11,7 +11,7 @@ use crate::host::HostOptions;
 use crate::pg::store::host_triggers as store;
 use crate::source::Sibling;
 
-/// The other attachments of a relation.
+/// Returns the other attachments of an attached relation.
 ///
 /// # Safety
 /// The relation is open.
@@ -19,7 +19,7 @@ pub unsafe fn of(host: &HostOptions, relation: pg_sys::Relation) -> Rc<[Sibling]
     if host.chatbot_id.is_none() {
         return Rc::new([]);
     }
-    // SAFETY: as promised.
+    // SAFETY: the relation is open, as the caller promises.
     let others = unsafe { attachments(relation) }.into_iter().filter(|other| other.host != host.host);
     let sibling = |other: HostOptions| Some(Sibling { chatbot_id: other.chatbot_id?, source_type: other.source_type });
     others.filter_map(sibling).collect()
@@ -40,15 +40,15 @@ pub fn of_all_tables() -> Result<HashMap<Sibling, Vec<Sibling>>> {
     Ok(shared.flat_map(each).collect())
 }
 
-/// What the triggers of a relation say, each attachment once.
+/// Reads the attachments of a relation from its triggers.
 unsafe fn attachments(relation: pg_sys::Relation) -> Vec<HostOptions> {
     let mut found = Vec::new();
-    // SAFETY: the relation is open, says the caller, and its triggers stand as they are as long.
+    // SAFETY: the relation is open, as the caller promises, which keeps its trigger descriptor.
     unsafe {
         let Some(triggers) = (*relation).trigdesc.as_ref() else { return found };
         for at in 0..usize::try_from(triggers.numtriggers).unwrap_or(0) {
             let trigger = &*triggers.triggers.add(at);
-            // One trigger for each attachment.
+            // Each attachment has one such trigger.
             let name = CStr::from_ptr(trigger.tgname).to_string_lossy();
             if trigger.tgnargs != 1 || !name.starts_with("chatbot_sync_") || !name.ends_with("_insert") {
                 continue;

@@ -11,8 +11,8 @@ use std::collections::HashSet;
 /// The number of keys that are deleted or queued together.
 const SLICE: usize = 10_000;
 
-/// Calls `act` with the keys of a table's rows as they are by now, with those of its partitions and children, 10,000 at a
-/// time.
+/// Calls `act` with the keys of a table's rows as they are by now, with those of its partitions and children, 10,000
+/// at a time.
 pub fn for_each_source_key(table: &HostTable, act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
     for_each_key_in(table, &table.relation.name, act)
 }

@@ -54,14 +54,14 @@ impl Drop for WritebackGuard {
 pub struct StatusWriteback<'a> {
     table: &'a HostTable,
     /// The status that each row shows; `None` where it cannot be read.
-    shown: RefCell<HashMap<SourceKey, Option<RowStatus>>>,
-    wrong: RefCell<Vec<(SourceKey, RowStatus)>>,
+    current: RefCell<HashMap<SourceKey, Option<RowStatus>>>,
+    changed: RefCell<Vec<(SourceKey, RowStatus)>>,
 }
 
 impl<'a> StatusWriteback<'a> {
     /// Starts a write-back to the rows of a table, with no row recorded.
     pub fn new(table: &'a HostTable) -> Self {
-        Self { table, shown: RefCell::default(), wrong: RefCell::default() }
+        Self { table, current: RefCell::default(), changed: RefCell::default() }
     }
 
     /// Records the status that a row in a slot shows now.
@@ -74,7 +74,7 @@ impl<'a> StatusWriteback<'a> {
     /// Records the status that a row shows now; `None` where it cannot be read, and then it is always written.
     pub fn record_current(&self, key: SourceKey, state: Option<RowStatus>) {
         if self.table.host.columns.has_status_columns() {
-            self.shown.borrow_mut().insert(key, state);
+            self.current.borrow_mut().insert(key, state);
         }
     }
 
@@ -85,39 +85,39 @@ impl<'a> StatusWriteback<'a> {
             match outcome {
                 Ok(Some(_)) => RowStatus::synced(),
                 Ok(None) => RowStatus::pending(),
-                Err(error) => RowStatus::failed(sql_error::in_a_line(error)),
+                Err(error) => RowStatus::failed(sql_error::one_line_message(error)),
             },
         );
     }
 
     /// Records the status that a row is to show. Ignored where the status that it shows now was not recorded.
-    pub fn record_expected(&self, key: SourceKey, should: RowStatus) {
-        let Some(shown) = self.shown.borrow_mut().remove(&key) else { return };
+    pub fn record_expected(&self, key: SourceKey, expected: RowStatus) {
+        let Some(current) = self.current.borrow_mut().remove(&key) else { return };
         let HostTable { status, processed, error, .. } = self.table;
-        let differs = shown.is_none_or(|shown| {
-            status.is_some() && shown.status != should.status
-                || processed.is_some() && shown.processed != should.processed
-                || error.is_some() && shown.error != should.error
+        let differs = current.is_none_or(|current| {
+            status.is_some() && current.status != expected.status
+                || processed.is_some() && current.processed != expected.processed
+                || error.is_some() && current.error != expected.error
         });
         if differs {
-            self.wrong.borrow_mut().push((key, should));
+            self.changed.borrow_mut().push((key, expected));
         }
     }
 
     /// Writes the rows whose status differs, if there are 10,000 or more.
-    pub fn write_if_full(&self, restriction: Restriction, failing: OnFailure, care: RowHandling) -> Result<()> {
-        if self.wrong.borrow().len() < BATCH_ROWS { Ok(()) } else { self.write(restriction, failing, care) }
+    pub fn write_if_full(&self, restriction: Restriction, on_failure: OnFailure, handling: RowHandling) -> Result<()> {
+        if self.changed.borrow().len() < BATCH_ROWS { Ok(()) } else { self.write(restriction, on_failure, handling) }
     }
 
     /// Writes the rows whose status differs. A row that refuses its status keeps the old one, and a WARNING is raised,
-    /// unless `failing` is [`OnFailure::Raise`]: then the error fails the statement.
-    pub fn write(&self, restriction: Restriction, failing: OnFailure, care: RowHandling) -> Result<()> {
-        let wrong = self.wrong.take();
-        if wrong.is_empty() || WRITING_BACK.get() >= MAX_TRIGGER_DEPTH {
+    /// unless `on_failure` is [`OnFailure::Raise`]: then the error fails the statement.
+    pub fn write(&self, restriction: Restriction, on_failure: OnFailure, handling: RowHandling) -> Result<()> {
+        let changed = self.changed.take();
+        if changed.is_empty() || WRITING_BACK.get() >= MAX_TRIGGER_DEPTH {
             return Ok(());
         }
         let _quiet = WritebackGuard::new();
-        write(self.table, &wrong, restriction, failing, care)
+        write(self.table, &changed, restriction, on_failure, handling)
     }
 }
 
@@ -128,27 +128,27 @@ pub fn write_pending(table: &HostTable) -> Result<()> {
         return Ok(());
     }
     let _quiet = WritebackGuard::new();
-    let failing = OnFailure::from(table.host.on_error);
+    let on_failure = OnFailure::from(table.host.on_error);
     let together = || {
         let _owner = RunAs::new(table.relation.owner, Restriction::Session);
         host_row::write_pending(&table.relation.name, &table.host)
     };
-    if failing == OnFailure::Raise {
+    if on_failure == OnFailure::Raise {
         together()?;
     } else if try_row(together)?.is_err() {
-        write_each_pending(table)?;
+        write_pending_row_by_row(table)?;
     }
     let invalid = read::invalid_rows(table)?;
-    let says = |(key, error): (SourceKey, Error)| (key, RowStatus::failed(sql_error::in_a_line(&error)));
+    let says = |(key, error): (SourceKey, Error)| (key, RowStatus::failed(sql_error::one_line_message(&error)));
     let invalid: Vec<_> = invalid.into_iter().map(says).collect();
     if invalid.is_empty() {
         Ok(())
     } else {
-        write(table, &invalid, Restriction::Session, failing, RowHandling::EachAlone)
+        write(table, &invalid, Restriction::Session, on_failure, RowHandling::EachAlone)
     }
 }
 
-fn write_each_pending(table: &HostTable) -> Result<()> {
+fn write_pending_row_by_row(table: &HostTable) -> Result<()> {
     const SLICE: i64 = 10_000;
     let as_owner = || RunAs::reading(table.relation.owner);
     let rows = {
@@ -171,32 +171,36 @@ fn write_each_pending(table: &HostTable) -> Result<()> {
 
 fn write(
     table: &HostTable,
-    told: &[(SourceKey, RowStatus)],
+    statuses: &[(SourceKey, RowStatus)],
     restriction: Restriction,
-    failing: OnFailure,
-    care: RowHandling,
+    on_failure: OnFailure,
+    handling: RowHandling,
 ) -> Result<()> {
-    let write = |told: &[(SourceKey, RowStatus)]| {
+    let write = |statuses: &[(SourceKey, RowStatus)]| {
         let _owner = RunAs::new(table.relation.owner, restriction);
-        host_row::write_statuses(&table.relation.name, &table.host, told)
+        host_row::write_statuses(&table.relation.name, &table.host, statuses)
     };
     // If nothing can refuse the status, whatever is raised goes to the caller, which then handles each row alone. A
     // subtransaction here would cost a multixact for each row that was locked outside of it.
-    if failing == OnFailure::Raise || care == RowHandling::Together && !table.may_refuse_status()? {
-        return write(told);
+    if on_failure == OnFailure::Raise || handling == RowHandling::Together && !table.may_refuse_status()? {
+        return write(statuses);
     }
-    if try_row(|| write(told))?.is_ok() {
+    if try_row(|| write(statuses))?.is_ok() {
         return Ok(());
     }
-    for one in told.chunks(1) {
+    for one in statuses.chunks(1) {
         if let Err(raised) = try_row(|| write(one))? {
-            refused(table, &one[0], raised)?;
+            record_refused_status(table, &one[0], raised)?;
         }
     }
     Ok(())
 }
 
-fn refused(table: &HostTable, (key, state): &(SourceKey, RowStatus), raised: PostgresError) -> Result<()> {
+fn record_refused_status(
+    table: &HostTable,
+    (key, state): &(SourceKey, RowStatus),
+    raised: PostgresError,
+) -> Result<()> {
     let status = state.status.clone().unwrap_or_default();
     pgrx::warning!("{key}: its row of {} does not take the status {status}: {}", table.relation.name, raised.message);
     source_error::note_refused_status(key, &SyncError::new(&raised.into_status_error()))

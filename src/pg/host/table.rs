@@ -40,19 +40,19 @@ pub struct HostTable {
     pub relation: Relation,
     /// The column with the source's id.
     pub id: Attribute,
-    /// The tenant's; none where it is constant.
+    /// The column with the chatbot's id; `None` where all rows belong to one chatbot.
     pub chatbot: Option<Attribute>,
-    /// The column with the content.
+    /// The columns with the content.
     pub content: Vec<Attribute>,
-    /// Goes before the text of every chunk.
+    /// The column with the title, which goes before the text of every chunk; `None`: there is none.
     pub title: Option<Attribute>,
     /// The columns that go into the metadata.
     pub metadata: Vec<Attribute>,
     /// The column that says whether searches find the row; `None`: they find every row.
     pub enabled: Option<Attribute>,
-    /// What rows have to fulfil to be found.
+    /// The condition that rows have to fulfil to be found; `None`: there is none.
     pub condition: Option<CheckedCondition>,
-    /// The same rows as sources of other chatbots.
+    /// The other attachments of the table, which make the same rows sources of other chatbots.
     pub siblings: Rc<[Sibling]>,
     /// The column that `pending`, `synced` or `error` is written to, if any.
     pub status: Option<Attribute>,
@@ -98,17 +98,17 @@ impl HostTable {
     /// # Safety
     /// The relation is open.
     pub unsafe fn bind(host: HostOptions, relation: pg_sys::Relation) -> Result<Self> {
-        // SAFETY: as promised.
+        // SAFETY: the relation is open, as the caller promises.
         let (condition, siblings) = unsafe {
             let condition = host.condition.as_ref().map(|c| CheckedCondition::check(c, relation)).transpose()?;
             (condition, siblings::of(&host, relation))
         };
-        // SAFETY: as promised.
+        // SAFETY: the relation is open, as the caller promises.
         let (descriptor, relation) = unsafe { ((*relation).rd_att, Relation::of(relation)) };
         let find = |role, Column { name, .. }: &Column, types: &[pg_sys::Oid]| {
             let missing = || Error::NoColumn { relation: relation.name.clone(), column: name.clone(), role };
             let found = Attribute::find(descriptor, name).ok_or_else(missing)?;
-            let wrong = |got: String, expected: String| Error::ColumnType {
+            let wrong_type = |got: String, expected: String| Error::ColumnType {
                 relation: relation.name.clone(),
                 column: name.clone(),
                 role,
@@ -117,23 +117,23 @@ impl HostTable {
             };
             if !types.is_empty() && !types.contains(&found.base) {
                 let expected = types.iter().map(|&oid| type_name(oid)).collect::<Result<Vec<_>>>()?.join(" or ");
-                return Err(wrong(type_name(found.base)?, expected));
+                return Err(wrong_type(type_name(found.base)?, expected));
             }
             if found.virtual_column {
-                return Err(wrong("a virtual generated column".to_owned(), "one that is stored".to_owned()));
+                return Err(wrong_type("a virtual generated column".to_owned(), "one that is stored".to_owned()));
             }
             if HostColumns::is_written(role) && found.generated {
-                return Err(wrong("generated".to_owned(), "one that can be written".to_owned()));
+                return Err(wrong_type("generated".to_owned(), "one that can be written".to_owned()));
             }
             if role == "status_column" && found.longest.is_some_and(|n| n < LONGEST_STATUS) {
                 let got = format!("character varying({})", found.longest.unwrap_or_default());
-                return Err(wrong(got, format!("character varying({LONGEST_STATUS}) or longer")));
+                return Err(wrong_type(got, format!("character varying({LONGEST_STATUS}) or longer")));
             }
             if role == "error_column" && !found.nullable {
-                return Err(wrong("NOT NULL".to_owned(), "nullable".to_owned()));
+                return Err(wrong_type("NOT NULL".to_owned(), "nullable".to_owned()));
             }
             if role == "id_column" && found.nullable {
-                return Err(wrong("nullable".to_owned(), "NOT NULL".to_owned()));
+                return Err(wrong_type("nullable".to_owned(), "NOT NULL".to_owned()));
             }
             Ok(found)
         };
@@ -167,7 +167,7 @@ impl HostTable {
         shortest(&self.content.iter().map(|column| column.base == pg_sys::JSONBOID).collect::<Vec<_>>())
     }
 
-    /// The chatbot of a row; none where it belongs to none.
+    /// The chatbot of a row; `None` where it belongs to none.
     pub fn chatbot_id(&self, row: Row) -> Option<ChatbotId> {
         match self.chatbot {
             Some(column) => row.integer(column).map(ChatbotId),
@@ -215,18 +215,18 @@ impl HostTable {
 
     /// Whether searches are to find the row. Raises what the condition raises.
     pub fn is_enabled(&self, row: Row) -> bool {
-        self.says_enabled(row) && self.condition.as_ref().is_none_or(|condition| condition.is_fulfilled(row))
+        self.is_enabled_by_column(row) && self.condition.as_ref().is_none_or(|condition| condition.is_fulfilled(row))
     }
 
-    /// The same; none where the condition raises an error.
+    /// Whether searches are to find the row; `None` where the condition raises an error.
     pub fn is_enabled_if_readable(&self, row: Row) -> Result<Option<bool>> {
         match &self.condition {
-            Some(condition) if self.says_enabled(row) => condition.is_fulfilled_if_readable(row),
-            _ => Ok(Some(self.says_enabled(row))),
+            Some(condition) if self.is_enabled_by_column(row) => condition.is_fulfilled_if_readable(row),
+            _ => Ok(Some(self.is_enabled_by_column(row))),
         }
     }
 
-    fn says_enabled(&self, row: Row) -> bool {
+    fn is_enabled_by_column(&self, row: Row) -> bool {
         self.enabled.is_none_or(|column| row.boolean(column) == Some(true))
     }
 
@@ -235,11 +235,11 @@ impl HostTable {
     pub fn differs(&self, old: Row, new: Row) -> Result<bool> {
         let watched = [self.id].into_iter().chain(self.chatbot).chain(self.title).chain(self.enabled);
         let watched = watched.chain(self.content.iter().copied()).chain(self.metadata.iter().copied());
-        if watched.into_iter().any(|column| !old.same(new, column)) {
+        if watched.into_iter().any(|column| !old.has_same_value(new, column)) {
             return Ok(true);
         }
         let Some(condition) = &self.condition else { return Ok(false) };
-        if condition.columns.iter().all(|&column| old.same(new, column)) {
+        if condition.columns.iter().all(|&column| old.has_same_value(new, column)) {
             return Ok(false);
         }
         let (before, after) = (condition.is_fulfilled_if_readable(old)?, condition.is_fulfilled_if_readable(new)?);
@@ -248,13 +248,13 @@ impl HostTable {
 
     /// Whether a content column or the title differs.
     pub fn text_differs(&self, old: Row, new: Row) -> bool {
-        self.content.iter().copied().chain(self.title).any(|column| !old.same(new, column))
+        self.content.iter().copied().chain(self.title).any(|column| !old.has_same_value(new, column))
     }
 
     /// Whether an UPDATE asks for another sync, by changing the status to `pending` or `synced`.
     pub fn requests_sync(&self, old: Row, new: Row) -> bool {
         self.status.is_some_and(|column| {
-            !old.same(new, column) && matches!(new.text(column).as_deref(), Some("pending" | "synced"))
+            !old.has_same_value(new, column) && matches!(new.text(column).as_deref(), Some("pending" | "synced"))
         })
     }
 
@@ -272,12 +272,12 @@ impl HostTable {
             .then(|| RowStatus::without_chatbot(self.status.is_none_or(|column| column.nullable)))
     }
 
-    /// The status that a row shows; for a status column that the table does not have, the value of `should`.
-    pub fn row_status(&self, row: Row, should: &RowStatus) -> RowStatus {
+    /// The status that a row shows; for a status column that the table does not have, the value of `expected`.
+    pub fn row_status(&self, row: Row, expected: &RowStatus) -> RowStatus {
         RowStatus {
-            status: self.status.map_or_else(|| should.status.clone(), |column| row.text(column)),
-            processed: self.processed.map_or(should.processed, |column| row.boolean(column)),
-            error: self.error.map_or_else(|| should.error.clone(), |column| row.text(column)),
+            status: self.status.map_or_else(|| expected.status.clone(), |column| row.text(column)),
+            processed: self.processed.map_or(expected.processed, |column| row.boolean(column)),
+            error: self.error.map_or_else(|| expected.error.clone(), |column| row.text(column)),
         }
     }
 
@@ -296,7 +296,8 @@ impl HostTable {
         })
     }
 
-    /// What the values of the content columns are, with the title that the metadata has where a column is named for it.
+    /// Makes the content of a row from the values of its content columns, with the title in its metadata where a column is
+    /// named for it.
     pub fn content_of(&self, values: Vec<Option<String>>, metadata: &Jsonb) -> Content {
         let column = |(at, (value, column)): (usize, (Option<String>, &Attribute))| {
             let translated = column.base == pg_sys::JSONBOID;

@@ -55,10 +55,10 @@ macro_rules! trigger_functions {
 }
 
 trigger_functions! {
-    chatbot_sync_host_changed, pg_finfo_chatbot_sync_host_changed, changed;
-    chatbot_sync_host_status, pg_finfo_chatbot_sync_host_status, status;
-    chatbot_sync_host_truncated, pg_finfo_chatbot_sync_host_truncated, truncated;
-    chatbot_sync_chatbots_deleted, pg_finfo_chatbot_sync_chatbots_deleted, chatbots_deleted;
+    chatbot_sync_host_changed, pg_finfo_chatbot_sync_host_changed, after_change;
+    chatbot_sync_host_status, pg_finfo_chatbot_sync_host_status, before_write;
+    chatbot_sync_host_truncated, pg_finfo_chatbot_sync_host_truncated, before_truncate;
+    chatbot_sync_chatbots_deleted, pg_finfo_chatbot_sync_chatbots_deleted, after_chatbots_deleted;
 }
 
 /// The error for a caller that is no trigger of the extension.
@@ -83,7 +83,7 @@ fn operation(data: &pg_sys::TriggerData) -> u32 {
 }
 
 /// AFTER INSERT, UPDATE or DELETE: syncs the sources of the statement's rows, or queues them in mode async.
-unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+unsafe fn after_change(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let (old, new) = (!data.tg_oldtable.is_null(), !data.tg_newtable.is_null());
     let for_what = [
         (pg_sys::TRIGGER_EVENT_INSERT, new),
@@ -99,20 +99,20 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     };
     // Where embedding is off there is nothing to put off: what needs no vector is done now, and the rest gets a job. Where
     // the database is not in UTF-8, the row shows that error at once.
-    let later = table.host.mode == SyncMode::Async && enabled::is_enabled() && encoding::is_utf8();
+    let is_queued = table.host.mode == SyncMode::Async && enabled::is_enabled() && encoding::is_utf8();
     let depth = TriggerDepth::now();
     match operation(data) {
-        pg_sys::TRIGGER_EVENT_INSERT if later => {
+        pg_sys::TRIGGER_EVENT_INSERT if is_queued => {
             enqueue(&table, None, rows(data.tg_newtable), |_| true, Operation::Inserted)?
         }
-        pg_sys::TRIGGER_EVENT_DELETE if later => {
+        pg_sys::TRIGGER_EVENT_DELETE if is_queued => {
             enqueue(&table, None, rows(data.tg_oldtable), |_| true, Operation::Deleted)?
         }
         pg_sys::TRIGGER_EVENT_INSERT => upsert(&table, || rows(data.tg_newtable), |_| true, true, &depth)?,
         pg_sys::TRIGGER_EVENT_DELETE => delete(&table, rows(data.tg_oldtable), &depth)?,
         _ => {
             let changes = Changes::between(&table, || (rows(data.tg_oldtable), rows(data.tg_newtable)))?;
-            if later {
+            if is_queued {
                 changes.for_each_deleted(|gone| {
                     insert_jobs(&table, &gone.iter().map(|&key| key.into()).collect::<Vec<_>>())?;
                     pending_at_commit::mark_pending_at_commit(gone.iter().copied());
@@ -122,15 +122,16 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
                 enqueue(&table, old, rows(data.tg_newtable), |at| changes.upserts.has(at), Operation::Updated)?;
                 return NULL_DATUM;
             }
-            let again = RowsToReread::new(&table);
+            let to_reread = RowsToReread::new(&table);
             let changed = |before: &SourceKey, after: &SourceKey| depth.is_changed(before) || depth.is_changed(after);
             changes.for_each_deleted(|gone| {
-                let (later, gone): (Vec<_>, Vec<_>) = gone.iter().copied().partition(|key| depth.is_changed(key));
-                later.into_iter().for_each(|key| again.push(key));
+                let (reread, gone): (Vec<_>, Vec<_>) = gone.iter().copied().partition(|key| depth.is_changed(key));
+                reread.into_iter().for_each(|key| to_reread.push(key));
                 delete::delete_sources(&gone)
             })?;
-            changes
-                .for_each_moved(changed, |before, after| [before, after].into_iter().for_each(|key| again.push(key)))?;
+            changes.for_each_moved(changed, |before, after| {
+                [before, after].into_iter().for_each(|key| to_reread.push(key))
+            })?;
             changes.relocate(|before, after| !changed(before, after))?;
             if !changes.upserts.is_empty() {
                 upsert(&table, || rows(data.tg_newtable), |at| changes.upserts.has(at), false, &depth)?;
@@ -138,7 +139,7 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
             if depth.is_inner() {
                 changes.for_each_changed_key(|key| depth.record_changed([key]))?;
             }
-            again.sync_current_rows()?;
+            to_reread.sync_current_rows()?;
         }
     }
     NULL_DATUM
@@ -146,19 +147,19 @@ unsafe fn changed(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
 
 fn delete(table: &HostTable, mut rows: TransitionTableScan, depth: &TriggerDepth) -> Result<()> {
     let mut keys = Vec::new();
-    let again = RowsToReread::new(table);
+    let to_reread = RowsToReread::new(table);
     loop {
         let row = rows.next();
         if let Some(key) = row.and_then(|row| table.key(row)) {
-            if depth.is_changed(&key) { again.push(key) } else { keys.push(key) }
+            if depth.is_changed(&key) { to_reread.push(key) } else { keys.push(key) }
         }
         if keys.len() >= SLICE || row.is_none() {
             delete::delete_sources(&keys)?;
             depth.record_changed(keys.drain(..));
         }
-        again.sync_if_full()?;
+        to_reread.sync_if_full()?;
         if row.is_none() {
-            return again.sync_current_rows();
+            return to_reread.sync_current_rows();
         }
     }
 }
@@ -171,7 +172,7 @@ fn upsert(
     fresh: bool,
     depth: &TriggerDepth,
 ) -> Result<()> {
-    nested::with_row_fallback(table, |care| upsert_rows(table, rows(), &wanted, fresh, depth, care))
+    nested::with_row_fallback(table, |handling| upsert_rows(table, rows(), &wanted, fresh, depth, handling))
 }
 
 fn upsert_rows(
@@ -180,18 +181,18 @@ fn upsert_rows(
     wanted: impl Fn(usize) -> bool,
     fresh: bool,
     depth: &TriggerDepth,
-    care: RowHandling,
+    handling: RowHandling,
 ) -> Result<()> {
-    let again = RowsToReread::new(table);
+    let to_reread = RowsToReread::new(table);
     let writeback = StatusWriteback::new(table);
-    let failing = table.host.on_error.into();
+    let on_failure = table.host.on_error.into();
     let mut at = 0;
     let mut seen = KeySet::default();
     let inputs = std::iter::from_fn(|| {
         // Statuses and rows to read again are worked off once they are many, so that a large statement does not keep them
         // all in memory.
         if let Err(error) =
-            writeback.write_if_full(Restriction::Session, failing, care).and_then(|()| again.sync_if_full())
+            writeback.write_if_full(Restriction::Session, on_failure, handling).and_then(|()| to_reread.sync_if_full())
         {
             return Some(Err(error));
         }
@@ -200,12 +201,12 @@ fn upsert_rows(
             at += 1;
             if wanted(at - 1) {
                 match table.checked_key(row) {
-                    Some(Ok(key)) if depth.is_changed(&key) => again.push(key),
-                    Some(Ok(key)) if seen.add(key) => again.push(key),
+                    Some(Ok(key)) if depth.is_changed(&key) => to_reread.push(key),
+                    Some(Ok(key)) if seen.add(key) => to_reread.push(key),
                     Some(Ok(key)) => {
                         depth.record_changed([key]);
                         writeback.record_row(key, row);
-                        return Some(read_row(table, row, key, fresh, care));
+                        return Some(read_row(table, row, key, fresh, handling));
                     }
                     Some(Err(error)) if table.host.on_error == OnError::Raise => return Some(Err(error)),
                     Some(Err(error)) => record_invalid_id(table, &writeback, row, &error),
@@ -214,14 +215,14 @@ fn upsert_rows(
             }
         }
     });
-    sync::sync(inputs, failing, care, None, |key, outcome| writeback.record_outcome(key, outcome))?;
-    writeback.write(Restriction::Session, failing, care)?;
-    again.sync_current_rows()
+    sync::sync(inputs, on_failure, handling, None, |key, outcome| writeback.record_outcome(key, outcome))?;
+    writeback.write(Restriction::Session, on_failure, handling)?;
+    to_reread.sync_current_rows()
 }
 
 /// Reads what the source of a row in a transition table is to become.
-fn read_row(table: &HostTable, row: Row, key: SourceKey, fresh: bool, care: RowHandling) -> Result<RowInput> {
-    if care == RowHandling::Together {
+fn read_row(table: &HostTable, row: Row, key: SourceKey, fresh: bool, handling: RowHandling) -> Result<RowInput> {
+    if handling == RowHandling::Together {
         return table.source_input(row, key, fresh).map(RowInput::Readable);
     }
     Ok(match try_row(|| table.source_input(row, key, fresh))? {
@@ -237,7 +238,7 @@ fn read_row(table: &HostTable, row: Row, key: SourceKey, fresh: bool, care: RowH
 
 /// BEFORE INSERT or UPDATE of a row: writes the status that the trigger after the statement is about to make true, which
 /// saves a second UPDATE of the row.
-unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+unsafe fn before_write(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let for_what = [(pg_sys::TRIGGER_EVENT_INSERT, true), (pg_sys::TRIGGER_EVENT_UPDATE, true)];
     check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE | pg_sys::TRIGGER_EVENT_ROW, &for_what)?;
     let inserted = operation(data) == pg_sys::TRIGGER_EVENT_INSERT;
@@ -254,8 +255,8 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     }
     let differs = old.map(|old| table.differs(old, row)).transpose()?;
     let invalid = table.checked_key(row).and_then(Result::err);
-    let says = if let Some(error) = invalid {
-        Some(RowStatus::failed(sql_error::in_a_line(&error)))
+    let expected = if let Some(error) = invalid {
+        Some(RowStatus::failed(sql_error::one_line_message(&error)))
     } else if table.chatbot_id(row).is_none() {
         table.status_without_chatbot(old, row)
     } else if table.is_enabled_if_readable(row)? == Some(true) {
@@ -269,16 +270,16 @@ unsafe fn status(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     } else {
         old.is_none_or(|old| table.text_differs(old, row)).then(RowStatus::pending)
     };
-    match says {
+    match expected {
         Some(state) if table.row_status(row, &state) != state => {
             // SAFETY: the tuple and its relation's descriptor; the columns are of it.
-            Ok(unsafe { with_state(&table, tuple, (*data.tg_relation).rd_att, &state) }.into())
+            Ok(unsafe { with_status(&table, tuple, (*data.tg_relation).rd_att, &state) }.into())
         }
         _ => unchanged,
     }
 }
 
-unsafe fn with_state(
+unsafe fn with_status(
     table: &HostTable,
     tuple: pg_sys::HeapTuple,
     descriptor: pg_sys::TupleDesc,
@@ -312,7 +313,7 @@ unsafe fn with_state(
 }
 
 /// BEFORE TRUNCATE: deletes the sources of the table's rows.
-unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+unsafe fn before_truncate(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     let _newest = LatestSnapshot::new();
     // SAFETY: the trigger runs.
@@ -339,7 +340,7 @@ unsafe fn truncated(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
 }
 
 /// AFTER DELETE of chatbots, or BEFORE TRUNCATE of their table: deletes everything that belongs to them.
-unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
+unsafe fn after_chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     if operation(data) == pg_sys::TRIGGER_EVENT_DELETE {
         let old = !data.tg_oldtable.is_null();
         check_trigger_kind(data, pg_sys::TRIGGER_EVENT_AFTER, &[(pg_sys::TRIGGER_EVENT_DELETE, old)])?;
@@ -353,18 +354,18 @@ unsafe fn chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> 
             .then(|| TransitionTableScan::new(data.tg_oldtable, (*data.tg_relation).rd_att));
         (ChatbotTable::of(data)?, rows)
     };
-    let forget = |id| {
+    let delete_chatbot_and_tables = |id| {
         delete::delete_chatbot(id)?;
         detach::detach_chatbot(id, chatbots.owner())
     };
     let Some(mut rows) = rows else {
-        chatbots.for_each_id(forget)?;
+        chatbots.for_each_id(delete_chatbot_and_tables)?;
         return NULL_DATUM;
     };
     let mut scratch = Scratch::new();
     while let Some(row) = rows.next() {
         if let Some(id) = row.integer(chatbots.id).map(ChatbotId) {
-            forget(id)?;
+            delete_chatbot_and_tables(id)?;
         }
         scratch.reset();
     }

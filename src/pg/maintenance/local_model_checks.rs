@@ -1,10 +1,10 @@
-//! What SQL of ours asks about models in folders: chatbot_doctor() how they are, chatbot_drop_model() to remove a file.
+//! Internal SQL functions about models in folders: chatbot_doctor() checks them, chatbot_drop_model() removes a file.
 
 use std::time::Instant;
 
 use pgrx::iter::TableIterator;
+use pgrx::pg_extern;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{name, pg_extern};
 
 use crate::embedding::provider::Model;
 use crate::embedding::transformer::kernels::Kernels;
@@ -36,17 +36,14 @@ fn chatbot_sync_drop_model_file(model_id: Option<i32>) -> Result<(), ErrorReport
     Ok(())
 }
 
-/// What chatbot_doctor() says of models in folders: of the one that answers, and of the one that is to follow.
+/// Rows of chatbot_doctor(): check_name, status, detail, hint.
+type Rows = Result<TableIterator<'static, (String, String, String, Option<String>)>, ErrorReport>;
+
+/// Returns the rows of chatbot_doctor() for models in folders: of the one that answers, and of the one that is to follow.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.check_local_models()
 RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_check_local_models() -> Result<
-    TableIterator<
-        'static,
-        (name!(check_name, String), name!(status, String), name!(detail, String), name!(hint, Option<String>)),
-    >,
-    ErrorReport,
-> {
+fn chatbot_sync_check_local_models() -> Rows {
     let mut said = Vec::new();
     for used in [store::active_model()?, store::next_model()?].into_iter().flatten() {
         if is_local_model(&used.model) {
@@ -78,7 +75,7 @@ fn check(model: &Model) -> Vec<Said> {
                 )
             }),
         ),
-        Err(error) => ("error", sql_error::in_a_line(&error), sql_error::hint(&error)),
+        Err(error) => ("error", sql_error::one_line_message(&error), sql_error::hint(&error)),
     }];
     let set = format!("SELECT chatbot_set_model('local', '{}');", model.name.replace('\'', "''"));
     match local_models::folder_state(model) {
@@ -93,7 +90,7 @@ fn check(model: &Model) -> Vec<Said> {
         )),
         Err(error) => said.push((
             "warning",
-            format!("{}: what was imported serves, and cannot be imported again", sql_error::in_a_line(&error)),
+            format!("{}: what was imported serves, and cannot be imported again", sql_error::one_line_message(&error)),
             Some("A server that a dump is restored on needs the folder, too.".to_owned()),
         )),
     }

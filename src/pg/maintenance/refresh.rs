@@ -20,7 +20,7 @@ const PAGE: i64 = 1000;
 pub struct CurrentSettings {
     params: Params,
     words: Configurations,
-    /// How the content of each host table is read, by host id, as [`crate::text::content::reading`] encodes it.
+    /// How the content of each host table is read, by host id, as [`crate::text::content::reading_version`] encodes it.
     readings: HashMap<HostId, i32>,
 }
 
@@ -98,8 +98,8 @@ pub struct RefreshStep {
     pub cut_by_hand: i64,
 }
 
-/// Compares up to 1,000 sources after a key. Outdated ones of host tables become pending; of others, the words are read
-/// again.
+/// Compares up to 1,000 sources after a key. Outdated ones of host tables become pending; of others, the words
+/// are read again.
 pub fn step(chatbot_id: Option<ChatbotId>, after: Option<SourceKey>) -> Result<RefreshStep> {
     let settings = CurrentSettings::new()?;
     let page = reading::next_searchable_sources(chatbot_id, after, PAGE)?;
@@ -136,7 +136,7 @@ pub fn read_words(key: &SourceKey) -> Result<()> {
     }
 }
 
-/// Counts the outdated sources, in the fields of [`Step`]; writes nothing.
+/// Counts the outdated sources, in the fields of [`RefreshStep`]; writes nothing.
 pub fn count() -> Result<RefreshStep> {
     let mut all = RefreshStep::default();
     each_outdated(&CurrentSettings::new()?, |stored, outdated| match outdated {

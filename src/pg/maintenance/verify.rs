@@ -88,9 +88,10 @@ fn verify_host(host: HostId, settings: &CurrentSettings, problems: &mut Vec<Prob
             let key = stored.reading.key;
             let difference = match rows.get(&key) {
                 None => Some(("orphan", "the table has no such row".to_owned())),
-                Some(RowInput::Unreadable(UnreadableRow { error, .. })) => {
-                    Some(("unreadable", format!("{} ({})", sql_error::in_a_line(error), sql_error::sqlstate(error))))
-                }
+                Some(RowInput::Unreadable(UnreadableRow { error, .. })) => Some((
+                    "unreadable",
+                    format!("{} ({})", sql_error::one_line_message(error), sql_error::sqlstate(error)),
+                )),
                 Some(RowInput::Readable(item)) => difference(&stored, item, settings)?,
             };
             problems.extend(difference.map(|(problem, detail)| Problem { problem, key, detail }));

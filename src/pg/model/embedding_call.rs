@@ -17,10 +17,10 @@ use crate::embedding::signals::BlockedSignals;
 use crate::embedding::transport::{Http, request_embeddings};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::pg::model::throttle;
-use crate::pg::runtime::{enabled, latch, log_line, settings};
+use crate::pg::runtime::{enabled, latch, log_line, provider_settings, settings};
 
-/// The number of requests for each thread that are handed out ahead, so that no thread idles while the backend stores
-/// results.
+/// The number of requests for each thread that are handed out ahead, so that no thread idles while the
+/// backend stores results.
 const REQUESTS_AHEAD: usize = 4;
 /// How often a worker that waits for a provider checks whether it has to yield to DDL.
 const YIELD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -30,8 +30,8 @@ thread_local! {
     static YIELDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Sets a check that runs once a second while a call waits: when it returns true, the call ends with an error. `None`: no
-/// check.
+/// Sets a check that runs once a second while a call waits: when it returns true, the call ends with an error.
+/// `None`: no check.
 pub fn set_yield_check(aside: Option<fn() -> bool>) {
     YIELD_CHECK.set(aside);
 }
@@ -94,7 +94,7 @@ impl EmbeddingCall {
         max_attempts: u32,
     ) -> Result<Self> {
         enabled::require_enabled()?;
-        let endpoint = settings::endpoint(provider)?;
+        let endpoint = provider_settings::endpoint(provider)?;
         let deadline = Instant::now() + settings::sync_timeout();
         let Limits { inputs, bytes } = provider.limits(&model.name);
         let inputs = model.max_inputs().unwrap_or(inputs).min(settings::batch_size());
@@ -213,7 +213,7 @@ impl EmbeddingCall {
     fn log(&self, work: &Batch, outcome: &std::result::Result<Answer, Fault>, time: Duration) {
         log_line::debug_line("answered", || {
             let RequestContext { provider, model, .. } = &*self.pool.question;
-            let (name, model, inputs) = (provider.name(), log_line::value(&model.name), work.range.len());
+            let (name, model, inputs) = (provider.name(), log_line::quoted_value(&model.name), work.range.len());
             let how = match outcome {
                 Ok(_) => "ok".to_owned(),
                 Err(Fault { kind, status: Some(status), .. }) => format!("{kind:?} http_status={status}"),
@@ -330,8 +330,8 @@ fn thread_error(error: std::io::Error) -> Error {
     Error::Internal(format!("a thread cannot be started: {error}"))
 }
 
-/// The body of a thread: takes requests until there are none, sends each, and reports its outcome. Never calls into
-/// Postgres.
+/// The body of a thread: takes requests until there are none, sends each, and reports its outcome. Never
+/// calls into Postgres.
 fn run_request_thread(q: &RequestContext, queue: &Queue, answers: &Sender<Outcome>, waker: &PipeWriter) {
     loop {
         let taken = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();

@@ -121,8 +121,8 @@ pub fn choose(
     })
 }
 
-/// Imports the folder of this name, unless its file is there and whole. With a digest only the state of the folder that
-/// has it.
+/// Imports the folder of this name, unless its file is there and whole. With a digest only the state of the folder
+/// that has it.
 fn import(name: &str, precision: Precision, expected: Option<String>) -> Result<(ModelFile, Description)> {
     let (models, store, folder) = (models_folder(), store(), name.to_owned());
     let imported = run_detached(move |stop| -> ModelResult<_> {
@@ -148,11 +148,11 @@ pub fn remove(model: &Model) -> Result<()> {
     store().remove(&file_of(model)).map_err(|problem| failed(&model.name, problem))
 }
 
-/// How a model's folder is, beside what was imported of it.
+/// How a model's folder compares with what was imported of it.
 pub enum FolderState {
-    /// As it was.
+    /// The folder is as it was imported.
     AsImported,
-    /// With other files, or other content.
+    /// The folder has other files, or files with another content.
     Changed,
 }
 
@@ -235,8 +235,8 @@ impl LocalModel {
     }
 }
 
-/// Threads that this process may use. The workers of a database share them, so that together they take no more than one
-/// session does.
+/// Threads that this process may use. The workers of a database share them, so that together they take no more than
+/// one session does.
 pub fn threads() -> usize {
     // SAFETY: set when this process started.
     let is_worker = unsafe { !pg_sys::MyBgworkerEntry.is_null() };

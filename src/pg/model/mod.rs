@@ -88,8 +88,8 @@ enum Route {
         embedded: usize,
     },
     EmbeddingCall(Box<EmbeddingCall>),
-    /// Vectors that were made before, by their text; the texts that are asked for; and the number of those that were
-    /// answered.
+    /// Vectors that were made before, by their text; the texts that are asked for; and the number of those
+    /// that were answered.
     Prefetched {
         made: HashMap<String, (Vec<f32>, Usage)>,
         asked: Vec<String>,
@@ -109,8 +109,8 @@ impl Embedder {
         Self { attempts: 1, ..Self::new(model, input) }
     }
 
-    /// Uses vectors that were made before and sends no request: a text without such a vector fails with
-    /// [`FaultKind::Outdated`].
+    /// Uses vectors that were made before and sends no request: a text without such a vector
+    /// fails with [`FaultKind::Outdated`].
     pub fn prefetched(
         model: &Model,
         made: HashMap<String, (Vec<f32>, Usage)>,

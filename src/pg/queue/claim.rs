@@ -145,7 +145,7 @@ impl Claim {
         &self,
         current: &HashMap<SourceKey, RowInput>,
         vectors: HashMap<String, (Vec<f32>, Usage)>,
-        care: RowHandling,
+        handling: RowHandling,
     ) -> Result<Vec<TaskState>> {
         let mut states: Vec<TaskState> = vec![TaskState::Done; self.tasks.len()];
         let mut done: Vec<JobKey> = Vec::new();
@@ -176,7 +176,7 @@ impl Claim {
         let (model_id, in_parts, elapsed) = (self.model.id, self.in_parts.clone(), self.elapsed);
         let prefetched = Prefetched { model_id, vectors, in_parts, elapsed };
         let mut outcomes = Vec::new();
-        sync::sync(inputs.into_iter().map(Ok), OnFailure::Leave, care, Some(prefetched), |key, outcome| {
+        sync::sync(inputs.into_iter().map(Ok), OnFailure::Leave, handling, Some(prefetched), |key, outcome| {
             outcomes.push((key, outcome.map_err(Clone::clone)));
         })?;
         for (key, outcome) in outcomes {
@@ -190,7 +190,7 @@ impl Claim {
                 Err(error) => failed.push((at, error)),
             }
         }
-        for (at, status) in self.record_failures(failed, care)? {
+        for (at, status) in self.record_failures(failed, handling)? {
             states[at] = TaskState::FailureRecorded(status);
         }
         job::delete(&done)?;
@@ -214,8 +214,8 @@ impl Claim {
         Ok(())
     }
 
-    /// Records a failed attempt for every source, since Postgres itself refused to store the claim. Each source is then
-    /// tried alone.
+    /// Records a failed attempt for every source, since Postgres itself refused to store the claim. Each source is
+    /// then tried alone.
     pub fn give_up(&mut self, message: &str) -> Result<()> {
         self.drop_lost_tasks()?;
         let error = Error::NotStored(message.to_owned());
@@ -225,13 +225,13 @@ impl Claim {
 
     /// Records and logs the failures of tasks, given by their positions: each is retried later or, if that is pointless, not
     /// by itself. Returns the statuses for their rows.
-    fn record_failures(&self, failed: Vec<(usize, Error)>, care: RowHandling) -> Result<Vec<(usize, RowStatus)>> {
+    fn record_failures(&self, failed: Vec<(usize, Error)>, handling: RowHandling) -> Result<Vec<(usize, RowStatus)>> {
         let mut failures = log_line::FailureSummary::default();
         let (mut entries, mut statuses) = (Vec::new(), Vec::new());
         for (at, error) in failed {
             let task = &self.tasks[at];
             failures.add(&task.key, &error);
-            let (failed, status) = task.record_failure(&error, care)?;
+            let (failed, status) = task.record_failure(&error, handling)?;
             entries.push(LogEntry::failed(task.key, self.model.id, failed.code));
             statuses.push((at, status));
         }
@@ -311,7 +311,7 @@ impl Task {
 
     /// Records a failed attempt with the source and its jobs, which are due again later or not by themselves. Returns the
     /// error and the status for the row.
-    fn record_failure(&self, error: &Error, care: RowHandling) -> Result<(SyncError, RowStatus)> {
+    fn record_failure(&self, error: &Error, handling: RowHandling) -> Result<(SyncError, RowStatus)> {
         let (retry_class, asked) = match error {
             Error::Provider(fault) if fault.kind == FaultKind::TimedOut => (RetryClass::Transient, None),
             Error::Provider(fault) => (fault.kind.retry_class(), fault.retry_after),
@@ -335,7 +335,7 @@ impl Task {
             Some(RowInput::Unreadable(row)) => source_error::mark_unreadable(&row.key, row.host, row.enabled, &failed),
             None => Ok(()),
         };
-        match care {
+        match handling {
             RowHandling::Together => mark()?,
             RowHandling::EachAlone => {
                 if let Err(raised) = try_row(mark)? {

@@ -1,6 +1,6 @@
-//! The queue: jobs are claimed in a short transaction, texts are embedded with none open, and vectors are stored in another
-//! one, if the source has not changed meanwhile. If a worker is killed in between, its lease ends and its jobs are due
-//! again.
+//! The queue: jobs are claimed in a short transaction, texts are embedded with none open, and vectors are stored in
+//! another one, if the source has not changed meanwhile. If a worker is killed in between, its lease ends and its jobs
+//! are due again.
 //!
 //! - `claim`: claimed sources, from their texts to stored vectors
 //! - `locked_tables`: host tables that another session has locked
@@ -37,8 +37,8 @@ const LEASE_MARGIN: Duration = Duration::from_secs(60);
 
 /// Sources that are embedded together by a model that is computed here: few, so that what is done is soon stored and seen.
 pub const SOURCES_COMPUTED: usize = 8;
-/// What the slowest machine takes for a chunk with such a model. A claim stays the session's for as long; that of one
-/// which is gone is given back without waiting for it.
+/// The time that the slowest machine takes for a chunk with such a model. A lease lasts longer by it for each text; the lease
+/// of a session that has ended is released earlier.
 const SLOWEST_CHUNK: Duration = Duration::from_secs(2);
 
 thread_local! {

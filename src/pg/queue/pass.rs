@@ -37,7 +37,7 @@ struct Pass {
     priority: i32,
     /// The chatbot after which the pass began; it ends with it.
     first: ChatbotId,
-    /// The chatbot after which the next one is looked for; none where all were served once.
+    /// The chatbot after which the next one is looked for; `None` where all were served once.
     after: Option<ChatbotId>,
     /// Whether the search for chatbots has begun again at the lowest id.
     wrapped: bool,
@@ -52,7 +52,7 @@ pub fn restart() {
     PASS.set(None);
 }
 
-/// Jobs that are due, locked, of at most `most` sources; none where the queue has none but those of the `excluded` host
+/// Returns and locks due jobs of at most `most` sources. Returns no job where the queue has only those of the `excluded` host
 /// tables and those that other sessions have locked.
 pub fn next_jobs(most: usize, excluded: &[HostId]) -> Result<Vec<DueJob>> {
     let mut pass = PASS.take();
@@ -84,8 +84,8 @@ pub fn next_jobs(most: usize, excluded: &[HostId]) -> Result<Vec<DueJob>> {
 }
 
 impl Pass {
-    /// At the front of the queue, or at the next priority below that of a pass that is through; none where no job is due
-    /// there.
+    /// At the front of the queue, or at the next priority below that of a pass that is through; none where no job
+    /// is due there.
     fn begin(through: Option<&Self>, excluded: &[HostId]) -> Result<Option<Self>> {
         let looked = Instant::now();
         let Some(priority) = due_job::top_priority(through.map(|pass| pass.priority), excluded)? else {

@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::pg::runtime::spi::{execute, not_null};
 use crate::pg::runtime::statement_mode::StatementMode;
 
-/// Returns the oid of pgvector's type, and the quoted schema of the type and its operators; `None` where pgvector is
-/// missing.
+/// Returns the oid of pgvector's type, and the quoted schema of the type and its operators; `None` where
+/// pgvector is missing.
 pub fn vector_type() -> Result<Option<(pg_sys::Oid, String)>> {
     let sql = "SELECT t.oid, pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e
         JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass

@@ -47,7 +47,7 @@ pub fn define() {
             &ENABLED,
             GucContext::Userset,
             GucFlags::default(),
-            Some(check),
+            Some(check_hook),
             None,
             None,
         );
@@ -58,7 +58,11 @@ pub fn define() {
 /// The setting's check hook: accepts `off` from everywhere, `on` only from a server's or a database's configuration, and
 /// from a session for which they say `on`.
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn check(value: *mut bool, _extra: *mut *mut c_void, source: pg_sys::GucSource::Type) -> bool {
+unsafe extern "C-unwind" fn check_hook(
+    value: *mut bool,
+    _extra: *mut *mut c_void,
+    source: pg_sys::GucSource::Type,
+) -> bool {
     use pg_sys::GucSource::{PGC_S_DATABASE, PGC_S_SESSION, PGC_S_TEST};
     // SAFETY: Postgres' own pointer to the new value.
     let value = unsafe { &mut *value };

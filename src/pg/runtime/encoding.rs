@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 
 /// Fails in a database that is not in UTF-8.
 pub fn require_utf8() -> Result<()> {
-    if is_utf8() { Ok(()) } else { Err(Error::Encoding { encoding: name() }) }
+    if is_utf8() { Ok(()) } else { Err(Error::Encoding { encoding: encoding_name() }) }
 }
 
 /// Whether the database is in UTF-8.
@@ -24,7 +24,7 @@ pub fn is_utf8() -> bool {
     unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8.cast_signed() }
 }
 
-fn name() -> String {
+fn encoding_name() -> String {
     // SAFETY: the name is a constant of Postgres.
     unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }.to_string_lossy().into_owned()
 }

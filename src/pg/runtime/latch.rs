@@ -1,4 +1,4 @@
-//! Waiting for threads of ours: the backend's own thread answers interrupts meanwhile.
+//! Waits for the extension's own threads, while the backend's thread answers interrupts.
 
 use std::io::{PipeReader, Read};
 use std::os::fd::AsRawFd;

@@ -18,7 +18,7 @@ use crate::text::analyzer::{Casing, Kind, Token, analyze, fold};
 pub struct Configuration {
     /// Its qualified name.
     pub name: String,
-    /// Which one.
+    /// Its oid.
     pub id: pg_sys::Oid,
 }
 
@@ -27,8 +27,8 @@ const DEFAULT_PARSER: u32 = 3722;
 /// Words whose lexemes are kept, of all configurations together: some megabytes.
 const MAX_WORDS: usize = 40_000;
 
-/// What dictionaries say of a word: its lexemes, without accents, of the word and of its form without accents. None is a
-/// stop word.
+/// What dictionaries say of a word: its lexemes, without accents, of the word and of its form without accents. None is
+/// a stop word.
 type Lexemes = Rc<[Box<str>]>;
 
 #[derive(Default)]
@@ -108,7 +108,7 @@ impl Configuration {
         })
     }
 
-    /// Has the lexemes of all words kept.
+    /// Looks up the lexemes of all words that are not kept yet, and keeps them.
     fn remember<'a>(&self, tokens: impl Iterator<Item = Token<'a>> + Clone) {
         watch();
         let mut missing: Vec<&str> = CACHE.with_borrow_mut(|cache| {

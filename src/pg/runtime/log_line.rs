@@ -28,7 +28,7 @@ pub fn source_fields(key: &SourceKey) -> String {
 }
 
 /// A value as it is where it is a single word, and quoted otherwise.
-pub fn value(of: impl Display) -> String {
+pub fn quoted_value(of: impl Display) -> String {
     let text = of.to_string();
     let plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '=';
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("{text:?}") }
@@ -58,5 +58,5 @@ impl FailureSummary {
 fn provider_fields(error: &Error) -> String {
     let Error::Provider(fault) = error else { return String::new() };
     let status = fault.status.map_or(String::new(), |status| format!(" http_status={status}"));
-    format!(" provider={} model={}{status}", value(&fault.provider), value(&fault.model))
+    format!(" provider={} model={}{status}", quoted_value(&fault.provider), quoted_value(&fault.model))
 }

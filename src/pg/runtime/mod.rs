@@ -12,11 +12,12 @@
 //! - `log_line`: lines in the server's log
 //! - `memory`: memory contexts
 //! - `plan`: how the extension's statements are planned
+//! - `provider_settings`: the settings of providers
 //! - `rollback_usage`: what syncs used whose transaction rolled back
 //! - `run_as`: acting as another role
 //! - `schema`: the extension's schema, and whether there is Citus
 //! - `scoped_settings`: settings of Postgres, changed for a while
-//! - `settings`: the extension's settings
+//! - `settings`: the extension's other settings
 //! - `spi`: runs statements, whose plans are kept
 //! - `sql_error`: SQLSTATE, detail and hint of each error
 //! - `statement_mode`: which rows a statement sees, and whether it writes
@@ -49,6 +50,7 @@ pub mod log_line;
 pub mod memory;
 #[allow(unsafe_code)]
 pub mod plan;
+pub mod provider_settings;
 #[allow(unsafe_code)]
 pub mod rollback_usage;
 #[allow(unsafe_code)]

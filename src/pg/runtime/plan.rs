@@ -26,8 +26,8 @@ use crate::pg::runtime::statement_mode::StatementMode;
 
 /// The number of rows that each table seems to have.
 const ROWS: f64 = 1e9;
-/// The number of pages that each table seems to have: reading all of them costs more than finding a hundredth of the rows by
-/// an index.
+/// The number of pages that each table seems to have: reading all of them costs more than finding a hundredth of the
+/// rows by an index.
 const PAGES: u32 = 4_000_000_000;
 /// The number of pages that each index seems to have.
 const INDEX_PAGES: u32 = 10_000_000;
@@ -41,8 +41,8 @@ enum PlannerScope {
     Any,
     /// A statement of the extension.
     Ours,
-    /// A statement that runs within one of the extension, such as a check of a foreign key, whose first execution makes its
-    /// plan.
+    /// A statement that runs within one of the extension, such as a check of a foreign key, whose first execution
+    /// makes its plan.
     Within,
 }
 

@@ -42,7 +42,7 @@ impl UsageSum {
         self.usage += more.usage;
     }
 
-    fn same(&self, other: &Self) -> bool {
+    fn is_same_group(&self, other: &Self) -> bool {
         (self.database, self.model_id, self.code) == (other.database, other.model_id, other.code)
     }
 }
@@ -92,8 +92,8 @@ impl UsageCounter {
         if runtime::wake::is_preloaded() && !WATCHING.replace(true) {
             // SAFETY: the callbacks add numbers, and raise nothing.
             unsafe {
-                pg_sys::RegisterXactCallback(Some(ended), std::ptr::null_mut());
-                pg_sys::RegisterSubXactCallback(Some(part_ended), std::ptr::null_mut());
+                pg_sys::RegisterXactCallback(Some(on_transaction_end), std::ptr::null_mut());
+                pg_sys::RegisterSubXactCallback(Some(on_subtransaction_end), std::ptr::null_mut());
             }
         }
         let usage = Usage::default();
@@ -111,7 +111,7 @@ impl UsageCounter {
     }
 
     /// Records the SQLSTATE that the call ended with; 00000 where it succeeded.
-    pub fn ended(&mut self, sqlstate: &str) {
+    pub fn set_sqlstate(&mut self, sqlstate: &str) {
         if let Ok(code) = sqlstate.as_bytes().try_into() {
             self.sum.code = code;
         }
@@ -128,7 +128,7 @@ impl Drop for UsageCounter {
             self.sum.syncs = self.sum.syncs.max(1);
         }
         UNCOMMITTED.with_borrow_mut(|open| match open.last_mut() {
-            Some((depth, sum)) if *depth == self.depth && sum.same(&self.sum) => sum.add(&self.sum),
+            Some((depth, sum)) if *depth == self.depth && sum.is_same_group(&self.sum) => sum.add(&self.sum),
             _ => open.push((self.depth, self.sum)),
         });
     }
@@ -152,7 +152,7 @@ fn count(lost: impl Iterator<Item = UsageSum>) {
     let mut tally = TALLY.exclusive();
     for sum in lost {
         let used = tally.used;
-        match tally.sums[..used].iter_mut().find(|place| place.same(&sum)) {
+        match tally.sums[..used].iter_mut().find(|place| place.is_same_group(&sum)) {
             Some(place) => place.add(&sum),
             None if used < MAX_SUMS => {
                 tally.sums[used] = sum;
@@ -164,7 +164,7 @@ fn count(lost: impl Iterator<Item = UsageSum>) {
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn ended(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+unsafe extern "C-unwind" fn on_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             let lost = UNCOMMITTED.take();
@@ -178,7 +178,7 @@ unsafe extern "C-unwind" fn ended(event: pg_sys::XactEvent::Type, _arg: *mut c_v
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn part_ended(
+unsafe extern "C-unwind" fn on_subtransaction_end(
     event: pg_sys::SubXactEvent::Type,
     _part: pg_sys::SubTransactionId,
     _parent: pg_sys::SubTransactionId,

@@ -4,8 +4,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-/// While this lives, statements have the rights of a role, cannot change the role, and find only what is in pg_catalog or
-/// qualified.
+/// While this lives, statements have the rights of a role, cannot change the role, and find only what is in
+/// pg_catalog or qualified.
 pub struct RunAs {
     before: (pg_sys::Oid, i32),
     level: i32,
@@ -22,16 +22,16 @@ pub enum Restriction {
 }
 
 impl RunAs {
-    /// Acts as a table's owner to read its rows. Where a policy would hide rows from the owner, Postgres raises 42501
-    /// instead.
+    /// Acts as a table's owner to read its rows. Where a policy would hide rows from the owner, Postgres
+    /// raises 42501 instead.
     pub fn reading(owner: pg_sys::Oid) -> Self {
         let acting = Self::new(owner, Restriction::Maintenance);
         set_locally(c"row_security", c"off");
         acting
     }
 
-    /// Until this is dropped, statements run as this role, under the restriction, with the search_path `pg_catalog,
-    /// pg_temp`.
+    /// Until this is dropped, statements run as this role, under the restriction, with the
+    /// search_path `pg_catalog, pg_temp`.
     pub fn new(role: pg_sys::Oid, restriction: Restriction) -> Self {
         // SAFETY: VACUUM acts as a table's owner in the same way. An error that ends the transaction or subtransaction
         // restores both the role and the settings.

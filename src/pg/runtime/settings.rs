@@ -1,19 +1,17 @@
-//! The extension's settings, all in one place as the reference lists them: how it runs, where it sends data, and with which
-//! key. The model is not a setting: it is in `chatbot_sync.model`, since the stored vectors depend on it.
+//! The extension's settings but those of providers, all in one place as the reference lists them. The model is not a setting: it is in `chatbot_sync.model`, since the stored vectors depend on it.
 
-use std::ffi::{CStr, CString};
-use std::os::unix::fs::MetadataExt;
+use std::ffi::CString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 
-use crate::embedding::provider::{Endpoint, Provider, Secret, check_url};
 use crate::embedding::transport::HttpConfig;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::text::chunk::{MAX_CHUNK_SIZE, MAX_CHUNKS, Params};
 
-type Text = GucSetting<Option<CString>>;
+/// A setting whose value is text.
+pub type TextSetting = GucSetting<Option<CString>>;
 
 static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static CHUNK_OVERLAP: GucSetting<i32> = GucSetting::<i32>::new(200);
@@ -28,51 +26,14 @@ static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(64 << 20);
 static MAX_RESULTS_PER_SOURCE: GucSetting<i32> = GucSetting::<i32>::new(0);
 static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
 static EXACT_SEARCH_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
-static TEXT_SEARCH_CONFIG: Text = Text::new(Some(c"auto"));
+static TEXT_SEARCH_CONFIG: TextSetting = TextSetting::new(Some(c"auto"));
 static NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(60);
 static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static WORKERS_PER_DATABASE: GucSetting<i32> = GucSetting::<i32>::new(2);
-static DATABASES: Text = Text::new(None);
-static PROXY: Text = Text::new(None);
-static LOCAL_MODELS: Text = Text::new(None);
+static DATABASES: TextSetting = TextSetting::new(None);
+static PROXY: TextSetting = TextSetting::new(None);
+static LOCAL_MODELS: TextSetting = TextSetting::new(None);
 static LOCAL_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
-
-/// The settings of one provider, which only a superuser can change.
-struct ProviderSettings {
-    provider: &'static str,
-    url_name: &'static CStr,
-    url: Text,
-    key_name: &'static CStr,
-    key: Text,
-    key_file_name: &'static CStr,
-    key_file: Text,
-}
-
-/// Makes a C string of a literal. The compiler evaluates it, and fails unless the only zero byte is at the end.
-#[allow(clippy::panic)]
-const fn c(name: &'static str) -> &'static CStr {
-    match CStr::from_bytes_with_nul(name.as_bytes()) {
-        Ok(name) => name,
-        Err(_) => panic!("no zero at the end of a name"),
-    }
-}
-
-macro_rules! provider_settings {
-    ($($provider:literal)*) => {
-        [$(ProviderSettings {
-            provider: $provider,
-            url_name: c(concat!("chatbot_sync.", $provider, "_url\0")),
-            url: Text::new(None),
-            key_name: c(concat!("chatbot_sync.", $provider, "_api_key\0")),
-            key: Text::new(None),
-            key_file_name: c(concat!("chatbot_sync.", $provider, "_api_key_file\0")),
-            key_file: Text::new(None),
-        }),*]
-    };
-}
-
-static PROVIDERS: [ProviderSettings; 7] =
-    provider_settings!("openai" "openai_compatible" "azure" "ollama" "cohere" "voyage" "gemini");
 
 /// Defines the settings.
 pub fn define() {
@@ -270,24 +231,10 @@ pub fn define() {
         1024,
         plain,
     );
-    for p in &PROVIDERS {
-        let url = c"http or https, without user and password. Only a superuser chooses where data goes.";
-        text(p.url_name, c"Address of the provider.", url, &p.url, GucFlags::SUPERUSER_ONLY);
-        let key = c"Better kept in a file: see the setting whose name ends in _api_key_file.";
-        text(p.key_name, c"Key for the provider.", key, &p.key, secret);
-        let file = c"Read anew for each call. Nobody but its owner may read it.";
-        text(
-            p.key_file_name,
-            c"File that holds the key for the provider.",
-            file,
-            &p.key_file,
-            GucFlags::SUPERUSER_ONLY,
-        );
-    }
 }
 
-/// Returns the parameters of the chunker: each argument or, where it is `None`, its setting. Fails where they do not fit
-/// together.
+/// Returns the parameters of the chunker: each argument or, where it is `None`, its setting. Fails where they do
+/// not fit together.
 pub fn chunk_params(size: Option<i32>, overlap: Option<i32>, max_chunks: Option<i32>) -> Result<Params> {
     Params::checked(
         size.unwrap_or_else(|| CHUNK_SIZE.get()).into(),
@@ -298,7 +245,7 @@ pub fn chunk_params(size: Option<i32>, overlap: Option<i32>, max_chunks: Option<
 
 /// `chatbot_sync.sync_timeout`: how long a statement waits for a provider in all.
 pub fn sync_timeout() -> Duration {
-    millis(&SYNC_TIMEOUT)
+    milliseconds(&SYNC_TIMEOUT)
 }
 
 /// `chatbot_sync.batch_size`: the largest number of texts in one request.
@@ -333,7 +280,7 @@ pub fn exact_search_limit() -> i32 {
 
 /// The text search configuration of sources that do not say their language, or `auto`.
 pub fn text_search_config() -> String {
-    value(&TEXT_SEARCH_CONFIG).unwrap_or_else(|| "auto".to_owned())
+    text_value(&TEXT_SEARCH_CONFIG).unwrap_or_else(|| "auto".to_owned())
 }
 
 /// `chatbot_sync.naptime`: how long the launcher sleeps at most.
@@ -353,7 +300,7 @@ pub fn workers_per_database() -> usize {
 
 /// `chatbot_sync.databases`: the names of the databases that have workers; `None`: all have.
 pub fn databases() -> Option<Vec<String>> {
-    Some(value(&DATABASES)?.split(',').map(|name| name.trim().to_owned()).collect())
+    Some(text_value(&DATABASES)?.split(',').map(|name| name.trim().to_owned()).collect())
 }
 
 /// Whether the transaction is REPEATABLE READ or SERIALIZABLE.
@@ -365,15 +312,15 @@ pub fn sees_only_its_snapshot() -> bool {
 
 /// `chatbot_sync.retry_delay`: the wait before a queued source's second attempt.
 pub fn retry_delay() -> Duration {
-    millis(&RETRY_DELAY)
+    milliseconds(&RETRY_DELAY)
 }
 
-/// The folder with models; none where it is the one below the server's share directory.
+/// `chatbot_sync.local_models`: the folder with models; `None` where it is the one below the server's share directory.
 pub fn local_models() -> Option<PathBuf> {
-    value(&LOCAL_MODELS).map(PathBuf::from)
+    text_value(&LOCAL_MODELS).map(PathBuf::from)
 }
 
-/// Threads that compute with a model from a folder.
+/// `chatbot_sync.local_threads`: the number of threads that compute with a model from a folder.
 pub fn local_threads() -> usize {
     match LOCAL_THREADS.get() {
         0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
@@ -384,66 +331,18 @@ pub fn local_threads() -> usize {
 /// Returns the configuration of the HTTP client.
 pub fn http_config() -> HttpConfig {
     HttpConfig {
-        connect_timeout: millis(&CONNECT_TIMEOUT),
+        connect_timeout: milliseconds(&CONNECT_TIMEOUT),
         max_response_bytes: u64::try_from(MAX_RESPONSE_BYTES.get()).unwrap_or(u64::MAX),
-        proxy: value(&PROXY),
+        proxy: text_value(&PROXY),
     }
 }
 
-/// Returns a provider's address and key. The key is that of the setting, else of the file, else of the server's environment.
-/// Fails where the address is missing, or a key that the provider needs.
-pub fn endpoint(provider: &dyn Provider) -> Result<Endpoint> {
-    let settings = PROVIDERS
-        .iter()
-        .find(|p| p.provider == provider.name())
-        .ok_or_else(|| Error::Internal(format!("provider {} has no settings", provider.name())))?;
-    let url_name = settings.url_name.to_str().unwrap_or("chatbot_sync.url");
-    let url = value(&settings.url).or_else(|| provider.default_url().map(str::to_owned)).ok_or_else(|| {
-        let hint = format!("A superuser runs: ALTER SYSTEM SET {url_name} = 'https://...'; SELECT pg_reload_conf();");
-        Error::NotConfigured {
-            message: format!("provider {} has no address: {url_name} is not set", provider.name()),
-            hint,
-        }
-    })?;
-    let key = match value(&settings.key) {
-        Some(key) => Some(Secret::new(key)),
-        None => match value(&settings.key_file) {
-            Some(path) => Some(read_key(&path)?),
-            None => provider.key_variables().iter().find_map(|v| std::env::var(v).ok()).map(Secret::new),
-        },
-    };
-    if key.is_none() && provider.needs_key() {
-        let file = settings.key_file_name.to_string_lossy();
-        let hint = format!("A superuser runs: ALTER SYSTEM SET {file} = '/path/to/file'; SELECT pg_reload_conf();");
-        return Err(Error::NotConfigured { message: format!("provider {} has no key", provider.name()), hint });
-    }
-    Ok(Endpoint { url: check_url(url_name, &url)?, key })
-}
-
-/// Reads a key from a file. Fails if any user but its owner can read it; where root owns it, its group may, too, as Postgres
-/// allows for TLS keys.
-fn read_key(path: &str) -> Result<Secret> {
-    let refuse = |message: String, hint: &str| Error::NotConfigured { message, hint: hint.to_owned() };
-    let hint = "The server's own user has to be able to read it, and nobody else: chmod 600.";
-    let unreadable = |error: std::io::Error| refuse(format!("the key file {path} cannot be read: {error}"), hint);
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    let open = if metadata.uid() == 0 { 0o037 } else { 0o077 };
-    if !metadata.is_file() || metadata.mode() & open != 0 {
-        return Err(refuse(format!("the key file {path} may be read by others, or is no file"), hint));
-    }
-    let key = std::fs::read_to_string(path).map_err(unreadable)?;
-    match key.trim() {
-        "" => Err(refuse(format!("the key file {path} is empty"), "It holds the key and nothing else.")),
-        key if key.chars().all(|c| c.is_ascii_graphic()) => Ok(Secret::new(key)),
-        _ => Err(refuse(format!("the key file {path} holds more than a key"), "It holds the key and nothing else.")),
-    }
-}
-
-fn value(setting: &Text) -> Option<String> {
+/// The value of a setting; `None` where it is empty or not set.
+pub fn text_value(setting: &TextSetting) -> Option<String> {
     setting.get().map(|s| s.to_string_lossy().into_owned()).filter(|s| !s.is_empty())
 }
 
-fn millis(setting: &GucSetting<i32>) -> Duration {
+fn milliseconds(setting: &GucSetting<i32>) -> Duration {
     Duration::from_millis(u64::try_from(setting.get()).unwrap_or(0))
 }
 

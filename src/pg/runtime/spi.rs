@@ -226,7 +226,7 @@ impl Cursor {
 impl Drop for Cursor {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: a portal of ours, if it is still there; SPI_cursor_close() would do no more.
+            // SAFETY: the portal that open() made, if it is still there; SPI_cursor_close() would do no more.
             unsafe {
                 let portal = pg_sys::GetPortalByName(self.0.as_ptr());
                 if !portal.is_null() {

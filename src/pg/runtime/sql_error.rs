@@ -38,7 +38,7 @@ fn pack_sqlstate(sqlstate: &str) -> i32 {
 }
 
 /// An error's message and detail in one line, as status columns and logs have it.
-pub fn in_a_line(error: &Error) -> String {
+pub fn one_line_message(error: &Error) -> String {
     match report_parts(error).1 {
         Some(detail) => format!("{error} ({detail})"),
         None => error.to_string(),

@@ -1,5 +1,5 @@
-//! pgvector's `vector` as a Datum, without a text in between: four bytes of length, two of dimensions, two unused, then the
-//! float4s.
+//! pgvector's `vector` as a Datum, without a text in between: four bytes of length, two of dimensions, two unused,
+//! then the float4s.
 
 use std::cell::{Cell, RefCell};
 

@@ -26,8 +26,8 @@ pub struct Slot {
     pub more: bool,
     /// When a worker is wanted, in milliseconds since 1970; 0: never.
     pub due: i64,
-    /// The number of workers that have announced their end since the launcher last looked. A worker that ends without that
-    /// was killed.
+    /// The number of workers that have announced their end since the launcher last looked. A worker that ends without
+    /// that was killed.
     pub left: usize,
 }
 
@@ -127,7 +127,7 @@ pub fn wake_at_commit() {
         static WAKE: Cell<bool> = const { Cell::new(false) };
     }
     #[pg_guard]
-    unsafe extern "C-unwind" fn ended(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    unsafe extern "C-unwind" fn on_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
         match event {
             pg_sys::XactEvent::XACT_EVENT_COMMIT if WAKE.take() => request_worker(false),
             pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PREPARE => WAKE.set(false),
@@ -140,7 +140,7 @@ pub fn wake_at_commit() {
     WAKE.set(true);
     if !WATCHING.replace(true) {
         // SAFETY: the callback sets flags and a latch, and raises nothing.
-        unsafe { pg_sys::RegisterXactCallback(Some(ended), std::ptr::null_mut()) };
+        unsafe { pg_sys::RegisterXactCallback(Some(on_transaction_end), std::ptr::null_mut()) };
     }
 }
 

@@ -19,13 +19,13 @@ const LEAST_CANDIDATES: i64 = 50;
 
 /// A search request, and the tables that it is answered from.
 struct Search<'a> {
-    asked: &'a SearchRequest,
+    request: &'a SearchRequest,
     scope: Scope<'a>,
-    /// How large the chatbot is; `None` where its model has no index, or Postgres' statistics do not name it among the
-    /// largest.
+    /// How large the chatbot is; `None` where its model has no index, or Postgres' statistics do not name it
+    /// among the largest.
     size: Option<ChatbotSize>,
-    /// Whether policies of row security hide rows from this role. Then scores do not use statistics, which describe hidden
-    /// rows too.
+    /// Whether policies of row security hide rows from this role. Then scores do not use statistics, which describe
+    /// hidden rows too.
     restricted: bool,
 }
 
@@ -36,15 +36,15 @@ struct TextScores {
     of_all_words: f64,
 }
 
-/// Returns the candidates for the results of a search, in no order: among them are the `most` best chunks.
-pub fn find(asked: &SearchRequest, tables: &Tables, most: i64) -> Result<Vec<SearchResult>> {
-    let size = statistics::chatbot_size(tables, asked.filter.chatbot_id, asked.model_id)?;
-    let scope = Scope { tables, filter: &asked.filter, model_id: asked.model_id, dimensions: asked.dimensions };
-    let search = Search { asked, scope, size, restricted: tables.are_restricted() };
-    match (asked.mode, &asked.vector) {
-        (SearchMode::Vector, Some(vector)) => search.by_vector(vector, most),
-        (SearchMode::Hybrid, Some(vector)) => search.by_both(vector, most),
-        (_, _) => search.by_text(most),
+/// Returns the candidates for the results of a search, in no order: among them are the `limit` best chunks.
+pub fn find(request: &SearchRequest, tables: &Tables, limit: i64) -> Result<Vec<SearchResult>> {
+    let size = statistics::chatbot_size(tables, request.filter.chatbot_id, request.model_id)?;
+    let scope = Scope { tables, filter: &request.filter, model_id: request.model_id, dimensions: request.dimensions };
+    let search = Search { request, scope, size, restricted: tables.are_restricted() };
+    match (request.mode, &request.vector) {
+        (SearchMode::Vector, Some(vector)) => search.by_vector(vector, limit),
+        (SearchMode::Hybrid, Some(vector)) => search.by_both(vector, limit),
+        (_, _) => search.by_text(limit),
     }
 }
 
@@ -58,7 +58,7 @@ impl Search<'_> {
     fn nearest(&self, vector: &[f32], limit: i64) -> Result<Vec<FoundChunk>> {
         let candidates = limit.max(LEAST_CANDIDATES);
         let ef_search = match self.size {
-            Some(size) => size.ef_search(candidates, self.asked.exact_limit, index::has_iterative_scan()?),
+            Some(size) => size.ef_search(candidates, self.request.exact_limit, index::has_iterative_scan()?),
             None => None,
         };
         if let Some(ef_search) = ef_search {
@@ -75,7 +75,7 @@ impl Search<'_> {
         let scores = self.text_scores(limit, None)?.of_chunks;
         let keys: Vec<ChunkKey> = scores.keys().copied().collect();
         let found = store::chunks_by_key(&self.scope, &keys, None)?;
-        Ok(found.into_iter().map(|found| SearchResult { score: real(scores[&found.key]), found }).collect())
+        Ok(found.into_iter().map(|found| SearchResult { score: to_real(scores[&found.key]), found }).collect())
     }
 
     fn by_both(&self, vector: &[f32], limit: i64) -> Result<Vec<SearchResult>> {
@@ -84,24 +84,24 @@ impl Search<'_> {
         let near: HashSet<ChunkKey> = found.iter().map(|f| f.key).collect();
         let TextScores { of_chunks: scores, of_all_words } = self.text_scores(candidates, Some(&near))?;
         let best = scores.values().copied().fold(0.0, f64::max);
-        let fusion = Fusion::new(self.asked.known, of_all_words, best);
+        let fusion = Fusion::new(self.request.known, of_all_words, best);
         let others: Vec<ChunkKey> = scores.keys().filter(|key| !near.contains(key)).copied().collect();
         if !others.is_empty() {
             found.extend(store::chunks_by_key(&self.scope, &others, Some(vector))?);
         }
         let answer = |found: FoundChunk| {
             let text = scores.get(&found.key).copied().unwrap_or(0.0);
-            SearchResult { score: real(fusion.score(f64::from(found.similarity.unwrap_or(0.0)), text)), found }
+            SearchResult { score: to_real(fusion.score(f64::from(found.similarity.unwrap_or(0.0)), text)), found }
         };
         Ok(found.into_iter().map(answer).collect())
     }
 
-    /// Returns the `most` highest BM25 scores of chunks with words of the query, and those of the chunks that are `near`. In
-    /// a large chatbot, only chunks with one of the query's rare words are read. `near` is `None` in a search by words
-    /// alone.
-    fn text_scores(&self, most: i64, near: Option<&HashSet<ChunkKey>>) -> Result<TextScores> {
-        let large = self.size.filter(|size| !self.restricted && size.chunks > f64::from(self.asked.exact_limit));
-        let words = query_words(&self.scope, &self.asked.query, large.is_some())?;
+    /// Returns the `limit` highest BM25 scores of chunks with words of the query, and those of the chunks that are
+    /// `near`. In a large chatbot, only chunks with one of the query's rare words are read. `near` is `None` in a search
+    /// by words alone.
+    fn text_scores(&self, limit: i64, near: Option<&HashSet<ChunkKey>>) -> Result<TextScores> {
+        let large = self.size.filter(|size| !self.restricted && size.chunks > f64::from(self.request.exact_limit));
+        let words = query_words(&self.scope, &self.request.query, large.is_some())?;
         if words.is_empty() {
             return Ok(TextScores::default());
         }
@@ -130,18 +130,18 @@ impl Search<'_> {
             .filter(|((_, passes), _)| *passes)
             .map(|((key, _), score)| (key, score))
             .collect();
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        if most < scored.len() {
-            scored.select_nth_unstable_by(most, |a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-            let others = scored.split_off(most);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if limit < scored.len() {
+            scored.select_nth_unstable_by(limit, |a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            let others = scored.split_off(limit);
             scored.extend(others.into_iter().filter(|(key, _)| near.is_some_and(|near| near.contains(key))));
         }
         Ok(TextScores { of_chunks: scored.into_iter().collect(), of_all_words })
     }
 }
 
-// Scores are `real` in SQL.
+// Scores are `to_real` in SQL.
 #[allow(clippy::cast_possible_truncation)]
-fn real(score: f64) -> f32 {
+fn to_real(score: f64) -> f32 {
     score as f32
 }

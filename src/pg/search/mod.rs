@@ -27,6 +27,9 @@ pub mod visible_chatbots;
 const MODES: [&str; 3] = ["hybrid", "vector", "text"];
 const MAX_RESULTS: i32 = 1000;
 
+/// A row of `chatbot_search()`: source_type, source_id, chunk_index, content, similarity, score, metadata.
+pub type ResultRow = (String, i64, i32, String, Option<f32>, f32, Jsonb);
+
 /// A chunk that was found, with its score.
 pub struct SearchResult {
     /// The chunk that was found.
@@ -37,7 +40,7 @@ pub struct SearchResult {
 
 impl SearchResult {
     /// Converts the result into a row of `chatbot_search()`.
-    pub fn into_row(self) -> (String, i64, i32, String, Option<f32>, f32, Jsonb) {
+    pub fn into_row(self) -> ResultRow {
         let Self { found: f, score } = self;
         (f.key.source_type.to_string(), f.key.source_id, f.chunk_index, f.content, f.similarity, score, f.metadata)
     }
@@ -82,34 +85,34 @@ struct SearchRequest {
     exact_limit: i32,
     most_per_source: Option<usize>,
     /// The share of the query that the model knows.
-    #[serde(default = "all")]
+    #[serde(default = "whole_share")]
     known: f64,
     /// The query's vector; `None` in a search by words alone.
     #[serde(skip)]
     vector: Option<Vec<f32>>,
 }
 
-/// What another version's coordinator does not say.
-fn all() -> f64 {
+/// The share that counts where a coordinator of another version does not send one.
+fn whole_share() -> f64 {
     1.0
 }
 
 /// Returns the chunks that match best, best first. Writes nothing.
-pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
-    let chatbot_id = arguments::check_chatbot_id(question.chatbot_id)?;
-    let query = arguments::required("query", question.query)?;
-    let limit = match arguments::required("max_results", question.max_results)? {
+pub fn search(args: SearchArguments) -> Result<Vec<SearchResult>> {
+    let chatbot_id = arguments::check_chatbot_id(args.chatbot_id)?;
+    let query = arguments::required("query", args.query)?;
+    let limit = match arguments::required("max_results", args.max_results)? {
         n @ 1..=MAX_RESULTS => usize::try_from(n).unwrap_or(0),
         n => return Err(Error::invalid("max_results", n, format!("1 to {MAX_RESULTS}"))),
     };
-    let source_types = question.source_types.map(check_source_types).transpose()?;
-    if let Some(filter) = question.metadata_filter.as_ref().filter(|f| !f.is_object()) {
+    let source_types = args.source_types.map(check_source_types).transpose()?;
+    if let Some(filter) = args.metadata_filter.as_ref().filter(|f| !f.is_object()) {
         return Err(Error::invalid("metadata_filter", filter.kind(), "an object"));
     }
-    if let Some(least) = question.min_similarity.filter(|s| !(-1.0..=1.0).contains(s)) {
+    if let Some(least) = args.min_similarity.filter(|s| !(-1.0..=1.0).contains(s)) {
         return Err(Error::invalid("min_similarity", least, "-1 to 1"));
     }
-    let mode = match arguments::one_of("mode", question.mode, &MODES)? {
+    let mode = match arguments::one_of("mode", args.mode, &MODES)? {
         "text" => SearchMode::Text,
         "vector" => SearchMode::Vector,
         _ => SearchMode::Hybrid,
@@ -121,13 +124,13 @@ pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
         SearchMode::Text => None,
         SearchMode::Vector | SearchMode::Hybrid => Some(model::embed_one(&active.model, InputType::Query, query)?),
     };
-    let asked = SearchRequest {
-        filter: Filter { chatbot_id, source_types, metadata: question.metadata_filter },
+    let request = SearchRequest {
+        filter: Filter { chatbot_id, source_types, metadata: args.metadata_filter },
         model_id: active.id,
         dimensions: active.model.dimensions,
         query: query.to_owned(),
         limit,
-        min_similarity: question.min_similarity,
+        min_similarity: args.min_similarity,
         mode,
         exact_limit: settings::exact_search_limit(),
         most_per_source: settings::max_results_per_source(),
@@ -135,54 +138,54 @@ pub fn search(question: SearchArguments) -> Result<Vec<SearchResult>> {
         vector,
     };
     if tables::is_distributed()? {
-        let question = serde_json::to_value(&asked).map_err(|error| Error::Internal(error.to_string()))?;
-        let rows = store::search_on_node(&asked.filter, Jsonb::from(question), asked.vector)?;
+        let args = serde_json::to_value(&request).map_err(|error| Error::Internal(error.to_string()))?;
+        let rows = store::search_on_node(&request.filter, Jsonb::from(args), request.vector)?;
         return Ok(rows.into_iter().map(|(found, score)| SearchResult { found, score }).collect());
     }
-    search_tables(&asked, &Tables::extension_tables()?)
+    search_tables(&request, &Tables::extension_tables()?)
 }
 
 /// Answers a search on the node that has the chatbot's shards.
 pub fn search_shards(
     (embedding, source): (pg_sys::Oid, pg_sys::Oid),
-    question: &Jsonb,
+    args: &Jsonb,
     metadata: Option<Jsonb>,
     vector: Option<Vec<f32>>,
 ) -> Result<Vec<SearchResult>> {
-    let mut asked: SearchRequest =
-        serde_json::from_str(question.as_str()).map_err(|error| Error::Internal(error.to_string()))?;
-    asked.filter.metadata = metadata;
-    asked.vector = vector;
-    search_tables(&asked, &Tables::shard_tables(embedding, source)?)
+    let mut request: SearchRequest =
+        serde_json::from_str(args.as_str()).map_err(|error| Error::Internal(error.to_string()))?;
+    request.filter.metadata = metadata;
+    request.vector = vector;
+    search_tables(&request, &Tables::shard_tables(embedding, source)?)
 }
 
 /// Returns the best chunks in these tables, best first.
-fn search_tables(asked: &SearchRequest, tables: &Tables) -> Result<Vec<SearchResult>> {
-    let most = match asked.most_per_source {
+fn search_tables(request: &SearchRequest, tables: &Tables) -> Result<Vec<SearchResult>> {
+    let most = match request.most_per_source {
         // Results beyond the limit for their source are dropped below, so more are fetched than were asked for.
         Some(_) => i64::from(MAX_RESULTS),
-        None => i64::try_from(asked.limit).unwrap_or(i64::MAX),
+        None => i64::try_from(request.limit).unwrap_or(i64::MAX),
     };
-    let mut answers = find::find(asked, tables, most)?;
-    if let Some(least) = asked.min_similarity {
-        answers.retain(|answer| answer.found.similarity.is_some_and(|similarity| similarity >= least));
+    let mut results = find::find(request, tables, most)?;
+    if let Some(least) = request.min_similarity {
+        results.retain(|result| result.found.similarity.is_some_and(|similarity| similarity >= least));
     }
-    sort(&mut answers);
-    if let Some(most) = asked.most_per_source {
+    sort(&mut results);
+    if let Some(most) = request.most_per_source {
         let mut of_source: HashMap<(SourceType, i64), usize> = HashMap::new();
-        answers.retain(|SearchResult { found, .. }| {
+        results.retain(|SearchResult { found, .. }| {
             let count = of_source.entry((found.key.source_type, found.key.source_id)).or_default();
             *count += 1;
             *count <= most
         });
     }
-    answers.truncate(asked.limit);
-    Ok(answers)
+    results.truncate(request.limit);
+    Ok(results)
 }
 
 /// Sorts results by score, best first, and equal ones by source and position.
-fn sort(answers: &mut [SearchResult]) {
-    answers.sort_by(|a, b| {
+fn sort(results: &mut [SearchResult]) {
+    results.sort_by(|a, b| {
         let place = |f: &FoundChunk| (f.key.source_type, f.key.source_id, f.chunk_index);
         b.score.total_cmp(&a.score).then_with(|| place(&a.found).cmp(&place(&b.found)))
     });

@@ -59,7 +59,7 @@ pub struct NewChunk<'a> {
     pub lang: Option<&'a str>,
     /// The text search configuration that its words are read with.
     pub configuration: &'a Configuration,
-    /// What goes before its text where its words are read.
+    /// The title that goes before its text where its words are read; `None`: there is none.
     pub title: Option<&'a str>,
     /// The chunk's text.
     pub content: &'a str,

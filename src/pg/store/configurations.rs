@@ -14,13 +14,13 @@ use crate::text::analyzer::language::{UNDETERMINED, configuration, detect_chunks
 /// The value of `chatbot_sync.text_search_config` that has languages detected.
 const AUTO: &str = "auto";
 
-/// The configuration of languages that Postgres has no other for, and of words where the one that the settings name does not
-/// exist.
+/// The configuration of languages that Postgres has no other for, and of words where the one that the settings name
+/// does not exist.
 const SIMPLE: &str = "simple";
 
 /// Text search configurations by language, looked up once each.
 pub struct Configurations {
-    /// Of texts that do not say their language; none: it is detected.
+    /// The configuration of texts that do not say their language; `None`: it is detected.
     named: Option<Configuration>,
     simple: Configuration,
     known: RefCell<HashMap<String, Option<Configuration>>>,
@@ -57,7 +57,7 @@ impl Reading {
 }
 
 impl Configurations {
-    /// By the settings; the configuration that they name has to exist.
+    /// Reads the settings. Fails where the configuration that they name does not exist.
     pub fn new() -> Result<Self> {
         let missing = |name| {
             let expected = "auto, or the name of a text search configuration";
@@ -66,7 +66,7 @@ impl Configurations {
         Self::by_settings()?.map_err(missing)
     }
 
-    /// By the settings. Where the configuration that they name was dropped or renamed, words are read with `simple`, and a
+    /// Reads the settings. Where the configuration that they name was dropped or renamed, words are read with `simple`, and a
     /// WARNING says so: that is no reason to fail the statements of an application.
     pub fn or_fallback() -> Result<Self> {
         Self::by_settings()?.or_else(|name| {
@@ -77,12 +77,12 @@ impl Configurations {
         })
     }
 
-    /// As [`Self::or_fallback`], for what only looks.
+    /// Reads the settings as [`Self::or_fallback`] does, without a WARNING: for callers that write nothing.
     pub fn or_silent_fallback() -> Result<Self> {
         Self::by_settings()?.or_else(|_| Self::with_simple())
     }
 
-    /// The name of the one that does not exist is the error.
+    /// Reads the settings; the inner error is the name of a configuration that does not exist.
     fn by_settings() -> Result<Result<Self, String>> {
         let name = settings::text_search_config();
         if name == AUTO {
@@ -106,7 +106,7 @@ impl Configurations {
         Ok(Self { named, simple, known: RefCell::default(), stores_languages: source::has_languages()? })
     }
 
-    /// How the words of chunks are read, each with the language that its text says. What texts or the metadata say about
+    /// Decides how the words of chunks are read, each with the language that its text says. What texts or the metadata say about
     /// their language is so; else the setting names the configuration, or the language of each chunk is detected.
     pub fn read(&self, metadata: &Jsonb, chunks: &[(Option<&str>, &str)]) -> Result<Reading> {
         let said = metadata.text("lang");

@@ -117,8 +117,8 @@ impl RowCursor {
         Self::open_latest_with_enabled(relation, key, "true")
     }
 
-    /// Opens a cursor over the rows as they are by now, for [`Self::fetch_to_register`]; `enabled` is the SQL of
-    /// [`enabled_sql`].
+    /// Opens a cursor over the rows as they are by now, for [`Self::fetch_to_register`]; `enabled` is the
+    /// SQL of [`enabled_sql`].
     pub fn open_latest_with_enabled(relation: &str, key: &KeySql, enabled: &str) -> Result<Self> {
         Ok(Self(Cursor::open(&rows_sql(relation, key, enabled), StatementMode::ReadLatest)?))
     }
@@ -234,8 +234,8 @@ pub fn rows_by_id(
     })
 }
 
-/// Reads whether searches find a row, and its status columns, where its other columns cannot be read; `None`: there is no
-/// such row.
+/// Reads whether searches find a row, and its status columns, where its other columns cannot be read; `None`: there is
+/// no such row.
 pub fn read_row_status(
     relation: &str,
     host: &HostOptions,
@@ -281,8 +281,8 @@ fn status_columns_sql(host: &HostOptions) -> String {
 /// A column's number and type, by which two versions of a table are told apart.
 pub type ColumnShape = (i16, u32);
 
-/// Makes the metadata of a row that is given as a composite Datum of `row_type`; `shape` are the numbers and types of its
-/// metadata columns.
+/// Makes the metadata of a row that is given as a composite Datum of `row_type`; `shape` are the numbers and types of
+/// its metadata columns.
 pub fn metadata(
     row: pg_sys::Datum,
     row_type: pg_sys::Oid,

@@ -110,8 +110,8 @@ pub fn insert_content(key: &SourceKey, content: &str, metadata: &Jsonb, priority
     run(sql, &args, StatementMode::Write, |rows| not_null(rows.first().get_one()))
 }
 
-/// Returns and locks all jobs of these sources that are due or failed, oldest first. Jobs that another session has locked
-/// are skipped.
+/// Returns and locks all jobs of these sources that are due or failed, oldest first. Jobs that another session has
+/// locked are skipped.
 pub fn lock_jobs_of_sources(keys: &[SourceKey]) -> Result<Vec<Job>> {
     let sql = format!(
         "SELECT

@@ -1,5 +1,5 @@
-//! Every statement that is sent to Postgres, with its plan kept. All names are qualified, so that the search_path does not
-//! matter.
+//! Every statement that is sent to Postgres, with its plan kept. All names are qualified, so that the search_path
+//! does not matter.
 //!
 //! - `chatbot_triggers`: the triggers of a table of chatbots
 //! - `chunk`: chunks, with their vectors and words

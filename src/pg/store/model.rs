@@ -133,8 +133,8 @@ pub fn has_vectors() -> Result<bool> {
     run(sql, &[], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
-/// Whether a model still has a vector for every chunk: it was active right before the active one, and no source has changed
-/// since.
+/// Whether a model still has a vector for every chunk: it was active right before the active one, and no source
+/// has changed since.
 pub fn has_all_vectors(id: ModelId, active: ModelId) -> Result<bool> {
     let sql = "SELECT
             EXISTS (
@@ -150,8 +150,8 @@ pub fn has_all_vectors(id: ModelId, active: ModelId) -> Result<bool> {
     run(sql, &[id.into(), active.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
-/// Stores vectors in the row itself or, where they would not fit into a page, out of line. The table is locked only if that
-/// changes.
+/// Stores vectors in the row itself or, where they would not fit into a page, out of line. The table is locked only
+/// if that changes.
 pub fn set_vector_storage(in_line: bool) -> Result<()> {
     write("SELECT chatbot_sync.set_vector_storage($1)", &[in_line.into()]).map(drop)
 }

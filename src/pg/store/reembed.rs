@@ -246,8 +246,8 @@ fn store_of_chatbot(
     write(&mark_complete, &args(keys)).map(drop)
 }
 
-/// Marks a source as failed because the provider refused one of its texts for the next model. It is synced again once it has
-/// all vectors.
+/// Marks a source as failed because the provider refused one of its texts for the next model. It is synced again once it
+/// has all vectors.
 pub fn mark_refused(key: &SourceKey, model_id: ModelId, failed: &SyncError) -> Result<()> {
     let sql = format!(
         "UPDATE chatbot_sync.source

@@ -58,8 +58,8 @@ pub struct Filter {
     pub chatbot_id: ChatbotId,
     /// `None`: sources of all types.
     pub source_types: Option<Vec<SourceType>>,
-    /// What the metadata has to contain. It is not serialized with the rest: numbers of `jsonb` can be larger than JSON's
-    /// here.
+    /// What the metadata has to contain. It is not serialized with the rest: numbers of `jsonb` can be larger
+    /// than JSON's here.
     #[serde(skip)]
     pub metadata: Option<Jsonb>,
 }

@@ -19,8 +19,8 @@ use crate::source::{Jsonb, SourceInput, SourceKey, SourceStatus, SyncOutcome};
 pub struct SourceRow {
     /// The SHA-256 of the content that the vectors were made from; `None`: it was never embedded.
     pub content_hash: Option<Vec<u8>>,
-    /// How the source was chunked: the chunker's version, its parameters, and how the content was read; `None`: it never
-    /// was.
+    /// How the source was chunked: the chunker's version, its parameters, and how the content was read; `None`:
+    /// it never was.
     pub chunking: Option<Vec<i32>>,
     /// The model that its vectors were made with; `None`: it has none.
     pub model_id: Option<ModelId>,
@@ -66,8 +66,8 @@ pub struct SourceUpdate<'a> {
     pub truncated: bool,
     /// The text search configurations that its words are read with.
     pub configurations: Vec<String>,
-    /// The language of most of its text, as its metadata says or as it was detected; `None` where a setting names the text
-    /// search configuration.
+    /// The language of most of its text, as its metadata says or as it was detected; `None` where a setting names the
+    /// text search configuration.
     pub lang: Option<String>,
 }
 

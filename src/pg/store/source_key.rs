@@ -66,8 +66,8 @@ pub fn by_chatbot<T>(
     groups
 }
 
-/// Runs a statement once for each chatbot, with the arguments of [`chatbot_key_args`], and returns the number of rows that
-/// were written.
+/// Runs a statement once for each chatbot, with the arguments of [`chatbot_key_args`], and returns the number of rows
+/// that were written.
 pub fn write_by_chatbot(sql: &str, keys: &[SourceKey]) -> Result<i64> {
     by_chatbot(keys.iter().copied(), |key| key.chatbot_id)
         .into_iter()

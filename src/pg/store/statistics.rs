@@ -1,5 +1,5 @@
-//! What Postgres' statistics and catalog say about the tables that a search reads, from the catalog's cache, as the planner
-//! reads it.
+//! What Postgres' statistics and catalog say about the tables that a search reads, from the catalog's cache, as the
+//! planner reads it.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -56,8 +56,8 @@ pub fn common_elements(table: &SearchTable, column: &CStr) -> Vec<String> {
     elements_and_least(table.id, column, |_| true).0.into_keys().collect()
 }
 
-/// Returns the `wanted` ones of a column's most common elements with their shares, and the share that any other element has
-/// at most.
+/// Returns the `wanted` ones of a column's most common elements with their shares, and the share that any other element
+/// has at most.
 fn elements_and_least(table: pg_sys::Oid, column: &CStr, wanted: impl Fn(&str) -> bool) -> (HashMap<String, f64>, f64) {
     let read = |values: &[pg_sys::Datum], shares: &[f32], _| {
         let text = |value: &pg_sys::Datum| {

@@ -14,6 +14,6 @@ pub struct SyncError {
 impl SyncError {
     /// The SQLSTATE and the message of an error.
     pub fn new(error: &Error) -> Self {
-        Self { code: sql_error::sqlstate(error), message: sql_error::in_a_line(error) }
+        Self { code: sql_error::sqlstate(error), message: sql_error::one_line_message(error) }
     }
 }

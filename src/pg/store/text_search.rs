@@ -4,8 +4,8 @@ use crate::error::Result;
 use crate::pg::runtime::lexemes::Configuration;
 use crate::pg::store::{StatementMode, not_null, run};
 
-/// The version of the code that reads words. Raise it when it reads them differently, so that those of older sources are
-/// read again.
+/// The version of the code that reads words. Raise it when it reads them differently, so that those of older sources
+/// are read again.
 pub const WORDS_VERSION: i32 = 2;
 /// The version of words that were read before the version was stored: by the parser of Postgres.
 pub const PARSER_VERSION: i32 = 1;
@@ -26,8 +26,8 @@ pub struct WordsRead {
 }
 
 impl WordsRead {
-    /// Splits the version off the end of `chatbot_sync.source.chunking`: what stays in `chunking` is how the text was
-    /// chunked.
+    /// Splits the version off the end of `chatbot_sync.source.chunking`: what stays in `chunking` is how the
+    /// text was chunked.
     pub fn new(
         chunking: &mut Option<Vec<i32>>,
         configurations: Vec<String>,

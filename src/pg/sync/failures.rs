@@ -43,10 +43,10 @@ impl SyncRun<'_> {
         mark: impl FnOnce(&SyncError) -> Result<()>,
     ) -> Result<()> {
         self.spent.syncs(1);
-        if self.failing == OnFailure::Raise || !error.is_about_one_source() {
+        if self.on_failure == OnFailure::Raise || !error.is_about_one_source() {
             return Err(error);
         }
-        if self.failing == OnFailure::Mark {
+        if self.on_failure == OnFailure::Mark {
             let failed = SyncError::new(&error);
             self.mark_failed(&key, || mark(&failed))?;
             self.failed.add(&key, &error);
@@ -59,9 +59,9 @@ impl SyncRun<'_> {
         Ok(())
     }
 
-    /// Marks a source as failed. With [`Care::EachAlone`], an error that Postgres raises meanwhile becomes a WARNING.
+    /// Marks a source as failed. With [`RowHandling::EachAlone`], an error that Postgres raises meanwhile becomes a WARNING.
     pub fn mark_failed(&self, key: &SourceKey, mark: impl FnOnce() -> Result<()>) -> Result<()> {
-        if self.care == RowHandling::Together {
+        if self.handling == RowHandling::Together {
             return mark();
         }
         if let Err(raised) = try_row(mark)? {

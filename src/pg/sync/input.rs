@@ -15,8 +15,8 @@ use crate::sync::diff::{ChunkDiff, diff_chunks};
 use crate::text::chunk::Params;
 use crate::text::content::ChunkedContent;
 
-/// The version of the chunker. Raise it when it cuts differently, so that sources are chunked again when they are synced
-/// next.
+/// The version of the chunker. Raise it when it cuts differently, so that sources are chunked again when they
+/// are synced next.
 const CHUNKER_VERSION: i32 = 1;
 
 /// Whether rows are handled together or each alone, since one of them may make a statement fail.
@@ -62,7 +62,7 @@ pub struct Prefetched {
 }
 
 /// Whether the stored vectors were made from the same content, with the same model and the same chunking.
-pub fn unchanged(row: &SourceRow, item: &SourceInput, model_id: ModelId, params: &Params) -> bool {
+pub fn is_unchanged(row: &SourceRow, item: &SourceInput, model_id: ModelId, params: &Params) -> bool {
     row.content_hash.as_deref().is_some_and(|hash| item.has_hash(hash))
         && row.model_id == Some(model_id)
         && row.chunking.as_ref() == Some(&chunking_numbers(params, item.content.reading()))
@@ -123,7 +123,7 @@ pub fn new_chunks(item: &SourceInput, model_id: ModelId, diff: &ChunkDiff, input
 /// Returns the texts that a sync of a source would embed now.
 pub fn texts_to_embed(item: &SourceInput, model_id: ModelId, params: &Params) -> Result<Vec<String>> {
     let row = source::read_row(&item.key, &item.metadata, RowLock::None)?;
-    if !item.enabled || row.as_ref().is_some_and(|row| unchanged(row, item, model_id, params)) {
+    if !item.enabled || row.as_ref().is_some_and(|row| is_unchanged(row, item, model_id, params)) {
         return Ok(Vec::new());
     }
     let cut = item.content.chunk(params)?;

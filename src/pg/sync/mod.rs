@@ -39,7 +39,7 @@ use crate::text::chunk::Params;
 use crate::text::content::{Content, Format};
 
 pub use crate::pg::sync::input::{OnFailure, Prefetched, RowHandling, chunking_numbers, texts_to_embed};
-pub use crate::pg::sync::pending_source::int;
+pub use crate::pg::sync::pending_source::sql_int;
 
 /// Makes the stored chunks of one source those of `content`, embedding only texts that are new.
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<SyncOutcome> {
@@ -63,8 +63,8 @@ pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<Sy
 /// lock: its row is inserted right before its chunks, and the session that comes second starts over with that row.
 pub fn sync(
     items: impl IntoIterator<Item = Result<RowInput>>,
-    failing: OnFailure,
-    care: RowHandling,
+    on_failure: OnFailure,
+    handling: RowHandling,
     prefetched: Option<Prefetched>,
     mut done: impl FnMut(SourceKey, std::result::Result<Option<SyncOutcome>, &Error>),
 ) -> Result<Option<Error>> {
@@ -86,9 +86,9 @@ pub fn sync(
         elapsed,
         model: &model,
         params,
-        words: if failing == OnFailure::Raise { Configurations::new()? } else { Configurations::or_fallback()? },
-        failing,
-        care,
+        words: if on_failure == OnFailure::Raise { Configurations::new()? } else { Configurations::or_fallback()? },
+        on_failure,
+        handling,
         open: VecDeque::new(),
         again: Vec::new(),
         broken: None,
@@ -97,8 +97,8 @@ pub fn sync(
         spent: UsageCounter::new(model.id),
         done: &mut done,
     };
-    let outcome = run.all(items.into_iter());
-    run.spent.ended(outcome.as_ref().err().map_or_else(|| "00000".to_owned(), sql_error::sqlstate).as_str());
+    let outcome = run.sync_all(items.into_iter());
+    run.spent.set_sqlstate(outcome.as_ref().err().map_or_else(|| "00000".to_owned(), sql_error::sqlstate).as_str());
     outcome?;
     queue_postponed(&run.postponed)?;
     log::insert(&run.failures)?;
@@ -129,8 +129,8 @@ struct SyncRun<'a> {
     model: &'a ActiveModel,
     params: Params,
     words: Configurations,
-    failing: OnFailure,
-    care: RowHandling,
+    on_failure: OnFailure,
+    handling: RowHandling,
     embedder: Embedder,
     /// Whether sources with new texts are embedded; otherwise they stay pending, with a job.
     embeds: bool,
@@ -154,7 +154,7 @@ struct SyncRun<'a> {
 
 impl SyncRun<'_> {
     /// Takes each source through all steps, until it is stored, postponed or failed.
-    fn all(&mut self, mut items: impl Iterator<Item = Result<RowInput>>) -> Result<()> {
+    fn sync_all(&mut self, mut items: impl Iterator<Item = Result<RowInput>>) -> Result<()> {
         let mut scratch = Scratch::new();
         loop {
             let mut ready = Vec::new();
@@ -273,7 +273,7 @@ impl SyncRun<'_> {
                 self.fail(open.item, error)?;
             }
         }
-        if self.care == RowHandling::Together {
+        if self.handling == RowHandling::Together {
             return self.store_together(ready, began);
         }
         for open in ready {
@@ -291,7 +291,7 @@ impl SyncRun<'_> {
         }
         let chunking = |open: &PendingSource| chunking_numbers(&self.params, open.item.content.reading());
         let stored = ready.iter().map(|open| {
-            let (chunk_count, truncated) = (int(open.cut.len())?, open.cut.truncated.is_some());
+            let (chunk_count, truncated) = (sql_int(open.cut.len())?, open.cut.truncated.is_some());
             let (configurations, lang) = (open.reading.names(), open.reading.lang.clone());
             Ok(SourceUpdate {
                 item: &open.item,
@@ -334,7 +334,7 @@ impl SyncRun<'_> {
         self.spent.syncs(ready.len());
         let mut entries = Vec::new();
         for open in &ready {
-            let (chunks, embedded) = (int(open.cut.len())?, int(open.asked)?);
+            let (chunks, embedded) = (sql_int(open.cut.len())?, sql_int(open.asked)?);
             entries.push(LogEntry {
                 key: open.item.key,
                 model_id: self.model.id,

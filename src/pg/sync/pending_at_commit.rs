@@ -1,7 +1,7 @@
-//! Marks sources pending when the transaction that changed them commits. That is the last step before the commit, and leaves
-//! out sources that another session has locked: it waits for no session, and hardly makes one wait. A worker marks what was
-//! left out when it claims it. A transaction that changes more than [`REMEMBERED`] sources marks them earlier, to keep its
-//! memory small.
+//! Marks sources pending when the transaction that changed them commits. That is the last step before the commit, and
+//! leaves out sources that another session has locked: it waits for no session, and hardly makes one wait. A worker
+//! marks what was left out when it claims it. A transaction that changes more than [`MAX_REMEMBERED`] sources marks them
+//! earlier, to keep its memory small.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -38,12 +38,12 @@ pub fn mark_pending_at_commit(keys: impl IntoIterator<Item = SourceKey>) {
     }
     if !WATCHING.replace(true) {
         // SAFETY: a function of this library, which is never unloaded.
-        unsafe { pg_sys::RegisterXactCallback(Some(ending), std::ptr::null_mut()) };
+        unsafe { pg_sys::RegisterXactCallback(Some(mark_before_commit), std::ptr::null_mut()) };
     }
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn ending(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+unsafe extern "C-unwind" fn mark_before_commit(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     let keys = CHANGED_KEYS.take();
     let last = matches!(event, pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE);
     if last && !keys.is_empty() {
@@ -57,8 +57,8 @@ fn mark_in_subtransaction(keys: &[SourceKey]) {
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
     match subtransaction::in_subtransaction(|| mark(keys)) {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => pgrx::debug1!("sources that wait do not say so yet: {error}"),
-        Err(caught) => pgrx::debug1!("sources that wait do not say so yet: {caught:?}"),
+        Ok(Err(error)) => pgrx::debug1!("sources could not be marked pending: {error}"),
+        Err(caught) => pgrx::debug1!("sources could not be marked pending: {caught:?}"),
     }
     // SAFETY: the snapshot that was pushed above.
     unsafe { pg_sys::PopActiveSnapshot() };

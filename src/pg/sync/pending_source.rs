@@ -53,12 +53,12 @@ pub struct PendingSource {
 
 impl PendingSource {
     fn places(&self) -> impl Iterator<Item = Result<Place>> {
-        let place = |(at, (start, end))| Ok(Place { index: int(at)?, start: int(start)?, end: int(end)? });
+        let place = |(at, (start, end))| Ok(Place { index: sql_int(at)?, start: sql_int(start)?, end: sql_int(end)? });
         self.cut.places().enumerate().map(place)
     }
 
-    /// Returns the new chunks with their vectors; `source` is the position of this source in the list that is stored
-    /// together.
+    /// Returns the new chunks with their vectors; `source` is the position of this source in the list that
+    /// is stored together.
     pub fn new_chunks(&self, source: usize) -> Result<Vec<NewChunk<'_>>> {
         let places = self.places().collect::<Result<Vec<Place>>>()?;
         let texts = self.cut.texts();
@@ -110,7 +110,7 @@ impl PendingSource {
 }
 
 /// Converts a count to SQL's `int`; fails where it is too large.
-pub fn int(n: usize) -> Result<i32> {
+pub fn sql_int(n: usize) -> Result<i32> {
     i32::try_from(n).map_err(|_| Error::TooLarge {
         what: "content",
         got: n,

@@ -7,7 +7,7 @@ use crate::pg::runtime::{arguments, encoding, log_line};
 use crate::pg::store::chunk;
 use crate::pg::store::source::{self, RowLock, SourceRow};
 use crate::pg::sync::SyncRun;
-use crate::pg::sync::input::{NewChunks, RowHandling, changes, new_chunks, unchanged};
+use crate::pg::sync::input::{NewChunks, RowHandling, changes, is_unchanged, new_chunks};
 use crate::pg::sync::pending_source::PendingSource;
 use crate::source::{Jsonb, SourceInput, SourceStatus};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 impl SyncRun<'_> {
     /// Chunks a source and hands its new texts to the embedder; `None` where the source is finished.
     pub fn prepare(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
-        if self.care == RowHandling::Together {
+        if self.handling == RowHandling::Together {
             return self.prepare_together(item);
         }
         let kept = item.clone();
@@ -35,7 +35,7 @@ impl SyncRun<'_> {
         let seen =
             if item.fresh && item.enabled { None } else { source::read_row(&key, &item.metadata, RowLock::None)? };
         if let Some(row) = seen.as_ref().filter(|row| row.synced && row.same_attributes(&item))
-            && self.unchanged(row, &item)?
+            && self.has_current_chunks(row, &item)?
         {
             self.tell(key, Ok(Some(row.unchanged_outcome())));
             return Ok(None);
@@ -47,7 +47,7 @@ impl SyncRun<'_> {
             );
         }
         if let Some(row) = &row
-            && self.unchanged(row, &item)?
+            && self.has_current_chunks(row, &item)?
         {
             source::update_attributes(&item, SourceStatus::Synced, row)?;
             self.tell(key, Ok(Some(row.unchanged_outcome())));
@@ -128,8 +128,8 @@ impl SyncRun<'_> {
     }
 
     /// Whether the source has the chunks, vectors and words that a sync would give it.
-    pub fn unchanged(&self, row: &SourceRow, item: &SourceInput) -> Result<bool> {
-        if !unchanged(row, item, self.model.id, &self.params) {
+    pub fn has_current_chunks(&self, row: &SourceRow, item: &SourceInput) -> Result<bool> {
+        if !is_unchanged(row, item, self.model.id, &self.params) {
             return Ok(false);
         }
         let languages =

@@ -66,19 +66,19 @@ pub fn start(model_id: ModelId) -> Result<()> {
 /// Waits up to 100 ms and returns what the worker does; `None` once the model has its indexes. Fails where the worker has
 /// ended without having built them. A cancel ends the worker.
 pub fn step() -> Result<Option<String>> {
-    let Some(mut making) = INDEX_BUILD.take() else { return Err(Error::Internal("no index is made".to_owned())) };
-    let Some(worker) = &making.worker else {
-        return store::missing_index_reason(making.model_id)?.map_or(Ok(None), |reason| Err(Error::NotBuilt(reason)));
+    let Some(mut build) = INDEX_BUILD.take() else { return Err(Error::Internal("no index is made".to_owned())) };
+    let Some(worker) = &build.worker else {
+        return store::missing_index_reason(build.model_id)?.map_or(Ok(None), |reason| Err(Error::NotBuilt(reason)));
     };
     let ended = matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped | BackgroundWorkerStatus::PostmasterDied));
     if ended {
         // What the worker did is visible only to later transactions, so the next step checks it.
-        making.worker = None;
+        build.worker = None;
     } else {
         wait(MAX_STEP_WAIT);
     }
     let doing = store::build_phase()?;
-    INDEX_BUILD.set(Some(making));
+    INDEX_BUILD.set(Some(build));
     Ok(Some(doing))
 }
 
@@ -98,9 +98,9 @@ fn wait(time: Duration) {
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn chatbot_sync_index_worker(argument: pg_sys::Datum) {
     connect(argument);
-    let mut told = BackgroundWorker::get_extra().split(' ');
-    let model_id = told.next().and_then(|id| id.parse().ok()).map_or(ModelId(0), ModelId);
-    for (name, value) in [c"maintenance_work_mem", c"max_parallel_maintenance_workers"].into_iter().zip(told) {
+    let mut arguments = BackgroundWorker::get_extra().split(' ');
+    let model_id = arguments.next().and_then(|id| id.parse().ok()).map_or(ModelId(0), ModelId);
+    for (name, value) in [c"maintenance_work_mem", c"max_parallel_maintenance_workers"].into_iter().zip(arguments) {
         let value = CString::new(value).unwrap_or_default();
         let (context, source) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucSource::PGC_S_SESSION);
         // SAFETY: values that the same settings have in another session.
@@ -114,15 +114,15 @@ pub extern "C-unwind" fn chatbot_sync_index_worker(argument: pg_sys::Datum) {
             Err(_) => return,
         }
     }
-    let made = in_transaction(None, || store::build_statements(model_id, true))
-        .and_then(|statements| statements.iter().try_for_each(|sql| utility(sql)));
-    if let Err(message) = made {
+    let outcome = in_transaction(None, || store::build_statements(model_id, true))
+        .and_then(|statements| statements.iter().try_for_each(|sql| run_utility_statement(sql)));
+    if let Err(message) = outcome {
         drop(in_transaction(None, || store::record_build_error(model_id, &message)));
     }
 }
 
 /// Runs a utility statement as if a client had sent it, since it commits in between.
-fn utility(sql: &str) -> Result<(), String> {
+fn run_utility_statement(sql: &str) -> Result<(), String> {
     let text = CString::new(sql).unwrap_or_default();
     report(Some(&text));
     catch_errors(|| {
@@ -144,12 +144,12 @@ fn utility(sql: &str) -> Result<(), String> {
                 let none = std::ptr::null_mut();
                 pg_sys::PortalDefineQuery(portal, std::ptr::null(), text.as_ptr(), tag, statements, none);
                 pg_sys::PortalStart(portal, std::ptr::null_mut(), 0, std::ptr::null_mut());
-                let nobody = pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone);
+                let no_receiver = pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone);
                 let (all, tag) = (std::ffi::c_long::MAX, std::ptr::null_mut());
                 #[cfg(not(feature = "pg18"))]
-                pg_sys::PortalRun(portal, all, true, true, nobody, nobody, tag);
+                pg_sys::PortalRun(portal, all, true, true, no_receiver, no_receiver, tag);
                 #[cfg(feature = "pg18")]
-                pg_sys::PortalRun(portal, all, true, nobody, nobody, tag);
+                pg_sys::PortalRun(portal, all, true, no_receiver, no_receiver, tag);
                 pg_sys::PortalDrop(portal, false);
             });
             pg_sys::CommitTransactionCommand();

@@ -156,8 +156,8 @@ fn read_shared_state(databases: &mut BTreeMap<u32, Database>) -> Option<Instant>
     next
 }
 
-/// Brings the list of databases up to date, as far as `chatbot_sync.databases` names them; with `wanted`, each gets a
-/// worker.
+/// Brings the list of databases up to date, as far as `chatbot_sync.databases` names them; with `wanted`, each
+/// gets a worker.
 fn refresh_databases(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
     let only = settings::databases();
     let mut found = BTreeMap::new();
@@ -204,7 +204,7 @@ fn refresh_databases(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
     }
 }
 
-/// Returns the role that the workers of a database connect as: its owner, who may then end them to drop or copy the
+/// Returns the role that the workers of a database connect as: its owner, which may then terminate them to drop or copy the
 /// database. InvalidOid where the owner may not log in.
 unsafe fn connection_role(owner: pg_sys::Oid) -> pg_sys::Oid {
     // SAFETY: a look-up in the catalog's cache, within a transaction.

@@ -124,8 +124,8 @@ fn in_transaction<T>(role: Option<pg_sys::Oid>, act: impl FnOnce() -> Result<T, 
     })
 }
 
-/// Calls `act`, which runs transactions of its own. What Postgres raises rolls back, is logged as a WARNING, and its message
-/// is returned.
+/// Calls `act`, which runs transactions of its own. What Postgres raises rolls back, is logged as a WARNING, and its
+/// message is returned.
 fn catch_errors<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     PgTryBuilder::new(AssertUnwindSafe(act))
         .catch_others(|caught| {

@@ -19,12 +19,12 @@ pub fn init() {
     // SAFETY: the postmaster has one thread while it loads libraries.
     unsafe {
         PREVIOUS = pg_sys::ProcessUtility_hook;
-        pg_sys::ProcessUtility_hook = Some(utility);
+        pg_sys::ProcessUtility_hook = Some(process_utility_hook);
     }
 }
 
 /// The hook for utility statements, all of which come through here. It has no guard of pgrx, so that errors pass unchanged.
-unsafe extern "C-unwind" fn utility(
+unsafe extern "C-unwind" fn process_utility_hook(
     statement: *mut pg_sys::PlannedStmt,
     query: *const c_char,
     read_only_tree: bool,
@@ -79,8 +79,8 @@ unsafe fn is_commit_prepared(statement: *const pg_sys::Node) -> bool {
     }
 }
 
-/// Wakes a worker if jobs are due. It runs in a subtransaction, since the prepared transaction is committed whatever happens
-/// here.
+/// Wakes a worker if jobs are due. It runs in a subtransaction, since the prepared transaction is committed
+/// whatever happens here.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn wake_after_commit_prepared() {
     // SAFETY: a snapshot of the statement's own transaction, removed below.

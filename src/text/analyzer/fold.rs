@@ -6,9 +6,9 @@ use unicode_normalization::char::{decompose_canonical, is_combining_mark};
 
 use super::script::{has_accents, is_plain};
 
-/// A normalized text without what may be left out of it: accents of Latin and Greek letters, the strokes of ø and ł, the
-/// forms of alef. A letter of its own stays: й is no и, and a vowel of an Indic script no accent. Applied again it changes
-/// nothing.
+/// A normalized text without what may be left out of it: accents of Latin and Greek letters, the strokes of ø and ł,
+/// the forms of alef. A letter of its own stays: й is no и, and a vowel of an Indic script no accent. Applied again
+/// it changes nothing.
 #[must_use]
 pub fn fold(text: &str) -> Cow<'_, str> {
     if text.chars().all(|c| c.is_ascii() || is_plain(c)) {

@@ -2,7 +2,7 @@
 //! - [`normalize`]: compatibility forms, case, invisible characters, digits, quotes: what no reader tells apart
 //! - [`script`]: which characters make words, and which scripts have no spaces between them
 //! - [`tokenize`]: normalized text to tokens: words (UAX #29), the parts of codes, pairs of characters
-//! - [`fold`]: a lexeme without accents, so that a text is found by who writes them and by who does not
+//! - [`fold`]: a lexeme without accents, so that a query finds a text with them and without
 //! - [`language`]: which language a text is in, and which text search configuration it has
 //!
 //! What a token becomes in the index is up to the dictionaries of a text search configuration, which only Postgres has:

@@ -10,7 +10,7 @@ pub const NUMBER_SPACE: char = '\u{1f}';
 /// How letters get their small forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Casing {
-    /// As Unicode has it for all languages but those of [`Casing::Turkic`].
+    /// The rules of Unicode for all languages but those of [`Casing::Turkic`].
     #[default]
     Root,
     /// Turkish and Azerbaijani: I becomes ı, and İ becomes i.

@@ -37,7 +37,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// Of one character.
+    /// Returns the class of a character.
     pub fn of(c: char) -> Self {
         match c {
             'a'..='z' | 'A'..='Z' => Self::Letter,

@@ -30,7 +30,7 @@ pub enum Kind {
 /// A token of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token<'a> {
-    /// Normalized, with its accents.
+    /// The token's text, normalized, with its accents.
     pub text: &'a str,
     /// Which word of the text it is, from 0. The tokens of a code share the places of its parts.
     pub position: usize,
@@ -47,7 +47,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// In the order of the text.
+    /// Returns the tokens in the order of the text.
     pub fn iter(&self) -> impl Iterator<Item = Token<'_>> + Clone {
         let token = |(range, position, kind): &(Range<usize>, usize, Kind)| {
             let text = &self.text[range.clone()];
@@ -60,7 +60,7 @@ impl Tokens {
 /// The tokens of a normalized text.
 pub fn tokenize(text: String) -> Tokens {
     let mut scan = Scan { tokens: Vec::with_capacity(text.len() / 5), joined: String::new(), position: 0, text: &text };
-    scan.all();
+    scan.scan_text();
     let Scan { mut tokens, joined, .. } = scan;
     let written = text.len();
     // What was put together is counted from the end of the text.
@@ -89,12 +89,12 @@ struct Scan<'a> {
 struct Code {
     parts: Vec<Range<usize>>,
     joiners: Vec<char>,
-    /// Of the first part.
+    /// The position of the first part.
     position: usize,
 }
 
 impl Scan<'_> {
-    fn all(&mut self) {
+    fn scan_text(&mut self) {
         let mut code = Code::default();
         let mut at = 0;
         while let Some(c) = self.text[at..].chars().next() {

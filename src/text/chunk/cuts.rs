@@ -21,8 +21,8 @@ enum Break {
     Cluster,
 }
 
-/// A place to cut. The text before it ends at `end`, the text after it starts at `start`; between them is only white
-/// space.
+/// A place to cut. The text before it ends at `end`, the text after it starts at `start`; between them is
+/// only white space.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
     /// The text before ends here.
@@ -188,8 +188,8 @@ fn word_break(_: &str, white: &str) -> Break {
     if white.is_empty() { Break::Punctuation } else { Break::Word }
 }
 
-/// Whether the text ends with a sentence terminator (UAX #29: STerm or ATerm, the common ones), ignoring closing quotes
-/// and brackets.
+/// Whether the text ends with a sentence terminator (UAX #29: STerm or ATerm, the common ones), ignoring closing
+/// quotes and brackets.
 fn ends_sentence(text: &str) -> bool {
     let closing = |c: char| matches!(c, '"' | '\'' | ')' | ']' | '»' | '”' | '’' | '」' | '』' | '）');
     text.trim_end_matches(closing).ends_with(['.', '!', '?', ':', ';', '…', '。', '！', '？', '؟', '۔', '।'])

@@ -118,8 +118,8 @@ fn strings<'a>(text: &'a str, params: &Params) -> Vec<&'a str> {
     chunk(text, params).chunks.iter().map(|c| &text[c.start..c.end]).collect()
 }
 
-/// Counts the chunks with a new text after each of 100 edits, in ascending order: with one word changed, and with one
-/// sentence inserted.
+/// Counts the chunks with a new text after each of 100 edits, in ascending order: with one word changed, and with
+/// one sentence inserted.
 fn edits(text: &str) -> [Vec<usize>; 2] {
     let params = Params { max_chunks: MAX_CHUNKS, ..Params::default() };
     let old: std::collections::HashSet<&str> = strings(text, &params).into_iter().collect();

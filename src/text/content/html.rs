@@ -185,8 +185,8 @@ impl State {
     }
 }
 
-/// Returns the text of an attribute that a reader sees: the value of a field or button, the alternative text of a
-/// picture.
+/// Returns the text of an attribute that a reader sees: the value of a field or button, the alternative text
+/// of a picture.
 fn label(tag: &Tag) -> Option<&str> {
     let of = |name| attribute(tag, name).filter(|value| !value.trim().is_empty());
     match &*tag.name {

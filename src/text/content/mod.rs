@@ -1,5 +1,5 @@
-//! The content of a source as an application stores it, and the texts in it: plain text or HTML, in one language or
-//! several.
+//! The content of a source as an application stores it, and the texts in it: plain text or HTML, in one
+//! language or several.
 
 mod html;
 
@@ -43,12 +43,12 @@ pub struct Content {
     hash: Vec<u8>,
 }
 
-/// What one column has, as it is stored.
+/// The value of one content column, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnContent {
     /// The text, or a JSON object of texts by language, as Odoo stores translated fields.
     pub value: String,
-    /// How it is written.
+    /// The format of its texts.
     pub format: Format,
     /// Whether it is a JSON object.
     pub translated: bool,
@@ -75,20 +75,21 @@ pub struct ChunkedContent {
     title: Option<Title>,
 }
 
-/// Returns a number for each way of reading content, which changes when HTML is read differently. The arguments are those of
-/// all columns.
+/// Returns a number for each way of reading content, which changes when HTML is read differently. The arguments are
+/// those of all columns.
 pub fn reading_version(formats: &[Format], translated: &[bool]) -> i32 {
     let html = if formats.contains(&Format::Html) { 1 + 4 * html::VERSION } else { 0 };
     html + 2 * i32::from(translated.contains(&true))
 }
 
 impl Content {
-    /// Of one column. `translated`: the value is a JSON object of texts by language, as Odoo stores translated fields.
+    /// Makes the content of one column. With `translated`, the value is a JSON object of texts by language, as Odoo
+    /// stores translated fields.
     pub fn new(value: String, format: Format, translated: bool) -> Self {
         Self::of_columns(vec![ColumnContent { value, format, translated }])
     }
 
-    /// Of several columns, in their order.
+    /// Makes the content of several columns, in their order.
     pub fn of_columns(columns: Vec<ColumnContent>) -> Self {
         let hash = match columns.as_slice() {
             [one] => Sha256::digest(&one.value).to_vec(),
@@ -105,7 +106,7 @@ impl Content {
         Self { columns, title: None, hash }
     }
 
-    /// With a title before each text.
+    /// Puts a title before each text.
     #[must_use]
     pub fn with_title(mut self, title: Option<Title>) -> Self {
         self.hash.truncate(HASH_OF_TEXTS);

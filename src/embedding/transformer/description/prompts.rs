@@ -54,7 +54,7 @@ pub fn read(folder: &Folder, name: &str) -> Result<(String, String)> {
 
 fn of_card(name: &str) -> (&'static str, &'static str) {
     let name = name.to_lowercase();
-    // It wants a task's description before a query, which nobody but the user knows.
+    // It wants a task's description before a query, which only the user knows.
     if name.ends_with("-instruct") {
         return ("", "");
     }

@@ -86,14 +86,14 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
     spent.usage(usage);
     spent.syncs(entries.len());
     let embedding = began.elapsed();
-    let mut told: BTreeMap<SourceKey, RowStatus> =
+    let mut statuses: BTreeMap<SourceKey, RowStatus> =
         store::marked_refused(&keys, next.id)?.into_iter().map(|key| (key, RowStatus::synced())).collect();
     store::store_vectors(&keys, active.id, next.id, shared.join(made))?;
     divide_usage(&mut entries, usage, embedding, began.elapsed());
     for (key, fault) in &refused {
         let failed = SyncError::new(&fault.clone().into());
         store::mark_refused(key, next.id, &failed)?;
-        told.insert(*key, RowStatus::failed(format!("{}{}", store::error_prefix(next.id), failed.message)));
+        statuses.insert(*key, RowStatus::failed(format!("{}{}", store::error_prefix(next.id), failed.message)));
         if let Some(entry) = entries.iter_mut().find(|entry| entry.key == *key) {
             entry.error_code = Some(failed.code);
         }
@@ -101,10 +101,10 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
     for (key, note) in notes {
         source_error::write_note(&key, &model::chunks_in_parts(&note, &next.model.name))?;
     }
-    write_statuses(told)?;
+    write_statuses(statuses)?;
     REFUSED.with_borrow_mut(|all| all.sources.extend(refused));
     log::insert(&entries)?;
-    spent.ended("00000");
+    spent.set_sqlstate("00000");
     let taken = i64::try_from(keys.len()).unwrap_or(i64::MAX);
     Ok(Some(ReembedStep { taken, last: keys.last().copied(), progress: progress(next.id, after, taken)? }))
 }
@@ -181,16 +181,16 @@ struct EmbeddedChunks {
 }
 
 /// Writes the statuses of sources to their rows in host tables. A row that another session has locked keeps its status.
-fn write_statuses(told: BTreeMap<SourceKey, RowStatus>) -> Result<()> {
+fn write_statuses(statuses: BTreeMap<SourceKey, RowStatus>) -> Result<()> {
     let mut by_host: BTreeMap<HostId, Vec<SourceKey>> = BTreeMap::new();
-    for key in told.keys() {
+    for key in statuses.keys() {
         if let Some(host) = source::host_of(key)? {
             by_host.entry(host).or_default().push(*key);
         }
     }
     for (host, keys) in by_host {
         let rows = host::read_inputs(host, &keys, ReadMode::Latest)?.or_warn_if_locked(host, Vec::new())?;
-        let outcomes: Vec<_> = rows.iter().filter_map(|row| Some((row, told.get(&row.key())?))).collect();
+        let outcomes: Vec<_> = rows.iter().filter_map(|row| Some((row, statuses.get(&row.key())?))).collect();
         host::write_statuses(host, &outcomes)?;
     }
     Ok(())

@@ -151,7 +151,7 @@ fn detect_chunk<'a>(chunk: &'a str, known: &mut ShortWords<'a>) -> Option<Detect
 }
 
 /// The languages that a text in Cyrillic may be in. Most have letters of their own, which say more than those that follow
-/// each other: whoever writes ы writes no Bulgarian.
+/// each other: a text with ы is not Bulgarian.
 fn cyrillic_languages(sample: &str) -> &'static [Lang] {
     // The first that a text has.
     const LETTERS: [(&str, &[Lang]); 6] = [
@@ -170,8 +170,8 @@ fn cyrillic_languages(sample: &str) -> &'static [Lang] {
     LETTERS.iter().find(|(letters, _)| has(letters)).map_or(&[Lang::Rus, Lang::Bul], |(_, languages)| *languages)
 }
 
-/// The languages of the chunks of a text, and that of most of them: a chunk that says too little about its own has that of
-/// the others.
+/// The languages of the chunks of a text, and that of most of them: a chunk that says too little about its own has that
+/// of the others.
 #[must_use]
 pub fn detect_chunks(chunks: &[&str]) -> (Option<&'static str>, Vec<Option<&'static str>>) {
     let mut known = ShortWords::default();

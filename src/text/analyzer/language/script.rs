@@ -102,7 +102,7 @@ impl Script {
         counted.max_by_key(|(script, count)| script.weight() * count)
     }
 
-    /// Of a script that one of our languages is written in.
+    /// Returns the language of a script that only one of the known languages is written in.
     pub const fn language(self) -> Option<&'static str> {
         Some(match self {
             Self::Latin | Self::Cyrillic | Self::Arabic | Self::Devanagari => return None,

@@ -135,8 +135,8 @@ impl OpenElements {
         self.stack.push(Open { name, is_special, is_scope, look, state });
     }
 
-    /// Closes the elements that an end tag closes. Returns the gap that they leave; `None` where there is nothing to
-    /// close.
+    /// Closes the elements that an end tag closes. Returns the gap that they leave; `None` where there is
+    /// nothing to close.
     pub fn end(&mut self, name: &str) -> Option<Gap> {
         let at = match name {
             _ if self.shown().is_foreign => self.find(&[name], |_| false),
@@ -152,8 +152,8 @@ impl OpenElements {
         Some(if is_formatting(name) { self.close_formatting(at) } else { self.pop_to(at) })
     }
 
-    /// Returns the index of the innermost element with one of these names; `None` where a `boundary` element is further
-    /// inside.
+    /// Returns the index of the innermost element with one of these names; `None` where a `boundary` element
+    /// is further inside.
     fn find(&self, names: &[&str], boundary: impl Fn(&Open) -> bool) -> Option<usize> {
         let names: Vec<_> = names.iter().map(|name| LocalName::from(*name)).collect();
         if !names.iter().any(|name| self.counts.contains_key(name)) {
