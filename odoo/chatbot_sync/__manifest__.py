@@ -1,7 +1,7 @@
 {
     'name': "Chatbot Knowledge",
-    'summary': "Documents and links of your chatbots, found by meaning, inside Odoo's own database",
-    'version': '19.0.1.1.0',
+    'summary': "Documents, links and records that your chatbots know, found by meaning, inside Odoo's own database",
+    'version': '19.0.1.2.0',
     'category': 'Productivity',
     'author': "The chatbot_sync authors",
     'license': 'Other OSI approved licence',  # MIT
@@ -15,8 +15,10 @@
         'security/ir.model.access.csv',
         'data/ir_cron.xml',
         'wizard/chatbot_ask_views.xml',
+        'wizard/chatbot_knowledge_preview_views.xml',
         'views/chatbot_document_views.xml',
         'views/chatbot_link_views.xml',
+        'views/chatbot_knowledge_views.xml',
         'views/chatbot_chatbot_views.xml',
         'views/res_config_settings_views.xml',
         'views/chatbot_menus.xml',

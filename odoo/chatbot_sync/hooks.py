@@ -3,7 +3,10 @@
 import psycopg2
 
 from odoo.exceptions import UserError
-from odoo.tools import SQL
+from odoo.tools import SQL, parse_version
+
+# The first version of the extension that has all that the module calls.
+MINIMAL_VERSION = '0.3.0'
 
 
 def pre_init_hook(env):
@@ -24,6 +27,7 @@ def pre_init_hook(env):
             "The Postgres extension chatbot_sync cannot be created: %(reason)s.\n\n%(advice)s",
             reason=error.diag.message_primary, advice=advice,
         )) from error
+    check_version(env)
     # These functions are in the level "app". The role that created the extension owns them and needs no grant.
     [[granted]] = env.execute_query(SQL("""
         SELECT COALESCE(bool_and(has_function_privilege(p.oid, 'EXECUTE')), FALSE)
@@ -34,6 +38,19 @@ def pre_init_hook(env):
     """))
     if not granted:
         raise UserError(env._("The role %(role)s may not use the extension chatbot_sync.\n\n%(advice)s", role=role, advice=advice))
+
+
+def check_version(env):
+    """Checks that the extension in this database has what the module calls; otherwise raises an error with the statement to
+    run."""
+    [[version]] = env.execute_query(SQL("SELECT extversion FROM pg_extension WHERE extname = 'chatbot_sync'"))
+    if parse_version(version) < parse_version(MINIMAL_VERSION):
+        raise UserError(env._(
+            "The Postgres extension chatbot_sync is %(version)s in this database, and %(minimal)s is needed.\n\n"
+            "As a superuser of Postgres, in the database %(database)s:\n"
+            "ALTER EXTENSION chatbot_sync UPDATE;",
+            version=version, minimal=MINIMAL_VERSION, database=env.cr.dbname,
+        ))
 
 
 def post_init_hook(env):

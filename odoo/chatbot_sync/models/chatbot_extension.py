@@ -113,6 +113,58 @@ class ChatbotExtension(models.AbstractModel):
         return {row['relname']: row['mode'] for row in rows}
 
     @api.model
+    def _attached_records(self):
+        """Returns the title's column and the content's columns of each table that is attached to one chatbot, by the name of
+        its model and the chatbot's id."""
+        if not self._is_installed():
+            return {}
+        return {
+            (row['source_type'], row['chatbot_id']): (row['title_column'], row['content_columns'])
+            for row in self._query(SQL(
+                "SELECT source_type, chatbot_id, title_column, COALESCE(content_columns, ARRAY[content_column]) AS content_columns"
+                " FROM chatbot_sync.host_table WHERE chatbot_id IS NOT NULL",
+            ))
+        }
+
+    @api.model
+    def _count_records(self, chatbot_ids):
+        """Returns how many sources that are no documents or links each chatbot has, by chatbot and kind and then by status."""
+        counts = {}
+        for row in self._query(SQL(
+            """
+            SELECT chatbot_id, source_type, status, count(*) AS count
+              FROM chatbot_sync.source
+             WHERE chatbot_id = ANY (%s) AND source_type <> ALL (%s) AND enabled
+             GROUP BY chatbot_id, source_type, status
+            """, chatbot_ids, list(HOSTS),
+        )) if chatbot_ids else ():
+            counts.setdefault((row['chatbot_id'], row['source_type']), {})[row['status']] = row['count']
+        return counts
+
+    @api.model
+    def _add_source_type(self, name):
+        """Adds a kind of source. Where Odoo's role may not do it, an error says what a superuser has to run."""
+        if self._query(SQL("SELECT 1 FROM chatbot_sync.source_type WHERE name = %s", name)):
+            return
+        try:
+            with self.env.cr.savepoint():
+                self.env.cr.execute(SQL("SELECT chatbot_add_source_type(%s)", name), log_exceptions=False)
+        except psycopg2.errors.InsufficientPrivilege as error:
+            raise UserError(self.env._(
+                "Only a role of the level admin may add a kind of source for %(name)s.\n\n"
+                "As a superuser of Postgres, in the database %(database)s, once for these records:\n"
+                "SELECT chatbot_add_source_type('%(name)s');\n\n"
+                "or once for all:\n"
+                "SELECT chatbot_grant('%(role)s', 'admin');",
+                name=name, database=self.env.cr.dbname, role=self.env.cr.connection.info.user,
+            )) from error
+
+    @api.model
+    def _regclass(self, model):
+        """Returns the name of a model's table, quoted for a cast to regclass."""
+        return SQL.identifier(self.env[model]._table).code
+
+    @api.model
     def _mode(self):
         """Returns the mode of the tables, ``'sync'`` or ``'async'``; ``False`` where they are not attached."""
         return next(iter(self._attached_modes().values()), False)
@@ -135,6 +187,8 @@ class ChatbotExtension(models.AbstractModel):
                     mode => %s)
                 """, table, kind, metadata, mode,
             ))
+        for knowledge in self.env['chatbot.knowledge'].sudo().search([('connected', '=', True)]):
+            knowledge._attach(mode)
         chatbots = self.env['chatbot.chatbot']._table
         if not self._query(SQL(
             "SELECT 1 FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname = 'chatbot_sync_chatbots_delete'", chatbots,
@@ -144,6 +198,7 @@ class ChatbotExtension(models.AbstractModel):
     @api.model
     def _detach(self):
         """Detaches the module's tables, and deletes their sources, vectors and sessions."""
+        self.env['chatbot.knowledge'].sudo().search([('connected', '=', True)])._detach()
         for table in self._attached_modes():
             self._query(SQL("SELECT chatbot_detach(%s::regclass, delete_embeddings => TRUE)", table))
         chatbots = self.env['chatbot.chatbot']._table

@@ -1,5 +1,6 @@
 from . import test_access
 from . import test_ask
+from . import test_condition
 from . import test_document
 from . import test_extension
 from . import test_extract

@@ -1,1 +1,2 @@
 from . import chatbot_ask
+from . import chatbot_knowledge_preview

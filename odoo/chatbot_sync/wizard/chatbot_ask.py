@@ -9,7 +9,7 @@ from odoo import api, fields, models
 from odoo.exceptions import UserError
 from odoo.tools import SQL
 
-MODELS = {'document': 'chatbot.document', 'link': 'chatbot.link'}
+from ..models.chatbot_extension import HOSTS
 
 # Mark the words that were found until the rest of the text is escaped. Both are private-use characters, which no text
 # should contain.
@@ -52,7 +52,7 @@ class ChatbotAsk(models.TransientModel):
             'question': False,
             'passage_ids': [fields.Command.clear()] + [
                 fields.Command.create({
-                    'source': f"{MODELS[passage['source_type']]},{passage['source_id']}",
+                    'source': f"{self._model_of(passage['source_type'])},{passage['source_id']}",
                     'url': passage['metadata'].get('url'),
                     'content': text,
                     'similarity': passage['similarity'],
@@ -62,6 +62,11 @@ class ChatbotAsk(models.TransientModel):
             ],
         })
         return {**self.chatbot_id.action_ask(), 'res_id': self.id}
+
+    @api.model
+    def _model_of(self, source_type):
+        """Returns the name of the model whose records are of this kind."""
+        return HOSTS[source_type][0] if source_type in HOSTS else source_type
 
     def action_close(self):
         """Ends the conversation."""
@@ -112,12 +117,19 @@ class ChatbotAskPassage(models.TransientModel):
     _order = 'score DESC, id'
 
     ask_id = fields.Many2one('chatbot.ask', required=True, ondelete='cascade', index=True)
-    source = fields.Reference([('chatbot.document', "Document"), ('chatbot.link', "Link")])
+    source = fields.Reference(selection='_selection_source')
     source_url = fields.Char(compute='_compute_source_url')
     url = fields.Char(string="Address")
     content = fields.Html(sanitize=False)
     similarity = fields.Float(digits=(4, 2))
     score = fields.Float(digits=(4, 2))
+
+    @api.model
+    def _selection_source(self):
+        """Returns the models whose records may be passages: those of documents and links, and those that are connected."""
+        models = [model for model, _columns in HOSTS.values()]
+        models += self.env['chatbot.knowledge'].sudo().search([]).mapped('model')
+        return [(model, self.env[model]._description) for model in dict.fromkeys(models) if model in self.env]
 
     @api.depends('source')
     def _compute_source_url(self):
