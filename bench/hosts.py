@@ -176,6 +176,42 @@ class Bench:
         assert self.provider.inputs() == 0, "an unrelated column was embedded"
         self.db.execute("RESET synchronous_commit")
 
+    def prices(self, count=1000, size=1024):
+        """A column that the condition reads and no text has, as a price in Odoo: texts with translations, several of them, and a
+        constant chatbot."""
+        tables = ["plain", "attached"]
+        manual = "".join(content for _, content, _ in self.documents)
+        for table in tables:
+            self.db.execute(f"DROP TABLE IF EXISTS {table}")
+            self.db.execute(f"""CREATE TABLE {table} (id serial PRIMARY KEY, name jsonb, description jsonb, active boolean DEFAULT true,
+                sale_ok boolean DEFAULT true, list_price numeric DEFAULT 1) WITH (autovacuum_enabled = off)""")
+            with self.db.transaction(), self.db.cursor() as cursor:
+                cursor.executemany(
+                    f"""INSERT INTO {table} (name, description)
+                        VALUES (jsonb_build_object('en_US', %s::text), jsonb_build_object('en_US', %s::text))""",
+                    [(f"Product {at}", manual[at * size % (len(manual) - size) :][:size]) for at in range(count)],
+                )
+        self.db.execute("""SELECT chatbot_attach('attached', 'document', chatbot_id => %s, title_column => 'name',
+            content_columns => '{name,description}', content_formats => '{text,html}',
+            condition => 'active IS TRUE AND sale_ok IS TRUE AND list_price > 0')""", [CHATBOT])
+        self.db.execute("CALL chatbot_sync_all()")
+        for table in tables:
+            self.db.execute(f"VACUUM ANALYZE {table}")
+        self.db.execute("SET synchronous_commit = off")
+        self.provider.inputs()
+        times = {table: [] for table in tables}
+        for _ in range(UPDATE_ROUNDS // 3):
+            update = lambda table, _: self.db.execute(f"UPDATE {table} SET list_price = list_price + 1", prepare=True)
+            for table, more in self.in_turns(3, tables, update).items():
+                times[table] += more
+            for table in tables:
+                self.db.execute(f"VACUUM {table}")
+        blocks = self.blocks(times, UPDATE_BLOCK)
+        print(f"\nUPDATE of the price of {count} products, which the condition reads, {UPDATE_ROUNDS} rounds")
+        row("attached / plain", ratios(blocks["attached"], blocks["plain"]), target="target <= 1.5")
+        assert self.provider.inputs() == 0, "a price was embedded"
+        self.db.execute("RESET synchronous_commit")
+
     def queued(self):
         text = "A short text that has one chunk. " * 6
         for commit in "off", "on":
@@ -197,6 +233,7 @@ class Bench:
             heading()
             self.inserts()
             self.updates()
+            self.prices()
             self.queued()
         finally:
             for table in "document", "plain", "attached", "with_status", "old_embedding":

@@ -67,7 +67,14 @@ as_superuser() { # DATABASE STATEMENT...
     printf '%s\n' "$@" | "$("$PG_CONFIG" --bindir)/psql" -X -q -v ON_ERROR_STOP=1 -h "$CLUSTER" -U postgres -d "$database" >/dev/null
 }
 
+# Debian leaves out a library of the module mail, and a page whose bundle lacks a file fails in a tour. Nothing here needs it.
+complete_odoo() {
+    local missing=$SITE/odoo/addons/mail/static/lib/selfie_segmentation/selfie_segmentation.js
+    [ -e "$missing" ] || { mkdir -p "$(dirname "$missing")" && : >"$missing"; }
+}
+
 set_up_odoo
+complete_odoo
 install_extension
 start_cluster -c shared_preload_libraries=chatbot_sync -c fsync=off
 mkdir "$CLUSTER/filestore"
@@ -87,8 +94,16 @@ for database in flow template_chatbot; do
     as_superuser "$database" "${statements[@]}" 2>/dev/null
 done
 
-say "Odoo 19: installing the module, and its tests"
-odoo server -d flow -i chatbot_sync --stop-after-init --http-port "$port" --test-tags "${TEST_TAGS:-/chatbot_sync}" \
+# A kind of source that Odoo's role may not add: the module says so, and its tests are skipped. A database administrator adds
+# those of the records that the tests connect.
+for database in flow template_chatbot; do
+    for model in res.partner product.template x_article; do
+        as_superuser "$database" "SELECT chatbot_add_source_type('$model');"
+    done
+done
+
+say "Odoo 19: installing the module beside product, and its tests"
+odoo server -d flow -i chatbot_sync,product --skip-auto-install --stop-after-init --http-port "$port" --test-tags "${TEST_TAGS:-/chatbot_sync}" \
     --logfile "$said" --screenshots "$ODOO" >/dev/null 2>&1 || { grep -vE " INFO | werkzeug" "$said" | tail -80; die "the tests of the module fail"; }
 grep -E "tests in|failed, |skipped" "$said" | sed -E 's/^.* INFO [^ ]+ [^ ]+ /      /'
 

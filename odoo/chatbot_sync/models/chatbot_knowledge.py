@@ -103,7 +103,7 @@ class ChatbotKnowledge(models.Model):
                 )
                 for record in self.env[knowledge.model].browse(reasons).exists()._filtered_access('read')
             )
-            knowledge.errors = rows and Markup('<table class="table table-sm"><tbody>%s</tbody></table>') % rows
+            knowledge.errors = Markup('<table class="table table-sm"><tbody>%s</tbody></table>') % rows if rows else False
 
     @api.onchange('model_id')
     def _onchange_model_id(self):

@@ -7,6 +7,9 @@ from . import test_extract
 from . import test_fetch
 from . import test_formats
 from . import test_html
+from . import test_knowledge
+from . import test_knowledge_access
+from . import test_knowledge_upgrade
 from . import test_link
 from . import test_neutralize
 from . import test_tour

@@ -106,6 +106,14 @@ class TestCondition(TransactionCase):
             with self.subTest(operator):
                 self.check('res.partner', [('create_date', operator, '2026-03-01 10:00:00')])
                 self.check('res.partner', [('create_date', operator, False)])
+        self.env['ir.model.fields'].create({
+            'name': 'x_day', 'ttype': 'date', 'field_description': "Day", 'model_id': self.env['ir.model']._get_id('res.partner'),
+        })
+        self.records[0].x_day, self.records[1].x_day = '2026-03-01', '2026-03-02'
+        for operator in ('=', '!=', '<', '>', '<=', '>=', 'in', 'not in'):
+            for value in ('2026-03-01', '2026-03-02', False):
+                with self.subTest((operator, value)):
+                    self.check_or_constant([('x_day', operator, [value] if 'in' in operator else value)])
 
     def test_combinations_find_what_search_finds(self):
         for domain in (

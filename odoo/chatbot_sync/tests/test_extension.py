@@ -4,7 +4,7 @@ from odoo.exceptions import UserError
 from odoo.tests import Form, tagged
 from odoo.tools import SQL, mute_logger
 
-from ..hooks import post_init_hook, pre_init_hook, uninstall_hook
+from ..hooks import check_version, post_init_hook, pre_init_hook, uninstall_hook
 from .common import TOO_LONG, ChatbotCase
 
 
@@ -93,5 +93,11 @@ class TestExtension(ChatbotCase):
     def test_missing_rights_are_reported_with_statements_to_run(self):
         pre_init_hook(self.env)  # does not raise: the extension and its privileges exist
         with self.assertRaisesRegex(UserError, r"(?s)may not use.*CREATE EXTENSION.*chatbot_grant\('"):
-            self.patch(type(self.env), 'execute_query', lambda self, query: [[False]])
+            execute = type(self.env).execute_query
+            self.patch(type(self.env), 'execute_query', lambda self, query: [[False]] if 'has_function' in query.code else execute(self, query))
             pre_init_hook(self.env)
+
+    def test_older_extension_is_refused_with_the_statement_to_run(self):
+        self.patch(type(self.env), 'execute_query', lambda self, query: [['0.2.0']])
+        with self.assertRaisesRegex(UserError, r"(?s)0\.2\.0.*ALTER EXTENSION chatbot_sync UPDATE;"):
+            check_version(self.env)

@@ -48,7 +48,8 @@ unsafe fn column_names(open: pg_sys::Relation, before: &[Column]) -> Result<*mut
     let mut column_names = std::ptr::null_mut();
     // SAFETY: the relation is open, as the caller promises.
     let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked((*open).rd_att) };
-    for attribute in descriptor.iter() {
+    // Postgres itself leaves out columns that were dropped: a name for one would be one too many.
+    for attribute in descriptor.iter().filter(|attribute| !attribute.is_dropped()) {
         let number = attribute.attnum;
         // A column that is not in `before` gets a name that no expression uses: another column may have its name in `before`.
         let name = match before.iter().find(|column| column.number == number) {

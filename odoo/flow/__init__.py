@@ -1,0 +1,1 @@
+"""Tests of the whole module in a running Odoo, over HTTP. ``odoo/test_flow.py`` runs them."""
