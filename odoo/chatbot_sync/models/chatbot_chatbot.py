@@ -95,7 +95,7 @@ class ChatbotChatbot(models.Model):
         self.env.flush_all()
         models = self._readable_models()
         # Record rules may withhold passages: more are asked for than are wanted, so that others take their place.
-        limit = max_results if models.keys() <= HOSTS.keys() else min(max(max_results, 4 * max_results), MAX_RESULTS)
+        limit = max_results if models.keys() == HOSTS.keys() else min(4 * max_results, MAX_RESULTS)
         while True:
             found = self.env['chatbot.extension']._query(SQL(
                 "SELECT * FROM chatbot_search(%s, %s, max_results => %s, source_types => %s)",

@@ -36,7 +36,7 @@ class ChatbotKnowledge(models.Model):
     )
     field_ids = fields.One2many('chatbot.knowledge.field', 'knowledge_id', string="Texts", copy=True)
     domain = fields.Char(
-        string="Which Records", default='[]', help="Records that do not fulfil it are not found. Archived ones never are.",
+        string="Which Records", default='[]', help="Records that do not fulfil it are not found, nor are archived ones unless it includes them.",
     )
     connected = fields.Boolean(readonly=True, copy=False)
     state = fields.Selection(
