@@ -4,4 +4,5 @@ from . import chatbot_chatbot
 from . import chatbot_document
 from . import chatbot_link
 from . import chatbot_knowledge
+from . import chatbot_knowledge_field
 from . import res_config_settings

@@ -75,8 +75,8 @@ class ChatbotExtension(models.AbstractModel):
 
     @api.model
     def _query(self, query):
-        """Returns the rows of a statement that calls the extension, none where it has no result. A failed query is not logged, since it contains texts
-        of users."""
+        """Returns the rows of a statement that calls the extension, none where it has no result. A failed one is not logged,
+        since it contains texts of users."""
         with self._user_errors(), self.env.cr.savepoint():
             self.env.cr.execute(query, log_exceptions=False)
             return self.env.cr.dictfetchall() if self.env.cr.description else []

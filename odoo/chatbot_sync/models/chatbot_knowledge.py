@@ -31,12 +31,13 @@ class ChatbotKnowledge(models.Model):
     model = fields.Char(related='model_id.model', string="Model Name", store=True, precompute=True)
     title_field_id = fields.Many2one(
         'ir.model.fields', string="Title", ondelete='set null',
-        domain="[('model_id', '=', model_id), ('store', '=', True), ('ttype', '=', 'char'), ('company_dependent', '=', False)]",
+        domain="[('model_id', '=', model_id), ('store', '=', True), ('company_dependent', '=', False), ('ttype', '=', 'char')]",
         help="Goes before the text of every passage, so that each is found by what the record is about.",
     )
     field_ids = fields.One2many('chatbot.knowledge.field', 'knowledge_id', string="Texts", copy=True)
     domain = fields.Char(
-        string="Which Records", default='[]', help="Records that do not fulfil it are not found, nor are archived ones unless it includes them.",
+        string="Which Records", default='[]',
+        help="Records that do not fulfil it are not found, nor are archived ones unless it includes them.",
     )
     connected = fields.Boolean(readonly=True, copy=False)
     state = fields.Selection(
@@ -114,7 +115,8 @@ class ChatbotKnowledge(models.Model):
         model = self.env.get(self.model_id.model)
         if model is None:
             return
-        proposed = [field for field in model._fields.values() if field.type in ('text', 'html') and not self._refusal(model, field)]
+        texts = (field for field in model._fields.values() if field.type in ('text', 'html'))
+        proposed = [field for field in texts if not self._refusal(model, field)]
         title = model._fields.get(model._rec_name)
         if title and title.type == 'char' and not self._refusal(model, title):
             self.title_field_id = self.env['ir.model.fields']._get(model._name, title.name)
@@ -156,7 +158,8 @@ class ChatbotKnowledge(models.Model):
         if field.type not in TEXT_TYPES:
             return self.env._("%s is not a text.", label)
         if field.inherited:
-            return self.env._("%(field)s is stored with %(model)s: connect those records.", field=label, model=model.env[field.related_field.model_name]._description)
+            stored_with = self.env[field.related_field.model_name]._description
+            return self.env._("%(field)s is stored with %(model)s: connect those records.", field=label, model=stored_with)
         if not field.store or not field.column_type:
             return self.env._("%s is not stored in the table of the record, so that no trigger sees its value.", label)
         if field.company_dependent:
@@ -272,21 +275,3 @@ class ChatbotKnowledge(models.Model):
             'view_mode': 'list,form',
             'domain': self.domain,
         }
-
-
-class ChatbotKnowledgeField(models.Model):
-    _name = 'chatbot.knowledge.field'
-    _description = "Text of Knowledge from Records"
-    _order = 'sequence, id'
-
-    knowledge_id = fields.Many2one('chatbot.knowledge', required=True, index=True, ondelete='cascade')
-    sequence = fields.Integer(default=10)
-    model_id = fields.Many2one(related='knowledge_id.model_id')
-    company_id = fields.Many2one(related='knowledge_id.company_id')
-    field_id = fields.Many2one(
-        'ir.model.fields', string="Field", required=True, ondelete='cascade',
-        domain="[('model_id', '=', model_id), ('store', '=', True), ('ttype', 'in', ('char', 'text', 'html')), ('company_dependent', '=', False)]",
-    )
-    ttype = fields.Selection(related='field_id.ttype', string="Type")
-
-    _once = models.Constraint('UNIQUE (knowledge_id, field_id)', "A text is chosen once.")

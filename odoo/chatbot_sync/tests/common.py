@@ -79,12 +79,15 @@ class KnowledgeCase(ChatbotCase):
     def embedded(self):
         """Returns how many chunks were embedded so far."""
         self.env.flush_all()
-        self.env.cr.execute("SELECT COALESCE(sum(embedded), 0) FROM chatbot_sync.sync_log WHERE chatbot_id = %s", [self.chatbot.id])
+        self.env.cr.execute(
+            "SELECT COALESCE(sum(embedded), 0) FROM chatbot_sync.sync_log WHERE chatbot_id = %s", [self.chatbot.id],
+        )
         return self.env.cr.fetchone()[0]
 
     def source_count(self, chatbot=None):
         self.env.flush_all()
         self.env.cr.execute(
-            "SELECT count(*) FROM chatbot_sync.source WHERE chatbot_id = %s AND source_type = %s", [(chatbot or self.chatbot).id, self.model],
+            "SELECT count(*) FROM chatbot_sync.source WHERE chatbot_id = %s AND source_type = %s",
+            [(chatbot or self.chatbot).id, self.model],
         )
         return self.env.cr.fetchone()[0]

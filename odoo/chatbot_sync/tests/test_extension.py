@@ -10,7 +10,7 @@ from .common import TOO_LONG, ChatbotCase
 
 @tagged('post_install', '-at_install')
 class TestExtension(ChatbotCase):
-    def fail(self, code):
+    def raise_sqlstate(self, code):
         self.extension._query(SQL(
             "DO %s", f"BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}', DETAIL = 'because', HINT = 'do this'; END",
         ))
@@ -18,13 +18,13 @@ class TestExtension(ChatbotCase):
     def test_errors_that_odoo_handles_pass_unchanged(self):
         for code in ('40001', '40P01', '55P03', '25006', '57014', '23505'):
             with self.subTest(code), self.assertRaises(psycopg2.Error) as caught:
-                self.fail(code)
+                self.raise_sqlstate(code)
             self.assertEqual(caught.exception.pgcode, code)
 
     def test_provider_errors_become_user_errors(self):
         for code in ('28000', '53000', '58030', 'HV000', 'F0000', '0A000'):
             with self.subTest(code), self.assertRaisesRegex(UserError, "(?s)no.*because.*do this"):
-                self.fail(code)
+                self.raise_sqlstate(code)
 
     def test_failed_queries_are_not_logged(self):
         with self.assertNoLogs('odoo.sql_db', 'ERROR'), self.assertRaises(UserError):

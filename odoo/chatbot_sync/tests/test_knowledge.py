@@ -143,7 +143,8 @@ class TestKnowledge(KnowledgeCase):
         knowledge = self.connect(self.knowledge(['name', 'comment']))
         # The state of a record whose provider was down.
         self.env.cr.execute(
-            "UPDATE chatbot_sync.source SET status = 'error', error = 'down', content_hash = NULL WHERE chatbot_id = %s AND source_type = 'res.partner'",
+            "UPDATE chatbot_sync.source SET status = 'error', error = 'down', content_hash = NULL"
+            " WHERE chatbot_id = %s AND source_type = 'res.partner'",
             [self.chatbot.id],
         )
         knowledge.invalidate_recordset()
@@ -174,8 +175,10 @@ class TestKnowledge(KnowledgeCase):
         self.env.cr.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'chatbot_preview%'")
         self.assertEqual(self.env.cr.fetchone(), (0,))
         self.connect(knowledge)
-        self.env.cr.execute("SELECT sum(chunk_count) FROM chatbot_sync.source WHERE chatbot_id = %s AND source_type = 'res.partner'",
-                            [self.chatbot.id])
+        self.env.cr.execute(
+            "SELECT sum(chunk_count) FROM chatbot_sync.source WHERE chatbot_id = %s AND source_type = 'res.partner'",
+            [self.chatbot.id],
+        )
         self.assertEqual(self.env.cr.fetchone(), (preview.chunk_count,))
 
     def test_preview_of_many_records_is_estimated_from_a_part(self):
@@ -209,7 +212,9 @@ class TestKnowledge(KnowledgeCase):
         with self.assertRaisesRegex(ValidationError, "related record"), self.env.cr.savepoint():
             self.knowledge(['name'], domain="[('country_id.code', '=', 'BE')]")
         with self.assertRaisesRegex(ValidationError, "table of its own"), self.env.cr.savepoint():
-            self.env['chatbot.knowledge'].create({'chatbot_id': self.chatbot.id, 'model_id': self.env['ir.model']._get_id('base')})
+            self.env['chatbot.knowledge'].create({
+                'chatbot_id': self.chatbot.id, 'model_id': self.env['ir.model']._get_id('base'),
+            })
 
     @mute_logger('odoo.sql_db')
     def test_missing_kind_is_reported_with_the_statement_to_run(self):

@@ -29,14 +29,17 @@ class ChatbotKnowledgePreview(models.TransientModel):
     record_count = fields.Integer(string="Records", readonly=True)
     chunk_count = fields.Integer(string="Passages", readonly=True)
     token_count = fields.Integer(
-        string="Tokens", readonly=True, help="About as many are embedded. Providers charge for them, the built-in model does not.",
+        string="Tokens", readonly=True,
+        help="About as many are embedded. Providers charge for them, the built-in model does not.",
     )
     estimated = fields.Boolean(readonly=True, help="Passages and tokens are estimated from a part of the records.")
     passages = fields.Html(string="Beginnings", sanitize=False, readonly=True)
 
     @api.model
     def _create_for(self, knowledge):
-        return self.create({'knowledge_id': knowledge.id, 'passages': self._sample_passages(knowledge), **self._estimate(knowledge)})
+        return self.create({
+            'knowledge_id': knowledge.id, 'passages': self._sample_passages(knowledge), **self._estimate(knowledge),
+        })
 
     @api.model
     def _estimate(self, knowledge):
