@@ -41,9 +41,10 @@ class ChatbotKnowledge(models.Model):
     )
     connected = fields.Boolean(readonly=True, copy=False)
     state = fields.Selection(
-        [('draft', "Not Connected"), ('connected', "Connected"), ('broken', "Broken")], compute='_compute_state',
+        [('draft', "Not Connected"), ('connected', "Connected"), ('broken', "Broken")],
+        compute='_compute_state', compute_sudo=True,
     )
-    state_reason = fields.Text(string="Reason", compute='_compute_state')
+    state_reason = fields.Text(string="Reason", compute='_compute_state', compute_sudo=True)
     record_count = fields.Integer(string="Found Records", compute='_compute_counts', help="Records that searches find.")
     synced_count = fields.Integer(compute='_compute_counts')
     pending_count = fields.Integer(compute='_compute_counts')
@@ -56,7 +57,7 @@ class ChatbotKnowledge(models.Model):
 
     @api.depends('model_id', 'chatbot_id')
     def _compute_display_name(self):
-        for knowledge in self:
+        for knowledge in self.sudo():  # only managers may read the names of models
             knowledge.display_name = f"{knowledge.model_id.name or ''} ({knowledge.chatbot_id.name or ''})"
 
     @api.depends('connected', 'model', 'chatbot_id', *ATTACHED)
@@ -66,8 +67,7 @@ class ChatbotKnowledge(models.Model):
             knowledge.state, knowledge.state_reason = 'draft', False
             if not knowledge.connected:
                 continue
-            # What is wrong does not depend on who looks at it.
-            reason = knowledge.sudo()._problem()
+            reason = knowledge._problem()
             columns = attached.get((knowledge.model, knowledge.chatbot_id.id))
             if not reason and columns != (knowledge.title_field_id.name or None, knowledge._content_names()):
                 reason = self.env._(
@@ -169,7 +169,7 @@ class ChatbotKnowledge(models.Model):
         return None
 
     def _content_names(self):
-        return self.field_ids.field_id.mapped('name')
+        return [line.field_id.name for line in self.field_ids.sorted('sequence')]
 
     def _texts(self):
         """Returns the names of the columns that ``chatbot_attach()`` reads, and the format of each."""
@@ -270,7 +270,7 @@ class ChatbotKnowledge(models.Model):
         self.ensure_one()
         return {
             'type': 'ir.actions.act_window',
-            'name': self.model_id.name,
+            'name': self.sudo().model_id.name,
             'res_model': self.model,
             'view_mode': 'list,form',
             'domain': self.domain,

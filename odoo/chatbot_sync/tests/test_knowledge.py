@@ -27,6 +27,14 @@ class TestKnowledge(KnowledgeCase):
         [passage] = self.chatbot.search_passages("wooden chairs", max_results=1)
         self.assertTrue(passage['content'].endswith("Since 1970.\n\nChair Factory"))
 
+    def test_texts_that_change_places_are_joined_anew(self):
+        knowledge = self.connect(self.knowledge(['name', 'comment']))
+        first, second = knowledge.field_ids
+        knowledge.field_ids = [(1, first.id, {'sequence': 2}), (1, second.id, {'sequence': 1})]
+        self.sync()
+        self.assertEqual(knowledge.state, 'connected')
+        self.assertTrue(self.search_texts("wooden chairs")[0].endswith("Chair Factory"))
+
     def test_connecting_requests_a_sync(self):
         trigger = self.env.ref('chatbot_sync.ir_cron_sync_all')
         before = self.env['ir.cron.trigger'].search_count([('cron_id', '=', trigger.id)])

@@ -89,6 +89,17 @@ class TestKnowledgeAccess(KnowledgeCase):
                 getattr(knowledge.with_user(self.user), method)()
         knowledge.action_disconnect()
 
+    def test_user_reads_the_state_of_connections(self):
+        self.env.invalidate_all()
+        connection = self.connection.with_user(self.user)
+        [row] = connection.web_read({
+            'display_name': {}, 'state': {}, 'state_reason': {}, 'record_count': {}, 'progress': {}, 'errors': {},
+            'model_id': {'fields': {'display_name': {}}}, 'title_field_id': {'fields': {'display_name': {}}},
+            'field_ids': {'fields': {'ttype': {}, 'field_id': {'fields': {'display_name': {}}}}},
+        })
+        self.assertEqual((row['state'], row['display_name'], row['record_count']), ('connected', "Contact (Shop)", 31))
+        self.assertEqual(connection.action_open_records()['name'], "Contact")
+
     def test_preview_shows_readable_records_only(self):
         preview = self.env['chatbot.knowledge.preview'].with_user(self.manager)._create_for(self.connection.with_user(self.manager))
         self.assertIn("Public chair", preview.passages)
