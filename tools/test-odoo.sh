@@ -94,12 +94,10 @@ for database in flow template_chatbot; do
     as_superuser "$database" "${statements[@]}" 2>/dev/null
 done
 
-# A kind of source that Odoo's role may not add: the module says so, and its tests are skipped. A database administrator adds
-# those of the records that the tests connect.
-for database in flow template_chatbot; do
-    for model in res.partner product.template x_article; do
-        as_superuser "$database" "SELECT chatbot_add_source_type('$model');"
-    done
+# Odoo's role may not add kinds of source. Those of the records that the tests connect are added here, in the database alone: a
+# backup brings its kinds along.
+for model in res.partner product.template x_article; do
+    as_superuser flow "SELECT chatbot_add_source_type('$model');"
 done
 
 say "Odoo 19: installing the module beside product, and its tests"
