@@ -191,9 +191,13 @@ fn condition_holds_in_a_table_with_dropped_columns() {
     app.batch_execute("ALTER TABLE products ADD note text, ADD remark text; ALTER TABLE products DROP note").unwrap();
     app.batch_execute(&attach("sale_ok AND list_price > 0", "")).unwrap();
     app.batch_execute("ALTER TABLE products DROP remark; ALTER TABLE products RENAME list_price TO price").unwrap();
-    app.batch_execute("INSERT INTO products VALUES (1, 1, 'A chair.', true, 10), (2, 1, 'A table.', false, 10)").unwrap();
+    app.batch_execute("INSERT INTO products VALUES (1, 1, 'A chair.', true, 10), (2, 1, 'A table.', false, 10)")
+        .unwrap();
     assert_eq!((found(&mut app), verified(&db)), (vec![1], vec![]));
-    assert_eq!(one::<String>(&mut app, "SELECT condition FROM chatbot_sync.host_table"), "(sale_ok AND (price > (0)::numeric))");
+    assert_eq!(
+        one::<String>(&mut app, "SELECT condition FROM chatbot_sync.host_table"),
+        "(sale_ok AND (price > (0)::numeric))"
+    );
 }
 
 #[test]
