@@ -1,5 +1,6 @@
 //! SQL functions that only the extension's own SQL calls: the steps of its procedures, and what its event triggers run.
 
+use pgrx::name;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -13,9 +14,6 @@ use crate::pg::runtime::{arguments, enabled, rollback_usage, version, wake};
 use crate::pg::store::{self, log};
 use crate::pg::{host, queue, search, sync, worker};
 use crate::source::{Jsonb, SourceKey};
-
-/// The rows of a function. The names of their columns stand in the function's SQL alone.
-type Rows<Row> = Result<TableIterator<'static, Row>, ErrorReport>;
 
 /// Returns the key after which a step begins; `None` for the first step.
 fn key_after(
@@ -136,7 +134,21 @@ fn chatbot_sync_sync_batch(
     after_chatbot_id: Option<i64>,
     after_source_type: Option<&str>,
     after_source_id: Option<i64>,
-) -> Rows<(i64, i64, i64, Option<i64>, Option<String>, Option<i64>, Option<String>)> {
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(taken, i64),
+            name!(synced, i64),
+            name!(failed, i64),
+            name!(last_chatbot_id, Option<i64>),
+            name!(last_source_type, Option<String>),
+            name!(last_source_id, Option<i64>),
+            name!(stopped, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
     let after = key_after(after_chatbot_id, after_source_type, after_source_id)?;
     let host::BatchOutcome { taken, synced, failed, last, stopped } =
         host::sync_batch(chatbot_id.map(ChatbotId), batch, after)?;
@@ -157,7 +169,21 @@ fn chatbot_sync_refresh_batch(
     after_chatbot_id: Option<i64>,
     after_source_type: Option<&str>,
     after_source_id: Option<i64>,
-) -> Rows<(i64, i64, i64, i64, Option<i64>, Option<String>, Option<i64>)> {
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(looked_at, i64),
+            name!(marked, i64),
+            name!(words_read, i64),
+            name!(cut_by_hand, i64),
+            name!(last_chatbot_id, Option<i64>),
+            name!(last_source_type, Option<String>),
+            name!(last_source_id, Option<i64>),
+        ),
+    >,
+    ErrorReport,
+> {
     let after = key_after(after_chatbot_id, after_source_type, after_source_id)?;
     let refresh::RefreshStep { looked_at, last, marked, words_read, cut_by_hand } =
         refresh::step(chatbot_id.map(ChatbotId), after)?;
@@ -170,7 +196,10 @@ fn chatbot_sync_refresh_batch(
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.outdated_sources()
 RETURNS TABLE (of_tables bigint, words_by_hand bigint, cut_by_hand bigint)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_outdated_sources() -> Rows<(i64, i64, i64)> {
+fn chatbot_sync_outdated_sources() -> Result<
+    TableIterator<'static, (name!(of_tables, i64), name!(words_by_hand, i64), name!(cut_by_hand, i64))>,
+    ErrorReport,
+> {
     let refresh::RefreshStep { marked, words_read, cut_by_hand, .. } = refresh::count()?;
     Ok(TableIterator::once((marked, words_read, cut_by_hand)))
 }
@@ -209,7 +238,13 @@ fn chatbot_sync_in_transaction_block() -> bool {
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.check_version()
 RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_check_version() -> Rows<(String, String, String, Option<String>)> {
+fn chatbot_sync_check_version() -> Result<
+    TableIterator<
+        'static,
+        (name!(check_name, String), name!(status, String), name!(detail, String), name!(hint, Option<String>)),
+    >,
+    ErrorReport,
+> {
     let (status, detail, hint) = version::doctor_row()?;
     Ok(TableIterator::once(("version".to_owned(), status.to_owned(), detail, hint)))
 }
@@ -239,7 +274,17 @@ fn chatbot_sync_lacks_worker_process() -> bool {
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.rolled_back()
 RETURNS TABLE (model_id int, error_code text, syncs bigint, requests bigint, inputs bigint, tokens bigint)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_rolled_back() -> TableIterator<'static, (i32, String, i64, i64, i64, i64)> {
+fn chatbot_sync_rolled_back() -> TableIterator<
+    'static,
+    (
+        name!(model_id, i32),
+        name!(error_code, String),
+        name!(syncs, i64),
+        name!(requests, i64),
+        name!(inputs, i64),
+        name!(tokens, i64),
+    ),
+> {
     let bigint = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     TableIterator::new(rollback_usage::sums().into_iter().map(move |sum| {
         let usage = sum.usage;
@@ -275,7 +320,20 @@ fn chatbot_sync_reembed_batch(
     after_chatbot_id: Option<i64>,
     after_source_type: Option<&str>,
     after_source_id: Option<i64>,
-) -> Rows<(i64, Option<i64>, Option<String>, Option<i64>, i64, i64)> {
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(taken, i64),
+            name!(last_chatbot_id, Option<i64>),
+            name!(last_source_type, Option<String>),
+            name!(last_source_id, Option<i64>),
+            name!(sources, i64),
+            name!(not_whole, i64),
+        ),
+    >,
+    ErrorReport,
+> {
     let after = key_after(after_chatbot_id, after_source_type, after_source_id)?;
     let row = reembed::batch(batch, after)?.map(|step| {
         let (chatbot, source_type, source) = key_columns(step.last);
@@ -324,7 +382,21 @@ fn chatbot_sync_search_in(
     question: Option<Jsonb>,
     metadata_filter: Option<Jsonb>,
     vector: Option<Vec<f32>>,
-) -> Rows<search::ResultRow> {
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(source_type, String),
+            name!(source_id, i64),
+            name!(chunk_index, i32),
+            name!(content, String),
+            name!(similarity, Option<f32>),
+            name!(score, f32),
+            name!(metadata, Jsonb),
+        ),
+    >,
+    ErrorReport,
+> {
     let shards = (arguments::required("embedding", embedding)?, arguments::required("source", source)?);
     let question = arguments::required("question", question)?;
     let answers = search::search_shards(shards, &question, metadata_filter, vector)?;

@@ -18,7 +18,7 @@ use crate::pg::runtime::arguments;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::store::host_row;
 use crate::pg::store::relation::type_name;
-use crate::source::{Jsonb, Sibling, SourceInput, SourceKey, SourceType};
+use crate::source::{Jsonb, Sibling, SourceInput, SourceKey, SourceStatus, SourceType};
 use crate::text::content::{ColumnContent, Content};
 use crate::text::title::Title;
 
@@ -27,8 +27,6 @@ pub const INTEGERS: &[pg_sys::Oid] = &[pg_sys::INT2OID, pg_sys::INT4OID, pg_sys:
 const TEXTS: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::VARCHAROID];
 const CONTENTS: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::VARCHAROID, pg_sys::JSONBOID];
 const BOOLEANS: &[pg_sys::Oid] = &[pg_sys::BOOLOID];
-/// The length of `pending`, the longest status.
-const LONGEST_STATUS: i32 = 7;
 
 /// A host table as its triggers and `chatbot_attach()` see it.
 pub struct HostTable {
@@ -125,9 +123,9 @@ impl HostTable {
             if HostColumns::is_written(role) && found.generated {
                 return Err(wrong_type("generated".to_owned(), "one that can be written".to_owned()));
             }
-            if role == "status_column" && found.longest.is_some_and(|n| n < LONGEST_STATUS) {
+            if role == "status_column" && found.longest.is_some_and(|n| n < SourceStatus::MAX_LENGTH) {
                 let got = format!("character varying({})", found.longest.unwrap_or_default());
-                return Err(wrong_type(got, format!("character varying({LONGEST_STATUS}) or longer")));
+                return Err(wrong_type(got, format!("character varying({}) or longer", SourceStatus::MAX_LENGTH)));
             }
             if role == "error_column" && !found.nullable {
                 return Err(wrong_type("NOT NULL".to_owned(), "nullable".to_owned()));
@@ -254,13 +252,19 @@ impl HostTable {
     /// Whether an UPDATE asks for another sync, by changing the status to `pending` or `synced`.
     pub fn requests_sync(&self, old: Row, new: Row) -> bool {
         self.status.is_some_and(|column| {
-            !old.has_same_value(new, column) && matches!(new.text(column).as_deref(), Some("pending" | "synced"))
+            !old.has_same_value(new, column)
+                && matches!(self.shown_status(new), Some(SourceStatus::Pending | SourceStatus::Synced))
         })
     }
 
     /// Whether a row shows the status `synced`.
     pub fn is_marked_synced(&self, row: Row) -> bool {
-        self.status.is_some_and(|column| row.text(column).as_deref() == Some("synced"))
+        self.shown_status(row) == Some(SourceStatus::Synced)
+    }
+
+    /// The status that a row shows; `None` where it shows another text or NULL, or the table has no status column.
+    fn shown_status(&self, row: Row) -> Option<SourceStatus> {
+        SourceStatus::parse(&row.text(self.status?)?)
     }
 
     /// The status for a row without a chatbot that has just left one, or still shows that it is synced; `None`: the row

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use pgrx::iter::TableIterator;
-use pgrx::pg_extern;
 use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{name, pg_extern};
 
 use crate::embedding::provider::Model;
 use crate::embedding::transformer::kernels::Kernels;
@@ -36,14 +36,17 @@ fn chatbot_sync_drop_model_file(model_id: Option<i32>) -> Result<(), ErrorReport
     Ok(())
 }
 
-/// Rows of chatbot_doctor(): check_name, status, detail, hint.
-type Rows = Result<TableIterator<'static, (String, String, String, Option<String>)>, ErrorReport>;
-
 /// Returns the rows of chatbot_doctor() for models in folders: of the one that answers, and of the one that is to follow.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.check_local_models()
 RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_check_local_models() -> Rows {
+fn chatbot_sync_check_local_models() -> Result<
+    TableIterator<
+        'static,
+        (name!(check_name, String), name!(status, String), name!(detail, String), name!(hint, Option<String>)),
+    >,
+    ErrorReport,
+> {
     let mut said = Vec::new();
     for used in [store::active_model()?, store::next_model()?].into_iter().flatten() {
         if is_local_model(&used.model) {
