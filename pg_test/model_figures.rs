@@ -140,7 +140,7 @@ fn the_doctor_says_what_a_model_gives_and_takes() {
     let sql = "SELECT detail FROM chatbot_doctor() WHERE check_name = 'local model' AND status = 'ok'";
     let detail: String = one(&mut db.admin, sql);
     for part in
-        ["bert-mean is imported", "MB that all sessions share", "MB for a statement", "threads", "chunks a second"]
+        ["bert-mean is imported", "MB that all sessions share", "MB for a statement", " thread", "chunks a second"]
     {
         assert!(detail.contains(part), "{detail}");
     }

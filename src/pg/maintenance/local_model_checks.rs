@@ -60,10 +60,13 @@ fn check(model: &Model) -> Vec<Said> {
         Ok(Measured { shared, working, rate }) => (
             "ok",
             format!(
-                "{} is imported: {shared:.0} MB that all sessions share, and up to {working:.0} MB for a statement while it computes; {}, {} threads, {rate:.*} chunks a second",
+                "{} is imported: {shared:.0} MB that all sessions share, and up to {working:.0} MB for a statement while it computes; {}, {}, {rate:.*} chunks a second",
                 model.name,
                 Kernels::best().name(),
-                local_models::threads(),
+                match local_models::threads() {
+                    1 => "1 thread".to_owned(),
+                    threads => format!("{threads} threads"),
+                },
                 usize::from(rate < 10.0),
             ),
             (rate < SLOW).then(|| {

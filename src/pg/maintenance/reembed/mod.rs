@@ -136,6 +136,7 @@ fn progress(model_id: ModelId, after: Option<SourceKey>, taken: i64) -> Result<M
             let incomplete = (before.progress.incomplete - taken).max(0);
             CountedSources { progress: ModelProgress { incomplete, ..before.progress }, ..before }
         }
+        _ => CountedSources { model_id, at: Instant::now(), progress: store::count_incomplete(model_id)? },
     };
     COUNTED.set(Some(counted));
     Ok(counted.progress)
@@ -360,7 +361,7 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
 }
 
 impl Estimate {
-    fn with_seconds(self, model_id: i32) -> Result<Self> {
+    fn with_seconds(self, model_id: ModelId) -> Result<Self> {
         let seconds = match model_figures::bytes_per_second(model_id)? {
             _ if self.to_embed == 0 => Some(0.0),
             Some(rate) if rate > 0.0 => Some(self.bytes as f64 / rate),
