@@ -182,6 +182,16 @@ fn progress_is_right_where_a_batch_takes_longer_than_a_minute() {
 }
 
 #[test]
+fn progress_does_not_wait_for_sources_that_are_not_enabled() {
+    let (_db, mut app) = database_with_documents();
+    app.batch_execute("SELECT chatbot_detach('docs', delete_embeddings => true)").unwrap();
+    app.batch_execute("SELECT chatbot_attach('docs', 'document', condition => 'id > 10'); CALL chatbot_sync_all()")
+        .unwrap();
+    let progress = "SELECT concat_ws(' ', sources, synced, pending, estimated_end IS NULL) FROM chatbot_sync.progress";
+    assert_eq!(one::<String>(&mut app, progress), "30 20 0 t");
+}
+
+#[test]
 fn words_count_for_as_much_as_is_stored_with_the_model() {
     let mut db = Db::new();
     let mut app = db.session("app");

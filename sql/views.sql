@@ -22,10 +22,11 @@ CREATE VIEW chatbot_sync.progress AS
     FROM (
         SELECT chatbot_id, source_type, count(*) AS sources,
             count(*) FILTER (WHERE leased IS NULL AND status = 'synced') AS synced,
-            count(*) FILTER (WHERE leased IS FALSE OR leased IS NULL AND status = 'pending') AS pending,
+            -- A source that is not enabled stays pending until it is: nothing waits for it.
+            count(*) FILTER (WHERE leased IS FALSE OR leased IS NULL AND status = 'pending' AND enabled) AS pending,
             count(*) FILTER (WHERE leased) AS in_work,
             count(*) FILTER (WHERE leased IS NULL AND status = 'error') AS failed
-        FROM (SELECT chatbot_id, source_type, source_id, status FROM chatbot_sync.source) AS s
+        FROM (SELECT chatbot_id, source_type, source_id, status, enabled FROM chatbot_sync.source) AS s
         FULL JOIN (SELECT chatbot_id, source_type, source_id, bool_or(leased_by IS NOT NULL) AS leased
             FROM chatbot_sync.job WHERE due_at < 'infinity' GROUP BY chatbot_id, source_type, source_id) AS j
             USING (chatbot_id, source_type, source_id)

@@ -4,7 +4,8 @@
 //! - `local_models`: models in folders: choosing, importing and mapping them, and embedding with them
 //! - `model_arguments`: the arguments of `chatbot_set_model()`
 //! - `requests`: embeds the texts of many sources while a worker does something else
-//! - `speed`: how fast texts become stored vectors
+//! - `speed`: how fast texts become stored vectors: a figure of each model
+//! - `speedometer`: counts what a session embeds, and how long it takes
 //! - `throttle`: a provider's request to wait, shared by all sessions
 
 pub mod embedding_call;
@@ -13,6 +14,7 @@ pub mod local_models;
 mod model_arguments;
 pub mod requests;
 pub mod speed;
+pub mod speedometer;
 pub mod throttle;
 
 use std::collections::{BTreeSet, HashMap};
@@ -214,7 +216,7 @@ impl Embedder {
             Route::Local { model, words, texts, embedded } => {
                 let range = *embedded..*embedded + texts.len();
                 *embedded = range.end;
-                speed::count_embedded(texts.iter());
+                speedometer::count_embedded(texts.iter());
                 let embed = |text: String| {
                     pgrx::check_for_interrupts!();
                     Ok(model.embed(&text, words))
@@ -226,7 +228,7 @@ impl Embedder {
             Route::Folder { model, texts, embedded } => {
                 let range = *embedded..*embedded + texts.len();
                 let vectors = model.embed(texts)?;
-                speed::count_embedded(texts.iter());
+                speedometer::count_embedded(texts.iter());
                 texts.clear();
                 *embedded = range.end;
                 let texts = range.clone().zip(vectors.into_iter().map(Ok)).collect();

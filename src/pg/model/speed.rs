@@ -3,30 +3,21 @@
 //! application's writes nothing for it, and none waits for a row of it.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::embedding::provider::Model;
 use crate::error::Result;
 use crate::ids::ModelId;
 use crate::pg::model::local_models::{self, LocalModel, is_local_model};
+use crate::pg::model::speedometer::Sample;
 use crate::pg::runtime::transaction;
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::model_figures as store;
 
-/// A sample of fewer texts says little where it took no longer than [`MIN_ELAPSED`]: most of the time went elsewhere.
-const MIN_TEXTS: usize = 20;
-const MIN_ELAPSED: Duration = Duration::from_millis(500);
 /// The share of a sample in the moving figure.
 const SAMPLE_SHARE: f64 = 0.25;
 /// The figure is written when it differs from the stored one by more than this share of it.
 const WRITTEN_FROM: f64 = 0.1;
-
-/// Texts that have got a vector.
-#[derive(Debug, Clone, Copy, Default)]
-struct Embedded {
-    texts: usize,
-    bytes: usize,
-}
 
 /// The figure of the model that this session embedded with last.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +29,6 @@ struct MovingFigure {
 }
 
 thread_local! {
-    static EMBEDDED: Cell<Embedded> = const { Cell::new(Embedded { texts: 0, bytes: 0 }) };
     static MOVING: Cell<Option<MovingFigure>> = const { Cell::new(None) };
 }
 
@@ -68,51 +58,6 @@ pub fn measure_at_choice(model_id: ModelId, model: &Model) -> Result<()> {
     if opened.is_transformer()? { store::set_speed(model_id, measure(&opened)?) } else { Ok(()) }
 }
 
-/// Counts texts that have got a vector.
-pub fn count_embedded<'a>(texts: impl IntoIterator<Item = &'a String>) {
-    let mut all = EMBEDDED.get();
-    for text in texts {
-        all.texts += 1;
-        all.bytes += text.len();
-    }
-    EMBEDDED.set(all);
-}
-
-/// Measures what this session embeds while it lives.
-#[derive(Debug, Clone, Copy)]
-pub struct Speedometer {
-    began: Instant,
-    before: Embedded,
-}
-
-/// What was embedded in some time.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Sample {
-    texts: usize,
-    bytes: usize,
-    elapsed: Duration,
-}
-
-impl Speedometer {
-    /// Measures from now on.
-    pub fn start() -> Self {
-        Self { began: Instant::now(), before: EMBEDDED.get() }
-    }
-
-    /// What was embedded since.
-    pub fn sample(&self) -> Sample {
-        let now = EMBEDDED.get();
-        let (texts, bytes) = (now.texts - self.before.texts, now.bytes - self.before.bytes);
-        Sample { texts, bytes, elapsed: self.began.elapsed() }
-    }
-}
-
-impl Sample {
-    fn is_telling(&self) -> bool {
-        self.bytes > 0 && (self.texts >= MIN_TEXTS || self.elapsed >= MIN_ELAPSED)
-    }
-}
-
 /// Takes a sample into the figure of a model, at the end of a transaction that commits next: the row of the model stays
 /// locked for no longer. Where another session has that row locked, a later sample is written.
 pub fn record(model: &ActiveModel, sample: Sample) -> Result<()> {
@@ -120,7 +65,7 @@ pub fn record(model: &ActiveModel, sample: Sample) -> Result<()> {
         return Ok(());
     }
     let shared = if is_local_model(&model.model) { local_models::sharing() } else { 1.0 };
-    let rate = sample.bytes as f64 / sample.elapsed.as_secs_f64() * shared;
+    let rate = sample.rate() * shared;
     let before = match MOVING.get().filter(|figure| figure.model_id == model.id) {
         Some(figure) => figure,
         None => {

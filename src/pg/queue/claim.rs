@@ -11,7 +11,7 @@ use crate::ids::{HostId, ModelId};
 use crate::pg::host::{self, Access};
 use crate::pg::model::embedding_call;
 use crate::pg::model::requests::Requests;
-use crate::pg::model::speed::{Sample, Speedometer};
+use crate::pg::model::speedometer::{Sample, Speedometer};
 use crate::pg::queue::locked_tables::{postpone_jobs, read_unlocked_host_rows};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{log_line, settings};

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Error, Result};
 use crate::ids::{ChatbotId, HostId, JobId};
 use crate::pg::host::Access;
-use crate::pg::model::speed::{Sample, Speedometer};
+use crate::pg::model::speedometer::{Sample, Speedometer};
 use crate::pg::model::{self, local_models, speed};
 use crate::pg::queue::claim::{Task, TaskState, leave_detached_tasks, put_off_tasks};
 use crate::pg::queue::locked_tables::{locked_hosts, read_unlocked_host_rows};

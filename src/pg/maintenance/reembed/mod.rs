@@ -15,7 +15,7 @@ use crate::host::RowStatus;
 use crate::ids::{HostId, ModelId};
 use crate::pg::maintenance::reembed::shared::SharedChunks;
 use crate::pg::model::local_models::limit_batch;
-use crate::pg::model::speed::Speedometer;
+use crate::pg::model::speedometer::Speedometer;
 use crate::pg::model::{self, Embedder, speed};
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::rollback_usage::UsageCounter;
