@@ -194,7 +194,8 @@ def mrr(found, right):
 
 
 class Bench:
-    MODELS = "multilingual-static-256", "minilm-static-256"
+    # Beside those that are built in, models in folders: MODELS="multilingual-e5-small".
+    MODELS = "multilingual-static-256", "minilm-static-256", *os.environ.get("MODELS", "").split()
 
     def __init__(self, connection):
         import psycopg
@@ -256,7 +257,8 @@ class Bench:
         places = {key: number for number, (key, *_) in enumerate(english["texts"], 1)}
         for model in self.MODELS:
             self.forget()
-            self.db.execute("SELECT chatbot_set_model('local', %s)", [model])
+            name, _, precision = model.partition("/")
+            self.db.execute("SELECT chatbot_set_model('local', %s, options => %s::jsonb)", [name, '{"precision": "int8"}' if precision else "{}"])
             self.load(1, "en", english["texts"])
             for number, one in enumerate(sets, 2):
                 self.load(number, one["language"], one["texts"])
@@ -274,9 +276,11 @@ class Bench:
 
 
 def show(figures):
-    both, english = Bench.MODELS
+    both, english, *others = Bench.MODELS
     columns = {"words": "words", "plain BM25": "plain", "vectors": (both, "vector"), "hybrid": (both, "hybrid"),
                "of English text": (both, "crossed"), "vectors, English model": (english, "vector"), "hybrid, English model": (english, "hybrid")}
+    for model in others:
+        columns |= {f"{what}, {model}": (model, column) for what, column in (("vectors", "vector"), ("hybrid", "hybrid"), ("of English text", "crossed"))}
     def cell(value):
         return "–" if value is None else f"{value:.3f}".removeprefix("0")
     for name in ("sections", "pages"):
@@ -300,6 +304,9 @@ if __name__ == "__main__":
             json.dump(collect(pathlib.Path(folder)), sys.stdout, ensure_ascii=False)
         case ["run", connection, texts]:
             bench, sets = Bench(connection), json.loads(pathlib.Path(texts).read_text())
+            # LANGUAGES="de ja" for these alone.
+            wanted = os.environ.get("LANGUAGES", "").split()
+            sets = [one for one in sets if not wanted or one["language"] in wanted or (one["set"], one["language"]) == ("sections", "en")]
             show(bench.run(sets))
             bench.words(sets)
         case _:

@@ -88,6 +88,8 @@ mod local_models;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
+mod model_figures;
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod monitoring;

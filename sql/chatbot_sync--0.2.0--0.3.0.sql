@@ -42,21 +42,29 @@ CREATE OR REPLACE VIEW chatbot_sync.progress AS
     FROM (
         SELECT chatbot_id, source_type, count(*) AS sources,
             count(*) FILTER (WHERE leased IS NULL AND status = 'synced') AS synced,
-            count(*) FILTER (WHERE leased IS FALSE OR leased IS NULL AND status = 'pending') AS pending,
+            -- A source that is not enabled stays pending until it is: nothing waits for it.
+            count(*) FILTER (WHERE leased IS FALSE OR leased IS NULL AND status = 'pending' AND enabled) AS pending,
             count(*) FILTER (WHERE leased) AS in_work,
             count(*) FILTER (WHERE leased IS NULL AND status = 'error') AS failed
-        FROM (SELECT chatbot_id, source_type, source_id, status FROM chatbot_sync.source) AS s
+        FROM (SELECT chatbot_id, source_type, source_id, status, enabled FROM chatbot_sync.source) AS s
         FULL JOIN (SELECT chatbot_id, source_type, source_id, bool_or(leased_by IS NOT NULL) AS leased
             FROM chatbot_sync.job WHERE due_at < 'infinity' GROUP BY chatbot_id, source_type, source_id) AS j
             USING (chatbot_id, source_type, source_id)
         GROUP BY chatbot_id, source_type
     ) AS s
-    -- The rate of the last minute, or since the first sync within it.
+    -- The rate of the last minute, or since the first sync within it began. Sources that are embedded together are logged
+    -- together: where that takes long, twice as long is looked back, and silence for as long is no standstill.
     FULL JOIN (
         SELECT chatbot_id, source_type,
-            count(*) / greatest(1, extract(epoch FROM statement_timestamp() - min(logged_at)))::float8 AS per_second
+            count(*) / greatest(1,
+                extract(epoch FROM max(logged_at) - min(logged_at)) + max(total_ms) / 1000,
+                extract(epoch FROM statement_timestamp() - min(logged_at)))::float8 AS per_second
         FROM chatbot_sync.sync_log
-        WHERE logged_at > statement_timestamp() - interval '1 minute' AND error_code IS NULL
+        WHERE logged_at > statement_timestamp() - interval '1 minute' - 2 * interval '1 millisecond' * (
+                SELECT COALESCE(max(total_ms), 0)
+                FROM (SELECT total_ms FROM chatbot_sync.sync_log ORDER BY logged_at DESC LIMIT 50) AS latest
+            )
+            AND error_code IS NULL
             AND model_id = (SELECT id FROM chatbot_sync.model WHERE active)
         GROUP BY chatbot_id, source_type
     ) AS l USING (chatbot_id, source_type)
@@ -940,6 +948,8 @@ DECLARE
     last_source_type text;
     last_source_id bigint;
     to_index int;
+    began timestamptz := pg_catalog.clock_timestamp();
+    not_whole_at_first bigint;
 BEGIN
     PERFORM chatbot_sync.reembed_begin(skip_errors);
     LOOP
@@ -953,7 +963,11 @@ BEGIN
             COMMIT;
         END IF;
         IF step.taken OPERATOR(pg_catalog.>) 0 THEN
-            RAISE NOTICE '% of % sources', step.sources OPERATOR(pg_catalog.-) step.not_whole, step.sources;
+            not_whole_at_first := COALESCE(not_whole_at_first, step.not_whole OPERATOR(pg_catalog.+) step.taken);
+            RAISE NOTICE '% of % sources, about % s to go', step.sources OPERATOR(pg_catalog.-) step.not_whole, step.sources,
+                pg_catalog.ceil(EXTRACT(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began)
+                    OPERATOR(pg_catalog.*) step.not_whole
+                    OPERATOR(pg_catalog./) GREATEST(1, not_whole_at_first OPERATOR(pg_catalog.-) step.not_whole));
             last_chatbot_id := step.last_chatbot_id;
             last_source_type := step.last_source_type;
             last_source_id := step.last_source_id;
@@ -1725,3 +1739,22 @@ COMMENT ON COLUMN chatbot_sync.embedding.words IS 'The words of the title and of
 COMMENT ON COLUMN chatbot_sync.host_table.condition IS 'What a row has to fulfil to be found, as Postgres writes it.';
 
 COMMENT ON COLUMN chatbot_sync.host_table.chatbot_id IS 'The chatbot of all rows, where no column has it.';
+
+-- Figures of models: what words count for in hybrid searches, which was 0.4 for all, and how fast they are.
+ALTER TABLE chatbot_sync.model
+    ADD COLUMN text_weight real NOT NULL DEFAULT 0.4 CHECK (text_weight BETWEEN 0 AND 1),
+    ADD COLUMN bytes_per_second real;
+
+COMMENT ON COLUMN chatbot_sync.model.text_weight IS 'What words count for in a hybrid search, from 0 to 1; similarity counts for the rest. It is chosen with the model, as measured for it, and may be updated.';
+
+COMMENT ON COLUMN chatbot_sync.model.bytes_per_second IS 'How fast one session of this server has turned texts into stored vectors, as bytes of text: a moving figure of workers, chatbot_sync_all(), chatbot_process_queue() and chatbot_reembed(). NULL where none has done much yet.';
+
+DROP FUNCTION chatbot_estimate(regclass);
+
+CREATE FUNCTION chatbot_estimate(relation regclass DEFAULT NULL)
+RETURNS TABLE (sources bigint, chunks bigint, chunks_to_embed bigint, tokens bigint, seconds double precision)
+LANGUAGE c SECURITY DEFINER SET search_path TO pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot_estimate_with_seconds_wrapper';
+
+REVOKE ALL ON FUNCTION chatbot_estimate FROM PUBLIC;
+
+COMMENT ON FUNCTION chatbot_estimate IS 'What a sync, or a change of the model, would send to the provider, and how long it would take: sends nothing.';

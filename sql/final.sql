@@ -27,6 +27,8 @@ COMMENT ON COLUMN chatbot_sync.model.replaced IS 'The model that was active befo
 COMMENT ON COLUMN chatbot_sync.model.indexed IS 'It should have indexes, as chatbot_create_index() said; chatbot_sync.model_index says whether it has.';
 COMMENT ON COLUMN chatbot_sync.model.index_error IS 'Why they could not be made.';
 COMMENT ON COLUMN chatbot_sync.model.active IS 'New vectors are made with it, and searches use it.';
+COMMENT ON COLUMN chatbot_sync.model.text_weight IS 'What words count for in a hybrid search, from 0 to 1; similarity counts for the rest. It is chosen with the model, as measured for it, and may be updated.';
+COMMENT ON COLUMN chatbot_sync.model.bytes_per_second IS 'How fast one session of this server has turned texts into stored vectors, as bytes of text: a moving figure of workers, chatbot_sync_all(), chatbot_process_queue() and chatbot_reembed(). NULL where none has done much yet.';
 
 COMMENT ON TABLE chatbot_sync.source_type IS 'The kinds of source. document and link are there from the start; chatbot_add_source_type() adds others.';
 COMMENT ON TABLE chatbot_sync.source IS 'One row for each source, as a document or a link, that a chatbot knows.';
@@ -156,7 +158,7 @@ COMMENT ON FUNCTION chatbot_sync.needs_index IS 'The first step of chatbot_creat
 COMMENT ON FUNCTION chatbot_sync.index_build IS 'Makes the indexes of a model in this transaction.';
 COMMENT ON FUNCTION chatbot_sync.index_start IS 'A step of chatbot_create_index().';
 COMMENT ON FUNCTION chatbot_sync.index_step IS 'A step of chatbot_create_index().';
-COMMENT ON FUNCTION chatbot_estimate IS 'What a sync, or a change of the model, would send to the provider: sends nothing.';
+COMMENT ON FUNCTION chatbot_estimate IS 'What a sync, or a change of the model, would send to the provider, and how long it would take: sends nothing.';
 COMMENT ON FUNCTION chatbot_sync.reembed_begin IS 'The first step of chatbot_reembed().';
 COMMENT ON FUNCTION chatbot_sync.reembed_batch IS 'A step of chatbot_reembed().';
 COMMENT ON FUNCTION chatbot_sync.swap_model IS 'The last step of chatbot_reembed().';

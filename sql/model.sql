@@ -10,6 +10,8 @@ DECLARE
     last_source_type text;
     last_source_id bigint;
     to_index int;
+    began timestamptz := pg_catalog.clock_timestamp();
+    not_whole_at_first bigint;
 BEGIN
     PERFORM chatbot_sync.reembed_begin(skip_errors);
     LOOP
@@ -23,7 +25,11 @@ BEGIN
             COMMIT;
         END IF;
         IF step.taken OPERATOR(pg_catalog.>) 0 THEN
-            RAISE NOTICE '% of % sources', step.sources OPERATOR(pg_catalog.-) step.not_whole, step.sources;
+            not_whole_at_first := COALESCE(not_whole_at_first, step.not_whole OPERATOR(pg_catalog.+) step.taken);
+            RAISE NOTICE '% of % sources, about % s to go', step.sources OPERATOR(pg_catalog.-) step.not_whole, step.sources,
+                pg_catalog.ceil(EXTRACT(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began)
+                    OPERATOR(pg_catalog.*) step.not_whole
+                    OPERATOR(pg_catalog./) GREATEST(1, not_whole_at_first OPERATOR(pg_catalog.-) step.not_whole));
             last_chatbot_id := step.last_chatbot_id;
             last_source_type := step.last_source_type;
             last_source_id := step.last_source_id;

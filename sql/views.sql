@@ -22,21 +22,29 @@ CREATE VIEW chatbot_sync.progress AS
     FROM (
         SELECT chatbot_id, source_type, count(*) AS sources,
             count(*) FILTER (WHERE leased IS NULL AND status = 'synced') AS synced,
-            count(*) FILTER (WHERE leased IS FALSE OR leased IS NULL AND status = 'pending') AS pending,
+            -- A source that is not enabled stays pending until it is: nothing waits for it.
+            count(*) FILTER (WHERE leased IS FALSE OR leased IS NULL AND status = 'pending' AND enabled) AS pending,
             count(*) FILTER (WHERE leased) AS in_work,
             count(*) FILTER (WHERE leased IS NULL AND status = 'error') AS failed
-        FROM (SELECT chatbot_id, source_type, source_id, status FROM chatbot_sync.source) AS s
+        FROM (SELECT chatbot_id, source_type, source_id, status, enabled FROM chatbot_sync.source) AS s
         FULL JOIN (SELECT chatbot_id, source_type, source_id, bool_or(leased_by IS NOT NULL) AS leased
             FROM chatbot_sync.job WHERE due_at < 'infinity' GROUP BY chatbot_id, source_type, source_id) AS j
             USING (chatbot_id, source_type, source_id)
         GROUP BY chatbot_id, source_type
     ) AS s
-    -- The rate of the last minute, or since the first sync within it.
+    -- The rate of the last minute, or since the first sync within it began. Sources that are embedded together are logged
+    -- together: where that takes long, twice as long is looked back, and silence for as long is no standstill.
     FULL JOIN (
         SELECT chatbot_id, source_type,
-            count(*) / greatest(1, extract(epoch FROM statement_timestamp() - min(logged_at)))::float8 AS per_second
+            count(*) / greatest(1,
+                extract(epoch FROM max(logged_at) - min(logged_at)) + max(total_ms) / 1000,
+                extract(epoch FROM statement_timestamp() - min(logged_at)))::float8 AS per_second
         FROM chatbot_sync.sync_log
-        WHERE logged_at > statement_timestamp() - interval '1 minute' AND error_code IS NULL
+        WHERE logged_at > statement_timestamp() - interval '1 minute' - 2 * interval '1 millisecond' * (
+                SELECT COALESCE(max(total_ms), 0)
+                FROM (SELECT total_ms FROM chatbot_sync.sync_log ORDER BY logged_at DESC LIMIT 50) AS latest
+            )
+            AND error_code IS NULL
             AND model_id = (SELECT id FROM chatbot_sync.model WHERE active)
         GROUP BY chatbot_id, source_type
     ) AS l USING (chatbot_id, source_type)

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::ids::{ChatbotId, HostId, ModelId};
 use crate::pg::maintenance::{reembed, refresh};
 use crate::pg::runtime::catalog_types::Regclass;
-use crate::pg::runtime::{arguments, enabled, rollback_usage, version, wake};
+use crate::pg::runtime::{arguments, enabled, rollback_usage, transaction, version, wake};
 use crate::pg::store::{self, log};
 use crate::pg::{host, queue, search, sync, worker};
 use crate::source::{Jsonb, SourceKey};
@@ -228,10 +228,8 @@ fn chatbot_sync_read_words_anew(
 /// Whether the calling procedure cannot commit: it was called after BEGIN, or by a function.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.in_transaction_block() RETURNS boolean
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-#[allow(unsafe_code)]
 fn chatbot_sync_in_transaction_block() -> bool {
-    // SAFETY: reads the state of this backend's transaction, and of the procedure that asks.
-    unsafe { pg_sys::IsTransactionBlock() || !pg_sys::SPI_inside_nonatomic_context() }
+    transaction::is_in_block()
 }
 
 /// Checks whether the library and the SQL of this database fit together, as a row of chatbot_doctor().

@@ -2,8 +2,9 @@
 //! better the first is. The weights follow how much each half knows of the query, so that both together find no less than
 //! the better one alone: see bench/README.md.
 
-/// The weight of words where both halves know all of the query. Measured on manuals.
-const TEXT_WEIGHT: f64 = 0.4;
+/// The weight of words where both halves know all of the query, with a model that none was measured for. It is that of the
+/// built-in models, measured on manuals.
+pub const DEFAULT_TEXT_WEIGHT: f64 = 0.4;
 /// Words count fully where the best chunk has this share of what the query's words are worth. Below it their weight falls
 /// with its square: a question in another language shares no more than some little words with a chunk, by chance.
 const FULL_COVERAGE: f64 = 0.6;
@@ -20,12 +21,13 @@ pub struct Fusion {
 }
 
 impl Fusion {
-    /// Weighs the two scores of a query. `known` is the share of the query that the model knows, from 0 to 1; `of_all_words`
-    /// is the BM25 score of a chunk with all of its words, and `best` that of its best chunk.
-    pub fn new(known: f64, of_all_words: f64, best: f64) -> Self {
+    /// Weighs the two scores of a query. `text_weight` is what words count for with the model at most, and `known` the share
+    /// of the query that it knows, both from 0 to 1; `of_all_words` is the BM25 score of a chunk with all of its words, and
+    /// `best` that of its best chunk.
+    pub fn new(text_weight: f64, known: f64, of_all_words: f64, best: f64) -> Self {
         let coverage = if of_all_words > 0.0 { (best / of_all_words / FULL_COVERAGE).min(1.0) } else { 0.0 };
-        let similarity = (1.0 - TEXT_WEIGHT) * ((known - UNKNOWN) / (KNOWN - UNKNOWN)).clamp(0.0, 1.0);
-        let text = TEXT_WEIGHT * coverage * coverage;
+        let similarity = (1.0 - text_weight) * ((known - UNKNOWN) / (KNOWN - UNKNOWN)).clamp(0.0, 1.0);
+        let text = text_weight * coverage * coverage;
         match similarity + text {
             sum if sum > 0.0 => Self { similarity: similarity / sum, text: text / sum, best },
             // Neither knows anything of it.
@@ -46,28 +48,31 @@ mod tests {
 
     #[test]
     fn weights_are_the_measured_ones_where_both_halves_know_the_query() {
-        let fusion = Fusion::new(1.0, 10.0, 10.0);
+        let fusion = Fusion::new(DEFAULT_TEXT_WEIGHT, 1.0, 10.0, 10.0);
         assert!((fusion.score(0.5, 10.0) - (0.6 * 0.5 + 0.4)).abs() < 1e-12);
         assert!((fusion.score(0.5, 5.0) - (0.6 * 0.5 + 0.4 * 0.5)).abs() < 1e-12);
-        assert_eq!(fusion, Fusion::new(0.6, 10.0, 6.0001).with_best(10.0));
+        assert_eq!(fusion, Fusion::new(DEFAULT_TEXT_WEIGHT, 0.6, 10.0, 6.0001).with_best(10.0));
     }
 
     #[test]
     fn words_that_match_by_chance_do_not_outweigh_similarity() {
-        let score = |best| Fusion::new(1.0, 10.0, best).score(0.5, best) - Fusion::new(1.0, 10.0, best).score(0.5, 0.0);
+        let score = |best| {
+            Fusion::new(DEFAULT_TEXT_WEIGHT, 1.0, 10.0, best).score(0.5, best)
+                - Fusion::new(DEFAULT_TEXT_WEIGHT, 1.0, 10.0, best).score(0.5, 0.0)
+        };
         assert!(score(1.0) < 0.02 && score(1.0) < score(3.0) && score(3.0) < score(6.0));
     }
 
     #[test]
     fn a_model_that_does_not_know_the_query_is_not_asked() {
-        assert_eq!(Fusion::new(0.2, 10.0, 8.0).score(0.9, 8.0), 1.0);
-        assert_eq!(Fusion::new(0.2, 10.0, 8.0).score(0.9, 0.0), 0.0);
+        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 0.2, 10.0, 8.0).score(0.9, 8.0), 1.0);
+        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 0.2, 10.0, 8.0).score(0.9, 0.0), 0.0);
     }
 
     #[test]
     fn a_half_that_has_nothing_leaves_the_other_alone() {
-        assert_eq!(Fusion::new(1.0, 0.0, 0.0).score(0.7, 0.0), 0.7);
-        assert_eq!(Fusion::new(0.0, 0.0, 0.0).score(0.7, 0.0), 0.7);
+        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 1.0, 0.0, 0.0).score(0.7, 0.0), 0.7);
+        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 0.0, 0.0, 0.0).score(0.7, 0.0), 0.7);
     }
 
     impl Fusion {

@@ -2,11 +2,13 @@
 //! - [`plan`]: whether every chunk is read, or an index is asked
 //! - [`bm25`]: scores of words
 //! - [`fusion`]: one score of words and similarity
+//! - [`text_weight`]: what words count for, by model
 //! - [`tsvector`]: Postgres' type for the words of a chunk, written and read
 //! - [`words`]: the words of a query, in several languages at once
 
 pub mod bm25;
 pub mod fusion;
 pub mod plan;
+pub mod text_weight;
 pub mod tsvector;
 pub mod words;

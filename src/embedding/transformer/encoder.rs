@@ -74,6 +74,15 @@ pub struct Workspace {
 }
 
 impl Workspace {
+    /// Bytes of the room for packs of so many tokens.
+    pub fn bytes(shape: &TransformerShape, tokens: usize) -> usize {
+        let (width, intermediate) = (shape.width, shape.intermediate.max(3 * shape.width));
+        let (head, padded) = (width / shape.heads, tokens.next_multiple_of(PANEL));
+        let panel = Linear::panel_numbers(shape.intermediate.max(width));
+        let floats = tokens * (2 * width + intermediate + head + 1) + padded * (ATTENTION_ROWS + head) + panel;
+        floats * size_of::<f32>() + tokens * shape.intermediate.max(width)
+    }
+
     /// Room for packs of at most so many tokens.
     pub fn new(shape: &TransformerShape, tokens: usize) -> Result<Self> {
         let numbers = |count: usize| Buffer::new(count).map_err(|error| Problem::of_memory(&error));

@@ -13,7 +13,7 @@ use crate::embedding::signals::BlockedSignals;
 use crate::error::local_model::{Problem, Result};
 
 /// Tokens that are computed together. More would take more memory, and less would read the weights more often.
-const PACK: usize = 512;
+pub const PACK: usize = 512;
 
 /// What the calling thread does beside computing.
 pub trait Caller {

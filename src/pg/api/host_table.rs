@@ -120,11 +120,33 @@ fn chatbot_detach(relation: Option<Regclass>, delete_embeddings: Option<bool>) -
     Ok(host::detach(relation, delete_embeddings, None)?)
 }
 
-/// Estimates what a sync would send to the provider: of one host table, or of all where `relation` is NULL.
-#[pg_extern(security_definer)]
+/// Estimates what a sync would send to the provider, and the seconds that it would take: of one host table, or of all where
+/// `relation` is NULL.
+#[pg_extern(name = "chatbot_estimate", security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-fn chatbot_estimate(
+fn chatbot_estimate_with_seconds(
     relation: default!(Option<Regclass>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(sources, i64),
+            name!(chunks, i64),
+            name!(chunks_to_embed, i64),
+            name!(tokens, i64),
+            name!(seconds, Option<f64>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let e = reembed::estimate(relation)?;
+    Ok(TableIterator::once((e.sources, e.chunks, e.to_embed, e.tokens, e.seconds)))
+}
+
+/// The function that the SQL of version 0.2.0 declares.
+#[pg_extern(sql = false)]
+fn chatbot_estimate(
+    relation: Option<Regclass>,
 ) -> Result<
     TableIterator<'static, (name!(sources, i64), name!(chunks, i64), name!(chunks_to_embed, i64), name!(tokens, i64))>,
     ErrorReport,

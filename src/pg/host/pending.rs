@@ -11,11 +11,16 @@ use crate::ids::{ChatbotId, HostId};
 use crate::pg::host::read::{self, Access, ReadRow};
 use crate::pg::host::status_writeback::StatusWriteback;
 use crate::pg::host::table::HostTable;
+use crate::pg::model::active_or_built_in;
+use crate::pg::model::local_models::limit_batch;
+use crate::pg::model::speed;
+use crate::pg::model::speedometer::Speedometer;
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, enabled, encoding, sql_error};
 use crate::pg::store::host_row::{self, KeySql, ReadMode, RowIds};
+use crate::pg::store::model::active_model;
 use crate::pg::store::relation::relation_name;
 use crate::pg::store::{host_sources, host_triggers as store};
 use crate::pg::sync::{self, OnFailure, RowHandling};
@@ -98,7 +103,7 @@ fn table_error_message<T>(
 /// locked are skipped, since that session's own trigger syncs them; so are tables that another session has locked.
 pub fn sync_batch(chatbot_id: Option<ChatbotId>, batch: Option<i32>, after: Option<SourceKey>) -> Result<BatchOutcome> {
     let limit = match arguments::required("batch", batch)? {
-        n if n > 0 => n,
+        n if n > 0 => usize::try_from(n).unwrap_or(1),
         n => return Err(Error::invalid("batch", n, "1 or more")),
     };
     encoding::require_utf8()?;
@@ -106,8 +111,9 @@ pub fn sync_batch(chatbot_id: Option<ChatbotId>, batch: Option<i32>, after: Opti
         pgrx::notice!("{disabled}");
         return Ok(BatchOutcome::default());
     }
+    let limit = limit_batch(&active_or_built_in()?, limit);
     host_row::check_constraints_at_once()?;
-    let waiting = host_sources::unsynced_sources(chatbot_id, after, limit)?;
+    let waiting = host_sources::unsynced_sources(chatbot_id, after, i32::try_from(limit).unwrap_or(1))?;
     let mut done = BatchOutcome {
         taken: i64::try_from(waiting.len()).unwrap_or(i64::MAX),
         last: waiting.last().map(|(key, _)| *key),
@@ -117,6 +123,7 @@ pub fn sync_batch(chatbot_id: Option<ChatbotId>, batch: Option<i32>, after: Opti
     for (key, host) in waiting {
         by_host.entry(host).or_default().push(key);
     }
+    let meter = Speedometer::start();
     for (host, keys) in by_host {
         let synced = read::with_table(host, pg_sys::RowExclusiveLock, |table| {
             match try_row(|| sync_rows(table, &keys, RowHandling::Together))? {
@@ -135,6 +142,7 @@ pub fn sync_batch(chatbot_id: Option<ChatbotId>, batch: Option<i32>, after: Opti
             break;
         }
     }
+    speed::record_in_step(active_model, meter.sample())?;
     Ok(done)
 }
 

@@ -1,7 +1,5 @@
 //! Internal SQL functions about models in folders: chatbot_doctor() checks them, chatbot_drop_model() removes a file.
 
-use std::time::Instant;
-
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{name, pg_extern};
@@ -11,14 +9,14 @@ use crate::embedding::transformer::kernels::Kernels;
 use crate::error::Error;
 use crate::ids::ModelId;
 use crate::pg::model::local_models::{self, FolderState, LocalModel, is_local_model};
+use crate::pg::model::speed;
 use crate::pg::runtime::sql_error;
 use crate::pg::store::model as store;
 
-/// A text of about the length of a chunk, which the speed is measured with.
-const SAMPLE: &str = "A refund is paid within ten days after the goods have come back to our warehouse. ";
-/// How often it stands in a chunk, and chunks that are embedded to measure.
-const REPEATED: usize = 12;
-const CHUNKS: usize = 4;
+/// Bytes of an English chunk of the default size.
+const CHUNK: f64 = 1000.0;
+/// Slower than this, a document of 100 chunks makes its statement wait noticeably.
+const SLOW: f64 = 200.0;
 
 /// Removes the imported file of a model, unless another row of this database has the same one.
 #[pg_extern(sql = "CREATE FUNCTION chatbot_sync.drop_model_file(model_id int) RETURNS void
@@ -62,18 +60,21 @@ type Said = (&'static str, String, Option<String>);
 
 fn check(model: &Model) -> Vec<Said> {
     let mut said = vec![match measure(model) {
-        Ok((megabytes, rate)) => (
+        Ok(Measured { shared, working, rate }) => (
             "ok",
             format!(
-                "{} is imported: {megabytes:.0} MB that all sessions share; {}, {} threads, {rate:.*} chunks a second",
+                "{} is imported: {shared:.0} MB that all sessions share, and up to {working:.0} MB for a statement while it computes; {}, {}, {rate:.*} chunks a second",
                 model.name,
                 Kernels::best().name(),
-                local_models::threads(),
+                match local_models::threads() {
+                    1 => "1 thread".to_owned(),
+                    threads => format!("{threads} threads"),
+                },
                 usize::from(rate < 10.0),
             ),
-            (rate < 100.0).then(|| {
+            (rate < SLOW).then(|| {
                 format!(
-                    "In mode sync a document of 100 chunks takes {:.0} s of its transaction; with chatbot_attach(mode => 'async') a worker does it.",
+                    "In mode sync a document of 100 chunks takes {:.1} s of its transaction; with chatbot_attach(mode => 'async') a worker does it.",
                     100.0 / rate
                 )
             }),
@@ -100,14 +101,21 @@ fn check(model: &Model) -> Vec<Said> {
     said
 }
 
-/// Megabytes of the imported file, and chunks a second.
-fn measure(model: &Model) -> Result<(f64, f64), Error> {
+/// What a model takes and gives.
+struct Measured {
+    /// Megabytes of the imported file.
+    shared: f64,
+    /// Megabytes that a statement computes in.
+    working: f64,
+    /// Chunks a second.
+    rate: f64,
+}
+
+fn measure(model: &Model) -> Result<Measured, Error> {
     let opened = LocalModel::open(model)?;
-    let texts = vec![SAMPLE.repeat(REPEATED); CHUNKS];
-    // Pages that are not in memory yet are read now.
-    opened.embed(&texts[..1])?;
-    let began = Instant::now();
-    opened.embed(&texts)?;
-    let rate = CHUNKS as f64 / began.elapsed().as_secs_f64().max(1e-6);
-    Ok((opened.bytes() as f64 / 1e6, rate))
+    Ok(Measured {
+        shared: opened.bytes() as f64 / 1e6,
+        working: opened.working_bytes()? as f64 / 1e6,
+        rate: speed::measure(&opened)? / CHUNK,
+    })
 }

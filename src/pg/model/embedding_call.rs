@@ -16,7 +16,7 @@ use crate::embedding::provider::{Answer, Endpoint, InputType, Limits, Model, Pro
 use crate::embedding::signals::BlockedSignals;
 use crate::embedding::transport::{Http, request_embeddings};
 use crate::error::{Error, Fault, FaultKind, Result};
-use crate::pg::model::throttle;
+use crate::pg::model::{speedometer, throttle};
 use crate::pg::runtime::{enabled, latch, log_line, provider_settings, settings};
 
 /// The number of requests for each thread that are handed out ahead, so that no thread idles while the
@@ -202,7 +202,10 @@ impl EmbeddingCall {
         }
         let (mut texts, usage) = done.map_err(|fault| self.named(fault))?;
         for (at, outcome) in &mut texts {
-            self.texts.remove(at);
+            let text = self.texts.remove(at);
+            if outcome.is_ok() {
+                speedometer::count_embedded(text.iter());
+            }
             if let Err(fault) = outcome {
                 *fault = self.named(fault.clone());
             }

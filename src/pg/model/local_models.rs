@@ -18,22 +18,27 @@ use crate::embedding::local;
 use crate::embedding::provider::{self, LOCAL, Model, OptionKind};
 use crate::embedding::signals::BlockedSignals;
 use crate::embedding::transformer::description::{self, Description};
+use crate::embedding::transformer::encoder::Workspace;
 use crate::embedding::transformer::folder::{Folder, check_name};
-use crate::embedding::transformer::frozen::{Frozen, Header, Precision};
+use crate::embedding::transformer::frozen::{Frozen, Header, Model as FrozenModel, Precision};
 use crate::embedding::transformer::import::Plan;
 use crate::embedding::transformer::kernels::Kernels;
 use crate::embedding::transformer::memory::MappedFile;
 use crate::embedding::transformer::store::{ModelFile, Store};
-use crate::embedding::transformer::threads::Caller;
+use crate::embedding::transformer::threads::{Caller, PACK};
 use crate::embedding::transformer::{self};
 use crate::error::local_model::{Problem, Result as ModelResult};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::pg::model::embedding_call;
 use crate::pg::model::model_arguments::ModelArguments;
 use crate::pg::runtime::{latch, settings};
+use crate::search::fusion::DEFAULT_TEXT_WEIGHT;
+use crate::search::text_weight::text_weight_of_transformer;
 
 /// Texts that are embedded together: some seconds' work, after which a worker stores and a session shows how far it is.
 pub const TEXTS: usize = 64;
+/// Sources that are embedded and stored together.
+const SOURCES: usize = 8;
 /// How often a worker that computes asks whether it has to leave, and how long a wait is at most.
 const YIELD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Models whose files a session keeps mapped: the one that answers, and the one that is to follow.
@@ -49,6 +54,12 @@ const OPTIONS: [(&str, OptionKind); 2] =
 /// Whether a model's numbers are in a folder, and not built in or a provider's.
 pub fn is_local_model(model: &Model) -> bool {
     model.provider == LOCAL && local::find(&model.name).is_none()
+}
+
+/// The number of sources that are embedded and stored together: with a model in a folder few, so that what is done is soon
+/// stored and seen.
+pub fn limit_batch(model: &Model, most: usize) -> usize {
+    if is_local_model(model) { most.min(SOURCES) } else { most }
 }
 
 /// The file of a model that was chosen before.
@@ -226,6 +237,21 @@ impl LocalModel {
         Ok(Self { name, mapped })
     }
 
+    /// Whether it is a transformer; a static model is as quick as one that is built in.
+    pub fn is_transformer(&self) -> Result<bool> {
+        Ok(self.working_bytes()? > 0)
+    }
+
+    /// Bytes that a statement computes in, which go back at its end; 0 for a static model.
+    pub fn working_bytes(&self) -> Result<usize> {
+        let frozen = Frozen::open(&self.mapped).map_err(|problem| failed(&self.name, problem))?;
+        let most = frozen.header.description.max_tokens;
+        Ok(match frozen.model {
+            FrozenModel::Transformer(encoder) => threads() * Workspace::bytes(&encoder.shape, most.max(PACK)),
+            FrozenModel::Static(_) => 0,
+        })
+    }
+
     /// The vector of each text, prefixes put before them already.
     pub fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         let caller = Backend { looked: Cell::new(Instant::now()) };
@@ -242,6 +268,17 @@ pub fn threads() -> usize {
     let is_worker = unsafe { !pg_sys::MyBgworkerEntry.is_null() };
     let sharing = if is_worker { settings::workers_per_database() } else { 1 };
     (settings::local_threads() / sharing).max(1)
+}
+
+/// How many times as fast as this process a session is that shares its threads with no worker.
+pub fn sharing() -> f64 {
+    settings::local_threads().max(1) as f64 / threads() as f64
+}
+
+/// What words count for in hybrid searches with a model in a folder.
+pub fn text_weight(model: &Model) -> Result<f64> {
+    let opened = LocalModel::open(model)?;
+    Ok(if opened.is_transformer()? { text_weight_of_transformer(&model.name) } else { DEFAULT_TEXT_WEIGHT })
 }
 
 /// The backend's own thread.

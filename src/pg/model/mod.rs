@@ -4,6 +4,8 @@
 //! - `local_models`: models in folders: choosing, importing and mapping them, and embedding with them
 //! - `model_arguments`: the arguments of `chatbot_set_model()`
 //! - `requests`: embeds the texts of many sources while a worker does something else
+//! - `speed`: how fast texts become stored vectors: a figure of each model
+//! - `speedometer`: counts what a session embeds, and how long it takes
 //! - `throttle`: a provider's request to wait, shared by all sessions
 
 pub mod embedding_call;
@@ -11,6 +13,8 @@ pub mod embedding_call;
 pub mod local_models;
 mod model_arguments;
 pub mod requests;
+pub mod speed;
+pub mod speedometer;
 pub mod throttle;
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,8 +29,11 @@ use crate::ids::ModelId;
 use crate::pg::model::embedding_call::{BatchResult, EmbeddingCall};
 use crate::pg::model::local_models::LocalModel;
 use crate::pg::runtime::{arguments, settings};
+use crate::pg::store::LatestSnapshot;
 use crate::pg::store::model as store;
 use crate::pg::store::model::ActiveModel;
+
+use crate::search::fusion::DEFAULT_TEXT_WEIGHT;
 
 pub use crate::pg::model::model_arguments::ModelArguments;
 
@@ -42,7 +49,8 @@ pub fn active_or_insert_built_in() -> Result<ActiveModel> {
     if let Some(model) = store::active_model()? {
         return Ok(model);
     }
-    store::insert_model(&built_in(local::MODELS[0]), true)?;
+    let model = built_in(local::MODELS[0]);
+    store::insert_model(&model, true, text_weight(&model)?)?;
     store::active_model()?.ok_or_else(|| Error::Internal("no model is active".to_owned()))
 }
 
@@ -61,6 +69,11 @@ fn built_in(model: &StaticModel) -> Model {
         query_prefix: String::new(),
         options: Map::new(),
     }
+}
+
+/// What words count for in hybrid searches with a model that is chosen now.
+fn text_weight(model: &Model) -> Result<f64> {
+    if local_models::is_local_model(model) { local_models::text_weight(model) } else { Ok(DEFAULT_TEXT_WEIGHT) }
 }
 
 /// Turns texts into vectors: by the built-in model, by a provider, or from vectors that were made before.
@@ -203,6 +216,7 @@ impl Embedder {
             Route::Local { model, words, texts, embedded } => {
                 let range = *embedded..*embedded + texts.len();
                 *embedded = range.end;
+                speedometer::count_embedded(texts.iter());
                 let embed = |text: String| {
                     pgrx::check_for_interrupts!();
                     Ok(model.embed(&text, words))
@@ -214,6 +228,7 @@ impl Embedder {
             Route::Folder { model, texts, embedded } => {
                 let range = *embedded..*embedded + texts.len();
                 let vectors = model.embed(texts)?;
+                speedometer::count_embedded(texts.iter());
                 texts.clear();
                 *embedded = range.end;
                 let texts = range.clone().zip(vectors.into_iter().map(Ok)).collect();
@@ -275,8 +290,11 @@ pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>
 /// has given this one all of its own.
 pub fn choose_model(choice: ModelArguments) -> Result<ModelId> {
     let model = check_arguments(choice)?;
+    // A worker may have written since how fast a model is: at REPEATABLE READ that is no conflict.
+    let _latest = LatestSnapshot::new();
     let before = store::active_model()?;
-    let (id, active) = store::find_or_insert(&model)?;
+    let (id, active) = store::find_or_insert(&model, text_weight(&model)?)?;
+    speed::measure_at_choice(id, &model)?;
     if active {
         store::set_next_model(None)?;
         return Ok(id);

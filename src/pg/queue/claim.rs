@@ -11,6 +11,7 @@ use crate::ids::{HostId, ModelId};
 use crate::pg::host::{self, Access};
 use crate::pg::model::embedding_call;
 use crate::pg::model::requests::Requests;
+use crate::pg::model::speedometer::{Sample, Speedometer};
 use crate::pg::queue::locked_tables::{postpone_jobs, read_unlocked_host_rows};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{log_line, settings};
@@ -47,6 +48,10 @@ pub struct Claim {
     pub in_parts: HashMap<String, usize>,
     /// The time that the provider took.
     pub elapsed: Duration,
+    /// Measures from the first request on.
+    pub meter: Speedometer,
+    /// What was embedded until the last response.
+    pub sample: Sample,
 }
 
 /// A claimed source, with its jobs.
@@ -91,6 +96,7 @@ impl Claim {
         // In the order of the sources, so that the texts of one source are in the same request where possible.
         let mut seen = HashSet::new();
         let texts = self.tasks.iter().flat_map(Task::texts).filter(|text| seen.insert(*text)).cloned();
+        self.meter = Speedometer::start();
         self.requests = Some(Requests::start(&self.model.model, texts));
     }
 
@@ -109,6 +115,7 @@ impl Claim {
             }
         }
         (self.vectors, self.in_parts, self.elapsed) = (made.vectors, made.in_parts, made.elapsed);
+        self.sample = self.meter.sample();
     }
 
     /// Stores the vectors of sources that have not changed since they were claimed, and ends their jobs; those of host

@@ -16,7 +16,8 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Error, Result};
 use crate::ids::{ChatbotId, HostId, JobId};
 use crate::pg::host::Access;
-use crate::pg::model::{self, local_models};
+use crate::pg::model::speedometer::{Sample, Speedometer};
+use crate::pg::model::{self, local_models, speed};
 use crate::pg::queue::claim::{Task, TaskState, leave_detached_tasks, put_off_tasks};
 use crate::pg::queue::locked_tables::{locked_hosts, read_unlocked_host_rows};
 use crate::pg::runtime::subtransaction::try_row;
@@ -35,8 +36,6 @@ pub const BATCH_SIZE: usize = 100;
 /// The time that a lease lasts beyond chatbot_sync.sync_timeout; after it, other workers may take the jobs.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
 
-/// Sources that are embedded together by a model that is computed here: few, so that what is done is soon stored and seen.
-pub const SOURCES_COMPUTED: usize = 8;
 /// The time that the slowest machine takes for a chunk with such a model. A lease lasts longer by it for each text; the lease
 /// of a session that has ended is released earlier.
 const SLOWEST_CHUNK: Duration = Duration::from_secs(2);
@@ -75,8 +74,7 @@ pub fn claim(most: usize) -> Result<Option<Claim>> {
     if !enabled::is_enabled() {
         return Ok(None);
     }
-    let most =
-        if local_models::is_local_model(&model::active_or_built_in()?) { most.min(SOURCES_COMPUTED) } else { most };
+    let most = local_models::limit_batch(&model::active_or_built_in()?, most);
     loop {
         let Some(by_source) = pick_due_jobs(most, &locked_hosts())? else { return Ok(None) };
         let claim = lease_jobs(by_source)?;
@@ -132,7 +130,8 @@ fn lease_jobs(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Claim> {
     let waiting = tasks.iter().filter(|task| !task.texts().is_empty()).map(|task| task.key);
     source::mark_pending(&waiting.collect::<Vec<_>>())?;
     let (requests, vectors, in_parts, elapsed) = (None, HashMap::new(), HashMap::new(), Duration::ZERO);
-    Ok(Claim { lease, model, tasks, requests, vectors, in_parts, elapsed })
+    let (meter, sample) = (Speedometer::start(), Sample::default());
+    Ok(Claim { lease, model, tasks, requests, vectors, in_parts, elapsed, meter, sample })
 }
 
 /// Reads what the sources are to become. Sources that only changed their key are moved, with their vectors.
@@ -254,6 +253,8 @@ pub fn step_embed() {
 pub fn step_store() -> Result<()> {
     if let Some(mut claim) = CLAIMED.take() {
         claim.store()?;
+        let model = claim.model.clone();
+        speed::record_in_step(|| Ok(Some(model)), claim.meter.sample())?;
         CLAIMED.set(Some(claim));
     }
     Ok(())

@@ -84,7 +84,7 @@ impl Search<'_> {
         let near: HashSet<ChunkKey> = found.iter().map(|f| f.key).collect();
         let TextScores { of_chunks: scores, of_all_words } = self.text_scores(candidates, Some(&near))?;
         let best = scores.values().copied().fold(0.0, f64::max);
-        let fusion = Fusion::new(self.request.known, of_all_words, best);
+        let fusion = Fusion::new(self.request.text_weight, self.asked.known, of_all_words, best);
         let others: Vec<ChunkKey> = scores.keys().filter(|key| !near.contains(key)).copied().collect();
         if !others.is_empty() {
             found.extend(store::chunks_by_key(&self.scope, &others, Some(vector))?);

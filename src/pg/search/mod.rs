@@ -17,6 +17,7 @@ use crate::pg::store::search as store;
 use crate::pg::store::search::{Filter, FoundChunk};
 use crate::pg::store::tables::{self, Tables};
 use crate::pg::{model, source_types};
+use crate::search::fusion::DEFAULT_TEXT_WEIGHT;
 use crate::source::{Jsonb, SourceType};
 
 mod find;
@@ -87,6 +88,9 @@ struct SearchRequest {
     /// The share of the query that the model knows.
     #[serde(default = "whole_share")]
     known: f64,
+    /// What words count for beside similarity.
+    #[serde(default = "default_text_weight")]
+    text_weight: f64,
     /// The query's vector; `None` in a search by words alone.
     #[serde(skip)]
     vector: Option<Vec<f32>>,
@@ -95,6 +99,11 @@ struct SearchRequest {
 /// The share that counts where a coordinator of another version does not send one.
 fn whole_share() -> f64 {
     1.0
+}
+
+/// Nor does it say this.
+fn default_text_weight() -> f64 {
+    DEFAULT_TEXT_WEIGHT
 }
 
 /// Returns the chunks that match best, best first. Writes nothing.
@@ -135,6 +144,7 @@ pub fn search(args: SearchArguments) -> Result<Vec<SearchResult>> {
         exact_limit: settings::exact_search_limit(),
         most_per_source: settings::max_results_per_source(),
         known: model::known_share(&active.model, query),
+        text_weight: active.text_weight,
         vector,
     };
     if tables::is_distributed()? {

@@ -13,6 +13,7 @@
 //! - `job`: jobs of the queue
 //! - `log`: the log of syncs
 //! - `model`: models
+//! - `model_figures`: how fast texts become vectors with a model
 //! - `query_words`: the words of a query
 //! - `quoting`: quotes names and literals
 //! - `reading`: how sources were chunked and their words read
@@ -53,6 +54,8 @@ pub mod index;
 pub mod job;
 pub mod log;
 pub mod model;
+#[allow(unsafe_code)]
+pub mod model_figures;
 pub mod query_words;
 #[allow(unsafe_code)]
 pub mod quoting;

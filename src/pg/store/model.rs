@@ -6,7 +6,9 @@ use serde_json::Map;
 use crate::embedding::provider::Model;
 use crate::error::{Error, Result};
 use crate::ids::ModelId;
+use crate::pg::store::model_figures::has_figures;
 use crate::pg::store::{StatementMode, not_null, run, write};
+use crate::search::fusion::DEFAULT_TEXT_WEIGHT;
 use crate::source::Jsonb;
 
 /// A model with its id.
@@ -16,6 +18,8 @@ pub struct ActiveModel {
     pub id: ModelId,
     /// Provider, name, dimensions, prefixes and options.
     pub model: Model,
+    /// What words count for in a hybrid search with it, from 0 to 1.
+    pub text_weight: f64,
 }
 
 /// The columns of [`model_args`], which say what a vector was made with.
@@ -46,8 +50,9 @@ fn read_model(condition: &str, mode: StatementMode) -> Result<Option<ActiveModel
 }
 
 fn read_models(condition: &str, mode: StatementMode) -> Result<Vec<ActiveModel>> {
+    let text_weight = if has_figures()? { "text_weight" } else { "NULL::real" };
     let sql = format!(
-        "SELECT id, {MODEL_COLUMNS}
+        "SELECT id, {MODEL_COLUMNS}, {text_weight}::double precision
         FROM chatbot_sync.model
         WHERE {condition}"
     );
@@ -62,13 +67,15 @@ fn read_models(condition: &str, mode: StatementMode) -> Result<Vec<ActiveModel>>
                 query_prefix: not_null(row.get(7))?,
                 options: Map::new(),
             };
-            Ok((not_null(row.get(1))?, model, not_null(row.get(8))?))
+            let text_weight = row.get::<f64>(9)?.unwrap_or(DEFAULT_TEXT_WEIGHT);
+            let found = ActiveModel { id: not_null(row.get(1))?, model, text_weight };
+            Ok((found, not_null(row.get(8))?))
         })
         .collect::<std::result::Result<Vec<_>, pgrx::spi::Error>>()
     })?;
-    let with_options = |(id, model, options): (ModelId, Model, Jsonb)| match serde_json::from_str(options.as_str()) {
-        Ok(options) => Ok(ActiveModel { id, model: Model { options, ..model } }),
-        Err(error) => Err(Error::Internal(format!("the options of model {id} are no object: {error}"))),
+    let with_options = |(found, options): (ActiveModel, Jsonb)| match serde_json::from_str(options.as_str()) {
+        Ok(options) => Ok(ActiveModel { model: Model { options, ..found.model }, ..found }),
+        Err(error) => Err(Error::Internal(format!("the options of model {} are no object: {error}", found.id))),
     };
     found.into_iter().map(with_options).collect()
 }
@@ -85,20 +92,23 @@ fn model_args<'a>(model: &Model) -> Vec<DatumWithOid<'a>> {
     ]
 }
 
-/// Inserts a model. Does nothing where it is there already, or where another model has become active meanwhile.
-pub fn insert_model(model: &Model, active: bool) -> Result<()> {
+/// Inserts a model, with what words count for in hybrid searches with it. Does nothing where it is there already, or where
+/// another model has become active meanwhile.
+pub fn insert_model(model: &Model, active: bool, text_weight: f64) -> Result<()> {
+    let (column, value) = if has_figures()? { (", text_weight", ", $9") } else { ("", "") };
     let sql = format!(
-        "INSERT INTO chatbot_sync.model ({MODEL_COLUMNS}, active)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        "INSERT INTO chatbot_sync.model ({MODEL_COLUMNS}, active{column})
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8{value})
         ON CONFLICT DO NOTHING"
     );
-    let args: Vec<_> = model_args(model).into_iter().chain([active.into()]).collect();
+    let weight = (!column.is_empty()).then(|| text_weight.into());
+    let args: Vec<_> = model_args(model).into_iter().chain([active.into()]).chain(weight).collect();
     write(&sql, &args).map(drop)
 }
 
 /// Returns the id of a model, which is inserted if needed, and whether it is the active one.
-pub fn find_or_insert(model: &Model) -> Result<(ModelId, bool)> {
-    insert_model(model, false)?;
+pub fn find_or_insert(model: &Model, text_weight: f64) -> Result<(ModelId, bool)> {
+    insert_model(model, false, text_weight)?;
     let sql = format!(
         "SELECT id, active
         FROM chatbot_sync.model

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pgrx::pg_sys;
 
-use crate::pg::model::{embedding_call, local_models};
+use crate::pg::model::{embedding_call, local_models, speed};
 use crate::pg::queue::{self, Claim};
 use crate::pg::runtime::wake::{request_worker, schedule_worker};
 use crate::pg::runtime::{self, enabled};
@@ -73,7 +73,11 @@ fn drain(owner: pg_sys::Oid) {
         if let Some(mut claim) = finished {
             report(Some(c"storing vectors"));
             match in_transaction(Some(owner), || claim.store()) {
-                Ok(()) => drop(in_transaction(Some(owner), || claim.write_statuses())),
+                Ok(()) => {
+                    // The statuses are committed whatever becomes of the figure.
+                    drop(in_transaction(Some(owner), || claim.write_statuses()));
+                    drop(in_transaction(Some(owner), || speed::record(&claim.model, claim.sample)));
+                }
                 // Recorded as a failed attempt: otherwise the same claim would come first for ever.
                 Err(message) => drop(in_transaction(Some(owner), || claim.give_up(&message))),
             }
@@ -127,6 +131,6 @@ fn must_yield_to_ddl() -> bool {
 impl Claim {
     /// Whether the claim has its full size, so that more jobs may be due for another worker.
     fn is_full(&self) -> bool {
-        self.len() >= if local_models::is_local_model(&self.model.model) { queue::SOURCES_COMPUTED } else { CLAIM_SIZE }
+        self.len() >= local_models::limit_batch(&self.model.model, CLAIM_SIZE)
     }
 }

@@ -45,14 +45,20 @@ fn multiply_plainly(x: Rows, weights: &[f32], bias: Option<&[f32]>, out: &mut Ro
 }
 
 /// The kernel of an instruction set: the number of floats in a register, the registers that lie side by side in a tile
-/// its rows, all the numbers of rows that it can have, and the five instructions that it takes.
+/// its rows, all the numbers of rows that it can have, a register's type, and the five instructions that it takes.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! tiles {
     (
         $features:literal, lanes: $lanes:literal, side_by_side: $registers:literal,
         rows: $most:literal, all: $($rows:literal)+,
-        zero: $zero:expr, load: $load:path, store: $store:path, splat: $splat:path, add_product: $add_product:expr
+        vector: $vector:ty, zero: $zero:expr,
+        load: $load:path, store: $store:path, splat: $splat:path, add_product: $add_product:expr
     ) => {
+        /// Rows of a tile that are found from its first one; the others are found from the one after them.
+        const HALF: usize = $most / 2;
+        /// Inputs in a turn of the inner loop.
+        const STEPS: usize = 4;
+
         /// # Safety
         /// The machine has the features, and the shapes fit each other.
         #[target_feature(enable = $features)]
@@ -86,6 +92,39 @@ macro_rules! tiles {
             }
         }
 
+        /// Adds the products of one input of each row, from the places of the first row and of the one after [`HALF`] of
+        /// them.
+        ///
+        /// # Safety
+        /// `ROWS` rows have this input, and the panels.
+        #[inline]
+        #[target_feature(enable = $features)]
+        unsafe fn add_products<const ROWS: usize, const REGISTERS: usize>(
+            sums: &mut [[$vector; REGISTERS]; ROWS],
+            [upper, lower]: [*const f32; 2],
+            stride: usize,
+            panel: *const f32,
+            inputs: usize,
+            input: usize,
+        ) {
+            // SAFETY: every pointer is at a place that the caller vouches for.
+            unsafe {
+                let mut weights = [$zero; REGISTERS];
+                for register in 0..REGISTERS {
+                    let column = register * $lanes;
+                    let of_panel = (column / PANEL * inputs + input) * PANEL + column % PANEL;
+                    weights[register] = $load(panel.add(of_panel));
+                }
+                for row in 0..ROWS {
+                    let value = if row < HALF { upper.add(row * stride) } else { lower.add((row - HALF) * stride) };
+                    let value = $splat(*value.add(input));
+                    for register in 0..REGISTERS {
+                        sums[row][register] = $add_product(sums[row][register], value, weights[register]);
+                    }
+                }
+            }
+        }
+
         /// # Safety
         /// `ROWS` rows of `inputs` values and `ROWS` rows of the target's columns are there, and their panels.
         #[inline]
@@ -110,19 +149,20 @@ macro_rules! tiles {
                         }
                     }
                 }
-                for input in 0..inputs {
-                    let mut weights = [$zero; REGISTERS];
-                    for register in 0..REGISTERS {
-                        let column = register * $lanes;
-                        let of_panel = (column / PANEL * inputs + input) * PANEL + column % PANEL;
-                        weights[register] = $load(panel.add(of_panel));
+                // Two places in the rows, and some inputs in a turn, leave little arithmetic on addresses between the
+                // products, of which AVX2 makes no more than twelve for each input.
+                let (mut upper, mut lower, mut panel) = (values, values.wrapping_add(HALF * stride), panel);
+                let mut left = inputs;
+                while left >= STEPS {
+                    for input in 0..STEPS {
+                        add_products(&mut sums, [upper, lower], stride, panel, inputs, input);
                     }
-                    for row in 0..ROWS {
-                        let value = $splat(*values.add(row * stride + input));
-                        for register in 0..REGISTERS {
-                            sums[row][register] = $add_product(sums[row][register], value, weights[register]);
-                        }
-                    }
+                    (upper, lower) = (upper.add(STEPS), lower.wrapping_add(STEPS));
+                    panel = panel.add(STEPS * PANEL);
+                    left -= STEPS;
+                }
+                for input in 0..left {
+                    add_products(&mut sums, [upper, lower], stride, panel, inputs, input);
                 }
                 for row in 0..ROWS {
                     for register in 0..REGISTERS {
@@ -136,42 +176,49 @@ macro_rules! tiles {
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps};
+    use std::arch::x86_64::{
+        __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    };
 
     use super::{PANEL, Rows, RowsMut};
 
     tiles!(
         "avx512f,avx512bw,avx512dq,avx512vl", lanes: 16, side_by_side: 2,
         rows: 12, all: 1 2 3 4 5 6 7 8 9 10 11 12,
-        zero: _mm512_setzero_ps(), load: _mm512_loadu_ps, store: _mm512_storeu_ps, splat: _mm512_set1_ps,
+        vector: __m512, zero: _mm512_setzero_ps(),
+        load: _mm512_loadu_ps, store: _mm512_storeu_ps, splat: _mm512_set1_ps,
         add_product: |sum, a, b| _mm512_fmadd_ps(a, b, sum)
     );
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps};
+    use std::arch::x86_64::{
+        __m256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+    };
 
     use super::{PANEL, Rows, RowsMut};
 
     tiles!(
         "avx2,fma", lanes: 8, side_by_side: 2,
         rows: 6, all: 1 2 3 4 5 6,
-        zero: _mm256_setzero_ps(), load: _mm256_loadu_ps, store: _mm256_storeu_ps, splat: _mm256_set1_ps,
+        vector: __m256, zero: _mm256_setzero_ps(),
+        load: _mm256_loadu_ps, store: _mm256_storeu_ps, splat: _mm256_set1_ps,
         add_product: |sum, a, b| _mm256_fmadd_ps(a, b, sum)
     );
 }
 
 #[cfg(target_arch = "aarch64")]
 mod neon {
-    use std::arch::aarch64::{vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32};
+    use std::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32};
 
     use super::{PANEL, Rows, RowsMut};
 
     tiles!(
         "neon", lanes: 4, side_by_side: 4,
         rows: 6, all: 1 2 3 4 5 6,
-        zero: vdupq_n_f32(0.0), load: vld1q_f32, store: vst1q_f32, splat: vdupq_n_f32,
+        vector: float32x4_t, zero: vdupq_n_f32(0.0),
+        load: vld1q_f32, store: vst1q_f32, splat: vdupq_n_f32,
         add_product: |sum, a, b| vfmaq_f32(sum, a, b)
     );
 }

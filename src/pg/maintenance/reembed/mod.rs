@@ -14,16 +14,19 @@ use crate::error::{Error, Fault, Result};
 use crate::host::RowStatus;
 use crate::ids::{HostId, ModelId};
 use crate::pg::maintenance::reembed::shared::SharedChunks;
-use crate::pg::model::{self, Embedder};
+use crate::pg::model::local_models::limit_batch;
+use crate::pg::model::speedometer::Speedometer;
+use crate::pg::model::{self, Embedder, speed};
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::rollback_usage::UsageCounter;
 use crate::pg::runtime::{arguments, catalog_types, enabled, encoding, settings};
 use crate::pg::search::visible_chatbots::VisibleChatbots;
+use crate::pg::store::LatestSnapshot;
 use crate::pg::store::host_row::ReadMode;
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::reembed::{ChunkWithoutVector, ModelProgress};
 use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::{model as models, reembed as store, source, source_error};
+use crate::pg::store::{model as models, model_figures, reembed as store, source, source_error};
 use crate::pg::{host, sync};
 use crate::source::{RowInput, SourceKey};
 
@@ -65,13 +68,14 @@ pub fn begin(skip_errors: Option<bool>) -> Result<()> {
 /// such sources are left, that is an error, unless `skip_errors` was given.
 pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<ReembedStep>> {
     let limit = match arguments::required("batch", limit)? {
-        n if n > 0 => n,
+        n if n > 0 => usize::try_from(n).unwrap_or(1),
         n => return Err(Error::invalid("batch", n, "1 or more")),
     };
     let (Some(active), Some(next)) = (models::active_model()?, models::next_model()?) else { return Ok(None) };
     encoding::require_utf8()?;
     enabled::require_enabled()?;
-    let keys = store::take_incomplete_sources(next.id, after, limit, |key| {
+    let limit = limit_batch(&next.model, limit);
+    let keys = store::take_incomplete_sources(next.id, after, i32::try_from(limit).unwrap_or(1), |key| {
         REFUSED.with_borrow(|r| r.sources.contains_key(key))
     })?;
     if keys.is_empty() {
@@ -80,6 +84,7 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
     }
     let (missing, shared) = SharedChunks::split(store::chunks_without_vector(&keys, active.id, next.id)?, next.id)?;
     let began = Instant::now();
+    let meter = Speedometer::start();
     let mut entries = log_entries(next.id, &missing);
     let mut spent = UsageCounter::new(next.id);
     let EmbeddedChunks { made, refused, notes, usage } = embed(&next.model, missing)?;
@@ -105,22 +110,36 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
     REFUSED.with_borrow_mut(|all| all.sources.extend(refused));
     log::insert(&entries)?;
     spent.set_sqlstate("00000");
+    speed::record_in_step(|| Ok(Some(next.clone())), meter.sample())?;
     let taken = i64::try_from(keys.len()).unwrap_or(i64::MAX);
     Ok(Some(ReembedStep { taken, last: keys.last().copied(), progress: progress(next.id, after, taken)? }))
 }
 
-/// Returns how many sources have vectors of the model. They are counted by the first batch and at the end, and carried on in
-/// between: a count reads all sources, which would be too much for each batch of a hundred.
+/// How old a count of sources becomes: other sessions, which share the work, are not in what is carried on from it.
+const COUNT_AGE: Duration = Duration::from_secs(20);
+
+/// Sources that were counted, of which this session has taken some since.
+#[derive(Clone, Copy)]
+struct CountedSources {
+    model_id: ModelId,
+    at: Instant,
+    progress: ModelProgress,
+}
+
+/// Returns how many sources have vectors of the model. They are counted by the first batch, at the end and now and then, and
+/// carried on in between: a count reads all sources, which would be too much for each batch of a hundred.
 fn progress(model_id: ModelId, after: Option<SourceKey>, taken: i64) -> Result<ModelProgress> {
-    thread_local!(static COUNTED: Cell<Option<(ModelId, ModelProgress)>> = const { Cell::new(None) });
-    let progress = match COUNTED.get() {
-        Some((counted, progress)) if counted == model_id && after.is_some() && taken > 0 => {
-            ModelProgress { incomplete: (progress.incomplete - taken).max(0), ..progress }
+    thread_local!(static COUNTED: Cell<Option<CountedSources>> = const { Cell::new(None) });
+    let is_current = |c: &CountedSources| c.model_id == model_id && c.at.elapsed() < COUNT_AGE;
+    let counted = match COUNTED.get().filter(is_current) {
+        Some(before) if after.is_some() && taken > 0 => {
+            let incomplete = (before.progress.incomplete - taken).max(0);
+            CountedSources { progress: ModelProgress { incomplete, ..before.progress }, ..before }
         }
-        _ => store::count_incomplete(model_id)?,
+        _ => CountedSources { model_id, at: Instant::now(), progress: store::count_incomplete(model_id)? },
     };
-    COUNTED.set(Some((model_id, progress)));
-    Ok(progress)
+    COUNTED.set(Some(counted));
+    Ok(counted.progress)
 }
 
 /// Counts the sources, and those without whose vectors the next model cannot become active. Fails where the provider refused
@@ -239,6 +258,8 @@ fn embed(model: &Model, missing: Vec<ChunkWithoutVector>) -> Result<EmbeddedChun
 /// returns whether it did. Sessions that write sources wait until the transaction ends.
 pub fn swap() -> Result<bool> {
     store::stop_writers()?;
+    // Another session may have written since how fast the next model is: at REPEATABLE READ that is no conflict.
+    let _latest = LatestSnapshot::new();
     let Some(next) = models::next_model()? else { return Ok(false) };
     let incomplete = store::count_incomplete(next.id)?.incomplete;
     let refused = REFUSED.take();
@@ -271,6 +292,10 @@ pub struct Estimate {
     pub to_embed: i64,
     /// Tokens of those, as a built-in model counts its own, or a quarter of their bytes.
     pub tokens: i64,
+    /// Bytes of their texts.
+    bytes: usize,
+    /// Seconds that one session takes for them, by what was measured on this server; `None` where that is not known.
+    pub seconds: Option<f64>,
 }
 
 /// Estimates what a sync of a host table would send, or of all of them where `relation` is `None`. While there is a next
@@ -286,7 +311,7 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
             pgrx::check_for_interrupts!();
             let _scratch = Scratch::new();
             let mut keys = store::sources_without_vectors(next.id, after, 1000)?;
-            let Some(last) = keys.last().copied() else { return Ok(estimate) };
+            let Some(last) = keys.last().copied() else { return estimate.with_seconds(next.id) };
             after = Some(last);
             keys.retain(|key| visible.contains(key.chatbot_id));
             estimate.sources += i64::try_from(keys.len()).unwrap_or(0);
@@ -332,16 +357,26 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
             "{unreadable} rows cannot be read, and count as sources without chunks: SELECT * FROM chatbot_verify();"
         );
     }
-    Ok(estimate)
+    estimate.with_seconds(id)
 }
 
 impl Estimate {
+    fn with_seconds(self, model_id: ModelId) -> Result<Self> {
+        let seconds = match model_figures::bytes_per_second(model_id)? {
+            _ if self.to_embed == 0 => Some(0.0),
+            Some(rate) if rate > 0.0 => Some(self.bytes as f64 / rate),
+            _ => None,
+        };
+        Ok(Self { seconds, ..self })
+    }
+
     fn add<'a>(&mut self, model: &Model, texts: impl Iterator<Item = &'a str>) {
         let built_in = if model.provider == LOCAL { local::find(&model.name) } else { None };
         let mut words = WordCache::default();
         for text in texts {
             let tokens = built_in.map_or(text.len().div_ceil(4), |built_in| built_in.count_tokens(text, &mut words));
             self.to_embed += 1;
+            self.bytes += text.len();
             self.tokens += i64::try_from(tokens).unwrap_or(0);
         }
     }
