@@ -29,6 +29,7 @@ CREATE TABLE chatbot_sync.model (
     indexed         boolean NOT NULL DEFAULT false,
     index_error     text,
     created_at      timestamptz NOT NULL DEFAULT now(),
+    quantization    text,
     UNIQUE (provider, model, dimensions, shortened, document_prefix, query_prefix, options)
 );
 CREATE UNIQUE INDEX model_active ON chatbot_sync.model (active) WHERE active;

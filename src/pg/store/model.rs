@@ -6,7 +6,10 @@ use serde_json::Map;
 use crate::embedding::provider::Model;
 use crate::error::{Error, Result};
 use crate::ids::ModelId;
+use crate::pg::store::index_form::IndexForm;
+use crate::pg::store::vectors::has_column;
 use crate::pg::store::{StatementMode, not_null, run, write};
+use crate::search::quantization::Quantization;
 use crate::source::Jsonb;
 
 /// A model with its id.
@@ -16,6 +19,15 @@ pub struct ActiveModel {
     pub id: ModelId,
     /// Provider, name, dimensions, prefixes and options.
     pub model: Model,
+    /// What its index has of each vector.
+    pub quantization: Quantization,
+}
+
+impl ActiveModel {
+    /// How its vectors are indexed.
+    pub fn index_form(&self) -> IndexForm {
+        IndexForm { storage: self.model.storage(), dimensions: self.model.dimensions, quantization: self.quantization }
+    }
 }
 
 /// The columns of [`model_args`], which say what a vector was made with.
@@ -36,6 +48,11 @@ pub fn next_model() -> Result<Option<ActiveModel>> {
     read_model("next", StatementMode::ReadLatest)
 }
 
+/// Returns the model with this id; `None` where there is none.
+pub fn model_with_id(id: ModelId) -> Result<Option<ActiveModel>> {
+    read_model(&format!("id = {id}"), StatementMode::ReadLatest)
+}
+
 /// Returns all models that there are rows of.
 pub fn all_models() -> Result<Vec<ActiveModel>> {
     read_models("true", StatementMode::ReadLatest)
@@ -47,9 +64,10 @@ fn read_model(condition: &str, mode: StatementMode) -> Result<Option<ActiveModel
 
 fn read_models(condition: &str, mode: StatementMode) -> Result<Vec<ActiveModel>> {
     let sql = format!(
-        "SELECT id, {MODEL_COLUMNS}
+        "SELECT id, {MODEL_COLUMNS}, {quantization}
         FROM chatbot_sync.model
-        WHERE {condition}"
+        WHERE {condition}",
+        quantization = if has_quantization()? { "quantization" } else { "NULL::text" }
     );
     let found = run(&sql, &[], mode, |rows| {
         rows.map(|row| {
@@ -62,15 +80,21 @@ fn read_models(condition: &str, mode: StatementMode) -> Result<Vec<ActiveModel>>
                 query_prefix: not_null(row.get(7))?,
                 options: Map::new(),
             };
-            Ok((not_null(row.get(1))?, model, not_null(row.get(8))?))
+            let quantization = Quantization::of_model(row.get::<String>(9)?.as_deref());
+            Ok((ActiveModel { id: not_null(row.get(1))?, model, quantization }, not_null(row.get(8))?))
         })
         .collect::<std::result::Result<Vec<_>, pgrx::spi::Error>>()
     })?;
-    let with_options = |(id, model, options): (ModelId, Model, Jsonb)| match serde_json::from_str(options.as_str()) {
-        Ok(options) => Ok(ActiveModel { id, model: Model { options, ..model } }),
-        Err(error) => Err(Error::Internal(format!("the options of model {id} are no object: {error}"))),
+    let with_options = |(found, options): (ActiveModel, Jsonb)| match serde_json::from_str(options.as_str()) {
+        Ok(options) => Ok(ActiveModel { model: Model { options, ..found.model }, ..found }),
+        Err(error) => Err(Error::Internal(format!("the options of model {} are no object: {error}", found.id))),
     };
     found.into_iter().map(with_options).collect()
+}
+
+/// Whether models say what their index has of each vector: those of an older version of the SQL do not.
+fn has_quantization() -> Result<bool> {
+    has_column(c"model", c"quantization")
 }
 
 fn model_args<'a>(model: &Model) -> Vec<DatumWithOid<'a>> {
@@ -148,10 +172,4 @@ pub fn has_all_vectors(id: ModelId, active: ModelId) -> Result<bool> {
                     OR next_model_id NOT IN ($1, $2)
             )";
     run(sql, &[id.into(), active.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
-}
-
-/// Stores vectors in the row itself or, where they would not fit into a page, out of line. The table is locked only
-/// if that changes.
-pub fn set_vector_storage(in_line: bool) -> Result<()> {
-    write("SELECT chatbot_sync.set_vector_storage($1)", &[in_line.into()]).map(drop)
 }
