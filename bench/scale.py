@@ -8,7 +8,7 @@ gets as many requests at a time as chatbot_sync.max_parallel_requests allows, wi
 nothing else.
 """
 # By dimensions: bytes of a row and its key with vectors and with halves; bytes in HNSW over vectors, halves and bits.
-BYTES = {256: (2820 + 63, 2245 + 63, 1369, 836, 338), 768: (4882 + 63, 3443 + 63, 4098, 2050, 401), 1536: (R1536F + 63, R1536H + 63, 8192, 4096, 502)}
+BYTES = {256: (2820 + 63, 2245 + 63, 1369, 836, 338), 768: (4882 + 63, 3443 + 63, 4098, 2050, 401), 1536: (8276 + 63, 4882 + 63, 8194, 4098, 505)}
 LOCAL = 10_900                       # chunks per second with the built-in model in one session
 REQUEST, TEXTS, PARALLEL = 0.3, 100, 4
 TOKENS, A_MINUTE = 250, 5_000_000    # tokens of a chunk; tokens per minute that a provider allows
