@@ -24,7 +24,9 @@ fn server_with_shop() -> (Server, Mock) {
     let mut shop = server.db.in_database("shop");
     let mut app = shop.session("app");
     app.batch_execute("SELECT chatbot_embed_source(3, 'link', 1, 'The first model has seen this.')").unwrap();
-    shop.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
+    // One model in full precision, and one in half.
+    let half = r#"SELECT chatbot_set_model('openai_compatible', 'mock', 8, options => '{"storage": "half"}')"#;
+    shop.admin.batch_execute(half).unwrap();
     shop.admin.batch_execute("CALL chatbot_reembed()").unwrap();
     shop.admin.batch_execute("SELECT chatbot_add_source_type('product')").unwrap();
     app.batch_execute("SELECT chatbot_embed_source(4, 'product', 1, 'A red chair.')").unwrap();

@@ -9,7 +9,7 @@ use super::server::Server;
 
 const CREATE: &str = "CALL chatbot_create_index()";
 const VALID: &str = "SELECT count(*) = 2 FROM chatbot_sync.model_index WHERE valid AND model_id = 1";
-const SCANS: &str = "SELECT pg_stat_get_xact_numscans('chatbot_sync.embedding_hnsw_1'::regclass),
+const SCANS: &str = "SELECT pg_stat_get_xact_numscans('chatbot_sync.embedding_hnsw_half_1'::regclass),
     pg_stat_get_xact_numscans('chatbot_sync.embedding_pkey'::regclass)";
 /// Makes chatbots of more than a hundred chunks large for this session.
 const LOW_EXACT_SEARCH_LIMIT: &str = "SET chatbot_sync.exact_search_limit = 100";
@@ -188,18 +188,18 @@ fn repair_builds_indexes_after_a_restore() {
     let (mut db, _) = chatbots_with_indexes();
     let (mut app, mut boss) = (db.session("app"), db.session("boss"));
     assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [""; 0]);
-    db.admin.batch_execute("DROP INDEX chatbot_sync.embedding_hnsw_1, chatbot_sync.embedding_words_1").unwrap();
-    let ill = "error embedding_words_1 is missing, embedding_hnsw_1 is missing CALL chatbot_create_index(1);";
+    db.admin.batch_execute("DROP INDEX chatbot_sync.embedding_hnsw_half_1, chatbot_sync.embedding_words_1").unwrap();
+    let ill = "error embedding_words_1 is missing, embedding_hnsw_half_1 is missing CALL chatbot_create_index(1);";
     assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [ill]);
     assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 1);
     assert!(one::<bool>(&mut db.admin, VALID));
     // The invalid index that a failed CREATE INDEX CONCURRENTLY leaves.
     db.admin
         .batch_execute(
-            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'chatbot_sync.embedding_hnsw_1'::regclass",
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'chatbot_sync.embedding_hnsw_half_1'::regclass",
         )
         .unwrap();
-    let ill = "error embedding_hnsw_1 is invalid CALL chatbot_create_index(1);";
+    let ill = "error embedding_hnsw_half_1 is invalid CALL chatbot_create_index(1);";
     assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [ill]);
     boss.batch_execute(CREATE).unwrap();
     assert!(one::<bool>(&mut db.admin, VALID));
@@ -218,7 +218,7 @@ fn a_failed_index_build_reports_its_reason() {
     );
     assert!(
         query_column::<String>(&mut app, INDEX_PROBLEMS)[0]
-            .contains("embedding_hnsw_1 is invalid: expected 256 dimensions, not 3")
+            .contains("embedding_hnsw_half_1 is invalid: expected 256 dimensions, not 3")
     );
     app.batch_execute("SELECT chatbot_delete_source(1, 'document', 300)").unwrap();
     boss.batch_execute(CREATE).unwrap();

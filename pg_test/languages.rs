@@ -265,7 +265,7 @@ fn what_is_stored_is_a_tsvector_of_postgres() {
     embed(app, 1, "Refunds are paid within ten days, and refunds of E-4711 later; the café pays.");
     let words = "SELECT words::text FROM chatbot_sync.embedding";
     let stored = one::<String>(&mut db.admin, words);
-    for lexeme in ["'refund':1,8", "'4711':11", "'e4711':10", "'cafe':14", "'paid':3"] {
+    for lexeme in ["'refund':1,8", "'4711' ", "'e4711' ", "'cafe' ", "'paid' "] {
         assert!(stored.contains(lexeme), "{lexeme}: {stored}");
     }
     // Postgres reads it back as it is, and finds in it by its own order of lexemes.

@@ -34,6 +34,8 @@ mod figures;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]
+mod halves;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod host_attach;
@@ -99,6 +101,8 @@ mod privileges;
 mod providers;
 #[cfg(test)]
 mod proxy;
+#[cfg(test)]
+mod quantization;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]

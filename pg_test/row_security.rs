@@ -42,7 +42,7 @@ fn search_results(client: &mut Client, chatbot: i32, mode: &str) -> Vec<String> 
 }
 
 /// The number of scans of the HNSW index in this transaction.
-const HNSW_SCANS: &str = "SELECT pg_stat_get_xact_numscans('chatbot_sync.embedding_hnsw_1'::regclass)";
+const HNSW_SCANS: &str = "SELECT pg_stat_get_xact_numscans('chatbot_sync.embedding_hnsw_half_1'::regclass)";
 
 #[test]
 fn search_finds_visible_chatbots_only_in_every_mode() {

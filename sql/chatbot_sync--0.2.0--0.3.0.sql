@@ -433,6 +433,7 @@ BEGIN
             ORDER BY s.chunks DESC LIMIT 1')) AS a
         LIMIT 1;
     END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_index_memory();
     RETURN QUERY SELECT * FROM chatbot_sync.check_keys();
     RETURN QUERY SELECT * FROM chatbot_sync.check_local_models();
 END
@@ -751,7 +752,7 @@ AS $$
         ('queue_embed', 2), ('queue_store', 2), ('queue_write_status', 2), ('purge_log', 2),
         ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
         ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_add_source_type', 3), ('chatbot_drop_source_type', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
-        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('drop_model_file', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('needs_index', 3), ('is_distributed', 1),
+        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('drop_model_file', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('needs_index', 3), ('default_quantization', 3), ('measure_recall_of_bits', 3), ('has_half_type', 3), ('is_distributed', 1),
         ('index_build', 3), ('index_start', 3), ('index_step', 3)
     ) AS f (name, least) ON f.name = p.proname
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
@@ -1550,41 +1551,6 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE PROCEDURE chatbot_create_index(model_id int DEFAULT NULL, concurrent boolean DEFAULT true)
-LANGUAGE plpgsql
-AS $$
-DECLARE
-    wanted int;
-    said text;
-    doing text;
-BEGIN
-    IF concurrent IS NULL THEN
-        RAISE null_value_not_allowed USING MESSAGE = 'concurrent is NULL', HINT = 'true, or false where nobody writes meanwhile.';
-    END IF;
-    IF concurrent AND chatbot_sync.in_transaction_block() THEN
-        RAISE active_sql_transaction USING
-            MESSAGE = 'an index cannot be made concurrently inside a transaction block',
-            HINT = 'Without BEGIN; or CALL chatbot_create_index(concurrent => false); and nobody writes vectors meanwhile.';
-    END IF;
-    wanted := chatbot_sync.needs_index(model_id);
-    IF NOT concurrent THEN
-        PERFORM chatbot_sync.index_build(wanted);
-        RETURN;
-    END IF;
-    COMMIT;
-    PERFORM chatbot_sync.index_start(wanted);
-    LOOP
-        COMMIT;
-        doing := chatbot_sync.index_step();
-        EXIT WHEN doing IS NULL;
-        IF said IS NULL OR said OPERATOR(pg_catalog.<>) doing THEN
-            RAISE NOTICE '%', doing;
-        END IF;
-        said := doing;
-    END LOOP;
-END
-$$;
-
 CREATE OR REPLACE PROCEDURE chatbot_process_queue(max_sources int DEFAULT NULL)
 LANGUAGE plpgsql
 AS $$
@@ -1739,6 +1705,352 @@ COMMENT ON COLUMN chatbot_sync.embedding.words IS 'The words of the title and of
 COMMENT ON COLUMN chatbot_sync.host_table.condition IS 'What a row has to fulfil to be found, as Postgres writes it.';
 
 COMMENT ON COLUMN chatbot_sync.host_table.chatbot_id IS 'The chatbot of all rows, where no column has it.';
+
+-- Vectors in half precision, in a column of their own, and how many rows share a page.
+DROP FUNCTION chatbot_sync.set_vector_storage(boolean);
+
+-- Changes the table of chunks. Citus does not pass such changes on to its shards.
+CREATE FUNCTION chatbot_sync.alter_chunks(change text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    failed text;
+    propagates text;
+BEGIN
+    IF chatbot_sync.is_distributed() THEN
+        -- A shard that this transaction has written to cannot be waited for.
+        SELECT s.result INTO failed FROM run_command_on_shards('chatbot_sync.embedding',
+            format('DO $do$ BEGIN SET LOCAL lock_timeout = ''10s''; ALTER TABLE %%s %s; END $do$', change)) AS s
+        WHERE NOT s.success LIMIT 1;
+        IF failed IS NOT NULL THEN
+            RAISE object_in_use USING MESSAGE = format('a shard could not be altered: %s', failed),
+                HINT = 'Do it in a transaction of its own, while nobody embeds.';
+        END IF;
+        propagates := current_setting('citus.enable_ddl_propagation');
+        PERFORM set_config('citus.enable_ddl_propagation', 'off', true);
+    END IF;
+    EXECUTE 'ALTER TABLE chatbot_sync.embedding ' || change;
+    IF propagates IS NOT NULL THEN
+        PERFORM set_config('citus.enable_ddl_propagation', propagates, true);
+    END IF;
+END
+$$;
+
+-- Stores vectors in the row itself or, where they would not fit into a page, in the TOAST table. Texts and words leave a row
+-- that would be longer than row_bytes: the number of rows that share a page depends on the length of vectors. Locks the table
+-- only where something changes.
+CREATE FUNCTION chatbot_sync.set_row_layout(in_line boolean, row_bytes int) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    changes text;
+BEGIN
+    SELECT string_agg(format('ALTER COLUMN %I SET STORAGE %s', a.attname, CASE WHEN in_line THEN 'PLAIN' ELSE 'EXTERNAL' END), ', ')
+    INTO changes FROM pg_attribute AS a
+    WHERE a.attrelid = 'chatbot_sync.embedding'::regclass AND a.attname IN ('embedding', 'embedding_half')
+        AND a.attstorage <> CASE WHEN in_line THEN 'p' ELSE 'e' END;
+    IF format('toast_tuple_target=%s', row_bytes) <> ALL (COALESCE(
+        (SELECT c.reloptions FROM pg_class AS c WHERE c.oid = 'chatbot_sync.embedding'::regclass), '{toast_tuple_target=2032}'))
+    THEN
+        changes := concat_ws(', ', changes, format('SET (toast_tuple_target = %s)', row_bytes));
+    END IF;
+    IF changes IS NOT NULL THEN
+        PERFORM chatbot_sync.alter_chunks(changes);
+    END IF;
+END
+$$;
+
+-- Adds the column of vectors in half precision, which needs pgvector 0.7 or later; returns whether it is there.
+CREATE FUNCTION chatbot_sync.add_half_column() RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    half regtype;
+    storage "char";
+BEGIN
+    IF EXISTS (SELECT FROM pg_attribute AS a
+        WHERE a.attrelid = 'chatbot_sync.embedding'::regclass AND a.attname = 'embedding_half' AND NOT a.attisdropped)
+    THEN
+        RETURN true;
+    END IF;
+    SELECT t.oid INTO half FROM pg_extension AS e
+    JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_type'::regclass
+        AND d.deptype = 'e'
+    JOIN pg_type AS t ON t.oid = d.objid
+    WHERE e.extname = 'vector' AND t.typname = 'halfvec';
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    SELECT a.attstorage INTO storage FROM pg_attribute AS a
+    WHERE a.attrelid = 'chatbot_sync.embedding'::regclass AND a.attname = 'embedding';
+    EXECUTE format('ALTER TABLE chatbot_sync.embedding ADD COLUMN embedding_half %s', half);
+    EXECUTE 'ALTER TABLE chatbot_sync.embedding ALTER COLUMN embedding DROP NOT NULL';
+    PERFORM chatbot_sync.alter_chunks(format('ALTER COLUMN embedding_half SET STORAGE %s',
+        CASE WHEN storage = 'p' THEN 'PLAIN' ELSE 'EXTERNAL' END));
+    COMMENT ON COLUMN chatbot_sync.embedding.embedding IS 'The vector; NULL where it is stored in half precision.';
+    COMMENT ON COLUMN chatbot_sync.embedding.embedding_half IS 'The vector in half precision, of a model with the option storage half.';
+    RETURN true;
+END
+$$;
+
+SELECT chatbot_sync.add_half_column();
+
+-- A text of a thousand characters is too short for pglz to make it smaller.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_settings AS s WHERE s.name OPERATOR(pg_catalog.=) 'default_toast_compression'
+        AND 'lz4' OPERATOR(pg_catalog.=) ANY (s.enumvals))
+    THEN
+        PERFORM chatbot_sync.alter_chunks('ALTER COLUMN content SET COMPRESSION lz4, ALTER COLUMN words SET COMPRESSION lz4');
+    END IF;
+END
+$$;
+
+REVOKE ALL ON FUNCTION chatbot_sync.alter_chunks, chatbot_sync.set_row_layout, chatbot_sync.add_half_column FROM PUBLIC;
+
+COMMENT ON FUNCTION chatbot_sync.alter_chunks IS 'Changes the table of chunks, and its shards.';
+COMMENT ON FUNCTION chatbot_sync.set_row_layout IS 'Where vectors and texts are stored, which depends on the length of vectors.';
+COMMENT ON FUNCTION chatbot_sync.add_half_column IS 'Adds the column of vectors in half precision, where pgvector has the type.';
+
+-- What an index has of each vector.
+ALTER TABLE chatbot_sync.model ADD COLUMN quantization text;
+
+CREATE OR REPLACE VIEW chatbot_sync.model_index AS
+    SELECT m.id AS model_id, k.kind, k.name, m.indexed AS wanted,
+        i.indexrelid IS NOT NULL AS present, COALESCE(i.indisvalid, false) AS valid,
+        CASE WHEN i.indisvalid AND NOT chatbot_sync.is_distributed() THEN c.reltuples END AS chunks,
+        CASE WHEN NOT chatbot_sync.is_distributed() THEN pg_catalog.pg_relation_size(i.indexrelid) END AS bytes
+    FROM chatbot_sync.model m
+    CROSS JOIN LATERAL (SELECT v.kind, pg_catalog.format('embedding_%s_%s',
+            CASE WHEN v.kind = 'hnsw' AND m.quantization IN ('half', 'binary') THEN 'hnsw_' || m.quantization ELSE v.kind END, m.id) AS name
+        FROM (VALUES ('words'), ('hnsw')) AS v (kind)) AS k
+    LEFT JOIN (pg_catalog.pg_class c JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid)
+        ON c.relname = k.name AND i.indrelid = 'chatbot_sync.embedding'::pg_catalog.regclass;
+
+-- Whether pgvector has halves and bits: with 0.7 or later.
+CREATE FUNCTION chatbot_sync.has_half_type() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM pg_extension AS e
+        JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_type'::regclass
+            AND d.deptype = 'e'
+        JOIN pg_type AS t ON t.oid = d.objid
+        WHERE e.extname = 'vector' AND t.typname = 'halfvec')
+$$;
+
+-- The share of the ten nearest chunks that are among the 40 nearest by bits: of 20 chunks, each compared with the first 2000.
+-- NULL where there are fewer than 1000. Bits tell vectors apart whose dimensions are positive as often as negative, which is not
+-- so of every model.
+CREATE FUNCTION chatbot_sync.measure_recall_of_bits(model_id int) RETURNS real
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    recall real;
+BEGIN
+    EXECUTE (SELECT format(
+        'WITH sample AS MATERIALIZED (
+            SELECT row_number() OVER () AS n, v.vector, %1$s.binary_quantize(v.vector) AS bits
+            FROM (SELECT e.%2$I AS vector FROM chatbot_sync.embedding AS e WHERE e.model_id = $1 AND e.%2$I IS NOT NULL LIMIT 2000) AS v
+        )
+        SELECT avg((
+            SELECT count(*) FROM (
+                SELECT s.n FROM sample AS s ORDER BY s.vector OPERATOR(%1$s.<=>) q.vector LIMIT 10
+            ) AS near
+            WHERE near.n = ANY (ARRAY(SELECT s.n FROM sample AS s ORDER BY s.bits OPERATOR(%1$s.<~>) q.bits LIMIT 40))
+        )) / 10
+        FROM (SELECT * FROM sample ORDER BY n %% 97, n LIMIT 20) AS q
+        HAVING (SELECT count(*) FROM sample) >= 1000',
+        x.extnamespace::regnamespace, CASE WHEN m.options ->> 'storage' = 'half' THEN 'embedding_half' ELSE 'embedding' END)
+        FROM pg_extension AS x, chatbot_sync.model AS m WHERE x.extname = 'vector' AND m.id = measure_recall_of_bits.model_id)
+    INTO recall USING model_id;
+    RETURN recall;
+END
+$$;
+
+-- The quantization of a model's index where none is asked for: that of its last index or, where it has none, bits from 768
+-- dimensions on where they find .98 of the nearest chunks, and else halves.
+CREATE FUNCTION chatbot_sync.default_quantization(model_id int) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    m record;
+BEGIN
+    SELECT * INTO m FROM chatbot_sync.model AS x WHERE x.id = model_id;
+    RETURN CASE
+        WHEN m.quantization IS NOT NULL THEN m.quantization
+        WHEN NOT chatbot_sync.has_half_type() OR m.indexed THEN 'none'
+        WHEN m.dimensions >= 768 AND chatbot_sync.measure_recall_of_bits(m.id) >= 0.98 THEN 'binary'
+        WHEN m.options ->> 'storage' = 'half' OR m.dimensions > 2000 THEN 'none'
+        ELSE 'half'
+    END;
+END
+$$;
+
+-- Bytes of an HNSW index for each chunk: its vector, 330 for its neighbours and headers, and what of a page stays empty.
+CREATE FUNCTION chatbot_sync.index_bytes(quantization text, dimensions int, storage text) RETURNS numeric
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT greatest(v.bytes + 330, CASE WHEN v.bytes + 84 > 8160 THEN 8192 ELSE round(8192.0 / (8160 / (v.bytes + 84))) END)
+    FROM (SELECT CASE
+        WHEN quantization = 'binary' THEN 8 + (dimensions + 7) / 8
+        WHEN quantization = 'half' OR storage = 'half' OR dimensions > 2000 THEN 8 + 2 * dimensions
+        ELSE 8 + 4 * dimensions END AS bytes) AS v
+$$;
+
+-- What chatbot_doctor() says of the memory of the active model's index, in each form that it may have.
+CREATE FUNCTION chatbot_sync.check_index_memory() RETURNS TABLE (check_name text, status text, detail text, hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    m record;
+    chunks bigint;
+    said text;
+BEGIN
+    SELECT * INTO m FROM chatbot_sync.model AS x WHERE x.active;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT sum(s.chunk_count) INTO chunks FROM chatbot_sync.source AS s;
+    -- An index of fewer chunks fits into any machine's memory.
+    IF NOT m.indexed AND COALESCE(chunks, 0) < 100000 THEN
+        RETURN;
+    END IF;
+    SELECT string_agg(format('%s %s', f.form, pg_size_pretty(
+        (chunks * chatbot_sync.index_bytes(f.form, m.dimensions, m.options ->> 'storage'))::bigint)), ', ' ORDER BY f.place)
+    INTO said
+    FROM (VALUES (1, 'none', 4000), (2, 'half', 4000), (3, 'binary', 16000)) AS f (place, form, most)
+    WHERE m.dimensions <= f.most AND (f.form = 'none' OR chatbot_sync.has_half_type());
+    RETURN QUERY SELECT 'index memory', 'ok',
+        format('HNSW over %s chunks by quantization: %s; %s', chunks, said,
+            CASE WHEN m.indexed THEN format('there is %s', COALESCE(m.quantization, 'none'))
+                ELSE format('the default is %s', chatbot_sync.default_quantization(m.id)) END),
+        NULL::text;
+END
+$$;
+
+DROP FUNCTION chatbot_sync.needs_index(int);
+
+-- Records which index a model should have, and returns the model's id.
+CREATE FUNCTION chatbot_sync.needs_index(model_id int, quantization text DEFAULT NULL) RETURNS int
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    m record;
+    form text;
+    most int;
+BEGIN
+    SELECT * INTO m FROM chatbot_sync.model AS x WHERE x.id = model_id OR model_id IS NULL AND x.active;
+    IF NOT FOUND THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('model_id is %s, expected the id of a model', COALESCE(model_id::text, 'NULL and nothing was embedded yet')),
+            HINT = 'Models and their ids: TABLE chatbot_sync.model;';
+    END IF;
+    IF quantization NOT IN ('none', 'half', 'binary') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('quantization is "%s", expected one of none, half, binary', quantization),
+            HINT = 'NULL: what the number of dimensions speaks for.';
+    END IF;
+    form := COALESCE(quantization, chatbot_sync.default_quantization(m.id));
+    IF form <> 'none' AND NOT chatbot_sync.has_half_type() THEN
+        RAISE feature_not_supported USING
+            MESSAGE = format('this pgvector has no index with quantization %s', form),
+            HINT = 'Install pgvector 0.7 or later, then ALTER EXTENSION vector UPDATE;';
+    END IF;
+    most := CASE form WHEN 'binary' THEN 16000 ELSE 4000 END;
+    IF m.dimensions > most THEN
+        RAISE program_limit_exceeded USING
+            MESSAGE = format('model %s has %s dimensions, the limit of an index is %s', m.id, m.dimensions, most),
+            HINT = 'CALL chatbot_create_index(quantization => ''binary''); or choose a model, or dimensions, that are shorter: chatbot_set_model().';
+    END IF;
+    -- Vectors that are stored as halves are indexed as they are, and longer ones as halves.
+    IF form = 'half' AND (m.options ->> 'storage' = 'half' OR m.dimensions > 2000) THEN
+        form := 'none';
+    END IF;
+    UPDATE chatbot_sync.model AS x SET indexed = true, index_error = NULL, quantization = form WHERE x.id = m.id;
+    RETURN m.id;
+END
+$$;
+
+DROP PROCEDURE chatbot_create_index(int, boolean);
+
+CREATE PROCEDURE chatbot_create_index(model_id int DEFAULT NULL, concurrent boolean DEFAULT true, quantization text DEFAULT NULL)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    wanted int;
+    said text;
+    doing text;
+BEGIN
+    IF concurrent IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'concurrent is NULL', HINT = 'true, or false where nobody writes meanwhile.';
+    END IF;
+    IF concurrent AND chatbot_sync.in_transaction_block() THEN
+        RAISE active_sql_transaction USING
+            MESSAGE = 'an index cannot be made concurrently inside a transaction block',
+            HINT = 'Without BEGIN; or CALL chatbot_create_index(concurrent => false); and nobody writes vectors meanwhile.';
+    END IF;
+    wanted := chatbot_sync.needs_index(model_id, quantization);
+    IF NOT concurrent THEN
+        PERFORM chatbot_sync.index_build(wanted);
+        RETURN;
+    END IF;
+    COMMIT;
+    PERFORM chatbot_sync.index_start(wanted);
+    LOOP
+        COMMIT;
+        doing := chatbot_sync.index_step();
+        EXIT WHEN doing IS NULL;
+        IF said IS NULL OR said OPERATOR(pg_catalog.<>) doing THEN
+            RAISE NOTICE '%', doing;
+        END IF;
+        said := doing;
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION chatbot_drop_index(model_id int DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    m int;
+    n name;
+    found_model boolean := false;
+BEGIN
+    FOR m IN
+        SELECT x.id FROM chatbot_sync.model AS x
+        WHERE x.id = chatbot_drop_index.model_id OR chatbot_drop_index.model_id IS NULL AND x.active
+    LOOP
+        FOR n IN
+            SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+            WHERE i.indrelid = 'chatbot_sync.embedding'::regclass
+                AND c.relname IN (format('embedding_words_%s', m), format('embedding_hnsw_%s', m), format('embedding_hnsw_half_%s', m),
+                    format('embedding_hnsw_binary_%s', m))
+        LOOP
+            EXECUTE format('DROP INDEX chatbot_sync.%I', n);
+        END LOOP;
+        UPDATE chatbot_sync.model AS x SET indexed = false, index_error = NULL WHERE x.id = m AND x.indexed;
+        found_model := true;
+    END LOOP;
+    IF NOT found_model AND model_id IS NOT NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('model_id is %s, expected the id of a model', model_id),
+            HINT = 'Models and their ids: TABLE chatbot_sync.model;';
+    END IF;
+END
+$$;
+
+REVOKE ALL ON FUNCTION chatbot_sync.has_half_type, chatbot_sync.measure_recall_of_bits, chatbot_sync.default_quantization, chatbot_sync.index_bytes,
+    chatbot_sync.check_index_memory, chatbot_sync.needs_index FROM PUBLIC;
+REVOKE ALL ON PROCEDURE chatbot_create_index FROM PUBLIC;
+
+COMMENT ON FUNCTION chatbot_sync.measure_recall_of_bits IS 'The share of the nearest chunks that bits find, in a sample.';
+COMMENT ON FUNCTION chatbot_sync.default_quantization IS 'The quantization of a model''s index where none is asked for.';
+COMMENT ON FUNCTION chatbot_sync.has_half_type IS 'Whether pgvector has halves and bits.';
+COMMENT ON FUNCTION chatbot_sync.index_bytes IS 'Bytes of an index for each chunk.';
+COMMENT ON FUNCTION chatbot_sync.check_index_memory IS 'Checks of chatbot_doctor().';
+COMMENT ON COLUMN chatbot_sync.model.quantization IS 'What its index of vectors has of each: none, half, binary; NULL: none was made since there is a choice.';
+COMMENT ON PROCEDURE chatbot_create_index IS 'Makes the indexes that searches of large chatbots use, while others read and write.';
+COMMENT ON FUNCTION chatbot_sync.needs_index IS 'The first step of chatbot_create_index().';
 
 -- Figures of models: what words count for in hybrid searches, which was 0.4 for all, and how fast they are.
 ALTER TABLE chatbot_sync.model

@@ -270,37 +270,3 @@ BEGIN
     EXECUTE format('ALTER DATABASE %I RESET citus.max_adaptive_executor_pool_size', current_database());
 END
 $$;
-
--- Stores vectors in the row itself, or in the TOAST table where they would not fit into a page. Locks the table only
--- where that is a change.
-CREATE FUNCTION chatbot_sync.set_vector_storage(in_line boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    change text := format('ALTER COLUMN embedding SET STORAGE %s', CASE WHEN in_line THEN 'PLAIN' ELSE 'EXTERNAL' END);
-    failed text;
-    propagates text;
-BEGIN
-    IF in_line = (SELECT a.attstorage = 'p' FROM pg_attribute AS a
-        WHERE a.attrelid = 'chatbot_sync.embedding'::regclass AND a.attname = 'embedding')
-    THEN
-        RETURN;
-    END IF;
-    IF chatbot_sync.is_distributed() THEN
-        -- Citus does not pass it on. A shard that this transaction has written to cannot be waited for.
-        SELECT s.result INTO failed FROM run_command_on_shards('chatbot_sync.embedding',
-            format('DO $do$ BEGIN SET LOCAL lock_timeout = ''10s''; ALTER TABLE %%s %s; END $do$', change)) AS s
-        WHERE NOT s.success LIMIT 1;
-        IF failed IS NOT NULL THEN
-            RAISE object_in_use USING MESSAGE = format('a shard could not be altered: %s', failed),
-                HINT = 'Do it in a transaction of its own, while nobody embeds.';
-        END IF;
-        propagates := current_setting('citus.enable_ddl_propagation');
-        PERFORM set_config('citus.enable_ddl_propagation', 'off', true);
-    END IF;
-    EXECUTE 'ALTER TABLE chatbot_sync.embedding ' || change;
-    IF propagates IS NOT NULL THEN
-        PERFORM set_config('citus.enable_ddl_propagation', propagates, true);
-    END IF;
-END
-$$;

@@ -126,6 +126,7 @@ BEGIN
             ORDER BY s.chunks DESC LIMIT 1')) AS a
         LIMIT 1;
     END IF;
+    RETURN QUERY SELECT * FROM chatbot_sync.check_index_memory();
     RETURN QUERY SELECT * FROM chatbot_sync.check_keys();
     RETURN QUERY SELECT * FROM chatbot_sync.check_local_models();
 END

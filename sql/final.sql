@@ -16,6 +16,19 @@ BEGIN
 END
 $$;
 
+SELECT chatbot_sync.add_half_column();
+
+-- A text of a thousand characters is too short for pglz to make it smaller.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_settings AS s WHERE s.name OPERATOR(pg_catalog.=) 'default_toast_compression'
+        AND 'lz4' OPERATOR(pg_catalog.=) ANY (s.enumvals))
+    THEN
+        PERFORM chatbot_sync.alter_chunks('ALTER COLUMN content SET COMPRESSION lz4, ALTER COLUMN words SET COMPRESSION lz4');
+    END IF;
+END
+$$;
+
 COMMENT ON SCHEMA chatbot_sync IS 'Tables of the extension chatbot_sync: use its functions chatbot_*() to write to them.';
 
 COMMENT ON TABLE chatbot_sync.model IS 'What vectors are made with: provider, model, dimensions and prefixes. One is active.';
@@ -156,6 +169,12 @@ COMMENT ON FUNCTION chatbot_drop_index IS 'Takes the indexes of a model away.';
 COMMENT ON VIEW chatbot_sync.model_index IS 'The indexes of each model: whether they should be there, and are.';
 COMMENT ON FUNCTION chatbot_sync.needs_index IS 'The first step of chatbot_create_index().';
 COMMENT ON FUNCTION chatbot_sync.index_build IS 'Makes the indexes of a model in this transaction.';
+COMMENT ON FUNCTION chatbot_sync.measure_recall_of_bits IS 'The share of the nearest chunks that bits find, in a sample.';
+COMMENT ON FUNCTION chatbot_sync.default_quantization IS 'The quantization of a model''s index where none is asked for.';
+COMMENT ON FUNCTION chatbot_sync.has_half_type IS 'Whether pgvector has halves and bits.';
+COMMENT ON FUNCTION chatbot_sync.index_bytes IS 'Bytes of an index for each chunk.';
+COMMENT ON FUNCTION chatbot_sync.check_index_memory IS 'Checks of chatbot_doctor().';
+COMMENT ON COLUMN chatbot_sync.model.quantization IS 'What its index of vectors has of each: none, half, binary; NULL: none was made since there is a choice.';
 COMMENT ON FUNCTION chatbot_sync.index_start IS 'A step of chatbot_create_index().';
 COMMENT ON FUNCTION chatbot_sync.index_step IS 'A step of chatbot_create_index().';
 COMMENT ON FUNCTION chatbot_estimate IS 'What a sync, or a change of the model, would send to the provider, and how long it would take: sends nothing.';
@@ -202,7 +221,9 @@ COMMENT ON FUNCTION chatbot_sync.count_pending IS 'A step of chatbot_sync_all().
 COMMENT ON FUNCTION chatbot_sync.grant_on_nodes IS 'What chatbot_grant() does on worker nodes.';
 COMMENT ON FUNCTION chatbot_sync.roles_with_level IS 'The roles that have a level.';
 COMMENT ON FUNCTION chatbot_sync.doctor_of_nodes IS 'What chatbot_doctor() says of worker nodes.';
-COMMENT ON FUNCTION chatbot_sync.set_vector_storage IS 'Where vectors are stored, which depends on their length.';
+COMMENT ON FUNCTION chatbot_sync.alter_chunks IS 'Changes the table of chunks, and its shards.';
+COMMENT ON FUNCTION chatbot_sync.set_row_layout IS 'Where vectors and texts are stored, which depends on the length of vectors.';
+COMMENT ON FUNCTION chatbot_sync.add_half_column IS 'Adds the column of vectors in half precision, where pgvector has the type.';
 
 COMMENT ON VIEW chatbot_sync.stats IS 'What the syncs in sync_log took, by chatbot and model, and what waits.';
 COMMENT ON FUNCTION chatbot_sync.purge_log IS 'Takes away rows of sync_log that are older than chatbot_sync.log_retention, some at a time: whether there are more.';

@@ -20,16 +20,31 @@ CREATE VIEW chatbot_sync.model_index AS
         CASE WHEN i.indisvalid AND NOT chatbot_sync.is_distributed() THEN c.reltuples END AS chunks,
         CASE WHEN NOT chatbot_sync.is_distributed() THEN pg_catalog.pg_relation_size(i.indexrelid) END AS bytes
     FROM chatbot_sync.model m
-    CROSS JOIN LATERAL (SELECT v.kind, pg_catalog.format('embedding_%s_%s', v.kind, m.id) AS name
+    CROSS JOIN LATERAL (SELECT v.kind, pg_catalog.format('embedding_%s_%s',
+            CASE WHEN v.kind = 'hnsw' AND m.quantization IN ('half', 'binary') THEN 'hnsw_' || m.quantization ELSE v.kind END, m.id) AS name
         FROM (VALUES ('words'), ('hnsw')) AS v (kind)) AS k
     LEFT JOIN (pg_catalog.pg_class c JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid)
         ON c.relname = k.name AND i.indrelid = 'chatbot_sync.embedding'::pg_catalog.regclass;
 
-CREATE FUNCTION chatbot_sync.needs_index(model_id int) RETURNS int
+-- Whether pgvector has halves and bits: with 0.7 or later.
+CREATE FUNCTION chatbot_sync.has_half_type() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM pg_extension AS e
+        JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_type'::regclass
+            AND d.deptype = 'e'
+        JOIN pg_type AS t ON t.oid = d.objid
+        WHERE e.extname = 'vector' AND t.typname = 'halfvec')
+$$;
+
+-- Records which index a model should have, and returns the model's id.
+CREATE FUNCTION chatbot_sync.needs_index(model_id int, quantization text DEFAULT NULL) RETURNS int
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     m record;
+    form text;
+    most int;
 BEGIN
     SELECT * INTO m FROM chatbot_sync.model AS x WHERE x.id = model_id OR model_id IS NULL AND x.active;
     IF NOT FOUND THEN
@@ -37,12 +52,28 @@ BEGIN
             MESSAGE = format('model_id is %s, expected the id of a model', COALESCE(model_id::text, 'NULL and nothing was embedded yet')),
             HINT = 'Models and their ids: TABLE chatbot_sync.model;';
     END IF;
-    IF m.dimensions > 4000 THEN
-        RAISE program_limit_exceeded USING
-            MESSAGE = format('model %s has %s dimensions, the limit of an index is 4000', m.id, m.dimensions),
-            HINT = 'Choose a model, or dimensions, that are shorter: chatbot_set_model().';
+    IF quantization NOT IN ('none', 'half', 'binary') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('quantization is "%s", expected one of none, half, binary', quantization),
+            HINT = 'NULL: what the number of dimensions speaks for.';
     END IF;
-    UPDATE chatbot_sync.model AS x SET indexed = true, index_error = NULL WHERE x.id = m.id;
+    form := COALESCE(quantization, chatbot_sync.default_quantization(m.id));
+    IF form <> 'none' AND NOT chatbot_sync.has_half_type() THEN
+        RAISE feature_not_supported USING
+            MESSAGE = format('this pgvector has no index with quantization %s', form),
+            HINT = 'Install pgvector 0.7 or later, then ALTER EXTENSION vector UPDATE;';
+    END IF;
+    most := CASE form WHEN 'binary' THEN 16000 ELSE 4000 END;
+    IF m.dimensions > most THEN
+        RAISE program_limit_exceeded USING
+            MESSAGE = format('model %s has %s dimensions, the limit of an index is %s', m.id, m.dimensions, most),
+            HINT = 'CALL chatbot_create_index(quantization => ''binary''); or choose a model, or dimensions, that are shorter: chatbot_set_model().';
+    END IF;
+    -- Vectors that are stored as halves are indexed as they are, and longer ones as halves.
+    IF form = 'half' AND (m.options ->> 'storage' = 'half' OR m.dimensions > 2000) THEN
+        form := 'none';
+    END IF;
+    UPDATE chatbot_sync.model AS x SET indexed = true, index_error = NULL, quantization = form WHERE x.id = m.id;
     RETURN m.id;
 END
 $$;
@@ -50,7 +81,7 @@ $$;
 -- Makes the indexes of a model. CREATE INDEX CONCURRENTLY cannot run in a function or procedure, so a background worker
 -- runs it and this procedure waits for it. The procedure commits in its loop, since the worker waits for the snapshots
 -- of all sessions.
-CREATE PROCEDURE chatbot_create_index(model_id int DEFAULT NULL, concurrent boolean DEFAULT true)
+CREATE PROCEDURE chatbot_create_index(model_id int DEFAULT NULL, concurrent boolean DEFAULT true, quantization text DEFAULT NULL)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -66,7 +97,7 @@ BEGIN
             MESSAGE = 'an index cannot be made concurrently inside a transaction block',
             HINT = 'Without BEGIN; or CALL chatbot_create_index(concurrent => false); and nobody writes vectors meanwhile.';
     END IF;
-    wanted := chatbot_sync.needs_index(model_id);
+    wanted := chatbot_sync.needs_index(model_id, quantization);
     IF NOT concurrent THEN
         PERFORM chatbot_sync.index_build(wanted);
         RETURN;
@@ -89,18 +120,26 @@ CREATE FUNCTION chatbot_drop_index(model_id int DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    i record;
+    m int;
+    n name;
+    found_model boolean := false;
 BEGIN
-    FOR i IN
-        SELECT x.model_id, x.name, x.present FROM chatbot_sync.model_index AS x JOIN chatbot_sync.model AS m ON m.id = x.model_id
-        WHERE m.id = chatbot_drop_index.model_id OR chatbot_drop_index.model_id IS NULL AND m.active
+    FOR m IN
+        SELECT x.id FROM chatbot_sync.model AS x
+        WHERE x.id = chatbot_drop_index.model_id OR chatbot_drop_index.model_id IS NULL AND x.active
     LOOP
-        IF i.present THEN
-            EXECUTE format('DROP INDEX chatbot_sync.%I', i.name);
-        END IF;
-        UPDATE chatbot_sync.model AS m SET indexed = false, index_error = NULL WHERE m.id = i.model_id AND m.indexed;
+        FOR n IN
+            SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+            WHERE i.indrelid = 'chatbot_sync.embedding'::regclass
+                AND c.relname IN (format('embedding_words_%s', m), format('embedding_hnsw_%s', m), format('embedding_hnsw_half_%s', m),
+                    format('embedding_hnsw_binary_%s', m))
+        LOOP
+            EXECUTE format('DROP INDEX chatbot_sync.%I', n);
+        END LOOP;
+        UPDATE chatbot_sync.model AS x SET indexed = false, index_error = NULL WHERE x.id = m AND x.indexed;
+        found_model := true;
     END LOOP;
-    IF NOT FOUND AND model_id IS NOT NULL THEN
+    IF NOT found_model AND model_id IS NOT NULL THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('model_id is %s, expected the id of a model', model_id),
             HINT = 'Models and their ids: TABLE chatbot_sync.model;';

@@ -29,6 +29,7 @@ CREATE TABLE chatbot_sync.model (
     indexed         boolean NOT NULL DEFAULT false,
     index_error     text,
     created_at      timestamptz NOT NULL DEFAULT now(),
+    quantization    text,
     text_weight     real NOT NULL DEFAULT 0.4 CHECK (text_weight BETWEEN 0 AND 1),
     bytes_per_second real,
     UNIQUE (provider, model, dimensions, shortened, document_prefix, query_prefix, options)

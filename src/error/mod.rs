@@ -209,6 +209,9 @@ pub enum Error {
         /// The types that are accepted, in words.
         expected: String,
     },
+    /// Half precision was asked for, and pgvector has no type for it.
+    #[error("this pgvector cannot store vectors in half precision")]
+    NoHalfPrecision,
     /// The type `vector` does not exist: pgvector is not installed in this database.
     #[error("the type vector of the extension vector does not exist")]
     VectorMissing,

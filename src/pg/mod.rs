@@ -41,6 +41,8 @@ mod worker;
 ::pgrx::extension_sql_file!("../../sql/checks_setup.sql", name = "checks_setup");
 ::pgrx::extension_sql_file!("../../sql/dba.sql", name = "dba");
 ::pgrx::extension_sql_file!("../../sql/citus.sql", name = "citus");
+::pgrx::extension_sql_file!("../../sql/quantization.sql", name = "quantization");
+::pgrx::extension_sql_file!("../../sql/layout.sql", name = "layout", requires = ["index"]);
 ::pgrx::extension_sql_file!("../../sql/grants.sql", name = "grants");
 ::pgrx::extension_sql_file!("../../sql/final.sql", name = "final", finalize);
 

@@ -27,21 +27,25 @@ pub struct ChatbotSize {
 }
 
 impl ChatbotSize {
-    /// Returns the `hnsw.ef_search` to use; `None` where every chunk is to be read. That is up to `limit` chunks, and
-    /// more the smaller the chatbot's share of the index is.
+    /// Returns the `hnsw.ef_search` to use for so many results, which are chosen among `candidates` of the index; `None`
+    /// where every chunk is to be read. That is up to `limit` chunks, and more the smaller the chatbot's share of the index
+    /// is.
     ///
-    /// The value is twice the number of chunks that the index passes over for so many candidates of this chatbot: an
+    /// The value is twice the number of chunks that the index passes over for so many results of this chatbot: an
     /// iterative scan that starts with less does find as many candidates, but not the nearest ones. Without iterative
     /// scan (before pgvector 0.8) the index has to find all of them at once. Where that exceeds pgvector's limit of
     /// `hnsw.ef_search`, every chunk is read.
-    pub fn ef_search(self, candidates: i64, limit: i32, has_iterative_scan: bool) -> Option<i32> {
+    pub fn ef_search(self, results: i64, candidates: i64, limit: i32, has_iterative_scan: bool) -> Option<i32> {
         let of_all = self.of_all.max(self.chunks);
         let passed = candidates as f64 * of_all / self.chunks;
+        let passed_for_results = results as f64 * of_all / self.chunks;
         let pays = self.chunks > f64::from(limit) * (passed / SCAN_BUDGET).max(1.0);
         let needed = if has_iterative_scan { candidates as f64 } else { 2.0 * passed };
         #[allow(clippy::cast_possible_truncation)]
-        (pays && needed <= MAX_EF_SEARCH)
-            .then(|| (2.0 * passed).max(of_all * EF_SEARCH_SHARE).clamp(MIN_EF_SEARCH, MAX_EF_SEARCH) as i32)
+        (pays && needed <= MAX_EF_SEARCH).then(|| {
+            (2.0 * passed_for_results).max(passed).max(of_all * EF_SEARCH_SHARE).clamp(MIN_EF_SEARCH, MAX_EF_SEARCH)
+                as i32
+        })
     }
 }
 
@@ -68,7 +72,8 @@ mod tests {
     #[test]
     fn index_is_chosen_for_large_unscattered_chatbots() {
         let size = |chunks, of_all| ChatbotSize { chunks, of_all };
-        let by_index = |chunks, of_all, candidates| size(chunks, of_all).ef_search(candidates, 5_000, true).is_some();
+        let by_index =
+            |chunks, of_all, candidates| size(chunks, of_all).ef_search(candidates, candidates, 5_000, true).is_some();
         assert!(!by_index(5_000.0, 5_000.0, 50) && by_index(5_001.0, 5_001.0, 50));
         // With a tenth of all chunks, 50 candidates take 500; with a hundredth 5,000, ten times as many.
         assert!(by_index(10_000.0, 100_000.0, 50) && !by_index(10_000.0, 1_000_000.0, 50));
@@ -78,16 +83,19 @@ mod tests {
         assert!(!by_index(1e6, 1e6, 1001));
         // Statistics may be older than the index, and say that it is empty.
         assert!(by_index(10_000.0, 0.0, 50));
-        assert_eq!(size(1e5, 1e5).ef_search(50, 5_000, true), Some(200));
-        assert_eq!(size(3e5, 4e5).ef_search(50, 5_000, true), Some(400));
-        assert_eq!(size(1e7, 1e7).ef_search(50, 5_000, true), Some(1000));
-        assert_eq!(size(1e5, 1e5).ef_search(400, 5_000, true), Some(800));
-        assert_eq!(size(1e5, 1e6).ef_search(50, 5_000, true), Some(1000));
+        assert_eq!(size(1e5, 1e5).ef_search(50, 50, 5_000, true), Some(200));
+        assert_eq!(size(3e5, 4e5).ef_search(50, 50, 5_000, true), Some(400));
+        assert_eq!(size(1e7, 1e7).ef_search(50, 50, 5_000, true), Some(1000));
+        assert_eq!(size(1e5, 1e5).ef_search(400, 400, 5_000, true), Some(800));
+        assert_eq!(size(1e5, 1e6).ef_search(50, 50, 5_000, true), Some(1000));
+        // Four candidates for each result, of which as many as there are candidates are kept in sight.
+        assert_eq!(size(1e5, 1e5).ef_search(50, 200, 5_000, true), Some(200));
+        assert_eq!(size(1e5, 1e5).ef_search(50, 600, 5_000, true), Some(600));
         // With and without iterative scan.
-        assert_eq!(size(5e4, 1e6).ef_search(50, 5_000, true), Some(1000));
-        assert_eq!(size(5e4, 1e6).ef_search(50, 5_000, false), None);
-        assert_eq!(size(1e5, 2e5).ef_search(150, 5_000, false), Some(600));
-        assert_eq!(size(1e6, 1e7).ef_search(150, 5_000, false), None);
+        assert_eq!(size(5e4, 1e6).ef_search(50, 50, 5_000, true), Some(1000));
+        assert_eq!(size(5e4, 1e6).ef_search(50, 50, 5_000, false), None);
+        assert_eq!(size(1e5, 2e5).ef_search(150, 150, 5_000, false), Some(600));
+        assert_eq!(size(1e6, 1e7).ef_search(150, 150, 5_000, false), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{name, pg_extern};
 
 use crate::embedding::provider::Model;
+use crate::embedding::storage::Storage;
 use crate::embedding::transformer::kernels::Kernels;
 use crate::error::Error;
 use crate::ids::ModelId;
@@ -24,10 +25,11 @@ LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PAT
 fn chatbot_sync_drop_model_file(model_id: Option<i32>) -> Result<(), ErrorReport> {
     let models = store::all_models()?;
     let Some(dropped) = models.iter().find(|model| Some(model.id) == model_id.map(ModelId)) else { return Ok(()) };
-    let is_shared = models.iter().any(|other| {
-        let (other_model, model) = (&other.model, &dropped.model);
-        other.id != dropped.id && other_model.name == model.name && other_model.options == model.options
-    });
+    let file = |model: &Model| {
+        let Model { name, options, .. } = model.clone().with_storage(Storage::Full);
+        (name, options)
+    };
+    let is_shared = models.iter().any(|other| other.id != dropped.id && file(&other.model) == file(&dropped.model));
     if !is_shared {
         local_models::remove(&dropped.model)?;
     }

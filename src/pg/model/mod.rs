@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use crate::embedding::batch::Usage;
 use crate::embedding::local::{self, StaticModel, WordCache};
 use crate::embedding::provider::{self, InputType, LOCAL, Model};
+use crate::embedding::storage::Storage;
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::ids::ModelId;
 use crate::pg::model::embedding_call::{BatchResult, EmbeddingCall};
@@ -32,6 +33,7 @@ use crate::pg::runtime::{arguments, settings};
 use crate::pg::store::LatestSnapshot;
 use crate::pg::store::model as store;
 use crate::pg::store::model::ActiveModel;
+use crate::pg::store::vectors;
 
 use crate::search::fusion::DEFAULT_TEXT_WEIGHT;
 
@@ -41,8 +43,6 @@ pub use crate::pg::model::model_arguments::ModelArguments;
 pub const INPUT_TYPES: [&str; 2] = ["document", "query"];
 /// The largest number of dimensions of pgvector's `vector`.
 const MAX_DIMENSIONS: usize = 16_000;
-/// The largest number of dimensions with which a vector fits into a page beside its text.
-const MAX_INLINE_DIMENSIONS: usize = 1_900;
 
 /// The active model, made a built-in one where there is none yet.
 pub fn active_or_insert_built_in() -> Result<ActiveModel> {
@@ -290,6 +290,7 @@ pub fn embed_one(model: &Model, input: InputType, text: &str) -> Result<Vec<f32>
 /// has given this one all of its own.
 pub fn choose_model(choice: ModelArguments) -> Result<ModelId> {
     let model = check_arguments(choice)?;
+    vectors::require_column(model.storage())?;
     // A worker may have written since how fast a model is: at REPEATABLE READ that is no conflict.
     let _latest = LatestSnapshot::new();
     let before = store::active_model()?;
@@ -299,10 +300,10 @@ pub fn choose_model(choice: ModelArguments) -> Result<ModelId> {
         store::set_next_model(None)?;
         return Ok(id);
     }
-    let in_line = |model: &Model| model.dimensions <= MAX_INLINE_DIMENSIONS;
+    let bytes = |model: &Model| model.storage().vector_bytes(model.dimensions);
     match before {
         Some(before) if store::has_vectors()? && !store::has_all_vectors(id, before.id)? => {
-            store::set_vector_storage(in_line(&model) && in_line(&before.model))?;
+            vectors::set_row_layout(bytes(&model), bytes(&model).max(bytes(&before.model)))?;
             store::set_next_model(Some(id))?;
             pgrx::notice!(
                 "model {} answers until CALL chatbot_reembed(); has made the vectors of {}",
@@ -311,7 +312,7 @@ pub fn choose_model(choice: ModelArguments) -> Result<ModelId> {
             );
         }
         _ => {
-            store::set_vector_storage(in_line(&model))?;
+            vectors::set_row_layout(bytes(&model), bytes(&model))?;
             store::activate_model(id)?;
         }
     }
@@ -322,7 +323,7 @@ fn check_arguments(mut choice: ModelArguments) -> Result<Model> {
     let provider = arguments::one_of("provider", choice.provider, &provider::provider_names())?;
     let name = arguments::required("model", choice.model)?.trim();
     let options = arguments::check_metadata(choice.options.take())?;
-    let options: Map<String, Value> = serde_json::from_str(options.as_str())
+    let mut options: Map<String, Value> = serde_json::from_str(options.as_str())
         .map_err(|error| Error::invalid("options", format!("no JSON object ({error})"), "an object"))?;
     let dimensions = match choice.dimensions.map(usize::try_from) {
         None => None,
@@ -332,10 +333,22 @@ fn check_arguments(mut choice: ModelArguments) -> Result<Model> {
             return Err(Error::invalid("dimensions", got, format!("1 to {MAX_DIMENSIONS}")));
         }
     };
-    if provider == LOCAL {
-        return check_local_arguments(name, dimensions, &choice, &options);
-    }
-    let provider = provider::find_provider(provider)?;
+    let storage = Storage::take_option(&mut options)?;
+    let model = if provider == LOCAL {
+        check_local_arguments(name, dimensions, &choice, &options)?
+    } else {
+        check_provider_arguments(provider::find_provider(provider)?, name, dimensions, &choice, options)?
+    };
+    Ok(model.with_storage(storage))
+}
+
+fn check_provider_arguments(
+    provider: &dyn provider::Provider,
+    name: &str,
+    dimensions: Option<usize>,
+    choice: &ModelArguments,
+    options: Map<String, Value>,
+) -> Result<Model> {
     if name.is_empty() {
         return Err(Error::invalid("model", "empty", "the name of a model"));
     }

@@ -193,6 +193,13 @@ fn report_parts(error: &Error) -> (PgSqlErrorCode, Option<String>, Option<&str>)
                 "Name another column, or change it with ALTER TABLE. If it is attached already: SELECT chatbot_detach('table') first.",
             ),
         ),
+        Error::NoHalfPrecision => (
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            None,
+            Some(
+                "Install pgvector 0.7 or later, then ALTER EXTENSION vector UPDATE; and ALTER EXTENSION chatbot_sync UPDATE;",
+            ),
+        ),
         Error::VectorMissing => (
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             None,

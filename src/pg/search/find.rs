@@ -38,8 +38,10 @@ struct TextScores {
 
 /// Returns the candidates for the results of a search, in no order: among them are the `limit` best chunks.
 pub fn find(request: &SearchRequest, tables: &Tables, limit: i64) -> Result<Vec<SearchResult>> {
-    let size = statistics::chatbot_size(tables, request.filter.chatbot_id, request.model_id)?;
-    let scope = Scope { tables, filter: &request.filter, model_id: request.model_id, dimensions: request.dimensions };
+    let index = statistics::valid_index(tables, request.form, request.model_id)?;
+    let size = index.and_then(|(_, chunks)| statistics::chatbot_size(tables, request.filter.chatbot_id, chunks));
+    let form = index.map_or(request.form, |(form, _)| form);
+    let scope = Scope { tables, filter: &request.filter, model_id: request.model_id, form };
     let search = Search { request, scope, size, restricted: tables.are_restricted() };
     match (request.mode, &request.vector) {
         (SearchMode::Vector, Some(vector)) => search.by_vector(vector, limit),
@@ -56,9 +58,10 @@ impl Search<'_> {
 
     /// Returns the nearest chunks, best first, by the index where that is faster.
     fn nearest(&self, vector: &[f32], limit: i64) -> Result<Vec<FoundChunk>> {
-        let candidates = limit.max(LEAST_CANDIDATES);
+        let results = limit.max(LEAST_CANDIDATES);
+        let candidates = self.scope.form.quantization.candidates(results);
         let ef_search = match self.size {
-            Some(size) => size.ef_search(candidates, self.request.exact_limit, index::has_iterative_scan()?),
+            Some(size) => size.ef_search(results, candidates, self.request.exact_limit, index::has_iterative_scan()?),
             None => None,
         };
         if let Some(ef_search) = ef_search {
@@ -84,7 +87,7 @@ impl Search<'_> {
         let near: HashSet<ChunkKey> = found.iter().map(|f| f.key).collect();
         let TextScores { of_chunks: scores, of_all_words } = self.text_scores(candidates, Some(&near))?;
         let best = scores.values().copied().fold(0.0, f64::max);
-        let fusion = Fusion::new(self.request.text_weight, self.asked.known, of_all_words, best);
+        let fusion = Fusion::new(self.request.text_weight, self.request.known, of_all_words, best);
         let others: Vec<ChunkKey> = scores.keys().filter(|key| !near.contains(key)).copied().collect();
         if !others.is_empty() {
             found.extend(store::chunks_by_key(&self.scope, &others, Some(vector))?);

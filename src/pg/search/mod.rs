@@ -12,6 +12,7 @@ use crate::embedding::provider::InputType;
 use crate::error::{Error, Result};
 use crate::ids::ModelId;
 use crate::pg::runtime::{arguments, settings};
+use crate::pg::store::index_form::IndexForm;
 use crate::pg::store::model::active_model_in_snapshot;
 use crate::pg::store::search as store;
 use crate::pg::store::search::{Filter, FoundChunk};
@@ -78,7 +79,8 @@ enum SearchMode {
 struct SearchRequest {
     filter: Filter,
     model_id: ModelId,
-    dimensions: usize,
+    #[serde(flatten)]
+    form: IndexForm,
     query: String,
     limit: usize,
     min_similarity: Option<f32>,
@@ -136,7 +138,7 @@ pub fn search(args: SearchArguments) -> Result<Vec<SearchResult>> {
     let request = SearchRequest {
         filter: Filter { chatbot_id, source_types, metadata: args.metadata_filter },
         model_id: active.id,
-        dimensions: active.model.dimensions,
+        form: active.index_form(),
         query: query.to_owned(),
         limit,
         min_similarity: args.min_similarity,

@@ -9,8 +9,9 @@ use crate::ids::ModelId;
 use crate::pg::runtime::lexemes::Configuration;
 use crate::pg::runtime::tsvector::TsVector;
 use crate::pg::runtime::vector::Vector;
+use crate::pg::store::model::ActiveModel;
 use crate::pg::store::source_key::IS_SOURCE;
-use crate::pg::store::{StatementMode, not_null, run, write};
+use crate::pg::store::{StatementMode, not_null, run, vectors, write};
 use crate::source::{Jsonb, SourceInput, SourceKey};
 use crate::text::content;
 use crate::text::title::with_title;
@@ -119,10 +120,11 @@ pub fn embedded_texts(key: &SourceKey, model_id: ModelId) -> Result<Option<Vec<(
     let Some(hash) = found.flatten() else { return Ok(None) };
     let had_title = content::had_title(&hash);
     let sql = format!(
-        "SELECT content, metadata ->> 'title', embedding
+        "SELECT content, metadata ->> 'title', {vector}
         FROM chatbot_sync.embedding
         WHERE {IS_SOURCE}
-            AND model_id = $4"
+            AND model_id = $4",
+        vector = vectors::in_full_precision()?
     );
     run(&sql, &key.args_and([model_id.into()]), StatementMode::ReadLatest, |rows| {
         rows.map(|row| {
@@ -259,13 +261,14 @@ pub fn write_words(key: &SourceKey, model_id: ModelId, chunks: &[ChunkToRead]) -
 }
 
 /// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and privileges are checked.
-pub fn insert_chunks(model_id: ModelId, sources: &[&SourceInput], chunks: Vec<NewChunk>) -> Result<()> {
+pub fn insert_chunks(model: &ActiveModel, sources: &[&SourceInput], chunks: Vec<NewChunk>) -> Result<()> {
     const STATEMENT_BYTES: usize = 200 * 1024;
+    let storage = model.model.storage();
     // What is the same for all chunks of a source is passed once, and found by the source's position.
     let sql = format!(
         "INSERT INTO chatbot_sync.embedding (
             chatbot_id, source_type, source_id, model_id, enabled, metadata,
-            lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words
+            lang, chunk_id, chunk_index, start_offset, end_offset, content, {column}, words
         )
         SELECT
             ($2::bigint[])[n.source],
@@ -274,9 +277,11 @@ pub fn insert_chunks(model_id: ModelId, sources: &[&SourceInput], chunks: Vec<Ne
             $1,
             ($5::boolean[])[n.source],
             {metadata},
-            n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, n.embedding, n.words
+            n.lang, n.chunk_id, n.chunk_index, n.start_offset, n.end_offset, n.content, {vector}, n.words
         FROM unnest($7, $8, $9, $10, $11, $12, $13, $14, $15)
             AS n (source, lang, chunk_id, chunk_index, start_offset, end_offset, content, embedding, words)",
+        column = vectors::column(storage),
+        vector = vectors::as_stored("n.embedding", storage)?,
         metadata = chunk_metadata_sql("($6::jsonb[])[n.source]", "n.lang", "($16::jsonb[])[n.source]")
     );
     let mut chunks = chunks.into_iter().peekable();
@@ -284,7 +289,7 @@ pub fn insert_chunks(model_id: ModelId, sources: &[&SourceInput], chunks: Vec<Ne
         let (mut positions, mut langs, mut words): (Vec<i32>, Vec<Option<String>>, Vec<TsVector>) =
             (vec![], vec![], vec![]);
         let (mut ids, mut indexes, mut starts, mut ends) = (vec![], vec![], vec![], vec![]);
-        let (mut contents, mut vectors): (Vec<String>, Vec<Vector>) = (vec![], vec![]);
+        let (mut contents, mut embeddings): (Vec<String>, Vec<Vector>) = (vec![], vec![]);
         let (mut bytes, mut last) = (0, first);
         while let Some(c) = chunks.next_if(|_| bytes < STATEMENT_BYTES) {
             bytes += c.content.len() + c.vector.len() * size_of::<f32>();
@@ -297,11 +302,11 @@ pub fn insert_chunks(model_id: ModelId, sources: &[&SourceInput], chunks: Vec<Ne
             ends.push(c.place.end);
             contents.push(c.content.to_owned());
             words.push(c.configuration.words(&with_title(c.title, c.content)));
-            vectors.push(Vector(c.vector));
+            embeddings.push(Vector(c.vector));
         }
         let of = &sources[first..=last];
         let args = [
-            model_id.into(),
+            model.id.into(),
             of.iter().map(|s| s.key.chatbot_id).collect::<Vec<_>>().into(),
             of.iter().map(|s| s.key.source_type).collect::<Vec<_>>().into(),
             of.iter().map(|s| s.key.source_id).collect::<Vec<_>>().into(),
@@ -314,7 +319,7 @@ pub fn insert_chunks(model_id: ModelId, sources: &[&SourceInput], chunks: Vec<Ne
             starts.into(),
             ends.into(),
             contents.into(),
-            vectors.into(),
+            embeddings.into(),
             words.into(),
             of.iter().map(|s| titles_of(s)).collect::<Vec<_>>().into(),
         ];

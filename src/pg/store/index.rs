@@ -9,49 +9,30 @@ use crate::error::{Error, Result};
 use crate::ids::ModelId;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::vector::vector_type;
-use crate::pg::store::{StatementMode, execute_once, not_null, run, write};
-
-/// pgvector's limit for an index of `vector`. Longer vectors are indexed as `halfvec`, up to twice as many dimensions.
-const MAX_VECTOR_INDEX_DIMENSIONS: usize = 2000;
-
-/// The SQL expression by which vectors of this length are indexed.
-pub fn indexed_expression(what: &str, dimensions: usize) -> Result<String> {
-    let schema = vector_type()?.schema;
-    Ok(format!(
-        "({what}::{schema}.{}({dimensions}))",
-        if dimensions > MAX_VECTOR_INDEX_DIMENSIONS { "halfvec" } else { "vector" }
-    ))
-}
+use crate::pg::store::{StatementMode, execute_once, model, not_null, run, write};
+use crate::search::quantization::Quantization;
 
 /// Returns the statements that build the indexes which a model lacks; an empty list where it has them all. The last one is
 /// ANALYZE, so that statistics say how large chatbots are.
 pub fn build_statements(model_id: ModelId, concurrently: bool) -> Result<Vec<String>> {
-    let sql = "SELECT i.kind, i.name, i.present, m.dimensions
-        FROM chatbot_sync.model_index i
-        JOIN chatbot_sync.model m ON m.id = i.model_id
-        WHERE i.model_id = $1
-            AND NOT i.valid
-        ORDER BY i.kind DESC";
-    let missing: Vec<(String, String, bool, i32)> = run(sql, &[model_id.into()], StatementMode::ReadLatest, |rows| {
-        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?, not_null(row.get(3))?, not_null(row.get(4))?)))
-            .collect()
+    let sql = "SELECT kind, name, present
+        FROM chatbot_sync.model_index
+        WHERE model_id = $1
+            AND NOT valid
+        ORDER BY kind DESC";
+    let missing: Vec<(String, String, bool)> = run(sql, &[model_id.into()], StatementMode::ReadLatest, |rows| {
+        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?, not_null(row.get(3))?))).collect()
     })?;
     let how = if concurrently { "CONCURRENTLY " } else { "" };
     let mut statements = Vec::new();
-    for (kind, name, present, dimensions) in missing {
+    for (kind, name, present) in missing {
         if present {
             // An attempt that failed has left an invalid index.
             statements.push(format!("DROP INDEX {how}chatbot_sync.{name}"));
         }
-        let dimensions = usize::try_from(dimensions).unwrap_or(0);
         let kind = if kind == "hnsw" {
-            let class =
-                if dimensions > MAX_VECTOR_INDEX_DIMENSIONS { "halfvec_cosine_ops" } else { "vector_cosine_ops" };
-            format!(
-                "hnsw ({} {}.{class}) WITH (ef_construction = 128)",
-                indexed_expression("embedding", dimensions)?,
-                vector_type()?.schema
-            )
+            let Some(model) = model::model_with_id(model_id)? else { continue };
+            format!("hnsw ({}) WITH (ef_construction = 128)", model.index_form().definition()?)
         } else {
             "gin (words)".to_owned()
         };
@@ -62,10 +43,27 @@ pub fn build_statements(model_id: ModelId, concurrently: bool) -> Result<Vec<Str
             WHERE model_id OPERATOR(pg_catalog.=) {model_id}"
         ));
     }
+    // Searches have used an index of another form until now.
+    for name in indexes_of_other_forms(model_id)? {
+        statements.push(format!("DROP INDEX {how}chatbot_sync.{name}"));
+    }
     if !statements.is_empty() {
         statements.push("ANALYZE chatbot_sync.embedding, chatbot_sync.source".to_owned());
     }
     Ok(statements)
+}
+
+/// Returns the names of a model's indexes that are of another form than the one it should have.
+fn indexes_of_other_forms(model_id: ModelId) -> Result<Vec<String>> {
+    let Some(form) = model::model_with_id(model_id)?.map(|model| model.index_form()) else { return Ok(Vec::new()) };
+    let others = Quantization::ALL.into_iter().filter(|other| *other != form.quantization);
+    let names: Vec<String> = others.map(|other| form.with(other).index_name(model_id)).collect();
+    let sql = "SELECT c.relname::text
+        FROM pg_catalog.pg_index i
+        JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+        WHERE i.indrelid = 'chatbot_sync.embedding'::pg_catalog.regclass
+            AND c.relname = ANY ($1)";
+    run(sql, &[names.into()], StatementMode::ReadLatest, |rows| rows.map(|row| not_null(row.get(1))).collect())
 }
 
 /// Builds the indexes of a model in this transaction; sessions that write vectors wait until it ends.

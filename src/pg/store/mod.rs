@@ -10,6 +10,7 @@
 //! - `host_sources`: all sources of a host table
 //! - `host_triggers`: the triggers of host tables
 //! - `index`: the indexes of a model's chunks
+//! - `index_form`: how a model's vectors are indexed
 //! - `job`: jobs of the queue
 //! - `log`: the log of syncs
 //! - `model`: models
@@ -31,6 +32,7 @@
 //! - `sync_error`: the error of a sync, as its source keeps it
 //! - `tables`: the tables that a search reads
 //! - `text_search`: text search configurations by language
+//! - `vectors`: the columns of chunks' vectors
 //! - `verify`: rows that cannot be right
 
 use pgrx::datum::DatumWithOid;
@@ -51,6 +53,7 @@ pub mod host_row;
 pub mod host_sources;
 pub mod host_triggers;
 pub mod index;
+pub mod index_form;
 pub mod job;
 pub mod log;
 pub mod model;
@@ -78,6 +81,8 @@ pub mod sync_error;
 #[allow(unsafe_code)]
 pub mod tables;
 pub mod text_search;
+#[allow(unsafe_code)]
+pub mod vectors;
 pub mod verify;
 
 pub use crate::pg::runtime::spi::LatestSnapshot;

@@ -6,9 +6,11 @@ use serde_json::Map;
 use crate::embedding::provider::Model;
 use crate::error::{Error, Result};
 use crate::ids::ModelId;
+use crate::pg::store::index_form::IndexForm;
 use crate::pg::store::model_figures::has_figures;
 use crate::pg::store::{StatementMode, not_null, run, write};
 use crate::search::fusion::DEFAULT_TEXT_WEIGHT;
+use crate::search::quantization::Quantization;
 use crate::source::Jsonb;
 
 /// A model with its id.
@@ -20,6 +22,15 @@ pub struct ActiveModel {
     pub model: Model,
     /// What words count for in a hybrid search with it, from 0 to 1.
     pub text_weight: f64,
+    /// What its index has of each vector.
+    pub quantization: Quantization,
+}
+
+impl ActiveModel {
+    /// How its vectors are indexed.
+    pub fn index_form(&self) -> IndexForm {
+        IndexForm { storage: self.model.storage(), dimensions: self.model.dimensions, quantization: self.quantization }
+    }
 }
 
 /// The columns of [`model_args`], which say what a vector was made with.
@@ -40,6 +51,11 @@ pub fn next_model() -> Result<Option<ActiveModel>> {
     read_model("next", StatementMode::ReadLatest)
 }
 
+/// Returns the model with this id; `None` where there is none.
+pub fn model_with_id(id: ModelId) -> Result<Option<ActiveModel>> {
+    read_model(&format!("id = {id}"), StatementMode::ReadLatest)
+}
+
 /// Returns all models that there are rows of.
 pub fn all_models() -> Result<Vec<ActiveModel>> {
     read_models("true", StatementMode::ReadLatest)
@@ -50,9 +66,13 @@ fn read_model(condition: &str, mode: StatementMode) -> Result<Option<ActiveModel
 }
 
 fn read_models(condition: &str, mode: StatementMode) -> Result<Vec<ActiveModel>> {
-    let text_weight = if has_figures()? { "text_weight" } else { "NULL::real" };
+    let figures = if has_figures()? {
+        "text_weight::double precision, quantization"
+    } else {
+        "NULL::double precision, NULL::text"
+    };
     let sql = format!(
-        "SELECT id, {MODEL_COLUMNS}, {text_weight}::double precision
+        "SELECT id, {MODEL_COLUMNS}, {figures}
         FROM chatbot_sync.model
         WHERE {condition}"
     );
@@ -68,7 +88,8 @@ fn read_models(condition: &str, mode: StatementMode) -> Result<Vec<ActiveModel>>
                 options: Map::new(),
             };
             let text_weight = row.get::<f64>(9)?.unwrap_or(DEFAULT_TEXT_WEIGHT);
-            let found = ActiveModel { id: not_null(row.get(1))?, model, text_weight };
+            let quantization = Quantization::of_model(row.get::<String>(10)?.as_deref());
+            let found = ActiveModel { id: not_null(row.get(1))?, model, text_weight, quantization };
             Ok((found, not_null(row.get(8))?))
         })
         .collect::<std::result::Result<Vec<_>, pgrx::spi::Error>>()
@@ -158,10 +179,4 @@ pub fn has_all_vectors(id: ModelId, active: ModelId) -> Result<bool> {
                     OR next_model_id NOT IN ($1, $2)
             )";
     run(sql, &[id.into(), active.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
-}
-
-/// Stores vectors in the row itself or, where they would not fit into a page, out of line. The table is locked only
-/// if that changes.
-pub fn set_vector_storage(in_line: bool) -> Result<()> {
-    write("SELECT chatbot_sync.set_vector_storage($1)", &[in_line.into()]).map(drop)
 }

@@ -1,19 +1,13 @@
 //! Figures of models: how fast texts become vectors.
 
-use pgrx::pg_sys;
-
 use crate::error::Result;
 use crate::ids::ModelId;
-use crate::pg::runtime::schema;
+use crate::pg::store::vectors::has_column;
 use crate::pg::store::{LatestSnapshot, StatementMode, lock_with_retry, run, write};
 
-/// Whether models have figures: in an older version of the SQL they have none.
+/// Whether models have figures and a quantization: in an older version of the SQL they have none.
 pub fn has_figures() -> Result<bool> {
-    // SAFETY: look-ups in the catalog's cache.
-    unsafe {
-        let table = pg_sys::get_relname_relid(c"model".as_ptr(), schema::schema()?);
-        Ok(pg_sys::get_attnum(table, c"bytes_per_second".as_ptr()) > 0)
-    }
+    has_column(c"model", c"bytes_per_second")
 }
 
 /// Bytes of text that one session turns into stored vectors in a second; `None` where it is not known.

@@ -4,12 +4,13 @@ use pgrx::datum::DatumWithOid;
 
 use crate::error::Result;
 use crate::ids::{ChatbotId, ModelId};
-use crate::pg::runtime::vector::Vector;
+use crate::pg::runtime::vector::{Vector, vector_type};
+use crate::pg::store::model::ActiveModel;
 use crate::pg::store::source_key::{
     IS_SOURCE, KEYS, ORDER_BY_KEY, after_key, by_chatbot, chatbot_key_args, key_array_args, read_key, same_source,
 };
 use crate::pg::store::sync_error::SyncError;
-use crate::pg::store::{StatementMode, execute_once, not_null, run, write};
+use crate::pg::store::{StatementMode, execute_once, not_null, run, vectors, write};
 use crate::source::SourceKey;
 use crate::text::content;
 use crate::text::title::with_title;
@@ -24,6 +25,8 @@ pub struct ChunkWithoutVector {
     pub content: String,
     /// What is embedded: the text, after the title that the other vector was made with.
     pub input: String,
+    /// The vector that the active model has, where it is the next model's but for its precision.
+    pub vector: Option<Vec<f32>>,
 }
 
 /// The condition that a row `e` is of a source in the first three arguments, of the chatbot `$4`: [`chatbot_key_args`].
@@ -92,14 +95,20 @@ pub fn take_incomplete_sources(
     }
 }
 
-/// Returns the chunks of sources that the active model has, and the other one has not.
+/// Returns the chunks of sources that the active model has, and the next one has not.
 pub fn chunks_without_vector(
     keys: &[SourceKey],
-    active: ModelId,
-    model_id: ModelId,
+    active: &ActiveModel,
+    next: &ActiveModel,
 ) -> Result<Vec<ChunkWithoutVector>> {
+    let vector = if next.model.has_vectors_of(&active.model) {
+        vectors::in_full_precision()?
+    } else {
+        format!("NULL::{}.vector", vector_type()?.schema)
+    };
     let sql = format!(
-        "SELECT e.chatbot_id, e.source_type, e.source_id, e.chunk_id, e.content, e.metadata ->> 'title', s.content_hash
+        "SELECT e.chatbot_id, e.source_type, e.source_id, e.chunk_id, e.content, e.metadata ->> 'title', s.content_hash,
+            {vector}
         FROM {KEYS}
         JOIN chatbot_sync.embedding e
             ON {IS_KEY_OF_CHATBOT}
@@ -116,17 +125,19 @@ pub fn chunks_without_vector(
     );
     let mut missing = Vec::new();
     for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
-        run(&sql, &model_key_args(chatbot_id, &keys, active, model_id), StatementMode::ReadLatest, |rows| {
+        run(&sql, &model_key_args(chatbot_id, &keys, active.id, next.id), StatementMode::ReadLatest, |rows| {
             for row in rows {
                 let (content, title, hash): (String, Option<String>, Option<Vec<u8>>) =
                     (not_null(row.get(5))?, row.get(6)?, row.get(7)?);
                 let title = title.filter(|_| content::had_title(&hash.unwrap_or_default()));
                 let input = with_title(title.as_deref(), &content).into_owned();
+                let vector = row.get::<Vector>(8)?.map(|Vector(vector)| vector);
                 missing.push(ChunkWithoutVector {
                     key: read_key(&row)?,
                     chunk_id: not_null(row.get(4))?,
                     content,
                     input,
+                    vector,
                 });
             }
             Ok(())
@@ -140,12 +151,12 @@ pub fn chunks_without_vector(
 pub fn store_vectors(
     keys: &[SourceKey],
     active: ModelId,
-    model_id: ModelId,
+    next: &ActiveModel,
     made: Vec<(ChunkWithoutVector, Vec<f32>)>,
 ) -> Result<()> {
     let mut made = by_chatbot(made, |(chunk, _)| chunk.key.chatbot_id);
     for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
-        store_of_chatbot(chatbot_id, &keys, active, model_id, &made.remove(&chatbot_id).unwrap_or_default())?;
+        store_of_chatbot(chatbot_id, &keys, active, next, &made.remove(&chatbot_id).unwrap_or_default())?;
     }
     Ok(())
 }
@@ -154,9 +165,10 @@ fn store_of_chatbot(
     chatbot_id: ChatbotId,
     keys: &[SourceKey],
     active: ModelId,
-    model_id: ModelId,
+    next: &ActiveModel,
     made: &[(ChunkWithoutVector, Vec<f32>)],
 ) -> Result<()> {
+    let (model_id, storage) = (next.id, next.model.storage());
     // Locks the sources, so that a session that syncs one now comes before or after.
     let lock = format!(
         "SELECT FROM chatbot_sync.source e, {KEYS}
@@ -180,8 +192,8 @@ fn store_of_chatbot(
     );
     write(&delete_superfluous, &args(keys))?;
     let insert = format!(
-        "INSERT INTO chatbot_sync.embedding ({columns}, model_id, embedding)
-        SELECT {e_columns}, $6, n.embedding
+        "INSERT INTO chatbot_sync.embedding ({columns}, model_id, {column})
+        SELECT {e_columns}, $6, {vector}
         FROM unnest($1::bigint[], $2::text[], $3::bigint[], $7::int[], $8::text[], $9)
             AS n (chatbot_id, source_type, source_id, chunk_id, content, embedding)
         JOIN chatbot_sync.embedding e
@@ -192,7 +204,9 @@ fn store_of_chatbot(
             AND e.content = n.content
         ON CONFLICT DO NOTHING",
         columns = CHUNK_COLUMNS.join(", "),
-        e_columns = CHUNK_COLUMNS.map(|column| format!("e.{column}")).join(", ")
+        e_columns = CHUNK_COLUMNS.map(|column| format!("e.{column}")).join(", "),
+        column = vectors::column(storage),
+        vector = vectors::as_stored("n.embedding", storage)?,
     );
     for slice in made.chunks(100) {
         let mut args = args(&slice.iter().map(|(chunk, _)| chunk.key).collect::<Vec<_>>());

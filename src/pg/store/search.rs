@@ -4,13 +4,15 @@ use pgrx::datum::DatumWithOid;
 use pgrx::spi::SpiHeapTupleData;
 use serde::{Deserialize, Serialize};
 
+use crate::embedding::storage::Storage;
 use crate::error::Result;
 use crate::ids::{ChatbotId, ModelId};
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::tsvector::TsVector;
 use crate::pg::runtime::vector::{Vector, vector_type};
+use crate::pg::store::index_form::IndexForm;
 use crate::pg::store::tables::Tables;
-use crate::pg::store::{StatementMode, index, not_null, run};
+use crate::pg::store::{StatementMode, index, not_null, run, vectors};
 use crate::search::bm25::TermCounts;
 use crate::search::tsvector::{Term, counts};
 use crate::source::{Jsonb, SourceType};
@@ -84,8 +86,8 @@ pub struct Scope<'a> {
     pub filter: &'a Filter,
     /// The model whose chunks are searched.
     pub model_id: ModelId,
-    /// The number of dimensions of its vectors.
-    pub dimensions: usize,
+    /// How its vectors are stored and indexed.
+    pub form: IndexForm,
 }
 
 impl Scope<'_> {
@@ -112,6 +114,17 @@ impl Scope<'_> {
                     AND enabled",
             self.tables.embedding, self.model_id
         )
+    }
+
+    /// The distance of a chunk's stored vector to a query's.
+    fn distance_sql(&self, query: &str) -> Result<String> {
+        let storage = self.form.storage;
+        // A subquery is evaluated once, and not for each chunk.
+        let query = match storage {
+            Storage::Full => query.to_owned(),
+            Storage::Half => format!("(SELECT {})", vectors::as_stored(query, storage)?),
+        };
+        Ok(format!("{} OPERATOR({}.<=>) {query}", vectors::column(storage), vector_type()?.schema))
     }
 
     /// FROM and WHERE for the chunks with the keys of [`Self::key_args`].
@@ -161,7 +174,7 @@ impl FoundChunk {
 
 /// Returns the chunks nearest to a vector, best first, by reading all chunks of the chatbot.
 pub fn nearest(scope: &Scope, query: &[f32], limit: i64) -> Result<Vec<FoundChunk>> {
-    let distance = format!("embedding OPERATOR({}.<=>) $5", vector_type()?.schema);
+    let distance = scope.distance_sql("$5")?;
     let candidates = Candidates { limit, count: limit, chunks: scope.filtered_chunks_sql(), distance };
     Ok(nearest_candidates(scope, query, &candidates)?.0)
 }
@@ -176,12 +189,7 @@ pub fn nearest_by_index(
     ef_search: i32,
 ) -> Result<Option<Vec<FoundChunk>>> {
     let _settings = index::hnsw_settings(ef_search)?;
-    let (schema, dimensions) = (vector_type()?.schema, scope.dimensions);
-    let distance = format!(
-        "{} OPERATOR({schema}.<=>) {}",
-        index::indexed_expression("embedding", dimensions)?,
-        index::indexed_expression("$5", dimensions)?
-    );
+    let distance = scope.form.distance("$5")?;
     let chunks = format!(
         "{}
                     AND {}",
@@ -213,7 +221,7 @@ fn nearest_candidates(scope: &Scope, query: &[f32], candidates: &Candidates) -> 
         FROM (
             SELECT place, distance, pg_catalog.count(*) OVER () AS count
             FROM (
-                SELECT ctid AS place, embedding OPERATOR({schema}.<=>) $5 AS distance
+                SELECT ctid AS place, {stored_distance} AS distance
                 {chunks}
                 ORDER BY {distance}
                 LIMIT $6
@@ -225,7 +233,7 @@ fn nearest_candidates(scope: &Scope, query: &[f32], candidates: &Candidates) -> 
         WHERE n.distance <> 'NaN'
         ORDER BY n.distance, e.source_type, e.source_id, e.chunk_id",
         columns = found_columns_sql("(1 - n.distance)::real"),
-        schema = vector_type()?.schema,
+        stored_distance = scope.distance_sql("$5")?,
         chunks = candidates.chunks,
         distance = candidates.distance,
         table = scope.tables.embedding,
@@ -246,7 +254,7 @@ fn nearest_candidates(scope: &Scope, query: &[f32], candidates: &Candidates) -> 
 /// Returns chunks by their keys, with their similarity to a vector if one is given.
 pub fn chunks_by_key(scope: &Scope, keys: &[ChunkKey], query: Option<&[f32]>) -> Result<Vec<FoundChunk>> {
     let similarity = match query {
-        Some(_) => format!("NULLIF(1 - (embedding OPERATOR({}.<=>) $6), 'NaN')::real", vector_type()?.schema),
+        Some(_) => format!("NULLIF(1 - ({}), 'NaN')::real", scope.distance_sql("$6")?),
         None => "NULL::real".to_owned(),
     };
     let sql = format!(

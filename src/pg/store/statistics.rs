@@ -9,20 +9,33 @@ use pgrx::{FromDatum, pg_sys};
 use crate::error::{Error, Result};
 use crate::ids::{ChatbotId, ModelId};
 use crate::pg::runtime::schema::schema;
+use crate::pg::store::index_form::IndexForm;
 use crate::pg::store::tables::{SearchTable, Tables};
 use crate::search::plan::ChatbotSize;
+use crate::search::quantization::Quantization;
 use crate::search::tsvector::Term;
 
-/// Returns the estimated size of a chatbot; `None` where the model has no valid index, or the statistics do not name the
-/// chatbot. They name the largest ones.
-pub fn chatbot_size(tables: &Tables, chatbot_id: ChatbotId, model_id: ModelId) -> Result<Option<ChatbotSize>> {
-    let index = tables.embedding.index_name(&format!("embedding_hnsw_{model_id}"));
-    let Some(of_all) = chunks_indexed(&tables.embedding, &index)? else { return Ok(None) };
+/// Returns a model's valid index, and the estimated number of chunks in it: of the form that it should have or, until that is
+/// built, of another one; `None` where it has none.
+pub fn valid_index(tables: &Tables, form: IndexForm, model_id: ModelId) -> Result<Option<(IndexForm, f64)>> {
+    let others = Quantization::ALL.into_iter().filter(|other| *other != form.quantization);
+    for form in std::iter::once(form).chain(others.map(|other| form.with(other))) {
+        let name = tables.embedding.index_name(&form.index_name(model_id));
+        if let Some(chunks) = chunks_indexed(&tables.embedding, &name)? {
+            return Ok(Some((form, chunks)));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the estimated size of a chatbot among the chunks of an index; `None` where the statistics do not name the chatbot.
+/// They name the largest ones.
+pub fn chatbot_size(tables: &Tables, chatbot_id: ChatbotId, of_all: f64) -> Option<ChatbotSize> {
     let share = most_common(tables.embedding.id, c"chatbot_id", pg_sys::STATISTIC_KIND_MCV, |values, shares, _| {
         let at = values.iter().position(|value| value.value().cast_signed() as i64 == chatbot_id.0)?;
         shares.get(at).map(|share| f64::from(*share))
     });
-    Ok(share.flatten().map(|share| ChatbotSize { chunks: (share * of_all).round(), of_all }))
+    share.flatten().map(|share| ChatbotSize { chunks: (share * of_all).round(), of_all })
 }
 
 /// Returns the share of all chunks that each word is in. For a word that the statistics do not name, it is the most that

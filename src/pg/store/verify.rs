@@ -7,7 +7,7 @@ use crate::ids::{ChatbotId, HostId, ModelId};
 use crate::pg::runtime::vector::vector_type;
 use crate::pg::store::reading::{self, StoredReading};
 use crate::pg::store::source_key::{IS_SOURCE, KEYS, key_array_args, read_key, same_source};
-use crate::pg::store::{StatementMode, not_null, run};
+use crate::pg::store::{StatementMode, not_null, run, vectors};
 use crate::source::{Jsonb, SourceKey};
 
 /// A synced source that lacks chunks of the active model.
@@ -60,13 +60,19 @@ pub fn chatbots() -> Result<HashSet<ChatbotId>> {
 
 /// Returns sources with vectors whose length is not that of their model.
 pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
+    let schema = vector_type()?.schema;
+    // A chunk without a vector has 0 dimensions.
+    let found = if vectors::has_half_column()? {
+        format!("COALESCE({schema}.vector_dims(e.embedding), {schema}.vector_dims(e.embedding_half), 0)")
+    } else {
+        format!("{schema}.vector_dims(e.embedding)")
+    };
     let sql = format!(
-        "SELECT e.chatbot_id, e.source_type, e.source_id, min(m.dimensions), min({schema}.vector_dims(e.embedding))
+        "SELECT e.chatbot_id, e.source_type, e.source_id, min(m.dimensions), min({found})
         FROM chatbot_sync.embedding e
         JOIN chatbot_sync.model m ON m.id = e.model_id
-        WHERE {schema}.vector_dims(e.embedding) <> m.dimensions
-        GROUP BY 1, 2, 3",
-        schema = vector_type()?.schema
+        WHERE {found} <> m.dimensions
+        GROUP BY 1, 2, 3"
     );
     run(&sql, &[], StatementMode::Scan, |rows| {
         rows.map(|row| {

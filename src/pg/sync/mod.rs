@@ -318,7 +318,7 @@ impl SyncRun<'_> {
             open.update_stored_chunks(self.model.id)?;
             chunks.extend(open.new_chunks(at)?);
         }
-        chunk::insert_chunks(self.model.id, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
+        chunk::insert_chunks(self.model, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
         drop(unchecked);
         for open in &ready {
             // What is kept has the vectors that it had.

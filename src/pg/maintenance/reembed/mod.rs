@@ -82,7 +82,14 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
         let progress = count_remaining(next.id, &next.model.name)?;
         return Ok(Some(ReembedStep { taken: 0, last: None, progress }));
     }
-    let (missing, shared) = SharedChunks::split(store::chunks_without_vector(&keys, active.id, next.id)?, next.id)?;
+    let (mut missing, mut converted) = (Vec::new(), Vec::new());
+    for mut chunk in store::chunks_without_vector(&keys, &active, &next)? {
+        match chunk.vector.take() {
+            Some(vector) => converted.push((chunk, vector)),
+            None => missing.push(chunk),
+        }
+    }
+    let (missing, shared) = SharedChunks::split(missing, next.id)?;
     let began = Instant::now();
     let meter = Speedometer::start();
     let mut entries = log_entries(next.id, &missing);
@@ -93,7 +100,8 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
     let embedding = began.elapsed();
     let mut statuses: BTreeMap<SourceKey, RowStatus> =
         store::marked_refused(&keys, next.id)?.into_iter().map(|key| (key, RowStatus::synced())).collect();
-    store::store_vectors(&keys, active.id, next.id, shared.join(made))?;
+    converted.extend(shared.join(made));
+    store::store_vectors(&keys, active.id, &next, converted)?;
     divide_usage(&mut entries, usage, embedding, began.elapsed());
     for (key, fault) in &refused {
         let failed = SyncError::new(&fault.clone().into());
@@ -316,8 +324,9 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
             keys.retain(|key| visible.contains(key.chatbot_id));
             estimate.sources += i64::try_from(keys.len()).unwrap_or(0);
             estimate.chunks += store::count_chunks_of_sources(&keys, active.id)?;
-            let missing = store::chunks_without_vector(&keys, active.id, next.id)?;
-            estimate.add(&next.model, missing.iter().map(|chunk| chunk.input.as_str()));
+            let missing = store::chunks_without_vector(&keys, &active, &next)?;
+            let missing = missing.iter().filter(|chunk| chunk.vector.is_none());
+            estimate.add(&next.model, missing.map(|chunk| chunk.input.as_str()));
         }
     }
     let (id, model) = match models::active_model()? {
