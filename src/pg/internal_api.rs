@@ -1,4 +1,5 @@
-//! SQL functions that only the extension's own SQL calls: the steps of its procedures, and what its event triggers run.
+//! SQL functions that only the extension's own SQL calls, in one file, as they stand in one schema: the steps of its
+//! procedures, and what its event triggers run.
 
 use pgrx::name;
 use pgrx::pg_sys::panic::ErrorReport;
