@@ -1,6 +1,6 @@
 //! Invalid arguments are refused with a clear error, and change nothing.
 
-use super::harness::{Db, failure, snapshot_of_all_tables};
+use super::harness::{Db, expect_error, snapshot_of_all_tables};
 
 #[test]
 fn bad_input_is_refused_and_changes_nothing() {
@@ -56,12 +56,12 @@ fn bad_input_is_refused_and_changes_nothing() {
         ("chatbot_session_close(NULL)", "22004", "session_id is NULL"),
         ("chatbot_session_add_message(NULL, 'user', 'x')", "22004", "session_id is NULL"),
     ] {
-        let failure = failure(&mut app, &format!("SELECT * FROM {call}"));
+        let failure = expect_error(&mut app, &format!("SELECT * FROM {call}"));
         assert_eq!((failure.code.as_str(), failure.message.as_str()), (code, message), "{call}");
         assert!(!failure.hint.is_empty(), "{call}");
     }
     for (rest, code) in [(", 'robot', 'x')", "22023"), (", 'user', NULL)", "22004"), (", 'user', 'x')", "P0002")] {
-        assert_eq!(failure(&mut app, &format!("SELECT {session}{rest}")).code, code);
+        assert_eq!(expect_error(&mut app, &format!("SELECT {session}{rest}")).code, code);
     }
     assert_eq!(snapshot_of_all_tables(&mut app), before);
 }
@@ -71,6 +71,6 @@ fn settings_with_an_overlap_as_large_as_a_chunk_are_refused() {
     let db = Db::new();
     let mut app = db.session("app");
     app.batch_execute("SET chatbot_sync.chunk_size = 100").unwrap();
-    let failure = failure(&mut app, "SELECT chatbot_embed_source(1, 'document', 1, 'x')");
+    let failure = expect_error(&mut app, "SELECT chatbot_embed_source(1, 'document', 1, 'x')");
     assert_eq!(failure.message, "chunk_overlap is 200, expected 0 to 99");
 }

@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use super::harness::{ATTACH, DOCUMENTS, Db, EXTENSION, one, query_column};
+use super::harness::{ATTACH, DOCUMENTS, Db, EXTENSION, query_column, query_value};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -118,9 +118,9 @@ fn assert_continues_to_sync(db: &mut Db, app: &mut Client, how: &str) {
     )
     .unwrap_or_else(|error| panic!("{how}: {error:?}"));
     let statuses = "SELECT count(*) FROM links WHERE sync_status IS DISTINCT FROM 'synced'";
-    assert_eq!(one::<i64>(app, statuses), 0, "{how}");
+    assert_eq!(query_value::<i64>(app, statuses), 0, "{how}");
     let waits = "SELECT count(*) FROM chatbot_sync.job";
-    assert_eq!(one::<i64>(app, waits), 0, "{how}");
+    assert_eq!(query_value::<i64>(app, waits), 0, "{how}");
     assert_eq!(query_column::<String>(&mut db.admin, "SELECT v::text FROM chatbot_verify() AS v"), [""; 0], "{how}");
     let found = "SELECT format('%s %s', chatbot_id, source_id) FROM chatbot_sync.source WHERE enabled AND chatbot_id IN (5, 6) ORDER BY 1";
     assert_eq!(query_column::<String>(app, found), ["5 2", "6 1", "6 2", "6 3"], "{how}");

@@ -5,7 +5,7 @@ use postgres::Client;
 
 use super::citus_cluster::{Cluster, count_indexed_shards, create_documents_before_attach};
 use super::harness::{
-    ATTACH, Db, DbError, database_with_mock, failure, one, prose, query_column, use_mock, wait_until,
+    ATTACH, Db, DbError, database_with_mock, expect_error, prose, query_column, query_value, use_mock, wait_until,
 };
 use super::mock::{Fault, Mock};
 
@@ -92,8 +92,8 @@ fn a_distributed_database_answers_as_a_plain_one() {
     create_documents_before_attach(&mut cluster.coordinator.db);
     cluster.distribute();
     let spread = "SELECT count(*) = 32 AND count(DISTINCT nodeport) = 2 FROM pg_dist_shard_placement";
-    assert!(one::<bool>(cluster.admin(), spread));
-    assert_eq!(one::<i64>(cluster.admin(), "SELECT pg_relation_size('chatbot_sync.embedding')"), 0);
+    assert!(query_value::<bool>(cluster.admin(), spread));
+    assert_eq!(query_value::<i64>(cluster.admin(), "SELECT pg_relation_size('chatbot_sync.embedding')"), 0);
     let text = prose(60);
     for sql in STATEMENTS {
         let sql = sql.replace("PROSE", &text);
@@ -121,7 +121,7 @@ fn a_distributed_database_answers_as_a_plain_one() {
     assert_eq!(found, query_column::<String>(cluster.admin(), answers));
     for node in &mut cluster.nodes {
         let left = "SELECT count(*) FROM pg_dist_partition";
-        assert_eq!(one::<i64>(&mut node.db.admin, left), 0);
+        assert_eq!(query_value::<i64>(&mut node.db.admin, left), 0);
     }
     cluster.admin().batch_execute("SELECT chatbot_distribute()").unwrap();
     assert_eq!(before, comparable_state(cluster.admin()));
@@ -137,7 +137,7 @@ fn faults_and_model_changes_work_on_distributed_tables() {
     cluster.coordinator.db.session("boss").batch_execute("CALL chatbot_create_index(concurrent => false)").unwrap();
     cluster.distribute();
     let valid = "SELECT count(*) FROM chatbot_sync.model_index WHERE wanted AND valid";
-    assert_eq!(one::<i64>(cluster.admin(), valid), 2);
+    assert_eq!(query_value::<i64>(cluster.admin(), valid), 2);
     let mut app = cluster.coordinator.db.session("app");
     let mut boss = cluster.coordinator.db.session("boss");
     app.batch_execute(ATTACH).unwrap();
@@ -147,18 +147,18 @@ fn faults_and_model_changes_work_on_distributed_tables() {
     app.batch_execute("SELECT chatbot_enqueue_source(9, 'link', 1, 'Refused, too.')").unwrap();
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     let failed = "SELECT count(*) FROM chatbot_sync.source WHERE status = 'error' AND error_code = '28000'";
-    assert!(one::<i64>(&mut app, failed) >= 2);
+    assert!(query_value::<i64>(&mut app, failed) >= 2);
     mock.state().always = None;
-    assert!(one::<i64>(&mut app, "SELECT chatbot_retry()") >= 2);
+    assert!(query_value::<i64>(&mut app, "SELECT chatbot_retry()") >= 2);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     let bad = "SELECT count(*) FROM chatbot_sync.source WHERE status <> 'synced'";
-    assert_eq!(one::<i64>(&mut app, bad), 0);
+    assert_eq!(query_value::<i64>(&mut app, bad), 0);
     // Another model whose vectors do not fit into a page, and back.
-    let old = one::<i32>(&mut app, "SELECT id FROM chatbot_sync.model WHERE active");
+    let old = query_value::<i32>(&mut app, "SELECT id FROM chatbot_sync.model WHERE active");
     let storage = "SELECT string_agg(DISTINCT result, '') FROM run_command_on_shards('chatbot_sync.embedding',
         $$SELECT attstorage FROM pg_attribute WHERE attrelid = '%s'::regclass AND attname = 'embedding'$$)";
-    assert_eq!(one::<String>(cluster.admin(), storage), "p");
+    assert_eq!(query_value::<String>(cluster.admin(), storage), "p");
     boss.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
     app.batch_execute("SELECT chatbot_estimate()").unwrap();
     app.batch_execute("UPDATE documents SET content = 'Not the same.' WHERE id = 1").unwrap();
@@ -166,15 +166,15 @@ fn faults_and_model_changes_work_on_distributed_tables() {
     let models = "SELECT count(*) FROM chatbot_sync.embedding e JOIN chatbot_sync.model m ON m.id = e.model_id
         WHERE m.active AND vector_dims(e.embedding) = 256";
     assert_eq!(
-        one::<i64>(cluster.admin(), models),
-        one::<i64>(&mut app, "SELECT sum(chunk_count) FROM chatbot_sync.source")
+        query_value::<i64>(cluster.admin(), models),
+        query_value::<i64>(&mut app, "SELECT sum(chunk_count) FROM chatbot_sync.source")
     );
-    assert_eq!(one::<i64>(cluster.admin(), &format!("{valid} AND model_id <> {old}")), 2);
+    assert_eq!(query_value::<i64>(cluster.admin(), &format!("{valid} AND model_id <> {old}")), 2);
     boss.batch_execute(&format!("CALL chatbot_drop_model({old}, 3)")).unwrap();
     assert_eq!(count_indexed_shards(&mut cluster), 8);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(DISTINCT model_id) FROM chatbot_sync.embedding"), 1);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(DISTINCT model_id) FROM chatbot_sync.embedding"), 1);
     boss.batch_execute("SELECT chatbot_set_model('openai_compatible', 'wide', 3000)").unwrap();
-    assert_eq!(one::<String>(cluster.admin(), storage), "e");
+    assert_eq!(query_value::<String>(cluster.admin(), storage), "e");
     assert_eq!(query_column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), [""; 0]);
 }
 
@@ -195,24 +195,24 @@ fn rows_and_vectors_commit_together_on_nodes_and_workers_follow() {
     // The rows that triggers wrote as the owner are visible in the same transaction.
     app.batch_execute("BEGIN; INSERT INTO documents (chatbot_id, content) VALUES (1, 'Fresh news.')").unwrap();
     let seen = "SELECT count(*) FROM chatbot_search(1, 'fresh news', 20) WHERE content = 'Fresh news.'";
-    assert_eq!(one::<i64>(&mut app, seen), 1);
+    assert_eq!(query_value::<i64>(&mut app, seen), 1);
     app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_embed_source(1, 'link', 5, 'A link.')").unwrap();
     app.batch_execute("SELECT chatbot_delete_source(1, 'link', 5); ROLLBACK").unwrap();
-    assert_eq!(one::<i64>(&mut app, seen), 0);
+    assert_eq!(query_value::<i64>(&mut app, seen), 0);
     // A chatbot on the first node, which is then stopped.
     let on_node = format!(
         "SELECT c::int FROM generate_series(1, 100) AS c WHERE {} = (SELECT nodeport FROM pg_dist_shard_placement
             WHERE shardid = get_shard_id_for_distribution_column('chatbot_sync.source', c)) LIMIT 1",
         cluster.ports[1]
     );
-    let chatbot: i32 = one(cluster.admin(), &on_node);
+    let chatbot: i32 = query_value(cluster.admin(), &on_node);
     cluster.admin().batch_execute(&format!("INSERT INTO chatbots SELECT {chatbot} WHERE {chatbot} > 3")).unwrap();
-    let rows: i64 = one(&mut app, "SELECT count(*) FROM documents");
+    let rows: i64 = query_value(&mut app, "SELECT count(*) FROM documents");
     cluster.nodes[0].stop("immediate");
     let insert = format!("INSERT INTO documents (chatbot_id, content) VALUES ({chatbot}, 'Lost?')");
-    let DbError { message, .. } = failure(&mut app, &insert);
+    let DbError { message, .. } = expect_error(&mut app, &insert);
     assert!(message.contains("connection"), "{message}");
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM documents"), rows);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM documents"), rows);
     let down = "SELECT check_name || ' ' || status FROM chatbot_doctor() WHERE check_name LIKE 'node%' ORDER BY 1";
     assert_eq!(query_column::<String>(&mut app, down), ["node down error", "nodes ok"]);
 }
@@ -228,9 +228,9 @@ fn the_doctor_names_a_node_that_cannot_serve_a_role() {
     // A level that is revoked or granted later is revoked or granted on the nodes too.
     cluster.admin().batch_execute("SELECT chatbot_revoke('app')").unwrap();
     let rights = "SELECT has_schema_privilege('app', 'chatbot_sync', 'USAGE')";
-    assert!(!one::<bool>(&mut cluster.nodes[0].db.admin, rights));
+    assert!(!query_value::<bool>(&mut cluster.nodes[0].db.admin, rights));
     cluster.admin().batch_execute("SELECT chatbot_grant('app')").unwrap();
-    assert!(one::<bool>(&mut cluster.nodes[0].db.admin, rights));
+    assert!(query_value::<bool>(&mut cluster.nodes[0].db.admin, rights));
     cluster.nodes[1]
         .db
         .admin
@@ -245,16 +245,16 @@ fn the_doctor_names_a_node_that_cannot_serve_a_role() {
 fn distributing_is_refused_where_it_cannot_work() {
     let mut db = Db::new();
     for call in ["chatbot_distribute()", "chatbot_undistribute()"] {
-        let refused = failure(&mut db.admin, &format!("SELECT {call}"));
+        let refused = expect_error(&mut db.admin, &format!("SELECT {call}"));
         assert_eq!((refused.code.as_str(), refused.message.as_str()), ("55000", "this database has no Citus"));
         assert!(refused.hint.contains("CREATE EXTENSION citus"));
     }
-    assert_eq!(failure(&mut db.admin, "SELECT chatbot_distribute(0)").code, "22023");
+    assert_eq!(expect_error(&mut db.admin, "SELECT chatbot_distribute(0)").code, "22023");
     let Some(mut cluster) = Cluster::start("distributing_is_refused_where_it_cannot_work", "citus") else { return };
     cluster.add_nodes();
-    assert_eq!(failure(cluster.admin(), "SELECT chatbot_undistribute()").code, "55000");
+    assert_eq!(expect_error(cluster.admin(), "SELECT chatbot_undistribute()").code, "55000");
     cluster.admin().batch_execute("SELECT chatbot_distribute(4)").unwrap();
-    assert_eq!(failure(cluster.admin(), "SELECT chatbot_distribute(8)").code, "55000");
-    let refused = failure(&mut cluster.nodes[0].db.admin, "SELECT chatbot_distribute()");
+    assert_eq!(expect_error(cluster.admin(), "SELECT chatbot_distribute(8)").code, "55000");
+    let refused = expect_error(&mut cluster.nodes[0].db.admin, "SELECT chatbot_distribute()");
     assert_eq!((refused.code.as_str(), refused.message.as_str()), ("55000", "this node is no coordinator"));
 }

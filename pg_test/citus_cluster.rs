@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 use postgres::Client;
 
-use super::harness::{DOCUMENTS, Db, EXTENSION, one};
+use super::harness::{DOCUMENTS, Db, EXTENSION, query_value};
 use super::server::Server;
 
 /// A coordinator with the extension, and two worker nodes.
@@ -23,7 +23,7 @@ impl Cluster {
     /// Starts the servers; the nodes have nothing but Citus. Returns `None` where Citus is not installed.
     pub fn start(test: &str, libraries: &str) -> Option<Self> {
         let there = "SELECT count(*) = 1 FROM pg_available_extensions WHERE name = 'citus'";
-        if !one::<bool>(&mut Db::without_extension().admin, there) {
+        if !query_value::<bool>(&mut Db::without_extension().admin, there) {
             assert_ne!(std::env::var("CHATBOT_SYNC_CITUS").as_deref(), Ok("required"), "the Postgres has no Citus");
             // println!() is not used here: the test runner hides the output of tests that succeed.
             writeln!(std::io::stderr(), "{test} is skipped: the tests' Postgres has no Citus").unwrap();
@@ -72,5 +72,5 @@ pub fn count_indexed_shards(cluster: &mut Cluster) -> i64 {
     let valid = "SELECT count(*) FROM run_command_on_shards('chatbot_sync.embedding', $$SELECT true FROM pg_index i JOIN pg_class c
         ON c.oid = i.indexrelid WHERE i.indrelid = '%s'::regclass AND i.indisvalid AND c.relname LIKE 'embedding\\_hnsw\\_%%'$$)
         WHERE result = 't'";
-    one(cluster.admin(), valid)
+    query_value(cluster.admin(), valid)
 }

@@ -4,7 +4,7 @@
 use postgres::Client;
 
 use super::citus_cluster::{Cluster, count_indexed_shards, create_documents_before_attach};
-use super::harness::{ATTACH, failure, one, pause, prose, query_column, use_mock};
+use super::harness::{ATTACH, expect_error, pause, prose, query_column, query_value, use_mock};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -58,14 +58,14 @@ fn a_node_searches_a_large_chatbot_as_one_machine_does() {
     assert_eq!(count_indexed_shards(&mut cluster), 8);
     assert_eq!(query_column::<String>(&mut boss, advice), [""; 0]);
     let sizes = "SELECT count(*) FROM chatbot_sync.model_index WHERE valid AND chunks IS NULL AND bytes IS NULL";
-    assert_eq!(one::<i64>(&mut reader, sizes), 2);
+    assert_eq!(query_value::<i64>(&mut reader, sizes), 2);
     // The index of the node is used for the large chatbot only, and finds the same chunks.
     let mut scans = || {
         let sql = "SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_all_indexes WHERE indexrelname LIKE 'embedding\\_hnsw\\_%'";
         let shown = "SET citus.override_table_visibility = off";
         let of = |node: &mut Server| {
             node.db.admin.batch_execute(shown).unwrap();
-            one::<i64>(&mut node.db.admin, sql)
+            query_value::<i64>(&mut node.db.admin, sql)
         };
         cluster.nodes.iter_mut().map(of).sum::<i64>()
     };
@@ -73,7 +73,7 @@ fn a_node_searches_a_large_chatbot_as_one_machine_does() {
     // search uses the index.
     let on_one_node = "SELECT count(DISTINCT nodeport) = 1 FROM pg_dist_shard_placement WHERE shardid IN (
         SELECT get_shard_id_for_distribution_column('chatbot_sync.embedding', c) FROM (VALUES (1), (2)) AS v (c))";
-    assert!(one::<bool>(&mut cluster.coordinator.db.admin, on_one_node));
+    assert!(query_value::<bool>(&mut cluster.coordinator.db.admin, on_one_node));
     let before = scans();
     let mut asks = cluster.coordinator.db.session("reader");
     for (limit, chatbot) in [(100, 2), (400, 1), (100, 1)] {
@@ -100,7 +100,7 @@ fn a_node_searches_a_large_chatbot_as_one_machine_does() {
     app.batch_execute("SELECT chatbot_search(1, 'number 144')").unwrap();
     let issued: Vec<String> = told.lock().unwrap().iter().filter(|line| line.contains("issuing")).cloned().collect();
     assert!(issued.len() == 1 && issued[0].contains("search_in"), "{issued:?}");
-    assert_eq!(failure(&mut app, "SELECT chatbot_sync.search_in(1, 1, '{}', NULL, NULL)").code, "42501");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_sync.search_in(1, 1, '{}', NULL, NULL)").code, "42501");
     boss.batch_execute("SELECT chatbot_drop_index()").unwrap();
     assert_eq!(count_indexed_shards(&mut cluster), 0);
 }
@@ -134,7 +134,7 @@ fn a_statement_about_one_chatbot_asks_one_shard() {
     let (mut app, told) = cluster.coordinator.db.session_with_notices("app");
     app.batch_execute(ATTACH).unwrap();
     app.batch_execute("SET citus.log_remote_commands = on").unwrap();
-    let session: String = one(&mut app, "SELECT chatbot_session_open(1)::text");
+    let session: String = query_value(&mut app, "SELECT chatbot_session_open(1)::text");
     let text = prose(60);
     let of_one = [
         format!("SELECT chatbot_embed_source(1, 'document', 500, $t${text}$t$)"),
@@ -212,6 +212,6 @@ fn writers_of_different_rows_do_not_conflict_on_nodes_at_repeatable_read() {
         app.batch_execute("COMMIT").unwrap_or_else(|error| panic!("{mine} after {theirs}: {error:?}"));
         let found =
             format!("SELECT EXISTS (SELECT FROM chatbot_sync.embedding WHERE chatbot_id = 1 AND content = '{text}')");
-        assert!(one::<bool>(&mut app, &found), "{mine} after {theirs}");
+        assert!(query_value::<bool>(&mut app, &found), "{mine} after {theirs}");
     }
 }

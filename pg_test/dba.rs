@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::harness::{one, query_column, wait_until};
+use super::harness::{query_column, query_value, wait_until};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -26,7 +26,7 @@ fn script() -> String {
 fn every_statement_of_dba_md_runs() {
     let mock = Mock::new();
     let mut server = Server::start_preloaded(&["chatbot_sync.sync_timeout=3s"]);
-    let bin: String = one(&mut server.db.admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
+    let bin: String = query_value(&mut server.db.admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
     let script = script().replace("http://gpu:8000/v1", &mock.url).replace("shop.dump", &server.file("shop.dump"));
     let before =
         format!("\\setenv PATH {bin}:/usr/bin:/bin\n\\setenv PGHOST {}\n\\set ON_ERROR_STOP 1\n", server.file(""));
@@ -43,9 +43,12 @@ fn every_statement_of_dba_md_runs() {
             [""; 0],
             "{name}"
         );
-        assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.host_table"), 2, "{name}");
+        assert_eq!(query_value::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.host_table"), 2, "{name}");
         assert_eq!(
-            one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.embedding WHERE source_type = 'document'"),
+            query_value::<i64>(
+                &mut db.admin,
+                "SELECT count(*) FROM chatbot_sync.embedding WHERE source_type = 'document'"
+            ),
             3,
             "{name}"
         );

@@ -4,8 +4,8 @@
 use postgres::Client;
 
 use super::harness::{
-    application_with_mock, attached_documents, database_with_mock, embed_statement, one, set_for_database, use_mock,
-    wait_until,
+    application_with_mock, attached_documents, database_with_mock, embed_statement, query_value, set_for_database,
+    use_mock, wait_until,
 };
 use super::mock::{Fault, Mock};
 use super::server::Server;
@@ -16,7 +16,7 @@ pub(crate) fn findings(client: &mut Client, check: &str) -> String {
         "SELECT coalesce(string_agg(concat_ws(': ', status, detail, hint), '; '), '') FROM chatbot_doctor()
         WHERE check_name = '{check}' AND status <> 'ok'"
     );
-    one(client, &sql)
+    query_value(client, &sql)
 }
 
 pub(crate) fn assert_finding(client: &mut Client, check: &str, words: &[&str]) {
@@ -26,7 +26,7 @@ pub(crate) fn assert_finding(client: &mut Client, check: &str, words: &[&str]) {
 
 pub(crate) fn assert_healthy(client: &mut Client) {
     let ill = "SELECT coalesce(string_agg(check_name || ': ' || detail, '; '), '') FROM chatbot_doctor() WHERE status <> 'ok'";
-    assert_eq!(one::<String>(client, ill), "");
+    assert_eq!(query_value::<String>(client, ill), "");
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn the_doctor_reports_a_failing_provider() {
     let (mut db, mock) = database_with_mock();
     let mut app = db.session("app");
     assert_healthy(&mut app);
-    let ok: String = one(&mut app, "SELECT detail FROM chatbot_doctor() WHERE check_name = 'provider'");
+    let ok: String = query_value(&mut app, "SELECT detail FROM chatbot_doctor() WHERE check_name = 'provider'");
     assert!(ok.starts_with("openai_compatible (mock) answered in ") && ok.ends_with(" ms"), "{ok}");
     mock.state().always = Some(Fault::Dimensions);
     assert_finding(&mut app, "provider", &["error: ", "HV00M", "vectors of this length"]);
@@ -102,7 +102,7 @@ fn the_doctor_reports_sources_that_no_search_finds() {
     app.batch_execute("INSERT INTO documents (chatbot_id, content, active) VALUES (2, 'Archived.', false)").unwrap();
     assert_healthy(&mut app);
     let blank = "SELECT detail FROM chatbot_doctor() WHERE check_name = 'sources not found'";
-    assert_eq!(one::<String>(&mut app, blank), "1 have no text, 1 are not enabled: no search finds them");
+    assert_eq!(query_value::<String>(&mut app, blank), "1 have no text, 1 are not enabled: no search finds them");
     // As after a restore of rows from a database with other model ids.
     db.admin
         .batch_execute("UPDATE chatbot_sync.source SET model_id = 99; UPDATE chatbot_sync.embedding SET model_id = 99")
@@ -213,7 +213,7 @@ fn the_doctor_reports_that_a_backup_would_fail() {
     );
     db.admin.batch_execute("SELECT chatbot_grant('app')").unwrap();
     assert_healthy(&mut app);
-    let database: String = one(&mut db.admin, "SELECT current_database()::text");
+    let database: String = query_value(&mut db.admin, "SELECT current_database()::text");
     db.admin.batch_execute(&format!("ALTER DATABASE {database} OWNER TO reader")).unwrap();
     assert_finding(&mut app, "backup", &["a pg_dump that reader makes fails"]);
 }

@@ -4,7 +4,9 @@
 use postgres::Client;
 
 use super::doctor::{assert_finding, assert_healthy, findings};
-use super::harness::{Db, application_with_mock, attached_documents, failure, one, pause, query_column, wait_until};
+use super::harness::{
+    Db, application_with_mock, attached_documents, expect_error, pause, query_column, query_value, wait_until,
+};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -26,7 +28,7 @@ fn a_healthy_database_has_no_findings_for_any_role() {
     for role in ["app", "boss", "watcher"] {
         assert_healthy(&mut db.session(role));
     }
-    assert_eq!(failure(&mut db.session("reader"), "SELECT chatbot_doctor()").code, "42501");
+    assert_eq!(expect_error(&mut db.session("reader"), "SELECT chatbot_doctor()").code, "42501");
     db.admin.batch_execute("DROP ROLE watcher").unwrap();
 }
 
@@ -145,7 +147,8 @@ fn the_doctor_names_triggers_that_do_not_fire() {
     app.batch_execute(&format!("SELECT chatbot_detach('parts'); {attach}; CALL chatbot_sync_all()")).unwrap();
     assert_healthy(&mut app);
     // The triggers remain on the children only.
-    let host: i32 = one(&mut app, "SELECT host FROM chatbot_sync.host_table WHERE relation = 'parts'::regclass");
+    let host: i32 =
+        query_value(&mut app, "SELECT host FROM chatbot_sync.host_table WHERE relation = 'parts'::regclass");
     for event in ["insert", "update", "delete", "truncate"] {
         app.batch_execute(&format!("DROP TRIGGER chatbot_sync_{host}_{event} ON parts")).unwrap();
     }
@@ -198,7 +201,7 @@ fn the_doctor_names_event_triggers_that_do_not_fire() {
 fn the_doctor_names_sessions_in_which_no_trigger_fires() {
     let mut db = Db::new();
     assert_healthy(&mut db.admin);
-    let name: String = one(&mut db.admin, "SELECT current_database()::text");
+    let name: String = query_value(&mut db.admin, "SELECT current_database()::text");
     db.admin.batch_execute("CREATE ROLE replicator").unwrap();
     for whose in
         [format!("DATABASE {name}"), "ROLE replicator".to_owned(), format!("ROLE replicator IN DATABASE {name}")]
@@ -250,7 +253,7 @@ fn the_doctor_reports_a_key_that_postgres_would_log_without_showing_it() {
 fn the_doctor_names_a_database_that_is_switched_off() {
     let (mut db, mock, mut app) = attached_documents();
     assert_healthy(&mut app);
-    let name: String = one(&mut db.admin, "SELECT current_database()::text");
+    let name: String = query_value(&mut db.admin, "SELECT current_database()::text");
     db.admin.batch_execute(&format!("ALTER DATABASE {name} SET chatbot_sync.enabled = off")).unwrap();
     let asked = mock.state().requests.len();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'A text.')").unwrap();

@@ -1,7 +1,7 @@
 //! README.md and the pages of docs/: every statement in them runs, and the reference names every function, table,
 //! setting and error. docs/dba.md is run as a script of its own (dba.rs).
 
-use super::harness::{Db, one, query_column};
+use super::harness::{Db, query_column, query_value};
 use super::mock::Mock;
 
 const REFERENCE: &str = include_str!("../docs/reference.md");
@@ -89,7 +89,7 @@ fn every_sqlstate_is_in_the_reference() {
             row[1]
         );
         db.admin.batch_execute(&sql).unwrap();
-        assert_eq!(one::<String>(&mut db.admin, "SELECT pg_temp.code()"), row[0], "{}", row[1]);
+        assert_eq!(query_value::<String>(&mut db.admin, "SELECT pg_temp.code()"), row[0], "{}", row[1]);
     }
     let used = include_str!("../src/pg/runtime/sql_error.rs").split("PgSqlErrorCode::ERRCODE_").skip(1);
     let mut used: Vec<String> =

@@ -4,15 +4,15 @@
 use postgres::Client;
 
 use super::harness::{
-    ATTACH, DOCUMENTS, Db, application_with_mock, attached_documents, embed_statement, failure, find_differences, one,
-    query_column, use_mock, wait_until,
+    ATTACH, DOCUMENTS, Db, application_with_mock, attached_documents, embed_statement, expect_error, find_differences,
+    query_column, query_value, use_mock, wait_until,
 };
 use super::mock::Mock;
 use super::server::Server;
 
 /// Runs ALTER DATABASE on the session's own database.
 fn alter_database(client: &mut Client, what: &str) {
-    let database: String = one(client, "SELECT quote_ident(current_database())");
+    let database: String = query_value(client, "SELECT quote_ident(current_database())");
     client.batch_execute(&format!("ALTER DATABASE {database} {what}")).unwrap();
 }
 
@@ -44,12 +44,12 @@ fn off_asks_no_provider_and_pending_sources_are_embedded_later() {
         "SELECT chatbot_search(1, 'text')",
         "SELECT chatbot_search(1, 'text', mode => 'vector')",
     ] {
-        let refused = failure(&mut app, call);
+        let refused = expect_error(&mut app, call);
         assert_eq!(refused.code, "55000", "{call}: {refused:?}");
         assert!(refused.message.contains("chatbot_sync.enabled is off"), "{call}: {refused:?}");
         assert!(refused.hint.contains("RESET chatbot_sync.enabled"), "{call}: {refused:?}");
     }
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text', mode => 'text')"), 2);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text', mode => 'text')"), 2);
     let (mut listening, said) = db.session_with_notices("app");
     for call in ["CALL chatbot_process_queue()", "CALL chatbot_sync_all()"] {
         said.lock().unwrap().clear();
@@ -58,8 +58,11 @@ fn off_asks_no_provider_and_pending_sources_are_embedded_later() {
         assert!(said.contains("NOTICE: chatbot_sync.enabled is off"), "{call}: {said}");
     }
     db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'another', 8)").unwrap();
-    assert_eq!(failure(&mut db.admin, "CALL chatbot_reembed()").code, "55000");
-    assert_eq!(failure(&mut db.admin, "SELECT chatbot_set_model('openai_compatible', 'unknown length')").code, "55000");
+    assert_eq!(expect_error(&mut db.admin, "CALL chatbot_reembed()").code, "55000");
+    assert_eq!(
+        expect_error(&mut db.admin, "SELECT chatbot_set_model('openai_compatible', 'unknown length')").code,
+        "55000"
+    );
     db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'mock', 8)").unwrap();
     assert_eq!(mock.state().requests.len(), asked);
     alter_database(&mut db.admin, ON);
@@ -106,7 +109,7 @@ fn off_keeps_rows_for_every_mode_on_error_and_model() {
         app.batch_execute(work_off).unwrap();
         assert_eq!(find_differences(&mut app), [""; 0], "{place}");
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
-        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 0, "{place}");
+        assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 0, "{place}");
     }
 }
 
@@ -121,17 +124,17 @@ fn searches_with_the_built_in_model_answer_while_off() {
         assert_eq!(query_column::<i64>(&mut app, &sql), [1], "{mode}");
     }
     // The change also applies within one message with several statements.
-    let name: String = one(&mut db.admin, "SELECT current_database()::text");
+    let name: String = query_value(&mut db.admin, "SELECT current_database()::text");
     let both = format!(
         "SELECT chatbot_embed_source(2, 'document', 1, 'On.'); ALTER DATABASE {name} {OFF}; {}",
         embed_statement(2, "Off.")
     );
     alter_database(&mut db.admin, ON);
-    assert_eq!(failure(&mut db.admin, &both).code, "55000");
+    assert_eq!(expect_error(&mut db.admin, &both).code, "55000");
     alter_database(&mut db.admin, OFF);
     // A text that did not change needs no vector, so the call succeeds.
     app.batch_execute(&embed_statement(1, "Parcels leave at noon.")).unwrap();
-    assert_eq!(failure(&mut app, &embed_statement(1, "Parcels leave at one.")).code, "55000");
+    assert_eq!(expect_error(&mut app, &embed_statement(1, "Parcels leave at one.")).code, "55000");
 }
 
 #[test]
@@ -149,7 +152,7 @@ fn a_session_can_switch_off_but_not_on() {
         .unwrap();
     let mut later = db.session("app");
     later.batch_execute("SELECT chatbot_chunk('')").unwrap();
-    let refused = failure(&mut later, "SET chatbot_sync.enabled = on");
+    let refused = expect_error(&mut later, "SET chatbot_sync.enabled = on");
     assert_eq!(refused.code, "42501", "{refused:?}");
     assert!(refused.hint.contains("ALTER DATABASE"), "{refused:?}");
     // The role or the session sets it before the library is loaded, so the library cannot refuse it then.
@@ -158,7 +161,7 @@ fn a_session_can_switch_off_but_not_on() {
         .unwrap();
     for mut session in [db.session("said_on"), db.session("app")] {
         session.batch_execute("SET chatbot_sync.enabled = on").ok();
-        assert_eq!(failure(&mut session, &embed_statement(1, "A text.")).code, "55000");
+        assert_eq!(expect_error(&mut session, &embed_statement(1, "A text.")).code, "55000");
     }
     assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced", "2 pending"]);
     assert_eq!(mock.state().requests.len(), asked);
@@ -170,7 +173,7 @@ fn a_session_can_switch_off_but_not_on() {
 fn the_owner_of_a_database_switches_its_copy_off() {
     let (mut db, mock, app) = attached_documents();
     drop(app);
-    let name: String = one(&mut db.admin, "SELECT current_database()::text");
+    let name: String = query_value(&mut db.admin, "SELECT current_database()::text");
     db.admin.batch_execute(&format!("ALTER DATABASE {name} OWNER TO app")).unwrap();
     let mut app = db.session("app");
     // As neutralize.sql does. The library has to be loaded, since it defines the setting.
@@ -200,7 +203,7 @@ fn a_server_that_is_off_asks_no_provider_whatever_role_or_connection_set() {
             let mut session = server.db.session(role);
             session.batch_execute("SET chatbot_sync.enabled = on").ok();
             assert_eq!(
-                failure(&mut session, &embed_statement(1, "A text.")).code,
+                expect_error(&mut session, &embed_statement(1, "A text.")).code,
                 "55000",
                 "{role}, preloaded: {preload}"
             );
@@ -254,9 +257,12 @@ fn workers_are_idle_while_a_database_is_off() {
         wait_until(&mut server.db.admin, done);
     }
     assert_eq!(mock.texts().iter().filter(|text| text.starts_with("quiet")).count(), asked);
-    assert_eq!(one::<i64>(&mut quiet.admin, "SELECT count(*) FROM chatbot_sync.job WHERE leased_by IS NULL"), 3);
+    assert_eq!(
+        query_value::<i64>(&mut quiet.admin, "SELECT count(*) FROM chatbot_sync.job WHERE leased_by IS NULL"),
+        3
+    );
     // No commit follows: the launcher looks at every database again after chatbot_sync.naptime.
     alter_database(&mut quiet.admin, ON);
     wait_until(&mut quiet.admin, done);
-    assert_eq!(one::<i64>(&mut quiet.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 4);
+    assert_eq!(query_value::<i64>(&mut quiet.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 4);
 }

@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, attached_documents, failure, one};
+use super::harness::{Db, attached_documents, expect_error, query_value};
 use super::server::Server;
 use super::upgrade::{TemporaryScript, extension_folder};
 use crate::version::OWN;
@@ -20,7 +20,7 @@ fn create_database(encoding: &str, name: &str) -> Db {
 }
 
 fn assert_refused(client: &mut Client, call: &str, encoding: &str) {
-    let refused = failure(client, call);
+    let refused = expect_error(client, call);
     let message = format!("the encoding of this database is {encoding}, expected UTF8");
     assert_eq!((refused.code.as_str(), refused.message.as_str()), ("0A000", message.as_str()), "{call}: {refused:?}");
     assert!(refused.hint.contains("ENCODING 'UTF8' TEMPLATE template0"), "{call}: {refused:?}");
@@ -32,7 +32,7 @@ fn create_extension_is_refused_where_texts_are_not_utf8() {
         let mut db = create_database(encoding, "fresh");
         assert_refused(&mut db.admin, "CREATE EXTENSION chatbot_sync", encoding);
         let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'chatbot_sync'";
-        assert_eq!(one::<i64>(&mut db.admin, left), 0, "{encoding}");
+        assert_eq!(query_value::<i64>(&mut db.admin, left), 0, "{encoding}");
     }
     // With the C locale and in UTF-8 the extension works.
     let mut db = create_database("UTF8", "fresh");
@@ -41,7 +41,7 @@ fn create_extension_is_refused_where_texts_are_not_utf8() {
             "CREATE EXTENSION chatbot_sync; SELECT chatbot_embed_source(1, 'document', 1, 'Crème brûlée, 日本')",
         )
         .unwrap();
-    assert_eq!(one::<i64>(&mut db.admin, "SELECT source_id FROM chatbot_search(1, 'crème')"), 1);
+    assert_eq!(query_value::<i64>(&mut db.admin, "SELECT source_id FROM chatbot_search(1, 'crème')"), 1);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn an_existing_database_in_another_encoding_gets_an_error_from_each_call() {
     // The trigger of a table that is attached in another database, as a restore would create it.
     let (mut other, _mock, _app) = attached_documents();
     let trigger = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'chatbot_sync_1_insert'";
-    let trigger: String = one(&mut other.admin, trigger);
+    let trigger: String = query_value(&mut other.admin, trigger);
     for encoding in REFUSED {
         let mut db = create_database(encoding, "old");
         let admin = &mut db.admin;
@@ -88,8 +88,8 @@ fn an_existing_database_in_another_encoding_gets_an_error_from_each_call() {
         assert_refused(admin, "ALTER EXTENSION chatbot_sync UPDATE", encoding);
         let stored = "SELECT (SELECT count(*) FROM chatbot_sync.source) + (SELECT count(*) FROM chatbot_sync.job)
             + (SELECT count(*) FROM chatbot_sync.session)";
-        assert_eq!(one::<i64>(admin, stored), 0, "{encoding}");
-        let said: String = one(admin, "SELECT status || ': ' || detail || ': ' || hint FROM chatbot_doctor()");
+        assert_eq!(query_value::<i64>(admin, stored), 0, "{encoding}");
+        let said: String = query_value(admin, "SELECT status || ': ' || detail || ': ' || hint FROM chatbot_doctor()");
         assert!(
             said.starts_with(&format!("error: the encoding of this database is {encoding}, expected UTF8: ")),
             "{said}"
@@ -106,8 +106,8 @@ fn an_existing_database_in_another_encoding_gets_an_error_from_each_call() {
             .batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Un café.'), (1, 'A text.')")
             .unwrap();
         let sources = "SELECT string_agg(DISTINCT format('%s %s', status, error_code), ', ') FROM chatbot_sync.source";
-        assert_eq!(one::<String>(admin, sources), "error 0A000", "{encoding}");
-        assert_eq!(one::<i64>(admin, "SELECT count(*) FROM chatbot_sync.embedding"), 0, "{encoding}");
+        assert_eq!(query_value::<String>(admin, sources), "error 0A000", "{encoding}");
+        assert_eq!(query_value::<i64>(admin, "SELECT count(*) FROM chatbot_sync.embedding"), 0, "{encoding}");
         admin.batch_execute("DROP EXTENSION chatbot_sync CASCADE").unwrap();
     }
 }

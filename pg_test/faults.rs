@@ -2,7 +2,7 @@
 //! that only the text that causes a fault fails.
 
 use super::harness::{
-    DbError, attached_documents, database_with_mock, embed_statement, failure, one, prose, query_column,
+    DbError, attached_documents, database_with_mock, embed_statement, expect_error, prose, query_column, query_value,
     set_for_database, snapshot_of_all_tables,
 };
 use super::mock::{Fault, Mock};
@@ -59,7 +59,7 @@ fn a_fault_changes_nothing_and_the_session_goes_on() {
         let timeout = if code == "58030" { "300ms" } else { "60s" };
         app.batch_execute(&format!("SET chatbot_sync.sync_timeout = '{timeout}'")).unwrap();
         mock.state().always = Some(fault);
-        let failure = failure(&mut app, &another);
+        let failure = expect_error(&mut app, &another);
         assert_eq!(failure.code, code, "{failure:?}");
         assert!(failure.detail.contains(detail), "{failure:?}");
         assert!(failure.detail.contains("Model mock") && !failure.hint.is_empty(), "{failure:?}");
@@ -67,7 +67,7 @@ fn a_fault_changes_nothing_and_the_session_goes_on() {
         assert_eq!(snapshot_of_all_tables(&mut app), before);
         // The wait that the provider asked for would delay the next fault's requests.
         clear_throttling(&mut db.admin);
-        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 1);
+        assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 1);
     }
     app.batch_execute(&another).unwrap();
     assert_ne!(snapshot_of_all_tables(&mut app), before);
@@ -76,7 +76,7 @@ fn a_fault_changes_nothing_and_the_session_goes_on() {
 fn clear_throttling(admin: &mut postgres::Client) {
     let sql = "SELECT current_setting('data_directory') || '/pg_stat_tmp/chatbot_sync.' || oid || '.openai_compatible'
         FROM pg_database WHERE datname = current_database()";
-    let _ = std::fs::remove_file(one::<String>(admin, sql));
+    let _ = std::fs::remove_file(query_value::<String>(admin, sql));
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn a_throttled_request_is_sent_again_after_the_wait() {
     assert_eq!(mock.state().requests.len(), 4);
     // A wait that one session was asked for applies to all sessions, and they fail without a request.
     mock.state().faults.push_back(Fault::Status(429, "retry-after: 1000\r\n", ""));
-    assert_eq!(failure(&mut app, &embed_statement(1, "Another text.")).code, "53000");
-    assert_eq!(failure(&mut other, &embed_statement(2, "A second text.")).code, "53000");
+    assert_eq!(expect_error(&mut app, &embed_statement(1, "Another text.")).code, "53000");
+    assert_eq!(expect_error(&mut other, &embed_statement(2, "A second text.")).code, "53000");
     assert_eq!(mock.state().requests.len(), 5);
 }
 
@@ -114,7 +114,7 @@ fn throttling_until_the_timeout_is_reported_as_throttling() {
     set_for_database(&mut db, "sync_timeout", "500ms");
     let mut app = db.session("app");
     mock.state().faults.extend([Fault::Status(429, "retry-after: 0.1\r\n", ""), Fault::Hang]);
-    assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "53000");
+    assert_eq!(expect_error(&mut app, &embed_statement(1, "A text.")).code, "53000");
     assert_eq!(mock.state().requests.len(), 2);
 }
 
@@ -126,7 +126,7 @@ fn retry_after_as_a_date_is_honoured() {
     app.batch_execute(&embed_statement(1, "A text.")).unwrap();
     assert_eq!(mock.state().requests.len(), 2);
     mock.state().faults.push_back(Fault::Status(429, "retry-after: Fri, 31 Dec 2100 23:59:59 GMT\r\n", ""));
-    assert_eq!(failure(&mut app, &embed_statement(1, "Another text.")).code, "53000");
+    assert_eq!(expect_error(&mut app, &embed_statement(1, "Another text.")).code, "53000");
     assert_eq!(mock.state().requests.len(), 3);
 }
 
@@ -140,11 +140,11 @@ fn an_endless_retry_after_ends_with_the_timeout() {
         Fault::Status(429, "", r#"{"error":{"details":[{"retryDelay":"10000000000000000000s"}]}}"#),
     ] {
         mock.state().faults.push_back(fault);
-        assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "53000");
+        assert_eq!(expect_error(&mut app, &embed_statement(1, "A text.")).code, "53000");
         clear_throttling(&mut db.admin);
     }
     mock.state().faults.push_back(Fault::Status(503, "retry-after: 10000000000000000000\r\n", ""));
-    assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "HV000");
+    assert_eq!(expect_error(&mut app, &embed_statement(1, "A text.")).code, "HV000");
     app.batch_execute(&embed_statement(1, "A text.")).unwrap();
 }
 
@@ -158,7 +158,7 @@ fn the_refused_chunk_is_named() {
         .unwrap()
         .get(0);
     mock.state().poison = Some("poison");
-    let failure = failure(&mut app, &embed_statement(7, &text));
+    let failure = expect_error(&mut app, &embed_statement(7, &text));
     let expected = DbError {
         code: "HV00L".to_owned(),
         message: format!("provider openai_compatible refuses chunk {chunk} of document 7 of chatbot 1"),
@@ -168,7 +168,7 @@ fn the_refused_chunk_is_named() {
     // If the text is in two overlapping chunks, either of them may be found first.
     let second = expected.message.replace(&format!("chunk {chunk}"), &format!("chunk {}", chunk + 1));
     assert!(failure == expected || failure.message == second, "{failure:?}");
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_missing_server_fails_at_once() {
     let (mut db, _mock) = database_with_mock();
     set_for_database(&mut db, "openai_compatible_url", "http://127.0.0.1:1/v1");
     let mut app = db.session("app");
-    let failure = failure(&mut app, &embed_statement(1, "A text."));
+    let failure = expect_error(&mut app, &embed_statement(1, "A text."));
     assert_eq!(
         (failure.code.as_str(), failure.message.as_str()),
         ("HV00N", "provider openai_compatible cannot be reached")
@@ -204,7 +204,7 @@ fn a_fault_of_one_row_leaves_the_others_synced_in_every_path() {
         let poisoned = query_column::<i64>(&mut app, "SELECT id::bigint FROM documents WHERE content LIKE '%poison%'");
         assert_eq!(query_column::<i64>(&mut app, failed), poisoned);
         assert!(mock.asked().0 <= 1 + 3 * 6, "{}", mock.asked().0);
-        let error: String = one(&mut app, "SELECT error FROM chatbot_sync.source WHERE status <> 'synced'");
+        let error: String = query_value(&mut app, "SELECT error FROM chatbot_sync.source WHERE status <> 'synced'");
         assert!(error.contains(&format!("chunk 0 of document {} of chatbot 1", poisoned[0])), "{error}");
         // chatbot_sync_all(), which tries sources in error again, isolates the text as well.
         app.batch_execute("CALL chatbot_sync_all()").unwrap();
@@ -223,7 +223,7 @@ fn a_server_that_only_works_for_single_texts_gets_single_texts() {
     app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
     mock.state().always = Some(Fault::TwoOfOne);
     app.batch_execute(&embed_statement(1, &prose(12))).unwrap();
-    assert_eq!(one::<String>(&mut app, "SELECT status FROM chatbot_sync.source"), "synced");
+    assert_eq!(query_value::<String>(&mut app, "SELECT status FROM chatbot_sync.source"), "synced");
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_provider_that_is_down_is_asked_a_few_times_for_many_rows() {
         SELECT 1, 'T', 'Text ' || i FROM generate_series(1, 50) AS i";
     app.batch_execute(insert).unwrap();
     assert!(mock.asked().0 <= 10, "{}", mock.asked().0);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'error'"), 50);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'error'"), 50);
 }
 
 #[test]
@@ -259,9 +259,9 @@ fn a_chunk_or_a_question_that_is_too_long_is_embedded_in_parts() {
     let (mut app, told) = db.session_with_notices("app");
     mock.state().longest = Some(600);
     let text = prose(60);
-    let chunks: i64 = one(&mut app, &format!("SELECT count(*) FROM chatbot_chunk($t${text}$t$)"));
+    let chunks: i64 = query_value(&mut app, &format!("SELECT count(*) FROM chatbot_chunk($t${text}$t$)"));
     app.batch_execute(&embed_statement(1, &text)).unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), chunks);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), chunks);
     let warning = "WARNING: chunk 1 of document 1 of chatbot 1 is longer than model mock takes";
     assert!(told.lock().unwrap().iter().any(|line| line.starts_with(warning)), "{told:?}");
     told.lock().unwrap().clear();
@@ -280,7 +280,7 @@ fn dimensions_are_not_sent_where_they_are_the_models_own() {
 fn retry_after_ms_applies_to_all_sessions() {
     let (db, mock) = database_with_mock();
     mock.state().faults.push_back(Fault::Status(429, "retry-after-ms: 3600000\r\n", ""));
-    assert_eq!(failure(&mut db.session("app"), &embed_statement(1, "A text.")).code, "53000");
-    assert_eq!(failure(&mut db.session("app"), &embed_statement(2, "A text.")).code, "53000");
+    assert_eq!(expect_error(&mut db.session("app"), &embed_statement(1, "A text.")).code, "53000");
+    assert_eq!(expect_error(&mut db.session("app"), &embed_statement(2, "A text.")).code, "53000");
     assert_eq!(mock.asked().0, 1);
 }

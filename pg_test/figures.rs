@@ -4,8 +4,8 @@
 use postgres::Client;
 
 use super::harness::{
-    Db, application_with_mock, attached_documents, database_with_mock, embed_statement, one, prose, query_column,
-    set_for_database, use_mock, wait_until,
+    Db, application_with_mock, attached_documents, database_with_mock, embed_statement, prose, query_column,
+    query_value, set_for_database, use_mock, wait_until,
 };
 use super::mock::{Fault, Mock};
 use super::server::Server;
@@ -17,7 +17,7 @@ fn value(client: &mut Client, name: &str, label: &str) -> f64 {
     let sql = format!(
         "SELECT coalesce(sum(value), 0) FROM chatbot_metrics() WHERE name = 'chatbot_sync_{name}' AND labels::text LIKE '%{label}%'"
     );
-    one(client, &sql)
+    query_value(client, &sql)
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_sync_is_logged_with_its_stages() {
     let mut admin = db.other();
     admin.batch_execute("SET chatbot_sync.log_retention = 0").unwrap();
     admin.batch_execute(&embed_statement(2, "Not logged.")).unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.sync_log"), 2);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.sync_log"), 2);
 }
 
 #[test]
@@ -76,16 +76,16 @@ fn old_log_rows_are_deleted_and_counters_never_decrease() {
     app.batch_execute("UPDATE chatbot_sync.sync_log SET logged_at = now() - source_id * interval '10 days'").unwrap();
     set_for_database(&mut db, "log_retention", "-1");
     db.session("app").batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(one::<i64>(&mut app, rows), 5);
+    assert_eq!(query_value::<i64>(&mut app, rows), 5);
     set_for_database(&mut db, "log_retention", "45d");
     db.session("app").batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; CALL chatbot_sync_all(); COMMIT").unwrap();
-    assert_eq!(one::<i64>(&mut app, rows), 4);
+    assert_eq!(query_value::<i64>(&mut app, rows), 4);
     set_for_database(&mut db, "log_retention", "25d");
     db.session("app").batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(one::<i64>(&mut app, rows), 2);
+    assert_eq!(query_value::<i64>(&mut app, rows), 2);
     assert_eq!(query_column::<String>(&mut app, counters), before);
     app.batch_execute("SELECT chatbot_cleanup(1)").unwrap();
-    assert_eq!(one::<i64>(&mut app, rows), 0);
+    assert_eq!(query_value::<i64>(&mut app, rows), 0);
     assert_eq!(query_column::<String>(&mut app, counters), before);
     // Rows of sync_total are merged into one.
     app.batch_execute("INSERT INTO chatbot_sync.sync_total (model_id, syncs, chunks, embedded, requests, inputs, tokens, chunking_ms, embedding_ms, storing_ms)
@@ -93,7 +93,7 @@ fn old_log_rows_are_deleted_and_counters_never_decrease() {
     app.batch_execute(&embed_statement(1, "Text.")).unwrap();
     let before = query_column::<String>(&mut app, counters);
     app.batch_execute("UPDATE chatbot_sync.sync_log SET logged_at = 'epoch'; CALL chatbot_process_queue()").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.sync_total"), 1);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.sync_total"), 1);
     assert_eq!(query_column::<String>(&mut app, counters), before);
 }
 
@@ -123,18 +123,18 @@ fn progress_shows_pending_sources_and_estimates_the_end() {
     .unwrap();
     let progress = "SELECT concat_ws(' ', sources, synced, pending, in_work, failed, per_second > 0, estimated_end > now()) FROM chatbot_sync.progress";
     // They have jobs but no sources yet, since the transaction was at REPEATABLE READ.
-    assert_eq!(one::<String>(&mut app, progress), "6 0 6 0 0 f");
+    assert_eq!(query_value::<String>(&mut app, progress), "6 0 6 0 0 f");
     let status = "SELECT count(*) FROM chatbot_sync.source_status WHERE status = 'pending'";
-    assert_eq!(one::<i64>(&mut app, status), 6);
+    assert_eq!(query_value::<i64>(&mut app, status), 6);
     app.batch_execute("CALL chatbot_process_queue(2)").unwrap();
-    assert_eq!(one::<String>(&mut app, progress), "6 2 4 0 0 t t");
+    assert_eq!(query_value::<String>(&mut app, progress), "6 2 4 0 0 t t");
     app.batch_execute("UPDATE chatbot_sync.job SET leased_by = pg_backend_pid(), due_at = now() + interval '1 minute' WHERE source_id = 3").unwrap();
     mock.state().always = Some(REFUSED);
     app.batch_execute("CALL chatbot_process_queue(1)").unwrap();
     let waits = "SELECT concat_ws(' ', pending, oldest_pending <= now()) FROM chatbot_sync.stats";
-    assert_eq!(one::<String>(&mut app, waits), "3 t");
+    assert_eq!(query_value::<String>(&mut app, waits), "3 t");
     app.batch_execute("UPDATE chatbot_sync.job SET leased_by = 1, due_at = now() + interval '1 minute' WHERE due_at < 'infinity' AND source_id > 5").unwrap();
-    assert_eq!(one::<String>(&mut app, progress), "6 2 2 1 1 t t");
+    assert_eq!(query_value::<String>(&mut app, progress), "6 2 2 1 1 t t");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, one};
+use super::harness::{Db, query_value};
 
 const SYNC: &str =
     "SELECT chatbot_attach('documents', 'document', metadata_columns => '{title}', enabled_column => 'active',
@@ -206,7 +206,7 @@ fn memory_does_not_grow_with_the_rows_of_a_statement() {
     let megabytes = |client: &mut Client, what: &str| {
         let sql =
             format!("SELECT (regexp_match(pg_read_file('/proc/self/status'), '{what}:\\s*(\\d+) kB'))[1]::int / 1024");
-        one::<i32>(client, &sql)
+        query_value::<i32>(client, &sql)
     };
     for attach in [SYNC, ASYNC] {
         let (mut db, mut filler) = database_with_stale_statistics(&measured(attach, "", "", false));

@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, database_with_mock, embed_statement, failure, one, prose, query_column};
+use super::harness::{Db, database_with_mock, embed_statement, expect_error, prose, query_column, query_value};
 use super::mock::Mock;
 
 const HALF: &str = r#"SELECT chatbot_set_model('openai_compatible', 'mock', 8, options => '{"storage": "half"}')"#;
@@ -27,19 +27,19 @@ fn database_with_sources(model: &str) -> (Db, Mock, Client, Client) {
 }
 
 fn count_chunks(app: &mut Client) -> i64 {
-    one(app, "SELECT sum(chunk_count)::bigint FROM chatbot_sync.source")
+    query_value(app, "SELECT sum(chunk_count)::bigint FROM chatbot_sync.source")
 }
 
 #[test]
 fn halves_are_stored_and_found() {
     let (_db, _mock, mut app, _boss) = database_with_sources(HALF);
     let chunks = count_chunks(&mut app);
-    assert_eq!(one::<String>(&mut app, COLUMNS), format!("0 {chunks} 0"));
+    assert_eq!(query_value::<String>(&mut app, COLUMNS), format!("0 {chunks} 0"));
     for mode in ["vector", "hybrid", "text"] {
         let best = format!("SELECT source_id FROM chatbot_search(1, '3. Sentence 1', 3, mode => '{mode}')");
         assert_eq!(query_column::<i64>(&mut app, &best).len(), 3, "{mode}");
     }
-    let similarity: f32 = one(
+    let similarity: f32 = query_value(
         &mut app,
         "SELECT max(s.similarity) FROM chatbot_sync.embedding AS e, chatbot_search(1, e.content, 1, mode => 'vector') AS s
         WHERE e.source_id = 4",
@@ -48,7 +48,7 @@ fn halves_are_stored_and_found() {
     // An edit keeps the vectors of chunks that did not change, and the copy of another chatbot is found as well.
     app.batch_execute(&embed_statement(4, "Another text.")).unwrap();
     let found = "SELECT source_id FROM chatbot_search(1, 'Another text.', 1, mode => 'vector')";
-    assert_eq!(one::<i64>(&mut app, found), 4);
+    assert_eq!(query_value::<i64>(&mut app, found), 4);
 }
 
 #[test]
@@ -56,7 +56,8 @@ fn unknown_storage_is_refused() {
     let mut db = Db::new();
     for provider in ["'local', 'multilingual-static-256'", "'openai', 'text-embedding-3-small'"] {
         let options = r#"'{"storage": "quarter"}'"#;
-        let refused = failure(&mut db.admin, &format!("SELECT chatbot_set_model({provider}, options => {options})"));
+        let refused =
+            expect_error(&mut db.admin, &format!("SELECT chatbot_set_model({provider}, options => {options})"));
         assert_eq!(
             (refused.code.as_str(), refused.message.as_str()),
             ("22023", r#"options is {"storage": "quarter"}, expected "storage" to be one of full, half"#)
@@ -67,9 +68,9 @@ fn unknown_storage_is_refused() {
 #[test]
 fn a_named_full_precision_is_the_same_model() {
     let mut db = Db::new();
-    let id: i32 = one(&mut db.admin, "SELECT chatbot_set_model('local', 'multilingual-static-256')");
+    let id: i32 = query_value(&mut db.admin, "SELECT chatbot_set_model('local', 'multilingual-static-256')");
     let full = r#"SELECT chatbot_set_model('local', 'multilingual-static-256', options => '{"storage": "full"}')"#;
-    assert_eq!(one::<i32>(&mut db.admin, full), id);
+    assert_eq!(query_value::<i32>(&mut db.admin, full), id);
 }
 
 #[test]
@@ -79,21 +80,21 @@ fn converting_vectors_sends_no_request() {
     let found = query_column::<i64>(&mut app, FOUND);
     let bought = mock.texts().len();
     boss.batch_execute(HALF).unwrap();
-    assert_eq!(one::<String>(&mut app, COLUMNS), format!("{chunks} 0 0"));
-    assert_eq!(one::<i64>(&mut boss, "SELECT chunks_to_embed FROM chatbot_estimate()"), 0);
+    assert_eq!(query_value::<String>(&mut app, COLUMNS), format!("{chunks} 0 0"));
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT chunks_to_embed FROM chatbot_estimate()"), 0);
     boss.batch_execute("CALL chatbot_reembed(2)").unwrap();
-    assert_eq!(one::<String>(&mut app, COLUMNS), format!("0 {chunks} 0"));
+    assert_eq!(query_value::<String>(&mut app, COLUMNS), format!("0 {chunks} 0"));
     // Back again, after an edit that changed what is stored.
     app.batch_execute(&embed_statement(2, "Another text.")).unwrap();
     let bought_later = mock.texts().len();
     boss.batch_execute(FULL).unwrap();
     boss.batch_execute("CALL chatbot_reembed()").unwrap();
     let chunks = count_chunks(&mut app);
-    assert_eq!(one::<String>(&mut app, COLUMNS), format!("{chunks} 0 0"));
+    assert_eq!(query_value::<String>(&mut app, COLUMNS), format!("{chunks} 0 0"));
     assert_eq!((bought_later, mock.texts().len()), (bought + 1, bought_later));
     // A search embeds its query, so it comes last.
     assert!(query_column::<i64>(&mut app, FOUND).len() < found.len());
-    assert_eq!(one::<i64>(&mut boss, "SELECT count(*) FROM chatbot_verify()"), 0);
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT count(*) FROM chatbot_verify()"), 0);
 }
 
 #[test]
@@ -112,10 +113,10 @@ fn writes_and_searches_go_on_while_vectors_are_converted() {
     app.batch_execute("SELECT chatbot_delete_source(1, 'document', 2)").unwrap();
     boss.batch_execute("CALL chatbot_reembed()").unwrap();
     let chunks = count_chunks(&mut app);
-    assert_eq!(one::<String>(&mut app, COLUMNS), format!("0 {chunks} 0"));
+    assert_eq!(query_value::<String>(&mut app, COLUMNS), format!("0 {chunks} 0"));
     for (id, text) in [(1, "Changed after it was converted."), (6, "Changed before it is converted.")] {
         let best = format!("SELECT source_id FROM chatbot_search(1, '{text}', 1, mode => 'vector')");
-        assert_eq!(one::<i64>(&mut app, &best), id);
+        assert_eq!(query_value::<i64>(&mut app, &best), id);
     }
 }
 
@@ -140,7 +141,7 @@ fn halves_are_found_by_their_index() {
     boss.batch_execute("CALL chatbot_create_index()").unwrap();
     let definition = "SELECT pg_get_indexdef(format('chatbot_sync.%s', name)::regclass) FROM chatbot_sync.model_index
         WHERE kind = 'hnsw' AND valid";
-    assert!(one::<String>(&mut boss, definition).contains("halfvec_cosine_ops"));
+    assert!(query_value::<String>(&mut boss, definition).contains("halfvec_cosine_ops"));
     let mut reader = db.session("reader");
     let search =
         "SELECT source_id FROM chatbot_search(1, 'Text 200 tells about the number 40000.', 10, mode => 'vector')";
@@ -164,8 +165,8 @@ fn models_of_both_precisions_stand_side_by_side() {
     let kept = "SELECT string_agg(concat_ws(' ', active, full_precision, half_precision), ', ' ORDER BY active)
         FROM (SELECT m.active, count(e.embedding) > 0 AS full_precision, count(e.embedding_half) > 0 AS half_precision
             FROM chatbot_sync.model AS m JOIN chatbot_sync.embedding AS e ON e.model_id = m.id GROUP BY 1) AS s";
-    assert_eq!(one::<String>(&mut app, kept), "f t f, t f t");
+    assert_eq!(query_value::<String>(&mut app, kept), "f t f, t f t");
     // As long as nothing has changed the other one answers again at once.
     boss.batch_execute(FULL).unwrap();
-    assert_eq!(one::<String>(&mut app, kept), "f f t, t t f");
+    assert_eq!(query_value::<String>(&mut app, kept), "f f t, t t f");
 }

@@ -172,7 +172,7 @@ pub(crate) fn find_differences(client: &mut Client) -> Vec<String> {
 /// Waits until the session with this pid waits for a lock.
 pub(crate) fn wait_for_lock(watcher: &mut Client, pid: i32) {
     let sql = format!("SELECT coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity WHERE pid = {pid}");
-    while !one::<bool>(watcher, &sql) {}
+    while !query_value::<bool>(watcher, &sql) {}
 }
 
 /// Makes the mock the provider of the database.
@@ -186,7 +186,7 @@ pub(crate) fn use_mock(db: &mut Db, mock: &Mock) {
 pub(crate) fn set_for_database(db: &mut Db, name: &str, value: &str) {
     let name = format!("chatbot_sync.{name}");
     db.admin.batch_execute(&format!("SET {name} = '{value}'")).unwrap();
-    let database: String = one(&mut db.admin, "SELECT current_database()::text");
+    let database: String = query_value(&mut db.admin, "SELECT current_database()::text");
     db.admin.batch_execute(&format!("ALTER DATABASE {database} SET {name} = '{value}'")).unwrap();
 }
 
@@ -197,7 +197,7 @@ pub(crate) fn embed_statement(id: i64, text: &str) -> String {
 
 /// Waits until a query returns true.
 pub(crate) fn wait_until(client: &mut Client, sql: &str) {
-    while !one::<bool>(client, sql) {
+    while !query_value::<bool>(client, sql) {
         pause();
     }
 }
@@ -208,7 +208,7 @@ pub(crate) fn pause() {
 }
 
 /// Returns the value of a query that returns one row with one column.
-pub(crate) fn one<T: FromSqlOwned>(client: &mut Client, sql: &str) -> T {
+pub(crate) fn query_value<T: FromSqlOwned>(client: &mut Client, sql: &str) -> T {
     let rows = client.query(sql, &[]).unwrap_or_else(|error| panic!("{:.300}: {error:?}", sql));
     assert_eq!(rows.len(), 1, "{sql}");
     rows[0].get(0)
@@ -225,7 +225,7 @@ pub(crate) fn query_column<T: FromSqlOwned>(client: &mut Client, sql: &str) -> V
 }
 
 /// Runs a statement that has to fail, and returns its error.
-pub(crate) fn failure(client: &mut Client, sql: &str) -> DbError {
+pub(crate) fn expect_error(client: &mut Client, sql: &str) -> DbError {
     let error = client.batch_execute(sql).expect_err(&sql[..sql.len().min(300)]);
     let error = error.as_db_error().unwrap_or_else(|| panic!("{:.300}: {error:?}", sql));
     DbError {
@@ -242,7 +242,10 @@ pub(crate) fn snapshot_of_all_tables(client: &mut Client) -> String {
     let all = tables.map(|t| {
         format!("SELECT string_agg(t::text || xmin || ctid, E'\\n' ORDER BY t::text) FROM chatbot_sync.{t} t")
     });
-    all.iter().map(|sql| one::<Option<String>>(client, sql).unwrap_or_default()).collect::<Vec<_>>().join("\n\n")
+    all.iter()
+        .map(|sql| query_value::<Option<String>>(client, sql).unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }
 
 /// The server of all tests, started once.
@@ -251,7 +254,7 @@ fn shared_server() -> &'static Config {
     SHARED.get_or_init(|| {
         pgrx_tests::run_test("server_starts", None, crate::pg_test::postgresql_conf_options()).unwrap();
         let (mut client, _) = pgrx_tests::client().unwrap();
-        let port = one::<String>(&mut client, "SHOW port").parse().unwrap();
+        let port = query_value::<String>(&mut client, "SHOW port").parse().unwrap();
         let mut config = Config::new();
         config.host("localhost").port(port).user(&pgrx_tests::get_pg_user());
         config

@@ -3,7 +3,9 @@
 
 use postgres::Client;
 
-use super::harness::{application_with_mock, attached_documents, failure, find_differences, one, query_column};
+use super::harness::{
+    application_with_mock, attached_documents, expect_error, find_differences, query_column, query_value,
+};
 
 const TABLE: &str =
     "CREATE TABLE t (id int PRIMARY KEY, maybe int, chatbot_id int, content text, title text, active boolean,
@@ -15,7 +17,7 @@ fn assert_nothing_attached(client: &mut Client) {
     let left =
         "SELECT (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal) + (SELECT count(*) FROM chatbot_sync.source)
         + (SELECT count(*) FROM chatbot_sync.host_table)";
-    assert_eq!(one::<i64>(client, left), 0);
+    assert_eq!(query_value::<i64>(client, left), 0);
 }
 
 #[test]
@@ -105,49 +107,49 @@ fn attach_refuses_what_cannot_be_attached_and_leaves_nothing() {
             ("22023", "status_column is \"content\", expected a column that is named once".to_owned()),
         ),
     ] {
-        let failed = failure(&mut app, &format!("SELECT chatbot_attach({call})"));
+        let failed = expect_error(&mut app, &format!("SELECT chatbot_attach({call})"));
         assert_eq!((failed.code.as_str(), failed.message.as_str()), (code, message.as_str()), "{call}");
         assert!(!failed.hint.is_empty(), "{call}");
         assert_nothing_attached(&mut app);
     }
-    assert_eq!(failure(&mut app, "SELECT chatbot_attach('nowhere', 'document')").code, "42P01");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_attach('nowhere', 'document')").code, "42P01");
     for (call, code) in
         [("NULL", "22004"), ("'v'", "42809"), ("'others'", "42501"), ("'t', 'no'", "42703"), ("'t', 'title'", "42804")]
     {
-        assert_eq!(failure(&mut app, &format!("SELECT chatbot_attach_chatbots({call})")).code, code, "{call}");
+        assert_eq!(expect_error(&mut app, &format!("SELECT chatbot_attach_chatbots({call})")).code, code, "{call}");
     }
     for (call, code) in
         [("NULL", "22004"), ("'t', NULL", "22004"), ("'t'", "42704"), ("'v'", "42809"), ("'others'", "42501")]
     {
-        assert_eq!(failure(&mut app, &format!("SELECT chatbot_detach({call})")).code, code, "{call}");
+        assert_eq!(expect_error(&mut app, &format!("SELECT chatbot_detach({call})")).code, code, "{call}");
     }
     assert_nothing_attached(&mut app);
     let mut reader = db.session("reader");
-    assert_eq!(failure(&mut reader, "SELECT chatbot_attach('t', 'document')").code, "42501");
-    assert_eq!(failure(&mut db.session("stranger"), "SELECT chatbot_attach('t', 'document')").code, "42501");
+    assert_eq!(expect_error(&mut reader, "SELECT chatbot_attach('t', 'document')").code, "42501");
+    assert_eq!(expect_error(&mut db.session("stranger"), "SELECT chatbot_attach('t', 'document')").code, "42501");
     // The failed calls left nothing in the session that would disturb this one.
     app.batch_execute(
         "SELECT chatbot_attach('t', 'document', metadata_columns => '{title}'); ALTER TABLE t RENAME title TO name",
     )
     .unwrap();
-    assert_eq!(one::<Vec<String>>(&mut app, "SELECT metadata_columns FROM chatbot_sync.host_table"), ["name"]);
+    assert_eq!(query_value::<Vec<String>>(&mut app, "SELECT metadata_columns FROM chatbot_sync.host_table"), ["name"]);
 }
 
 #[test]
 fn attaching_twice_is_refused() {
     let (_db, _mock, mut app) = attached_documents();
-    assert_eq!(failure(&mut app, "SELECT chatbot_attach('documents', 'link')").code, "42710");
-    assert_eq!(failure(&mut app, "SELECT chatbot_attach_chatbots('chatbots')").code, "42710");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_attach('documents', 'link')").code, "42710");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_attach_chatbots('chatbots')").code, "42710");
     app.batch_execute(
         "CREATE TABLE parts (id int NOT NULL, chatbot_id int, content text, PRIMARY KEY (id, chatbot_id)) PARTITION BY LIST (chatbot_id);
          CREATE TABLE part_1 PARTITION OF parts FOR VALUES IN (1); CREATE TABLE part_2 PARTITION OF parts FOR VALUES IN (2)",
     )
     .unwrap();
     app.batch_execute("SELECT chatbot_attach('parts', 'link')").unwrap();
-    assert_eq!(failure(&mut app, "SELECT chatbot_attach('part_1', 'link')").code, "42710");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_attach('part_1', 'link')").code, "42710");
     app.batch_execute("SELECT chatbot_detach('parts'); SELECT chatbot_attach('part_1', 'link')").unwrap();
     assert_eq!(
-        failure(&mut app, "SELECT chatbot_attach('parts', 'link')").message,
+        expect_error(&mut app, "SELECT chatbot_attach('parts', 'link')").message,
         "public.part_1 is attached already"
     );
 }
@@ -271,7 +273,10 @@ fn each_translation_is_embedded_once_under_its_language() {
         ["fr_FRfr_FR"]
     );
     app.batch_execute("UPDATE t SET body = '{\"en_US\": 3}' WHERE id = 1").unwrap();
-    assert_eq!(one::<String>(&mut app, "SELECT error_code FROM chatbot_sync.source WHERE source_id = 1"), "22023");
+    assert_eq!(
+        query_value::<String>(&mut app, "SELECT error_code FROM chatbot_sync.source WHERE source_id = 1"),
+        "22023"
+    );
     assert_eq!(query_column::<String>(&mut app, "SELECT status FROM t ORDER BY id"), ["error", "synced"]);
     app.batch_execute("UPDATE t SET body = 'null'").unwrap();
     assert_eq!(query_column::<String>(&mut app, "SELECT status FROM t"), ["synced", "synced"]);
@@ -288,7 +293,7 @@ fn the_text_of_html_is_embedded_without_tags() {
     .unwrap();
     assert_eq!(mock.texts(), ["Title\n\nA & B"]);
     let sql = "SELECT start_offset || ' ' || end_offset FROM chatbot_sync.embedding";
-    assert_eq!(one::<String>(&mut app, sql), "0 12");
+    assert_eq!(query_value::<String>(&mut app, sql), "0 12");
     // Other tags with the same text: the vector is kept.
     app.batch_execute("UPDATE t SET content = '<h2>Title</h2> <div>A &#38; B</div>'").unwrap();
     assert_eq!(mock.asked(), (1, 1));

@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application_with_mock, failure, one, prose, query_column};
+use super::harness::{Db, application_with_mock, expect_error, prose, query_column, query_value};
 use super::mock::Mock;
 
 const PRODUCTS: &str =
@@ -10,7 +10,7 @@ const PRODUCTS: &str =
 
 /// Chunks of chatbot 1 that chatbot 2 has with the same vector of a model.
 fn shared_vectors(client: &mut Client) -> i64 {
-    one(
+    query_value(
         client,
         "SELECT count(*) FROM chatbot_sync.embedding a JOIN chatbot_sync.embedding b USING (source_id, chunk_index, model_id)
         WHERE (a.chatbot_id, b.chatbot_id) = (1, 2) AND a.content = b.content AND a.embedding::text = b.embedding::text",
@@ -54,7 +54,7 @@ fn rows_of_a_table_belong_to_the_constant_chatbot() {
     assert_eq!((mock.asked().1, verified(&db)), (4, vec![]));
     assert_eq!(query_column::<String>(&mut app, "SELECT one FROM products"), ["synced", "synced"]);
     let shown = "SELECT concat_ws(' ', chatbot_id, chatbot_column, content_column) FROM chatbot_sync.host_table";
-    assert_eq!(one::<String>(&mut app, shown), "7 content");
+    assert_eq!(query_value::<String>(&mut app, shown), "7 content");
     let wrong = "SELECT d::text FROM chatbot_doctor() AS d WHERE status = 'error'";
     assert_eq!(query_column::<String>(&mut db.session("boss"), wrong), [""; 0]);
     app.batch_execute("TRUNCATE products").unwrap();
@@ -68,7 +68,7 @@ fn what_two_chatbots_know_is_embedded_once() {
         let text = prose(30);
         app.execute("INSERT INTO products VALUES (1, $1, 9), (2, 'A table.', 9), (3, 'A lamp.', 1)", &[&text]).unwrap();
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
-        let chunks: i64 = one(&mut app, "SELECT count(*) FROM chatbot_sync.embedding WHERE chatbot_id = 1");
+        let chunks: i64 = query_value(&mut app, "SELECT count(*) FROM chatbot_sync.embedding WHERE chatbot_id = 1");
         assert_eq!(mock.asked().1 as i64, chunks, "{mode}");
         assert_eq!(shared_vectors(&mut app), chunks - 1, "{mode}");
         // The second chatbot hears of it later.
@@ -114,7 +114,7 @@ fn each_attachment_follows_the_table_by_itself() {
     assert_eq!((sources(&mut app), verified(&db)), (vec!["1 document 12".to_owned(), "2 link 12".to_owned()], vec![]));
     app.batch_execute("SELECT chatbot_detach('goods', true, chatbot_id => 2)").unwrap();
     assert_eq!(sources(&mut app), ["1 document 12"]);
-    assert_eq!(failure(&mut app, "SELECT chatbot_detach('goods', chatbot_id => 2)").code, "42704");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_detach('goods', chatbot_id => 2)").code, "42704");
     app.batch_execute(
         "SELECT chatbot_attach('goods', 'document', chatbot_id => 3); CALL chatbot_sync_all(); DROP TABLE goods",
     )
@@ -134,14 +134,14 @@ fn attachments_that_would_meet_are_refused() {
         ("'document', chatbot_id => 3, metadata_columns => '{one}'", "22023"),
         ("'document', chatbot_id => 3, condition => 'two IS NULL'", "22023"),
     ] {
-        let refused = failure(&mut app, &format!("SELECT chatbot_attach('products', {arguments})"));
+        let refused = expect_error(&mut app, &format!("SELECT chatbot_attach('products', {arguments})"));
         assert_eq!(refused.code, code, "{arguments}: {refused:?}");
     }
     app.batch_execute(
         "CREATE TABLE rows (id int PRIMARY KEY, chatbot_id int, content text); SELECT chatbot_attach('rows', 'document')",
     )
     .unwrap();
-    assert_eq!(failure(&mut app, "SELECT chatbot_attach('rows', 'link', chatbot_id => 4)").code, "42710");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_attach('rows', 'link', chatbot_id => 4)").code, "42710");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn partitions_of_a_table_that_two_chatbots_know_have_the_triggers_of_both() {
     app.batch_execute("ALTER TABLE products DETACH PARTITION us").unwrap();
     assert_eq!(sources(&mut app), ["1 document 1", "2 document 1"]);
     // A part of the table is none that could be attached by itself.
-    assert_eq!(failure(&mut app, "SELECT chatbot_attach('eu', 'document', chatbot_id => 3)").code, "42710");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_attach('eu', 'document', chatbot_id => 3)").code, "42710");
 }
 
 #[test]

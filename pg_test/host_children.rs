@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application_with_mock, failure, find_differences, one, query_column};
+use super::harness::{Db, application_with_mock, expect_error, find_differences, query_column, query_value};
 use super::mock::Mock;
 
 /// A table with a child and a grandchild, which have columns of their own in another order.
@@ -72,13 +72,13 @@ fn children_that_come_and_go_take_their_rows_along() {
     app.batch_execute("ALTER TABLE memos NO INHERIT letters; UPDATE memos SET content = 'Not seen.'; DROP TABLE faxes")
         .unwrap();
     assert_eq!((find_differences(&mut app), sources(&mut app)), (vec![], vec![1, 2, 3]));
-    assert_eq!(failure(&mut app, "CREATE TEMP TABLE mine () INHERITS (documents)").code, "42809");
-    assert_eq!(failure(&mut app, "SELECT chatbot_attach('letters', 'link')").code, "42710");
+    assert_eq!(expect_error(&mut app, "CREATE TEMP TABLE mine () INHERITS (documents)").code, "42809");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_attach('letters', 'link')").code, "42710");
     app.batch_execute(
         "SELECT chatbot_detach('documents'); INSERT INTO letters (id, chatbot_id, content) VALUES (9, 1, 'x')",
     )
     .unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%chatbot_sync%'"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%chatbot_sync%'"), 0);
 }
 
 #[test]

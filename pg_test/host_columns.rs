@@ -1,6 +1,6 @@
 //! Host tables with several content columns.
 
-use super::harness::{application_with_mock, failure, one, query_column};
+use super::harness::{application_with_mock, expect_error, query_column, query_value};
 
 const PRODUCTS: &str = "CREATE TABLE products (id int PRIMARY KEY, chatbot_id int, name text, description text, code varchar, names jsonb, status text);";
 
@@ -27,7 +27,7 @@ fn content_columns_are_paragraphs_in_the_order_given() {
     }
     assert_eq!(query_column::<String>(&mut app, contents), ["D\n\nOf iron\n\nC-3", "C-2"]);
     let shown = "SELECT concat_ws(' ', content_column, content_columns, content_format) FROM chatbot_sync.host_table";
-    assert_eq!(one::<String>(&mut app, shown), "{name,description,code} [\"text\", \"html\", \"text\"]");
+    assert_eq!(query_value::<String>(&mut app, shown), "{name,description,code} [\"text\", \"html\", \"text\"]");
     app.batch_execute("CALL chatbot_sync_all(refresh => true)").unwrap();
     assert_eq!(query_column::<String>(&mut db.session("boss"), "SELECT v::text FROM chatbot_verify() AS v"), [""; 0]);
 }
@@ -67,7 +67,7 @@ fn a_content_column_that_is_dropped_leaves_the_others() {
     assert_eq!(query_column::<String>(&mut app, contents), ["A <b> chair"]);
     // The last one takes its rows along.
     app.batch_execute("ALTER TABLE products DROP title").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn attach_refuses_content_columns_that_do_not_go_together() {
             "public.products has no column \"gone\", which title_column names",
         ),
     ] {
-        let refused = failure(&mut app, &format!("SELECT chatbot_attach('products', 'document', {arguments})"));
+        let refused = expect_error(&mut app, &format!("SELECT chatbot_attach('products', 'document', {arguments})"));
         assert_eq!((refused.code.as_str(), refused.message.as_str()), (code, message), "{arguments}");
     }
 }

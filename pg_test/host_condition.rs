@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application_with_mock, failure, one, query_column};
+use super::harness::{Db, application_with_mock, expect_error, query_column, query_value};
 use super::mock::Mock;
 
 const PRODUCTS: &str = "CREATE TABLE products (id int PRIMARY KEY, chatbot_id int, content text, sale_ok boolean, list_price numeric, status text);";
@@ -40,10 +40,10 @@ fn rows_that_do_not_fulfil_the_condition_are_not_embedded() {
     let (db, mock, mut app) = products();
     assert_eq!((found(&mut app), mock.asked()), (vec![1], (1, 1)));
     let statuses = "SELECT string_agg(status, ' ' ORDER BY id) FROM products";
-    assert_eq!(one::<String>(&mut app, statuses), "synced pending pending pending");
+    assert_eq!(query_value::<String>(&mut app, statuses), "synced pending pending pending");
     app.batch_execute("UPDATE products SET sale_ok = true, list_price = 3").unwrap();
     assert_eq!((found(&mut app), mock.asked().1), (vec![1, 2, 3, 4], 4));
-    assert_eq!(one::<String>(&mut app, statuses), "synced synced synced synced");
+    assert_eq!(query_value::<String>(&mut app, statuses), "synced synced synced synced");
     // What it does not fulfil any more keeps its vectors, as with enabled_column.
     app.batch_execute("UPDATE products SET list_price = 0 WHERE id < 4").unwrap();
     assert_eq!(found(&mut app), [4]);
@@ -56,9 +56,9 @@ fn rows_that_do_not_fulfil_the_condition_are_not_embedded() {
 fn another_value_that_fulfils_the_condition_writes_nothing() {
     let (_db, mock, mut app) = products();
     let stored = "SELECT string_agg(s.xmin::text || s.ctid::text, ' ' ORDER BY source_id) FROM chatbot_sync.source s";
-    let before: String = one(&mut app, stored);
+    let before: String = query_value(&mut app, stored);
     app.batch_execute("UPDATE products SET list_price = list_price * 2").unwrap();
-    assert_eq!((one::<String>(&mut app, stored), mock.asked()), (before, (1, 1)));
+    assert_eq!((query_value::<String>(&mut app, stored), mock.asked()), (before, (1, 1)));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn condition_holds_for_rows_from_before_and_in_mode_async() {
     assert_eq!((found(&mut app), verified(&db)), (vec![2, 5], vec![]));
     assert_eq!(mock.asked().1, 4);
     let estimate = "SELECT concat_ws(' ', sources, chunks_to_embed) FROM chatbot_estimate('products')";
-    assert_eq!(one::<String>(&mut app, estimate), "6 0");
+    assert_eq!(query_value::<String>(&mut app, estimate), "6 0");
 }
 
 #[test]
@@ -112,22 +112,22 @@ fn attach_refuses_a_condition_that_a_trigger_cannot_evaluate() {
         ("tableoid IS NOT NULL", "42P17"),
         ("status = 'synced'", "22023"),
     ] {
-        let refused = failure(&mut app, &attach(condition, ""));
+        let refused = expect_error(&mut app, &attach(condition, ""));
         assert_eq!(refused.code, code, "{condition}: {refused:?}");
     }
     let left = "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal";
-    assert_eq!(one::<i64>(&mut app, left), 0);
+    assert_eq!(query_value::<i64>(&mut app, left), 0);
     // Whoever owns the table writes the trigger's argument, and the trigger runs as the extension's owner.
     app.batch_execute(&attach("list_price > 0", "")).unwrap();
     let definition: String =
-        one(&mut app, "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname LIKE 'chatbot_sync%insert'");
+        query_value(&mut app, "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname LIKE 'chatbot_sync%insert'");
     let forged = definition
         .replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER")
         .replace("(list_price > (0)::numeric)", "public.yes(id)");
     assert_ne!(forged, definition);
     db.admin.batch_execute("ALTER EVENT TRIGGER chatbot_sync_ddl DISABLE").unwrap();
     app.batch_execute(&forged).unwrap();
-    assert_eq!(failure(&mut app, "INSERT INTO products VALUES (1, 1, 'x', true, 1)").code, "42P17");
+    assert_eq!(expect_error(&mut app, "INSERT INTO products VALUES (1, 1, 'x', true, 1)").code, "42P17");
 }
 
 #[test]
@@ -155,14 +155,14 @@ fn condition_follows_renamed_columns_and_partitions() {
     )
     .unwrap();
     let condition = "SELECT condition FROM chatbot_sync.host_table";
-    assert_eq!(one::<String>(&mut app, condition), "(sale_ok AND (price > (0)::numeric))");
+    assert_eq!(query_value::<String>(&mut app, condition), "(sale_ok AND (price > (0)::numeric))");
     app.batch_execute("UPDATE products SET price = 1 - price").unwrap();
     assert_eq!((found(&mut app), verified(&db)), (vec![2], vec![]));
     app.batch_execute("ALTER TABLE products ALTER price TYPE bigint USING 1 - price").unwrap();
     assert_eq!((found(&mut app), verified(&db)), (vec![1, 3], vec![]));
-    assert_eq!(one::<String>(&mut app, condition), "(sale_ok AND ((price)::numeric > (0)::numeric))");
+    assert_eq!(query_value::<String>(&mut app, condition), "(sale_ok AND ((price)::numeric > (0)::numeric))");
     // A type that the condition cannot compare is refused, as that of a CHECK constraint's column is.
-    let refused = failure(&mut app, "ALTER TABLE products ALTER price TYPE date USING '2020-01-01'");
+    let refused = expect_error(&mut app, "ALTER TABLE products ALTER price TYPE date USING '2020-01-01'");
     assert_eq!(refused.code, "42846", "{refused:?}");
     app.batch_execute("UPDATE products SET region = 'us' WHERE id = 1; UPDATE us SET price = 1, sale_ok = true")
         .unwrap();
@@ -179,9 +179,9 @@ fn a_table_whose_condition_loses_a_column_is_detached() {
     let said = told.lock().unwrap().join("\n");
     assert!(said.contains("is detached, and what was embedded of it deleted: its column sale_ok is gone"), "{said}");
     // Otherwise rows would be found that the condition had hidden.
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
     app.batch_execute("INSERT INTO products (id, chatbot_id, content) VALUES (9, 1, 'A bed.')").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn condition_holds_in_a_table_with_dropped_columns() {
         .unwrap();
     assert_eq!((found(&mut app), verified(&db)), (vec![1], vec![]));
     assert_eq!(
-        one::<String>(&mut app, "SELECT condition FROM chatbot_sync.host_table"),
+        query_value::<String>(&mut app, "SELECT condition FROM chatbot_sync.host_table"),
         "(sale_ok AND (price > (0)::numeric))"
     );
 }
@@ -215,7 +215,7 @@ fn a_condition_that_raises_is_an_error_of_that_row() {
         let errors = "SELECT source_id || ' ' || error_code FROM chatbot_sync.source WHERE status = 'error' ORDER BY 1";
         assert_eq!(query_column::<String>(&mut app, errors), ["2 22012", "3 22012"], "{mode}");
         let statuses = "SELECT string_agg(status, ' ' ORDER BY id) FROM products";
-        assert_eq!(one::<String>(&mut app, statuses), "synced error error synced", "{mode}");
+        assert_eq!(query_value::<String>(&mut app, statuses), "synced error error synced", "{mode}");
         let problems = "SELECT DISTINCT problem FROM chatbot_verify()";
         assert_eq!(query_column::<String>(&mut db.session("boss"), problems), ["unreadable"], "{mode}");
         app.batch_execute("UPDATE products SET list_price = 5; CALL chatbot_process_queue()").unwrap();
@@ -236,7 +236,7 @@ fn two_sessions_agree_on_the_condition() {
     assert_eq!((found(&mut other), found(&mut app)), (vec![3], vec![3]));
     // An edit that waits for another sees what that one has made of the row.
     app.batch_execute("BEGIN; UPDATE products SET sale_ok = false WHERE id = 3").unwrap();
-    let pid: i32 = one(&mut other, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut other, "SELECT pg_backend_pid()");
     let waiting = std::thread::spawn(move || {
         other.batch_execute("UPDATE products SET content = 'A red lamp.' WHERE id = 3").unwrap();
     });

@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 use postgres::Client;
 
 use super::harness::{
-    Db, application_with_mock, attached_documents, failure, find_differences, one, query_column, wait_for_lock,
+    Db, application_with_mock, attached_documents, expect_error, find_differences, query_column, query_value,
+    wait_for_lock,
 };
 use super::mock::Mock;
 
@@ -25,7 +26,7 @@ fn two_open_transactions(level: &str) -> (Db, Mock, Client, Client) {
 
 /// Runs a statement in another thread and waits until it is blocked by a lock. The thread returns its SQLSTATE.
 fn run_blocked(db: &Db, mut client: Client, sql: &'static str) -> JoinHandle<(Option<String>, Client)> {
-    let pid: i32 = one(&mut client, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut client, "SELECT pg_backend_pid()");
     let call = std::thread::spawn(move || {
         let code = client.batch_execute(sql).err().map(|error| error.code().unwrap().code().to_owned());
         (code, client)
@@ -164,7 +165,7 @@ fn the_first_rows_of_a_database_do_not_conflict() {
         second.batch_execute("COMMIT").unwrap();
         first.batch_execute("COMMIT").unwrap();
         assert_eq!(find_differences(&mut first), [""; 0]);
-        assert_eq!(one::<i64>(&mut first, "SELECT count(*) FROM chatbot_sync.source"), 2);
+        assert_eq!(query_value::<i64>(&mut first, "SELECT count(*) FROM chatbot_sync.source"), 2);
     }
 }
 
@@ -253,7 +254,7 @@ fn serializable_stores_what_some_serial_order_would() {
     first.batch_execute("UPDATE documents SET content = 'One.' WHERE id = 1").unwrap();
     second.batch_execute("UPDATE documents SET content = 'Two.' WHERE id = 2").unwrap();
     first.batch_execute("COMMIT").unwrap();
-    assert_eq!(failure(&mut second, "COMMIT").code, "40001");
+    assert_eq!(expect_error(&mut second, "COMMIT").code, "40001");
     assert_eq!(find_differences(&mut first), [""; 0]);
 }
 

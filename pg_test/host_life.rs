@@ -3,7 +3,9 @@
 
 use postgres::Client;
 
-use super::harness::{application_with_mock, attached_documents, failure, find_differences, one, query_column};
+use super::harness::{
+    application_with_mock, attached_documents, expect_error, find_differences, query_column, query_value,
+};
 
 const ROWS: &str =
     "INSERT INTO documents (chatbot_id, title, content) VALUES (1, 'A', 'First text.'), (2, 'B', 'Second text.')";
@@ -15,7 +17,7 @@ fn source_keys(client: &mut Client) -> Vec<String> {
 
 /// Counts the sources, chunks and triggers of ours that are left.
 fn count_leftovers(client: &mut Client) -> i64 {
-    one(
+    query_value(
         client,
         "SELECT (SELECT count(*) FROM chatbot_sync.source) + (SELECT count(*) FROM chatbot_sync.embedding)
             + (SELECT count(*) FROM pg_trigger t WHERE tgfoid::regproc::text LIKE 'chatbot_sync.%')",
@@ -51,9 +53,9 @@ fn renamed_tables_and_columns_are_followed() {
         app.batch_execute(rename).unwrap();
         let columns = "SELECT format('UPDATE %s SET %I = %2$s || ''.'', %I = ''T'' || %3$s', relation, content_column, metadata_columns[1])
             FROM chatbot_sync.host_table";
-        let edit: String = one(&mut app, columns);
+        let edit: String = query_value(&mut app, columns);
         other.batch_execute(&edit).unwrap();
-        let poison: String = one(
+        let poison: String = query_value(
             &mut app,
             "SELECT format('INSERT INTO %s (%I, %I) VALUES (3, ''poison'')', relation, chatbot_column, content_column) FROM chatbot_sync.host_table",
         );
@@ -110,19 +112,19 @@ fn a_dropped_column_leaves_nothing_and_statements_go_on() {
             app.batch_execute("UPDATE documents SET content = content || '.'").unwrap();
         }
         assert_eq!(
-            one::<i64>(
+            query_value::<i64>(
                 &mut app,
                 "SELECT count(*) FROM chatbot_sync.embedding WHERE metadata <> '{}' OR content NOT LIKE '%.....'"
             ),
             0
         );
         listener.batch_execute(&format!("ALTER TABLE documents DROP active{how}; CALL chatbot_sync_all()")).unwrap();
-        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 2);
+        assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 2);
         listener.batch_execute(&format!("ALTER TABLE documents DROP content{how}")).unwrap();
         let warning =
             "WARNING: public.documents is detached, and what was embedded of it deleted: its column content is gone";
         assert_eq!(told.lock().unwrap().last().unwrap(), warning);
-        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+        assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
         app.batch_execute("INSERT INTO documents (chatbot_id) VALUES (1); DROP TABLE documents").unwrap();
         listener.batch_execute("ALTER TABLE chatbots DROP id CASCADE").unwrap();
         assert_eq!(told.lock().unwrap().last().unwrap(), "WARNING: public.chatbots is detached: its column id is gone");
@@ -139,9 +141,15 @@ fn a_column_dropped_with_its_type_is_noticed() {
          SELECT chatbot_attach('t', 'document', metadata_columns => '{mood}'); INSERT INTO t VALUES (1, 1, 'A text.', 'good')",
     )
     .unwrap();
-    assert_eq!(one::<String>(&mut app, "SELECT metadata::text FROM chatbot_sync.source"), r#"{"mood": "good"}"#);
+    assert_eq!(
+        query_value::<String>(&mut app, "SELECT metadata::text FROM chatbot_sync.source"),
+        r#"{"mood": "good"}"#
+    );
     app.batch_execute("DROP TYPE mood CASCADE; UPDATE t SET content = 'Another.'").unwrap();
-    assert_eq!(one::<String>(&mut app, "SELECT metadata::text || content FROM chatbot_sync.embedding"), "{}Another.");
+    assert_eq!(
+        query_value::<String>(&mut app, "SELECT metadata::text || content FROM chatbot_sync.embedding"),
+        "{}Another."
+    );
     app.batch_execute("BEGIN; DROP DOMAIN words CASCADE; UPDATE t SET id = 2").unwrap();
     assert_eq!(count_leftovers(&mut app), 0);
     app.batch_execute("ROLLBACK; UPDATE t SET id = 3").unwrap();
@@ -180,7 +188,7 @@ fn a_changed_column_type_is_read_or_refused_at_once() {
             "ALTER TABLE documents ALTER id DROP DEFAULT; UPDATE documents SET status = NULL, processed = true",
         )
         .unwrap();
-        let failed = failure(&mut app, &format!("ALTER TABLE documents ALTER {alter}"));
+        let failed = expect_error(&mut app, &format!("ALTER TABLE documents ALTER {alter}"));
         assert_eq!((failed.code.as_str(), failed.message.as_str()), ("42804", message));
         assert!(failed.hint.contains("chatbot_detach"));
         app.batch_execute("UPDATE documents SET status = 'pending'").unwrap();
@@ -256,7 +264,7 @@ fn a_dropped_chatbots_table_leaves_nothing() {
             .unwrap();
         app.batch_execute(end).unwrap();
         assert_eq!(
-            one::<i64>(
+            query_value::<i64>(
                 &mut app,
                 "SELECT (SELECT count(*) FROM chatbot_sync.source) + (SELECT count(*) FROM chatbot_sync.session)"
             ),
@@ -270,7 +278,7 @@ fn a_dropped_chatbots_table_leaves_nothing() {
 fn drop_extension_removes_all_triggers() {
     let (mut db, _mock, mut app) = attached_documents();
     app.batch_execute(ROWS).unwrap();
-    assert_eq!(failure(&mut db.admin, "DROP EXTENSION chatbot_sync").code, "2BP01");
+    assert_eq!(expect_error(&mut db.admin, "DROP EXTENSION chatbot_sync").code, "2BP01");
     db.admin.batch_execute("DROP EXTENSION chatbot_sync CASCADE").unwrap();
     app.batch_execute("UPDATE documents SET content = 'Unseen.'; ALTER TABLE documents RENAME title TO name; ALTER TABLE documents RENAME name TO title").unwrap();
     db.admin.batch_execute("CREATE EXTENSION chatbot_sync; SELECT chatbot_grant('app')").unwrap();
@@ -289,7 +297,7 @@ fn detach_keeps_or_deletes_embeddings_as_asked() {
         "UPDATE documents SET content = 'Changed.' WHERE id = 2; UPDATE documents SET active = false WHERE id = 1",
     )
     .unwrap();
-    assert_eq!(failure(&mut app, "SELECT chatbot_detach('documents')").code, "42704");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_detach('documents')").code, "42704");
     app.batch_execute(super::harness::ATTACH).unwrap_err();
     let attach = super::harness::ATTACH.split_once(';').unwrap().0;
     app.batch_execute(attach).unwrap();
@@ -331,7 +339,7 @@ fn a_restored_table_keeps_its_columns() {
     }
     app.batch_execute("ALTER TABLE documents ADD FOREIGN KEY (chatbot_id) REFERENCES chatbots ON DELETE CASCADE")
         .unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal"), 7);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal"), 7);
     assert_eq!(find_differences(&mut app), [""; 0]);
     app.batch_execute("ALTER TABLE documents RENAME content TO body; ALTER TABLE documents RENAME title TO name; ALTER TABLE chatbots RENAME id TO nr").unwrap();
     app.batch_execute("UPDATE documents SET body = 'Edited ' || id, name = 'N'").unwrap();

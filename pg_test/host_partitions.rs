@@ -4,7 +4,7 @@ use std::io::Write;
 
 use postgres::Client;
 
-use super::harness::{Db, application_with_mock, failure, find_differences, one, query_column};
+use super::harness::{Db, application_with_mock, expect_error, find_differences, query_column, query_value};
 use super::mock::Mock;
 
 /// Documents by chatbot and region. The second partition has its columns in another order, the third one
@@ -141,11 +141,12 @@ fn attached_and_detached_partitions_are_followed() {
     app.batch_execute("ALTER TABLE documents DETACH PARTITION rest").unwrap();
     app.batch_execute("ALTER TABLE documents DETACH PARTITION moon CONCURRENTLY").unwrap();
     assert_eq!(trigger_counts(&mut app), ["documents 4", "us 5"]);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
     db.admin
         .batch_execute("CREATE FOREIGN DATA WRAPPER w; CREATE SERVER x FOREIGN DATA WRAPPER w; GRANT USAGE ON FOREIGN SERVER x TO app")
         .unwrap();
-    let foreign = failure(&mut app, "CREATE FOREIGN TABLE far PARTITION OF documents FOR VALUES IN ('far') SERVER x");
+    let foreign =
+        expect_error(&mut app, "CREATE FOREIGN TABLE far PARTITION OF documents FOR VALUES IN ('far') SERVER x");
     assert_eq!(foreign.code, "42809");
     let asked = mock.asked();
     app.batch_execute("SELECT chatbot_detach('documents'); INSERT INTO us (id, chatbot_id, region, content) VALUES (1, 1, 'us', 'x'); DROP TABLE documents").unwrap();

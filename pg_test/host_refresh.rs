@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use postgres::Client;
 
 use super::harness::{
-    ATTACH, DOCUMENTS, application_with_mock, attached_documents, failure, find_differences, one, prose, query_column,
-    set_for_database,
+    ATTACH, DOCUMENTS, application_with_mock, attached_documents, expect_error, find_differences, prose, query_column,
+    query_value, set_for_database,
 };
 use super::mock::{Fault, Mock};
 
@@ -74,7 +74,8 @@ fn refresh_applies_the_current_chunk_settings() {
     );
     let longest = "SELECT max(length(content)) FROM chatbot_sync.embedding WHERE chatbot_id = ";
     assert!(
-        one::<i32>(&mut app, &format!("{longest} 1")) <= 300 && one::<i32>(&mut app, &format!("{longest} 2")) > 300
+        query_value::<i32>(&mut app, &format!("{longest} 1")) <= 300
+            && query_value::<i32>(&mut app, &format!("{longest} 2")) > 300
     );
     app.batch_execute(REFRESH).unwrap();
     assert!(chunks(&mut app).1 <= 300);
@@ -94,12 +95,15 @@ fn refresh_keeps_the_vectors_of_unchanged_chunks() {
     let (_db, mock, mut app) = attached_documents();
     insert(&mut app, 1, &prose(100));
     let vectors = "SELECT count(*) FROM chatbot_sync.embedding";
-    let (before, asked) = (one::<i64>(&mut app, vectors), embedded_texts(&mock).len());
+    let (before, asked) = (query_value::<i64>(&mut app, vectors), embedded_texts(&mock).len());
     app.batch_execute("SET chatbot_sync.max_chunks = 3; CALL chatbot_sync_all(refresh => true)").unwrap();
-    assert_eq!((one::<i64>(&mut app, vectors), embedded_texts(&mock).len()), (3, asked));
+    assert_eq!((query_value::<i64>(&mut app, vectors), embedded_texts(&mock).len()), (3, asked));
     assert_eq!(check(&mut app, "truncated sources").len(), 1);
     app.batch_execute("RESET chatbot_sync.max_chunks; CALL chatbot_sync_all(refresh => true)").unwrap();
-    assert_eq!((one::<i64>(&mut app, vectors), embedded_texts(&mock).len()), (before, asked + before as usize - 3));
+    assert_eq!(
+        (query_value::<i64>(&mut app, vectors), embedded_texts(&mock).len()),
+        (before, asked + before as usize - 3)
+    );
     assert_eq!(check(&mut app, "truncated sources"), [""; 0]);
 }
 
@@ -146,9 +150,9 @@ fn sources_without_host_table_are_reported_when_their_text_is_needed() {
     assert_eq!(take_messages(&told)[1..], [said.to_owned()]);
     assert_eq!(embedded_texts(&mock), asked);
     // The statement in the doctor's hint finds this source.
-    let hint: String = one(&mut app, "SELECT hint FROM chatbot_doctor() WHERE check_name = 'outdated sources'");
+    let hint: String = query_value(&mut app, "SELECT hint FROM chatbot_doctor() WHERE check_name = 'outdated sources'");
     let which = &hint[hint.find("SELECT * FROM").unwrap()..];
-    assert_eq!(one::<i64>(&mut app, &which.replace("SELECT *", "SELECT count(*)")), 1);
+    assert_eq!(query_value::<i64>(&mut app, &which.replace("SELECT *", "SELECT count(*)")), 1);
     assert_eq!(query_column::<String>(&mut db.session("boss"), OUTDATED), [""; 0]);
     app.execute("SELECT chatbot_embed_source(1, 'document', 1, $1)", &[&prose(40)]).unwrap();
     assert_eq!(check(&mut app, "outdated sources"), [""; 0]);
@@ -164,14 +168,15 @@ fn refresh_goes_on_where_it_was_stopped() {
     set_for_database(&mut db, "chunk_overlap", "0");
     let (mut app, _) = db.session_with_notices("app");
     app.batch_execute("SET chatbot_sync.sync_timeout = '1h'").unwrap();
-    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut app, "SELECT pg_backend_pid()");
     mock.state().faults.extend([Fault::Gzip, Fault::Hang]);
-    let call = std::thread::spawn(move || failure(&mut app, "CALL chatbot_sync_all(batch => 1, refresh => true)").code);
+    let call =
+        std::thread::spawn(move || expect_error(&mut app, "CALL chatbot_sync_all(batch => 1, refresh => true)").code);
     mock.wait(|state| state.faults.is_empty() && state.in_flight == 1);
     let mut watcher = db.session("app");
     // Other sessions see the progress.
     let progress = "SELECT concat_ws(' ', synced, pending) FROM chatbot_sync.progress";
-    assert_eq!(one::<String>(&mut watcher, progress), "1 5");
+    assert_eq!(query_value::<String>(&mut watcher, progress), "1 5");
     db.admin.batch_execute(&format!("SELECT pg_cancel_backend({pid})")).unwrap();
     assert_eq!(call.join().unwrap(), "57014");
     watcher.batch_execute("CALL chatbot_sync_all()").unwrap();
@@ -244,7 +249,7 @@ fn verify_finds_outdated_sources_and_repair_updates_them() {
     assert_eq!(query_column::<String>(&mut boss, OUTDATED), ["outdated document 1"]);
     boss.batch_execute("SET chatbot_sync.chunk_size = 1000").unwrap();
     assert_eq!(query_column::<String>(&mut boss, OUTDATED), ["outdated document 1", "outdated link 5"]);
-    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 2);
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 2);
     assert!(take_messages(&told).contains(&"NOTICE: link 5 of chatbot 1: outdated: its words read anew".to_owned()));
     let mut app = db.session("app");
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
@@ -314,7 +319,7 @@ fn a_changed_text_search_configuration_is_reported_and_its_terms_are_read_again(
     assert!(take_messages(&told)[0].starts_with("WARNING: text search configuration \"my shop\" does not exist"));
     assert_eq!(text(&mut app, "parcels"), ["document"]);
     assert!(check(&mut app, "text search")[0].starts_with("error"));
-    assert_eq!(failure(&mut app, "SELECT chatbot_embed_source(1, 'link', 6, 'x')").code, "22023");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_embed_source(1, 'link', 6, 'x')").code, "22023");
     app.batch_execute(REFRESH).unwrap();
     assert_eq!((text(&mut app, "vouchers"), text(&mut app, "voucher")), (both.map(str::to_owned).to_vec(), vec![]));
     assert_eq!(embedded_texts(&mock).len(), asked + 1);
@@ -353,7 +358,7 @@ fn an_explicit_call_for_an_attached_row_lasts_until_the_row_is_synced() {
 #[test]
 fn refresh_refuses_null_and_old_calls_still_work() {
     let (_db, _mock, mut app) = attached_documents();
-    let refused = failure(&mut app, "CALL chatbot_sync_all(refresh => NULL)");
+    let refused = expect_error(&mut app, "CALL chatbot_sync_all(refresh => NULL)");
     assert_eq!((refused.code.as_str(), refused.hint.is_empty()), ("22004", false));
     app.batch_execute("CALL chatbot_sync_all(); CALL chatbot_sync_all(1); CALL chatbot_sync_all(NULL, 5); CALL chatbot_sync_all(batch => 5)")
         .unwrap();

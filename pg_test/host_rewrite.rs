@@ -4,7 +4,7 @@
 use postgres::Client;
 
 use super::harness::{
-    ATTACH, DOCUMENTS, application_with_mock, attached_documents, find_differences, one, query_column,
+    ATTACH, DOCUMENTS, application_with_mock, attached_documents, find_differences, query_column, query_value,
 };
 
 const ROWS: &str =
@@ -112,7 +112,7 @@ fn a_column_replaced_by_one_of_the_same_name_is_read_again() {
          UPDATE documents SET content = 'Edited ' || id",
     )
     .unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding WHERE metadata <> '{}'"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding WHERE metadata <> '{}'"), 0);
 }
 
 #[test]
@@ -143,16 +143,22 @@ fn changes_of_generated_columns_and_types_are_followed() {
     assert_eq!(mock.texts(), ["Dear Ann", "Dear Ben"]);
     let metadata = "SELECT metadata::text FROM chatbot_sync.embedding";
     app.batch_execute("ALTER TYPE mood RENAME VALUE 'good' TO 'fine'").unwrap();
-    assert_eq!(one::<String>(&mut app, metadata), r#"{"felt": "fine", "place": {"town": "Bern", "moods": ["fine"]}}"#);
+    assert_eq!(
+        query_value::<String>(&mut app, metadata),
+        r#"{"felt": "fine", "place": {"town": "Bern", "moods": ["fine"]}}"#
+    );
     app.batch_execute("ALTER TYPE place RENAME ATTRIBUTE town TO city").unwrap();
-    assert_eq!(one::<String>(&mut app, metadata), r#"{"felt": "fine", "place": {"city": "Bern", "moods": ["fine"]}}"#);
+    assert_eq!(
+        query_value::<String>(&mut app, metadata),
+        r#"{"felt": "fine", "place": {"city": "Bern", "moods": ["fine"]}}"#
+    );
     assert_eq!((mock.asked().1, query_column::<String>(&mut db.admin, PROBLEMS)), (2, vec![]));
     assert_eq!(query_column::<String>(&mut app, "SELECT status FROM t"), ["synced"]);
-    if one::<i32>(&mut app, "SELECT current_setting('server_version_num')::int") >= 170_000 {
+    if query_value::<i32>(&mut app, "SELECT current_setting('server_version_num')::int") >= 170_000 {
         app.batch_execute("ALTER TABLE t ALTER body SET EXPRESSION AS ('Hello ' || name)").unwrap();
         assert_eq!(query_column::<String>(&mut app, "SELECT status FROM t"), ["pending"]);
         app.batch_execute("CALL chatbot_sync_all()").unwrap();
-        assert_eq!(one::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), "Hello Ben");
+        assert_eq!(query_value::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), "Hello Ben");
     }
 }
 
@@ -266,11 +272,11 @@ fn verify_compares_every_attribute_and_repair_corrects_it() {
         ]
     );
     let mut boss = db.session("boss");
-    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 7);
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 7);
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     assert_eq!(query_column::<String>(&mut boss, PROBLEMS), [""; 0]);
     assert_eq!(find_differences(&mut app), [""; 0]);
-    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
 }
 
 #[test]

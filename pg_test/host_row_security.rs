@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application_with_mock, failure, one, query_column};
+use super::harness::{Db, application_with_mock, expect_error, query_column, query_value};
 use super::mock::Mock;
 
 const POLICY: &str = "CREATE POLICY own ON docs USING (tenant = current_setting('app.tenant', true));
@@ -28,7 +28,7 @@ fn a_table_whose_owner_does_not_see_all_rows_is_not_attached() {
     let mut db = application_with_mock();
     let mut app = create_table(&db);
     app.batch_execute(POLICY).unwrap();
-    let failed = failure(&mut app, "SELECT chatbot_attach('docs', 'document')");
+    let failed = expect_error(&mut app, "SELECT chatbot_attach('docs', 'document')");
     assert_eq!(failed.code, "0A000");
     assert!(failed.message.contains("public.docs") && failed.message.contains("app"), "{failed:?}");
     assert!(failed.hint.contains("NO FORCE ROW LEVEL SECURITY") && failed.hint.contains("BYPASSRLS"), "{failed:?}");
@@ -37,7 +37,7 @@ fn a_table_whose_owner_does_not_see_all_rows_is_not_attached() {
     attach(&mut app, "async");
     assert_eq!(query_column::<String>(&mut app, "SELECT status FROM docs ORDER BY id"), ["synced", "synced"]);
     // Nor is a role with BYPASSRLS.
-    let name: String = one(&mut db.0.admin, "SELECT 'owner_' || current_database()");
+    let name: String = query_value(&mut db.0.admin, "SELECT 'owner_' || current_database()");
     db.0.admin
         .batch_execute(&format!(
             "CREATE ROLE {name} BYPASSRLS; SELECT chatbot_grant('{name}'); GRANT CREATE ON SCHEMA public TO {name};
@@ -45,7 +45,7 @@ fn a_table_whose_owner_does_not_see_all_rows_is_not_attached() {
              SET ROLE {name}; SELECT chatbot_attach('docs', 'document'); RESET ROLE; CALL chatbot_sync_all()"
         ))
         .unwrap();
-    assert_eq!(one::<i64>(&mut db.0.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 2);
+    assert_eq!(query_value::<i64>(&mut db.0.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 2);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_partition_whose_owner_does_not_see_all_rows_is_not_attached() {
          ALTER TABLE docs_1 ENABLE ROW LEVEL SECURITY; ALTER TABLE docs_1 FORCE ROW LEVEL SECURITY",
     )
     .unwrap();
-    let failed = failure(&mut app, "SELECT chatbot_attach('docs', 'document')");
+    let failed = expect_error(&mut app, "SELECT chatbot_attach('docs', 'document')");
     assert_eq!((failed.code.as_str(), failed.message.contains("public.docs_1")), ("0A000", true));
 }
 
@@ -76,7 +76,7 @@ fn rows_that_are_hidden_later_are_neither_orphans_nor_deleted() {
         let mut boss = db.0.session("boss");
         let problems = "SELECT concat_ws(' ', problem, source_id) FROM chatbot_verify() ORDER BY 1";
         assert_eq!(query_column::<String>(&mut boss, problems), ["unreadable 1", "unreadable 2"], "{mode}");
-        assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
+        assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
         let doctor = "SELECT status FROM chatbot_doctor() WHERE check_name = 'row-level security'";
         assert_eq!(query_column::<String>(&mut boss, doctor), ["error"]);
         // One statement changes a row that its session sees; the others run in a session that sees no row.
@@ -85,10 +85,10 @@ fn rows_that_are_hidden_later_are_neither_orphans_nor_deleted() {
             SELECT chatbot_retry(); CALL chatbot_process_queue(); CALL chatbot_sync_all(); SELECT chatbot_estimate()",
         )
         .unwrap();
-        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 2, "{mode}");
+        assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 2, "{mode}");
         let status = "SELECT concat_ws(' ', status, error_code) FROM chatbot_sync.source WHERE source_id = 1";
         let expected = if mode == "sync" { "synced" } else { "error 42501" };
-        assert_eq!(one::<String>(&mut app, status), expected);
+        assert_eq!(query_value::<String>(&mut app, status), expected);
         // The rows are visible again.
         app.batch_execute("ALTER TABLE docs NO FORCE ROW LEVEL SECURITY; CALL chatbot_sync_all()").unwrap();
         assert_eq!(query_column::<String>(&mut boss, problems), [""; 0], "{mode}");
@@ -115,7 +115,7 @@ fn a_policy_that_raises_stops_no_other_table() {
     )
     .unwrap();
     app.batch_execute("CALL chatbot_process_queue(); CALL chatbot_sync_all()").unwrap();
-    assert_eq!(one::<String>(&mut app, "SELECT status FROM links"), "synced");
+    assert_eq!(query_value::<String>(&mut app, "SELECT status FROM links"), "synced");
     let sql = "SELECT concat_ws(' ', source_type, status, error_code) FROM chatbot_sync.source ORDER BY 1";
     assert_eq!(query_column::<String>(&mut app, sql), ["document error 42501", "link synced"]);
     let mut boss = db.session("boss");

@@ -1,6 +1,6 @@
 //! Host rows and the sources that are made of them say the same, whatever refuses it, and sources outlive missing triggers.
 
-use super::harness::{application_with_mock, attached_documents, failure, one, prose, query_column};
+use super::harness::{application_with_mock, attached_documents, expect_error, prose, query_column, query_value};
 
 const JOBS: &str = "SELECT count(*) FROM chatbot_sync.job";
 const SOURCES: &str =
@@ -17,9 +17,9 @@ fn a_detached_table_keeps_the_sources_whose_jobs_wait() {
     app.batch_execute(&format!("{ASYNC}; CALL chatbot_process_queue()")).unwrap();
     app.batch_execute("UPDATE docs SET content = 'Edited.' WHERE id = 2; SELECT chatbot_detach('docs')").unwrap();
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 3);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE host IS NULL"), 3);
-    assert_eq!((one::<i64>(&mut app, JOBS), mock.texts().len()), (0, 3));
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 3);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE host IS NULL"), 3);
+    assert_eq!((query_value::<i64>(&mut app, JOBS), mock.texts().len()), (0, 3));
 }
 
 /// The sources with their states, in the order of their ids.
@@ -41,10 +41,10 @@ fn a_source_that_was_pending_when_its_table_was_detached_has_the_state_of_its_ve
         .unwrap();
     app.batch_execute("SELECT chatbot_detach('docs')").unwrap();
     let expected = "1 synced 1, 2 error 55000 1, 3 synced 1";
-    assert_eq!(one::<String>(&mut app, STATES), expected);
+    assert_eq!(query_value::<String>(&mut app, STATES), expected);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(one::<String>(&mut app, STATES), expected);
-    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_verify()"), 0);
+    assert_eq!(query_value::<String>(&mut app, STATES), expected);
+    assert_eq!(query_value::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_verify()"), 0);
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn a_source_that_is_pending_without_table_or_job_is_found_and_repaired() {
         )
         .unwrap();
     let found = "SELECT string_agg(problem, ' ') FROM chatbot_verify()";
-    assert_eq!(one::<String>(&mut db.admin, found), "detached detached detached");
-    assert_eq!(one::<i64>(&mut db.admin, "SELECT chatbot_repair()"), 3);
-    assert_eq!(one::<String>(&mut app, STATES), "1 synced 1, 2 error 55000 1");
-    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_verify()"), 0);
+    assert_eq!(query_value::<String>(&mut db.admin, found), "detached detached detached");
+    assert_eq!(query_value::<i64>(&mut db.admin, "SELECT chatbot_repair()"), 3);
+    assert_eq!(query_value::<String>(&mut app, STATES), "1 synced 1, 2 error 55000 1");
+    assert_eq!(query_value::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_verify()"), 0);
 }
 
 #[test]
@@ -82,8 +82,8 @@ fn the_queue_deletes_no_source_of_a_table_that_lacks_its_triggers() {
         )
         .unwrap();
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 3);
-    assert_eq!(one::<i64>(&mut app, JOBS), 1);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 3);
+    assert_eq!(query_value::<i64>(&mut app, JOBS), 1);
     db.admin
         .batch_execute(
             "DO $$ DECLARE t record; BEGIN
@@ -92,8 +92,11 @@ fn the_queue_deletes_no_source_of_a_table_that_lacks_its_triggers() {
         )
         .unwrap();
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(one::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding WHERE source_id = 2"), "Edited.");
-    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+    assert_eq!(
+        query_value::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding WHERE source_id = 2"),
+        "Edited."
+    );
+    assert_eq!(query_value::<i64>(&mut app, JOBS), 0);
 }
 
 #[test]
@@ -106,7 +109,7 @@ fn a_refused_status_does_not_quote_the_row() {
     )
     .unwrap();
     let said = "SELECT error_code || ' ' || error FROM chatbot_sync.source";
-    let said = one::<String>(&mut app, said);
+    let said = query_value::<String>(&mut app, said);
     assert!(said.starts_with("23514 ") && said.contains("docs_status_check") && !said.contains("secret"), "{said}");
 }
 
@@ -129,7 +132,7 @@ fn a_deferred_constraint_refuses_the_status_of_its_row_alone() {
         ["synced", "pending", "synced"]
     );
     assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 synced f", "2 synced T0002 f", "3 synced f"]);
-    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+    assert_eq!(query_value::<i64>(&mut app, JOBS), 0);
     app.batch_execute("UPDATE chatbot_sync.source SET status = 'pending'").unwrap();
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     assert_eq!(
@@ -150,8 +153,8 @@ fn a_source_says_that_a_chunk_was_embedded_in_parts() {
         app.execute("INSERT INTO documents (id, chatbot_id, content) VALUES (1, 1, $1)", &[&prose(8)]).unwrap();
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
         let expected = "synced 01000 chunk 0 is longer than model mock takes: embedded in parts, each vector is the mean of its parts";
-        assert_eq!(one::<String>(&mut app, said), expected, "queued: {queued}");
-        assert_eq!(one::<String>(&mut app, "SELECT status FROM documents"), "synced");
+        assert_eq!(query_value::<String>(&mut app, said), expected, "queued: {queued}");
+        assert_eq!(query_value::<String>(&mut app, "SELECT status FROM documents"), "synced");
         // It stays while the chunk does, and is no reason to embed anything again.
         let asked = mock.texts().len();
         app.batch_execute(
@@ -159,12 +162,12 @@ fn a_source_says_that_a_chunk_was_embedded_in_parts() {
         )
         .unwrap();
         assert_eq!(
-            (one::<String>(&mut app, said), mock.texts().len()),
+            (query_value::<String>(&mut app, said), mock.texts().len()),
             (expected.to_owned(), asked),
             "queued: {queued}"
         );
         app.batch_execute("UPDATE documents SET content = 'Short.'; CALL chatbot_process_queue()").unwrap();
-        assert_eq!(one::<String>(&mut app, said), "synced", "queued: {queued}");
+        assert_eq!(query_value::<String>(&mut app, said), "synced", "queued: {queued}");
     }
 }
 
@@ -177,7 +180,7 @@ fn rows_say_what_reembed_made_of_their_sources() {
         FROM documents d JOIN chatbot_sync.source s ON s.source_id = d.id ORDER BY 1";
     db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'other', 8)").unwrap();
     mock.state().poison = Some("poison");
-    assert_eq!(failure(&mut db.admin, "CALL chatbot_reembed()").code, "HV00L");
+    assert_eq!(expect_error(&mut db.admin, "CALL chatbot_reembed()").code, "HV00L");
     assert_eq!(query_column::<String>(&mut app, rows), ["1 synced synced t", "2 error error t"]);
     mock.state().poison = None;
     db.admin.batch_execute("CALL chatbot_reembed()").unwrap();
@@ -196,6 +199,6 @@ fn an_estimate_counts_the_rows_whose_content_cannot_be_cut() {
     assert_eq!(query_column::<String>(&mut app, "SELECT status FROM docs ORDER BY id"), ["error", "synced"]);
     let (mut listening, told) = db.session_with_notices("app");
     let counted = "SELECT concat_ws(' ', sources, chunks, chunks_to_embed) FROM chatbot_estimate()";
-    assert_eq!(one::<String>(&mut listening, counted), "2 1 0");
+    assert_eq!(query_value::<String>(&mut listening, counted), "2 1 0");
     assert!(told.lock().unwrap().iter().any(|line| line.contains("1 rows cannot be read")), "{told:?}");
 }

@@ -1,7 +1,7 @@
 //! Security of host tables: no user's code runs with the rights of another role, and triggers of other roles
 //! stop no statement.
 
-use super::harness::{application_with_mock, attached_documents, failure, one, query_column};
+use super::harness::{application_with_mock, attached_documents, expect_error, query_column, query_value};
 
 #[test]
 fn a_users_cast_never_runs_as_superuser() {
@@ -40,7 +40,7 @@ fn ddl_on_a_host_table_runs_no_code_as_superuser() {
          TRUNCATE t1; ALTER TABLE t DETACH PARTITION t2; DROP TABLE t1",
     )
     .unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
     // Tables that other roles have attached do not stop a statement.
     let mut stranger = db.session("stranger");
     stranger.batch_execute("CREATE TEMP TABLE own (a int); ALTER TABLE own RENAME a TO b; DROP TABLE own").unwrap();
@@ -51,7 +51,7 @@ fn ddl_on_a_host_table_runs_no_code_as_superuser() {
 fn a_trigger_made_by_hand_is_refused() {
     let (_db, _mock, mut app) = attached_documents();
     app.batch_execute("CREATE TABLE t (LIKE documents INCLUDING ALL)").unwrap();
-    let argument: String = one(
+    let argument: String = query_value(
         &mut app,
         "SELECT quote_literal(convert_from(substring(tgargs, 1, length(tgargs) - 1), 'UTF8')) FROM pg_trigger WHERE tgname LIKE 'chatbot_sync_%_insert'",
     );
@@ -71,12 +71,12 @@ fn a_trigger_made_by_hand_is_refused() {
         ));
         if made.is_ok() {
             let fired = "INSERT INTO t (id, chatbot_id, content) VALUES (1, 1, 'x'); DELETE FROM t";
-            assert_eq!(failure(&mut app, fired).code, "22023", "{when} {function}");
+            assert_eq!(expect_error(&mut app, fired).code, "22023", "{when} {function}");
         }
         app.batch_execute("DROP TRIGGER IF EXISTS t ON t").unwrap();
     }
     assert_eq!(
-        failure(
+        expect_error(
             &mut app,
             "CREATE TRIGGER t AFTER INSERT ON t FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.host_changed('x')"
         )

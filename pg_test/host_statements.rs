@@ -6,7 +6,8 @@ use std::io::Write;
 use postgres::Client;
 
 use super::harness::{
-    attached_documents, failure, find_differences, one, query_column, snapshot_of_all_tables, wait_for_lock,
+    attached_documents, expect_error, find_differences, query_column, query_value, snapshot_of_all_tables,
+    wait_for_lock,
 };
 
 /// Runs statements as Odoo does: in one transaction at REPEATABLE READ.
@@ -60,9 +61,9 @@ fn odoos_statements_keep_vectors_in_step() {
     );
     assert_eq!(mock.texts().split_off(3), ["Another text."]);
     odoo(&mut app, "DELETE FROM documents WHERE id IN (2, 4, 5, 6)");
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 96);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 96);
     odoo(&mut app, "UPDATE documents SET active = true WHERE id > 50; DELETE FROM chatbots WHERE id = 1");
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE chatbot_id = 1"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE chatbot_id = 1"), 0);
     odoo(&mut app, "UPDATE documents SET active = true");
     assert_eq!(find_differences(&mut app), [""; 0]);
     odoo(&mut app, "DELETE FROM documents WHERE id IN (SELECT id FROM documents)");
@@ -79,7 +80,7 @@ fn rows_of_one_statement_share_requests() {
     odoo(&mut app, "SET LOCAL chatbot_sync.batch_size = 10; UPDATE documents SET content = 'New ' || content");
     assert_eq!(mock.asked(), (6, 100));
     assert_eq!(find_differences(&mut app), [""; 0]);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'number', 100)"), 50);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'number', 100)"), 50);
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn cascades_and_truncate_leave_no_orphans() {
     assert_eq!(find_differences(&mut app), [""; 0]);
     odoo(&mut app, "TRUNCATE chatbots CASCADE");
     assert_eq!(sources(&mut app), [""; 0]);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.session"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.session"), 0);
 }
 
 #[test]
@@ -205,7 +206,7 @@ fn a_rollback_restores_vectors_exactly() {
     // The statement fails after our trigger has run.
     app.batch_execute("CREATE TABLE taken (id int UNIQUE DEFERRABLE); INSERT INTO taken VALUES (1)").unwrap();
     let sql = "WITH a AS (UPDATE documents SET content = 'None') INSERT INTO taken VALUES (1)";
-    assert_eq!(failure(&mut app, sql).code, "23505");
+    assert_eq!(expect_error(&mut app, sql).code, "23505");
     assert_eq!(snapshot_of_all_tables(&mut app), before);
     odoo(&mut app, &format!("SAVEPOINT s; {all}; ROLLBACK TO s; {all}"));
     assert_eq!(find_differences(&mut app), [""; 0]);
@@ -220,7 +221,7 @@ fn an_edit_sends_only_changed_chunks() {
     let sql = |text: String| format!("UPDATE documents SET content = $${text}$$ WHERE id = 1");
     app.batch_execute(&sql(paragraphs(20))).unwrap();
     let (before, chunks) =
-        (mock.texts().len(), one::<i32>(&mut app, "SELECT max(chunk_count) FROM chatbot_sync.source"));
+        (mock.texts().len(), query_value::<i32>(&mut app, "SELECT max(chunk_count) FROM chatbot_sync.source"));
     app.batch_execute(&sql(paragraphs(20).replace("paragraph 10W", "paragraph tenW"))).unwrap();
     assert!(chunks > 10 && mock.texts().len() - before <= 3, "{chunks} {}", mock.texts().len() - before);
 }
@@ -242,9 +243,12 @@ fn changes_of_other_columns_embed_nothing() {
     assert_eq!(sources(&mut app), ["1/2 synced", "2/3 synced", "3/1 synced"]);
     assert_eq!(find_differences(&mut app), [""; 0]);
     odoo(&mut app, "UPDATE documents SET active = NOT active");
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM generate_series(1, 3) c, chatbot_search(c, 'text')"), 0);
+    assert_eq!(
+        query_value::<i64>(&mut app, "SELECT count(*) FROM generate_series(1, 3) c, chatbot_search(c, 'text')"),
+        0
+    );
     let hidden = "SELECT count(*) FROM chatbot_sync.source WHERE NOT enabled";
-    assert_eq!(one::<i64>(&mut app, hidden), 3);
+    assert_eq!(query_value::<i64>(&mut app, hidden), 3);
     odoo(&mut app, "UPDATE documents SET active = NOT active");
     assert_eq!(find_differences(&mut app), [""; 0]);
     assert_eq!(vectors(&mut app), before);
@@ -347,7 +351,7 @@ fn a_statement_that_waited_embeds_the_row_as_it_is_then() {
     let (db, _mock, mut app) = attached_documents();
     app.batch_execute(THREE).unwrap();
     let (mut second, mut watcher) = (db.session("app"), db.other());
-    let pid: i32 = one(&mut second, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut second, "SELECT pg_backend_pid()");
     app.batch_execute("BEGIN; UPDATE documents SET content = 'First edit.', title = 'First' WHERE id = 1").unwrap();
     let waits = std::thread::spawn(move || {
         second.batch_execute("UPDATE documents SET content = content || ' Second edit.' WHERE id = 1").unwrap();
@@ -355,6 +359,9 @@ fn a_statement_that_waited_embeds_the_row_as_it_is_then() {
     wait_for_lock(&mut watcher, pid);
     app.batch_execute("COMMIT").unwrap();
     waits.join().unwrap();
-    assert_eq!(one::<String>(&mut app, "SELECT content FROM documents WHERE id = 1"), "First edit. Second edit.");
+    assert_eq!(
+        query_value::<String>(&mut app, "SELECT content FROM documents WHERE id = 1"),
+        "First edit. Second edit."
+    );
     assert_eq!(find_differences(&mut app), [""; 0]);
 }

@@ -4,8 +4,8 @@
 use postgres::Client;
 
 use super::harness::{
-    Db, application_with_mock, attached_documents, failure, find_differences, one, query_column, set_for_database,
-    snapshot_of_all_tables,
+    Db, application_with_mock, attached_documents, expect_error, find_differences, query_column, query_value,
+    set_for_database, snapshot_of_all_tables,
 };
 use super::mock::{Fault, Mock};
 
@@ -42,7 +42,7 @@ fn a_synced_row_is_written_once() {
     assert_eq!(find_differences(&mut app), [""; 0]);
     let updated =
         "SELECT count(*) FROM documents WHERE xmin <> (SELECT min(xmin::text)::xid FROM documents) OR ctid > '(0,2)'";
-    assert_eq!(one::<i64>(&mut app, updated), 0);
+    assert_eq!(query_value::<i64>(&mut app, updated), 0);
     app.batch_execute("UPDATE documents SET content = 'Two, edited.' WHERE id = 2; UPDATE documents SET write_uid = 7")
         .unwrap();
     assert_eq!(find_differences(&mut app), [""; 0]);
@@ -99,7 +99,7 @@ fn a_refused_text_marks_its_row_and_no_other() {
     app.batch_execute("UPDATE documents SET content = CASE id WHEN 1 THEN 'poison' ELSE 'New two.' END").unwrap();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'New three.'), (1, 'more poison')")
         .unwrap();
-    assert_eq!(one::<String>(&mut app, "SELECT content FROM documents WHERE id = 1"), "poison");
+    assert_eq!(query_value::<String>(&mut app, "SELECT content FROM documents WHERE id = 1"), "poison");
     let rows = status_columns(&mut app);
     assert!(
         rows[0].starts_with(
@@ -123,7 +123,7 @@ fn a_refused_text_marks_its_row_and_no_other() {
     // It is tried again when its status is set to pending or its content changes.
     app.batch_execute("UPDATE documents SET status = 'pending' WHERE id = 1").unwrap();
     assert!(status_columns(&mut app)[0].starts_with("1 error f"));
-    assert_eq!(one::<i32>(&mut app, "SELECT attempts FROM chatbot_sync.source WHERE source_id = 1"), 2);
+    assert_eq!(query_value::<i32>(&mut app, "SELECT attempts FROM chatbot_sync.source WHERE source_id = 1"), 2);
     mock.state().poison = None;
     app.batch_execute(
         "UPDATE documents SET status = 'pending' WHERE id = 1; UPDATE documents SET content = 'Four.' WHERE id = 4",
@@ -151,10 +151,10 @@ fn chunks_are_visible_again_after_a_failure() {
     assert_eq!(searchable_texts(&mut app, 1), [""; 0]);
     mock.state().poison = Some("poison");
     app.batch_execute(&update(true, &format!("{text}poison"))).unwrap();
-    assert_eq!(one::<String>(&mut app, "SELECT status FROM documents"), "error");
+    assert_eq!(query_value::<String>(&mut app, "SELECT status FROM documents"), "error");
     assert_eq!(searchable_texts(&mut app, 1), chunks);
     app.batch_execute(&update(true, &format!("{text}cure"))).unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding WHERE NOT enabled"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding WHERE NOT enabled"), 0);
 }
 
 #[test]
@@ -167,7 +167,10 @@ fn a_provider_that_is_down_loses_no_rows() {
     app.batch_execute("UPDATE documents SET content = 'New one.'; INSERT INTO documents (chatbot_id, content) SELECT 1, 'Text ' || i FROM generate_series(1, 5) i")
         .unwrap();
     assert_eq!(
-        one::<i64>(&mut app, "SELECT count(*) FROM documents WHERE status = 'error' AND error LIKE '%503: down%'"),
+        query_value::<i64>(
+            &mut app,
+            "SELECT count(*) FROM documents WHERE status = 'error' AND error LIKE '%503: down%'"
+        ),
         6
     );
     assert_eq!(searchable_texts(&mut app, 1), ["Old one."]);
@@ -199,7 +202,7 @@ fn on_error_raise_fails_the_statement() {
     };
     let before = rows(&mut app);
     mock.state().poison = Some("poison");
-    let failed = failure(&mut app, "UPDATE documents SET content = CASE id WHEN 1 THEN 'poison' ELSE 'Good.' END");
+    let failed = expect_error(&mut app, "UPDATE documents SET content = CASE id WHEN 1 THEN 'poison' ELSE 'Good.' END");
     assert_eq!(
         (failed.code.as_str(), failed.message.as_str()),
         ("HV00L", "provider openai_compatible refuses chunk 0 of document 1 of chatbot 1")
@@ -209,7 +212,10 @@ fn on_error_raise_fails_the_statement() {
     mock.state().poison = None;
     app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
     mock.state().always = Some(Fault::Status(503, "", ""));
-    assert_eq!(failure(&mut app, "INSERT INTO documents (chatbot_id, content) VALUES (1, 'Three.')").code, "HV000");
+    assert_eq!(
+        expect_error(&mut app, "INSERT INTO documents (chatbot_id, content) VALUES (1, 'Three.')").code,
+        "HV000"
+    );
     assert_eq!(rows(&mut app), before);
     mock.state().always = None;
     app.batch_execute("UPDATE documents SET content = 'Good.'").unwrap();
@@ -223,13 +229,13 @@ fn a_cancel_does_not_mark_the_row_as_failed() {
         let before = snapshot_of_all_tables(&mut app);
         mock.state().always = Some(Fault::Hang);
         app.batch_execute("SET statement_timeout = '100ms'").unwrap();
-        assert_eq!(failure(&mut app, "UPDATE documents SET content = 'New.'").code, "57014");
+        assert_eq!(expect_error(&mut app, "UPDATE documents SET content = 'New.'").code, "57014");
         app.batch_execute("RESET statement_timeout").unwrap();
-        let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+        let pid: i32 = query_value(&mut app, "SELECT pg_backend_pid()");
         mock.wait(|state| state.in_flight == 0);
         let call = std::thread::spawn(move || {
             let failed =
-                failure(&mut app, "INSERT INTO documents (chatbot_id, content) VALUES (1, 'New.'), (1, 'Newer.')");
+                expect_error(&mut app, "INSERT INTO documents (chatbot_id, content) VALUES (1, 'New.'), (1, 'Newer.')");
             (failed.code, app)
         });
         mock.wait(|state| state.in_flight == 1);
@@ -238,10 +244,13 @@ fn a_cancel_does_not_mark_the_row_as_failed() {
         assert_eq!(code, "57014");
         mock.wait(|state| state.in_flight == 0);
         assert_eq!(snapshot_of_all_tables(&mut app), before);
-        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM documents WHERE content LIKE 'New%'"), 0);
+        assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM documents WHERE content LIKE 'New%'"), 0);
         mock.state().always = None;
         app.batch_execute("UPDATE documents SET content = 'New.'").unwrap();
-        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding WHERE content <> 'New.'"), 0);
+        assert_eq!(
+            query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding WHERE content <> 'New.'"),
+            0
+        );
     }
 }
 
@@ -260,16 +269,16 @@ fn status_columns_are_written_as_the_tables_owner() {
     db.admin.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'poison')").unwrap();
     assert_eq!(query_column::<String>(&mut app, "SELECT who || ' ' || path FROM seen"), ["app pg_catalog, pg_temp"]);
     let back = "SELECT current_user = session_user AND current_setting('search_path') LIKE '%public'";
-    assert!(one::<bool>(&mut db.admin, back));
+    assert!(query_value::<bool>(&mut db.admin, back));
     // A role that may write rows of the host table needs no other privilege.
     db.admin
         .batch_execute("GRANT INSERT ON documents TO stranger; GRANT USAGE ON documents_id_seq TO stranger")
         .unwrap();
     let mut stranger = db.session("stranger");
     stranger.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Fine.'), (1, 'poison')").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM documents WHERE status = 'error'"), 2);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM documents WHERE status = 'error'"), 2);
     assert_eq!(searchable_texts(&mut app, 1), ["Fine."]);
-    assert_eq!(failure(&mut stranger, "SELECT FROM chatbot_sync.source").code, "42501");
+    assert_eq!(expect_error(&mut stranger, "SELECT FROM chatbot_sync.source").code, "42501");
 }
 
 #[test]
@@ -307,14 +316,14 @@ fn deferred_triggers_do_not_prevent_status_writeback() {
     app.batch_execute(late).unwrap();
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     assert_eq!(status_columns(&mut app), ["1 synced t -"]);
-    assert!(one::<i64>(&mut app, "SELECT count(*) FROM fired WHERE who = 'app'") > 0);
+    assert!(query_value::<i64>(&mut app, "SELECT count(*) FROM fired WHERE who = 'app'") > 0);
     // Later it would run as the superuser who calls: it runs at once, as the owner.
     app.batch_execute(late).unwrap();
     db.admin.batch_execute("CALL chatbot_sync_all()").unwrap();
     assert_eq!(status_columns(&mut app)[1], "2 synced t -");
     let why = "SELECT concat_ws(' ', status, error_code) FROM chatbot_sync.source WHERE source_id = 2";
-    assert_eq!(one::<String>(&mut app, why), "synced");
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM fired WHERE who <> 'app'"), 0);
+    assert_eq!(query_value::<String>(&mut app, why), "synced");
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM fired WHERE who <> 'app'"), 0);
 }
 
 #[test]
@@ -352,5 +361,5 @@ fn a_status_that_a_domain_refuses_does_not_fail_the_statement() {
     .unwrap();
     app.batch_execute("INSERT INTO documents VALUES (1, 1, 'Text.', 'pending')").unwrap();
     let state = "SELECT concat_ws(' ', d.status, s.status, s.error_code) FROM documents d, chatbot_sync.source s";
-    assert_eq!(one::<String>(&mut app, state), "pending synced 23514");
+    assert_eq!(query_value::<String>(&mut app, state), "pending synced 23514");
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use postgres::Client;
 
 use super::harness::{
-    ATTACH, DOCUMENTS, Db, application_with_mock, attached_documents, failure, find_differences, one, query_column,
-    set_for_database,
+    ATTACH, DOCUMENTS, Db, application_with_mock, attached_documents, expect_error, find_differences, query_column,
+    query_value, set_for_database,
 };
 use super::mock::{Fault, Mock};
 
@@ -30,7 +30,7 @@ fn take_messages(told: &Mutex<Vec<String>>) -> Vec<String> {
 }
 
 fn count_sources(client: &mut Client, status: &str) -> i64 {
-    one(client, &format!("SELECT count(*) FROM chatbot_sync.source WHERE status = '{status}'"))
+    query_value(client, &format!("SELECT count(*) FROM chatbot_sync.source WHERE status = '{status}'"))
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn attaching_leaves_rows_pending_with_a_notice() {
 fn bad_arguments_are_refused() {
     let (_db, _mock, mut app) = attached_documents();
     for (call, code) in [("NULL, NULL", "22023"), ("NULL, 0", "22023"), ("NULL, -1", "22023")] {
-        let failed = failure(&mut app, &format!("CALL chatbot_sync_all({call})"));
+        let failed = expect_error(&mut app, &format!("CALL chatbot_sync_all({call})"));
         assert_eq!((failed.code.as_str(), failed.hint.is_empty()), (code, false), "{call}");
     }
 }
@@ -67,15 +67,15 @@ fn progress_is_committed_batch_by_batch() {
     let mut watcher = db.session("app");
     // The third batch does not get a response.
     app.batch_execute("SET chatbot_sync.sync_timeout = '1h'").unwrap();
-    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut app, "SELECT pg_backend_pid()");
     for fault in [Fault::Gzip, Fault::Gzip, Fault::Hang] {
         mock.state().faults.push_back(fault);
     }
-    let call = std::thread::spawn(move || (failure(&mut app, "CALL chatbot_sync_all(batch => 3)").code, app));
+    let call = std::thread::spawn(move || (expect_error(&mut app, "CALL chatbot_sync_all(batch => 3)").code, app));
     mock.wait(|state| state.requests.len() == 3 && state.in_flight == 1);
     assert_eq!((count_sources(&mut watcher, "synced"), count_sources(&mut watcher, "pending")), (6, 3));
-    assert_eq!(one::<i64>(&mut watcher, "SELECT count(*) FROM documents WHERE status = 'synced'"), 6);
-    assert_eq!(one::<i64>(&mut watcher, "SELECT sum(synced)::bigint FROM chatbot_sync.progress"), 6);
+    assert_eq!(query_value::<i64>(&mut watcher, "SELECT count(*) FROM documents WHERE status = 'synced'"), 6);
+    assert_eq!(query_value::<i64>(&mut watcher, "SELECT sum(synced)::bigint FROM chatbot_sync.progress"), 6);
     // What was committed stays, and the next call does the rest.
     db.other().batch_execute(&format!("SELECT pg_cancel_backend({pid})")).unwrap();
     let (code, mut app) = call.join().unwrap();

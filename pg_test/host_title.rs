@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application_with_mock, one, prose, query_column};
+use super::harness::{Db, application_with_mock, prose, query_column, query_value};
 use super::mock::Mock;
 
 const ARTICLES: &str =
@@ -24,7 +24,7 @@ fn title_goes_before_every_chunk_and_is_not_in_its_content() {
     let (db, mock, mut app) = articles();
     let text = prose(40);
     app.execute("INSERT INTO articles VALUES (1, 1, 'Zebras', $1)", &[&text]).unwrap();
-    let chunks: i64 = one(&mut app, "SELECT count(*) FROM chatbot_sync.embedding");
+    let chunks: i64 = query_value(&mut app, "SELECT count(*) FROM chatbot_sync.embedding");
     assert!(chunks > 2);
     let sent = mock.texts();
     assert!(
@@ -32,14 +32,14 @@ fn title_goes_before_every_chunk_and_is_not_in_its_content() {
             && sent.iter().all(|text| text.starts_with("Zebras\n\nS") || text.starts_with("Zebras\n\n"))
     );
     let with_title = "SELECT count(*) FROM chatbot_sync.embedding WHERE content LIKE '%Zebras%'";
-    assert_eq!(one::<i64>(&mut app, with_title), 0);
+    assert_eq!(query_value::<i64>(&mut app, with_title), 0);
     let shown = "SELECT DISTINCT metadata ->> 'title' FROM chatbot_search(1, 'zebras', 10, mode => 'text')";
     assert_eq!(query_column::<String>(&mut app, shown), ["Zebras"]);
     let by_words = "SELECT count(*) FROM chatbot_search(1, 'zebras', 100, mode => 'text')";
-    assert_eq!(one::<i64>(&mut app, by_words), chunks);
+    assert_eq!(query_value::<i64>(&mut app, by_words), chunks);
     let places = "SELECT bool_and(substr(a.content, e.start_offset + 1, e.end_offset - e.start_offset) = e.content)
         FROM chatbot_sync.embedding e JOIN articles a ON a.id = e.source_id";
-    assert!(one::<bool>(&mut app, places));
+    assert!(query_value::<bool>(&mut app, places));
     assert_eq!(verified(&db), [""; 0]);
 }
 
@@ -55,7 +55,7 @@ fn another_title_embeds_every_chunk_and_another_word_few() {
     app.batch_execute("UPDATE articles SET content = replace(content, 'Sentence 20 ', 'Paragraph 20 ')").unwrap();
     assert!(mock.asked().1 <= 2 * chunks + 3);
     let found = |app: &mut Client, word: &str| {
-        one::<i64>(app, &format!("SELECT count(*) FROM chatbot_search(1, '{word}', 100, mode => 'text')"))
+        query_value::<i64>(app, &format!("SELECT count(*) FROM chatbot_search(1, '{word}', 100, mode => 'text')"))
     };
     assert_eq!((found(&mut app, "zebras"), found(&mut app, "horses")), (0, chunks as i64));
     // None, and back.
@@ -94,9 +94,9 @@ fn title_has_the_language_of_its_chunk() {
         "SELECT string_agg(concat_ws(' ', lang, metadata ->> 'lang', metadata ->> 'title'), ', ' ORDER BY lang)
         FROM chatbot_sync.embedding";
     let expected = "de_DE de_DE Chair, en_US en_US Chair, fr_FR fr_FR Chaise";
-    assert_eq!(one::<String>(&mut app, titles), expected);
+    assert_eq!(query_value::<String>(&mut app, titles), expected);
     app.batch_execute(r#"UPDATE products SET name = name || '{"de_DE": "Stuhl"}'"#).unwrap();
-    assert_eq!(one::<String>(&mut app, titles), expected.replace("de_DE Chair", "de_DE Stuhl"));
+    assert_eq!(query_value::<String>(&mut app, titles), expected.replace("de_DE Chair", "de_DE Stuhl"));
     assert_eq!(verified(&db), [""; 0]);
 }
 
@@ -132,10 +132,10 @@ fn a_table_whose_title_column_is_dropped_goes_on_without() {
     app.batch_execute("INSERT INTO articles VALUES (1, 1, 'Zebras', 'They have stripes.')").unwrap();
     app.batch_execute("ALTER TABLE articles RENAME title TO heading").unwrap();
     app.batch_execute("UPDATE articles SET heading = 'Horses'; ALTER TABLE articles DROP heading").unwrap();
-    assert_eq!(one::<String>(&mut app, "SELECT status FROM articles"), "pending");
+    assert_eq!(query_value::<String>(&mut app, "SELECT status FROM articles"), "pending");
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
     assert_eq!(mock.texts()[1..], ["Horses\n\nThey have stripes.", "They have stripes."]);
-    assert_eq!(one::<String>(&mut app, "SELECT metadata::text FROM chatbot_sync.embedding"), "{}");
+    assert_eq!(query_value::<String>(&mut app, "SELECT metadata::text FROM chatbot_sync.embedding"), "{}");
     assert_eq!(verified(&db), [""; 0]);
 }
 
@@ -149,6 +149,6 @@ fn words_that_are_read_anew_have_the_title() {
     )
     .unwrap();
     let lexemes = "SELECT count(*) FROM chatbot_sync.embedding WHERE words @@ 'zebra'::tsquery";
-    assert_eq!(one::<i64>(&mut app, lexemes), 2);
+    assert_eq!(query_value::<i64>(&mut app, lexemes), 2);
     drop(db);
 }

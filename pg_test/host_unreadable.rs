@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application_with_mock, failure, one, query_column};
+use super::harness::{Db, application_with_mock, expect_error, query_column, query_value};
 use super::mock::Mock;
 
 /// Values that cannot be read as metadata, each with the SQLSTATE that reading it raises.
@@ -67,15 +67,15 @@ fn an_unreadable_row_is_in_error_and_the_others_are_synced() {
                 "3 synced t synced t".to_owned(),
             ];
             assert_eq!(query_column::<String>(&mut app, STATUSES), expected, "{mode} {value}");
-            let reason: String = one(&mut app, "SELECT error FROM docs WHERE id = 2");
+            let reason: String = query_value(&mut app, "SELECT error FROM docs WHERE id = 2");
             assert!(reason.starts_with("the row cannot be read: "), "{reason}");
             // Functions that read all rows process all others.
             let mut boss = db.session("boss");
             let estimate = "SELECT concat_ws(' ', sources, chunks, chunks_to_embed) FROM chatbot_estimate()";
-            assert_eq!(one::<String>(&mut app, estimate), "3 2 0");
+            assert_eq!(query_value::<String>(&mut app, estimate), "3 2 0");
             let problems = "SELECT concat_ws(' ', problem, source_id) FROM chatbot_verify()";
             assert_eq!(query_column::<String>(&mut boss, problems), ["unreadable 2"]);
-            assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
+            assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
             app.batch_execute(
                 "ALTER TABLE docs DISABLE TRIGGER USER; INSERT INTO docs (id, bot, content) VALUES (4, 1, 'Four.');
                 ALTER TABLE docs ENABLE TRIGGER USER; CALL chatbot_sync_all()",
@@ -95,7 +95,11 @@ fn an_unreadable_row_is_in_error_and_the_others_are_synced() {
             ))
             .unwrap();
             assert_eq!(query_column::<i32>(&mut app, synced), [1, 2, 3, 4], "{mode} {value}");
-            assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM docs WHERE status = 'error'"), 4, "{mode} {value}");
+            assert_eq!(
+                query_value::<i64>(&mut app, "SELECT count(*) FROM docs WHERE status = 'error'"),
+                4,
+                "{mode} {value}"
+            );
         }
     }
 }
@@ -105,9 +109,9 @@ fn on_error_raise_fails_with_the_error_itself() {
     for (value, code) in UNREADABLE.into_iter().filter(|(_, code)| *code != "T0001") {
         let (_db, _mock, mut app) = attach_table_with_metadata("sync", type_of(value), "raise");
         let insert = format!("INSERT INTO docs (id, bot, content, meta) VALUES (1, 1, 'One.', {value})");
-        assert_eq!(failure(&mut app, &insert).code, code);
-        assert_eq!(failure(&mut app, "INSERT INTO docs (id, bot, content) VALUES (1, 0, 'One.')").code, "22023");
-        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+        assert_eq!(expect_error(&mut app, &insert).code, code);
+        assert_eq!(expect_error(&mut app, "INSERT INTO docs (id, bot, content) VALUES (1, 0, 'One.')").code, "22023");
+        assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
     }
 }
 
@@ -120,15 +124,15 @@ fn interrupts_are_not_errors_of_a_row() {
     )
     .unwrap();
     let insert = "INSERT INTO docs (id, bot, content, meta) VALUES (1, 1, 'One.', 'good')";
-    assert_eq!(failure(&mut app, insert).code, "57014");
+    assert_eq!(expect_error(&mut app, insert).code, "57014");
     app.batch_execute(
         "CREATE OR REPLACE FUNCTION mood_json(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN
              RAISE 'met' USING ERRCODE = '40001';
          END $$; RESET statement_timeout",
     )
     .unwrap();
-    assert_eq!(failure(&mut app, insert).code, "40001");
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM docs"), 0);
+    assert_eq!(expect_error(&mut app, insert).code, "40001");
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM docs"), 0);
 }
 
 #[test]
@@ -156,7 +160,7 @@ fn invalid_ids_are_errors_of_their_rows() {
             query_column::<String>(&mut boss, problems),
             ["invalid id -3 2", "invalid id 0 1", "invalid id 1 -4"]
         );
-        assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
+        assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
         app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_estimate()").unwrap();
         // A source that moves to such an id ends, and one that moves away from it begins.
         app.batch_execute(
@@ -164,9 +168,9 @@ fn invalid_ids_are_errors_of_their_rows() {
         )
         .unwrap();
         assert_eq!(query_column::<i64>(&mut app, "SELECT source_id FROM chatbot_sync.embedding"), [1]);
-        assert_eq!(one::<String>(&mut app, "SELECT status FROM docs WHERE id = 5"), "error");
+        assert_eq!(query_value::<String>(&mut app, "SELECT status FROM docs WHERE id = 5"), "error");
         app.batch_execute("DELETE FROM docs; CALL chatbot_process_queue()").unwrap();
-        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+        assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
     }
 }
 
@@ -222,7 +226,7 @@ fn a_status_that_is_refused_leaves_the_row_as_it_was_written() {
             app.batch_execute("INSERT INTO docs (id, bot, content, status, processed) VALUES (1, 1, 'One.', 'new', false), (2, 1, 'Two.', 'pending', false); CALL chatbot_process_queue()")
                 .unwrap_or_else(|error| panic!("{mode} {refusal}: {error:?}"));
             assert_eq!(
-                one::<String>(&mut app, "SELECT status::text FROM docs WHERE id = 2"),
+                query_value::<String>(&mut app, "SELECT status::text FROM docs WHERE id = 2"),
                 "pending",
                 "{mode} {refusal}"
             );
@@ -231,7 +235,7 @@ fn a_status_that_is_refused_leaves_the_row_as_it_was_written() {
                 [1, 2]
             );
             let why = "SELECT concat_ws(' ', status, error_code) FROM chatbot_sync.source WHERE source_id = 2";
-            assert_eq!(one::<String>(&mut app, why), format!("synced {code}"), "{mode} {refusal}");
+            assert_eq!(query_value::<String>(&mut app, why), format!("synced {code}"), "{mode} {refusal}");
             let told = told.lock().unwrap().clone();
             let warning = |line: &String| {
                 line.starts_with(
@@ -263,7 +267,7 @@ fn a_constraint_on_our_tables_fails_only_its_source() {
         assert_eq!(query_column::<String>(&mut app, STATUSES), expected, "{mode}");
         db.admin.batch_execute("ALTER TABLE chatbot_sync.embedding DROP CONSTRAINT embedding_content_check").unwrap();
         app.batch_execute("CALL chatbot_sync_all()").unwrap();
-        assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM docs WHERE status = 'synced'"), 3, "{mode}");
+        assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM docs WHERE status = 'synced'"), 3, "{mode}");
         drop(mock);
     }
 }
@@ -279,7 +283,7 @@ fn a_disabled_source_that_becomes_unreadable_stays_hidden() {
     )
     .unwrap();
     let found = "SELECT count(*) FROM chatbot_sync.embedding WHERE enabled";
-    assert_eq!(one::<i64>(&mut app, found), 0);
+    assert_eq!(query_value::<i64>(&mut app, found), 0);
     app.batch_execute("SELECT chatbot_retry(); CALL chatbot_process_queue(); CALL chatbot_sync_all()").unwrap();
-    assert_eq!(one::<i64>(&mut app, found), 0);
+    assert_eq!(query_value::<i64>(&mut app, found), 0);
 }

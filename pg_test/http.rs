@@ -1,7 +1,7 @@
 //! Requests over HTTP from a backend: what is sent, in parallel and over kept connections, and that each text gets
 //! its own vector.
 
-use super::harness::{database_with_mock, embed_statement, one, prose, query_column};
+use super::harness::{database_with_mock, embed_statement, prose, query_column, query_value};
 use super::mock::{Fault, vector};
 
 #[test]
@@ -85,7 +85,7 @@ fn queries_are_embedded_as_queries() {
     tx.query("SELECT chatbot_embed('A document'), chatbot_embed('Another', 'query')", &[]).unwrap();
     assert_eq!(mock.texts(), ["passage: A text.", "query: A question", "passage: A document", "query: Another"]);
     drop(tx);
-    assert_eq!(one::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), "A text.");
+    assert_eq!(query_value::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), "A text.");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn usage_is_counted() {
     mock.state().faults.push_back(Fault::Status(500, "", ""));
     app.batch_execute("SET chatbot_sync.batch_size = 2").unwrap();
     app.batch_execute(&embed_statement(1, &prose(30))).unwrap();
-    let chunks: i32 = one(&mut app, "SELECT chunk_count FROM chatbot_sync.source");
+    let chunks: i32 = query_value(&mut app, "SELECT chunk_count FROM chatbot_sync.source");
     let requests = mock.state().requests.len();
     let inputs = mock.texts().len();
     let log = "SELECT chunks || ' ' || embedded || ' ' || requests || ' ' || inputs || ' ' || tokens || ' ' || (total_ms >= embedding_ms)
@@ -103,5 +103,5 @@ fn usage_is_counted() {
     let expected = format!("{chunks} {chunks} {requests} {inputs} {} true", chunks * 10);
     assert_eq!(query_column::<String>(&mut app, log), [expected]);
     app.batch_execute(&embed_statement(1, &prose(30))).unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.sync_log"), 1);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.sync_log"), 1);
 }

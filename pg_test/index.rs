@@ -3,7 +3,9 @@
 
 use postgres::Client;
 
-use super::harness::{Db, embed_statement, failure, one, pause, query_column, set_for_database, wait_until};
+use super::harness::{
+    Db, embed_statement, expect_error, pause, query_column, query_value, set_for_database, wait_until,
+};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -74,11 +76,11 @@ fn an_index_search_leaves_no_settings_behind() {
     assert_eq!(count_index_scans(&mut reader, "SELECT chatbot_search(1, 'How cold is it?')").0, 1);
     let settings = "SELECT concat_ws(' ', current_setting('hnsw.ef_search'), current_setting('hnsw.iterative_scan'),
         current_setting('enable_sort'), current_setting('plan_cache_mode'))";
-    assert_eq!(one::<String>(&mut reader, settings), "77 off on auto");
-    assert!(one::<bool>(&mut reader, VALID));
+    assert_eq!(query_value::<String>(&mut reader, settings), "77 off on auto");
+    assert!(query_value::<bool>(&mut reader, VALID));
     // Also in a session that has not loaded pgvector before.
     reader.batch_execute("RESET ALL").unwrap();
-    assert_eq!(one::<String>(&mut reader, settings), "40 off on auto");
+    assert_eq!(query_value::<String>(&mut reader, settings), "40 off on auto");
 }
 
 #[test]
@@ -149,7 +151,7 @@ fn an_index_is_built_once_and_writers_go_on() {
     }
     app.batch_execute("COMMIT").unwrap();
     making.into_iter().for_each(|call| call.join().unwrap());
-    assert!(one::<bool>(&mut admin, VALID));
+    assert!(query_value::<bool>(&mut admin, VALID));
     let mut reader = db.session("reader");
     reader.batch_execute(LOW_EXACT_SEARCH_LIMIT).unwrap();
     assert_eq!(found_sources(&mut reader, "1, 'Written while the index is made.', 1, mode => 'vector'"), [501]);
@@ -162,8 +164,8 @@ fn a_cancelled_index_build_can_be_repeated() {
     let mut app = db.session("app");
     app.batch_execute("BEGIN; SELECT chatbot_embed_source(1, 'document', 500, 'Not committed yet.')").unwrap();
     let mut boss = db.session("boss");
-    let pid: i32 = one(&mut boss, "SELECT pg_backend_pid()");
-    let call = std::thread::spawn(move || (failure(&mut boss, CREATE).code, boss));
+    let pid: i32 = query_value(&mut boss, "SELECT pg_backend_pid()");
+    let call = std::thread::spawn(move || (expect_error(&mut boss, CREATE).code, boss));
     let mut admin = db.other();
     wait_until(
         &mut admin,
@@ -180,7 +182,7 @@ fn a_cancelled_index_build_can_be_repeated() {
     let ill = query_column::<String>(&mut app, INDEX_PROBLEMS);
     assert!(ill.len() == 1 && ill[0].ends_with("CALL chatbot_create_index(1);"), "{ill:?}");
     boss.batch_execute(CREATE).unwrap();
-    assert!(one::<bool>(&mut admin, VALID));
+    assert!(query_value::<bool>(&mut admin, VALID));
 }
 
 #[test]
@@ -191,8 +193,8 @@ fn repair_builds_indexes_after_a_restore() {
     db.admin.batch_execute("DROP INDEX chatbot_sync.embedding_hnsw_half_1, chatbot_sync.embedding_words_1").unwrap();
     let ill = "error embedding_words_1 is missing, embedding_hnsw_half_1 is missing CALL chatbot_create_index(1);";
     assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [ill]);
-    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 1);
-    assert!(one::<bool>(&mut db.admin, VALID));
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 1);
+    assert!(query_value::<bool>(&mut db.admin, VALID));
     // The invalid index that a failed CREATE INDEX CONCURRENTLY leaves.
     db.admin
         .batch_execute(
@@ -202,8 +204,8 @@ fn repair_builds_indexes_after_a_restore() {
     let ill = "error embedding_hnsw_half_1 is invalid CALL chatbot_create_index(1);";
     assert_eq!(query_column::<String>(&mut app, INDEX_PROBLEMS), [ill]);
     boss.batch_execute(CREATE).unwrap();
-    assert!(one::<bool>(&mut db.admin, VALID));
-    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
+    assert!(query_value::<bool>(&mut db.admin, VALID));
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
 }
 
 #[test]
@@ -211,7 +213,7 @@ fn a_failed_index_build_reports_its_reason() {
     let mut db = large_and_small_chatbot();
     let (mut app, mut boss) = (db.session("app"), db.session("boss"));
     db.admin.batch_execute("UPDATE chatbot_sync.embedding SET embedding = '[1,2,3]' WHERE source_id = 300").unwrap();
-    let refused = failure(&mut boss, CREATE);
+    let refused = expect_error(&mut boss, CREATE);
     assert_eq!(
         (refused.code.as_str(), refused.message.as_str()),
         ("58000", "the index could not be made: expected 256 dimensions, not 3")
@@ -229,19 +231,22 @@ fn a_failed_index_build_reports_its_reason() {
 fn bad_index_requests_are_refused() {
     let db = Db::new();
     let mut boss = db.session("boss");
-    assert_eq!(failure(&mut boss, CREATE).code, "22023");
+    assert_eq!(expect_error(&mut boss, CREATE).code, "22023");
     db.session("app").batch_execute(&embed_statement(1, "A text.")).unwrap();
-    assert_eq!(failure(&mut boss, "CALL chatbot_create_index(99)").code, "22023");
-    assert_eq!(failure(&mut boss, "SELECT chatbot_drop_index(99)").code, "22023");
-    assert_eq!(failure(&mut boss, "CALL chatbot_create_index(concurrent => NULL)").code, "22004");
+    assert_eq!(expect_error(&mut boss, "CALL chatbot_create_index(99)").code, "22023");
+    assert_eq!(expect_error(&mut boss, "SELECT chatbot_drop_index(99)").code, "22023");
+    assert_eq!(expect_error(&mut boss, "CALL chatbot_create_index(concurrent => NULL)").code, "22004");
     boss.batch_execute("BEGIN").unwrap();
-    assert_eq!(failure(&mut boss, CREATE).code, "25001");
+    assert_eq!(expect_error(&mut boss, CREATE).code, "25001");
     boss.batch_execute("ROLLBACK; BEGIN; CALL chatbot_create_index(concurrent => false); COMMIT").unwrap();
-    assert!(one::<bool>(&mut boss, VALID));
+    assert!(query_value::<bool>(&mut boss, VALID));
     // Creating and dropping an index again succeeds.
     boss.batch_execute("CALL chatbot_create_index(1)").unwrap();
     boss.batch_execute("SELECT chatbot_drop_index(), chatbot_drop_index(1)").unwrap();
-    assert!(one::<bool>(&mut boss, "SELECT bool_and(NOT present AND NOT wanted) FROM chatbot_sync.model_index"));
+    assert!(query_value::<bool>(
+        &mut boss,
+        "SELECT bool_and(NOT present AND NOT wanted) FROM chatbot_sync.model_index"
+    ));
 }
 
 #[test]
@@ -276,16 +281,22 @@ fn models_get_and_lose_their_own_indexes() {
     boss.batch_execute(halves).unwrap();
     boss.batch_execute("CALL chatbot_reembed()").unwrap();
     let valid = "SELECT count(*) FROM chatbot_sync.model_index WHERE valid AND model_id = (SELECT id FROM chatbot_sync.model WHERE active)";
-    assert_eq!(one::<String>(&mut boss, "SELECT provider FROM chatbot_sync.model WHERE active"), "openai_compatible");
-    assert_eq!(one::<i64>(&mut boss, valid), 2);
+    assert_eq!(
+        query_value::<String>(&mut boss, "SELECT provider FROM chatbot_sync.model WHERE active"),
+        "openai_compatible"
+    );
+    assert_eq!(query_value::<i64>(&mut boss, valid), 2);
     let mut tx = reader.transaction().unwrap();
     assert_eq!(tx.query("SELECT chatbot_search(1, 'winter', 10, mode => 'vector')", &[]).unwrap().len(), 10);
     let used = "SELECT pg_stat_get_xact_numscans(format('chatbot_sync.embedding_hnsw_%s', id)::regclass) FROM chatbot_sync.model WHERE active";
     assert_eq!(tx.query_one(used, &[]).unwrap().get::<_, i64>(0), 1);
     drop(tx);
     boss.batch_execute("CALL chatbot_drop_model(1)").unwrap();
-    assert_eq!(one::<i64>(&mut boss, "SELECT count(*) FROM pg_class WHERE relname LIKE 'embedding\\_%\\_1'"), 0);
-    assert_eq!(one::<i64>(&mut boss, valid), 2);
+    assert_eq!(
+        query_value::<i64>(&mut boss, "SELECT count(*) FROM pg_class WHERE relname LIKE 'embedding\\_%\\_1'"),
+        0
+    );
+    assert_eq!(query_value::<i64>(&mut boss, valid), 2);
 }
 
 #[test]
@@ -301,11 +312,11 @@ fn index_builds_fail_clearly_on_standbys_and_without_workers() {
         &mut server.db.admin,
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'chatbot_sync launcher')",
     );
-    let refused = failure(&mut boss, CREATE);
+    let refused = expect_error(&mut boss, CREATE);
     assert!(refused.code == "53000" && refused.hint.contains("concurrent => false"), "{refused:?}");
     boss.batch_execute("CALL chatbot_create_index(concurrent => false)").unwrap();
     let standby = server.standby();
-    let lsn: String = one(&mut server.db.admin, "SELECT pg_current_wal_lsn()::text");
+    let lsn: String = query_value(&mut server.db.admin, "SELECT pg_current_wal_lsn()::text");
     let mut reader = standby.db.session("reader");
     wait_until(&mut reader, &format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"));
     reader.batch_execute(LOW_EXACT_SEARCH_LIMIT).unwrap();

@@ -1,7 +1,9 @@
 //! Interrupts while a statement waits for a provider: cancel, terminate, timeouts, shutdown and a lost client end it at
 //! once, and leave no thread and no connection.
 
-use super::harness::{database_with_mock, embed_statement, failure, one, prose, set_for_database, use_mock};
+use super::harness::{
+    database_with_mock, embed_statement, expect_error, prose, query_value, set_for_database, use_mock,
+};
 use super::mock::{Fault, Mock};
 use super::server::Server;
 
@@ -16,7 +18,7 @@ fn interrupt_waiting_call(requests: usize, fault: Fault, how: &str) -> String {
     let (db, mock) = database_with_mock();
     let mut app = db.session("app");
     let mut watcher = db.other();
-    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut app, "SELECT pg_backend_pid()");
     mock.state().always = Some(fault);
     let sql = format!(
         "SET chatbot_sync.sync_timeout = '1h'; SET chatbot_sync.batch_size = 1;
@@ -33,7 +35,7 @@ fn interrupt_waiting_call(requests: usize, fault: Fault, how: &str) -> String {
     watcher.batch_execute(&how.replace("PID", &pid.to_string())).unwrap();
     let outcome = call.join().unwrap();
     // If the backend crashed, this session would end too, and the query would fail.
-    while one::<i64>(&mut watcher, &format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")) > 0 {
+    while query_value::<i64>(&mut watcher, &format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")) > 0 {
         std::thread::yield_now();
     }
     // Every socket is closed: the mock notices that all its clients have left.
@@ -67,7 +69,7 @@ fn fast_shutdown_ends_the_wait_for_the_provider() {
          SET chatbot_sync.max_parallel_requests = 4; {}",
         embed_statement(1, &prose(80))
     );
-    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut app, "SELECT pg_backend_pid()");
     let call = std::thread::spawn(move || code(&app.batch_execute(&sql).unwrap_err()).to_owned());
     mock.wait(|state| state.in_flight == 4);
     // The server stops although no request was answered.
@@ -83,10 +85,10 @@ fn statement_timeout_ends_the_wait_and_leaves_no_threads() {
     let (mut db, mock) = database_with_mock();
     mock.state().always = Some(Fault::Hang);
     let mut app = db.session("app");
-    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut app, "SELECT pg_backend_pid()");
     for _ in 0..3 {
         app.batch_execute("SET statement_timeout = '50ms'").unwrap();
-        assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "57014");
+        assert_eq!(expect_error(&mut app, &embed_statement(1, "A text.")).code, "57014");
         app.batch_execute("SET statement_timeout = 0").unwrap();
     }
     mock.wait(|state| state.in_flight == 0);
@@ -95,7 +97,7 @@ fn statement_timeout_ends_the_wait_and_leaves_no_threads() {
     while threads() > 1 {
         std::thread::yield_now();
     }
-    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.source"), 0);
+    assert_eq!(query_value::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.source"), 0);
 }
 
 #[test]
@@ -104,14 +106,14 @@ fn a_lost_client_ends_the_wait() {
     mock.state().always = Some(Fault::Hang);
     let mut app = db.session("app");
     let mut watcher = db.other();
-    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut app, "SELECT pg_backend_pid()");
     app.batch_execute("SET client_connection_check_interval = '20ms'; SET chatbot_sync.sync_timeout = '1h'").unwrap();
     let cancel = app.cancel_token();
     let call = std::thread::spawn(move || app.batch_execute(&embed_statement(1, "A text.")).is_err());
     mock.wait(|state| state.in_flight == 1);
     // The client's socket is shut without sending Terminate.
     let sql = format!("SELECT client_port FROM pg_stat_activity WHERE pid = {pid}");
-    shut_down_socket(u16::try_from(one::<i32>(&mut watcher, &sql)).unwrap());
+    shut_down_socket(u16::try_from(query_value::<i32>(&mut watcher, &sql)).unwrap());
     mock.wait(|state| state.in_flight == 0);
     assert!(call.join().unwrap());
     drop(cancel);
@@ -141,6 +143,6 @@ fn a_connect_that_hangs_can_be_cancelled() {
     set_for_database(&mut db, "openai_compatible_url", &format!("http://{}/v1", deaf.local_addr().unwrap()));
     let mut app = db.session("app");
     app.batch_execute("SET statement_timeout = '50ms'; SET chatbot_sync.sync_timeout = '1h'").unwrap();
-    assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "57014");
+    assert_eq!(expect_error(&mut app, &embed_statement(1, "A text.")).code, "57014");
     app.batch_execute("RESET statement_timeout; SELECT chatbot_chunk('still here')").unwrap();
 }

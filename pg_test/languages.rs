@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, EXTENSION, attached_documents, one, query_column};
+use super::harness::{Db, EXTENSION, attached_documents, query_column, query_value};
 use super::host_refresh::embedded_texts;
 
 fn embed(client: &mut Client, id: i64, text: &str) {
@@ -102,7 +102,7 @@ fn each_chunk_is_read_in_its_own_language() {
         "Refunds are paid within ten days of the return of all parcels to our store, if nothing of them is missing.";
     embed(app, 1, &format!("{german}\n\n{german}\n\n{english}"));
     let read = "SELECT lang || ' ' || array_to_string(text_search_configs, ' ') FROM chatbot_sync.source";
-    assert_eq!(one::<String>(app, read), "de pg_catalog.german pg_catalog.english");
+    assert_eq!(query_value::<String>(app, read), "de pg_catalog.german pg_catalog.english");
     assert_eq!((found(app, "refunding").len(), found(app, "rückzahlung").len()), (1, 2));
 }
 
@@ -121,10 +121,10 @@ fn a_query_is_read_in_every_language_of_its_chatbot() {
     assert_eq!(found(app, "Wie bezahle ich die Rechnung?"), [2]);
     // Two words of a question, each in two languages, are not found twice as well as one.
     let score = "SELECT score FROM chatbot_search(1, 'parcel', 1, mode => 'text')";
-    let alone = one::<f32>(app, score);
+    let alone = query_value::<f32>(app, score);
     embed(app, 3, "");
     embed(app, 2, "");
-    assert!(one::<f32>(app, score) < alone);
+    assert!(query_value::<f32>(app, score) < alone);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn words_that_an_older_version_read_are_found_until_they_are_read_anew() {
     for query in ["études", "etude", "entrepot", "4711", "e4711", "expedie", "水道", "水"] {
         assert_eq!(found(app, query), [1], "{query}");
     }
-    assert_eq!(one::<String>(app, "SELECT lang || chunking[6] FROM chatbot_sync.source"), "fr2");
+    assert_eq!(query_value::<String>(app, "SELECT lang || chunking[6] FROM chatbot_sync.source"), "fr2");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn words_of_an_older_version_are_counted_and_read_anew_without_embedding() {
         .unwrap();
     let before = embedded_texts(&mock);
     let waiting = "SELECT detail FROM chatbot_doctor() WHERE check_name = 'outdated sources'";
-    assert!(one::<String>(&mut app, waiting).starts_with("3 sources "));
+    assert!(query_value::<String>(&mut app, waiting).starts_with("3 sources "));
     assert_eq!((found(&mut app, "水道").len(), found(&mut app, "Rückzahlungen").len()), (0, 1));
     app.batch_execute("CALL chatbot_sync_all(refresh => true)").unwrap();
     for (query, id) in [("水道", 1), ("rückzahlung", 2), ("expedie", 901)] {
@@ -195,15 +195,15 @@ fn a_language_that_is_said_later_is_read_in() {
     let before = embedded_texts(&mock);
     let read = "SELECT concat_ws(' ', lang, text_search_configs::text) FROM chatbot_sync.source";
     let german = "de {pg_catalog.german}";
-    assert_eq!(one::<String>(&mut app, read), german);
+    assert_eq!(query_value::<String>(&mut app, read), german);
     app.batch_execute("UPDATE documents SET lang = 'nl'").unwrap();
-    assert_eq!(one::<String>(&mut app, read), "nl {pg_catalog.dutch}");
+    assert_eq!(query_value::<String>(&mut app, read), "nl {pg_catalog.dutch}");
     app.batch_execute("UPDATE documents SET lang = NULL").unwrap();
-    assert_eq!(one::<String>(&mut app, read), german);
+    assert_eq!(query_value::<String>(&mut app, read), german);
     // Of one that no search finds meanwhile, too.
     app.batch_execute("UPDATE documents SET lang = 'nl'").unwrap();
     app.batch_execute("UPDATE documents SET lang = NULL, shown = false; UPDATE documents SET shown = true").unwrap();
-    assert_eq!(one::<String>(&mut app, read), german);
+    assert_eq!(query_value::<String>(&mut app, read), german);
     assert_eq!(embedded_texts(&mock), before);
 }
 
@@ -219,7 +219,7 @@ fn the_doctor_says_that_a_model_does_not_know_most_languages() {
     assert_eq!(query_column::<String>(&mut app, check), [""; 0]);
     embed(&mut app, 3, "Le remboursement est effectué sous dix jours après le retour du colis.");
     assert_eq!(
-        one::<String>(&mut app, check),
+        query_value::<String>(&mut app, check),
         "warning | 2 of 3 sources are in languages that the model minilm-static-256 does not know (de, fr): they are found by their words alone \
         | SELECT chatbot_set_model('local', 'multilingual-static-256'); and CALL chatbot_reembed();"
     );
@@ -230,7 +230,7 @@ fn the_doctor_says_that_a_model_does_not_know_most_languages() {
         let sql = r#"SELECT chatbot_embed_source(1, 'document', $1, 'रिफ़ंड दस दिनों में।', '{"lang": "hi_IN"}')"#;
         app.execute(sql, &[&i64::from(id)]).unwrap();
     }
-    let said = one::<String>(&mut app, check);
+    let said = query_value::<String>(&mut app, check);
     assert!(said.contains("4 of 7 sources") && said.contains("(hi)") && said.contains("No built-in model"), "{said}");
 }
 
@@ -264,12 +264,15 @@ fn what_is_stored_is_a_tsvector_of_postgres() {
     let app = &mut db.session("app");
     embed(app, 1, "Refunds are paid within ten days, and refunds of E-4711 later; the café pays.");
     let words = "SELECT words::text FROM chatbot_sync.embedding";
-    let stored = one::<String>(&mut db.admin, words);
+    let stored = query_value::<String>(&mut db.admin, words);
     for lexeme in ["'refund':1,8", "'4711' ", "'e4711' ", "'cafe' ", "'paid' "] {
         assert!(stored.contains(lexeme), "{lexeme}: {stored}");
     }
     // Postgres reads it back as it is, and finds in it by its own order of lexemes.
-    assert!(one::<bool>(&mut db.admin, "SELECT bool_and(words = words::text::tsvector) FROM chatbot_sync.embedding"));
+    assert!(query_value::<bool>(
+        &mut db.admin,
+        "SELECT bool_and(words = words::text::tsvector) FROM chatbot_sync.embedding"
+    ));
     let each = "SELECT bool_and(words @@ quote_literal(lexeme)::tsquery) FROM chatbot_sync.embedding, unnest(words)";
-    assert!(one::<bool>(&mut db.admin, each));
+    assert!(query_value::<bool>(&mut db.admin, each));
 }

@@ -5,7 +5,9 @@ use postgres::Client;
 use serde_json::json;
 
 use super::doctor::{assert_finding, findings};
-use super::harness::{Db, embed_statement, failure, one, prose, query_column, set_for_database, wait_until};
+use super::harness::{
+    Db, embed_statement, expect_error, prose, query_column, query_value, set_for_database, wait_until,
+};
 use super::local_models::{choose, with_models};
 use super::server::Server;
 use crate::embedding::transformer::tests::{Models, model};
@@ -20,7 +22,7 @@ fn imported(db: &mut Db) -> Vec<String> {
 fn file_of_active(db: &mut Db) -> String {
     let sql = "SELECT current_setting('data_directory') || '/chatbot_sync/' || model || '.' || left(options ->> 'sha256', 16) || '.float.v1'
         FROM chatbot_sync.model WHERE active";
-    one(&mut db.admin, sql)
+    query_value(&mut db.admin, sql)
 }
 
 /// A model under a name that no other test has, since imported files are the server's.
@@ -39,14 +41,14 @@ fn a_folder_that_goes_or_changes_harms_no_session() {
     let mut boss = db.session("boss");
     choose(&mut boss, "folder-goes");
     let mut app = db.session("app");
-    let before: String = one(&mut app, SAME);
+    let before: String = query_value(&mut app, SAME);
     // As an administrator may do it: in place.
     models.write("folder-goes", "model.safetensors", b"");
-    assert_eq!(one::<String>(&mut app, SAME), before);
-    assert_eq!(one::<String>(&mut db.session("app"), SAME), before);
+    assert_eq!(query_value::<String>(&mut app, SAME), before);
+    assert_eq!(query_value::<String>(&mut db.session("app"), SAME), before);
     std::fs::remove_dir_all(models.0.join("folder-goes")).unwrap();
-    assert_eq!(one::<String>(&mut app, SAME), before);
-    assert_eq!(one::<String>(&mut db.session("app"), SAME), before);
+    assert_eq!(query_value::<String>(&mut app, SAME), before);
+    assert_eq!(query_value::<String>(&mut db.session("app"), SAME), before);
     assert_finding(&mut db.admin, "local model", &["warning: ", "does not exist", "cannot be imported again"]);
 }
 
@@ -57,10 +59,10 @@ fn a_changed_folder_is_another_model_once_it_is_chosen() {
     let (mut boss, mut app) = (db.session("boss"), db.session("app"));
     let first = choose(&mut boss, "folder-changes");
     app.batch_execute(&embed_statement(1, "the newest")).unwrap();
-    let before: String = one(&mut app, SAME);
+    let before: String = query_value(&mut app, SAME);
     assert_eq!(findings(&mut db.admin, "local model"), "");
     models.write("folder-changes", "1_Pooling/config.json", br#"{"pooling_mode_cls_token": true}"#);
-    assert_eq!(one::<String>(&mut app, SAME), before);
+    assert_eq!(query_value::<String>(&mut app, SAME), before);
     assert_finding(
         &mut db.admin,
         "local model",
@@ -70,9 +72,9 @@ fn a_changed_folder_is_another_model_once_it_is_chosen() {
     let second = choose(&mut boss, "folder-changes");
 
     assert_ne!(first, second);
-    assert_eq!(one::<String>(&mut app, SAME), before, "until it has vectors of its own");
+    assert_eq!(query_value::<String>(&mut app, SAME), before, "until it has vectors of its own");
     boss.batch_execute("CALL chatbot_reembed()").unwrap();
-    assert_ne!(one::<String>(&mut app, SAME), before);
+    assert_ne!(query_value::<String>(&mut app, SAME), before);
     assert_eq!(imported(&mut db).iter().filter(|name| name.starts_with("folder-changes.")).count(), 2);
 }
 
@@ -82,23 +84,23 @@ fn a_damaged_file_is_an_error_until_the_model_is_chosen_again() {
     publish_as(&models, "damaged", "bert-mean");
     let mut boss = db.session("boss");
     let id = choose(&mut boss, "damaged");
-    let before: String = one(&mut boss, SAME);
+    let before: String = query_value(&mut boss, SAME);
     let path = file_of_active(&mut db);
     let whole = std::fs::read(&path).unwrap();
     for content in [&whole[..100], &whole[..whole.len() - 1], b"something else altogether"] {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, content).unwrap();
-        let failure = failure(&mut db.session("app"), SAME);
+        let failure = expect_error(&mut db.session("app"), SAME);
         assert_eq!(failure.code, "XX001");
         assert!(failure.hint.contains("chatbot_set_model()"), "{}", failure.hint);
         // A session that has the file before it was replaced goes on.
-        assert_eq!(one::<String>(&mut boss, SAME), before);
+        assert_eq!(query_value::<String>(&mut boss, SAME), before);
     }
     assert_finding(&mut db.other(), "local model", &["error: ", "imports it anew"]);
 
     assert_eq!(choose(&mut boss, "damaged"), id);
 
-    assert_eq!(one::<String>(&mut db.session("app"), SAME), before);
+    assert_eq!(query_value::<String>(&mut db.session("app"), SAME), before);
 }
 
 #[test]
@@ -108,13 +110,13 @@ fn dropping_a_model_removes_its_file() {
     let mut boss = db.session("boss");
     let id = choose(&mut boss, "dropped");
     let mut app = db.session("app");
-    one::<String>(&mut app, SAME);
+    query_value::<String>(&mut app, SAME);
     boss.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
     let has_file = |db: &mut Db| imported(db).iter().any(|name| name.starts_with("dropped."));
     assert!(has_file(&mut db));
     boss.batch_execute(&format!("CALL chatbot_drop_model({id})")).unwrap();
     assert!(!has_file(&mut db));
-    one::<String>(&mut app, SAME);
+    query_value::<String>(&mut app, SAME);
 }
 
 #[test]
@@ -122,15 +124,15 @@ fn a_file_that_is_gone_is_imported_again_if_the_folder_is_the_same() {
     let (mut db, models) = with_models(&[]);
     publish_as(&models, "restored", "bert-mean");
     choose(&mut db.session("boss"), "restored");
-    let before: String = one(&mut db.session("app"), SAME);
+    let before: String = query_value(&mut db.session("app"), SAME);
     let path = file_of_active(&mut db);
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(one::<String>(&mut db.session("app"), SAME), before);
+    assert_eq!(query_value::<String>(&mut db.session("app"), SAME), before);
     assert!(std::fs::exists(&path).unwrap());
     // Another one than the vectors were made with is not taken.
     std::fs::remove_file(&path).unwrap();
     models.write("restored", "1_Pooling/config.json", br#"{"pooling_mode_cls_token": true}"#);
-    let failure = failure(&mut db.session("app"), SAME);
+    let failure = expect_error(&mut db.session("app"), SAME);
     assert_eq!(failure.code, "XX001");
     assert!(failure.message.contains("vectors were made with"), "{}", failure.message);
 }
@@ -143,7 +145,7 @@ fn sessions_that_need_the_same_import_at_once_all_get_it() {
     std::fs::remove_file(file_of_active(&mut db)).unwrap();
     let sessions: Vec<Client> = (0..8).map(|_| db.session("app")).collect();
     let calls: Vec<_> =
-        sessions.into_iter().map(|mut app| std::thread::spawn(move || one::<String>(&mut app, SAME))).collect();
+        sessions.into_iter().map(|mut app| std::thread::spawn(move || query_value::<String>(&mut app, SAME))).collect();
     let vectors: Vec<String> = calls.into_iter().map(|call| call.join().unwrap()).collect();
     assert!(vectors.windows(2).all(|pair| pair[0] == pair[1]));
 }
@@ -159,7 +161,7 @@ fn a_standby_has_the_model_without_its_folder() {
     let standby = server.standby();
     let mut reader = standby.db.session("reader");
     wait_until(&mut reader, "SELECT count(*) = 1 FROM chatbot_sync.source");
-    let found: i64 = one(&mut reader, "SELECT source_id FROM chatbot_search(1, 'running low')");
+    let found: i64 = query_value(&mut reader, "SELECT source_id FROM chatbot_search(1, 'running low')");
     assert_eq!(found, 1);
 }
 
@@ -186,11 +188,11 @@ fn a_database_moves_to_a_model_from_a_folder_and_back_while_workers_are_killed()
                 prose(12)
             ))
             .unwrap();
-            let found: i64 = one(&mut app, "SELECT count(*) FROM chatbot_search(1, 'number', 10)");
+            let found: i64 = query_value(&mut app, "SELECT count(*) FROM chatbot_search(1, 'number', 10)");
             assert_eq!(found, 10);
             if id % 10 == 5 {
                 let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'";
-                one::<i64>(&mut server.db.admin, kill);
+                query_value::<i64>(&mut server.db.admin, kill);
             }
         }
         moved.join().unwrap();
@@ -201,6 +203,6 @@ fn a_database_moves_to_a_model_from_a_folder_and_back_while_workers_are_killed()
                 JOIN chatbot_sync.model m ON m.id = e.model_id AND m.active
                 WHERE (e.source_type, e.source_id) = (s.source_type, s.source_id) AND vector_dims(e.embedding) = {dimensions}) x"
         );
-        assert!(one::<bool>(&mut app, &whole));
+        assert!(query_value::<bool>(&mut app, &whole));
     }
 }

@@ -3,7 +3,7 @@
 use postgres::Client;
 use serde_json::{Value, json};
 
-use super::harness::{Db, embed_statement, failure, one, pause, prose, set_for_database, wait_until};
+use super::harness::{Db, embed_statement, expect_error, pause, prose, query_value, set_for_database, wait_until};
 use super::server::Server;
 use crate::embedding::transformer::tests::{Models, cosine_distance, known, model};
 
@@ -18,7 +18,7 @@ pub(crate) fn with_models(names: &[&str]) -> (Db, Models) {
 }
 
 pub(crate) fn choose(client: &mut Client, name: &str) -> i32 {
-    one(client, &format!("SELECT chatbot_set_model('local', '{name}')"))
+    query_value(client, &format!("SELECT chatbot_set_model('local', '{name}')"))
 }
 
 /// A transformer that takes long for a chunk, as it has many layers.
@@ -80,10 +80,11 @@ fn sources_are_embedded_and_found_with_a_model_from_a_folder() {
     app.batch_execute(&embed_statement(1, "the newest, the widest")).unwrap();
     app.batch_execute(&embed_statement(2, "running low")).unwrap();
     app.batch_execute(&embed_statement(3, &prose(40))).unwrap();
-    let found: i64 = one(&mut app, "SELECT source_id FROM chatbot_search(1, 'running low', 1, mode => 'vector')");
+    let found: i64 =
+        query_value(&mut app, "SELECT source_id FROM chatbot_search(1, 'running low', 1, mode => 'vector')");
     assert_eq!(found, 2);
     let dimensions = "SELECT DISTINCT vector_dims(embedding) FROM chatbot_sync.embedding";
-    assert_eq!(one::<i32>(&mut app, dimensions), 32);
+    assert_eq!(query_value::<i32>(&mut app, dimensions), 32);
 }
 
 #[test]
@@ -93,11 +94,11 @@ fn prefixes_of_the_folder_or_of_the_call_come_before_texts() {
     let (mut boss, mut app) = (db.session("boss"), db.session("app"));
     choose(&mut boss, "bert-mean");
     let same = "SELECT chatbot_embed('the', 'query') = chatbot_embed('low the') AND chatbot_embed('the') <> chatbot_embed('low the')";
-    assert!(one::<bool>(&mut app, same));
+    assert!(query_value::<bool>(&mut app, same));
     boss.batch_execute("SELECT chatbot_set_model('local', 'bert-mean', document_prefix => 'new ', query_prefix => '')")
         .unwrap();
     let same = "SELECT chatbot_embed('new the', 'query') = chatbot_embed('the') AND chatbot_embed('new the', 'query') <> chatbot_embed('the', 'query')";
-    assert!(one::<bool>(&mut app, same));
+    assert!(query_value::<bool>(&mut app, same));
 }
 
 #[test]
@@ -106,13 +107,15 @@ fn int8_is_a_model_of_its_own() {
     let mut boss = db.session("boss");
     let float = choose(&mut boss, "bert-mean");
     let int8: i32 =
-        one(&mut boss, r#"SELECT chatbot_set_model('local', 'bert-mean', options => '{"precision": "int8"}')"#);
+        query_value(&mut boss, r#"SELECT chatbot_set_model('local', 'bert-mean', options => '{"precision": "int8"}')"#);
     assert_ne!(float, int8);
-    let again: i32 =
-        one(&mut boss, r#"SELECT chatbot_set_model('local', 'bert-mean', options => '{"precision": "float"}')"#);
+    let again: i32 = query_value(
+        &mut boss,
+        r#"SELECT chatbot_set_model('local', 'bert-mean', options => '{"precision": "float"}')"#,
+    );
     assert_eq!(again, float);
     let refused = |boss: &mut Client, model: &str, options: &str| {
-        failure(boss, &format!("SELECT chatbot_set_model('local', '{model}', options => '{options}')")).code
+        expect_error(boss, &format!("SELECT chatbot_set_model('local', '{model}', options => '{options}')")).code
     };
     assert_eq!(refused(&mut boss, "bert-mean", r#"{"precision": "int4"}"#), "22023");
     assert_eq!(refused(&mut boss, "bert-mean", r#"{"speed": 1}"#), "22023");
@@ -124,7 +127,7 @@ fn a_folder_that_cannot_be_used_is_an_error_of_its_own() {
     let (mut db, models) = with_models(&["bert-mean"]);
     let mut boss = db.session("boss");
     let refused = |boss: &mut Client, name: &str| {
-        let failure = failure(boss, &format!("SELECT chatbot_set_model('local', $n${name}$n$)"));
+        let failure = expect_error(boss, &format!("SELECT chatbot_set_model('local', $n${name}$n$)"));
         assert!(!failure.hint.is_empty());
         failure.code
     };
@@ -138,8 +141,8 @@ fn a_folder_that_cannot_be_used_is_an_error_of_its_own() {
     assert_eq!(refused(&mut boss, "bert-mean"), "XX001");
     let wrong = "SELECT chatbot_set_model('local', 'bert-mean', 7)";
     models.publish(&model("bert-mean"));
-    assert_eq!(failure(&mut boss, wrong).code, "22023");
-    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.model"), 0);
+    assert_eq!(expect_error(&mut boss, wrong).code, "22023");
+    assert_eq!(query_value::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.model"), 0);
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn only_a_superuser_says_where_models_are() {
     let (db, _models) = with_models(&[]);
     let mut boss = db.session("boss");
     boss.batch_execute("SELECT chatbot_embed('')").unwrap();
-    assert_eq!(failure(&mut boss, "SET chatbot_sync.local_models = '/etc'").code, "42501");
+    assert_eq!(expect_error(&mut boss, "SET chatbot_sync.local_models = '/etc'").code, "42501");
 }
 
 /// Ends a statement that computes, with so many threads: its SQLSTATE, and whether the session works after it.
@@ -156,7 +159,7 @@ fn interrupt(threads: usize, how: &str) -> String {
     models.publish(&slow_model());
     choose(&mut db.session("boss"), "slow");
     let (mut app, mut watcher) = (db.session("app"), db.other());
-    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut app, "SELECT pg_backend_pid()");
     app.batch_execute(&format!("SET chatbot_sync.local_threads = {threads}")).unwrap();
     let sql = embed_statement(1, &prose(900));
     let call = std::thread::spawn(move || {
@@ -185,7 +188,7 @@ fn interrupt(threads: usize, how: &str) -> String {
     while works && tasks() > 1 {
         pause();
     }
-    let stored: i64 = one(&mut watcher, "SELECT count(*) FROM chatbot_sync.embedding");
+    let stored: i64 = query_value(&mut watcher, "SELECT count(*) FROM chatbot_sync.embedding");
     format!("{code} {works} {stored}")
 }
 
@@ -224,7 +227,7 @@ fn statement_timeout_ends_a_statement_that_computes() {
     choose(&mut db.session("boss"), "slow");
     let mut app = db.session("app");
     app.batch_execute("SET statement_timeout = '50ms'").unwrap();
-    assert_eq!(failure(&mut app, &embed_statement(1, &prose(900))).code, "57014");
+    assert_eq!(expect_error(&mut app, &embed_statement(1, &prose(900))).code, "57014");
     app.batch_execute("SET statement_timeout = 0").unwrap();
     app.batch_execute(&embed_statement(2, "the newest")).unwrap();
 }
@@ -237,7 +240,7 @@ fn fast_shutdown_ends_a_statement_that_computes() {
     choose(&mut server.db.session("boss"), "slow");
     let mut app = server.db.session("app");
     app.batch_execute("SET chatbot_sync.local_threads = 2").unwrap();
-    let pid: i32 = one(&mut app, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut app, "SELECT pg_backend_pid()");
     let call = std::thread::spawn(move || app.batch_execute(&embed_statement(1, &prose(900))).unwrap_err());
     while std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count() < 3 {
         std::thread::yield_now();

@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application_with_mock, embed_statement, one, prose, query_column, wait_until};
+use super::harness::{Db, application_with_mock, embed_statement, prose, query_column, query_value, wait_until};
 use super::local_models::{choose, with_models};
 use super::server::Server;
 
@@ -29,23 +29,23 @@ fn set_figure(db: &mut Db, bytes_per_second: f64) {
 #[test]
 fn seconds_are_null_until_the_speed_was_measured() {
     let (_db, mut app) = database_with_documents();
-    assert_eq!(one::<Option<f64>>(&mut app, SECONDS), None);
+    assert_eq!(query_value::<Option<f64>>(&mut app, SECONDS), None);
     app.batch_execute("CALL chatbot_sync_all(batch => 20)").unwrap();
-    assert!(one::<Option<f64>>(&mut app, FIGURE).is_some_and(|figure| figure > 0.0));
-    assert_eq!(one::<Option<f64>>(&mut app, SECONDS), Some(0.0), "nothing is left to embed");
+    assert!(query_value::<Option<f64>>(&mut app, FIGURE).is_some_and(|figure| figure > 0.0));
+    assert_eq!(query_value::<Option<f64>>(&mut app, SECONDS), Some(0.0), "nothing is left to embed");
     app.batch_execute("SELECT chatbot_detach('docs'); INSERT INTO docs VALUES (31, 1, 'Another document.')").unwrap();
     app.batch_execute("SELECT chatbot_attach('docs', 'document')").unwrap();
-    assert!(one::<Option<f64>>(&mut app, SECONDS).is_some_and(|seconds| seconds > 0.0));
+    assert!(query_value::<Option<f64>>(&mut app, SECONDS).is_some_and(|seconds| seconds > 0.0));
 }
 
 #[test]
 fn seconds_are_those_of_a_slow_model_and_of_a_fast_one() {
     let (mut db, mut app) = database_with_documents();
-    let bytes: i64 = one(&mut app, "SELECT sum(octet_length(content)) FROM docs");
+    let bytes: i64 = query_value(&mut app, "SELECT sum(octet_length(content)) FROM docs");
     app.batch_execute("SELECT chatbot_embed_source(2, 'document', 1, 'A text.')").unwrap();
     for chunks_per_second in [15.0, 10_000.0] {
         set_figure(&mut db, chunks_per_second * 1000.0);
-        let seconds: f64 = one(&mut app, SECONDS);
+        let seconds: f64 = query_value(&mut app, SECONDS);
         let expected = bytes as f64 / (chunks_per_second * 1000.0);
         assert!((seconds - expected).abs() <= 0.0005, "{seconds} is not {expected}");
     }
@@ -55,10 +55,10 @@ fn seconds_are_those_of_a_slow_model_and_of_a_fast_one() {
 fn a_transformer_is_measured_when_it_is_chosen() {
     let (mut db, _models) = with_models(&["bert-mean"]);
     choose(&mut db.session("boss"), "bert-mean");
-    assert!(one::<Option<f64>>(&mut db.admin, FIGURE).is_some_and(|figure| figure > 0.0));
+    assert!(query_value::<Option<f64>>(&mut db.admin, FIGURE).is_some_and(|figure| figure > 0.0));
     set_figure(&mut db, 1.0);
     choose(&mut db.session("boss"), "bert-mean");
-    assert_eq!(one::<Option<f64>>(&mut db.admin, FIGURE), Some(1.0), "what syncs measured stays");
+    assert_eq!(query_value::<Option<f64>>(&mut db.admin, FIGURE), Some(1.0), "what syncs measured stays");
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn reembed_measures_the_model_that_is_to_follow() {
     }
     let (mut boss, told) = db.session_with_notices("boss");
     boss.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
-    assert_eq!(one::<Option<f64>>(&mut app, SECONDS), None);
+    assert_eq!(query_value::<Option<f64>>(&mut app, SECONDS), None);
     boss.batch_execute("CALL chatbot_reembed(25)").unwrap();
-    assert!(one::<Option<f64>>(&mut db.admin, FIGURE).is_some_and(|figure| figure > 0.0));
+    assert!(query_value::<Option<f64>>(&mut db.admin, FIGURE).is_some_and(|figure| figure > 0.0));
     let told = told.lock().unwrap();
     assert!(told.iter().any(|line| line.starts_with("NOTICE: 25 of 30 sources, about ")), "{told:?}");
     assert!(told.contains(&"NOTICE: 30 of 30 sources, about 0 s to go".to_owned()), "{told:?}");
@@ -82,13 +82,13 @@ fn the_queue_measures_in_sessions_and_in_workers() {
     let enqueue =
         "SELECT count(chatbot_enqueue_source(1, 'document', i, 'Document ' || i)) FROM generate_series(1, 40) AS i";
     let mut app = Db::new().session("app");
-    one::<i64>(&mut app, enqueue);
+    query_value::<i64>(&mut app, enqueue);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert!(one::<Option<f64>>(&mut app, FIGURE).is_some());
+    assert!(query_value::<Option<f64>>(&mut app, FIGURE).is_some());
 
     let server = Server::start_preloaded(&["chatbot_sync.naptime=1"]);
     let mut app = server.db.session("app");
-    one::<i64>(&mut app, enqueue);
+    query_value::<i64>(&mut app, enqueue);
     wait_until(&mut app, &format!("SELECT ({FIGURE}) IS NOT NULL"));
 }
 
@@ -97,11 +97,11 @@ fn a_statement_of_the_application_writes_no_figure() {
     let (mut db, mut app) = database_with_documents();
     app.batch_execute("SELECT chatbot_embed_source(2, 'document', 1, 'A text.')").unwrap();
     let row = "SELECT xmin::text || ctid FROM chatbot_sync.model";
-    let before: String = one(&mut db.admin, row);
+    let before: String = query_value(&mut db.admin, row);
     app.execute("SELECT chatbot_embed_source(2, 'document', 2, $1)", &[&prose(900)]).unwrap();
     app.batch_execute("BEGIN; CALL chatbot_sync_all(); COMMIT").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced'"), 32);
-    assert_eq!(one::<String>(&mut db.admin, row), before);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced'"), 32);
+    assert_eq!(query_value::<String>(&mut db.admin, row), before);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn figures_raise_no_conflict_at_repeatable_read() {
     // A transaction with an older snapshot chooses a model whose row was written since.
     boss.batch_execute("BEGIN; SELECT count(*) FROM chatbot_sync.model").unwrap();
     app.batch_execute("CALL chatbot_sync_all()").unwrap();
-    assert!(one::<Option<f64>>(&mut app, FIGURE).is_some());
+    assert!(query_value::<Option<f64>>(&mut app, FIGURE).is_some());
     boss.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256'); COMMIT").unwrap();
     boss.batch_execute("SELECT chatbot_set_model('local', 'multilingual-static-256')").unwrap();
     // A row that another session has locked is left to a later sample.
@@ -124,13 +124,13 @@ fn figures_raise_no_conflict_at_repeatable_read() {
     db.admin.batch_execute("UPDATE chatbot_sync.model SET bytes_per_second = NULL").unwrap();
     db.admin.batch_execute("BEGIN; SELECT FROM chatbot_sync.model FOR UPDATE").unwrap();
     let more = "SELECT count(chatbot_enqueue_source(1, 'link', i, 'Link ' || i)) FROM generate_series(1, 40) AS i";
-    one::<i64>(&mut app, more);
+    query_value::<i64>(&mut app, more);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     db.admin.batch_execute("COMMIT").unwrap();
-    assert_eq!(one::<Option<f64>>(&mut app, FIGURE), None);
-    one::<i64>(&mut app, &more.replace("'Link '", "'Another link '"));
+    assert_eq!(query_value::<Option<f64>>(&mut app, FIGURE), None);
+    query_value::<i64>(&mut app, &more.replace("'Link '", "'Another link '"));
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert!(one::<Option<f64>>(&mut app, FIGURE).is_some());
+    assert!(query_value::<Option<f64>>(&mut app, FIGURE).is_some());
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn the_doctor_says_what_a_model_gives_and_takes() {
     let (mut db, _models) = with_models(&["bert-mean"]);
     choose(&mut db.session("boss"), "bert-mean");
     let sql = "SELECT detail FROM chatbot_doctor() WHERE check_name = 'local model' AND status = 'ok'";
-    let detail: String = one(&mut db.admin, sql);
+    let detail: String = query_value(&mut db.admin, sql);
     for part in
         ["bert-mean is imported", "MB that all sessions share", "MB for a statement", " thread", "chunks a second"]
     {
@@ -164,21 +164,21 @@ fn progress_is_right_where_a_batch_takes_longer_than_a_minute() {
     let rate = "SELECT per_second FROM chatbot_sync.progress";
     // Eight documents of 100 chunks at eight chunks a second, the first of them just stored.
     log_batch(&mut db.admin, 8, 100.0, 0.0);
-    assert_eq!(one::<f64>(&mut app, rate), 0.08);
+    assert_eq!(query_value::<f64>(&mut app, rate), 0.08);
     // The next batch is at work, and the one before is older than a minute.
     db.admin.batch_execute("DELETE FROM chatbot_sync.sync_log").unwrap();
     log_batch(&mut db.admin, 8, 100.0, 190.0);
     log_batch(&mut db.admin, 8, 100.0, 90.0);
-    assert_eq!(one::<f64>(&mut app, rate), 0.08);
+    assert_eq!(query_value::<f64>(&mut app, rate), 0.08);
     // Fast ones are counted over the last minute, and what is long past is no rate.
     db.admin.batch_execute("DELETE FROM chatbot_sync.sync_log").unwrap();
     log_batch(&mut db.admin, 600, 0.2, 59.0);
     log_batch(&mut db.admin, 600, 0.2, 1.0);
-    let fast: f64 = one(&mut app, rate);
+    let fast: f64 = query_value(&mut app, rate);
     assert!((19.0..21.0).contains(&fast), "{fast}");
     db.admin.batch_execute("DELETE FROM chatbot_sync.sync_log").unwrap();
     log_batch(&mut db.admin, 8, 100.0, 900.0);
-    assert_eq!(one::<f64>(&mut app, rate), 0.0);
+    assert_eq!(query_value::<f64>(&mut app, rate), 0.0);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn progress_does_not_wait_for_sources_that_are_not_enabled() {
     app.batch_execute("SELECT chatbot_attach('docs', 'document', condition => 'id > 10'); CALL chatbot_sync_all()")
         .unwrap();
     let progress = "SELECT concat_ws(' ', sources, synced, pending, estimated_end IS NULL) FROM chatbot_sync.progress";
-    assert_eq!(one::<String>(&mut app, progress), "30 20 0 t");
+    assert_eq!(query_value::<String>(&mut app, progress), "30 20 0 t");
 }
 
 #[test]
@@ -199,13 +199,13 @@ fn words_count_for_as_much_as_is_stored_with_the_model() {
         app.batch_execute(&embed_statement(id, text)).unwrap();
     }
     let weight = "SELECT text_weight::double precision FROM chatbot_sync.model WHERE active";
-    assert!((one::<f64>(&mut app, weight) - 0.4).abs() < 1e-6);
+    assert!((query_value::<f64>(&mut app, weight) - 0.4).abs() < 1e-6);
     let first = "SELECT ARRAY[score - text_weight - (1 - text_weight) * similarity, similarity]
         FROM chatbot_search(1, 'when are refunds paid?', 1), chatbot_sync.model WHERE active";
     for weight in ["0.4", "0.1", "0"] {
         db.admin.batch_execute(&format!("UPDATE chatbot_sync.model SET text_weight = {weight}")).unwrap();
         // The best chunk by words has their full weight.
-        let found: Vec<f64> = one(&mut app, first);
+        let found: Vec<f64> = query_value(&mut app, first);
         assert!(found[0].abs() < 1e-6 && found[1] < 1.0, "{weight}: {found:?}");
     }
     let refused = db.admin.batch_execute("UPDATE chatbot_sync.model SET text_weight = 1.5").unwrap_err();
@@ -221,5 +221,5 @@ fn a_transformer_has_the_weight_that_was_measured_for_it() {
     let weights = "SELECT model || ' ' || (text_weight < 0.4::real) FROM chatbot_sync.model ORDER BY id";
     assert_eq!(query_column::<String>(&mut db.admin, weights), ["bert-mean true", "static-plain false"]);
     boss.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
-    assert!(one::<bool>(&mut db.admin, "SELECT text_weight = 0.4::real FROM chatbot_sync.model WHERE active"));
+    assert!(query_value::<bool>(&mut db.admin, "SELECT text_weight = 0.4::real FROM chatbot_sync.model WHERE active"));
 }

@@ -3,7 +3,9 @@
 
 use postgres::Client;
 
-use super::harness::{Db, database_with_mock, embed_statement, failure, one, prose, query_column, set_for_database};
+use super::harness::{
+    Db, database_with_mock, embed_statement, expect_error, prose, query_column, query_value, set_for_database,
+};
 use super::mock::Mock;
 
 /// Returns a database with sources of the built-in model, a mock provider for the next one, and sessions of `app` and
@@ -41,7 +43,7 @@ fn searches_stay_complete_while_the_model_changes() {
     assert_eq!(query_column::<String>(&mut app, FOUND_CHUNKS), before);
     assert_eq!(mock.texts().len(), 0);
     boss.batch_execute("CALL chatbot_reembed(2)").unwrap();
-    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    assert_eq!(query_value::<String>(&mut app, ACTIVE), "openai_compatible");
     let after = query_column::<String>(&mut app, FOUND_CHUNKS);
     assert!(after.iter().all(|answer| answer.starts_with("8 ")));
     assert_eq!(texts(&after), texts(&before));
@@ -51,7 +53,10 @@ fn searches_stay_complete_while_the_model_changes() {
     assert_eq!(query_column::<String>(&mut app, FOUND_CHUNKS), before);
     let asked = mock.state().requests.len();
     boss.batch_execute(NEXT).unwrap();
-    assert_eq!((one::<String>(&mut app, ACTIVE), mock.state().requests.len()), ("openai_compatible".to_owned(), asked));
+    assert_eq!(
+        (query_value::<String>(&mut app, ACTIVE), mock.state().requests.len()),
+        ("openai_compatible".to_owned(), asked)
+    );
 }
 
 #[test]
@@ -68,18 +73,18 @@ fn writes_during_reembed_are_kept() {
     app.batch_execute(&embed_statement(3, &format!("3. {}", prose(15)).replace("Sentence 7 ", "Sentence seven ")))
         .unwrap();
     app.batch_execute("SELECT chatbot_delete_source(1, 'document', 2)").unwrap();
-    assert_eq!(one::<String>(&mut app, ACTIVE), "local");
+    assert_eq!(query_value::<String>(&mut app, ACTIVE), "local");
     let before = query_column::<String>(&mut app, FOUND_CHUNKS);
     mock.release();
     reembed.join().unwrap();
-    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    assert_eq!(query_value::<String>(&mut app, ACTIVE), "openai_compatible");
     assert_eq!(texts(&query_column::<String>(&mut app, FOUND_CHUNKS)), texts(&before));
     // Going back embeds what has changed since, and nothing else.
     app.batch_execute(&embed_statement(4, "Changed again.")).unwrap();
     boss.batch_execute(BACK).unwrap();
-    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    assert_eq!(query_value::<String>(&mut app, ACTIVE), "openai_compatible");
     boss.batch_execute("CALL chatbot_reembed()").unwrap();
-    assert_eq!(one::<String>(&mut app, ACTIVE), "local");
+    assert_eq!(query_value::<String>(&mut app, ACTIVE), "local");
     let after = query_column::<String>(&mut app, FOUND_CHUNKS);
     assert!(
         after.iter().any(|answer| answer.contains("Changed again."))
@@ -99,8 +104,8 @@ fn a_cancelled_reembed_resumes_and_two_share_the_work() {
     let asked = mock.texts().len();
     boss.batch_execute(NEXT).unwrap();
     mock.state().poison = Some("Text number 35.");
-    assert_eq!(failure(&mut boss, "CALL chatbot_reembed(5)").code, "HV00L");
-    assert_eq!(one::<String>(&mut app, ACTIVE), "local");
+    assert_eq!(expect_error(&mut boss, "CALL chatbot_reembed(5)").code, "HV00L");
+    assert_eq!(query_value::<String>(&mut app, ACTIVE), "local");
     mock.state().poison = None;
     let calls: Vec<_> = (0..2)
         .map(|_| {
@@ -109,12 +114,12 @@ fn a_cancelled_reembed_resumes_and_two_share_the_work() {
         })
         .collect();
     calls.into_iter().for_each(|call| call.join().unwrap());
-    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    assert_eq!(query_value::<String>(&mut app, ACTIVE), "openai_compatible");
     // Only the batch with the refused text was sent again, in parts.
     assert!(mock.texts().len() - asked <= 50 + 5 * 4, "{}", mock.texts().len() - asked);
     assert_eq!(
         query_column::<String>(&mut app, FOUND_CHUNKS).len(),
-        one::<i64>(&mut app, "SELECT sum(chunk_count)::bigint FROM chatbot_sync.source") as usize
+        query_value::<i64>(&mut app, "SELECT sum(chunk_count)::bigint FROM chatbot_sync.source") as usize
     );
 }
 
@@ -124,21 +129,21 @@ fn only_an_inactive_model_can_be_dropped() {
     boss.batch_execute(NEXT).unwrap();
     boss.batch_execute("CALL chatbot_reembed()").unwrap();
     let id = |client: &mut Client, which: &str| {
-        one::<i32>(client, &format!("SELECT id FROM chatbot_sync.model WHERE {which}"))
+        query_value::<i32>(client, &format!("SELECT id FROM chatbot_sync.model WHERE {which}"))
     };
     let active = id(&mut boss, "active");
-    assert_eq!(failure(&mut boss, &format!("CALL chatbot_drop_model({active})")).code, "55006");
-    assert_eq!(failure(&mut boss, "CALL chatbot_drop_model(99)").code, "22023");
-    assert_eq!(failure(&mut boss, "CALL chatbot_drop_model(NULL)").code, "22004");
+    assert_eq!(expect_error(&mut boss, &format!("CALL chatbot_drop_model({active})")).code, "55006");
+    assert_eq!(expect_error(&mut boss, "CALL chatbot_drop_model(99)").code, "22023");
+    assert_eq!(expect_error(&mut boss, "CALL chatbot_drop_model(NULL)").code, "22004");
     let before = id(&mut boss, "NOT active");
     boss.batch_execute(&format!("CALL chatbot_drop_model({before}, 5)")).unwrap();
     assert_eq!(
-        one::<i64>(&mut boss, "SELECT count(*) FROM chatbot_sync.embedding WHERE vector_dims(embedding) = 256"),
+        query_value::<i64>(&mut boss, "SELECT count(*) FROM chatbot_sync.embedding WHERE vector_dims(embedding) = 256"),
         0
     );
     assert!(!query_column::<String>(&mut app, FOUND_CHUNKS).is_empty());
     boss.batch_execute(BACK).unwrap();
-    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    assert_eq!(query_value::<String>(&mut app, ACTIVE), "openai_compatible");
 }
 
 #[test]
@@ -165,7 +170,7 @@ fn an_estimate_is_right_and_sends_nothing() {
     let bytes: usize = mock.texts().iter().map(|text| text.len().div_ceil(4)).sum();
     assert_eq!(usize::try_from(tokens).unwrap(), bytes);
     assert_eq!(estimate(&mut app, ""), (20, chunks, 0, 0));
-    assert_eq!(failure(&mut app, "SELECT chatbot_estimate('other')").code, "42704");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_estimate('other')").code, "42704");
     // The estimate of a change of the model.
     db.admin.batch_execute("SELECT chatbot_set_model('local', 'minilm-static-256')").unwrap();
     let (sources, all, to_embed, tokens) = estimate(&mut app, "");
@@ -179,21 +184,21 @@ fn a_refused_text_holds_back_no_other_source() {
     app.batch_execute(&embed_statement(7, "A poison.")).unwrap();
     boss.batch_execute(NEXT).unwrap();
     mock.state().poison = Some("poison");
-    let failed = failure(&mut boss, "CALL chatbot_reembed(2)");
+    let failed = expect_error(&mut boss, "CALL chatbot_reembed(2)");
     assert_eq!(failed.code, "HV00L", "{failed:?}");
     assert!(failed.hint.contains("skip_errors"), "{failed:?}");
     let in_error = "SELECT source_id || ' ' || error FROM chatbot_sync.source WHERE status = 'error'";
     let errors = query_column::<String>(&mut app, in_error);
     assert_eq!(errors.len(), 1);
     assert!(errors[0].starts_with("7 ") && errors[0].contains("refuses chunk 0"), "{errors:?}");
-    assert_eq!(one::<String>(&mut app, ACTIVE), "local");
+    assert_eq!(query_value::<String>(&mut app, ACTIVE), "local");
     // The other sources are not sent again.
     let asked = mock.texts().len();
     let (mut listening, told) = db.session_with_notices("boss");
     listening.batch_execute("CALL chatbot_reembed(skip_errors => true)").unwrap();
     assert_eq!(mock.texts().len(), asked + 1);
     assert!(told.lock().unwrap().iter().any(|line| line.contains("without vectors of 1 sources")), "{told:?}");
-    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    assert_eq!(query_value::<String>(&mut app, ACTIVE), "openai_compatible");
     assert_eq!(query_column::<String>(&mut app, in_error).len(), 1);
     assert!(query_column::<String>(&mut app, FOUND_CHUNKS).iter().all(|answer| !answer.contains("poison")));
 }
@@ -203,13 +208,13 @@ fn a_refused_source_is_synced_once_its_text_is_accepted() {
     let (_db, mock, mut app, mut boss) = database_with_two_models();
     boss.batch_execute(NEXT).unwrap();
     mock.state().always = Some(super::mock::Fault::Status(400, "", r#"{"error":{"message":"no"}}"#));
-    assert_eq!(failure(&mut boss, "CALL chatbot_reembed()").code, "HV00L");
+    assert_eq!(expect_error(&mut boss, "CALL chatbot_reembed()").code, "HV00L");
     let in_error = "SELECT count(*) FROM chatbot_sync.source WHERE status = 'error'";
-    assert_eq!(one::<i64>(&mut app, in_error), 6);
+    assert_eq!(query_value::<i64>(&mut app, in_error), 6);
     mock.state().always = None;
     boss.batch_execute("CALL chatbot_reembed()").unwrap();
-    assert_eq!(one::<i64>(&mut app, in_error), 0);
-    assert_eq!(one::<String>(&mut app, ACTIVE), "openai_compatible");
+    assert_eq!(query_value::<i64>(&mut app, in_error), 0);
+    assert_eq!(query_value::<String>(&mut app, ACTIVE), "openai_compatible");
 }
 
 #[test]
@@ -227,6 +232,6 @@ fn database_keeps_its_built_in_model() {
     // And moves to the other as to any model.
     boss.batch_execute("SELECT chatbot_set_model('local', 'multilingual-static-256'); CALL chatbot_reembed()").unwrap();
     let active = "SELECT model FROM chatbot_sync.model WHERE active";
-    assert_eq!(one::<String>(&mut app, active), "multilingual-static-256");
+    assert_eq!(query_value::<String>(&mut app, active), "multilingual-static-256");
     assert_eq!(query_column::<i64>(&mut app, found), [1, 2]);
 }

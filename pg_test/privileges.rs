@@ -1,6 +1,6 @@
 //! Privileges: a role may do exactly what its level includes, and a role without a level nothing.
 
-use super::harness::{Db, failure, one, query_column};
+use super::harness::{Db, expect_error, query_column, query_value};
 
 /// A call of every function. Some fail for every role, with an error about their arguments.
 const CALLS: [(&str, &str); 33] = [
@@ -81,7 +81,7 @@ fn every_function_has_a_level_and_none_is_public() {
     let public = "SELECT count(*) FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
         JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'chatbot_sync'
         WHERE has_function_privilege('stranger', p.oid, 'EXECUTE')";
-    assert_eq!(one::<i64>(&mut db.admin, public), 0);
+    assert_eq!(query_value::<i64>(&mut db.admin, public), 0);
 }
 
 #[test]
@@ -94,12 +94,12 @@ fn a_role_without_a_level_reads_and_writes_nothing() {
     assert!(tables.len() >= 5);
     let mut stranger = db.session("stranger");
     for table in &tables {
-        assert_eq!(failure(&mut stranger, &format!("SELECT FROM {table}")).code, "42501", "{table}");
-        assert_eq!(failure(&mut stranger, &format!("DELETE FROM {table}")).code, "42501", "{table}");
+        assert_eq!(expect_error(&mut stranger, &format!("SELECT FROM {table}")).code, "42501", "{table}");
+        assert_eq!(expect_error(&mut stranger, &format!("DELETE FROM {table}")).code, "42501", "{table}");
     }
     let mut reader = db.session("reader");
-    assert_eq!(failure(&mut reader, "DELETE FROM chatbot_sync.source").code, "42501");
-    assert_eq!(failure(&mut reader, "SELECT FROM chatbot_sync.message").code, "42501");
+    assert_eq!(expect_error(&mut reader, "DELETE FROM chatbot_sync.source").code, "42501");
+    assert_eq!(expect_error(&mut reader, "SELECT FROM chatbot_sync.message").code, "42501");
 }
 
 #[test]
@@ -108,11 +108,11 @@ fn level_app_reads_all_that_a_backup_needs() {
     let missing = "SELECT count(*) FROM pg_class WHERE relnamespace = 'chatbot_sync'::regnamespace
         AND (relkind IN ('r', 'v') AND NOT has_table_privilege('app', oid, 'SELECT, INSERT, UPDATE, DELETE')
             OR relkind = 'S' AND NOT has_sequence_privilege('app', oid, 'SELECT, UPDATE, USAGE'))";
-    assert_eq!(one::<i64>(&mut db.admin, missing), 0);
+    assert_eq!(query_value::<i64>(&mut db.admin, missing), 0);
     let undumped =
         "SELECT count(*) FROM pg_class WHERE relnamespace = 'chatbot_sync'::regnamespace AND relkind IN ('r', 'S')
         AND oid <> ALL (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'chatbot_sync')";
-    assert_eq!(one::<i64>(&mut db.admin, undumped), 0);
+    assert_eq!(query_value::<i64>(&mut db.admin, undumped), 0);
 }
 
 #[test]
@@ -120,13 +120,13 @@ fn grant_replaces_the_level_and_revoke_removes_it() {
     let mut db = Db::new();
     db.admin.batch_execute("SELECT chatbot_grant('app', 'read')").unwrap();
     let mut app = db.session("app");
-    assert_eq!(failure(&mut app, "SELECT chatbot_embed_source(1, 'document', 1, 'x')").code, "42501");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_embed_source(1, 'document', 1, 'x')").code, "42501");
     app.batch_execute("SELECT chatbot_search(1, 'x')").unwrap();
     db.admin.batch_execute("SELECT chatbot_revoke('app')").unwrap();
-    assert_eq!(failure(&mut app, "SELECT chatbot_search(1, 'x')").code, "42501");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_search(1, 'x')").code, "42501");
     let left = "SELECT count(*) FROM pg_shdepend WHERE refobjid = 'app'::regrole
         AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    assert_eq!(one::<i64>(&mut db.admin, left), 0);
+    assert_eq!(query_value::<i64>(&mut db.admin, left), 0);
 }
 
 #[test]
@@ -140,6 +140,6 @@ fn bad_grants_are_refused() {
         ("chatbot_grant('public')", "42704"),
         ("chatbot_revoke(NULL)", "22004"),
     ] {
-        assert_eq!(failure(&mut db.admin, &format!("SELECT {call}")).code, code, "{call}");
+        assert_eq!(expect_error(&mut db.admin, &format!("SELECT {call}")).code, code, "{call}");
     }
 }

@@ -1,6 +1,6 @@
 //! The built-in model through SQL: same vectors, one model row, and cancelling.
 
-use super::harness::{Db, one, query_column};
+use super::harness::{Db, query_column, query_value};
 
 #[test]
 fn built_in_models_answer_through_sql_as_their_references_do() {
@@ -41,7 +41,7 @@ fn the_first_source_creates_one_model() {
     }
     assert_eq!(query_column::<String>(&mut app, models), ["local 256"]);
     assert_eq!(
-        one::<i64>(
+        query_value::<i64>(
             &mut app,
             "SELECT count(*) FROM chatbot_sync.embedding JOIN chatbot_sync.model m ON m.id = model_id"
         ),
@@ -59,6 +59,6 @@ fn embedding_can_be_cancelled() {
     let code = app.batch_execute(sql).unwrap_err().code().unwrap().code().to_owned();
     assert_eq!(code, "57014");
     app.batch_execute("SET statement_timeout = 0").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 0);
     app.batch_execute("SELECT chatbot_embed_source(1, 'document', 1, 'A text.')").unwrap();
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use super::harness::{database_with_mock, embed_statement, failure, set_for_database, use_mock};
+use super::harness::{database_with_mock, embed_statement, expect_error, set_for_database, use_mock};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -117,7 +117,7 @@ fn the_proxys_password_arrives_and_is_never_shown() {
     set_for_database(&mut db, "proxy", &format!("http://user:opensesame@{}", proxy.address));
     let mut app = db.session("app");
     app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
-    let refused = failure(&mut app, &embed_statement(1, "A text."));
+    let refused = expect_error(&mut app, &embed_statement(1, "A text."));
     assert_eq!(refused.code, "HV00N");
     assert!(refused.detail.contains("407"), "{refused:?}");
     assert!(!format!("{refused:?}").contains("opensesame"), "{refused:?}");
@@ -127,7 +127,7 @@ fn the_proxys_password_arrives_and_is_never_shown() {
 
     set_for_database(&mut db, "proxy", "opensesame://user:opensesame@");
     let mut app = db.session("app");
-    let wrong = failure(&mut app, &embed_statement(1, "A text."));
+    let wrong = expect_error(&mut app, &embed_statement(1, "A text."));
     assert_eq!((wrong.code.as_str(), wrong.message.contains("chatbot_sync.proxy")), ("22023", true), "{wrong:?}");
     assert!(!format!("{wrong:?}").contains("opensesame"), "{wrong:?}");
 }
@@ -142,7 +142,7 @@ fn a_proxy_that_hangs_can_be_cancelled() {
         "SET chatbot_sync.sync_timeout = '1h'; SET chatbot_sync.connect_timeout = '1h'; SET statement_timeout = '50ms'",
     )
     .unwrap();
-    assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "57014");
+    assert_eq!(expect_error(&mut app, &embed_statement(1, "A text.")).code, "57014");
     // Reads to the end: the client has closed its socket.
     let _ = deaf.accept().unwrap().0.read_to_end(&mut Vec::new());
     app.batch_execute("RESET statement_timeout; SELECT chatbot_chunk('still here')").unwrap();

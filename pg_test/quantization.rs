@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, failure, one, query_column};
+use super::harness::{Db, expect_error, query_column, query_value};
 
 const FORMS: [(&str, &str, &str); 3] = [
     ("none", "embedding_hnsw_1", "vector_cosine_ops"),
@@ -86,7 +86,7 @@ fn an_index_is_used_until_that_of_another_quantization_is_valid() {
     assert_eq!((found.len(), scans), (10, 1));
     let missing = "SELECT detail FROM chatbot_doctor() WHERE check_name = 'indexes' AND status = 'error'";
     assert_eq!(query_column::<String>(&mut admin, missing), ["embedding_hnsw_binary_1 is missing"]);
-    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 1);
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 1);
     let definitions = query_column::<String>(&mut boss, DEFINITIONS);
     assert!(definitions.len() == 1 && definitions[0].contains("bit_hamming_ops"), "{definitions:?}");
 }
@@ -108,7 +108,7 @@ fn a_model_keeps_its_quantization() {
 #[test]
 fn unknown_quantizations_are_refused() {
     let (_db, mut boss) = database_with_chunks();
-    let refused = failure(&mut boss, "CALL chatbot_create_index(quantization => 'quarter')");
+    let refused = expect_error(&mut boss, "CALL chatbot_create_index(quantization => 'quarter')");
     assert_eq!(
         (refused.code.as_str(), refused.message.as_str()),
         ("22023", "quantization is \"quarter\", expected one of none, half, binary")
@@ -119,7 +119,7 @@ fn unknown_quantizations_are_refused() {
 fn bits_are_the_default_where_they_find_the_nearest() {
     let (mut db, mut boss) = database_with_chunks();
     // 256 dimensions.
-    assert_eq!(one::<String>(&mut boss, "SELECT chatbot_sync.default_quantization(1)"), "half");
+    assert_eq!(query_value::<String>(&mut boss, "SELECT chatbot_sync.default_quantization(1)"), "half");
     let random = |number: &str| {
         format!(
             "TRUNCATE chatbot_sync.source CASCADE; UPDATE chatbot_sync.model SET dimensions = 768;
@@ -133,12 +133,12 @@ fn bits_are_the_default_where_they_find_the_nearest() {
     };
     // Fifty clusters of texts that are alike, by dimensions of either sign.
     db.admin.batch_execute(&random("sin(d * (i % 50 + 1)) + 0.2 * cos(d * i) + 0.2 * (random() - 0.5)")).unwrap();
-    let dense: f32 = one(&mut boss, "SELECT chatbot_sync.measure_recall_of_bits(1)");
+    let dense: f32 = query_value(&mut boss, "SELECT chatbot_sync.measure_recall_of_bits(1)");
     assert!(dense >= 0.98, "{dense}");
-    assert_eq!(one::<String>(&mut boss, "SELECT chatbot_sync.default_quantization(1)"), "binary");
+    assert_eq!(query_value::<String>(&mut boss, "SELECT chatbot_sync.default_quantization(1)"), "binary");
     // The same, all of them positive: bits say nothing.
     db.admin.batch_execute(&random("2 + sin(d * (i % 50 + 1)) + 0.2 * cos(d * i) + 0.2 * (random() - 0.5)")).unwrap();
-    assert_eq!(one::<String>(&mut boss, "SELECT chatbot_sync.default_quantization(1)"), "half");
+    assert_eq!(query_value::<String>(&mut boss, "SELECT chatbot_sync.default_quantization(1)"), "half");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn the_doctor_says_what_an_index_takes_in_memory() {
     let said = "SELECT detail FROM chatbot_doctor() WHERE check_name = 'index memory'";
     assert_eq!(query_column::<String>(&mut boss, said), [""; 0]);
     create_index(&mut boss, "binary");
-    let said: String = one(&mut boss, said);
+    let said: String = query_value(&mut boss, said);
     assert!(
         said.starts_with("HNSW over 400 chunks by quantization: none 5")
             && said.contains(", half ")

@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, database_with_mock, failure, one, prose, query_column, set_for_database};
+use super::harness::{Db, database_with_mock, expect_error, prose, query_column, query_value, set_for_database};
 use super::mock::Mock;
 
 /// Creates a table that is attached in mode async, and returns a session of its owner.
@@ -49,15 +49,15 @@ fn a_row_is_embedded_after_its_commit() {
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 synced 1 0", "2 2 synced 1 0"]);
     assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced", "2 synced", "3"]);
-    assert_eq!((one::<i64>(&mut app, JOBS), mock.state().requests.len()), (0, 1));
+    assert_eq!((query_value::<i64>(&mut app, JOBS), mock.state().requests.len()), (0, 1));
 
     app.batch_execute("UPDATE docs SET content = 'Other.' WHERE id = 1; DELETE FROM docs WHERE id = 2").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(2, 'second')"), 1);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(2, 'second')"), 1);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
     assert_eq!(query_column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Other."]);
     assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced", "3"]);
-    assert_eq!((one::<i64>(&mut app, JOBS), mock.texts().iter().filter(|t| *t == "Other.").count()), (0, 1));
+    assert_eq!((query_value::<i64>(&mut app, JOBS), mock.texts().iter().filter(|t| *t == "Other.").count()), (0, 1));
 }
 
 #[test]
@@ -84,11 +84,11 @@ fn changes_without_new_text_ask_no_provider() {
     assert_eq!(mock.state().requests.len(), requests);
     let titles = "SELECT metadata::text FROM chatbot_sync.embedding ORDER BY source_id";
     assert_eq!(query_column::<String>(&mut app, titles), [r#"{"title": "A title"}"#, r#"{"title": null}"#]);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(3, 'first')"), 1);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(3, 'first')"), 1);
     app.batch_execute("UPDATE docs SET chatbot_id = NULL WHERE id = 9; CALL chatbot_process_queue()").unwrap();
     assert_eq!(query_column::<String>(&mut app, SOURCES), ["3 1 synced 1 0"]);
     app.batch_execute("TRUNCATE docs; CALL chatbot_process_queue()").unwrap();
-    assert_eq!((query_column::<String>(&mut app, SOURCES).len(), one::<i64>(&mut app, JOBS)), (0, 0));
+    assert_eq!((query_column::<String>(&mut app, SOURCES).len(), query_value::<i64>(&mut app, JOBS)), (0, 0));
 }
 
 #[test]
@@ -98,9 +98,9 @@ fn many_small_sources_share_requests() {
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     assert_eq!(mock.texts().len(), 150);
     assert_eq!(mock.state().requests.len(), 2);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced'"), 150);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced'"), 150);
     let log = "SELECT sum(inputs) || ' ' || sum(requests) || ' ' || sum(tokens) FROM chatbot_sync.sync_log";
-    assert_eq!(one::<String>(&mut app, log), "150 2 1500");
+    assert_eq!(query_value::<String>(&mut app, log), "150 2 1500");
 }
 
 #[test]
@@ -119,9 +119,9 @@ fn a_busy_chatbot_does_not_delay_other_chatbots() {
     assert_eq!(mock.texts(), ["An edit."]);
     app.batch_execute("CALL chatbot_process_queue(50)").unwrap();
     let of = |bot| format!("SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced' AND chatbot_id = {bot}");
-    assert!(one::<i64>(&mut app, &of(2)) >= 25);
+    assert!(query_value::<i64>(&mut app, &of(2)) >= 25);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status <> 'synced'"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status <> 'synced'"), 0);
     assert_eq!(mock.texts().len(), 351);
 }
 
@@ -149,7 +149,7 @@ fn delete_during_embed_leaves_no_vectors() {
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     assert_eq!(query_column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Second."]);
     assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 2 synced 1 0"]);
-    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+    assert_eq!(query_value::<i64>(&mut app, JOBS), 0);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn newest_text_wins() {
     let texts = "SELECT content FROM chatbot_sync.embedding ORDER BY source_type";
     assert_eq!(query_column::<String>(&mut app, texts), ["New.", "Newer."]);
     assert_eq!(query_column::<String>(&mut app, STATUS), ["1 synced"]);
-    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+    assert_eq!(query_value::<i64>(&mut app, JOBS), 0);
 }
 
 #[test]
@@ -193,16 +193,16 @@ fn queued_texts_collapse_to_the_newest() {
     for text in ["One.", "Two.", "Three."] {
         app.batch_execute(&format!("SELECT chatbot_enqueue_source(1, 'document', 1, '{text}')")).unwrap();
     }
-    assert_eq!(one::<i64>(&mut app, JOBS), 3);
+    assert_eq!(query_value::<i64>(&mut app, JOBS), 3);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     assert_eq!(mock.texts(), ["Three."]);
-    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+    assert_eq!(query_value::<i64>(&mut app, JOBS), 0);
     app.batch_execute(
         r#"SELECT chatbot_enqueue_source(1, 'document', 1, 'Three.', '{"a": 1}'); CALL chatbot_process_queue()"#,
     )
     .unwrap();
     assert_eq!(mock.texts().len(), 1);
-    assert_eq!(one::<String>(&mut app, "SELECT metadata::text FROM chatbot_sync.embedding"), r#"{"a": 1}"#);
+    assert_eq!(query_value::<String>(&mut app, "SELECT metadata::text FROM chatbot_sync.embedding"), r#"{"a": 1}"#);
 }
 
 #[test]
@@ -241,8 +241,8 @@ fn editors_at_repeatable_read_do_not_conflict_with_the_queue() {
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     let wrong = "SELECT count(*) FROM plain p FULL JOIN chatbot_sync.embedding e
         ON e.source_id = p.id AND e.chatbot_id = p.chatbot_id AND e.source_type = 'link' WHERE p.content IS DISTINCT FROM e.content";
-    assert_eq!(one::<i64>(&mut db.admin, wrong), 0);
-    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+    assert_eq!(query_value::<i64>(&mut db.admin, wrong), 0);
+    assert_eq!(query_value::<i64>(&mut app, JOBS), 0);
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn two_calls_share_the_work() {
     texts.sort();
     texts.dedup();
     assert_eq!((texts.len(), mock.texts().len()), (480, 480));
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced'"), 480);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE status = 'synced'"), 480);
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn a_call_within_a_transaction_commits_nothing() {
     assert_eq!(query_column::<String>(&mut app, SOURCES), ["1 1 synced 1 0"]);
     app.batch_execute("ROLLBACK").unwrap();
     assert_eq!(query_column::<String>(&mut app, SOURCES), [""; 0]);
-    assert_eq!(failure(&mut app, "CALL chatbot_process_queue(0)").code, "22023");
+    assert_eq!(expect_error(&mut app, "CALL chatbot_process_queue(0)").code, "22023");
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn a_long_document_is_embedded_whole_by_the_queue() {
     let (_db, mock, mut app) = async_table_with_mock();
     app.execute("INSERT INTO docs (chatbot_id, content) VALUES (1, $1)", &[&prose(600)]).unwrap();
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    let chunks: i32 = one(&mut app, "SELECT chunk_count FROM chatbot_sync.source");
+    let chunks: i32 = query_value(&mut app, "SELECT chunk_count FROM chatbot_sync.source");
     assert_eq!(mock.texts().len(), usize::try_from(chunks).unwrap());
     app.execute("UPDATE docs SET content = $1", &[&prose(600).replace("Sentence 300 ", "Sentence three hundred ")])
         .unwrap();

@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, application_with_mock, one, query_column, use_mock, wait_until};
+use super::harness::{Db, application_with_mock, query_column, query_value, use_mock, wait_until};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -29,7 +29,7 @@ fn rows_of_other_tables_do_not_wait_for_a_locked_table() {
         app.batch_execute(ROWS).unwrap();
         let mut holder = lock_in_another_session(&db, lock);
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
-        assert!(one::<bool>(&mut app, LINKS_ARE_SYNCED), "{lock}");
+        assert!(query_value::<bool>(&mut app, LINKS_ARE_SYNCED), "{lock}");
         let left =
             "SELECT concat_ws(' ', source_type, count(*), max(attempts)) FROM chatbot_sync.job GROUP BY source_type";
         assert_eq!(query_column::<String>(&mut app, left), ["document 60 0"], "{lock}");
@@ -37,18 +37,20 @@ fn rows_of_other_tables_do_not_wait_for_a_locked_table() {
         app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_estimate()").unwrap();
         let mut boss = db.session("boss");
         assert_eq!(query_column::<String>(&mut boss, "SELECT problem FROM chatbot_verify()"), [""; 0], "{lock}");
-        assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
+        assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
         // The doctor names the session that holds the lock.
-        let pid: i32 = one(&mut holder, "SELECT pg_backend_pid()");
+        let pid: i32 = query_value(&mut holder, "SELECT pg_backend_pid()");
         db.admin.batch_execute("UPDATE chatbot_sync.job SET created_at = created_at - interval '1 hour'").unwrap();
-        let said: String =
-            one(&mut boss, "SELECT status || ' ' || detail || hint FROM chatbot_doctor() WHERE check_name = 'queue'");
+        let said: String = query_value(
+            &mut boss,
+            "SELECT status || ' ' || detail || hint FROM chatbot_doctor() WHERE check_name = 'queue'",
+        );
         assert!(said.starts_with("warning ") && said.contains(&format!("docs is locked by process {pid}")), "{said}");
         holder.batch_execute("ROLLBACK").unwrap();
-        while one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job") > 0 {
+        while query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job") > 0 {
             app.batch_execute("CALL chatbot_process_queue()").unwrap();
         }
-        assert!(one::<bool>(&mut app, "SELECT bool_and(status = 'synced') FROM docs"), "{lock}");
+        assert!(query_value::<bool>(&mut app, "SELECT bool_and(status = 'synced') FROM docs"), "{lock}");
         // Each row is sent once; the doctor's own test request does not count.
         let mut texts: Vec<String> = mock.texts().into_iter().filter(|text| text != "Is anybody there?").collect();
         texts.sort();
@@ -70,13 +72,13 @@ fn a_table_locked_while_its_rows_are_embedded_gets_its_status_later() {
     let mut holder = lock_in_another_session(&db, "LOCK TABLE docs IN ACCESS EXCLUSIVE MODE");
     mock.release();
     call.join().unwrap();
-    assert!(one::<bool>(&mut app, LINKS_ARE_SYNCED));
+    assert!(query_value::<bool>(&mut app, LINKS_ARE_SYNCED));
     assert_eq!(query_column::<i32>(&mut app, "SELECT attempts FROM chatbot_sync.job"), [0]);
     holder.batch_execute("ROLLBACK").unwrap();
-    while one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job") > 0 {
+    while query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job") > 0 {
         app.batch_execute("CALL chatbot_process_queue()").unwrap();
     }
-    assert_eq!(one::<String>(&mut app, "SELECT status FROM docs"), "synced");
+    assert_eq!(query_value::<String>(&mut app, "SELECT status FROM docs"), "synced");
 }
 
 fn server_with_workers(settings: &[&str]) -> (Server, Mock, Client) {
@@ -119,7 +121,7 @@ fn commit_prepared_wakes_a_worker() {
     // Errors of COMMIT PREPARED, and of other statements, pass through unchanged.
     app.batch_execute("BEGIN; INSERT INTO links VALUES (4, 1, 'Never.'); PREPARE TRANSACTION 'two'").unwrap();
     app.batch_execute("ROLLBACK PREPARED 'two'").unwrap();
-    let failed = super::harness::failure(&mut app, "COMMIT PREPARED 'two'");
+    let failed = super::harness::expect_error(&mut app, "COMMIT PREPARED 'two'");
     assert_eq!(failed.code, "42704");
     server
         .db

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::harness::{application_with_mock, one, query_column};
+use super::harness::{application_with_mock, query_column, query_value};
 use super::mock::Mock;
 
 const JOBS: &str = "SELECT count(*) FROM chatbot_sync.job";
@@ -48,8 +48,8 @@ fn a_row_moved_and_deleted_with_its_chatbot_leaves_nothing() {
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     let sources = "SELECT concat_ws(' ', chatbot_id, source_id) FROM chatbot_sync.source";
     assert_eq!(query_column::<String>(&mut app, sources), ["1 2"]);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 0);
-    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_verify()"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 0);
+    assert_eq!(query_value::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_verify()"), 0);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_row_moved_and_deleted_by_hand_leaves_nothing() {
     .unwrap();
     app.batch_execute("CALL chatbot_process_queue(); UPDATE links SET chatbot_id = 2 WHERE id = 1").unwrap();
     let deleted = "SELECT status FROM chatbot_delete_source(2, 'link', 1)";
-    assert_eq!(one::<String>(&mut app, deleted), "not_found");
+    assert_eq!(query_value::<String>(&mut app, deleted), "not_found");
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
     let sources = "SELECT concat_ws(' ', chatbot_id, source_id) FROM chatbot_sync.source";
     assert_eq!(query_column::<String>(&mut app, sources), ["1 2"]);
@@ -75,7 +75,7 @@ fn a_row_moved_and_deleted_by_hand_leaves_nothing() {
     .unwrap();
     assert_eq!(query_column::<String>(&mut app, sources), ["1 2"]);
     assert_eq!(query_column::<String>(&mut app, "SELECT content FROM chatbot_sync.embedding"), ["Another."]);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 0);
     assert_eq!(mock.texts(), ["One.", "Two.", "Another."]);
 }
 
@@ -87,7 +87,7 @@ fn every_chatbot_has_its_turn_in_a_pass() {
     let texts = mock.texts();
     let served: HashSet<&str> = texts[..200].iter().filter_map(|text| text.split(':').next()).collect();
     assert_eq!((served.len(), texts.len()), (6, 900));
-    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+    assert_eq!(query_value::<i64>(&mut app, JOBS), 0);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_job_of_a_higher_priority_overtakes_a_pass() {
     )
     .unwrap();
     assert!(place_of(&mock, "Urgent.") < 300, "it came last");
-    assert_eq!((mock.texts().len(), one::<i64>(&mut app, JOBS)), (301, 0));
+    assert_eq!((mock.texts().len(), query_value::<i64>(&mut app, JOBS)), (301, 0));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn jobs_that_appear_behind_a_pass_are_claimed_by_the_next_one() {
         )
         .unwrap();
     assert_eq!(place_of(&mock, "Late."), 200);
-    assert_eq!(one::<i64>(&mut app, JOBS), 0);
+    assert_eq!(query_value::<i64>(&mut app, JOBS), 0);
 }
 
 #[test]

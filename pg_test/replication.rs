@@ -1,7 +1,7 @@
 //! Logical replication: a subscriber that has our tables searches without embedding, and one that has only host tables
 //! can be repaired.
 
-use super::harness::{ATTACH, DOCUMENTS, find_differences, one, query_column, wait_until};
+use super::harness::{ATTACH, DOCUMENTS, find_differences, query_column, query_value, wait_until};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -80,7 +80,7 @@ fn a_subscriber_of_host_tables_alone_can_be_repaired() {
     subscriber.db.admin.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'Its own.')").unwrap();
     replicate(&mut publisher, &mut subscriber, "chatbots, documents");
     // Statement-level triggers do not fire for what replication writes.
-    assert_eq!(one::<i64>(&mut subscriber.db.admin, "SELECT count(*) FROM chatbot_sync.source"), 0);
+    assert_eq!(query_value::<i64>(&mut subscriber.db.admin, "SELECT count(*) FROM chatbot_sync.source"), 0);
     subscriber.db.admin.batch_execute("SELECT chatbot_repair(); CALL chatbot_sync_all()").unwrap();
     assert_eq!(find_differences(&mut subscriber.db.admin), [""; 0]);
     assert_eq!(mock.texts().len(), 1 + 3);

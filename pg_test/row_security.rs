@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, attached_documents, failure, find_differences, one, query_column};
+use super::harness::{Db, attached_documents, expect_error, find_differences, query_column, query_value};
 
 /// The policies of docs/dba.md for the tests' roles: `app` has all chatbots, `reader` and `boss` see two of three.
 const POLICIES: &str = "DO $$
@@ -112,7 +112,7 @@ fn views_and_reports_show_visible_chatbots_only() {
     app.batch_execute("SELECT chatbot_enqueue_source(i, 'link', i, 'A link.') FROM generate_series(1, 3) AS i")
         .unwrap();
     db.admin.batch_execute(POLICIES).unwrap();
-    let views: bool = one(&mut db.admin, "SELECT current_setting('server_version_num')::int >= 150000");
+    let views: bool = query_value(&mut db.admin, "SELECT current_setting('server_version_num')::int >= 150000");
     for role in ["reader", "boss"] {
         let mut session = db.session(role);
         for table in ["source", "embedding", "job", "sync_log", "source_status", "progress", "stats"] {
@@ -126,13 +126,13 @@ fn views_and_reports_show_visible_chatbots_only() {
     db.admin.batch_execute("UPDATE chatbot_sync.source SET content_hash = 'x' WHERE source_type = 'document'").unwrap();
     let mut boss = db.session("boss");
     assert_eq!(query_column::<i64>(&mut boss, "SELECT chatbot_id FROM chatbot_verify() ORDER BY 1"), [1, 2]);
-    assert_eq!(one::<i64>(&mut boss, "SELECT sources FROM chatbot_estimate()"), 2);
-    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 2);
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT sources FROM chatbot_estimate()"), 2);
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 2);
     assert_eq!(query_column::<i64>(&mut db.admin, "SELECT chatbot_id FROM chatbot_verify()"), [3]);
-    assert_eq!(one::<i64>(&mut app, "SELECT sources FROM chatbot_estimate()"), 3);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT sources FROM chatbot_estimate()"), 3);
     // Metrics count all rows, but no row is visible that a policy does not allow.
     assert_eq!(
-        one::<f64>(
+        query_value::<f64>(
             &mut db.session("reader"),
             "SELECT value FROM chatbot_metrics() WHERE name = 'chatbot_sync_jobs' AND labels ->> 'state' = 'due'"
         ),
@@ -162,10 +162,13 @@ fn an_application_with_a_policy_writes_as_before() {
         [2]
     );
     app.batch_execute("SELECT chatbot_cleanup(1)").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE chatbot_id = 1"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source WHERE chatbot_id = 1"), 0);
     // Without the policy its triggers, which run as the owner, still work; its own calls are refused.
     db.admin.batch_execute("DROP POLICY application ON chatbot_sync.source").unwrap();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (2, 'One more.')").unwrap();
-    assert_eq!(failure(&mut app, "SELECT chatbot_embed_source(1, 'link', 1, 'A link.')").code, "42501");
-    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.embedding WHERE content = 'One more.'"), 1);
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_embed_source(1, 'link', 1, 'A link.')").code, "42501");
+    assert_eq!(
+        query_value::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.embedding WHERE content = 'One more.'"),
+        1
+    );
 }

@@ -1,7 +1,7 @@
 //! Searches: the best chunk comes first, filters hold in every mode, codes and words are found by the language of their
 //! source, and every text is a valid query.
 
-use super::harness::{Db, failure, one, query_column};
+use super::harness::{Db, expect_error, query_column, query_value};
 
 fn embed_shop_texts(db: &Db) -> postgres::Client {
     let mut app = db.session("app");
@@ -28,7 +28,7 @@ fn the_nearest_chunk_comes_first() {
     assert_eq!((found[0], found.len()), (1, 4));
     let sql = "SELECT bool_and(similarity <= before AND score = similarity) FROM
         (SELECT similarity, score, lag(similarity, 1, 1.01::real) OVER () AS before FROM chatbot_search(1, 'opening hours', mode => 'vector')) AS s";
-    assert!(one::<bool>(&mut app, sql));
+    assert!(query_value::<bool>(&mut app, sql));
     let sql = "SELECT source_id FROM chatbot_search(1, 'opening hours', 1)";
     assert_eq!(query_column::<i64>(&mut app, sql), [2]);
 }
@@ -40,7 +40,7 @@ fn similarity_is_the_cosine() {
     let sql = "SELECT max(abs(s.similarity - (1 - (e.embedding <=> chatbot_embed('parcel', 'query')))))
         FROM chatbot_search(1, 'parcel') s JOIN chatbot_sync.embedding e USING (source_type, source_id, chunk_index)
         WHERE e.chatbot_id = 1";
-    assert!(one::<f64>(&mut app, sql) < 1e-6);
+    assert!(query_value::<f64>(&mut app, sql) < 1e-6);
 }
 
 #[test]
@@ -72,9 +72,9 @@ fn a_query_without_known_words_has_no_similar_chunks() {
     let db = Db::new();
     let mut app = embed_shop_texts(&db);
     app.batch_execute("SELECT chatbot_embed_source(1, 'document', 9, '\u{1f389}')").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'refunds', 10)"), 4);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, '')"), 0);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, '\u{1f389}')"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'refunds', 10)"), 4);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, '')"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, '\u{1f389}')"), 0);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_search_writes_nothing() {
 fn an_empty_database_answers_nothing_without_error() {
     let db = Db::new();
     let mut reader = db.session("reader");
-    assert_eq!(one::<i64>(&mut reader, "SELECT count(*) FROM chatbot_search(1, 'refunds')"), 0);
+    assert_eq!(query_value::<i64>(&mut reader, "SELECT count(*) FROM chatbot_search(1, 'refunds')"), 0);
 }
 
 /// Returns the source ids of the result, best first.
@@ -122,9 +122,9 @@ fn codes_and_names_are_found() {
     // Words that are in all chunks count for little, and those that are in none for nothing.
     assert_eq!(found_sources(app, "the display of the E-4711 zzz", "")[0], 1);
     let scores = "SELECT similarity IS NULL AND score > 0 FROM chatbot_search(1, 'E-4711', 1, mode => 'text')";
-    assert!(one::<bool>(app, scores));
+    assert!(query_value::<bool>(app, scores));
     let fused = "SELECT abs(score - (0.6 * similarity + 0.4)) < 1e-6 FROM chatbot_search(1, 'E-4711', 1)";
-    assert!(one::<bool>(app, fused));
+    assert!(query_value::<bool>(app, fused));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn terms_follow_the_language_of_their_source() {
     // With another language the terms are made again, and nothing is embedded.
     let german = r#"SELECT embeddings_reused FROM chatbot_embed_source(1, 'document', 1,
         'Refunds are paid within ten days of the parcel''s return.', '{"lang": "xx"}')"#;
-    assert_eq!(one::<i32>(&mut app, german), 1);
+    assert_eq!(query_value::<i32>(&mut app, german), 1);
     assert_eq!(text(&mut app, "refund"), [0i64; 0]);
     assert_eq!(text(&mut app, "refunds"), [1]);
     app.batch_execute("SET chatbot_sync.text_search_config = 'english'").unwrap();
@@ -179,11 +179,11 @@ fn terms_follow_the_language_of_their_source() {
         app.execute("SELECT set_config('chatbot_sync.text_search_config', $1, false)", &[&name]).unwrap();
         app.batch_execute("SELECT chatbot_embed_source(1, 'document', 9, 'Coupons expire, by ' || current_setting('chatbot_sync.text_search_config'))").unwrap();
         let read_with = "SELECT text_search_configs[1] FROM chatbot_sync.source WHERE source_id = 9";
-        assert_eq!(one::<String>(&mut app, read_with), expected, "{name}");
+        assert_eq!(query_value::<String>(&mut app, read_with), expected, "{name}");
         assert_eq!(text(&mut app, "coupon"), [9], "{name}");
     }
     app.batch_execute("SET chatbot_sync.text_search_config = 'klingon'").unwrap();
-    let refused = super::harness::failure(&mut app, "SELECT chatbot_embed_source(1, 'document', 8, 'x')");
+    let refused = super::harness::expect_error(&mut app, "SELECT chatbot_embed_source(1, 'document', 8, 'x')");
     assert_eq!(refused.code, "22023");
 }
 
@@ -242,9 +242,9 @@ fn a_search_of_named_tables_returns_the_same_and_refuses_other_tables() {
         assert_eq!(query_column::<String>(&mut db.admin, &search("chatbot_sync.embedding", mode, 256)), here, "{mode}");
     }
     for table in ["pg_class", "chatbot_sync.source", "chatbot_sync.embedding_pkey"] {
-        assert_eq!(failure(&mut db.admin, &search(table, "Vector", 256)).code, "XX000", "{table}");
+        assert_eq!(expect_error(&mut db.admin, &search(table, "Vector", 256)).code, "XX000", "{table}");
     }
-    assert_eq!(failure(&mut db.session("boss"), &search("chatbot_sync.embedding", "Vector", 256)).code, "42501");
+    assert_eq!(expect_error(&mut db.session("boss"), &search("chatbot_sync.embedding", "Vector", 256)).code, "42501");
 }
 
 #[test]
@@ -280,6 +280,6 @@ fn hybrid_goes_by_words_in_a_language_that_the_model_does_not_know() {
     {
         assert_eq!(found_sources(&mut app, question, "")[0], source, "{question}");
         let score = format!("SELECT score FROM chatbot_search(1, '{question}', 1)");
-        assert!((one::<f32>(&mut app, &score) - 1.0).abs() < 1e-6, "{question}");
+        assert!((query_value::<f32>(&mut app, &score) - 1.0).abs() < 1e-6, "{question}");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Output};
 
-use super::harness::{Db, EXTENSION, ROLES, one};
+use super::harness::{Db, EXTENSION, ROLES, query_value};
 
 /// A server on a socket of its own. It is stopped and deleted at the end of the test.
 pub(crate) struct Server {
@@ -43,7 +43,7 @@ impl Server {
     fn at(environment: &[(&str, &str)], settings: &[&str], port: u16, has: &str) -> Self {
         // The shared server starts first, since starting it installs the extension.
         let bin: String =
-            one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
+            query_value(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'BINDIR'");
         let folder = expect_success(run(&["mktemp", "-d", "/tmp/chatbot_sync.XXXXXX"]));
         let data = format!("{folder}/data");
         let initdb = format!("{bin}/initdb");

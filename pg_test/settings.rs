@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use super::harness::{Db, database_with_mock, embed_statement, failure, one, set_for_database};
+use super::harness::{Db, database_with_mock, embed_statement, expect_error, query_value, set_for_database};
 use super::mock::Fault;
 
 #[test]
@@ -12,12 +12,12 @@ fn a_key_arrives_and_is_never_shown() {
     let file = path.to_str().unwrap().to_owned();
     std::fs::write(&path, "sk-first\n").unwrap();
     // The server may run as another user than the test.
-    let server = std::fs::metadata(one::<String>(&mut db.admin, "SHOW data_directory")).unwrap().uid();
+    let server = std::fs::metadata(query_value::<String>(&mut db.admin, "SHOW data_directory")).unwrap().uid();
     std::os::unix::fs::chown(&path, Some(server), None).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     set_for_database(&mut db, "openai_compatible_api_key_file", &file);
     let mut app = db.session("app");
-    let refused = failure(&mut app, &embed_statement(1, "A text."));
+    let refused = expect_error(&mut app, &embed_statement(1, "A text."));
     assert_eq!(refused.code, "F0000");
     assert!(refused.message.contains("may be read by others"), "{refused:?}");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -30,14 +30,14 @@ fn a_key_arrives_and_is_never_shown() {
     // The provider repeats the key in its refusal.
     mock.state().always =
         Some(Fault::Status(401, "", r#"{"error":{"message":"Incorrect API key provided: sk-second."}}"#));
-    let refused = failure(&mut app, &embed_statement(2, "A text."));
+    let refused = expect_error(&mut app, &embed_statement(2, "A text."));
     assert_eq!(refused.detail, "Model mock, HTTP status 401: Incorrect API key provided: ***.");
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(failure(&mut app, &embed_statement(2, "A text.")).code, "F0000");
+    assert_eq!(expect_error(&mut app, &embed_statement(2, "A text.")).code, "F0000");
 
     db.admin.batch_execute("SET chatbot_sync.openai_api_key = 'sk-third'").unwrap();
     let shown = "SELECT count(*) FROM pg_settings WHERE setting LIKE '%sk-third%' OR name LIKE 'chatbot_sync.%api_key'";
-    assert_eq!(one::<i64>(&mut db.admin, shown), 0);
+    assert_eq!(query_value::<i64>(&mut db.admin, shown), 0);
     for sql in [
         "SHOW chatbot_sync.openai_api_key",
         "SHOW chatbot_sync.openai_url",
@@ -45,7 +45,7 @@ fn a_key_arrives_and_is_never_shown() {
         "SET chatbot_sync.openai_api_key = 'x'",
         "SET chatbot_sync.proxy = 'http://evil/'",
     ] {
-        assert_eq!(failure(&mut app, sql).code, "42501", "{sql}");
+        assert_eq!(expect_error(&mut app, sql).code, "42501", "{sql}");
     }
 }
 
@@ -89,10 +89,10 @@ fn missing_settings_are_named() {
         ),
     ] {
         db.admin.batch_execute(setup).unwrap();
-        let failure = failure(&mut db.admin, &format!("SELECT chatbot_set_model({model})"));
+        let failure = expect_error(&mut db.admin, &format!("SELECT chatbot_set_model({model})"));
         assert_eq!((failure.code.as_str(), failure.message.as_str()), (code, message), "{model}");
     }
-    assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.model"), 0);
+    assert_eq!(query_value::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.model"), 0);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn unknown_dimensions_are_asked_of_the_provider() {
     mock.state().requests.clear();
     db.admin.batch_execute("SELECT chatbot_set_model('openai_compatible', 'another')").unwrap();
     let model = "SELECT model || ' ' || dimensions || ' ' || shortened FROM chatbot_sync.model WHERE active";
-    assert_eq!(one::<String>(&mut db.admin, model), "another 8 false");
+    assert_eq!(query_value::<String>(&mut db.admin, model), "another 8 false");
     assert_eq!(mock.state().requests.len(), 1);
     assert_eq!(mock.state().requests[0].1.get("dimensions"), None);
 }
@@ -111,7 +111,7 @@ fn long_vectors_fit() {
     let mut db = Db::new();
     let storage = "SELECT attstorage::text FROM pg_attribute WHERE attrelid = 'chatbot_sync.embedding'::regclass AND attname = 'embedding'";
     db.admin.batch_execute("SELECT chatbot_set_model('openai', 'text-embedding-3-large')").unwrap();
-    assert_eq!(one::<String>(&mut db.admin, storage), "e");
+    assert_eq!(query_value::<String>(&mut db.admin, storage), "e");
     db.admin.batch_execute("SELECT chatbot_embed_source(1, 'document', 1, '')").unwrap();
     let long = "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, chunk_id, chunk_index, start_offset, end_offset, content, embedding)
         SELECT 1, 'document', 1, 1, 0, 0, 0, 1, 'x', array_fill(0.1, '{3072}')::vector";
@@ -119,5 +119,5 @@ fn long_vectors_fit() {
     db.admin
         .batch_execute("SELECT chatbot_cleanup(1); SELECT chatbot_set_model('local', 'minilm-static-256')")
         .unwrap();
-    assert_eq!(one::<String>(&mut db.admin, storage), "p");
+    assert_eq!(query_value::<String>(&mut db.admin, storage), "p");
 }

@@ -1,10 +1,10 @@
 //! Kinds of source: adding, using and dropping them.
 
-use super::harness::{Db, application_with_mock, failure, one, query_column, wait_for_lock};
+use super::harness::{Db, application_with_mock, expect_error, query_column, query_value, wait_for_lock};
 
 fn with_products() -> Db {
     let (db, _mock, _app) = application_with_mock();
-    assert!(one::<bool>(&mut db.session("boss"), "SELECT chatbot_add_source_type('product')"));
+    assert!(query_value::<bool>(&mut db.session("boss"), "SELECT chatbot_add_source_type('product')"));
     db
 }
 
@@ -28,8 +28,8 @@ fn everything_that_takes_a_kind_takes_one_that_was_added() {
     let progress = "SELECT format('%s %s', source_type, synced) FROM chatbot_sync.progress ORDER BY 1";
     assert_eq!(query_column::<String>(&mut app, progress), ["document 1", "product 3"]);
     let states = "SELECT count(*) FROM chatbot_sync.source_status WHERE source_type = 'product' AND status = 'synced'";
-    assert_eq!(one::<i64>(&mut app, states), 3);
-    assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(1, 'product')"), 0);
+    assert_eq!(query_value::<i64>(&mut app, states), 3);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT chatbot_retry(1, 'product')"), 0);
     let mut boss = db.session("boss");
     assert_eq!(query_column::<String>(&mut boss, "SELECT v::text FROM chatbot_verify() AS v"), [""; 0]);
     let wrong = "SELECT d::text FROM chatbot_doctor() AS d WHERE status = 'error'";
@@ -49,14 +49,14 @@ fn an_unknown_kind_is_refused_with_the_list_of_all() {
         "chatbot_retry(1, 'Product')",
         "chatbot_attach('pg_class', 'Product')",
     ] {
-        let refused = failure(&mut app, &format!("SELECT {call}"));
+        let refused = expect_error(&mut app, &format!("SELECT {call}"));
         let message = "source_type is \"Product\", expected one of document, link, product";
         assert_eq!((refused.code.as_str(), refused.message.as_str()), ("22023", message), "{call}");
     }
-    let refused = failure(&mut app, "SELECT chatbot_search(1, 'x', source_types => '{link,Product}')");
+    let refused = expect_error(&mut app, "SELECT chatbot_search(1, 'x', source_types => '{link,Product}')");
     assert_eq!(refused.message, "source_types is \"Product\", expected one of document, link, product");
     // It is as unknown to the one who would drop it.
-    let refused = failure(&mut db.session("boss"), "SELECT chatbot_drop_source_type('Product')");
+    let refused = expect_error(&mut db.session("boss"), "SELECT chatbot_drop_source_type('Product')");
     assert_eq!(refused.message, "name is \"Product\", expected one of document, link, product");
 }
 
@@ -66,11 +66,11 @@ fn only_level_admin_adds_and_drops_kinds() {
     for role in ["app", "reader", "stranger"] {
         let mut session = db.session(role);
         for call in ["chatbot_add_source_type('ticket')", "chatbot_drop_source_type('product')"] {
-            assert_eq!(failure(&mut session, &format!("SELECT {call}")).code, "42501", "{role}: {call}");
+            assert_eq!(expect_error(&mut session, &format!("SELECT {call}")).code, "42501", "{role}: {call}");
         }
     }
     let mut boss = db.session("boss");
-    assert!(!one::<bool>(&mut boss, "SELECT chatbot_add_source_type('product')"), "it was there already");
+    assert!(!query_value::<bool>(&mut boss, "SELECT chatbot_add_source_type('product')"), "it was there already");
     for (name, message) in [
         ("NULL", "name is NULL".to_owned()),
         ("''", "name is \"\", expected 1 to 63 bytes without control characters, and no space at its ends".to_owned()),
@@ -79,11 +79,11 @@ fn only_level_admin_adds_and_drops_kinds() {
             "name is \" a\", expected 1 to 63 bytes without control characters, and no space at its ends".to_owned(),
         ),
     ] {
-        assert_eq!(failure(&mut boss, &format!("SELECT chatbot_add_source_type({name})")).message, message);
+        assert_eq!(expect_error(&mut boss, &format!("SELECT chatbot_add_source_type({name})")).message, message);
     }
-    assert_eq!(failure(&mut boss, "SELECT chatbot_add_source_type(repeat('a', 64))").code, "22023");
-    assert_eq!(failure(&mut boss, "SELECT chatbot_add_source_type(E'a\\nb')").code, "22023");
-    let refused = failure(&mut boss, "SELECT chatbot_drop_source_type('link')");
+    assert_eq!(expect_error(&mut boss, "SELECT chatbot_add_source_type(repeat('a', 64))").code, "22023");
+    assert_eq!(expect_error(&mut boss, "SELECT chatbot_add_source_type(E'a\\nb')").code, "22023");
+    let refused = expect_error(&mut boss, "SELECT chatbot_drop_source_type('link')");
     assert_eq!(refused.message, "name is \"link\", expected a kind that chatbot_add_source_type() added");
 }
 
@@ -97,7 +97,7 @@ fn a_kind_in_use_is_not_dropped_and_the_error_says_what_uses_it() {
          SELECT chatbot_enqueue_source(1, 'product', 2, 'It waits.')",
     )
     .unwrap();
-    let refused = failure(&mut boss, "SELECT chatbot_drop_source_type('product')");
+    let refused = expect_error(&mut boss, "SELECT chatbot_drop_source_type('product')");
     assert_eq!((refused.code.as_str(), refused.message.as_str()), ("2BP01", "source type \"product\" is in use"));
     let uses =
         "public.products is attached as it; chatbot_sync.source has sources of it; jobs of it wait in chatbot_sync.job";
@@ -105,7 +105,7 @@ fn a_kind_in_use_is_not_dropped_and_the_error_says_what_uses_it() {
     app.batch_execute("SELECT chatbot_detach('products', true)").unwrap();
     app.batch_execute("SELECT chatbot_delete_source(1, 'product', 2)").unwrap();
     boss.batch_execute("SELECT chatbot_drop_source_type('product')").unwrap();
-    assert_eq!(failure(&mut app, "SELECT chatbot_embed_source(1, 'product', 1, 'x')").code, "22023");
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_embed_source(1, 'product', 1, 'x')").code, "22023");
     assert_eq!(query_column::<String>(&mut app, "TABLE chatbot_sync.source_type ORDER BY 1"), ["document", "link"]);
 }
 
@@ -116,9 +116,9 @@ fn a_kind_is_not_dropped_while_a_transaction_makes_a_source_of_it() {
     for isolation in ["READ COMMITTED", "REPEATABLE READ"] {
         app.batch_execute("BEGIN; SELECT chatbot_embed_source(1, 'product', 1, 'A red chair.')").unwrap();
         boss.batch_execute(&format!("BEGIN ISOLATION LEVEL {isolation}; SELECT count(*) FROM pg_class")).unwrap();
-        let pid: i32 = one(&mut boss, "SELECT pg_backend_pid()");
+        let pid: i32 = query_value(&mut boss, "SELECT pg_backend_pid()");
         let dropping = std::thread::spawn(move || {
-            let refused = failure(&mut boss, "SELECT chatbot_drop_source_type('product')");
+            let refused = expect_error(&mut boss, "SELECT chatbot_drop_source_type('product')");
             boss.batch_execute("ROLLBACK").unwrap();
             (boss, refused.code)
         });

@@ -3,7 +3,7 @@
 
 use postgres::IsolationLevel;
 
-use super::harness::{Db, failure, one, prose, query_column, snapshot_of_all_tables, wait_for_lock};
+use super::harness::{Db, expect_error, prose, query_column, query_value, snapshot_of_all_tables, wait_for_lock};
 
 const EMBED: &str = "SELECT status, chunks_created, embeddings_count, embeddings_reused, truncated
     FROM chatbot_embed_source($1, 'document', $2, $3, $4)";
@@ -30,11 +30,11 @@ fn a_new_source_is_stored_completely() {
             AND e.content = substr($$TEXT$$, e.start_offset + 1, e.end_offset - e.start_offset)
             AND e.embedding = chatbot_embed(c.content)"
         .replace("TEXT", &text);
-    assert_eq!(one::<i64>(&mut app, &sql), i64::from(chunks));
+    assert_eq!(query_value::<i64>(&mut app, &sql), i64::from(chunks));
     let state = "SELECT status || ' ' || chunk_count || ' ' || (content_hash = sha256(convert_to($$TEXT$$, 'UTF8')))
         FROM chatbot_sync.source WHERE (chatbot_id, source_type, source_id) = (1, 'document', 7)"
         .replace("TEXT", &text);
-    assert_eq!(one::<String>(&mut app, &state), format!("synced {chunks} true"));
+    assert_eq!(query_value::<String>(&mut app, &state), format!("synced {chunks} true"));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn an_edit_embeds_only_changed_chunks() {
         let shifted = "SELECT count(*) FROM chatbot_sync.embedding
             WHERE content <> substr($$TEXT$$, start_offset + 1, end_offset - start_offset)"
             .replace("TEXT", &edited);
-        assert_eq!(one::<i64>(&mut app, &shifted), 0);
+        assert_eq!(query_value::<i64>(&mut app, &shifted), 0);
         let indexes = query_column::<i32>(&mut app, "SELECT chunk_index FROM chatbot_sync.embedding ORDER BY 1");
         assert_eq!(indexes, (0..now).collect::<Vec<_>>());
         assert_eq!(embed_source(&mut app, 1, 1, &text).0, chunks);
@@ -128,17 +128,17 @@ fn changed_metadata_costs_no_embedding() {
             prose(100)
         )
     };
-    assert!(!one::<bool>(&mut app, &sql(r#"{"lang": "en"}"#)));
+    assert!(!query_value::<bool>(&mut app, &sql(r#"{"lang": "en"}"#)));
     let before =
         query_column::<String>(&mut app, "SELECT embedding::text FROM chatbot_sync.embedding ORDER BY chunk_index");
-    assert!(one::<bool>(&mut app, &sql(r#"{"lang": "en", "price": 12345678901234567890.123456789}"#)));
+    assert!(query_value::<bool>(&mut app, &sql(r#"{"lang": "en", "price": 12345678901234567890.123456789}"#)));
     let after =
         query_column::<String>(&mut app, "SELECT embedding::text FROM chatbot_sync.embedding ORDER BY chunk_index");
     assert_eq!(before, after);
     let lost = "SELECT count(*) FROM (SELECT metadata FROM chatbot_sync.embedding UNION ALL
         SELECT metadata FROM chatbot_sync.source) AS m
         WHERE metadata <> '{\"lang\": \"en\", \"price\": 12345678901234567890.123456789}'";
-    assert_eq!(one::<i64>(&mut app, lost), 0);
+    assert_eq!(query_value::<i64>(&mut app, lost), 0);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn metadata_and_text_that_change_together_are_both_stored() {
     app.batch_execute(&format!("SELECT chatbot_embed_source(1, 'document', 1, $$New. {text}$$, '{{\"a\": 1}}')"))
         .unwrap();
     let sql = "SELECT count(*) FROM chatbot_sync.embedding WHERE metadata <> '{\"a\": 1}'";
-    assert_eq!(one::<i64>(&mut app, sql), 0);
+    assert_eq!(query_value::<i64>(&mut app, sql), 0);
 }
 
 #[test]
@@ -159,11 +159,11 @@ fn a_truncated_source_is_marked() {
     let mut app = db.session("app");
     app.batch_execute("SET chatbot_sync.max_chunks = 3").unwrap();
     let sql = format!("SELECT truncated FROM chatbot_embed_source(1, 'document', 1, $${}$$)", prose(200));
-    assert!(one::<bool>(&mut app, &sql));
-    assert!(one::<bool>(&mut app, &sql));
-    assert!(one::<bool>(&mut app, "SELECT truncated AND chunk_count = 3 FROM chatbot_sync.source"));
+    assert!(query_value::<bool>(&mut app, &sql));
+    assert!(query_value::<bool>(&mut app, &sql));
+    assert!(query_value::<bool>(&mut app, "SELECT truncated AND chunk_count = 3 FROM chatbot_sync.source"));
     app.batch_execute("RESET chatbot_sync.max_chunks").unwrap();
-    assert!(!one::<bool>(&mut app, &sql));
+    assert!(!query_value::<bool>(&mut app, &sql));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn changed_chunk_settings_are_noticed() {
     let (smaller, _) = embed_source(&mut app, 1, 1, &text);
     assert!(smaller > 2 * chunks);
     let longest = "SELECT max(length(content)) FROM chatbot_sync.embedding";
-    assert!(one::<i32>(&mut app, longest) <= 300);
+    assert!(query_value::<i32>(&mut app, longest) <= 300);
 }
 
 #[test]
@@ -185,8 +185,8 @@ fn blank_content_is_a_source_without_chunks() {
     let mut app = db.session("app");
     embed_source(&mut app, 1, 1, &prose(20));
     assert_eq!(embed_source(&mut app, 1, 1, " \n\t"), (0, 0));
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
-    assert_eq!(one::<String>(&mut app, "SELECT status FROM chatbot_sync.source"), "synced");
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
+    assert_eq!(query_value::<String>(&mut app, "SELECT status FROM chatbot_sync.source"), "synced");
     assert_eq!(embed_source(&mut app, 1, 2, ""), (0, 0));
 }
 
@@ -208,10 +208,10 @@ fn a_deleted_source_is_not_found() {
     let (chunks, _) = embed_source(&mut app, 1, 1, &prose(40));
     embed_source(&mut app, 1, 2, "Another source stays.");
     let sql = "SELECT status || ' ' || deleted_count FROM chatbot_delete_source(1, 'document', 1)";
-    assert_eq!(one::<String>(&mut app, sql), format!("success {chunks}"));
-    assert_eq!(one::<String>(&mut app, sql), "not_found 0");
+    assert_eq!(query_value::<String>(&mut app, sql), format!("success {chunks}"));
+    assert_eq!(query_value::<String>(&mut app, sql), "not_found 0");
     assert_eq!(query_column::<i64>(&mut app, "SELECT DISTINCT source_id FROM chatbot_sync.embedding"), [2]);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 1);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.source"), 1);
 }
 
 #[test]
@@ -223,13 +223,13 @@ fn cleanup_deletes_all_of_one_chatbot_only() {
     app.batch_execute("SELECT chatbot_session_add_message(chatbot_session_open(1), 'user', 'Hello')").unwrap();
     app.batch_execute("SELECT chatbot_session_open(2)").unwrap();
     let sql = "SELECT status || ' ' || chatbot_id || ' ' || embeddings_deleted || ' ' || sessions_deleted FROM chatbot_cleanup(1)";
-    assert_eq!(one::<String>(&mut app, sql), format!("success 1 {chunks} 1"));
-    assert_eq!(one::<String>(&mut app, sql), "success 1 0 0");
+    assert_eq!(query_value::<String>(&mut app, sql), format!("success 1 {chunks} 1"));
+    assert_eq!(query_value::<String>(&mut app, sql), "success 1 0 0");
     for table in ["source", "embedding", "session", "message"] {
         let left = query_column::<i64>(&mut app, &format!("SELECT chatbot_id FROM chatbot_sync.{table}"));
         assert!(left.iter().all(|id| *id == 2), "{table}");
     }
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 1);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 1);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn two_sessions_that_make_one_source_never_mix_chunks() {
     let db = Db::new();
     let (mut first, mut second) = (db.session("app"), db.session("app"));
     let mut watcher = db.other();
-    let pid: i32 = one(&mut second, "SELECT pg_backend_pid()");
+    let pid: i32 = query_value(&mut second, "SELECT pg_backend_pid()");
     let mut tx = first.transaction().unwrap();
     embed_source(&mut tx, 1, 1, &prose(50));
     let text = prose(60).replace("tells", "says");
@@ -249,8 +249,8 @@ fn two_sessions_that_make_one_source_never_mix_chunks() {
     assert_eq!(reused, 0);
     let sql = "SELECT count(*) FROM chatbot_sync.embedding JOIN chatbot_chunk($$TEXT$$) c USING (chunk_index, content)"
         .replace("TEXT", &expected);
-    assert_eq!(one::<i64>(&mut first, &sql), i64::from(chunks));
-    assert_eq!(one::<i64>(&mut first, "SELECT count(*) FROM chatbot_sync.embedding"), i64::from(chunks));
+    assert_eq!(query_value::<i64>(&mut first, &sql), i64::from(chunks));
+    assert_eq!(query_value::<i64>(&mut first, "SELECT count(*) FROM chatbot_sync.embedding"), i64::from(chunks));
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn every_chunk_has_a_source() {
     let sql =
         "INSERT INTO chatbot_sync.embedding (chatbot_id, source_type, source_id, model_id, chunk_id, chunk_index, start_offset, end_offset, content, embedding)
          SELECT 1, 'document', 1, 1, 1, 0, 0, 1, 'x', chatbot_embed('x')";
-    assert_eq!(failure(&mut app, sql).code, "23503");
+    assert_eq!(expect_error(&mut app, sql).code, "23503");
 }
 
 #[test]
@@ -309,14 +309,14 @@ fn a_session_survives_recreating_the_extension() {
     let admin = &mut db.admin;
     embed_source(admin, 1, 1, &prose(20));
     let ask = "SELECT count(*) FROM chatbot_search(1, 'number', 3)";
-    assert_eq!(one::<i64>(admin, ask), 3);
+    assert_eq!(query_value::<i64>(admin, ask), 3);
     admin.batch_execute("DROP EXTENSION chatbot_sync; DROP EXTENSION vector; CREATE SCHEMA \"Vec tor\";").unwrap();
     admin.batch_execute("CREATE EXTENSION vector SCHEMA \"Vec tor\"; CREATE EXTENSION chatbot_sync;").unwrap();
     embed_source(admin, 1, 1, &prose(20));
-    assert_eq!(one::<i64>(admin, ask), 3);
+    assert_eq!(query_value::<i64>(admin, ask), 3);
     admin.batch_execute("ALTER EXTENSION vector SET SCHEMA pg_catalog").ok();
     admin.batch_execute("CREATE SCHEMA other; ALTER EXTENSION vector SET SCHEMA other").unwrap();
-    assert_eq!(one::<i64>(admin, ask), 3);
+    assert_eq!(query_value::<i64>(admin, ask), 3);
 }
 
 #[test]

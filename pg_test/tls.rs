@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 
-use super::harness::{embed_statement, failure, prose, set_for_database, use_mock};
+use super::harness::{embed_statement, expect_error, prose, set_for_database, use_mock};
 use super::mock::Mock;
 use super::server::Server;
 
@@ -68,7 +68,7 @@ fn certificates_are_checked_against_the_systems_roots() {
         set_for_database(db, "openai_compatible_url", &provider.url);
         let mut app = db.session("app");
         app.batch_execute("SET chatbot_sync.max_attempts = 1").unwrap();
-        let failure = failure(&mut app, &embed_statement(1, "Another text."));
+        let failure = expect_error(&mut app, &embed_statement(1, "Another text."));
         assert_eq!(failure.code, "HV00N", "{failure:?}");
         assert!(failure.detail.contains("certificate") && failure.detail.contains(words), "{failure:?}");
         assert!(provider.state().requests.is_empty());
@@ -98,11 +98,11 @@ fn a_handshake_that_hangs_ends_with_its_timeout_or_a_cancel() {
     let mut app = server.db.session("app");
     app.batch_execute("SET chatbot_sync.sync_timeout = '1h'; SET chatbot_sync.max_attempts = 1").unwrap();
     app.batch_execute("SET chatbot_sync.connect_timeout = '50ms'").unwrap();
-    let late = failure(&mut app, &embed_statement(1, "A text."));
+    let late = expect_error(&mut app, &embed_statement(1, "A text."));
     assert_eq!(late.code, "HV00N");
     assert!(late.detail.ends_with("no connection within chatbot_sync.connect_timeout"), "{late:?}");
     app.batch_execute("SET chatbot_sync.connect_timeout = '1h'; SET statement_timeout = '50ms'").unwrap();
-    assert_eq!(failure(&mut app, &embed_statement(1, "A text.")).code, "57014");
+    assert_eq!(expect_error(&mut app, &embed_statement(1, "A text.")).code, "57014");
     // Reads to the end: both sockets are closed.
     for _ in 0..2 {
         let _ = deaf.accept().unwrap().0.read_to_end(&mut Vec::new());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use postgres::Client;
 
-use super::harness::{ATTACH, DOCUMENTS, Db, failure, one, query_column, use_mock, wait_until};
+use super::harness::{ATTACH, DOCUMENTS, Db, expect_error, query_column, query_value, use_mock, wait_until};
 use super::mock::Mock;
 use super::server::Server;
 use crate::version::OWN;
@@ -60,7 +60,7 @@ impl Drop for TemporaryScript {
 
 pub(crate) fn extension_folder() -> PathBuf {
     let share: String =
-        one(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'SHAREDIR'");
+        query_value(&mut Db::without_extension().admin, "SELECT setting FROM pg_config WHERE name = 'SHAREDIR'");
     Path::new(&share).join("extension")
 }
 
@@ -149,7 +149,7 @@ fn the_update_test_sees_every_kind_of_difference() {
     let mut app = updated.session("app");
     app.batch_execute(DOCUMENTS).unwrap();
     // The SQL is older than the oldest version that this library serves.
-    let refused = failure(&mut app, ATTACH);
+    let refused = expect_error(&mut app, ATTACH);
     assert_eq!(
         (refused.code.as_str(), refused.hint.as_str()),
         ("55000", "A superuser runs: ALTER EXTENSION chatbot_sync UPDATE;")
@@ -166,9 +166,9 @@ fn the_update_test_sees_every_kind_of_difference() {
     // The session that was refused works now, and roles have the rights of their levels.
     app.batch_execute(ATTACH).unwrap();
     app.batch_execute("INSERT INTO documents (chatbot_id, content) VALUES (1, 'A text.')").unwrap();
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 1);
-    assert_eq!(one::<i64>(&mut updated.session("boss"), "SELECT chatbot_repair()"), 0);
-    assert_eq!(failure(&mut app, "SELECT chatbot_repair()").code, "42501");
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_search(1, 'text')"), 1);
+    assert_eq!(query_value::<i64>(&mut updated.session("boss"), "SELECT chatbot_repair()"), 0);
+    assert_eq!(expect_error(&mut app, "SELECT chatbot_repair()").code, "42501");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn an_older_library_refuses_newer_sql() {
     // A session that loaded the library before, and one that loads it now.
     for mut session in [app, db.session("app")] {
         for call in [embed, "SELECT chatbot_search(1, 'text')", "CALL chatbot_process_queue()"] {
-            let refused = failure(&mut session, call);
+            let refused = expect_error(&mut session, call);
             assert_eq!(refused.code, "55000", "{call}: {refused:?}");
             assert!(refused.message.contains("99.0.0") && refused.hint.contains("restart the server"), "{refused:?}");
             assert_eq!(doctor_rows(&mut session), [format!("version: error: {}: {}", refused.message, refused.hint)]);
@@ -219,16 +219,16 @@ fn jobs_wait_while_workers_have_another_version() {
     let refused = "98.0.0";
     while !server.log().contains(refused) {}
     let jobs = "SELECT count(*) FROM chatbot_sync.job";
-    assert_eq!(one::<i64>(&mut server.db.admin, jobs), 5);
+    assert_eq!(query_value::<i64>(&mut server.db.admin, jobs), 5);
     // New workers do not process them either, and the launcher keeps running.
     server.restart("fast");
     let times = server.log().matches(refused).count();
     while server.log().matches(refused).count() < times + 2 {}
-    assert_eq!(one::<i64>(&mut server.db.admin, jobs), 5);
-    assert_eq!(one::<i64>(&mut server.db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
+    assert_eq!(query_value::<i64>(&mut server.db.admin, jobs), 5);
+    assert_eq!(query_value::<i64>(&mut server.db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
     server.db.admin.batch_execute(&format!("ALTER EXTENSION chatbot_sync UPDATE TO '{OWN}'")).unwrap();
     wait_until(&mut server.db.admin, &format!("SELECT ({jobs}) = 0"));
-    assert_eq!(one::<i64>(&mut server.db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 5);
+    assert_eq!(query_value::<i64>(&mut server.db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 5);
 }
 
 /// Before its update a database has the kinds that its SQL has, and after it takes others.
@@ -242,7 +242,7 @@ fn kinds_can_be_added_after_the_update(db: &mut Db, version: &str) {
          SELECT chatbot_attach('rows', 'document', metadata_columns => '{title}'); INSERT INTO rows VALUES (1, 2, 'A row.', 'Rows')",
     )
     .unwrap();
-    let refused = failure(&mut app, "SELECT chatbot_embed_source(1, 'product', 1, 'A text.')");
+    let refused = expect_error(&mut app, "SELECT chatbot_embed_source(1, 'product', 1, 'A text.')");
     assert_eq!(refused.message, "source_type is \"product\", expected one of document, link", "{version}");
     db.admin.batch_execute("ALTER EXTENSION chatbot_sync UPDATE").unwrap();
     db.session("boss").batch_execute("SELECT chatbot_add_source_type('product')").unwrap();
@@ -257,13 +257,13 @@ fn kinds_can_be_added_after_the_update(db: &mut Db, version: &str) {
         "UPDATE rows SET content = 'A row, edited.'; INSERT INTO rows VALUES (2, 2, 'Another row.', 'Rows')",
     )
     .unwrap();
-    assert_eq!(one::<String>(&mut app, rows), "1A row, edited. 2Another row.", "{version}");
+    assert_eq!(query_value::<String>(&mut app, rows), "1A row, edited. 2Another row.", "{version}");
     app.batch_execute(
         "SELECT chatbot_detach('rows'); SELECT chatbot_attach('rows', 'document', title_column => 'title', condition => 'id > 1');
          CALL chatbot_sync_all()",
     )
     .unwrap();
-    assert_eq!(one::<String>(&mut app, rows), "2Another row.", "{version}");
+    assert_eq!(query_value::<String>(&mut app, rows), "2Another row.", "{version}");
     let sources = "SELECT source_type FROM chatbot_search(1, 'text') ORDER BY 1";
     assert_eq!(query_column::<String>(&mut app, sources), ["link", "product", "product"], "{version}");
 }

@@ -3,7 +3,9 @@
 
 use postgres::Client;
 
-use super::harness::{Db, attached_documents, database_with_mock, one, query_column, set_for_database, use_mock};
+use super::harness::{
+    Db, attached_documents, database_with_mock, query_column, query_value, set_for_database, use_mock,
+};
 use super::mock::{Fault, Mock};
 
 const PROBLEMS: &str =
@@ -68,7 +70,7 @@ fn every_problem_is_found_and_repaired() {
         ]
     );
     let (mut boss, told) = db.session_with_notices("boss");
-    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 12);
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 12);
     let told = told.lock().unwrap().clone();
     for (source, done) in [
         ("document 1 of chatbot 1", "orphan: forgotten"),
@@ -78,19 +80,19 @@ fn every_problem_is_found_and_repaired() {
     ] {
         assert!(told.contains(&format!("NOTICE: {source}: {done}")), "{source}: {told:?}");
     }
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 1);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job"), 1);
     app.batch_execute("DELETE FROM chatbot_sync.job").unwrap();
     // Its text is stored nowhere, so it stays in error until it is embedded again.
-    assert_eq!(one::<i64>(&mut app, "SELECT chatbot_retry(2)"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT chatbot_retry(2)"), 0);
     let left = "SELECT status || ' ' || error_code FROM chatbot_sync.source WHERE chatbot_id = 2";
-    assert_eq!(one::<String>(&mut app, left), "error 55000");
+    assert_eq!(query_value::<String>(&mut app, left), "error 55000");
     app.batch_execute("CALL chatbot_sync_all(); SELECT chatbot_embed_source(2, 'link', 1, 'No table has it.')")
         .unwrap();
     assert_eq!(query_column::<String>(&mut boss, PROBLEMS), [""; 0]);
-    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
     let wrong = "SELECT count(*) FROM docs d FULL JOIN chatbot_sync.embedding e ON e.source_id = d.id AND e.chatbot_id = d.chatbot_id
         WHERE d.content IS DISTINCT FROM e.content AND e.chatbot_id IS DISTINCT FROM 2";
-    assert_eq!(one::<i64>(&mut app, wrong), 0);
+    assert_eq!(query_value::<i64>(&mut app, wrong), 0);
     assert_eq!(query_column::<String>(&mut app, "SELECT DISTINCT status FROM docs"), ["synced"]);
 }
 
@@ -100,7 +102,7 @@ fn a_database_without_host_tables_can_be_verified() {
     db.session("app").batch_execute("SELECT chatbot_embed_source(1, 'link', 1, 'No table has it.')").unwrap();
     let mut boss = db.session("boss");
     assert_eq!(query_column::<String>(&mut boss, PROBLEMS), [""; 0]);
-    assert_eq!(one::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
+    assert_eq!(query_value::<i64>(&mut boss, "SELECT chatbot_repair()"), 0);
 }
 
 #[test]
@@ -138,7 +140,7 @@ fn the_doctor_gives_a_hint_for_every_problem() {
         ]
     );
     let silent = "SELECT count(*) FROM chatbot_doctor() WHERE status <> 'ok' AND (hint IS NULL OR detail IS NULL)";
-    assert_eq!(one::<i64>(&mut app, silent), 0);
+    assert_eq!(query_value::<i64>(&mut app, silent), 0);
 }
 
 #[test]
@@ -148,7 +150,8 @@ fn the_doctor_asks_a_failing_provider_and_reports_it() {
     mock.state().always = Some(Fault::Status(401, "", r#"{"error":{"message":"no such key"}}"#));
     let mut app = db.session("app");
     assert_eq!(query_column::<String>(&mut app, BAD), ["provider error"]);
-    let said: String = one(&mut app, "SELECT detail || hint FROM chatbot_doctor() WHERE check_name = 'provider'");
+    let said: String =
+        query_value(&mut app, "SELECT detail || hint FROM chatbot_doctor() WHERE check_name = 'provider'");
     assert!(said.contains("no such key") && said.contains("28000") && said.contains("api_key_file"), "{said}");
 }
 
@@ -159,7 +162,7 @@ fn metrics_are_right() {
     let mut app = attach_docs(&mut db);
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 5, 'x')").unwrap();
     let value = |app: &mut Client, name: &str, label: &str| -> f64 {
-        one(
+        query_value(
             app,
             &format!(
                 "SELECT sum(value) FROM chatbot_metrics() WHERE name = 'chatbot_sync_{name}' AND labels::text LIKE '%{label}%'"
@@ -176,7 +179,7 @@ fn metrics_are_right() {
     assert_eq!(value(&mut app, "tokens_total", "mock"), 100.0);
     let odd = "SELECT count(*) FROM chatbot_metrics() WHERE name !~ '^chatbot_sync_[a-z_]+$' OR type NOT IN ('gauge', 'counter')
         OR (type = 'counter') <> (name LIKE '%\\_total') OR help IS NULL OR value IS NULL OR labels IS NULL";
-    assert_eq!(one::<i64>(&mut app, odd), 0);
+    assert_eq!(query_value::<i64>(&mut app, odd), 0);
     let stats = "SELECT concat_ws(' ', chatbot_id, model, syncs, embedded, reused, inputs, p95_ms > 0) FROM chatbot_sync.stats ORDER BY 1";
     assert_eq!(query_column::<String>(&mut app, stats), ["1 mock 9 9 0 9 t", "2 mock 1 1 0 1 t"]);
     let status = "SELECT concat_ws(' ', source_id, status, age < '1h') FROM chatbot_sync.source_status WHERE chatbot_id = 1 ORDER BY source_type DESC, source_id LIMIT 2";
@@ -215,11 +218,11 @@ fn memory_of_statements_is_freed_at_once() {
     let kept = "SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts WHERE name = 'TopTransactionContext'";
     let verify = "SELECT count(*) FROM chatbot_verify()";
     // The first call also allocates what a session keeps.
-    assert_eq!(one::<i64>(&mut db.admin, verify), 0);
+    assert_eq!(query_value::<i64>(&mut db.admin, verify), 0);
     db.admin.batch_execute("BEGIN").unwrap();
-    let before = one::<i64>(&mut db.admin, kept);
-    assert_eq!(one::<i64>(&mut db.admin, verify), 0);
-    let after = one::<i64>(&mut db.admin, kept);
+    let before = query_value::<i64>(&mut db.admin, kept);
+    assert_eq!(query_value::<i64>(&mut db.admin, verify), 0);
+    let after = query_value::<i64>(&mut db.admin, kept);
     db.admin.batch_execute("COMMIT").unwrap();
     assert!(after - before < 20_000, "{before} bytes before, {after} after");
 }

@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use super::harness::{Db, failure, one, query_column, set_for_database, use_mock, wait_until};
+use super::harness::{Db, expect_error, query_column, query_value, set_for_database, use_mock, wait_until};
 use super::mock::{Fault, Mock};
 use super::server::Server;
 
@@ -54,7 +54,7 @@ fn a_commit_wakes_a_worker_that_leaves_when_idle() {
     assert_eq!(mock.texts(), ["First.", "Second."]);
     let launcher =
         "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'chatbot_sync launcher' AND datname IS NULL";
-    assert_eq!(one::<i64>(admin, launcher), 1);
+    assert_eq!(query_value::<i64>(admin, launcher), 1);
     // A rollback wakes no worker and leaves nothing.
     app.batch_execute("BEGIN; INSERT INTO docs (chatbot_id, content) VALUES (1, 'Never.'); ROLLBACK").unwrap();
     app.batch_execute("SELECT chatbot_enqueue_source(1, 'link', 1, 'A text.')").unwrap();
@@ -105,13 +105,13 @@ fn a_worker_is_named_and_runs_as_the_database_owner() {
     wait_until(&mut server.db.admin, who);
     // A worker that waits holds no transaction, and the database's owner may end it.
     let open = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker' AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)";
-    assert_eq!(one::<i64>(&mut server.db.admin, open), 0);
-    let pid = one::<i32>(&mut server.db.admin, WORKER_PIDS);
-    assert!(one::<bool>(&mut app, &format!("SELECT pg_terminate_backend({pid})")));
+    assert_eq!(query_value::<i64>(&mut server.db.admin, open), 0);
+    let pid = query_value::<i32>(&mut server.db.admin, WORKER_PIDS);
+    assert!(query_value::<bool>(&mut app, &format!("SELECT pg_terminate_backend({pid})")));
     mock.release();
     insert_texts(&mut app, 1);
     wait_until(&mut app, QUEUE_IS_EMPTY);
-    assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS));
+    assert!(query_value::<bool>(&mut app, VECTORS_MATCH_ROWS));
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn a_database_can_be_copied_while_workers_run() {
     for name in ["postgres", "copy"] {
         let mut db = server.db.in_database(name);
         wait_until(&mut db.admin, QUEUE_IS_EMPTY);
-        assert!(one::<bool>(&mut db.admin, VECTORS_MATCH_ROWS), "{name}");
-        assert_eq!(one::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 5);
+        assert!(query_value::<bool>(&mut db.admin, VECTORS_MATCH_ROWS), "{name}");
+        assert_eq!(query_value::<i64>(&mut db.admin, "SELECT count(*) FROM chatbot_sync.embedding"), 5);
     }
 }
 
@@ -183,10 +183,10 @@ fn a_killed_worker_loses_nothing_and_repeats_at_most_one_batch() {
             app = server.db.session("app");
         }
         wait_until(&mut app, QUEUE_IS_EMPTY);
-        assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS), "{signal}");
+        assert!(query_value::<bool>(&mut app, VECTORS_MATCH_ROWS), "{signal}");
     }
     // At most one batch was sent twice in each round.
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 120);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 120);
     assert!(mock.texts().len() <= 240, "{}", mock.texts().len());
 }
 
@@ -202,7 +202,7 @@ fn the_queue_survives_a_restart() {
         mock.release();
         app = server.db.session("app");
         wait_until(&mut app, QUEUE_IS_EMPTY);
-        assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS), "{mode}");
+        assert!(query_value::<bool>(&mut app, VECTORS_MATCH_ROWS), "{mode}");
     }
 }
 
@@ -215,21 +215,21 @@ fn a_standby_leaves_the_queue_until_it_is_promoted() {
     mock.state().held = true;
     insert_texts(&mut app, 4);
     mock.wait(|state| state.in_flight > 0);
-    let lsn: String = one(&mut app, "SELECT pg_current_wal_insert_lsn()::text");
+    let lsn: String = query_value(&mut app, "SELECT pg_current_wal_insert_lsn()::text");
     wait_until(&mut standby.db.admin, &format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'"));
     let ours = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'chatbot_sync%'";
-    assert_eq!(one::<i64>(&mut standby.db.admin, ours), 0);
+    assert_eq!(query_value::<i64>(&mut standby.db.admin, ours), 0);
     let found = "SELECT count(*) FROM chatbot_search(1, 'text', mode => 'vector')";
     mock.release();
-    assert!(one::<i64>(&mut standby.db.admin, found) > 0);
+    assert!(query_value::<i64>(&mut standby.db.admin, found) > 0);
     for write in ["CALL chatbot_process_queue()", "SELECT chatbot_embed_source(1, 'link', 1, 'A text.')"] {
-        let failure = failure(&mut standby.db.admin, write);
+        let failure = expect_error(&mut standby.db.admin, write);
         assert_eq!(failure.code, "25006", "{failure:?}");
     }
     server.stop("immediate");
     standby.promote();
     wait_until(&mut standby.db.admin, QUEUE_IS_EMPTY);
-    assert!(one::<bool>(&mut standby.db.admin, VECTORS_MATCH_ROWS));
+    assert!(query_value::<bool>(&mut standby.db.admin, VECTORS_MATCH_ROWS));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn the_extension_can_be_dropped_while_workers_run() {
     let mut app = attach_async_table(&mut server.db);
     insert_texts(&mut app, 5);
     wait_until(&mut app, QUEUE_IS_EMPTY);
-    assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS));
+    assert!(query_value::<bool>(&mut app, VECTORS_MATCH_ROWS));
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn a_missing_worker_slot_is_reported_once_and_the_queue_drains() {
     while !server.log().contains("could not start a worker") {}
     insert_texts(&mut app, 5);
     app.batch_execute("CALL chatbot_process_queue()").unwrap();
-    assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS));
+    assert!(query_value::<bool>(&mut app, VECTORS_MATCH_ROWS));
     assert_eq!(server.log().matches("could not start a worker").count(), 1);
 }
 
@@ -285,8 +285,8 @@ fn only_listed_databases_have_workers() {
         insert_texts(&mut other, 2);
         wait_until(&mut other, QUEUE_IS_EMPTY);
     }
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job WHERE leased_by IS NULL"), 4);
-    assert_eq!(one::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.job WHERE leased_by IS NULL"), 4);
+    assert_eq!(query_value::<i64>(&mut app, "SELECT count(*) FROM chatbot_sync.embedding"), 0);
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn a_big_backlog_has_several_workers() {
     );
     mock.release();
     wait_until(&mut app, QUEUE_IS_EMPTY);
-    assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS));
+    assert!(query_value::<bool>(&mut app, VECTORS_MATCH_ROWS));
     assert_eq!(mock.texts().len(), 450);
 }
 
@@ -329,10 +329,13 @@ fn jobs_of_an_ended_worker_are_claimed_at_once() {
     insert_texts(&mut app, 3);
     mock.wait(|state| state.in_flight > 0);
     let admin = &mut server.db.admin;
-    assert!(one::<bool>(admin, &format!("SELECT bool_and(pg_terminate_backend(pid)) FROM ({WORKER_PIDS}) AS w")));
+    assert!(query_value::<bool>(
+        admin,
+        &format!("SELECT bool_and(pg_terminate_backend(pid)) FROM ({WORKER_PIDS}) AS w")
+    ));
     wait_until(admin, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'");
     mock.release();
     // No commit and no naptime: the launcher was notified that the worker ended.
     wait_until(&mut app, QUEUE_IS_EMPTY);
-    assert!(one::<bool>(&mut app, VECTORS_MATCH_ROWS));
+    assert!(query_value::<bool>(&mut app, VECTORS_MATCH_ROWS));
 }
