@@ -209,14 +209,15 @@ class Bench:
             rows = [(chatbot, number, text, metadata) for number, (_, text, _) in enumerate(texts, 1)]
             cursor.executemany("SELECT chatbot_embed_source(%s, 'document', %s, %s, %s::jsonb)", rows)
 
-    def mean(self, chatbot, questions, mode):
+    def scores(self, chatbot, questions, mode):
+        """1 ÷ the place of the right text, for each question."""
         sql = "SELECT source_id FROM chatbot_search(%s, %s, 200, mode => %s)"
-        return statistics.mean(mrr([s for s, in self.db.execute(sql, [chatbot, question, mode])], right) for question, right in questions)
+        return [mrr([s for s, in self.db.execute(sql, [chatbot, question, mode])], right) for question, right in questions]
 
     def plain(self, chatbot, questions):
         chunks = self.db.execute("SELECT source_id, content FROM chatbot_sync.embedding WHERE chatbot_id = %s", [chatbot]).fetchall()
         bm25 = Bm25([content for _, content in chunks])
-        return statistics.mean(mrr([chunks[n][0] for n in bm25.best(question, 200)], right) for question, right in questions)
+        return [mrr([chunks[n][0] for n in bm25.best(question, 200)], right) for question, right in questions]
 
     def processor_time(self, statement, before):
         """Microseconds of the server's processor for a chunk, in the mean of some turns."""
@@ -251,7 +252,7 @@ class Bench:
             self.db.execute("SELECT chatbot_cleanup(%s)", [chatbot])
 
     def run(self, sets):
-        """Of each model: {(set, language): {column: MRR@10}}."""
+        """Of each model: {(set, language): {column: a score a question}}."""
         figures = collections.defaultdict(dict)
         english = next(s for s in sets if (s["set"], s["language"]) == ("sections", "en"))
         places = {key: number for number, (key, *_) in enumerate(english["texts"], 1)}
@@ -265,12 +266,12 @@ class Bench:
                 row = figures[one["set"], one["language"]]
                 questions = [(question, at) for at, (*_, question) in enumerate(one["texts"], 1) if question]
                 row["questions"] = len(questions)
-                row[model, "vector"], row[model, "hybrid"] = (self.mean(number, questions, mode) for mode in ("vector", "hybrid"))
+                row[model, "vector"], row[model, "hybrid"] = (self.scores(number, questions, mode) for mode in ("vector", "hybrid"))
                 if model == self.MODELS[0]:
-                    row["words"], row["plain"] = self.mean(number, questions, "text"), self.plain(number, questions)
+                    row["words"], row["plain"] = self.scores(number, questions, "text"), self.plain(number, questions)
                 crossed = [(question, places[key]) for question, key in one["english"]]
                 if len(crossed) >= 30:
-                    row[model, "crossed"] = self.mean(1, crossed, "hybrid")
+                    row[model, "crossed"] = self.scores(1, crossed, "hybrid")
                 print(f"{model} {one['set']} {one['language']}", file=sys.stderr, flush=True)
         return figures
 
@@ -283,19 +284,34 @@ def show(figures):
         columns |= {f"{what}, {model}": (model, column) for what, column in (("vectors", "vector"), ("hybrid", "hybrid"), ("of English text", "crossed"))}
     def cell(value):
         return "–" if value is None else f"{value:.3f}".removeprefix("0")
+    def mean(row, column):
+        return statistics.mean(row[column]) if column in row else None
     for name in ("sections", "pages"):
         rows = {language: row for (of, language), row in figures.items() if of == name}
         print(f"\n| {name} | questions | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 2)}")
         for language, row in rows.items():
-            print(f"| {language} | {row['questions']} | {' | '.join(cell(row.get(column)) for column in columns.values())} |")
+            print(f"| {language} | {row['questions']} | {' | '.join(cell(mean(row, column)) for column in columns.values())} |")
         means = []
         for column in columns.values():
-            values = [row[column] for language, row in rows.items() if language != "en" and column in row]
+            values = [mean(row, column) for language, row in rows.items() if language != "en" and column in row]
             means.append(statistics.mean(values) if values else None)
         print(f"| mean without en | | {' | '.join(map(cell, means))} |", flush=True)
+        show_losses("words less than plain BM25 by more than .02", rows, lambda row: ("words", "plain"), 0.02)
         for model in Bench.MODELS:
-            worse = {language: row[model, "hybrid"] - max(row["words"], row[model, "vector"]) for language, row in rows.items()}
-            print(f"\n{model}: hybrid less than its better half by more than .005:", ", ".join(f"{language} {less:.3f}" for language, less in worse.items() if less < -0.005) or "nowhere")
+            better = lambda row: max("words", (model, "vector"), key=lambda half: statistics.mean(row[half]))
+            show_losses(f"{model}: hybrid less than its better half by more than .005", rows, lambda row: ((model, "hybrid"), better(row)), 0.005)
+
+
+def show_losses(what, rows, columns, allowed):
+    """Prints where one column is less than another, each with the standard error of the difference."""
+    losses = []
+    for language, row in rows.items():
+        less, more = columns(row)
+        differences = [a - b for a, b in zip(row[less], row[more])]
+        mean = statistics.mean(differences)
+        if mean < -allowed:
+            losses.append(f"{language} {mean:.3f} ± {statistics.stdev(differences) / math.sqrt(len(differences)):.3f}")
+    print(f"\n{what} (± one standard error):", ", ".join(losses) or "nowhere")
 
 
 if __name__ == "__main__":
