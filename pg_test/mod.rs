@@ -84,6 +84,8 @@ mod interrupts;
 #[cfg(test)]
 mod languages;
 #[cfg(test)]
+mod local_model_change;
+#[cfg(test)]
 mod local_model_files;
 #[cfg(test)]
 mod local_models;

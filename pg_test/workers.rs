@@ -16,7 +16,7 @@ fn server_with_workers(settings: &[&str]) -> (Server, Mock, Client) {
     (server, mock, app)
 }
 
-fn attach_async_table(db: &mut Db) -> Client {
+pub(crate) fn attach_async_table(db: &mut Db) -> Client {
     db.admin.batch_execute("GRANT CREATE ON SCHEMA public TO app").unwrap();
     let mut app = db.session("app");
     app.batch_execute(
@@ -27,13 +27,13 @@ fn attach_async_table(db: &mut Db) -> Client {
     app
 }
 
-const QUEUE_IS_EMPTY: &str = "SELECT count(*) = 0 FROM chatbot_sync.job WHERE due_at < 'infinity'";
-const WORKER_PIDS: &str = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'";
+pub(crate) const QUEUE_IS_EMPTY: &str = "SELECT count(*) = 0 FROM chatbot_sync.job WHERE due_at < 'infinity'";
+pub(crate) const WORKER_PIDS: &str = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'chatbot_sync worker'";
 const VECTORS_MATCH_ROWS: &str =
     "SELECT NOT EXISTS (SELECT FROM docs d FULL JOIN chatbot_sync.embedding e ON e.source_id = d.id
     WHERE d.content IS DISTINCT FROM e.content)";
 
-fn insert_texts(app: &mut Client, texts: i32) {
+pub(crate) fn insert_texts(app: &mut Client, texts: i32) {
     app.execute(
         "INSERT INTO docs (chatbot_id, content) SELECT 1 + i % 3, 'Text ' || i FROM generate_series(1, $1) AS i",
         &[&texts],
