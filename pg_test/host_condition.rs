@@ -7,7 +7,7 @@ use super::mock::Mock;
 
 const PRODUCTS: &str = "CREATE TABLE products (id int PRIMARY KEY, chatbot_id int, content text, sale_ok boolean, list_price numeric, status text);";
 
-/// Attaches them.
+/// The statement that attaches the table of products with a condition, and further arguments after it.
 fn attach(condition: &str, more: &str) -> String {
     format!(
         "SELECT chatbot_attach('products', 'document', status_column => 'status', condition => $c${condition}$c${more})"

@@ -68,7 +68,7 @@ pub enum Error {
     LocalModel {
         /// The folder's name.
         name: String,
-        /// Why.
+        /// Why the model cannot be used.
         problem: Problem,
     },
     /// The database's SQL is older than the oldest version that this library serves.

@@ -16,9 +16,9 @@ const GELU_ROWS: usize = 64;
 
 /// Layer normalisation's parameters.
 pub struct Norm<'a> {
-    /// Multiplied by.
+    /// What each normalised element is multiplied by.
     pub gain: &'a [f32],
-    /// Added.
+    /// What is added to each element after that.
     pub bias: &'a [f32],
 }
 
@@ -28,19 +28,19 @@ pub struct AttentionLayer<'a> {
     pub query_key_value: Linear<'a>,
     /// What becomes of the heads' results.
     pub attention: Linear<'a>,
-    /// After the attention.
+    /// The normalisation of the attention's sum with its input.
     pub attention_norm: Norm<'a>,
     /// The feed-forward part's first half.
     pub intermediate: Linear<'a>,
     /// Its second half.
     pub output: Linear<'a>,
-    /// After it.
+    /// The normalisation of the feed-forward part's sum with its input.
     pub output_norm: Norm<'a>,
 }
 
 /// A transformer whose numbers are in a mapped file.
 pub struct Encoder<'a> {
-    /// Lengths.
+    /// Widths and numbers of layers, heads and tokens.
     pub shape: TransformerShape,
     /// How tokens become a text.
     pub pooling: Pooling,

@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 
 use crate::error::local_model::{Problem, Result, malformed};
 
-/// The weights.
+/// The file of the model's weights.
 pub const WEIGHTS: &str = "model.safetensors";
-/// The tokenizer.
+/// The file that describes the model's tokenizer.
 pub const TOKENIZER: &str = "tokenizer.json";
 /// Files that say how the weights are used. Those in folders of modules are read too.
 pub const SETTINGS: [&str; 5] = [
@@ -84,7 +84,7 @@ impl Folder {
         Ok(Some((file, metadata)))
     }
 
-    /// The weights.
+    /// Opens the file of the model's weights; fails where the folder has none.
     pub fn weights(&self) -> Result<File> {
         self.file(WEIGHTS)?.map(|(file, _)| file).ok_or_else(|| Problem::Missing(self.describe(WEIGHTS)))
     }

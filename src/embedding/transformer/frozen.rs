@@ -41,7 +41,7 @@ pub enum Precision {
 /// The first page of a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
-    /// The model.
+    /// The model, as the folder that it was imported from described it.
     pub description: Description,
     /// How the weights of linear layers are stored.
     pub precision: Precision,
@@ -114,7 +114,7 @@ impl Header {
 
 /// A network whose numbers are in a mapped file.
 pub enum Model<'a> {
-    /// A transformer.
+    /// A transformer, which is run over the tokens of a text.
     Transformer(Encoder<'a>),
     /// A vector for each token.
     Static(StaticModel<'a>),
@@ -124,7 +124,7 @@ pub enum Model<'a> {
 pub struct Frozen<'a> {
     /// The first page.
     pub header: Header,
-    /// The network.
+    /// The network, whose weights lie in the file's mapping.
     pub model: Model<'a>,
     /// The tokenizer's bytes.
     pub tokenizer: &'a [u8],

@@ -39,7 +39,7 @@ impl Plan {
         Ok(Self { folder, described, digest, stamp })
     }
 
-    /// The model.
+    /// The model that is imported, as its folder describes it.
     pub fn description(&self) -> &description::Description {
         &self.described.description
     }

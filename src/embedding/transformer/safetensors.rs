@@ -95,7 +95,7 @@ impl Tensor {
         &self.dtype
     }
 
-    /// Its lengths.
+    /// The length of the tensor in each dimension.
     pub fn shape(&self) -> &[u64] {
         &self.shape
     }

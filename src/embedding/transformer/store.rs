@@ -48,7 +48,7 @@ impl ModelFile {
     }
 }
 
-/// The directory.
+/// The directory below the data directory that holds the frozen models.
 #[derive(Debug, Clone)]
 pub struct Store {
     directory: PathBuf,

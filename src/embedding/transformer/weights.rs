@@ -90,9 +90,9 @@ pub struct Linear<'a> {
 pub struct LinearScratch<'a> {
     /// Panels in single precision.
     pub panel: &'a mut [f32],
-    /// Quantised rows.
+    /// Room for the rows of an input, quantised to bytes.
     pub bytes: &'a mut [u8],
-    /// Their scales.
+    /// Room for the scale of each quantised row.
     pub scales: &'a mut [f32],
 }
 

@@ -18,7 +18,7 @@ use crate::text::analyzer::{Casing, Kind, Token, analyze, fold};
 pub struct Configuration {
     /// Its qualified name.
     pub name: String,
-    /// Its oid.
+    /// The configuration's oid in `pg_ts_config`.
     pub id: pg_sys::Oid,
 }
 

@@ -131,7 +131,7 @@ impl Content {
         self.hash.get(HASH_OF_TEXTS..) == Some(hash.get(HASH_OF_TEXTS..).unwrap_or_default())
     }
 
-    /// Its title.
+    /// The title that goes before the text of every chunk, if the content has one.
     pub fn title(&self) -> Option<&Title> {
         self.title.as_ref()
     }

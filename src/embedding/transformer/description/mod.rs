@@ -54,7 +54,7 @@ impl Description {
 /// A folder's description, and the files that the model is made of.
 #[derive(Debug)]
 pub struct Described {
-    /// The model.
+    /// The model, as the folder's files describe it.
     pub description: Description,
     /// All files that were read or will be.
     pub files: Vec<String>,

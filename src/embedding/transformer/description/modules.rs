@@ -11,7 +11,7 @@ use crate::error::local_model::{Result, malformed, unsupported};
 /// How the vectors of a text's tokens become that of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pooling {
-    /// Their mean.
+    /// The mean of the tokens' vectors.
     Mean,
     /// The first one.
     Cls,

@@ -30,9 +30,9 @@ pub struct TransformerShape {
     pub width: usize,
     /// Numbers between the two linear layers of a feed-forward part.
     pub intermediate: usize,
-    /// Encoder layers.
+    /// The number of encoder layers.
     pub layers: usize,
-    /// Attention heads.
+    /// The number of attention heads of each layer.
     pub heads: usize,
     /// Tokens that have an embedding.
     pub vocabulary: usize,

@@ -82,7 +82,7 @@ pub struct QuantisedRows<'a> {
 /// Panels of int8 weights: `[outputs / 16][inputs / 4][16][4]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Int8Panels<'a> {
-    /// The weights.
+    /// The quantised weights, packed in panels.
     pub values: &'a [i8],
     /// What an output is multiplied by.
     pub scales: &'a [f32],
