@@ -15,6 +15,7 @@ pub mod session_id;
 pub mod source;
 pub mod sync;
 pub mod text;
+pub mod threads;
 pub mod version;
 
 #[cfg(test)]

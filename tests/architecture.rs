@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// layer may use each other, but not in a circle.
 const LAYERS: [&[&str]; 18] = [
     &["error", "ids", "version", "session_id"],
-    &["text"],
+    &["text", "threads"],
     &["source", "host"],
     &["embedding"],
     &["search"],

@@ -7,14 +7,11 @@
 //! - [`local`]: the models that are built in
 //! - [`tokenizer`]: texts to the tokens of a model in a folder
 //! - [`transformer`]: models in folders
-//! - [`signals`]: threads that leave every signal to the main thread
 
 pub mod batch;
 pub mod local;
 pub mod provider;
 pub mod retry;
-#[allow(unsafe_code)]
-pub mod signals;
 pub mod storage;
 pub mod tokenizer;
 pub mod transformer;

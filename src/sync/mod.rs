@@ -1,4 +1,6 @@
-//! What happens to a source's stored chunks when its text changes:
+//! What a source's text becomes, and what happens to its stored chunks when it changes:
 //! - [`diff`]: compares old and new chunks: which are kept, embedded or dropped
+//! - [`reading`]: a content's chunks, their languages and tokens
 
 pub mod diff;
+pub mod reading;

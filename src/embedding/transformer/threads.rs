@@ -9,8 +9,8 @@ use std::thread::{Builder, Scope};
 
 use super::encoder::{Encoder, Workspace};
 use super::kernels::Kernels;
-use crate::embedding::signals::BlockedSignals;
 use crate::error::local_model::{Problem, Result};
+use crate::threads::signals::BlockedSignals;
 
 /// Tokens that are computed together. More would take more memory, and less would read the weights more often.
 pub const PACK: usize = 512;

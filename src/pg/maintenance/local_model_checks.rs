@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::ids::ModelId;
 use crate::pg::model::local_models::{self, FolderState, LocalModel, is_local_model};
 use crate::pg::model::speed;
-use crate::pg::runtime::sql_error;
+use crate::pg::runtime::{sql_error, threads};
 use crate::pg::store::model as store;
 
 /// Bytes of an English chunk of the default size.
@@ -68,7 +68,7 @@ fn check(model: &Model) -> Vec<Said> {
                 "{} is imported: {shared:.0} MB that all sessions share, and up to {working:.0} MB for a statement while it computes; {}, {}, {rate:.*} chunks a second",
                 model.name,
                 Kernels::best().name(),
-                match local_models::threads() {
+                match threads::count() {
                     1 => "1 thread".to_owned(),
                     threads => format!("{threads} threads"),
                 },

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::embedding::batch::{Batch, Batcher, ResponseChecks, RetryPolicy, TextResult, Usage};
 use crate::embedding::provider::{Answer, Endpoint, InputType, Limits, Model, Provider};
-use crate::embedding::signals::BlockedSignals;
 use crate::embedding::transport::{Http, request_embeddings};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::pg::model::{speedometer, throttle};
 use crate::pg::runtime::{enabled, latch, log_line, provider_settings, settings};
+use crate::threads::signals::BlockedSignals;
 
 /// The number of requests for each thread that are handed out ahead, so that no thread idles while the
 /// backend stores results.
@@ -154,8 +154,9 @@ impl EmbeddingCall {
         self.batch.waiting() + self.batch.in_flight() < REQUESTS_AHEAD * self.most_in_flight
     }
 
-    /// Waits until a request has ended, more texts are wanted, or all are finished. An error ends the whole call.
-    pub fn wait(&mut self) -> Result<Vec<BatchResult>> {
+    /// Waits until a request has ended, more texts are wanted, or all are finished. An error ends the whole call. `work` is
+    /// done as long as it says that it did something, and no longer than until an answer has come.
+    pub fn wait(&mut self, work: &dyn Fn() -> bool) -> Result<Vec<BatchResult>> {
         let mut answered = Vec::new();
         loop {
             while let Ok((work, outcome, time)) = self.pool.outcomes.try_recv() {
@@ -176,7 +177,11 @@ impl EmbeddingCall {
             if YIELD_CHECK.get().is_some() {
                 until = until.min(Instant::now() + YIELD_CHECK_INTERVAL);
             }
-            self.pool.wait(until);
+            if work() {
+                pgrx::check_for_interrupts!();
+            } else {
+                self.pool.wait(until);
+            }
         }
     }
 

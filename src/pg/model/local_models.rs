@@ -16,7 +16,6 @@ use serde_json::{Map, Value};
 
 use crate::embedding::local;
 use crate::embedding::provider::{self, LOCAL, Model, OptionKind};
-use crate::embedding::signals::BlockedSignals;
 use crate::embedding::transformer::description::{self, Description};
 use crate::embedding::transformer::encoder::Workspace;
 use crate::embedding::transformer::folder::{Folder, check_name};
@@ -31,9 +30,10 @@ use crate::error::local_model::{Problem, Result as ModelResult};
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::pg::model::embedding_call;
 use crate::pg::model::model_arguments::ModelArguments;
-use crate::pg::runtime::{latch, settings};
+use crate::pg::runtime::{latch, settings, threads};
 use crate::search::fusion::DEFAULT_TEXT_WEIGHT;
 use crate::search::text_weight::text_weight_of_transformer;
+use crate::threads::signals::BlockedSignals;
 
 /// Texts that are embedded together: some seconds' work, after which a worker stores and a session shows how far it is.
 pub const TEXTS: usize = 64;
@@ -247,7 +247,7 @@ impl LocalModel {
         let frozen = Frozen::open(&self.mapped).map_err(|problem| failed(&self.name, problem))?;
         let most = frozen.header.description.max_tokens;
         Ok(match frozen.model {
-            FrozenModel::Transformer(encoder) => threads() * Workspace::bytes(&encoder.shape, most.max(PACK)),
+            FrozenModel::Transformer(encoder) => threads::count() * Workspace::bytes(&encoder.shape, most.max(PACK)),
             FrozenModel::Static(_) => 0,
         })
     }
@@ -256,23 +256,14 @@ impl LocalModel {
     pub fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         let caller = Backend { looked: Cell::new(Instant::now()) };
         let embedded = Frozen::open(&self.mapped)
-            .and_then(|frozen| transformer::embed(&frozen, Kernels::best(), texts, threads(), &caller));
+            .and_then(|frozen| transformer::embed(&frozen, Kernels::best(), texts, threads::count(), &caller));
         embedded.map_err(|problem| failed(&self.name, problem))
     }
 }
 
-/// Threads that this process may use. The workers of a database share them, so that together they take no more than
-/// one session does.
-pub fn threads() -> usize {
-    // SAFETY: set when this process started.
-    let is_worker = unsafe { !pg_sys::MyBgworkerEntry.is_null() };
-    let sharing = if is_worker { settings::workers_per_database() } else { 1 };
-    (settings::local_threads() / sharing).max(1)
-}
-
 /// How many times as fast as this process a session is that shares its threads with no worker.
 pub fn sharing() -> f64 {
-    settings::local_threads().max(1) as f64 / threads() as f64
+    settings::local_threads().max(1) as f64 / threads::count() as f64
 }
 
 /// What words count for in hybrid searches with a model in a folder.

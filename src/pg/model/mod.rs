@@ -1,6 +1,7 @@
 //! The model that vectors are made with: which one it is, choosing another, and turning texts into vectors.
 //!
 //! - `embedding_call`: requests to a provider, on threads of the extension
+//! - `local_call`: texts on their way through a built-in model, on threads of the extension
 //! - `local_models`: models in folders: choosing, importing and mapping them, and embedding with them
 //! - `model_arguments`: the arguments of `chatbot_set_model()`
 //! - `requests`: embeds the texts of many sources while a worker does something else
@@ -9,6 +10,7 @@
 //! - `throttle`: a provider's request to wait, shared by all sessions
 
 pub mod embedding_call;
+mod local_call;
 #[allow(unsafe_code)]
 pub mod local_models;
 mod model_arguments;
@@ -18,24 +20,27 @@ pub mod speedometer;
 pub mod throttle;
 
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
 use crate::embedding::batch::Usage;
-use crate::embedding::local::{self, StaticModel, WordCache};
+use crate::embedding::local::{self, StaticModel};
 use crate::embedding::provider::{self, InputType, LOCAL, Model};
 use crate::embedding::storage::Storage;
 use crate::error::{Error, Fault, FaultKind, Result};
 use crate::ids::ModelId;
 use crate::pg::model::embedding_call::{BatchResult, EmbeddingCall};
+use crate::pg::model::local_call::LocalCall;
 use crate::pg::model::local_models::LocalModel;
-use crate::pg::runtime::{arguments, settings};
+use crate::pg::runtime::{arguments, settings, threads};
 use crate::pg::store::LatestSnapshot;
 use crate::pg::store::model as store;
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::vectors;
 
 use crate::search::fusion::DEFAULT_TEXT_WEIGHT;
+use crate::threads::pool::Pool;
 
 pub use crate::pg::model::model_arguments::ModelArguments;
 
@@ -81,19 +86,15 @@ pub struct Embedder {
     model: Model,
     input: InputType,
     attempts: u32,
+    /// Threads for pure work: the built-in models', and what the caller has beside.
+    pool: Rc<Pool>,
     route: Route,
 }
 
 enum Route {
     /// No text was pushed yet.
     None,
-    /// A built-in model, the words that it has met, and the texts that it has not embedded yet.
-    Local {
-        model: &'static StaticModel,
-        words: WordCache,
-        texts: Vec<String>,
-        embedded: usize,
-    },
+    Local(LocalCall),
     /// A model from a folder, and the texts that it has not embedded yet, prefixes put before them already.
     Folder {
         model: LocalModel,
@@ -114,7 +115,8 @@ enum Route {
 impl Embedder {
     /// Prepares to embed with a model; no request is sent yet.
     pub fn new(model: &Model, input: InputType) -> Self {
-        Self { model: model.clone(), input, attempts: settings::max_attempts(), route: Route::None }
+        let (attempts, pool) = (settings::max_attempts(), Rc::new(threads::pool()));
+        Self { model: model.clone(), input, attempts, pool, route: Route::None }
     }
 
     /// Like [`Self::new`], but sends each request only once, for a caller that retries by itself.
@@ -133,6 +135,11 @@ impl Embedder {
         Self { route, ..Self::new(model, InputType::Document) }
     }
 
+    /// The threads that it uses. A caller's tasks are done while it waits for a provider, too.
+    pub fn pool(&self) -> Rc<Pool> {
+        self.pool.clone()
+    }
+
     /// Adds a text and returns its number, from 0.
     pub fn push(&mut self, text: &str) -> Result<usize> {
         if let Route::None = self.route {
@@ -143,7 +150,7 @@ impl Embedder {
                     let Model { provider, name, .. } = self.model.clone();
                     return Err(Error::ModelUnknown { provider, model: name });
                 };
-                Route::Local { model, words: WordCache::default(), texts: Vec::new(), embedded: 0 }
+                Route::Local(LocalCall::new(model, self.pool.clone()))
             } else {
                 let provider = provider::find_provider(&self.model.provider)?;
                 Route::EmbeddingCall(Box::new(EmbeddingCall::new(provider, &self.model, self.input, self.attempts)?))
@@ -159,10 +166,7 @@ impl Embedder {
                 texts.push(format!("{prefix}{text}"));
                 Ok(*embedded + texts.len() - 1)
             }
-            Route::Local { texts, embedded, .. } => {
-                texts.push(text.to_owned());
-                Ok(*embedded + texts.len() - 1)
-            }
+            Route::Local(local) => Ok(local.push(text.to_owned())),
             Route::Prefetched { asked, answered, .. } => {
                 asked.push(text.to_owned());
                 Ok(*answered + asked.len() - 1)
@@ -173,12 +177,13 @@ impl Embedder {
 
     /// Whether another text would be embedded soon; otherwise it would only wait in memory.
     pub fn wants_more(&self) -> bool {
-        /// The number of texts that are embedded before they are stored.
-        const LOCAL_TEXTS: usize = 200;
+        /// The number of texts that are looked up before they are stored.
+        const TEXTS: usize = 200;
         match &self.route {
             Route::None => true,
             Route::Folder { texts, .. } => texts.len() < local_models::TEXTS,
-            Route::Local { texts, .. } | Route::Prefetched { asked: texts, .. } => texts.len() < LOCAL_TEXTS,
+            Route::Local(local) => local.wants_more(),
+            Route::Prefetched { asked: texts, .. } => texts.len() < TEXTS,
             Route::EmbeddingCall(remote) => remote.wants_more(),
         }
     }
@@ -195,7 +200,7 @@ impl Embedder {
     pub fn wait(&mut self) -> Result<Vec<BatchResult>> {
         match &mut self.route {
             Route::None => Ok(Vec::new()),
-            Route::EmbeddingCall(remote) => remote.wait(),
+            Route::EmbeddingCall(remote) => remote.wait(&|| self.pool.run_one()),
             Route::Prefetched { made, in_parts, asked, answered } => {
                 let from = *answered;
                 *answered += asked.len();
@@ -213,18 +218,7 @@ impl Embedder {
                 };
                 Ok((from..).zip(asked.drain(..)).map(answer).collect())
             }
-            Route::Local { model, words, texts, embedded } => {
-                let range = *embedded..*embedded + texts.len();
-                *embedded = range.end;
-                speedometer::count_embedded(texts.iter());
-                let embed = |text: String| {
-                    pgrx::check_for_interrupts!();
-                    Ok(model.embed(&text, words))
-                };
-                let texts = range.clone().zip(texts.drain(..).map(embed)).collect();
-                // The built-in model has no price, so its tokens are not counted.
-                Ok(vec![BatchResult { range, texts, usage: Usage::default(), in_parts: None }])
-            }
+            Route::Local(local) => local.wait(),
             Route::Folder { model, texts, embedded } => {
                 let range = *embedded..*embedded + texts.len();
                 let vectors = model.embed(texts)?;

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::ids::ModelId;
 use crate::pg::model::local_models::{self, LocalModel, is_local_model};
 use crate::pg::model::speedometer::Sample;
-use crate::pg::runtime::transaction;
+use crate::pg::runtime::{threads, transaction};
 use crate::pg::store::model::ActiveModel;
 use crate::pg::store::model_figures as store;
 
@@ -39,7 +39,7 @@ const TEXTS_PER_THREAD: usize = 2;
 
 /// Bytes of text for which a model in a folder makes vectors in a second, with all threads that this process may use.
 pub fn measure(model: &LocalModel) -> Result<f64> {
-    let texts = vec![SENTENCE.repeat(SENTENCES); TEXTS_PER_THREAD * local_models::threads()];
+    let texts = vec![SENTENCE.repeat(SENTENCES); TEXTS_PER_THREAD * threads::count()];
     // Pages that are not in memory yet are read now.
     model.embed(&texts[..1])?;
     let began = Instant::now();

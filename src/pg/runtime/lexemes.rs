@@ -11,7 +11,7 @@ use pgrx::{FromDatum, IntoDatum, pg_sys};
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::tsvector::TsVector;
 use crate::search::tsvector::{Term, encode};
-use crate::text::analyzer::{Casing, Kind, Token, analyze, fold};
+use crate::text::analyzer::{Casing, Kind, Token, Tokens, analyze, fold};
 
 /// A text search configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +59,25 @@ impl Configuration {
         unsafe { (*pg_sys::lookup_ts_config_cache(self.id)).prsId.to_u32() == DEFAULT_PARSER }
     }
 
+    /// How texts become tokens; `None`: the configuration has a parser of its own.
+    pub fn tokens_casing(&self) -> Option<Casing> {
+        self.has_default_parser().then(|| self.casing())
+    }
+
     /// The words of a text.
     pub fn words(&self, text: &str) -> TsVector {
-        if !self.has_default_parser() {
-            return self.words_by_parser(text);
+        match self.tokens_casing() {
+            Some(casing) => self.words_of_tokens(&analyze(text, casing)),
+            None => self.words_by_parser(text),
         }
-        let tokens = analyze(text, self.casing());
+    }
+
+    /// The words of a text whose tokens are known, as far as [`Self::tokens_casing`] says how they are made.
+    pub fn words_with_tokens(&self, text: &str, tokens: &Tokens) -> TsVector {
+        if self.has_default_parser() { self.words_of_tokens(tokens) } else { self.words_by_parser(text) }
+    }
+
+    fn words_of_tokens(&self, tokens: &Tokens) -> TsVector {
         self.remember(tokens.iter());
         CACHE.with_borrow(|cache| {
             let known = cache.words.get(&self.id);

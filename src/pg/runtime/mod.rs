@@ -22,6 +22,7 @@
 //! - `sql_error`: SQLSTATE, detail and hint of each error
 //! - `statement_mode`: which rows a statement sees, and whether it writes
 //! - `subtransaction`: undoes what fails, and no more
+//! - `threads`: threads that a statement computes on
 //! - `transaction`: whether a step may commit what it does
 //! - `tsvector`: `tsvector` as a Datum
 //! - `vector`: pgvector's `vector` as a Datum
@@ -67,6 +68,8 @@ pub mod sql_error;
 pub mod statement_mode;
 #[allow(unsafe_code)]
 pub mod subtransaction;
+#[allow(unsafe_code)]
+pub mod threads;
 #[allow(unsafe_code)]
 pub mod transaction;
 #[allow(unsafe_code)]

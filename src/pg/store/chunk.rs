@@ -261,7 +261,13 @@ pub fn write_words(key: &SourceKey, model_id: ModelId, chunks: &[ChunkToRead]) -
 }
 
 /// Stores chunks with their vectors, in statements of about 200 KB: as fast as COPY, and privileges are checked.
-pub fn insert_chunks(model: &ActiveModel, sources: &[&SourceInput], chunks: Vec<NewChunk>) -> Result<()> {
+/// `read_words` is asked for the words of each chunk in turn.
+pub fn insert_chunks(
+    model: &ActiveModel,
+    sources: &[&SourceInput],
+    chunks: Vec<NewChunk>,
+    mut read_words: impl FnMut(&NewChunk) -> Result<TsVector>,
+) -> Result<()> {
     const STATEMENT_BYTES: usize = 200 * 1024;
     let storage = model.model.storage();
     // What is the same for all chunks of a source is passed once, and found by the source's position.
@@ -301,7 +307,7 @@ pub fn insert_chunks(model: &ActiveModel, sources: &[&SourceInput], chunks: Vec<
             starts.push(c.place.start);
             ends.push(c.place.end);
             contents.push(c.content.to_owned());
-            words.push(c.configuration.words(&with_title(c.title, c.content)));
+            words.push(read_words(&c)?);
             embeddings.push(Vector(c.vector));
         }
         let of = &sources[first..=last];

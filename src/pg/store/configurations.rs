@@ -9,7 +9,7 @@ use crate::pg::runtime::settings;
 use crate::pg::store::source;
 use crate::pg::store::text_search::{self, WORDS_VERSION, WordsRead};
 use crate::source::Jsonb;
-use crate::text::analyzer::language::{UNDETERMINED, configuration, detect_chunks};
+use crate::text::analyzer::language::{Languages, UNDETERMINED, configuration, detect_chunks};
 
 /// The value of `chatbot_sync.text_search_config` that has languages detected.
 const AUTO: &str = "auto";
@@ -106,9 +106,19 @@ impl Configurations {
         Ok(Self { named, simple, known: RefCell::default(), stores_languages: source::has_languages()? })
     }
 
+    /// Whether the languages of a source with this metadata are detected, unless its texts say them.
+    pub fn detects(&self, metadata: &Jsonb) -> bool {
+        self.named.is_none() && metadata.text("lang").is_none()
+    }
+
     /// Decides how the words of chunks are read, each with the language that its text says. What texts or the metadata say about
-    /// their language is so; else the setting names the configuration, or the language of each chunk is detected.
-    pub fn read(&self, metadata: &Jsonb, chunks: &[(Option<&str>, &str)]) -> Result<Reading> {
+    /// their language is so; else the setting names the configuration, or the language of each chunk is what was detected.
+    pub fn read(
+        &self,
+        metadata: &Jsonb,
+        chunks: &[(Option<&str>, &str)],
+        detected: Option<Languages>,
+    ) -> Result<Reading> {
         let said = metadata.text("lang");
         if said.is_some() || chunks.iter().any(|(lang, _)| lang.is_some()) {
             let langs: Vec<Option<&str>> = chunks.iter().map(|(lang, _)| lang.or(said.as_deref())).collect();
@@ -119,9 +129,10 @@ impl Configurations {
         if let Some(named) = &self.named {
             return Ok(Reading { lang: None, of_chunks: vec![named.clone(); chunks.len()] });
         }
-        let (lang, of_chunks) = detect_chunks(&chunks.iter().map(|(_, text)| *text).collect::<Vec<_>>());
+        let Languages { most, of_chunks } =
+            detected.unwrap_or_else(|| detect_chunks(&chunks.iter().map(|(_, text)| *text).collect::<Vec<_>>()));
         let of_chunks = of_chunks.into_iter().map(|lang| self.of(lang)).collect::<Result<_>>()?;
-        Ok(Reading { lang: Some(lang.unwrap_or(UNDETERMINED).to_owned()), of_chunks })
+        Ok(Reading { lang: Some(most.unwrap_or(UNDETERMINED).to_owned()), of_chunks })
     }
 
     /// Whether the words of a source whose text did not change would be read as they were: the languages are those that its

@@ -155,7 +155,7 @@ pub fn reread_words(stored: &StoredReading, words: &Configurations) -> Result<()
     for model_id in models {
         let chunks = chunks(key, model_id)?;
         let texts: Vec<(Option<&str>, &str)> = chunks.iter().map(StoredChunk::text).collect();
-        let reading = words.read(&stored.metadata, &texts)?;
+        let reading = words.read(&stored.metadata, &texts, None)?;
         let to_read = chunks.iter().zip(&reading.of_chunks).map(|(chunk, configuration)| {
             let title = chunk.title.as_deref().filter(|_| stored.had_title);
             ChunkToRead { chunk_id: chunk.chunk_id, configuration, text: with_title(title, &chunk.content) }

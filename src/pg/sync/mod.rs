@@ -6,6 +6,7 @@
 //! - `pending_at_commit`: marks sources pending when the transaction commits
 //! - `pending_source`: a source that is chunked and waits for vectors
 //! - `prepare`: what is stored and wanted of a source
+//! - `tokens`: the tokens of its new chunks, read ahead
 
 mod failures;
 mod input;
@@ -13,8 +14,10 @@ mod input;
 pub mod pending_at_commit;
 mod pending_source;
 mod prepare;
+mod tokens;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::embedding::batch::Usage;
@@ -34,9 +37,12 @@ use crate::pg::store::model::ActiveModel;
 use crate::pg::store::source::{self, SourceUpdate};
 use crate::pg::store::{chunk, source_error};
 use crate::pg::sync::pending_source::PendingSource;
+use crate::pg::sync::prepare::CuttingSource;
 use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SyncOutcome};
 use crate::text::chunk::Params;
 use crate::text::content::{Content, Format};
+use crate::text::title::with_title;
+use crate::threads::pool::Pool;
 
 pub use crate::pg::sync::input::{OnFailure, Prefetched, RowHandling, chunking_numbers, texts_to_embed};
 pub use crate::pg::sync::pending_source::sql_int;
@@ -80,6 +86,7 @@ pub fn sync(
         None => Embedder::new(&model.model, InputType::Document),
     };
     let mut run = SyncRun {
+        pool: embedder.pool(),
         embedder,
         embeds,
         postponed: Vec::new(),
@@ -89,6 +96,7 @@ pub fn sync(
         words: if on_failure == OnFailure::Raise { Configurations::new()? } else { Configurations::or_fallback()? },
         on_failure,
         handling,
+        cutting: VecDeque::new(),
         open: VecDeque::new(),
         again: Vec::new(),
         broken: None,
@@ -108,6 +116,9 @@ pub fn sync(
     }
     Ok(run.broken)
 }
+
+/// Bytes of content that are cut before they are wanted: enough for each thread, and no more than a large document.
+const BYTES_CUT_AHEAD: usize = 256 * 1024;
 
 /// Inserts jobs for sources that stay pending because embedding is off.
 fn queue_postponed(postponed: &[(SourceKey, HostId)]) -> Result<()> {
@@ -138,6 +149,10 @@ struct SyncRun<'a> {
     postponed: Vec<(SourceKey, HostId)>,
     /// The time that the vectors took which were made before.
     elapsed: Duration,
+    /// Threads that cut and read texts, and the built-in models embed on.
+    pool: Rc<Pool>,
+    /// Sources whose content is cut, in the order of the items.
+    cutting: VecDeque<CuttingSource>,
     /// Sources that wait for vectors, in the order of the numbers of their texts.
     open: VecDeque<PendingSource>,
     /// Sources that another transaction has inserted meanwhile, and that are prepared again.
@@ -160,24 +175,28 @@ impl SyncRun<'_> {
             let mut ready = Vec::new();
             let mut more = true;
             while self.broken.is_some() || self.embedder.wants_more() {
-                pgrx::check_for_interrupts!();
-                // Before each source, since any number of sources that need no vector are prepared one after the other here.
+                while more && self.wants_to_cut() {
+                    pgrx::check_for_interrupts!();
+                    // Before each source, since any number of sources that need no vector come one after the other here.
+                    scratch.reset();
+                    match self.again.pop().map(|item| Ok(item.into())).or_else(|| items.next()).transpose()? {
+                        Some(RowInput::Readable(item)) => {
+                            let cutting = self.start(item)?;
+                            self.cutting.extend(cutting);
+                        }
+                        Some(RowInput::Unreadable(unreadable)) => self.fail_unreadable(unreadable)?,
+                        None => more = false,
+                    }
+                }
+                let Some(cutting) = self.cutting.pop_front() else { break };
                 scratch.reset();
-                let Some(input) = self.again.pop().map(|item| Ok(item.into())).or_else(|| items.next()) else {
-                    more = false;
-                    break;
-                };
-                let open = match input? {
-                    RowInput::Readable(item) => self.prepare(item)?,
-                    RowInput::Unreadable(unreadable) => self.fail_unreadable(unreadable).map(|()| None)?,
-                };
-                if let Some(open) = open {
+                if let Some(open) = self.prepare(cutting)? {
                     if open.missing == 0 { ready.push(open) } else { self.open.push_back(open) }
                 }
             }
             self.store(ready)?;
             scratch.reset();
-            if !more && self.again.is_empty() {
+            if !more && self.again.is_empty() && self.cutting.is_empty() {
                 if self.open.is_empty() {
                     break;
                 }
@@ -187,6 +206,12 @@ impl SyncRun<'_> {
             self.store(ready)?;
         }
         Ok(())
+    }
+
+    /// Whether another source is to be cut now: the next one, or those after it too where there are threads for them.
+    fn wants_to_cut(&self) -> bool {
+        let bytes: usize = self.cutting.iter().map(|cutting| cutting.item.content.bytes()).sum();
+        self.cutting.is_empty() || self.pool.has_threads() && bytes < BYTES_CUT_AHEAD
     }
 
     /// Waits until requests have ended or more texts are wanted, and returns the sources that have all their vectors.
@@ -310,15 +335,22 @@ impl SyncRun<'_> {
         let changed = stored.iter().zip(&ready).filter(|(_, open)| open.row.is_some()).map(|(s, _)| s);
         source::update_sources(self.model.id, &changed.collect::<Vec<_>>())?;
         drop(stored);
-        let (ready, late): (Vec<PendingSource>, Vec<PendingSource>) =
+        let (mut ready, late): (Vec<PendingSource>, Vec<PendingSource>) =
             ready.into_iter().partition(|open| open.row.is_some() || made.contains(&open.item.key));
         self.again.extend(late.into_iter().map(|open| SourceInput { fresh: false, ..open.item }));
-        let mut chunks = Vec::new();
-        for (at, open) in ready.iter().enumerate() {
+        let (mut chunks, mut tokens) = (Vec::new(), Vec::new());
+        for open in &mut ready {
             open.update_stored_chunks(self.model.id)?;
+            tokens.extend(open.tokens.take());
+        }
+        for (at, open) in ready.iter().enumerate() {
             chunks.extend(open.new_chunks(at)?);
         }
-        chunk::insert_chunks(self.model, &ready.iter().map(|open| &open.item).collect::<Vec<_>>(), chunks)?;
+        let sources: Vec<&SourceInput> = ready.iter().map(|open| &open.item).collect();
+        chunk::insert_chunks(self.model, &sources, chunks, |chunk| {
+            let text = with_title(chunk.title, chunk.content);
+            Ok(chunk.configuration.words_with_tokens(&text, &tokens[chunk.source].next()?))
+        })?;
         drop(unchecked);
         for open in &ready {
             // What is kept has the vectors that it had.

@@ -1,5 +1,6 @@
 //! A source that is chunked and waits for vectors: compares its chunks with the stored ones.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::embedding::batch::Usage;
@@ -8,6 +9,7 @@ use crate::ids::ModelId;
 use crate::pg::store::chunk::{self, ChunkMove, ChunkToRead, NewChunk, Place, StoredChunk};
 use crate::pg::store::configurations::Reading;
 use crate::pg::store::source::SourceRow;
+use crate::pg::sync::tokens::TokensAhead;
 use crate::source::SourceInput;
 use crate::sync::diff::ChunkDiff;
 use crate::text::content::ChunkedContent;
@@ -20,13 +22,15 @@ pub struct PendingSource {
     /// The source's row, locked; `None`: there was none.
     pub row: Option<SourceRow>,
     /// The chunks that it is to have.
-    pub cut: ChunkedContent,
+    pub cut: Arc<ChunkedContent>,
     /// The chunks that are stored.
     pub old: Vec<StoredChunk>,
     /// Which stored chunks are kept for which new ones, and which are dropped.
     pub diff: ChunkDiff,
     /// How its words are read.
     pub reading: Reading,
+    /// The tokens of the new chunks, in their order; `None` once they are taken to be stored.
+    pub tokens: Option<TokensAhead>,
     /// The positions of the new chunks: those that are embedded, and then those whose vectors were copied.
     pub new: Vec<usize>,
     /// How many of them are embedded.

@@ -1,31 +1,48 @@
-//! Preparing a source: what is stored of it, what is wanted, and which texts need vectors.
+//! Preparing a source: what is stored of it, what is wanted, and which texts need vectors. Its content is cut on a thread,
+//! where there is one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::embedding::batch::Usage;
 use crate::error::Result;
 use crate::pg::runtime::subtransaction::try_row;
-use crate::pg::runtime::{arguments, encoding, log_line};
+use crate::pg::runtime::{arguments, encoding, log_line, threads};
 use crate::pg::store::chunk;
 use crate::pg::store::source::{self, RowLock, SourceRow};
 use crate::pg::sync::SyncRun;
 use crate::pg::sync::input::{NewChunks, RowHandling, changes, is_unchanged, new_chunks};
 use crate::pg::sync::pending_source::PendingSource;
+use crate::pg::sync::tokens::TokensAhead;
 use crate::source::{Jsonb, SourceInput, SourceStatus};
-use std::time::{Duration, Instant};
+use crate::sync::reading::{CutContent, cut};
+use crate::threads::pool::Task;
+
+/// A source that a sync has to look at more closely, while its content is cut.
+pub struct CuttingSource {
+    /// The input of the sync.
+    pub item: SourceInput,
+    /// The source's row, locked; `None`: there is none.
+    row: Option<SourceRow>,
+    /// When its sync began.
+    began: Instant,
+    cut: Task<Result<CutContent>>,
+}
 
 impl SyncRun<'_> {
-    /// Chunks a source and hands its new texts to the embedder; `None` where the source is finished.
-    pub fn prepare(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
+    /// Compares a source with its row, and starts to cut its content; `None` where the source is finished.
+    pub fn start(&mut self, item: SourceInput) -> Result<Option<CuttingSource>> {
         if self.handling == RowHandling::Together {
-            return self.prepare_together(item);
+            return self.start_together(item);
         }
         let kept = item.clone();
-        match try_row(|| self.prepare_together(item))? {
-            Ok(open) => Ok(open),
+        match try_row(|| self.start_together(item))? {
+            Ok(cutting) => Ok(cutting),
             Err(raised) => self.fail(kept, raised.into_store_error()).map(|()| None),
         }
     }
 
-    pub fn prepare_together(&mut self, item: SourceInput) -> Result<Option<PendingSource>> {
+    fn start_together(&mut self, item: SourceInput) -> Result<Option<CuttingSource>> {
         let began = Instant::now();
         let key = item.key;
         if let Err(error) = encoding::require_utf8().and_then(|()| arguments::check_metadata_size(&item.metadata)) {
@@ -62,8 +79,29 @@ impl SyncRun<'_> {
             return Ok(None);
         }
         log_line::debug_line("started", || format!("{} model_id={}", log_line::source_fields(&key), self.model.id));
-        let cut = match item.content.chunk(&self.params) {
-            Ok(cut) => cut,
+        let (content, params, detects) = (item.content.clone(), self.params, self.words.detects(&item.metadata));
+        let cut = self.pool.start(content.bytes(), move || cut(&content, &params, detects));
+        Ok(Some(CuttingSource { item, row, began, cut }))
+    }
+
+    /// Compares the chunks of a source with the stored ones, and hands its new texts to the embedder; `None` where the source
+    /// is finished.
+    pub fn prepare(&mut self, cutting: CuttingSource) -> Result<Option<PendingSource>> {
+        if self.handling == RowHandling::Together {
+            return self.prepare_together(cutting);
+        }
+        let kept = cutting.item.clone();
+        match try_row(|| self.prepare_together(cutting))? {
+            Ok(open) => Ok(open),
+            Err(raised) => self.fail(kept, raised.into_store_error()).map(|()| None),
+        }
+    }
+
+    fn prepare_together(&mut self, cutting: CuttingSource) -> Result<Option<PendingSource>> {
+        let CuttingSource { item, row, began, cut } = cutting;
+        let key = item.key;
+        let (cut, languages) = match threads::finish(&self.pool, cut)? {
+            Ok(CutContent { chunked, languages }) => (Arc::new(chunked), languages),
             Err(error) => return self.fail(item, error).map(|()| None),
         };
         let old = if row.is_some() { chunk::chunks(&key, self.model.id)? } else { Vec::new() };
@@ -96,7 +134,9 @@ impl SyncRun<'_> {
                 self.params.max_chunks
             );
         }
-        let reading = self.words.read(&item.metadata, &cut.texts())?;
+        let reading = self.words.read(&item.metadata, &cut.texts(), languages)?;
+        let read = new.iter().map(|&at| (at, reading.of_chunks[at].tokens_casing())).collect();
+        let tokens = Some(TokensAhead::start(self.pool.clone(), cut.clone(), read));
         let vectors = std::iter::repeat_n(None, asked).chain(copied.into_iter().map(Some)).collect();
         let (prepared, embedding) = (Instant::now(), Duration::ZERO);
         log_line::debug_line("chunked", || {
@@ -113,6 +153,7 @@ impl SyncRun<'_> {
             old,
             diff,
             reading,
+            tokens,
             new,
             asked,
             first,

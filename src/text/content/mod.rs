@@ -5,6 +5,7 @@ mod html;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -38,7 +39,8 @@ impl Format {
 /// The content of a source: one column of a table or several, each a paragraph of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    columns: Vec<ColumnContent>,
+    /// Shared, so that a thread can read them.
+    columns: Arc<[ColumnContent]>,
     title: Option<Title>,
     hash: Vec<u8>,
 }
@@ -103,7 +105,7 @@ impl Content {
                 hash.finalize().to_vec()
             }
         };
-        Self { columns, title: None, hash }
+        Self { columns: columns.into(), title: None, hash }
     }
 
     /// Puts a title before each text.
@@ -148,6 +150,11 @@ impl Content {
         reading_version(&formats, &translated)
     }
 
+    /// The bytes of what is stored.
+    pub fn bytes(&self) -> usize {
+        self.columns.iter().map(|column| column.value.len()).sum()
+    }
+
     /// Cuts the texts into chunks. The limit of chunks is for all languages together. Fails where a translated value is
     /// not a JSON object of texts.
     pub fn chunk(&self, params: &Params) -> Result<ChunkedContent> {
@@ -169,7 +176,7 @@ impl Content {
     }
 
     fn parts(&self) -> Result<Vec<Part>> {
-        match self.columns.as_slice() {
+        match &*self.columns {
             [one] => one.parts(),
             several => Ok(joined(several.iter().map(ColumnContent::parts).collect::<Result<_>>()?)),
         }
@@ -239,6 +246,11 @@ impl ChunkedContent {
     /// Returns the language and the text of each chunk.
     pub fn texts(&self) -> Vec<(Option<&str>, &str)> {
         self.chunks.iter().map(|(part, c)| (self.parts[*part].lang.as_deref(), self.text_of(*part, c))).collect()
+    }
+
+    /// The text of one chunk, by its place.
+    pub fn text(&self, at: usize) -> &str {
+        self.chunks.get(at).map_or("", |(part, chunk)| self.text_of(*part, chunk))
     }
 
     /// What is embedded of each chunk: its text, after the title.

@@ -170,10 +170,19 @@ fn cyrillic_languages(sample: &str) -> &'static [Lang] {
     LETTERS.iter().find(|(letters, _)| has(letters)).map_or(&[Lang::Rus, Lang::Bul], |(_, languages)| *languages)
 }
 
+/// The languages of a text, by their ISO 639-1 codes; `None` where nothing is known of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Languages {
+    /// That of most of the text.
+    pub most: Option<&'static str>,
+    /// That of each of its chunks.
+    pub of_chunks: Vec<Option<&'static str>>,
+}
+
 /// The languages of the chunks of a text, and that of most of them: a chunk that says too little about its own has that
 /// of the others.
 #[must_use]
-pub fn detect_chunks(chunks: &[&str]) -> (Option<&'static str>, Vec<Option<&'static str>>) {
+pub fn detect_chunks(chunks: &[&str]) -> Languages {
     let mut known = ShortWords::default();
     let detected: Vec<Option<Detected>> = chunks.iter().map(|chunk| detect_chunk(chunk, &mut known)).collect();
     let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
@@ -185,7 +194,7 @@ pub fn detect_chunks(chunks: &[&str]) -> (Option<&'static str>, Vec<Option<&'sta
     }
     let most = votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(lang, _)| lang);
     let of_chunk = |found: Option<Detected>| found.filter(|found| found.is_certain).map(|found| found.lang).or(most);
-    (most, detected.into_iter().map(of_chunk).collect())
+    Languages { most, of_chunks: detected.into_iter().map(of_chunk).collect() }
 }
 
 /// The text search configuration that Postgres has for a language, by its ISO 639-1 code, with or without a country, as in
@@ -262,10 +271,13 @@ mod tests {
     fn a_chunk_that_says_too_little_has_the_language_of_the_others() {
         let german = "Die Rückzahlung erfolgt innerhalb von zehn Tagen nach der Rücksendung des Pakets an uns.";
         let english = "Refunds are paid within ten days of the parcel's return, if nothing of it is missing.";
-        let (most, of_chunks) = detect_chunks(&[german, "E-4711", english, german]);
-        assert_eq!((most, of_chunks), (Some("de"), vec![Some("de"), Some("de"), Some("en"), Some("de")]));
-        assert_eq!(detect_chunks(&["E-4711", ""]), (None, vec![None, None]));
-        assert_eq!(detect_chunks(&[]), (None, vec![]));
+        let languages = |most, of_chunks: &[Option<&'static str>]| Languages { most, of_chunks: of_chunks.to_vec() };
+        assert_eq!(
+            detect_chunks(&[german, "E-4711", english, german]),
+            languages(Some("de"), &[Some("de"), Some("de"), Some("en"), Some("de")])
+        );
+        assert_eq!(detect_chunks(&["E-4711", ""]), languages(None, &[None, None]));
+        assert_eq!(detect_chunks(&[]), languages(None, &[]));
     }
 
     #[test]
