@@ -90,6 +90,8 @@ mod local_model_files;
 #[cfg(test)]
 mod local_models;
 #[cfg(test)]
+mod long_documents;
+#[cfg(test)]
 mod mock;
 #[cfg(test)]
 mod model_figures;
@@ -129,6 +131,8 @@ mod settings;
 mod source_types;
 #[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod threads;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]

@@ -40,7 +40,8 @@ pub mod pg_test {
     /// Returns lines for the test server's postgresql.conf.
     #[must_use]
     pub fn postgresql_conf_options() -> Vec<&'static str> {
-        // Nothing in a test needs to survive a crash, and without fsync the tests run much faster.
-        vec!["fsync = off", "full_page_writes = off", "max_connections = 200"]
+        // Nothing in a test needs to survive a crash, and without fsync the tests run much faster. Threads take part in every
+        // test, however few cores the machine has.
+        vec!["fsync = off", "full_page_writes = off", "max_connections = 200", "chatbot_sync.local_threads = 2"]
     }
 }

@@ -1,9 +1,9 @@
-//! What is made of a source's content without Postgres, and so can be made on any thread: its chunks, the language of each,
-//! and the tokens of their words.
+//! What is made of a source's content without Postgres, and so can be made on any thread: its chunks, and the language and
+//! the words of each.
 
 use crate::error::Result;
+use crate::search::lexicon::{WordReader, Words};
 use crate::text::analyzer::language::{Languages, detect_chunks};
-use crate::text::analyzer::{Casing, Tokens, analyze};
 use crate::text::chunk::Params;
 use crate::text::content::{ChunkedContent, Content};
 use crate::text::title::with_title;
@@ -26,13 +26,12 @@ pub fn cut(content: &Content, params: &Params, detects: bool) -> Result<CutConte
     Ok(CutContent { chunked, languages })
 }
 
-/// The tokens of some chunks, each given by its place and how its language has letters in upper and lower case. Those of a
-/// chunk without a casing are not asked for.
-pub fn tokens(chunked: &ChunkedContent, chunks: &[(usize, Option<Casing>)]) -> Vec<Tokens> {
+/// Reads the words of some chunks, each given by its place. Those of a chunk without a reader are read elsewhere.
+pub fn words(chunked: &ChunkedContent, chunks: &[(usize, Option<WordReader>)]) -> Vec<Option<Words>> {
     let texts = chunked.texts();
-    let tokens = |&(at, casing): &(usize, Option<Casing>)| {
-        let (lang, text) = texts[at];
-        casing.map_or_else(Tokens::default, |casing| analyze(&with_title(chunked.title_of(lang), text), casing))
+    let words = |(at, reader): &(usize, Option<WordReader>)| {
+        let (lang, text) = texts[*at];
+        reader.as_ref().map(|reader| reader.read(&with_title(chunked.title_of(lang), text)))
     };
-    chunks.iter().map(tokens).collect()
+    chunks.iter().map(words).collect()
 }

@@ -11,6 +11,7 @@
 
 mod provider;
 
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use postgres::{Client, NoTls};
@@ -77,6 +78,82 @@ fn throughput(client: &mut Client, mock: &Provider, latency: Duration, batch: us
         println!("  {name:<42} {} s", Figures(times));
         println!("    / provider alone                         {} x", Figures(ratios));
     }
+}
+
+/// Copies the finished rows of all pages in binary form, in the order in which they are stored.
+fn finished_rows(client: &mut Client) -> [(&'static str, Vec<u8>); 2] {
+    ["source", "embedding"].map(|table| {
+        let sql = format!(
+            "COPY (SELECT * FROM chatbot_sync.{table} WHERE chatbot_id = 2 ORDER BY ctid) TO STDOUT (FORMAT BINARY)"
+        );
+        let mut rows = vec![];
+        client.copy_out(&sql).expect("rows").read_to_end(&mut rows).expect("rows");
+        (table, rows)
+    })
+}
+
+/// One INSERT of all pages into an attached table, on one thread and on two, beside COPY BINARY of the finished rows into the
+/// tables of the extension, with their keys and indexes, and beside the provider alone. Without a latency: the built-in model.
+fn bulk(client: &mut Client, mock: &Provider, latency: Option<Duration>) {
+    const BATCH: usize = 100;
+    const PARALLEL: usize = 16;
+    const INSERT: &str = "INSERT INTO shelf SELECT id, 2, content FROM page";
+    mock.set_latency(latency.unwrap_or_default());
+    client
+        .batch_execute(&format!(
+            "RESET chatbot_sync.max_chunks; SET chatbot_sync.batch_size = {BATCH};
+             SET chatbot_sync.max_parallel_requests = {PARALLEL}"
+        ))
+        .expect("settings");
+    clean(client);
+    client.batch_execute(INSERT).expect("embedded");
+    let chunks: Vec<String> = client
+        .query("SELECT content FROM chatbot_sync.embedding WHERE chatbot_id = 2", &[])
+        .expect("chunks")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let rows = finished_rows(client);
+    let (mut copies, mut alone) = (vec![], vec![]);
+    let mut inserts = [1, 2].map(|threads| (threads, vec![], vec![]));
+    for _ in 0..2 * RUNS {
+        let provider = latency.map_or(0.0, |_| bare(&mock.url, &chunks, BATCH, PARALLEL).as_secs_f64());
+        clean(client);
+        let began = Instant::now();
+        for (table, rows) in &rows {
+            let sql = format!("COPY chatbot_sync.{table} FROM STDIN (FORMAT BINARY)");
+            let mut copy = client.copy_in(&sql).expect("copied");
+            copy.write_all(rows).expect("copied");
+            copy.finish().expect("copied");
+        }
+        let copy = began.elapsed().as_secs_f64();
+        for (threads, times, ratios) in &mut inserts {
+            clean(client);
+            client.batch_execute(&format!("SET chatbot_sync.local_threads = {threads}")).expect("a setting");
+            let began = Instant::now();
+            client.batch_execute(INSERT).expect("embedded");
+            times.push(began.elapsed().as_secs_f64());
+            ratios.push(began.elapsed().as_secs_f64() / provider.max(copy));
+        }
+        copies.push(copy);
+        alone.push(provider);
+    }
+    client.batch_execute("RESET chatbot_sync.local_threads").expect("a setting");
+    let of = latency.map_or("the built-in model".to_owned(), |latency| {
+        format!("{} ms a request, batches of {BATCH}, {PARALLEL} at a time", latency.as_millis())
+    });
+    println!("one INSERT of {} chunks of all pages, {of}:", chunks.len());
+    if latency.is_some() {
+        println!("  provider alone                             {} s", Figures(alone));
+    }
+    println!("  COPY BINARY of the finished rows           {} s", Figures(copies));
+    let [(_, one, _), (_, two, _)] = &inserts;
+    let gain = one.iter().zip(two).map(|(one, two)| one / two).collect();
+    for (threads, times, ratios) in inserts {
+        println!("  INSERT, local_threads = {threads}                  {} s", Figures(times));
+        println!("    / the longer of those above              {} x", Figures(ratios));
+    }
+    println!("  one thread / two                           {} x", Figures(gain));
 }
 
 fn small(client: &mut Client, mock: &Provider, latency: Duration) {
@@ -193,6 +270,9 @@ fn main() {
     if let Some(service) = std::env::args().nth(3) {
         page_by_page(&mut client, &mock, Duration::from_millis(50), &service);
     }
+    for latency in [0, 50] {
+        bulk(&mut client, &mock, Some(Duration::from_millis(latency)));
+    }
     throughput(&mut client, &mock, Duration::from_millis(50), 10, 16);
     throughput(&mut client, &mock, Duration::from_millis(50), 100, 4);
     client.batch_execute("SELECT chatbot_cleanup(2)").expect("cleanup");
@@ -203,7 +283,9 @@ fn main() {
     }
     client
         .batch_execute(
-            "DROP TABLE shelf; SELECT chatbot_cleanup(2); SELECT chatbot_set_model('local', 'multilingual-static-256')",
+            "SELECT chatbot_cleanup(2); TRUNCATE shelf; SELECT chatbot_set_model('local', 'multilingual-static-256')",
         )
         .expect("the model that was there before");
+    bulk(&mut client, &mock, None);
+    client.batch_execute("DROP TABLE shelf; SELECT chatbot_cleanup(2)").expect("cleanup");
 }

@@ -72,6 +72,11 @@ pub struct BatchResult {
     pub in_parts: Option<(usize, usize)>,
 }
 
+/// The most texts of a request.
+pub fn texts_a_request(provider: &dyn Provider, model: &Model) -> usize {
+    model.max_inputs().unwrap_or_else(|| provider.limits(&model.name).inputs).min(settings::batch_size())
+}
+
 /// Texts on their way to a provider. If it is dropped before done() is called, every request ends.
 pub struct EmbeddingCall {
     batch: Batcher,
@@ -96,8 +101,7 @@ impl EmbeddingCall {
         enabled::require_enabled()?;
         let endpoint = provider_settings::endpoint(provider)?;
         let deadline = Instant::now() + settings::sync_timeout();
-        let Limits { inputs, bytes } = provider.limits(&model.name);
-        let inputs = model.max_inputs().unwrap_or(inputs).min(settings::batch_size());
+        let (inputs, Limits { bytes, .. }) = (texts_a_request(provider, model), provider.limits(&model.name));
         let expected = ResponseChecks {
             dimensions: model.dimensions,
             unit: provider.promises_unit(model),

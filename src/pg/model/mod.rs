@@ -140,6 +140,13 @@ impl Embedder {
         self.pool.clone()
     }
 
+    /// The most texts of a request to a provider; `None` where no provider is asked.
+    pub fn texts_a_request(&self) -> Option<usize> {
+        let remote = matches!(self.route, Route::None | Route::EmbeddingCall(_)) && self.model.provider != LOCAL;
+        let provider = if remote { provider::find_provider(&self.model.provider).ok()? } else { return None };
+        Some(embedding_call::texts_a_request(provider, &self.model))
+    }
+
     /// Adds a text and returns its number, from 0.
     pub fn push(&mut self, text: &str) -> Result<usize> {
         if let Route::None = self.route {

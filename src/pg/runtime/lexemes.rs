@@ -4,14 +4,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::tsvector::TsVector;
+use crate::search::lexicon::{Lexemes, Lexicon, WordReader, Words};
 use crate::search::tsvector::{Term, encode};
-use crate::text::analyzer::{Casing, Kind, Token, Tokens, analyze, fold};
+use crate::text::analyzer::{Casing, Kind, Token, analyze, fold};
 
 /// A text search configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +28,11 @@ const DEFAULT_PARSER: u32 = 3722;
 /// Words whose lexemes are kept, of all configurations together: some megabytes.
 const MAX_WORDS: usize = 40_000;
 
-/// What dictionaries say of a word: its lexemes, without accents, of the word and of its form without accents. None is
-/// a stop word.
-type Lexemes = Rc<[Box<str>]>;
-
 #[derive(Default)]
 struct Cache {
     generation: u64,
     count: usize,
-    words: HashMap<pg_sys::Oid, HashMap<String, Lexemes>>,
+    lexicons: HashMap<pg_sys::Oid, Arc<Lexicon>>,
 }
 
 thread_local! {
@@ -59,94 +56,57 @@ impl Configuration {
         unsafe { (*pg_sys::lookup_ts_config_cache(self.id)).prsId.to_u32() == DEFAULT_PARSER }
     }
 
-    /// How texts become tokens; `None`: the configuration has a parser of its own.
-    pub fn tokens_casing(&self) -> Option<Casing> {
-        self.has_default_parser().then(|| self.casing())
+    /// Reads words as this configuration does, on any thread; `None`: it has a parser of its own, and only Postgres does.
+    pub fn reader(&self) -> Option<WordReader> {
+        self.has_default_parser().then(|| WordReader { casing: self.casing(), lexicon: self.lexicon() })
     }
 
     /// The words of a text.
     pub fn words(&self, text: &str) -> TsVector {
-        match self.tokens_casing() {
-            Some(casing) => self.words_of_tokens(&analyze(text, casing)),
-            None => self.words_by_parser(text),
-        }
+        self.words_of_text(text, self.reader().map(|reader| reader.read(text)))
     }
 
-    /// The words of a text whose tokens are known, as far as [`Self::tokens_casing`] says how they are made.
-    pub fn words_with_tokens(&self, text: &str, tokens: &Tokens) -> TsVector {
-        if self.has_default_parser() { self.words_of_tokens(tokens) } else { self.words_by_parser(text) }
-    }
-
-    fn words_of_tokens(&self, tokens: &Tokens) -> TsVector {
-        self.remember(tokens.iter());
-        CACHE.with_borrow(|cache| {
-            let known = cache.words.get(&self.id);
-            let mut lexemes: Vec<(&[u8], usize)> = Vec::new();
-            let mut folded = Vec::new();
-            for token in tokens.iter() {
-                match token.kind {
-                    Kind::Word => {
-                        let found = known.and_then(|known| known.get(token.text));
-                        let found = found.into_iter().flat_map(|found| found.iter());
-                        lexemes.extend(found.map(|lexeme| (lexeme.as_bytes(), token.position)));
-                    }
-                    Kind::Verbatim | Kind::Last | Kind::Single => match fold(token.text) {
-                        std::borrow::Cow::Borrowed(text) => lexemes.push((text.as_bytes(), token.position)),
-                        std::borrow::Cow::Owned(text) => folded.push((text, token.position)),
-                    },
-                }
-            }
-            lexemes.extend(folded.iter().map(|(text, position)| (text.as_bytes(), *position)));
-            TsVector(encode(lexemes))
-        })
+    /// The words of a text that a [`Self::reader`] has read, if there is one.
+    pub fn words_of_text(&self, text: &str, read: Option<Words>) -> TsVector {
+        let Some(mut words) = read else { return self.words_by_parser(text) };
+        words.look_up(|word| self.lexemes(word));
+        TsVector(words.to_tsvector())
     }
 
     /// What each token of a query may be in the index, in the order of the text; none of it is a stop word. The tokens are
     /// the same for all configurations.
     pub fn terms(&self, query: &str) -> Vec<Vec<Term>> {
         let tokens = analyze(query, self.casing());
-        self.remember(tokens.iter());
-        CACHE.with_borrow(|cache| {
-            let known = cache.words.get(&self.id);
-            let terms = |token: Token| match token.kind {
-                Kind::Word => {
-                    let found = known.and_then(|known| known.get(token.text));
-                    found.map_or_else(Vec::new, |found| found.iter().map(|lexeme| Term::lexeme(&**lexeme)).collect())
-                }
-                Kind::Verbatim => vec![Term::lexeme(fold(token.text))],
-                Kind::Single => vec![Term::prefix(fold(token.text))],
-                Kind::Last => Vec::new(),
-            };
-            tokens.iter().filter(|token| token.kind != Kind::Last).map(terms).collect()
-        })
+        let terms = |token: Token| match token.kind {
+            Kind::Word => self.lexemes(token.text).iter().map(|lexeme| Term::lexeme(&**lexeme)).collect(),
+            Kind::Verbatim => vec![Term::lexeme(fold(token.text))],
+            Kind::Single => vec![Term::prefix(fold(token.text))],
+            Kind::Last => Vec::new(),
+        };
+        tokens.iter().filter(|token| token.kind != Kind::Last).map(terms).collect()
     }
 
-    /// Looks up the lexemes of all words that are not kept yet, and keeps them.
-    fn remember<'a>(&self, tokens: impl Iterator<Item = Token<'a>> + Clone) {
+    /// What the dictionaries have answered so far.
+    fn lexicon(&self) -> Arc<Lexicon> {
         watch();
-        let mut missing: Vec<&str> = CACHE.with_borrow_mut(|cache| {
+        CACHE.with_borrow_mut(|cache| {
             if cache.generation != GENERATION.get() || cache.count > MAX_WORDS {
                 *cache = Cache { generation: GENERATION.get(), ..Cache::default() };
             }
-            let known = cache.words.entry(self.id).or_default();
-            let words = tokens.filter(|token| token.kind == Kind::Word).map(|token| token.text);
-            words.filter(|word| !known.contains_key(*word)).collect()
-        });
-        missing.sort_unstable();
-        missing.dedup();
-        if missing.is_empty() {
-            return;
-        }
-        let mut scratch = Scratch::new();
-        let mut found = Vec::with_capacity(missing.len());
-        for word in missing {
-            found.push((word.to_owned(), self.look_up(word)));
-            scratch.reset();
-        }
-        CACHE.with_borrow_mut(|cache| {
-            cache.count += found.len();
-            cache.words.entry(self.id).or_default().extend(found);
-        });
+            cache.lexicons.entry(self.id).or_default().clone()
+        })
+    }
+
+    /// The lexemes of a word. The dictionaries are asked where they were not before.
+    fn lexemes(&self, word: &str) -> Lexemes {
+        let lexicon = self.lexicon();
+        lexicon.get(word).unwrap_or_else(|| {
+            let _scratch = Scratch::new();
+            let lexemes = self.look_up(word);
+            lexicon.insert(word.to_owned(), lexemes.clone());
+            CACHE.with_borrow_mut(|cache| cache.count += 1);
+            lexemes
+        })
     }
 
     fn look_up(&self, word: &str) -> Lexemes {

@@ -224,8 +224,8 @@ pub fn define() {
     );
     int(
         c"chatbot_sync.local_threads",
-        c"Threads that a statement, or all workers of a database together, compute with a model from a folder.",
-        c"0: half of the machine's cores. 1: no thread is made.",
+        c"Threads that a statement, its own included, or all workers of a database together compute on.",
+        c"Texts are cut and read on them, and models compute. 0: half of the machine's cores. 1: no thread is made.",
         &LOCAL_THREADS,
         0,
         1024,
@@ -320,7 +320,7 @@ pub fn local_models() -> Option<PathBuf> {
     text_value(&LOCAL_MODELS).map(PathBuf::from)
 }
 
-/// `chatbot_sync.local_threads`: the number of threads that compute with a model from a folder.
+/// `chatbot_sync.local_threads`: the number of threads that a statement computes on.
 pub fn local_threads() -> usize {
     match LOCAL_THREADS.get() {
         0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),

@@ -6,7 +6,8 @@
 //! - `pending_at_commit`: marks sources pending when the transaction commits
 //! - `pending_source`: a source that is chunked and waits for vectors
 //! - `prepare`: what is stored and wanted of a source
-//! - `tokens`: the tokens of its new chunks, read ahead
+//! - `store`: writes rows of sources and chunks
+//! - `words_ahead`: the words of its new chunks, read ahead
 
 mod failures;
 mod input;
@@ -14,11 +15,12 @@ mod input;
 pub mod pending_at_commit;
 mod pending_source;
 mod prepare;
-mod tokens;
+mod store;
+mod words_ahead;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::embedding::batch::Usage;
 use crate::embedding::provider::InputType;
@@ -27,21 +29,16 @@ use crate::ids::HostId;
 use crate::pg::model::{self, Embedder, embedding_call};
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::rollback_usage::UsageCounter;
-use crate::pg::runtime::scoped_settings::ScopedSettings;
-use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{enabled, log_line, settings, sql_error, wake};
 use crate::pg::store::configurations::Configurations;
 use crate::pg::store::job::{self, ChangedSource};
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::model::ActiveModel;
-use crate::pg::store::source::{self, SourceUpdate};
-use crate::pg::store::{chunk, source_error};
 use crate::pg::sync::pending_source::PendingSource;
 use crate::pg::sync::prepare::CuttingSource;
 use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SyncOutcome};
 use crate::text::chunk::Params;
 use crate::text::content::{Content, Format};
-use crate::text::title::with_title;
 use crate::threads::pool::Pool;
 
 pub use crate::pg::sync::input::{OnFailure, Prefetched, RowHandling, chunking_numbers, texts_to_embed};
@@ -204,6 +201,9 @@ impl SyncRun<'_> {
             }
             let ready = self.wait()?;
             self.store(ready)?;
+            if !more && self.again.is_empty() && self.cutting.is_empty() {
+                self.store_begun()?;
+            }
         }
         Ok(())
     }
@@ -211,7 +211,9 @@ impl SyncRun<'_> {
     /// Whether another source is to be cut now: the next one, or those after it too where there are threads for them.
     fn wants_to_cut(&self) -> bool {
         let bytes: usize = self.cutting.iter().map(|cutting| cutting.item.content.bytes()).sum();
-        self.cutting.is_empty() || self.pool.has_threads() && bytes < BYTES_CUT_AHEAD
+        // Texts of a source that has handed some over follow these without others in between.
+        let is_next = self.cutting.iter().any(CuttingSource::is_next);
+        self.cutting.is_empty() || self.pool.has_threads() && bytes < BYTES_CUT_AHEAD && !is_next
     }
 
     /// Waits until requests have ended or more texts are wanted, and returns the sources that have all their vectors.
@@ -286,113 +288,6 @@ impl SyncRun<'_> {
                 }
             }
         }
-    }
-
-    /// Stores sources that have all their vectors. Those that another transaction has inserted meanwhile are prepared again.
-    fn store(&mut self, ready: Vec<PendingSource>) -> Result<()> {
-        let began = Instant::now();
-        let (failed, ready): (Vec<PendingSource>, Vec<PendingSource>) =
-            ready.into_iter().partition(|open| open.failed.is_some());
-        for open in failed {
-            if let Some(error) = open.failed {
-                self.fail(open.item, error)?;
-            }
-        }
-        if self.handling == RowHandling::Together {
-            return self.store_together(ready, began);
-        }
-        for open in ready {
-            let kept = open.item.clone();
-            if let Err(raised) = try_row(|| self.store_together(vec![open], began))? {
-                self.fail(kept, raised.into_store_error())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn store_together(&mut self, ready: Vec<PendingSource>, began: Instant) -> Result<()> {
-        if ready.is_empty() {
-            return Ok(());
-        }
-        let chunking = |open: &PendingSource| chunking_numbers(&self.params, open.item.content.reading());
-        let stored = ready.iter().map(|open| {
-            let (chunk_count, truncated) = (sql_int(open.cut.len())?, open.cut.truncated.is_some());
-            let (configurations, lang) = (open.reading.names(), open.reading.lang.clone());
-            Ok(SourceUpdate {
-                item: &open.item,
-                chunking: chunking(open),
-                chunk_count,
-                truncated,
-                configurations,
-                lang,
-            })
-        });
-        let stored = stored.collect::<Result<Vec<SourceUpdate>>>()?;
-        let new: Vec<&SourceUpdate> =
-            stored.iter().zip(&ready).filter(|(_, open)| open.row.is_none()).map(|(s, _)| s).collect();
-        let unchecked = source::has_concurrent_delete(&new)?.then(ScopedSettings::without_foreign_key_checks);
-        let made = source::insert_sources(self.model.id, &new)?;
-        let changed = stored.iter().zip(&ready).filter(|(_, open)| open.row.is_some()).map(|(s, _)| s);
-        source::update_sources(self.model.id, &changed.collect::<Vec<_>>())?;
-        drop(stored);
-        let (mut ready, late): (Vec<PendingSource>, Vec<PendingSource>) =
-            ready.into_iter().partition(|open| open.row.is_some() || made.contains(&open.item.key));
-        self.again.extend(late.into_iter().map(|open| SourceInput { fresh: false, ..open.item }));
-        let (mut chunks, mut tokens) = (Vec::new(), Vec::new());
-        for open in &mut ready {
-            open.update_stored_chunks(self.model.id)?;
-            tokens.extend(open.tokens.take());
-        }
-        for (at, open) in ready.iter().enumerate() {
-            chunks.extend(open.new_chunks(at)?);
-        }
-        let sources: Vec<&SourceInput> = ready.iter().map(|open| &open.item).collect();
-        chunk::insert_chunks(self.model, &sources, chunks, |chunk| {
-            let text = with_title(chunk.title, chunk.content);
-            Ok(chunk.configuration.words_with_tokens(&text, &tokens[chunk.source].next()?))
-        })?;
-        drop(unchecked);
-        for open in &ready {
-            // What is kept has the vectors that it had.
-            let note = match &open.row {
-                Some(row) if open.new.is_empty() => row.note.clone(),
-                _ if open.in_parts.is_empty() => None,
-                _ => Some(model::chunks_in_parts(&open.in_parts, &self.model.model.name)),
-            };
-            if let Some(note) = note {
-                source_error::write_note(&open.item.key, &note)?;
-            }
-        }
-        self.spent.syncs(ready.len());
-        let mut entries = Vec::new();
-        for open in &ready {
-            let (chunks, embedded) = (sql_int(open.cut.len())?, sql_int(open.asked)?);
-            entries.push(LogEntry {
-                key: open.item.key,
-                model_id: self.model.id,
-                error_code: None,
-                chunks,
-                embedded,
-                usage: open.usage,
-                chunking: open.prepared - open.began,
-                embedding: open.embedding,
-                storing: began.elapsed(),
-                total: self.elapsed + open.began.elapsed(),
-            });
-            log_line::debug_line("stored", || {
-                let (source, tokens, ms) =
-                    (log_line::source_fields(&open.item.key), open.usage.tokens, open.began.elapsed().as_millis());
-                format!("{source} chunks={chunks} embedded={embedded} tokens={tokens} ms={ms}")
-            });
-        }
-        log::insert(&entries)?;
-        for (open, LogEntry { chunks, embedded, .. }) in ready.iter().zip(entries) {
-            self.tell(
-                open.item.key,
-                Ok(Some(SyncOutcome { chunks, reused: chunks - embedded, truncated: open.cut.truncated.is_some() })),
-            );
-        }
-        Ok(())
     }
 
     fn tell(&mut self, key: SourceKey, outcome: std::result::Result<Option<SyncOutcome>, &Error>) {

@@ -9,7 +9,7 @@ use crate::ids::ModelId;
 use crate::pg::store::chunk::{self, ChunkMove, ChunkToRead, NewChunk, Place, StoredChunk};
 use crate::pg::store::configurations::Reading;
 use crate::pg::store::source::SourceRow;
-use crate::pg::sync::tokens::TokensAhead;
+use crate::pg::sync::words_ahead::WordsAhead;
 use crate::source::SourceInput;
 use crate::sync::diff::ChunkDiff;
 use crate::text::content::ChunkedContent;
@@ -29,8 +29,8 @@ pub struct PendingSource {
     pub diff: ChunkDiff,
     /// How its words are read.
     pub reading: Reading,
-    /// The tokens of the new chunks, in their order; `None` once they are taken to be stored.
-    pub tokens: Option<TokensAhead>,
+    /// The words of the new chunks, in their order; `None` once they are taken to be stored.
+    pub words: Option<WordsAhead>,
     /// The positions of the new chunks: those that are embedded, and then those whose vectors were copied.
     pub new: Vec<usize>,
     /// How many of them are embedded.
@@ -39,6 +39,12 @@ pub struct PendingSource {
     pub first: usize,
     /// Their vectors, as far as these have arrived.
     pub vectors: Vec<Option<Vec<f32>>>,
+    /// How many of the new chunks are stored, from the first on.
+    pub stored: usize,
+    /// Whether the source's row is that of this sync.
+    pub is_written: bool,
+    /// Whether its chunks are inserted without a check of the foreign key, as `has_concurrent_delete()` said.
+    pub is_unchecked: bool,
     /// The number of texts that are not finished yet.
     pub missing: usize,
     /// Chunks that are longer than the model takes.
@@ -61,21 +67,26 @@ impl PendingSource {
         self.cut.places().enumerate().map(place)
     }
 
-    /// Returns the new chunks with their vectors; `source` is the position of this source in the list that
-    /// is stored together.
+    /// The number of new chunks that have their vectors and are not stored, up to the first without one.
+    pub fn storable(&self) -> usize {
+        self.vectors[self.stored..].iter().take_while(|vector| vector.is_some()).count()
+    }
+
+    /// Returns the storable chunks with their vectors; `source` is the position of this source in the list that is
+    /// stored together.
     pub fn new_chunks(&self, source: usize) -> Result<Vec<NewChunk<'_>>> {
         let places = self.places().collect::<Result<Vec<Place>>>()?;
         let texts = self.cut.texts();
         let free = self.old.iter().map(|c| c.chunk_id).max().map_or(0, |id| id + 1);
-        let new = self.new.iter().zip(&self.vectors).zip(free..);
+        let new = self.new.iter().zip(&self.vectors).zip(free..).skip(self.stored);
         let insert = |((&at, vector), chunk_id): ((&usize, &'_ Option<Vec<f32>>), i32)| {
-            let vector = vector.clone().ok_or_else(|| Error::Internal("a chunk has no vector".to_owned()))?;
             let (lang, content) = texts[at];
             let configuration = &self.reading.of_chunks[at];
             let title = self.cut.title_of(lang);
-            Ok(NewChunk { source, chunk_id, place: places[at], lang, configuration, title, content, vector })
+            let vector = vector.clone()?;
+            Some(NewChunk { source, chunk_id, place: places[at], lang, configuration, title, content, vector })
         };
-        new.map(insert).collect()
+        Ok(new.map_while(insert).collect())
     }
 
     /// Updates the stored chunks: deletes those whose text is gone, moves the others to their places, and updates their

@@ -13,9 +13,10 @@ use crate::pg::store::source::{self, RowLock, SourceRow};
 use crate::pg::sync::SyncRun;
 use crate::pg::sync::input::{NewChunks, RowHandling, changes, is_unchanged, new_chunks};
 use crate::pg::sync::pending_source::PendingSource;
-use crate::pg::sync::tokens::TokensAhead;
+use crate::pg::sync::words_ahead::WordsAhead;
 use crate::source::{Jsonb, SourceInput, SourceStatus};
 use crate::sync::reading::{CutContent, cut};
+use crate::text::chunk::Params;
 use crate::threads::pool::Task;
 
 /// A source that a sync has to look at more closely, while its content is cut.
@@ -27,6 +28,22 @@ pub struct CuttingSource {
     /// When its sync began.
     began: Instant,
     cut: Task<Result<CutContent>>,
+    /// The first texts, which the embedder has already.
+    pushed: Pushed,
+}
+
+/// Texts that the embedder has, and the number that it gave to the first of them.
+#[derive(Default)]
+struct Pushed {
+    first: usize,
+    texts: Vec<String>,
+}
+
+impl CuttingSource {
+    /// Whether it has to be prepared before any other source.
+    pub fn is_next(&self) -> bool {
+        !self.pushed.texts.is_empty()
+    }
 }
 
 impl SyncRun<'_> {
@@ -81,7 +98,36 @@ impl SyncRun<'_> {
         log_line::debug_line("started", || format!("{} model_id={}", log_line::source_fields(&key), self.model.id));
         let (content, params, detects) = (item.content.clone(), self.params, self.words.detects(&item.metadata));
         let cut = self.pool.start(content.bytes(), move || cut(&content, &params, detects));
-        Ok(Some(CuttingSource { item, row, began, cut }))
+        let pushed = if row.is_none() { self.push_first_texts(&item)? } else { Pushed::default() };
+        Ok(Some(CuttingSource { item, row, began, cut, pushed }))
+    }
+
+    /// Hands the texts of a long new source's first request to the embedder, so that the request is on its way while the rest
+    /// is cut. Cuts depend on the text nearby only.
+    fn push_first_texts(&mut self, item: &SourceInput) -> Result<Pushed> {
+        /// How many times as long as these texts a text is that is worth cutting its beginning twice.
+        const TIMES: usize = 4;
+        let mut pushed = Pushed::default();
+        let Some(texts) = self.embedder.texts_a_request() else { return Ok(pushed) };
+        let is_long = self.params.max_chunks / TIMES > texts
+            && item.content.bytes() / TIMES > self.params.size.saturating_mul(texts);
+        let is_plain = item.content.reading() == 0 && item.siblings.is_empty();
+        if !is_long || !is_plain || !self.embeds || self.broken.is_some() || !self.cutting.is_empty() {
+            return Ok(pushed);
+        }
+        let first = item.content.chunk(&Params { max_chunks: texts, ..self.params })?;
+        for text in first.inputs() {
+            let number = match self.embedder.push(&text) {
+                Ok(number) => number,
+                // What the source meets again when it is prepared.
+                Err(_) => return Ok(Pushed::default()),
+            };
+            if pushed.texts.is_empty() {
+                pushed.first = number;
+            }
+            pushed.texts.push(text.into_owned());
+        }
+        Ok(pushed)
     }
 
     /// Compares the chunks of a source with the stored ones, and hands its new texts to the embedder; `None` where the source
@@ -98,7 +144,7 @@ impl SyncRun<'_> {
     }
 
     fn prepare_together(&mut self, cutting: CuttingSource) -> Result<Option<PendingSource>> {
-        let CuttingSource { item, row, began, cut } = cutting;
+        let CuttingSource { item, row, began, cut, pushed } = cutting;
         let key = item.key;
         let (cut, languages) = match threads::finish(&self.pool, cut)? {
             Ok(CutContent { chunked, languages }) => (Arc::new(chunked), languages),
@@ -108,7 +154,6 @@ impl SyncRun<'_> {
         let inputs = cut.inputs();
         let diff = changes(row.as_ref(), &item, &old, &cut);
         let NewChunks { chunks: new, asked, copied } = new_chunks(&item, self.model.id, &diff, &inputs)?;
-        let mut first = 0;
         if asked > 0 && !self.embeds {
             return self.postpone(&item, row.as_ref()).map(|()| None);
         }
@@ -117,7 +162,11 @@ impl SyncRun<'_> {
         {
             return self.fail(item, error).map(|()| None);
         }
-        for (at, &chunk) in new[..asked].iter().enumerate() {
+        // Should they differ, nobody waits for the vectors of what was handed over.
+        let has_first = pushed.texts.len() <= asked
+            && new.iter().zip(&pushed.texts).all(|(&chunk, text)| inputs[chunk].as_ref() == text);
+        let Pushed { mut first, texts } = if has_first { pushed } else { Pushed::default() };
+        for (at, &chunk) in new[..asked].iter().enumerate().skip(texts.len()) {
             match self.embedder.push(&inputs[chunk]) {
                 Ok(number) if at == 0 => first = number,
                 Ok(_) => {}
@@ -135,8 +184,8 @@ impl SyncRun<'_> {
             );
         }
         let reading = self.words.read(&item.metadata, &cut.texts(), languages)?;
-        let read = new.iter().map(|&at| (at, reading.of_chunks[at].tokens_casing())).collect();
-        let tokens = Some(TokensAhead::start(self.pool.clone(), cut.clone(), read));
+        let read = new.iter().map(|&at| (at, reading.of_chunks[at].reader())).collect();
+        let words = Some(WordsAhead::start(self.pool.clone(), cut.clone(), read));
         let vectors = std::iter::repeat_n(None, asked).chain(copied.into_iter().map(Some)).collect();
         let (prepared, embedding) = (Instant::now(), Duration::ZERO);
         log_line::debug_line("chunked", || {
@@ -153,11 +202,14 @@ impl SyncRun<'_> {
             old,
             diff,
             reading,
-            tokens,
+            words,
             new,
             asked,
             first,
             vectors,
+            stored: 0,
+            is_written: false,
+            is_unchecked: false,
             missing: asked,
             in_parts,
             failed,
