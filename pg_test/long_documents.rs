@@ -55,7 +55,7 @@ fn a_fault_of_the_last_request_leaves_what_was_stored_before() {
     app.batch_execute(SETTINGS).unwrap();
     app.batch_execute(&embed_statement(1, "The document as it was before.")).unwrap();
     mock.state().poison = Some(LAST);
-    assert_eq!(expect_error(&mut app, &embed_statement(1, &prose(SENTENCES))).code, "22023");
+    assert_eq!(expect_error(&mut app, &embed_statement(1, &prose(SENTENCES))).code, "HV00L");
     let stored = "SELECT string_agg(content, '|') FROM chatbot_sync.embedding";
     assert_eq!(query_value::<String>(&mut db.admin, stored), "The document as it was before.");
 }

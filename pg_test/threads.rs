@@ -76,8 +76,9 @@ fn a_statement_has_no_more_threads_than_the_setting_says() {
     for threads in [1, 3] {
         let mut app = db.session("app");
         let pid: i32 = query_value(&mut app, "SELECT pg_backend_pid()");
+        app.batch_execute(&format!("SET chatbot_sync.local_threads = {threads}; DELETE FROM attached")).unwrap();
         let sync = std::thread::spawn(move || {
-            sync_with_threads(&mut app, threads);
+            app.batch_execute("INSERT INTO attached SELECT * FROM doc").unwrap();
             app
         });
         let mut most = 0;
