@@ -14,6 +14,8 @@ pub mod unigram;
 pub mod word_cache;
 pub mod wordpiece;
 
+use crate::embedding::transformer::kernels::Kernels;
+
 pub use word_cache::WordCache;
 
 /// A model that is built in.
@@ -108,7 +110,8 @@ impl StaticModel {
     /// Returns the vector of a text: of length 1, or all zeros where no word of the text is known.
     pub fn embed(&self, text: &str, words: &mut WordCache) -> Vec<f32> {
         let mut sum = vec![0f32; self.shape.dimensions];
-        self.pieces(text, words, |id| self.add_row(&mut sum, id));
+        let kernels = Kernels::best();
+        self.pieces(text, words, |id| self.add_row(kernels, &mut sum, id));
         let norm = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
         if norm > 0.0 {
             sum.iter_mut().for_each(|x| *x /= norm);
@@ -148,14 +151,11 @@ impl StaticModel {
         }
     }
 
-    fn add_row(&self, sum: &mut [f32], id: usize) {
+    fn add_row(&self, kernels: Kernels, sum: &mut [f32], id: usize) {
         let at = self.shape.weights + id * 4;
         let weight = f32::from_le_bytes([self.file[at], self.file[at + 1], self.file[at + 2], self.file[at + 3]]);
         let dimensions = self.shape.dimensions;
-        let row = &self.file[self.shape.embeddings + id * dimensions..][..dimensions];
-        for (s, &b) in sum.iter_mut().zip(row) {
-            *s += weight * f32::from(b.cast_signed());
-        }
+        kernels.add_bytes(sum, &self.file[self.shape.embeddings + id * dimensions..][..dimensions], weight);
     }
 }
 

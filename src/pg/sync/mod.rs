@@ -1,6 +1,7 @@
 //! Syncs sources in the caller's transaction: chunks texts, embeds new chunks and stores them. Many sources share requests,
 //! and finished ones are stored while other requests are running.
 //!
+//! - `cutting_source`: a source whose content is cut into chunks
 //! - `failures`: sources that stay pending, or fail
 //! - `input`: what a sync is given beside its sources
 //! - `pending_at_commit`: marks sources pending when the transaction commits
@@ -9,6 +10,7 @@
 //! - `store`: writes rows of sources and chunks
 //! - `words_ahead`: the words of its new chunks, read ahead
 
+mod cutting_source;
 mod failures;
 mod input;
 #[allow(unsafe_code)]
@@ -34,8 +36,8 @@ use crate::pg::store::configurations::Configurations;
 use crate::pg::store::job::{self, ChangedSource};
 use crate::pg::store::log::{self, LogEntry};
 use crate::pg::store::model::ActiveModel;
+use crate::pg::sync::cutting_source::CuttingSource;
 use crate::pg::sync::pending_source::PendingSource;
-use crate::pg::sync::prepare::CuttingSource;
 use crate::source::{Jsonb, RowInput, SourceInput, SourceKey, SyncOutcome};
 use crate::text::chunk::Params;
 use crate::text::content::{Content, Format};

@@ -11,40 +11,13 @@ use crate::pg::runtime::{arguments, encoding, log_line, threads};
 use crate::pg::store::chunk;
 use crate::pg::store::source::{self, RowLock, SourceRow};
 use crate::pg::sync::SyncRun;
+use crate::pg::sync::cutting_source::{CuttingSource, Pushed};
 use crate::pg::sync::input::{NewChunks, RowHandling, changes, is_unchanged, new_chunks};
 use crate::pg::sync::pending_source::PendingSource;
 use crate::pg::sync::words_ahead::WordsAhead;
 use crate::source::{Jsonb, SourceInput, SourceStatus};
 use crate::sync::reading::{CutContent, cut};
 use crate::text::chunk::Params;
-use crate::threads::pool::Task;
-
-/// A source that a sync has to look at more closely, while its content is cut.
-pub struct CuttingSource {
-    /// The input of the sync.
-    pub item: SourceInput,
-    /// The source's row, locked; `None`: there is none.
-    row: Option<SourceRow>,
-    /// When its sync began.
-    began: Instant,
-    cut: Task<Result<CutContent>>,
-    /// The first texts, which the embedder has already.
-    pushed: Pushed,
-}
-
-/// Texts that the embedder has, and the number that it gave to the first of them.
-#[derive(Default)]
-struct Pushed {
-    first: usize,
-    texts: Vec<String>,
-}
-
-impl CuttingSource {
-    /// Whether it has to be prepared before any other source.
-    pub fn is_next(&self) -> bool {
-        !self.pushed.texts.is_empty()
-    }
-}
 
 impl SyncRun<'_> {
     /// Compares a source with its row, and starts to cut its content; `None` where the source is finished.

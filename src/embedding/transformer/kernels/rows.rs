@@ -49,6 +49,8 @@ dispatch! {
     layer_norm => layer_norm_loop(row: &mut [f32], gain: &[f32], bias: &[f32], epsilon: f32);
     /// Adds a row to another.
     add => add_loop(row: &mut [f32], other: &[f32]);
+    /// Adds `scale` times a row of signed bytes. Each instruction set has the same sums, to the last bit.
+    add_bytes => add_bytes_loop(row: &mut [f32], bytes: &[u8], scale: f32);
     /// Takes the larger one of each pair.
     max => max_loop(row: &mut [f32], other: &[f32]);
     /// Rounds a row to bytes of at most ±127, stored with the zero point added; `scale` times such a byte is the number.
@@ -185,6 +187,13 @@ fn layer_norm_loop<const FUSED: bool>(row: &mut [f32], gain: &[f32], bias: &[f32
 fn add_loop<const FUSED: bool>(row: &mut [f32], other: &[f32]) {
     for (x, y) in row.iter_mut().zip(other) {
         *x += y;
+    }
+}
+
+#[inline(always)]
+fn add_bytes_loop<const FUSED: bool>(row: &mut [f32], bytes: &[u8], scale: f32) {
+    for (x, byte) in row.iter_mut().zip(bytes) {
+        *x += scale * f32::from(byte.cast_signed());
     }
 }
 

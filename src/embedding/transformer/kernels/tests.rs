@@ -124,6 +124,18 @@ fn every_instruction_set_works_on_rows_as_the_plain_loop_does() {
 }
 
 #[test]
+fn every_instruction_set_adds_bytes_to_the_last_bit() {
+    let bytes: Vec<u8> = (0..=u8::MAX).chain(0..=20).collect();
+    let expected: Vec<f32> =
+        noise(16, bytes.len()).iter().zip(&bytes).map(|(x, byte)| x + 0.37 * f32::from(byte.cast_signed())).collect();
+    for kernels in Kernels::all() {
+        let mut row = noise(16, bytes.len());
+        kernels.add_bytes(&mut row, &bytes, 0.37);
+        assert_eq!(row, expected, "{}", kernels.name());
+    }
+}
+
+#[test]
 fn gelu_and_softmax_equal_their_definitions() {
     // From the error function of Python's math module.
     let known = [(-3.0, -0.004_049_694), (-1.0, -0.158_655_25), (0.0, 0.0), (0.5, 0.345_731_23), (2.0, 1.954_499_7)];
