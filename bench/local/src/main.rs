@@ -47,7 +47,7 @@ fn main() {
     for folder in std::env::args().skip(1) {
         let chunks = chunks_of(Path::new(&folder));
         for model in MODELS {
-            let tokens: usize = chunks.iter().map(|text| model.tokens(text, &mut WordCache::default())).sum();
+            let tokens: usize = chunks.iter().map(|text| model.count_tokens(text, &mut WordCache::default())).sum();
             let best = |shared| (0..TURNS).map(|_| speed(model, &chunks, shared)).fold(0.0, f64::max) / 1000.0;
             let folder = folder.rsplit('/').next().unwrap_or_default();
             println!(
