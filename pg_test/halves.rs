@@ -98,6 +98,16 @@ fn converting_vectors_sends_no_request() {
 }
 
 #[test]
+fn choosing_another_precision_says_what_answers_until_then() {
+    let (db, _mock, _app, _boss) = database_with_sources(FULL);
+    let (mut boss, notices) = db.session_with_notices("boss");
+    boss.batch_execute(HALF).unwrap();
+    let expected =
+        "NOTICE: model mock answers as it was chosen before until CALL chatbot_reembed(); has made its vectors";
+    assert_eq!(*notices.lock().unwrap(), [expected]);
+}
+
+#[test]
 fn writes_and_searches_go_on_while_vectors_are_converted() {
     let (_db, _mock, mut app, mut boss) = database_with_sources(FULL);
     boss.batch_execute(HALF).unwrap();

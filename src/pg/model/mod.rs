@@ -306,11 +306,13 @@ pub fn choose_model(choice: ModelArguments) -> Result<ModelId> {
         Some(before) if store::has_vectors()? && !store::has_all_vectors(id, before.id)? => {
             vectors::set_row_layout(bytes(&model), bytes(&model).max(bytes(&before.model)))?;
             store::set_next_model(Some(id))?;
-            pgrx::notice!(
-                "model {} answers until CALL chatbot_reembed(); has made the vectors of {}",
-                before.model.name,
-                model.name
-            );
+            let (as_before, vectors) = if before.model.name == model.name {
+                (" as it was chosen before", "its vectors".to_owned())
+            } else {
+                ("", format!("the vectors of {}", model.name))
+            };
+            let name = before.model.name;
+            pgrx::notice!("model {name} answers{as_before} until CALL chatbot_reembed(); has made {vectors}");
         }
         _ => {
             vectors::set_row_layout(bytes(&model), bytes(&model))?;
