@@ -12,7 +12,8 @@ use crate::embedding::batch::{Batcher, ResponseChecks, RetryPolicy, Usage};
 use crate::embedding::local::{self, WordCache};
 use crate::embedding::provider::{self, Limits, refused};
 use crate::error::{Fault, FaultKind};
-use crate::search::tsvector::{Term, counts};
+use crate::search::term::{Term, Word};
+use crate::search::tsvector::counts;
 use crate::sync::diff::diff_chunks;
 use crate::text::chunk::{Params, chunk};
 use crate::text::content::{Content, Format};
@@ -199,7 +200,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_as_a_tsvector_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64), size in 0u32..6) {
-        let words = [vec![Term::lexeme("a")], vec![Term::prefix("b")]];
+        let words = [Word::from(vec![Term::lexeme("a")]), vec![Term::prefix("b")].into()];
         let _any = counts(&bytes, &words);
         let _sized = counts(&[&size.to_le_bytes()[..], &bytes].concat(), &words);
     }

@@ -6,10 +6,9 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::search::tsvector::encode;
-use crate::text::analyzer::{Casing, Kind, analyze, fold};
+use crate::text::analyzer::{Casing, Kind, analyze};
 
-/// What dictionaries say of a word: its lexemes, without accents, of the word and of its form without accents. None is
-/// a stop word.
+/// What dictionaries say of a word, and of it without accents: the lexemes, in the forms that are stored. None is a stop word.
 pub type Lexemes = Arc<[Box<str>]>;
 
 /// The words that the dictionaries of a text search configuration were asked for, with their lexemes.
@@ -50,7 +49,12 @@ impl WordReader {
     #[must_use]
     pub fn read(&self, text: &str) -> Words {
         let tokens = analyze(text, self.casing);
-        let mut words = Words { text: String::with_capacity(text.len()), ..Words::default() };
+        let mut words = Words {
+            // Pairs overlap.
+            text: String::with_capacity(2 * text.len()),
+            lexemes: Vec::with_capacity(tokens.iter().len()),
+            unknown: Vec::new(),
+        };
         let known = self.lexicon.0.read().unwrap_or_else(PoisonError::into_inner);
         for token in tokens.iter() {
             match token.kind {
@@ -58,7 +62,9 @@ impl WordReader {
                     Some(lexemes) => words.add(lexemes, token.position),
                     None => words.unknown.push((token.text.to_owned(), token.position)),
                 },
-                Kind::Verbatim | Kind::Last | Kind::Single => words.add(&[fold(token.text)], token.position),
+                Kind::Verbatim | Kind::Pair | Kind::Last | Kind::Single => {
+                    words.add(&[token.lexeme()], token.position);
+                }
             }
         }
         words
@@ -91,7 +97,8 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::tsvector::{Term, counts};
+    use crate::search::term::{Term, Word};
+    use crate::search::tsvector::counts;
 
     #[test]
     fn a_word_is_looked_up_once_and_known_from_then_on() {
@@ -109,7 +116,7 @@ mod tests {
         let mut again = reader.read("Refunds, refunds and C++");
         again.look_up(|word| panic!("{word} is known"));
         assert_eq!(again.to_tsvector(), words.to_tsvector());
-        let query = ["refund", "c++"].map(|text| vec![Term::lexeme(text)]);
+        let query = ["refund", "c++"].map(|text| Word::from(vec![Term::lexeme(text)]));
         assert_eq!(counts(&words.to_tsvector(), &query).unwrap().of_words, [2, 1]);
     }
 }

@@ -5,6 +5,7 @@
 //! - [`lexicon`]: the words of a text, and the lexemes that dictionaries made of them
 //! - [`quantization`]: what an index has of each vector
 //! - [`text_weight`]: what words count for, by model
+//! - [`term`]: a word of a query, as lexemes of the index
 //! - [`tsvector`]: Postgres' type for the words of a chunk, written and read
 //! - [`words`]: the words of a query, in several languages at once
 
@@ -13,6 +14,7 @@ pub mod fusion;
 pub mod lexicon;
 pub mod plan;
 pub mod quantization;
+pub mod term;
 pub mod text_weight;
 pub mod tsvector;
 pub mod words;

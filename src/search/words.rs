@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::tsvector::Term;
-use crate::text::analyzer::{Casing, Kind, analyze, fold};
+use super::term::{Form, Term, Word};
+use crate::text::analyzer::{Casing, Kind, Token, analyze, forms, is_vietnamese};
 
 /// The terms of a query as it is written, in no language.
 #[must_use]
 pub fn own_form(query: &str) -> Vec<Vec<Term>> {
     let tokens = analyze(query, Casing::Root);
-    let term = |kind, text: &str| match kind {
-        Kind::Single => Term::prefix(fold(text)),
-        Kind::Word | Kind::Verbatim | Kind::Last => Term::lexeme(fold(text)),
+    let terms = |token: Token| match token.kind {
+        Kind::Word => forms(token.text).map(Term::lexeme).collect(),
+        Kind::Single => vec![Term::prefix(token.lexeme())],
+        Kind::Verbatim | Kind::Pair | Kind::Last => vec![Term::lexeme(token.lexeme())],
     };
-    let asked = tokens.iter().filter(|token| token.kind != Kind::Last);
-    asked.map(|token| vec![term(token.kind, token.text)]).collect()
+    tokens.iter().filter(|token| token.kind != Kind::Last).map(terms).collect()
 }
 
 /// The words of a query, each once, from what each language makes of each token: none of a stop word. Terms of several
@@ -44,9 +44,59 @@ pub fn alternatives(by_language: &[Vec<Vec<Term>>]) -> Vec<Vec<Term>> {
     words
 }
 
+/// The words of a query as they are scored: a Vietnamese one by its form with tones and by the one without.
+#[must_use]
+pub fn by_form(words: Vec<Vec<Term>>) -> Vec<Word> {
+    let mut by_form = Vec::with_capacity(words.len());
+    for terms in words {
+        let (exact, folded): (Vec<Term>, Vec<Term>) = terms.into_iter().partition(|term| is_vietnamese(&term.text));
+        if exact.is_empty() || folded.is_empty() {
+            by_form.push([exact, folded].concat().into());
+        } else {
+            by_form.push(Word { terms: exact, form: Form::WithTones });
+            by_form.push(Word { terms: folded, form: Form::WithoutTones });
+        }
+    }
+    by_form
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::bm25::bm25_scores;
+    use super::super::tsvector::{counts, encode};
     use super::*;
+
+    /// The BM25 scores of texts that no dictionary is asked for.
+    fn scores(query: &str, texts: &[&str]) -> Vec<f64> {
+        let words = by_form(alternatives(&[own_form(query)]));
+        let stored = |text: &&str| {
+            let tokens = analyze(text, Casing::Root);
+            let lexemes: Vec<_> = tokens.iter().flat_map(|token| forms(token.text)).collect();
+            encode(lexemes.iter().map(|lexeme| (lexeme.as_bytes(), 0)).collect())
+        };
+        let counted: Vec<_> = texts.iter().map(|text| counts(&stored(text), &words).unwrap()).collect();
+        let forms: Vec<_> = words.iter().map(|word| word.form).collect();
+        bm25_scores(&counted, &forms, &[], texts.len() as f64).of_chunks
+    }
+
+    #[test]
+    fn a_text_with_the_tones_of_a_vietnamese_query_goes_before_one_with_others() {
+        let texts = ["cước vận chuyển", "cuộc vấn chuyện", "cuoc van chuyen"];
+        let toned = scores("Cước vận chuyển", &texts);
+        assert!(toned[0] > 2.0 * toned[1] && toned[1] > 0.0 && toned[2] > toned[1], "{toned:?}");
+        let plain = scores("cuoc van chuyen", &texts);
+        assert!(plain.iter().all(|score| *score > 0.0), "{plain:?}");
+    }
+
+    #[test]
+    fn words_of_other_languages_have_one_form() {
+        for word in
+            ["été", "São", "niño", "Łódź", "žluťoučký", "ığdır", "Straße", "đak", "œuvre", "țară", "ΟΔΟΣ", "水道"]
+        {
+            assert!(own_form(word).iter().all(|terms| terms.len() == 1), "{word}");
+            assert!(by_form(own_form(word)).iter().all(|word| word.form == Form::Only), "{word}");
+        }
+    }
 
     fn read(words: &[&str]) -> Vec<Vec<Term>> {
         words.iter().map(|word| word.split_whitespace().map(Term::lexeme).collect()).collect()

@@ -11,8 +11,9 @@ use pgrx::{FromDatum, IntoDatum, pg_sys};
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::tsvector::TsVector;
 use crate::search::lexicon::{Lexemes, Lexicon, WordReader, Words};
-use crate::search::tsvector::{Term, encode};
-use crate::text::analyzer::{Casing, Kind, Token, analyze, fold};
+use crate::search::term::Term;
+use crate::search::tsvector::encode;
+use crate::text::analyzer::{Casing, Kind, Token, analyze, fold, forms};
 
 /// A text search configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +80,8 @@ impl Configuration {
         let tokens = analyze(query, self.casing());
         let terms = |token: Token| match token.kind {
             Kind::Word => self.lexemes(token.text).iter().map(|lexeme| Term::lexeme(&**lexeme)).collect(),
-            Kind::Verbatim => vec![Term::lexeme(fold(token.text))],
-            Kind::Single => vec![Term::prefix(fold(token.text))],
+            Kind::Verbatim | Kind::Pair => vec![Term::lexeme(token.lexeme())],
+            Kind::Single => vec![Term::prefix(token.lexeme())],
             Kind::Last => Vec::new(),
         };
         tokens.iter().filter(|token| token.kind != Kind::Last).map(terms).collect()
@@ -112,8 +113,7 @@ impl Configuration {
     fn look_up(&self, word: &str) -> Lexemes {
         let mut lexemes: Vec<Box<str>> = Vec::new();
         let mut add = |found: Vec<String>| {
-            for lexeme in found {
-                let lexeme = fold(&lexeme);
+            for lexeme in found.iter().flat_map(|lexeme| forms(lexeme)) {
                 if !lexemes.iter().any(|known| **known == *lexeme) {
                     lexemes.push(lexeme.into());
                 }

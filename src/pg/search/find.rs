@@ -11,6 +11,7 @@ use crate::pg::store::{index, search as store, statistics};
 use crate::search::bm25::{Scores, bm25_scores};
 use crate::search::fusion::Fusion;
 use crate::search::plan::{self, ChatbotSize};
+use crate::search::term::Form;
 
 /// The number of candidates of each half of a hybrid search, for each result that is asked for; at least
 /// [`LEAST_CANDIDATES`] are read: a chunk that is second in both halves may be the best.
@@ -126,7 +127,8 @@ impl Search<'_> {
         }
         let (matching, counts): (Vec<_>, Vec<_>) =
             matching.into_iter().map(|matching| ((matching.key, matching.passes), matching.counts)).unzip();
-        let Scores { of_chunks: scores, of_all_words } = bm25_scores(&counts, &shares, all);
+        let forms: Vec<Form> = words.iter().map(|word| word.form).collect();
+        let Scores { of_chunks: scores, of_all_words } = bm25_scores(&counts, &forms, &shares, all);
         let mut scored: Vec<(ChunkKey, f64)> = matching
             .into_iter()
             .zip(scores)

@@ -1,8 +1,10 @@
 //! The chunks of sources, with their vectors and words.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use pgrx::datum::DatumWithOid;
+use pgrx::spi::SpiHeapTupleData;
 
 use crate::error::Result;
 use crate::ids::ModelId;
@@ -138,26 +140,49 @@ pub fn embedded_texts(key: &SourceKey, model_id: ModelId) -> Result<Option<Vec<(
     .map(Some)
 }
 
+/// The columns of a [`StoredChunk`].
+const STORED_COLUMNS: &str = "chunk_id, chunk_index, start_offset, end_offset, lang, content, metadata ->> 'title'";
+
+impl StoredChunk {
+    /// Reads the chunk in the first seven columns of a row.
+    fn read(row: &SpiHeapTupleData) -> pgrx::spi::Result<Self> {
+        Ok(Self {
+            chunk_id: not_null(row.get(1))?,
+            place: Place { index: not_null(row.get(2))?, start: not_null(row.get(3))?, end: not_null(row.get(4))? },
+            lang: row.get(5)?,
+            content: not_null(row.get(6))?,
+            title: row.get(7)?,
+        })
+    }
+}
+
 /// Returns the chunks of a source, in their order in its text.
 pub fn chunks(key: &SourceKey, model_id: ModelId) -> Result<Vec<StoredChunk>> {
     let sql = format!(
-        "SELECT chunk_id, chunk_index, start_offset, end_offset, lang, content, metadata ->> 'title'
+        "SELECT {STORED_COLUMNS}
         FROM chatbot_sync.embedding
         WHERE {IS_SOURCE}
             AND model_id = $4
         ORDER BY chunk_index"
     );
-    run(&sql, &key.args_and([model_id.into()]), StatementMode::Write, |rows| {
-        rows.map(|row| {
-            Ok(StoredChunk {
-                chunk_id: not_null(row.get(1))?,
-                place: Place { index: not_null(row.get(2))?, start: not_null(row.get(3))?, end: not_null(row.get(4))? },
-                lang: row.get(5)?,
-                content: not_null(row.get(6))?,
-                title: row.get(7)?,
-            })
-        })
-        .collect()
+    let args = key.args_and([model_id.into()]);
+    run(&sql, &args, StatementMode::Write, |rows| rows.map(|row| StoredChunk::read(&row)).collect())
+}
+
+/// Returns the chunks of a source for each model that it has vectors of, in their order in its text.
+pub fn chunks_by_model(key: &SourceKey) -> Result<BTreeMap<ModelId, Vec<StoredChunk>>> {
+    let sql = format!(
+        "SELECT {STORED_COLUMNS}, model_id
+        FROM chatbot_sync.embedding
+        WHERE {IS_SOURCE}
+        ORDER BY chunk_index"
+    );
+    run(&sql, &key.args(), StatementMode::Write, |rows| {
+        let mut by_model: BTreeMap<ModelId, Vec<StoredChunk>> = BTreeMap::new();
+        for row in rows {
+            by_model.entry(not_null(row.get(8))?).or_default().push(StoredChunk::read(&row)?);
+        }
+        Ok(by_model)
     })
 }
 

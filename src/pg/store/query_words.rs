@@ -3,10 +3,10 @@
 use crate::error::Result;
 use crate::pg::runtime::lexemes::Configuration;
 use crate::pg::store::search::Scope;
-use crate::pg::store::text_search::{PARSER_VERSION, UNKNOWN_VERSION, WORDS_VERSION};
+use crate::pg::store::text_search::{FOLDED_VERSION, PARSER_VERSION, UNKNOWN_VERSION, WORDS_VERSION};
 use crate::pg::store::{StatementMode, not_null, run, statistics};
-use crate::search::tsvector::Term;
-use crate::search::words::{alternatives, own_form};
+use crate::search::term::{Term, Word};
+use crate::search::words::{alternatives, by_form, own_form};
 
 /// The characters that separated words when Postgres' parser read them, as arguments of translate().
 const SEPARATORS: &str = "'-_/\\.:@#', '        '";
@@ -63,18 +63,21 @@ fn stored_configurations(scope: &Scope, large: bool) -> Result<StoredConfigurati
     let found: Vec<Configuration> = run(sql, &[all.into()], StatementMode::Read, |rows| {
         rows.map(|row| Ok(Configuration { name: not_null(row.get(1))?, id: not_null(row.get(2))? })).collect()
     })?;
-    let with_version = |version: i32| {
+    let with_version = |versions: &[i32]| {
         let is_used = |configuration: &&Configuration| {
             let mut used = names.iter().filter(|(name, _)| *name == configuration.name);
-            used.any(|(_, of)| *of == version || *of == UNKNOWN_VERSION)
+            used.any(|(_, of)| versions.contains(of) || *of == UNKNOWN_VERSION)
         };
         found.iter().filter(is_used).cloned().collect()
     };
-    Ok(StoredConfigurations { by_analyzer: with_version(WORDS_VERSION), by_parser: with_version(PARSER_VERSION) })
+    Ok(StoredConfigurations {
+        by_analyzer: with_version(&[FOLDED_VERSION, WORDS_VERSION]),
+        by_parser: with_version(&[PARSER_VERSION]),
+    })
 }
 
 /// Returns the words of a query, each as the terms that it may be in the index: in all languages that the chatbot has, and in none.
-pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<Vec<Term>>> {
+pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<Word>> {
     let StoredConfigurations { by_analyzer, by_parser } = stored_configurations(scope, large)?;
     if by_analyzer.is_empty() && by_parser.is_empty() {
         return Ok(Vec::new());
@@ -99,5 +102,5 @@ pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<Vec<Te
         words.extend(lexemes.into_iter().map(Term::lexeme).filter(|term| !known.contains(term)).map(|term| vec![term]));
     }
     words.truncate(MAX_QUERY_WORDS);
-    Ok(words)
+    Ok(by_form(words))
 }

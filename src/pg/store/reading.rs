@@ -5,7 +5,7 @@ use pgrx::spi::SpiHeapTupleData;
 
 use crate::error::Result;
 use crate::ids::{ChatbotId, HostId, ModelId};
-use crate::pg::store::chunk::{ChunkToRead, StoredChunk, chunks, languages, write_words};
+use crate::pg::store::chunk::{ChunkToRead, StoredChunk, chunks_by_model, languages, write_words};
 use crate::pg::store::configurations::Configurations;
 use crate::pg::store::source::{self, RowLock, SAID_LANG, has_languages};
 use crate::pg::store::source_key::{IS_SOURCE, ORDER_BY_KEY, after_key, read_key};
@@ -148,12 +148,8 @@ pub fn reread_words(stored: &StoredReading, words: &Configurations) -> Result<()
     let key = &stored.key;
     // Locks the source, so that a sync that is running comes before or after.
     source::read_row(key, &Jsonb::empty(), RowLock::ForSync)?;
-    let sql = format!("SELECT DISTINCT model_id FROM chatbot_sync.embedding WHERE {IS_SOURCE}");
-    let models: Vec<ModelId> =
-        run(&sql, &key.args(), StatementMode::ReadLatest, |rows| rows.map(|row| not_null(row.get(1))).collect())?;
     let (mut configurations, mut lang): (Vec<String>, _) = (Vec::new(), None);
-    for model_id in models {
-        let chunks = chunks(key, model_id)?;
+    for (model_id, chunks) in chunks_by_model(key)? {
         let texts: Vec<(Option<&str>, &str)> = chunks.iter().map(StoredChunk::text).collect();
         let reading = words.read(&stored.metadata, &texts, None)?;
         let to_read = chunks.iter().zip(&reading.of_chunks).map(|(chunk, configuration)| {

@@ -14,7 +14,8 @@ use crate::pg::store::index_form::IndexForm;
 use crate::pg::store::tables::Tables;
 use crate::pg::store::{StatementMode, index, not_null, run, vectors};
 use crate::search::bm25::TermCounts;
-use crate::search::tsvector::{Term, counts};
+use crate::search::term::{Term, Word};
+use crate::search::tsvector::counts;
 use crate::source::{Jsonb, SourceType};
 
 /// The key of a chunk in its chatbot.
@@ -279,7 +280,7 @@ pub struct MatchingChunk {
 }
 
 /// Returns the chatbot's chunks with at least one of the words for which `index_terms` is true.
-pub fn chunks_with_words(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool]) -> Result<Vec<MatchingChunk>> {
+pub fn chunks_with_words(scope: &Scope, words: &[Word], index_terms: &[bool]) -> Result<Vec<MatchingChunk>> {
     // Which index is best depends on the words, so the statement is planned each time.
     let _settings = ScopedSettings::new(&[(c"plan_cache_mode", c"force_custom_plan")]);
     let sql = format!(
@@ -293,7 +294,7 @@ pub fn chunks_with_words(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool
         .iter()
         .zip(index_terms)
         .filter(|(_, up)| **up)
-        .flat_map(|(word, _)| word.iter().map(Term::to_query))
+        .flat_map(|(word, _)| word.terms.iter().map(Term::to_query))
         .collect();
     if any.is_empty() {
         return Ok(Vec::new());
@@ -304,7 +305,7 @@ pub fn chunks_with_words(scope: &Scope, words: &[Vec<Term>], index_terms: &[bool
 }
 
 /// Returns chunks by their keys, with their counts of the words. All of them are known to pass the filter.
-pub fn words_of_chunks(scope: &Scope, words: &[Vec<Term>], keys: &[ChunkKey]) -> Result<Vec<MatchingChunk>> {
+pub fn words_of_chunks(scope: &Scope, words: &[Word], keys: &[ChunkKey]) -> Result<Vec<MatchingChunk>> {
     let sql = format!(
         "SELECT e.source_type, e.source_id, e.chunk_id, e.words, true
         {}",
@@ -313,12 +314,7 @@ pub fn words_of_chunks(scope: &Scope, words: &[Vec<Term>], keys: &[ChunkKey]) ->
     count_words(&sql, &scope.key_args(keys), words, StatementMode::Read)
 }
 
-fn count_words(
-    sql: &str,
-    args: &[DatumWithOid],
-    words: &[Vec<Term>],
-    mode: StatementMode,
-) -> Result<Vec<MatchingChunk>> {
+fn count_words(sql: &str, args: &[DatumWithOid], words: &[Word], mode: StatementMode) -> Result<Vec<MatchingChunk>> {
     run(sql, args, mode, |rows| {
         let matching = rows.map(|row| {
             let TsVector(vector) = not_null(row.get(4))?;

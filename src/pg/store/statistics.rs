@@ -13,7 +13,7 @@ use crate::pg::store::index_form::IndexForm;
 use crate::pg::store::tables::{SearchTable, Tables};
 use crate::search::plan::ChatbotSize;
 use crate::search::quantization::Quantization;
-use crate::search::tsvector::Term;
+use crate::search::term::{Term, Word};
 
 /// Returns a model's valid index, and the estimated number of chunks in it: of the form that it should have or, until that is
 /// built, of another one; `None` where it has none.
@@ -41,15 +41,15 @@ pub fn chatbot_size(tables: &Tables, chatbot_id: ChatbotId, of_all: f64) -> Opti
 /// Returns the share of all chunks that each word is in. For a word that the statistics do not name, it is the most that
 /// such a word can have. A word
 /// is at least where the most frequent one of its terms is.
-pub fn word_shares(tables: &Tables, words: &[Vec<Term>]) -> Vec<f64> {
+pub fn word_shares(tables: &Tables, words: &[Word]) -> Vec<f64> {
     let is_of = |lexeme: &str, term: &Term| lexeme == term.text || term.is_prefix && lexeme.starts_with(&term.text);
-    let wanted = |lexeme: &str| words.iter().flatten().any(|term| is_of(lexeme, term));
+    let wanted = |lexeme: &str| words.iter().flat_map(|word| &word.terms).any(|term| is_of(lexeme, term));
     let (known, least) = elements_and_least(tables.embedding.id, c"words", wanted);
     let share = |term: &Term| {
         let shares = known.iter().filter(|(lexeme, _)| is_of(lexeme, term)).map(|(_, share)| share);
         shares.sum::<f64>().clamp(least, 1.0)
     };
-    words.iter().map(|word| word.iter().map(share).fold(least, f64::max)).collect()
+    words.iter().map(|word| word.terms.iter().map(share).fold(least, f64::max)).collect()
 }
 
 /// The values of a column of integer arrays, where the statistics know nearly all of them: it has few.

@@ -1,4 +1,4 @@
-//! Lexemes without accents.
+//! Lexemes without accents, and Vietnamese ones with them.
 
 use std::borrow::Cow;
 
@@ -36,6 +36,18 @@ pub fn fold(text: &str) -> Cow<'_, str> {
         }
     }
     if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
+}
+
+/// Whether a word has letters that of the languages with accents in their words only Vietnamese has. What an accent is to
+/// others are tones there, which tell one word from another.
+#[must_use]
+pub fn is_vietnamese(word: &str) -> bool {
+    !word.is_ascii() && word.chars().any(|c| matches!(c, 'ĩ' | 'ũ' | 'ơ' | 'ư' | '\u{1ea0}'..='\u{1ef9}'))
+}
+
+/// The forms that a lexeme is stored in: without accents, and a Vietnamese one with them, too.
+pub fn forms(lexeme: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    std::iter::once(fold(lexeme)).chain(is_vietnamese(lexeme).then_some(Cow::Borrowed(lexeme)))
 }
 
 fn push_letter(out: &mut String, c: char) {

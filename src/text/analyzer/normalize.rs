@@ -39,37 +39,83 @@ pub fn normalize(text: &str, casing: Casing) -> String {
             Casing::Turkic => text.chars().flat_map(|c| casing.lower(c)).collect(),
         };
     }
-    let mut out = String::with_capacity(text.len());
-    // In lower case before it is composed, since some letters are composed in lower case only, and again after it, for
-    // letters that were written as symbols.
-    let visible = text.chars().filter(|c| !is_ignorable(*c)).flat_map(Spelling::of).flat_map(|c| casing.lower(c));
-    let visible: String = visible.collect();
-    let mut is_composed = true;
-    let mut compose = |run: &str, is_normal: bool| {
-        if is_normal || is_nfkc_quick(run.chars()) == IsNormalized::Yes {
-            run.chars().for_each(|c| is_composed &= push(&mut out, c));
+    let mut composing = Composing { out: String::with_capacity(text.len()), ..Composing::new(casing) };
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let copied = rest.find(|c| !is_copied(c)).unwrap_or(rest.len());
+        if copied > 0 {
+            composing.copy(&rest[..copied]);
+            rest = &rest[copied..];
+        } else if is_plain(c) {
+            composing.add(large_kana(c));
+            rest = &rest[c.len_utf8()..];
+        } else {
+            // In lower case before it is composed, since some letters are composed in lower case only, and again after it,
+            // for letters that were written as symbols.
+            if !is_ignorable(c) {
+                Spelling::of(c).flat_map(|c| casing.lower(c)).for_each(|c| composing.add(c));
+            }
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    composing.finish()
+}
+
+/// A normal form in the making.
+struct Composing {
+    casing: Casing,
+    out: String,
+    /// A stable character and what stands behind it, which it may be composed with.
+    run: String,
+    /// Whether the run is no more than its stable character.
+    is_normal: bool,
+    /// Whether nothing was left out between a letter and its accent.
+    is_composed: bool,
+}
+
+impl Composing {
+    fn new(casing: Casing) -> Self {
+        Self { casing, out: String::new(), run: String::new(), is_normal: true, is_composed: true }
+    }
+
+    /// Adds characters that stay as they are, but that the last one may be composed with the next.
+    fn copy(&mut self, text: &str) {
+        self.end_run();
+        let last = text.char_indices().next_back().map_or(0, |(at, _)| at);
+        self.out.push_str(&text[..last]);
+        self.run.push_str(&text[last..]);
+    }
+
+    fn add(&mut self, c: char) {
+        if is_stable(c) {
+            self.end_run();
+        } else {
+            self.is_normal = false;
+        }
+        self.run.push(c);
+    }
+
+    fn end_run(&mut self) {
+        let Self { casing, out, run, is_composed, .. } = self;
+        if self.is_normal || is_nfkc_quick(run.chars()) == IsNormalized::Yes {
+            run.chars().for_each(|c| *is_composed &= push(out, c));
         } else {
             let composed = run.chars().stream_safe().nfkc();
             let composed = composed.filter(|c| !is_ignorable(*c)).flat_map(|c| casing.lower(c));
-            composed.for_each(|c| is_composed &= push(&mut out, c));
+            composed.for_each(|c| *is_composed &= push(out, c));
         }
-    };
-    // A stable character is composed with what stands behind it at most.
-    let (mut start, mut is_normal) = (0, true);
-    for (at, c) in visible.char_indices() {
-        if is_stable(c) {
-            compose(&visible[start..at], is_normal);
-            (start, is_normal) = (at, true);
-        } else {
-            is_normal = false;
+        run.clear();
+        self.is_normal = true;
+    }
+
+    fn finish(mut self) -> String {
+        self.end_run();
+        if self.is_composed {
+            return self.out;
         }
+        // Between a letter and its accent stood what is gone.
+        self.out.chars().stream_safe().nfc().filter(|c| !is_ignorable(*c)).collect()
     }
-    compose(&visible[start..], is_normal);
-    if is_composed {
-        return out;
-    }
-    // Between a letter and its accent stood what is gone.
-    out.chars().stream_safe().nfc().filter(|c| !is_ignorable(*c)).collect()
 }
 
 /// A character in front of NFKC, which has no place for these: it makes `31/2` of 3½, and glues No to the number after №.
@@ -114,11 +160,26 @@ fn is_stable(c: char) -> bool {
         || matches!(c, '\u{df}'..='\u{131}' | '\u{134}'..='\u{137}' | '\u{142}'..='\u{148}' | '\u{14a}'..='\u{17e}' | '\u{2018}'..='\u{201e}')
 }
 
+/// Whether a character is its own normal form, and one that nothing before it is left out or changed for.
+fn is_copied(c: char) -> bool {
+    match c {
+        '\0'..='\x7f' => !c.is_ascii_uppercase(),
+        '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}' => large_kana(c) == c,
+        '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' => true,
+        '\u{3001}'..='\u{3003}' | '\u{3008}'..='\u{3011}' | '\u{30fc}' => true,
+        _ => false,
+    }
+}
+
 /// Adds a character in its normal form; false where it is left out.
 fn push(out: &mut String, c: char) -> bool {
+    if is_copied(c) {
+        out.push(c);
+        return true;
+    }
     let before = out.chars().next_back();
     let c = match c {
-        '\0'..='\x7f' | '\u{430}'..='\u{44f}' | '\u{4e00}'..='\u{9fff}' => c,
+        '\u{430}'..='\u{44f}' => c,
         '’' | '‘' | '‛' | 'ʼ' | 'ʻ' | '׳' | '´' => '\'',
         '“' | '”' | '„' | '״' => '"',
         '‐'..='–' | '−' | '־' => '-',

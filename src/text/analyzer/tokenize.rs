@@ -1,13 +1,17 @@
 //! Normalized text to tokens: words as UAX #29 has them, but for codes, addresses and numbers, which are found by their
 //! parts and as a whole, and for scripts without spaces, which are read in overlapping pairs of characters.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
+use super::fold::fold;
 use super::normalize::NUMBER_SPACE;
-use super::script::Class;
+use super::script::{Class, Unspaced};
 
 /// A longer word is cut into pieces of this many characters.
 pub const MAX_TOKEN_CHARS: usize = 255;
+/// The characters of a pair, with their marks.
+const MAX_PAIR_CHARS: usize = 16;
 /// Parts of a code that are also found written as one word; a longer row of parts is a path or an accident.
 const MAX_JOINED_PARTS: usize = 6;
 /// Characters of a code as one word.
@@ -18,8 +22,10 @@ const MAX_JOINED_BYTES: usize = 100;
 pub enum Kind {
     /// A word, a number, or a code as one word: dictionaries say its lexemes.
     Word,
-    /// Stored as it is: a name such as c++, or two characters of a script without spaces.
+    /// A name such as c++, which no dictionary is asked for.
     Verbatim,
+    /// Two characters of a script without spaces, stored as they are.
+    Pair,
     /// The last character of a run without spaces. Every character begins a stored token then, and so a query for one finds
     /// it by its beginning; longer queries do not ask for it.
     Last,
@@ -38,6 +44,16 @@ pub struct Token<'a> {
     pub kind: Kind,
 }
 
+impl<'a> Token<'a> {
+    /// How the token is stored where no dictionary is asked for it.
+    pub fn lexeme(&self) -> Cow<'a, str> {
+        match self.kind {
+            Kind::Word | Kind::Verbatim => fold(self.text),
+            Kind::Pair | Kind::Last | Kind::Single => Cow::Borrowed(self.text),
+        }
+    }
+}
+
 /// The tokens of a text.
 #[derive(Debug, Clone, Default)]
 pub struct Tokens {
@@ -48,7 +64,7 @@ pub struct Tokens {
 
 impl Tokens {
     /// Returns the tokens in the order of the text.
-    pub fn iter(&self) -> impl Iterator<Item = Token<'_>> + Clone {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Token<'_>> + Clone {
         let token = |(range, position, kind): &(Range<usize>, usize, Kind)| {
             let text = &self.text[range.clone()];
             Token { text, position: *position, kind: *kind }
@@ -59,7 +75,7 @@ impl Tokens {
 
 /// The tokens of a normalized text.
 pub fn tokenize(text: String) -> Tokens {
-    let mut scan = Scan { tokens: Vec::with_capacity(text.len() / 5), joined: String::new(), position: 0, text: &text };
+    let mut scan = Scan { tokens: Vec::with_capacity(text.len() / 3), joined: String::new(), position: 0, text: &text };
     scan.scan_text();
     let Scan { mut tokens, joined, .. } = scan;
     let written = text.len();
@@ -118,9 +134,7 @@ impl Scan<'_> {
                 }
                 Class::Unspaced(script) => {
                     self.finish(&mut code);
-                    let end = self.end_of(at, |class| class == Class::Unspaced(script));
-                    self.pairs(at..end);
-                    at = end;
+                    at = self.pairs(at, script);
                 }
                 _ => at += c.len_utf8(),
             }
@@ -240,25 +254,42 @@ impl Scan<'_> {
         self.position += 1;
     }
 
-    /// The pairs of a run, each a character with its marks.
-    fn pairs(&mut self, range: Range<usize>) {
-        let run = &self.text[range.clone()];
-        let starts = run.char_indices().filter(|(at, c)| *at == 0 || Class::of(*c) != Class::Mark).map(|(at, _)| at);
-        let mut ends = starts.skip(1).chain([run.len()]);
-        let (mut start, Some(mut middle)) = (0, ends.next()) else { return };
-        if middle == run.len() {
-            return self.character(range, Kind::Single);
+    /// The pairs of a run of a script, each character with its marks; returns the run's end.
+    fn pairs(&mut self, start: usize, script: Unspaced) -> usize {
+        let (mut first, mut second) = (None, start);
+        let mut end = self.text.len();
+        for (at, c) in self.text[start..].char_indices().skip(1) {
+            match Class::of(c) {
+                Class::Mark => {}
+                Class::Unspaced(of) if of == script => {
+                    let at = start + at;
+                    if let Some(first) = first {
+                        self.character(first..at, Kind::Pair);
+                    }
+                    (first, second) = (Some(second), at);
+                }
+                _ => {
+                    end = start + at;
+                    break;
+                }
+            }
         }
-        for end in ends {
-            self.character(range.start + start..range.start + end, Kind::Verbatim);
-            (start, middle) = (middle, end);
+        match first {
+            Some(first) => {
+                self.character(first..end, Kind::Pair);
+                self.character(second..end, Kind::Last);
+            }
+            None => self.character(second..end, Kind::Single),
         }
-        self.character(range.start + start..range.start + middle, Kind::Last);
+        end
     }
 
     /// One or two characters; marks without end are no part of them.
     fn character(&mut self, range: Range<usize>, kind: Kind) {
-        let end = self.text[range.clone()].char_indices().nth(16).map_or(range.end, |(at, _)| range.start + at);
+        let mut end = range.end;
+        if range.len() > MAX_PAIR_CHARS {
+            end = self.text[range.clone()].char_indices().nth(MAX_PAIR_CHARS).map_or(end, |(at, _)| range.start + at);
+        }
         self.push(range.start..end, kind);
     }
 }
