@@ -1,6 +1,7 @@
 //! The words of a text: its tokens, and the lexemes that dictionaries have made of them. Dictionaries are asked elsewhere,
 //! once for each word; what they answered is kept here, and any thread reads it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -39,9 +40,20 @@ pub struct WordReader {
 /// The words of a text: lexemes with their positions, and words that dictionaries have to be asked for.
 #[derive(Debug, Default)]
 pub struct Words {
-    text: String,
-    lexemes: Vec<(Range<usize>, usize)>,
+    /// The texts of tokens, and what was looked up.
+    tokens: String,
+    looked_up: String,
+    lexemes: Vec<(Lexeme, usize)>,
     unknown: Vec<(String, usize)>,
+}
+
+/// Where a lexeme is.
+#[derive(Debug)]
+enum Lexeme {
+    /// It is a token's text.
+    Token(Range<usize>),
+    /// It was looked up.
+    LookedUp(Range<usize>),
 }
 
 impl WordReader {
@@ -49,12 +61,7 @@ impl WordReader {
     #[must_use]
     pub fn read(&self, text: &str) -> Words {
         let tokens = analyze(text, self.casing);
-        let mut words = Words {
-            // Pairs overlap.
-            text: String::with_capacity(2 * text.len()),
-            lexemes: Vec::with_capacity(tokens.iter().len()),
-            unknown: Vec::new(),
-        };
+        let mut words = Words { lexemes: Vec::with_capacity(tokens.iter().len()), ..Words::default() };
         let known = self.lexicon.0.read().unwrap_or_else(PoisonError::into_inner);
         for token in tokens.iter() {
             match token.kind {
@@ -62,21 +69,27 @@ impl WordReader {
                     Some(lexemes) => words.add(lexemes, token.position),
                     None => words.unknown.push((token.text.to_owned(), token.position)),
                 },
-                Kind::Verbatim | Kind::Pair | Kind::Last | Kind::Single => {
-                    words.add(&[token.lexeme()], token.position);
-                }
+                Kind::Verbatim | Kind::Pair | Kind::Last | Kind::Single => match token.lexeme() {
+                    Cow::Borrowed(text) => {
+                        let range = token.start..token.start + text.len();
+                        words.lexemes.push((Lexeme::Token(range), token.position));
+                    }
+                    Cow::Owned(text) => words.add(&[text], token.position),
+                },
             }
         }
+        drop(known);
+        words.tokens = tokens.into_text();
         words
     }
 }
 
 impl Words {
-    fn add<Lexeme: AsRef<str>>(&mut self, lexemes: &[Lexeme], position: usize) {
+    fn add<Text: AsRef<str>>(&mut self, lexemes: &[Text], position: usize) {
         for lexeme in lexemes {
-            let start = self.text.len();
-            self.text.push_str(lexeme.as_ref());
-            self.lexemes.push((start..self.text.len(), position));
+            let start = self.looked_up.len();
+            self.looked_up.push_str(lexeme.as_ref());
+            self.lexemes.push((Lexeme::LookedUp(start..self.looked_up.len()), position));
         }
     }
 
@@ -90,7 +103,11 @@ impl Words {
     /// Returns the words as a `tsvector`, without those that were not looked up.
     #[must_use]
     pub fn to_tsvector(&self) -> Vec<u8> {
-        encode(self.lexemes.iter().map(|(range, at)| (self.text[range.clone()].as_bytes(), *at)).collect())
+        let text = |lexeme: &Lexeme| match lexeme {
+            Lexeme::Token(range) => &self.tokens.as_bytes()[range.clone()],
+            Lexeme::LookedUp(range) => &self.looked_up.as_bytes()[range.clone()],
+        };
+        encode(self.lexemes.iter().map(|(lexeme, at)| (text(lexeme), *at)).collect())
     }
 }
 

@@ -20,6 +20,8 @@ use serde_json::json;
 use provider::{Provider, bare};
 
 const RUNS: usize = 5;
+/// All pages in one statement.
+const INSERT: &str = "INSERT INTO shelf SELECT id, 2, content FROM page";
 
 /// The measured ways to embed all pages, chunking and storing included. Each call embeds one source and waits for its
 /// last vector; the INSERT has all sources, and stores some while it waits for the vectors of others.
@@ -97,7 +99,6 @@ fn finished_rows(client: &mut Client) -> [(&'static str, Vec<u8>); 2] {
 fn bulk(client: &mut Client, mock: &Provider, latency: Option<Duration>) {
     const BATCH: usize = 100;
     const PARALLEL: usize = 16;
-    const INSERT: &str = "INSERT INTO shelf SELECT id, 2, content FROM page";
     mock.set_latency(latency.unwrap_or_default());
     client
         .batch_execute(&format!(
@@ -221,7 +222,7 @@ fn page_by_page(client: &mut Client, mock: &Provider, latency: Duration, service
         .collect();
     let agent: ureq::Agent = ureq::Agent::config_builder().build().into();
     let statement = client.prepare("SELECT chatbot_embed_source(2, 'document', $1, $2)").expect("a statement");
-    let (mut ours, mut theirs) = (vec![], vec![]);
+    let (mut ours, mut theirs, mut at_once) = (vec![], vec![], vec![]);
     {
         let began = Instant::now();
         for (id, content) in &pages {
@@ -239,12 +240,25 @@ fn page_by_page(client: &mut Client, mock: &Provider, latency: Duration, service
             client.query(&statement, &[id, content]).expect("embedded");
         }
         ours.push(began.elapsed().as_secs_f64());
+        clean(client);
+        client
+            .batch_execute("SET chatbot_sync.max_parallel_requests = 16; SET chatbot_sync.local_threads = 2")
+            .expect("settings");
+        let began = Instant::now();
+        client.batch_execute(INSERT).expect("embedded");
+        at_once.push(began.elapsed().as_secs_f64());
+        client
+            .batch_execute("RESET chatbot_sync.max_parallel_requests; RESET chatbot_sync.local_threads")
+            .expect("settings");
     }
+    let times_at_once = theirs.iter().zip(&at_once).map(|(t, o)| t / o).collect();
     let ratios = theirs.iter().zip(&ours).map(|(t, o)| t / o).collect();
     println!("{} pages one by one, {} ms a request:", pages.len(), latency.as_millis());
     println!("  service                                    {} s", Figures(theirs));
     println!("  extension, default settings                {} s", Figures(ours));
     println!("  service / extension                        {} x", Figures(ratios));
+    println!("  one INSERT of all, 16 requests at a time   {} s", Figures(at_once));
+    println!("  service / one INSERT of all                {} x", Figures(times_at_once));
 }
 
 fn main() {

@@ -38,6 +38,8 @@ pub enum Kind {
 pub struct Token<'a> {
     /// The token's text, normalized, with its accents.
     pub text: &'a str,
+    /// Where that begins in [`Tokens::into_text`].
+    pub start: usize,
     /// Which word of the text it is, from 0. The tokens of a code share the places of its parts.
     pub position: usize,
     /// How it is looked up.
@@ -67,9 +69,15 @@ impl Tokens {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Token<'_>> + Clone {
         let token = |(range, position, kind): &(Range<usize>, usize, Kind)| {
             let text = &self.text[range.clone()];
-            Token { text, position: *position, kind: *kind }
+            Token { text, start: range.start, position: *position, kind: *kind }
         };
         self.tokens.iter().map(token)
+    }
+
+    /// Returns the texts of all tokens.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        self.text
     }
 }
 
