@@ -134,33 +134,45 @@ impl Kernels {
 
     /// Those of every instruction set that this machine has, the best one first.
     pub fn all() -> Vec<Self> {
+        let mut all = Self::vectorised();
+        all.push(Self(Isa::Plain));
+        all
+    }
+
+    /// Those whose instructions are chosen here, not by the compiler.
+    #[cfg(target_arch = "x86_64")]
+    fn vectorised() -> Vec<Self> {
+        let has_avx2 =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        let has_avx512 = has_avx2
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
         let mut found = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            let has_avx2 =
-                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
-            let has_avx512 = has_avx2
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl");
-            if has_avx512 && is_x86_feature_detected!("avx512vnni") {
-                found.push(Self(Isa::Avx512Vnni));
-            }
-            if has_avx512 {
-                found.push(Self(Isa::Avx512));
-            }
-            if has_avx2 && is_x86_feature_detected!("avxvnni") {
-                found.push(Self(Isa::AvxVnni));
-            }
-            if has_avx2 {
-                found.push(Self(Isa::Avx2));
-            }
+        if has_avx512 && is_x86_feature_detected!("avx512vnni") {
+            found.push(Self(Isa::Avx512Vnni));
         }
-        #[cfg(target_arch = "aarch64")]
-        found.push(Self(Isa::Neon));
-        found.push(Self(Isa::Plain));
+        if has_avx512 {
+            found.push(Self(Isa::Avx512));
+        }
+        if has_avx2 && is_x86_feature_detected!("avxvnni") {
+            found.push(Self(Isa::AvxVnni));
+        }
+        if has_avx2 {
+            found.push(Self(Isa::Avx2));
+        }
         found
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn vectorised() -> Vec<Self> {
+        vec![Self(Isa::Neon)]
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn vectorised() -> Vec<Self> {
+        Vec::new()
     }
 
     /// The instruction set's name.
