@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::pg::runtime::arguments;
+use crate::pg::runtime::catalog::catalog_byte;
 use crate::pg::runtime::catalog_types::Regclass;
 use crate::pg::store::relation::{relation_exists, relation_with_descendants};
 
@@ -42,8 +43,8 @@ impl Relation {
                 oid: (*relation).rd_id,
                 name: CStr::from_ptr(name).to_string_lossy().into_owned(),
                 owner: class.relowner,
-                kind: class.relkind.cast_unsigned(),
-                temporary: class.relpersistence.cast_unsigned() == pg_sys::RELPERSISTENCE_TEMP,
+                kind: catalog_byte(class.relkind),
+                temporary: catalog_byte(class.relpersistence) == pg_sys::RELPERSISTENCE_TEMP,
                 row_type: class.reltype,
             }
         }

@@ -16,6 +16,7 @@ use crate::pg::host::row::{Attribute, Row, TransitionTableScan};
 use crate::pg::host::source_keys::for_each_key_in;
 use crate::pg::host::status_writeback::{StatusWriteback, is_writing_back};
 use crate::pg::host::table::HostTable;
+use crate::pg::runtime::catalog::catalog_byte;
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::run_as::Restriction;
 use crate::pg::runtime::subtransaction::try_row;
@@ -322,7 +323,7 @@ unsafe fn before_truncate(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     // SAFETY: the trigger's relation is open.
     let (kind, has_children) =
         unsafe { ((*(*data.tg_relation).rd_rel).relkind, (*(*data.tg_relation).rd_rel).relhassubclass) };
-    let inherited = kind.cast_unsigned() == pg_sys::RELKIND_RELATION && has_children;
+    let inherited = catalog_byte(kind) == pg_sys::RELKIND_RELATION && has_children;
     if !table.host.partition && !inherited {
         host_sources::delete_host(table.host.host)?;
         return NULL_DATUM;

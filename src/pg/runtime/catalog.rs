@@ -1,10 +1,18 @@
 //! Catalog look-ups that use nothing of the extension's own: pgvector's type, the extension's version and owner.
 
+use std::ffi::c_char;
+
 use pgrx::{Spi, pg_sys};
 
 use crate::error::Result;
 use crate::pg::runtime::spi::{execute, not_null};
 use crate::pg::runtime::statement_mode::StatementMode;
+
+/// Returns a catalog's column of type "char" as the byte that Postgres' constants are: C's `char` is signed on x86, and
+/// unsigned on ARM.
+pub const fn catalog_byte(char: c_char) -> u8 {
+    char.to_ne_bytes()[0]
+}
 
 /// Returns the oid of pgvector's type, and the quoted schema of the type and its operators; `None` where
 /// pgvector is missing.

@@ -121,7 +121,7 @@ fn execute_connected<R>(
     let _planning = how.planning();
     let _settings = how.settings();
     let reads = matches!(mode, StatementMode::Read | StatementMode::Scan);
-    let null = |arg: &DatumWithOid| if arg.datum().is_some() { b' ' } else { b'n' }.cast_signed();
+    let null = |arg: &DatumWithOid| if arg.datum().is_some() { b' ' } else { b'n' };
     let mut values: Vec<pg_sys::Datum> =
         args.iter().map(|arg| arg.datum().map_or(pg_sys::Datum::null(), |datum| datum.sans_lifetime())).collect();
     let nulls: Vec<c_char> = args.iter().map(|arg| null(arg) as c_char).collect();
