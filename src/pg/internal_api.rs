@@ -247,8 +247,7 @@ fn chatbot_sync_check_version() -> Result<
     >,
     ErrorReport,
 > {
-    let (status, detail, hint) = version::doctor_row()?;
-    Ok(TableIterator::once(("version".to_owned(), status.to_owned(), detail, hint)))
+    Ok(TableIterator::once(version::doctor_row()?.into_columns("version")))
 }
 
 /// Whether this session may embed: `chatbot_sync.enabled` is on, and ALTER DATABASE does not say off.
@@ -399,8 +398,11 @@ fn chatbot_sync_search_in(
     >,
     ErrorReport,
 > {
-    let shards = (arguments::required("embedding", embedding)?, arguments::required("source", source)?);
-    let question = arguments::required("question", question)?;
-    let answers = search::search_shards(shards, &question, metadata_filter, vector)?;
-    Ok(TableIterator::new(answers.into_iter().map(search::SearchResult::into_row)))
+    let shards = search::Shards {
+        embedding: arguments::required("embedding", embedding)?,
+        source: arguments::required("source", source)?,
+    };
+    let request = arguments::required("question", question)?;
+    let results = search::search_shards(shards, &request, metadata_filter, vector)?;
+    Ok(TableIterator::new(results.into_iter().map(search::SearchResult::into_row)))
 }

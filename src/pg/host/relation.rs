@@ -11,7 +11,7 @@ use crate::pg::runtime::catalog::catalog_byte;
 use crate::pg::runtime::catalog_types::Regclass;
 use crate::pg::store::relation::{relation_exists, relation_with_descendants};
 
-/// What the extension reads of a relation.
+/// A relation, as far as the extension reads it.
 #[derive(Debug, Clone)]
 pub struct Relation {
     /// The relation's oid.
@@ -60,6 +60,7 @@ thread_local! {
 pub struct ExtensionDdlGuard(bool);
 
 impl ExtensionDdlGuard {
+    /// Starts to mark it; marks may be nested.
     pub fn new() -> Self {
         Self(OWN_DDL.replace(true))
     }
@@ -75,6 +76,7 @@ impl Drop for ExtensionDdlGuard {
 pub struct OpenRelation(pub pg_sys::Relation);
 
 impl OpenRelation {
+    /// Opens a relation with a lock. Raises an error where there is no such relation.
     pub fn new(oid: pg_sys::Oid, lock: u32) -> Self {
         // SAFETY: raises an error where there is no such relation.
         Self(unsafe { pg_sys::relation_open(oid, lock.cast_signed()) })

@@ -94,7 +94,7 @@ macro_rules! tiles {
     };
 }
 
-/// Where the parts of one tile begin.
+/// The beginnings of the parts of one tile.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 struct Tile {
     values: *const u8,
