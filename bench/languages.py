@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How well searches find in many languages, on texts of Debian's packages that tools/bench-languages.sh unpacks.
+"""Measures how well searches find in many languages, on texts of Debian's packages that tools/bench-languages.sh unpacks.
 
     languages.py texts FOLDER > texts.json       # the texts and questions of all packages in FOLDER
     languages.py run "CONNECTION" texts.json     # a row a language, MRR@10
@@ -59,7 +59,7 @@ def language_of(package):
 
 
 def sections(folder):
-    """Of each language: (key, heading, text) of the sections of its documents. A section and its translation have one key."""
+    """Returns by language (key, heading, text) of the sections of its documents. A section and its translation have one key."""
     found = collections.defaultdict(dict)
     for package in sorted(folder.iterdir()):
         document = re.sub(r"-([a-z]{2}(-[a-z]{2})?)$", "", package.name)
@@ -88,7 +88,7 @@ def roff(text):
 
 
 def pages(folder):
-    """Of each language: (name, summary, text) of manual pages, the summary not in the text."""
+    """Returns by language (name, summary, text) of manual pages, the summary not in the text."""
     found = collections.defaultdict(dict)
     for path in sorted(folder.glob("manpages*/usr/share/man/**/*.gz")):
         language = path.relative_to(folder).parts[4]
@@ -115,18 +115,18 @@ def words(text):
 
 
 def with_questions(texts, languages, english):
-    """[(key, text, question or None)], questions that no other text has, and that are translated: not the same in other
+    """Returns [(key, text, question or None)], questions that no other text has, and that are translated: not the same in other
     languages, and with at least three tenths of words that are not English."""
     times = collections.Counter(question for _, question, _ in texts)
     def is_translated(question):
         foreign = [word not in english for word in words(question)]
         return languages.get(question, 0) < 3 and sum(foreign) >= 0.3 * len(foreign)
-    def said(question):
+    def is_usable(question):
         return times[question] == 1 and (len(question.split()) > 1 or not question.isascii()) and is_translated(question)
-    rows = [(key, text, question if said(question) else None) for key, question, text in texts]
-    asked = sorted((key for key, _, question in rows if question), key=lambda key: zlib.crc32(key.encode()))[:QUESTIONS]
-    asked = set(asked)
-    return [(key, text, question if key in asked else None) for key, text, question in rows]
+    rows = [(key, text, question if is_usable(question) else None) for key, question, text in texts]
+    by_chance = sorted((key for key, _, question in rows if question), key=lambda key: zlib.crc32(key.encode()))
+    chosen = set(by_chance[:QUESTIONS])
+    return [(key, text, question if key in chosen else None) for key, text, question in rows]
 
 
 def collect(folder):
@@ -177,7 +177,7 @@ class Bm25:
                 self.postings[token].append((number, times))
 
     def best(self, query, most):
-        """The numbers of the best chunks, best first."""
+        """Returns the numbers of the best chunks, best first."""
         scores = collections.Counter()
         for token in set(tokens(query)):
             postings = self.postings.get(token, [])
@@ -188,7 +188,7 @@ class Bm25:
 
 
 def mrr(found, right):
-    """1 ÷ the place of the right text among the first ten different ones, or 0."""
+    """Returns 1 ÷ the place of the right text among the first ten different ones, or 0."""
     places = list(dict.fromkeys(found))[:ANSWERS]
     return 1 / (places.index(right) + 1) if right in places else 0
 
@@ -210,7 +210,7 @@ class Bench:
             cursor.executemany("SELECT chatbot_embed_source(%s, 'document', %s, %s, %s::jsonb)", rows)
 
     def scores(self, chatbot, questions, mode):
-        """1 ÷ the place of the right text, for each question."""
+        """Returns 1 ÷ the place of the right text, for each question."""
         sql = "SELECT source_id FROM chatbot_search(%s, %s, 200, mode => %s)"
         return [mrr([s for s, in self.db.execute(sql, [chatbot, question, mode])], right) for question, right in questions]
 
@@ -220,7 +220,7 @@ class Bench:
         return [mrr([chunks[n][0] for n in bm25.best(question, 200)], right) for question, right in questions]
 
     def processor_time(self, statement, before):
-        """Microseconds of the server's processor for a chunk, in the mean of some turns."""
+        """Returns the microseconds of the server's processor for a chunk, in the mean of some turns."""
         def used():
             with open(f"/proc/{self.db.info.backend_pid}/stat") as stat:
                 user, system = stat.read().rsplit(")", 1)[1].split()[11:13]
@@ -235,29 +235,30 @@ class Bench:
         return took / turns / chunks * 1e6
 
     def words(self, sets):
-        """Of each language of the manual pages: how long reading the words of a chunk anew takes, and with Postgres' parser."""
+        """Prints for each language of the manual pages how long reading the words of a chunk anew takes, and with Postgres' parser."""
         before = "UPDATE chatbot_sync.source SET chunking[6] = 0; UPDATE chatbot_sync.embedding SET words = ''"
         by_parser = r"""UPDATE chatbot_sync.embedding e SET words = to_tsvector(s.text_search_configs[1]::regconfig,
             translate(e.content, $$'-_/\.:@#$$, '        ')) FROM chatbot_sync.source s WHERE s.source_id = e.source_id"""
         print("\n| words of a chunk, µs of the processor | ours | to_tsvector() | ratio |\n|---|---|---|---|")
         for one in (one for one in sets if one["set"] == "pages"):
-            self.forget()
+            self.clean()
             self.load(1, one["language"], one["texts"])
             ours = self.processor_time("CALL chatbot_sync_all(refresh => true)", before)
             theirs = self.processor_time(by_parser, before)
             print(f"| {one['language']} | {ours:.0f} | {theirs:.0f} | {ours / theirs:.2f} |", flush=True)
 
-    def forget(self):
+    def clean(self):
+        """Deletes everything that the extension has stored."""
         for chatbot, in self.db.execute("SELECT DISTINCT chatbot_id FROM chatbot_sync.source").fetchall():
             self.db.execute("SELECT chatbot_cleanup(%s)", [chatbot])
 
     def run(self, sets):
-        """Of each model: {(set, language): {column: a score a question}}."""
+        """Returns {(set, language): {column: a score a question}}, with columns for each model."""
         figures = collections.defaultdict(dict)
         english = next(s for s in sets if (s["set"], s["language"]) == ("sections", "en"))
         places = {key: number for number, (key, *_) in enumerate(english["texts"], 1)}
         for model in self.MODELS:
-            self.forget()
+            self.clean()
             name, _, precision = model.partition("/")
             self.db.execute("SELECT chatbot_set_model('local', %s, options => %s::jsonb)", [name, '{"precision": "int8"}' if precision else "{}"])
             self.load(1, "en", english["texts"])

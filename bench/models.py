@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Models in folders beside onnxruntime, in one run: equal vectors, chunks a second, time of a query, memory.
+"""Compares models in folders with onnxruntime, in one run: equal vectors, chunks a second, time of a query, memory.
 
     pip install numpy onnx onnxruntime safetensors tokenizers
     python3 bench/models.py BINARY MODELS TEXTS.csv [NAME...]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Models in folders inside a server: how well searches find with them, and what they take of time and memory.
+"""Measures models in folders inside a server: how well searches find with them, and what they take of time and memory.
 
     pip install 'psycopg[binary]'
     python3 bench/models_server.py CONNECTION PAGES.csv FAQ.csv [NAME[/int8]...]
@@ -57,7 +57,7 @@ def quality(db, name, path):
 # Time and memory
 
 def memory(pid, *kinds):
-    """Megabytes of a process."""
+    """Returns megabytes of a process."""
     with open(f"/proc/{pid}/smaps_rollup") as file:
         sizes = dict(line.split()[:2] for line in file.readlines()[1:])
     return sum(int(sizes[kind + ":"]) for kind in kinds) / 1024
@@ -82,7 +82,7 @@ class Peak(threading.Thread):
 
 
 def timed_query(db):
-    """Milliseconds of a query, by the clock and of the backend's processor."""
+    """Returns the milliseconds of a query, by the clock and of the backend's processor."""
     def used():
         with open(f"/proc/{db.info.backend_pid}/schedstat") as file:
             return int(file.read().split()[0]) / 1e6
@@ -92,19 +92,19 @@ def timed_query(db):
 
 
 def both(times):
-    """Medians of milliseconds, by the clock and of the processor."""
+    """Formats medians of milliseconds, by the clock and of the processor."""
     clock, processor = zip(*times)
     return f"{statistics.median(clock):.1f} ms (of CPU {statistics.median(processor):.1f})"
 
 
 def cost(connection, name):
-    boss = connect(connection)
-    seconds = choose(boss, name)
+    admin = connect(connection)
+    seconds = choose(admin, name)
     chunk = "A refund is paid within ten days after the goods have come back to our warehouse. " * 12
     sessions, firsts, laters, grown = [], [], [], []
     for _ in range(SESSIONS):
         db = psycopg.connect(connection, autocommit=True)
-        # What any session has that uses the extension.
+        # The memory that any session has which uses the extension does not count.
         db.execute("SELECT chatbot_chunk('x'); SELECT count(*) FROM chatbot_sync.model")
         before = memory(db.info.backend_pid, "Private_Dirty")
         firsts.append(timed_query(db))
@@ -125,7 +125,7 @@ def cost(connection, name):
         def cancel():
             time.sleep(0.3)
             began.append(time.perf_counter())
-            boss.execute("SELECT pg_cancel_backend(%s)", [pid])
+            admin.execute("SELECT pg_cancel_backend(%s)", [pid])
         canceller = threading.Thread(target=cancel)
         canceller.start()
         try:

@@ -30,6 +30,7 @@ def connect(connection):
 
 
 def clean(db):
+    """Deletes everything that the extension has stored."""
     for chatbot, in db.execute("SELECT DISTINCT chatbot_id FROM chatbot_sync.source").fetchall():
         db.execute("SELECT chatbot_cleanup(%s)", [chatbot])
     if db.execute("SELECT EXISTS (SELECT FROM chatbot_sync.model)").fetchone()[0]:
@@ -63,7 +64,7 @@ def rank(sources, right):
     return seen.index(right) if right in seen else None
 
 
-def say(name, ranks):
+def print_scores(name, ranks):
     mrr, recall = scores(ranks)
     print(f"{name:<58}{mrr:9.3f}{recall:9.3f}", flush=True)
 
@@ -122,9 +123,9 @@ def quality(connection, *paths):
         db.execute("RESET chatbot_sync.exact_search_limit")
         for name, mode in (("words (mode text)", "text"), ("meaning (mode vector)", "vector"), ("both (mode hybrid)", "hybrid"),
                            ("both, by indexes", "by index"), ("Postgres' ts_rank", "ts_rank"), ("rank_bm25, stemmed, stop words out", "bm25")):
-            say(name, found[mode])
+            print_scores(name, found[mode])
         for weight in WEIGHTS:
-            say(f"{1 - weight:.1f} x similarity + {weight:.1f} x words", fused[weight])
+            print_scores(f"{1 - weight:.1f} x similarity + {weight:.1f} x words", fused[weight])
     clean(db)
 
 
@@ -190,23 +191,27 @@ class Speed:
             JOIN chatbot_sync.embedding e ON e.ctid = n.place ORDER BY n.distance"""
 
     def ours(self):
+        """Searches by the extension, in each mode."""
         sql = "SELECT source_id * 10 + chunk_index, source_type, content, metadata, similarity FROM chatbot_search(%(chatbot)s, %(query)s, 10, mode => '{}')"
         return {f"chatbot_search(), {mode}": (self.db, sql.format(mode)) for mode in ("vector", "text", "hybrid")}
 
     def exact(self):
+        """An exact search with pgvector alone."""
         return {"bare pgvector": (self.db, self.statement("embedding <=> %(vector)s::vector"))}
 
-    def by_index(self, in_sight):
+    def by_index(self, ef_search):
         """Searches with HNSW alone, in a session with its own settings."""
         db, length = connect(self.connection), self.vectors.shape[1]
-        db.execute(f"SET enable_sort = off; SET hnsw.ef_search = {in_sight}; SET hnsw.iterative_scan = relaxed_order")
-        return {f"bare pgvector, HNSW, ef_search {in_sight}": (db, self.statement(f"embedding::vector({length}) <=> %(vector)s::vector({length})"))}
+        db.execute(f"SET enable_sort = off; SET hnsw.ef_search = {ef_search}; SET hnsw.iterative_scan = relaxed_order")
+        return {f"bare pgvector, HNSW, ef_search {ef_search}": (db, self.statement(f"embedding::vector({length}) <=> %(vector)s::vector({length})"))}
 
     def args(self, n, chatbots):
+        """The arguments of the search for the n-th title."""
         return {"query": self.titles[n], "chatbot": chatbots[n * 7919 % len(chatbots)], "vector": self.queries[n]}
 
-    def answers(self, how, chatbots):
-        db, sql = how
+    def results(self, arm, chatbots):
+        """Returns the keys that an arm finds for each title. An arm is a session and a statement."""
+        db, sql = arm
         return [[row[0] for row in db.execute(sql, self.args(n, chatbots)).fetchall()] for n in range(len(self.titles))]
 
     def compare(self, title, arms, chatbots, right):
@@ -238,7 +243,7 @@ class Speed:
             right = {}
             for name, ids in groups.items():
                 start = time.perf_counter()
-                right[name] = self.answers(self.exact()["bare pgvector"], ids)
+                right[name] = self.results(self.exact()["bare pgvector"], ids)
                 if (time.perf_counter() - start) / len(self.titles) > SLOW:
                     print(f"{name}, no index: bare pgvector takes {(time.perf_counter() - start) / len(self.titles):.1f} s")
                     continue

@@ -32,7 +32,7 @@ def vector(text):
     return [byte / 256 + 0.001 for byte in digest[:DIMENSIONS]]
 
 
-def provider(port, faults, asked, seed):
+def provider(port, faults, texts_sent, seed):
     """Serves OpenAI's protocol. A fault is a response that is late, refused, cut off or malformed, or none at all."""
     dice = random.Random(seed)
 
@@ -52,8 +52,8 @@ def provider(port, faults, asked, seed):
 
         def do_POST(self):
             texts = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
-            with asked.get_lock():
-                asked.value += len(texts)
+            with texts_sent.get_lock():
+                texts_sent.value += len(texts)
             data = [{"index": at, "embedding": vector(text)} for at, text in enumerate(texts)]
             fault = dice.random() if faults.value else 1
             time.sleep(dice.uniform(0, 0.03))
@@ -113,7 +113,7 @@ class Client(threading.Thread):
     def __init__(self, connection, seed, until):
         super().__init__(daemon=True)
         self.connection, self.dice, self.until = connection, random.Random(seed), until
-        self.done, self.told, self.odd = collections.Counter(), collections.Counter(), []
+        self.done, self.sqlstates, self.unexpected = collections.Counter(), collections.Counter(), []
 
     def text(self):
         sentences = self.dice.choice([1, 1, 1, 2, 5, 30, 120])
@@ -141,18 +141,18 @@ class Client(threading.Thread):
             return None
         except psycopg.Error as error:
             state = error.sqlstate or "lost"
-            self.told[state] += 1
+            self.sqlstates[state] += 1
             if state not in EXPECTED:
-                self.odd.append(f"{work.__name__}: {state} {error}")
+                self.unexpected.append(f"{work.__name__}: {state} {error}")
             if self.db.closed or self.db.broken:
                 self.db = connect(self.connection)
             return state
         except psycopg.Rollback:  # the connection was lost within the transaction
-            self.told["lost"] += 1
+            self.sqlstates["lost"] += 1
             self.db = connect(self.connection)
             return "lost"
 
-    def some(self, table, least=1):
+    def some_ids(self, table, least=1):
         rows = self.db.execute(f"SELECT id FROM {table} TABLESAMPLE SYSTEM (30) LIMIT 200").fetchall()
         return self.dice.sample([id for id, in rows], min(len(rows), self.dice.choice([least, 1, 1, 5])))
 
@@ -170,7 +170,7 @@ class Client(threading.Thread):
 
     def update(self):
         table = self.table()
-        for id in self.some(table):
+        for id in self.some_ids(table):
             if self.dice.random() < 0.5:
                 self.db.execute(f"UPDATE {table} SET content = %s WHERE id = %s", [self.text(), id])
             else:
@@ -178,19 +178,19 @@ class Client(threading.Thread):
 
     def rename(self):
         table = self.table()
-        self.db.execute(f"UPDATE {table} SET title = %s WHERE id = ANY(%s)", [str(self.dice.random()), self.some(table)])
+        self.db.execute(f"UPDATE {table} SET title = %s WHERE id = ANY(%s)", [str(self.dice.random()), self.some_ids(table)])
 
     def delete(self):
         table = self.table()
-        self.db.execute(f"DELETE FROM {table} WHERE id = ANY(%s)", [self.some(table)])
+        self.db.execute(f"DELETE FROM {table} WHERE id = ANY(%s)", [self.some_ids(table)])
 
     def move(self):
         table = self.table()
-        self.db.execute(f"UPDATE {table} SET chatbot_id = %s WHERE id = ANY(%s)", [self.chatbot(), self.some(table)])
+        self.db.execute(f"UPDATE {table} SET chatbot_id = %s WHERE id = ANY(%s)", [self.chatbot(), self.some_ids(table)])
 
     def switch(self):
         table = self.table()
-        self.db.execute(f"UPDATE {table} SET active = NOT active WHERE id = ANY(%s)", [self.some(table)])
+        self.db.execute(f"UPDATE {table} SET active = NOT active WHERE id = ANY(%s)", [self.some_ids(table)])
 
     def search(self):
         mode = self.dice.choice(["hybrid", "vector", "text"])
@@ -299,26 +299,26 @@ def compare(db):
     rows += " UNION ALL SELECT 99, 'document', id, content, true, '{}' FROM own"
     should = f"SELECT h.chatbot_id, h.source_type, h.id, c.chunk_index, c.content, h.metadata FROM ({rows}) AS h, chatbot_chunk(h.content) AS c WHERE h.active"
     stored = "SELECT chatbot_id, source_type, source_id, chunk_index, content, metadata FROM chatbot_sync.embedding WHERE enabled"
-    for what, sql in (("missing", f"{should} EXCEPT ALL {stored}"), ("too many", f"{stored} EXCEPT ALL {should}")):
-        wrong += [f"{what} {row}" for row in db.execute(f"SELECT * FROM ({sql}) AS d LIMIT 10")]
-    gone = f"SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source EXCEPT SELECT chatbot_id, source_type, id FROM ({rows}) AS h"
-    wrong += [f"resurrected {row}" for row in db.execute(gone)]
+    for problem, sql in (("missing", f"{should} EXCEPT ALL {stored}"), ("too many", f"{stored} EXCEPT ALL {should}")):
+        wrong += [f"{problem} {row}" for row in db.execute(f"SELECT * FROM ({sql}) AS d LIMIT 10")]
+    resurrected = f"SELECT chatbot_id, source_type, source_id FROM chatbot_sync.source EXCEPT SELECT chatbot_id, source_type, id FROM ({rows}) AS h"
+    wrong += [f"resurrected {row}" for row in db.execute(resurrected)]
     for table in TABLES:
         sql = f"SELECT id, status, processed, error FROM {table} WHERE active AND (status, processed, error) IS DISTINCT FROM ('synced', true, NULL) LIMIT 5"
         wrong += [f"status of {table} {row}" for row in db.execute(sql)]
     chunks = 0
-    for content, given in db.execute("SELECT content, embedding::text FROM chatbot_sync.embedding"):
+    for content, stored_vector in db.execute("SELECT content, embedding::text FROM chatbot_sync.embedding"):
         chunks += 1
-        single = [struct.unpack("f", struct.pack("f", x))[0] for x in vector(content)]
-        if any(abs(a - b) > 1e-5 for a, b in zip(single, json.loads(given), strict=True)):
+        expected = [struct.unpack("f", struct.pack("f", x))[0] for x in vector(content)]
+        if any(abs(a - b) > 1e-5 for a, b in zip(expected, json.loads(stored_vector), strict=True)):
             wrong.append(f"the vector of another text: {content[:60]}")
     return wrong, chunks
 
 
 def main():
     connection = sys.argv[1]
-    port, faults, asked = multiprocessing.Value("i", 0), multiprocessing.Value("b", 0), multiprocessing.Value("q", 0)
-    multiprocessing.Process(target=provider, args=(port, faults, asked, SEED), daemon=True).start()
+    port, faults, texts_sent = multiprocessing.Value("i", 0), multiprocessing.Value("b", 0), multiprocessing.Value("q", 0)
+    multiprocessing.Process(target=provider, args=(port, faults, texts_sent, SEED), daemon=True).start()
     while not port.value:
         time.sleep(0.01)
     set_up(connect(connection), port.value)
@@ -338,11 +338,11 @@ def main():
     drain(db)
     wrong, chunks = compare(db)
     wrong += [f"{stuck} clients hang"] * bool(stuck)
-    wrong += sum((client.odd for client in clients), [])[:20]
-    done, told = sum((c.done for c in clients), collections.Counter()), sum((c.told for c in clients), collections.Counter())
+    wrong += sum((client.unexpected for client in clients), [])[:20]
+    done, sqlstates = sum((c.done for c in clients), collections.Counter()), sum((c.sqlstates for c in clients), collections.Counter())
     print(f"done: {sum(done.values())} ({', '.join(f'{n} {k}' for k, n in done.most_common())})")
-    print(f"told: {sum(told.values())} ({', '.join(f'{n} {k}' for k, n in told.most_common())})")
-    print(f"{', '.join(f'{n} {k}' for k, n in counts.most_common())}; texts sent: {asked.value}")
+    print(f"errors: {sum(sqlstates.values())} ({', '.join(f'{n} {k}' for k, n in sqlstates.most_common())})")
+    print(f"{', '.join(f'{n} {k}' for k, n in counts.most_common())}; texts sent: {texts_sent.value}")
     print(f"compared: {chunks} chunks; wrong: {len(wrong)}")
     print("\n".join(wrong))
     sys.exit(1 if wrong or not done else 0)

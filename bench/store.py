@@ -37,7 +37,7 @@ class Bench:
         self.db = psycopg.connect(connection, autocommit=True)
         # The planner expects 1000 rows of a set-returning function, and would JIT-compile a query over many pages.
         self.db.execute("SET jit = off")
-        # What Python embeds with is what the database does.
+        # Python and the database embed with the same model.
         self.db.execute("SELECT chatbot_set_model('local', 'minilm-static-256')")
 
     def one(self, sql, *args):
@@ -173,7 +173,7 @@ class Bench:
         finally:
             self.db.execute("SELECT chatbot_detach('spread', true)")
             self.db.execute("DROP TABLE spread")
-        print(f"\n50 rows of 1 chunk in one statement, {LATENCY_ROUNDS} rounds, nobody waits for the disk")
+        print(f"\n50 rows of 1 chunk in one statement, {LATENCY_ROUNDS} rounds, no commit waits for the disk")
         for name in works:
             row(f"{name}, 1 chatbot", times[name, 1], "ms")
             row(f"{name}, 50 chatbots / 1 chatbot", [b / a for a, b in zip(times[name, 1], times[name, 50])])

@@ -23,7 +23,7 @@ QUESTIONS = 200
 
 
 def chunks_of(db, path):
-    """(page, title, place, text) of every chunk."""
+    """Yields (page, title, place, text) of every chunk."""
     csv.field_size_limit(1 << 30)
     pages = [row for row in csv.reader(open(path, newline="")) if len(row[2]) > 7000]
     random.Random(7).shuffle(pages)
@@ -34,7 +34,7 @@ def chunks_of(db, path):
 
 
 def questions_of(chunks):
-    """(chunk, page, a question of each kind) of chunks that are deep in their page."""
+    """Returns (chunk, page, a question of each kind) of chunks that are deep in their page."""
     chance, found = random.Random(3), []
     deep = [number for number, chunk in enumerate(chunks) if chunk[2] >= 3]
     chance.shuffle(deep)
@@ -51,6 +51,7 @@ def questions_of(chunks):
 
 
 def reciprocal(found, right):
+    """Returns 1 / the rank of the right one among the first ten, or 0."""
     return 1 / (found.index(right) + 1) if right in found[:10] else 0
 
 
@@ -65,16 +66,16 @@ def main(connection, path):
     questions = questions_of(chunks)
     for mode in ["hybrid", "vector", "text"]:
         for way, (name, _) in WAYS.items():
-            said = []
+            figures = []
             for kind, of_kind in enumerate(KINDS):
                 pages, places = [], []
-                for number, page, asked in questions:
-                    rows = db.execute("SELECT source_id FROM chatbot_search(%s, %s, 50, mode => %s)", [way, asked[kind], mode])
+                for number, page, by_kind in questions:
+                    rows = db.execute("SELECT source_id FROM chatbot_search(%s, %s, 50, mode => %s)", [way, by_kind[kind], mode])
                     found = [row[0] - 1 for row in rows]
                     places.append(reciprocal(found, number))
                     pages.append(reciprocal(list(dict.fromkeys(chunks[at][0] for at in found)), page))
-                said.append(f"{of_kind}: {statistics.mean(pages):.3f} {statistics.mean(places):.3f}")
-            print(f"{mode:<8}{name:<32}{'; '.join(said)}", flush=True)
+                figures.append(f"{of_kind}: {statistics.mean(pages):.3f} {statistics.mean(places):.3f}")
+            print(f"{mode:<8}{name:<32}{'; '.join(figures)}", flush=True)
     db.execute("SELECT chatbot_cleanup(i) FROM generate_series(1, 5) AS i")
 
 

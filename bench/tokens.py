@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tokens and speed beside Hugging Face `tokenizers`, on texts made by seed.
+"""Compares tokens and speed with Hugging Face `tokenizers`, on texts made by seed.
 
     pip install tokenizers && python3 bench/tokens.py TOKENIZER.JSON... [--texts 20000] [--seed 4711]
 

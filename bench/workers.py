@@ -146,7 +146,7 @@ class Bench:
                 service.append(timed(self.by_service))
             for name, workers, _ in ways:
                 # With a list that does not name this database it has no workers.
-                self.set(workers_per_database=max(workers, 1), databases="" if workers else "nobody")
+                self.set(workers_per_database=max(workers, 1), databases="" if workers else "no_such_database")
                 self.provider.inputs()
                 ours[name].append(self.time_backlog(workers))
                 sent = self.provider.inputs()
@@ -190,7 +190,7 @@ class Bench:
         for id in range(1, EDITS + 11):
             self.wait_for(self.is_idle)
             self.edit("note", id)
-            over.append(timed(self.seen, id) * 1000 - latency)
+            over.append(timed(self.wait_until_synced, id) * 1000 - latency)
             sync.append(timed(self.edit, "note_sync", 10_000 + id) * 1000 - latency)
             connecting.append(timed(self.connect_and_leave) * 1000)
             bare.append(self.provider.send_bare([["A short note that has one chunk."]]) * 1000 - latency)
@@ -254,8 +254,8 @@ class Bench:
         print(f"\nWorkers killed at random moments of {backlogs} backlogs, {latency} ms a request, within {took:.0f} s")
         print(f"kills: {killed}, of them SIGKILL: {hard}; time / undisturbed: {took / (whole * backlogs):.1f}")
         print(f"chunks lost: {missing}, doubled: {extra}, of {backlogs * len(self.chunks)}")
-        untold = self.one("SELECT count(*) FROM backlog WHERE sync_status <> 'synced'")
-        print(f"rows whose own status was left behind: {untold}")
+        unwritten = self.one("SELECT count(*) FROM backlog WHERE sync_status <> 'synced'")
+        print(f"rows whose status column was left behind: {unwritten}")
         print(f"texts sent: {sent}, for {due} that an undisturbed run sends: {sent / due - 1:.1%} twice, {(sent - due) / killed:.0f} a kill")
         assert (missing, extra) == (0, 0)
         self.db.execute("ALTER SYSTEM RESET chatbot_sync.naptime")

@@ -111,9 +111,9 @@ fn the_update_test_sees_every_kind_of_difference() {
     // An old version that lacks a function, an index and a comment, and has another function, table, body, column and
     // privilege.
     let index = find_statement(&now, "CREATE INDEX job_source", ";");
-    let comment = find_statement(&now, "COMMENT ON VIEW chatbot_sync.progress", ";");
+    let comment = find_statement(&now, "COMMENT ON VIEW chatbot_sync.progress", "';");
     let new = find_statement(&now, "CREATE FUNCTION chatbot_repair", "\n$$;");
-    let new_comment = find_statement(&now, "COMMENT ON FUNCTION chatbot_repair", ";");
+    let new_comment = find_statement(&now, "COMMENT ON FUNCTION chatbot_repair", "';");
     let function = find_statement(&now, "CREATE FUNCTION chatbot_sync.schemas_of_functions", "\n$$;");
     let before = [index, comment, new, new_comment].iter().fold(now.clone(), |script, s| script.replace(s, ""));
     let before = before.replace(function, &function.replace("'vector'", "'vectors'"))

@@ -16,8 +16,18 @@ ALTER FUNCTION chatbot_sync.bring_indexes_back RENAME TO recreate_indexes;
 ALTER FUNCTION chatbot_sync.put_indexes_aside RENAME TO save_and_drop_indexes;
 ALTER FUNCTION chatbot_sync.count_waiting RENAME TO count_pending;
 ALTER FUNCTION chatbot_sync.must_have_citus RENAME TO require_citus;
-ALTER FUNCTION chatbot_sync.index_wanted RENAME TO needs_index;
+ALTER FUNCTION chatbot_sync.index_wanted RENAME TO record_wanted_index;
 ALTER FUNCTION chatbot_sync.functions_of RENAME TO functions_of_level;
+ALTER FUNCTION chatbot_sync.table_altered RENAME TO follow_alter_table;
+ALTER FUNCTION chatbot_sync.triggers_restored RENAME TO follow_restored_triggers;
+ALTER FUNCTION chatbot_sync.tables_dropped RENAME TO delete_sources_of_dropped_tables;
+ALTER FUNCTION chatbot_sync.swap_model RENAME TO activate_next_model;
+ALTER FUNCTION chatbot_sync.index_build RENAME TO build_indexes;
+ALTER FUNCTION chatbot_sync.index_start RENAME TO start_index_build;
+ALTER FUNCTION chatbot_sync.index_step RENAME TO wait_for_index_build;
+ALTER FUNCTION chatbot_sync.doctor_of_nodes RENAME TO check_nodes;
+ALTER FUNCTION chatbot_sync.in_each_shard RENAME TO run_in_each_shard;
+ALTER FUNCTION chatbot_sync.act_as_owner RENAME TO run_functions_as_owner;
 
 -- The plans of these statements do not depend on statistics.
 CREATE OR REPLACE VIEW chatbot_sync.source_status AS
@@ -100,8 +110,8 @@ $$;
 
 REVOKE ALL ON FUNCTION chatbot_sync.drop_vectors FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.triggers_restored IS 'Follows the creation of the extension''s triggers by hand, as by a restore.';
-COMMENT ON FUNCTION chatbot_sync.drop_vectors IS 'A step of chatbot_drop_model().';
+COMMENT ON FUNCTION chatbot_sync.follow_restored_triggers IS 'Follows a restore, which creates the extension''s triggers: writes the current numbers of the columns into them.';
+COMMENT ON FUNCTION chatbot_sync.drop_vectors IS 'Deletes some vectors of a model that was deleted: a step of chatbot_drop_model().';
 
 CREATE OR REPLACE PROCEDURE chatbot_drop_model(model_id int, batch int DEFAULT 10000)
 LANGUAGE plpgsql
@@ -287,8 +297,8 @@ BEGIN
     FOR h IN
         SELECT t.tgrelid::regclass AS relation, a.attname, count(*) AS triggers
         FROM pg_trigger AS t
-        CROSS JOIN LATERAL (SELECT (convert_from(substring(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()))::jsonb AS told) AS g
-        JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attname = g.told ->> 0 AND NOT a.attisdropped
+        CROSS JOIN LATERAL (SELECT (convert_from(substring(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()))::jsonb AS options) AS g
+        JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attname = g.options ->> 0 AND NOT a.attisdropped
         WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc AND NOT t.tgisinternal AND t.tgnargs = 1
             AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
         GROUP BY t.tgrelid, a.attname
@@ -351,7 +361,7 @@ BEGIN
         END;
     END IF;
     -- Nodes of Citus come first, since the checks below would fail on a node that is down.
-    FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
+    FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.check_nodes() AS n LOOP
         RETURN NEXT;
         down := down OR check_name = 'node down';
     END LOOP;
@@ -419,14 +429,14 @@ BEGIN
             RETURN QUERY SELECT 'indexes', 'warning', format('pgvector %s does not go on where a filter leaves too few: then all is read', version_of_vector),
                 'Install pgvector 0.8 or later, then ALTER EXTENSION vector UPDATE;';
         END IF;
-        IF 'true' = ANY (chatbot_sync.in_each_shard('chatbot_sync.embedding', 'SELECT (c.reltuples <> 0 AND NOT EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid))::text FROM pg_class AS c WHERE c.oid = ''%s''::regclass')) THEN
+        IF 'true' = ANY (chatbot_sync.run_in_each_shard('chatbot_sync.embedding', 'SELECT (c.reltuples <> 0 AND NOT EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid))::text FROM pg_class AS c WHERE c.oid = ''%s''::regclass')) THEN
             RETURN QUERY SELECT 'indexes', 'warning', 'Postgres does not know which chatbots are large, and so uses no index',
                 'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
         END IF;
     ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
         -- The same rule as in src/search/plan.rs, with four times its limit, since an index makes each write slower.
         RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
-        FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
+        FROM unnest(chatbot_sync.run_in_each_shard('chatbot_sync.source', $sql$
             SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
             FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all FROM %s AS x GROUP BY x.chatbot_id) AS s
             WHERE s.chunks > greatest(1, 50 * s.of_all / nullif(s.chunks, 0) / 500) * 4 * $sql$ || current_setting('chatbot_sync.exact_search_limit') || '
@@ -514,7 +524,7 @@ BEGIN
         repaired := repaired + 1;
     END LOOP;
     FOR p IN SELECT DISTINCT i.model_id FROM chatbot_sync.model_index AS i WHERE i.wanted AND NOT i.valid LOOP
-        PERFORM chatbot_sync.index_build(p.model_id);
+        PERFORM chatbot_sync.build_indexes(p.model_id);
         RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
         repaired := repaired + 1;
     END LOOP;
@@ -524,7 +534,7 @@ BEGIN
             waits text := current_setting('lock_timeout');
         BEGIN
             PERFORM set_config('lock_timeout', '100ms', true);
-            PERFORM chatbot_sync.table_altered(p.relation);
+            PERFORM chatbot_sync.follow_alter_table(p.relation);
             PERFORM set_config('lock_timeout', waits, true);
         EXCEPTION WHEN lock_not_available THEN
             RAISE WARNING '% is locked by another session: it is left out', p.relation;
@@ -626,7 +636,7 @@ $$;
 
 REVOKE ALL ON PROCEDURE chatbot_sync_all FROM PUBLIC;
 
-COMMENT ON PROCEDURE chatbot_sync_all IS 'Embeds every row of attached tables that is pending or in error, and with refresh those that other settings have cut or read; commits batch by batch.';
+COMMENT ON PROCEDURE chatbot_sync_all IS 'Embeds every row of attached tables that is pending or in error, and with refresh those that were chunked or read with other settings; commits batch by batch.';
 
 CREATE FUNCTION chatbot_sync.refresh_batch(chatbot_id bigint, after_chatbot_id bigint, after_source_type text,
     after_source_id bigint)
@@ -636,48 +646,48 @@ LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PAT
 
 REVOKE ALL ON FUNCTION chatbot_sync.refresh_batch FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.refresh_batch IS 'A step of chatbot_sync_all(refresh => true).';
+COMMENT ON FUNCTION chatbot_sync.refresh_batch IS 'Compares one batch of sources with the session''s settings: a step of chatbot_sync_all(refresh => true).';
 
-CREATE FUNCTION chatbot_sync.outdated_sources()
+CREATE FUNCTION chatbot_sync.count_outdated_sources()
 RETURNS TABLE (of_tables bigint, words_by_hand bigint, cut_by_hand bigint)
-LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_outdated_sources_wrapper';
+LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_count_outdated_sources_wrapper';
 
-REVOKE ALL ON FUNCTION chatbot_sync.outdated_sources FROM PUBLIC;
+REVOKE ALL ON FUNCTION chatbot_sync.count_outdated_sources FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.outdated_sources IS 'How many sources were cut or read with other settings than the session''s.';
+COMMENT ON FUNCTION chatbot_sync.count_outdated_sources IS 'Counts the sources that were chunked or read with other settings than the session''s.';
 
 CREATE FUNCTION chatbot_sync.reread_words(chatbot_id bigint, source_type text, source_id bigint) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_read_words_anew_wrapper';
 
 REVOKE ALL ON FUNCTION chatbot_sync.reread_words FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.reread_words IS 'Reads the words of one source anew, from its chunks.';
+COMMENT ON FUNCTION chatbot_sync.reread_words IS 'Reads the words of one source again, from its chunks.';
 
-CREATE FUNCTION chatbot_sync.table_rewritten(relation regclass, reason int) RETURNS void
-LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_table_rewritten_wrapper';
+CREATE FUNCTION chatbot_sync.note_table_rewrite(relation regclass, reason int) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_note_table_rewrite_wrapper';
 
-REVOKE ALL ON FUNCTION chatbot_sync.table_rewritten FROM PUBLIC;
+REVOKE ALL ON FUNCTION chatbot_sync.note_table_rewrite FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.table_rewritten IS 'Remembers that a statement writes a table anew.';
+COMMENT ON FUNCTION chatbot_sync.note_table_rewrite IS 'Records that the running statement rewrites a table.';
 
-CREATE FUNCTION chatbot_sync.rows_rewritten(types oid[]) RETURNS void
-LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_rows_rewritten_wrapper';
+CREATE FUNCTION chatbot_sync.reconcile_rewritten_tables(types oid[]) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_reconcile_rewritten_tables_wrapper';
 
-REVOKE ALL ON FUNCTION chatbot_sync.rows_rewritten FROM PUBLIC;
+REVOKE ALL ON FUNCTION chatbot_sync.reconcile_rewritten_tables FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.rows_rewritten IS 'Follows rows that were written anew, and types that were altered.';
+COMMENT ON FUNCTION chatbot_sync.reconcile_rewritten_tables IS 'Compares rows with their sources after a statement that rewrote their table or altered a type of theirs.';
 
 CREATE FUNCTION chatbot_sync.after_rewrite() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM chatbot_sync.table_rewritten(pg_event_trigger_table_rewrite_oid(), pg_event_trigger_table_rewrite_reason());
+    PERFORM chatbot_sync.note_table_rewrite(pg_event_trigger_table_rewrite_oid(), pg_event_trigger_table_rewrite_reason());
 END
 $$;
 
 REVOKE ALL ON FUNCTION chatbot_sync.after_rewrite FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.after_rewrite IS 'Follows tables that are written anew.';
+COMMENT ON FUNCTION chatbot_sync.after_rewrite IS 'Records which tables a statement rewrites.';
 
 CREATE FUNCTION chatbot_sync.mark_words_outdated(configuration text, as_if text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -696,7 +706,7 @@ $$;
 
 REVOKE ALL ON FUNCTION chatbot_sync.mark_words_outdated FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.mark_words_outdated IS 'The words that a text search configuration has read are to be read anew.';
+COMMENT ON FUNCTION chatbot_sync.mark_words_outdated IS 'Marks the sources whose words a text search configuration has read, so that they are read again.';
 
 CREATE FUNCTION chatbot_sync.after_text_search() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -752,8 +762,8 @@ AS $$
         ('queue_embed', 2), ('queue_store', 2), ('queue_write_status', 2), ('purge_log', 2),
         ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
         ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_add_source_type', 3), ('chatbot_drop_source_type', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
-        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('drop_model_file', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('needs_index', 3), ('default_quantization', 3), ('measure_recall_of_bits', 3), ('has_half_type', 3), ('is_distributed', 1),
-        ('index_build', 3), ('index_start', 3), ('index_step', 3)
+        ('reembed_begin', 3), ('reembed_batch', 3), ('activate_next_model', 3), ('drop_vectors', 3), ('drop_model_file', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('record_wanted_index', 3), ('default_quantization', 3), ('measure_recall_of_bits', 3), ('has_half_type', 3), ('is_distributed', 1),
+        ('build_indexes', 3), ('start_index_build', 3), ('wait_for_index_build', 3)
     ) AS f (name, least) ON f.name = p.proname
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
 $$;
@@ -767,18 +777,18 @@ BEGIN
     FOR changed IN
         SELECT c.objid FROM pg_event_trigger_ddl_commands() AS c WHERE c.classid = 'pg_class'::regclass
     LOOP
-        PERFORM chatbot_sync.table_altered(changed);
+        PERFORM chatbot_sync.follow_alter_table(changed);
     END LOOP;
     FOR changed IN
         SELECT t.tgrelid FROM pg_event_trigger_ddl_commands() AS c
         JOIN pg_trigger AS t ON t.oid = c.objid JOIN pg_proc AS p ON p.oid = t.tgfoid
         WHERE c.classid = 'pg_trigger'::regclass AND p.pronamespace = 'chatbot_sync'::regnamespace
     LOOP
-        PERFORM chatbot_sync.triggers_restored(changed);
+        PERFORM chatbot_sync.follow_restored_triggers(changed);
     END LOOP;
     -- ALTER TYPE may have changed the values of columns of this type, also of a composite one: rows with such columns
     -- are compared with their sources.
-    PERFORM chatbot_sync.rows_rewritten(ARRAY(
+    PERFORM chatbot_sync.reconcile_rewritten_tables(ARRAY(
         SELECT c.objid FROM pg_event_trigger_ddl_commands() AS c WHERE c.classid = 'pg_type'::regclass
         UNION
         SELECT r.reltype FROM pg_event_trigger_ddl_commands() AS c JOIN pg_class AS r ON r.oid = c.objid AND r.relkind = 'c'
@@ -807,7 +817,7 @@ BEGIN
     FROM pg_event_trigger_dropped_objects() AS d
     WHERE d.object_type = 'trigger' AND NOT d.original AND d.address_names[3] ~ '^chatbot_sync_[0-9]+_insert$';
     IF hosts IS NOT NULL THEN
-        PERFORM chatbot_sync.tables_dropped(hosts);
+        PERFORM chatbot_sync.delete_sources_of_dropped_tables(hosts);
     END IF;
     -- The table of chatbots was dropped, and with it every chatbot.
     IF EXISTS (
@@ -823,7 +833,7 @@ BEGIN
         SELECT DISTINCT d.objid FROM pg_event_trigger_dropped_objects() AS d JOIN pg_class AS c ON c.oid = d.objid
         WHERE d.object_type = 'table column'
     LOOP
-        PERFORM chatbot_sync.table_altered(changed);
+        PERFORM chatbot_sync.follow_alter_table(changed);
     END LOOP;
 END
 $$;
@@ -845,7 +855,7 @@ BEGIN
     RETURN QUERY SELECT 'sources not found', 'ok', format('%s have no text, %s are not enabled: no search finds them', blank, disabled),
         CASE WHEN blank + disabled > 0 THEN 'SELECT * FROM chatbot_sync.source WHERE status = ''synced'' AND chunk_count = 0 OR NOT enabled;' END;
     -- Sources that were made with other settings
-    SELECT o.* INTO l FROM chatbot_sync.outdated_sources() AS o;
+    SELECT o.* INTO l FROM chatbot_sync.count_outdated_sources() AS o;
     IF l.of_tables + l.words_by_hand > 0 THEN
         RETURN QUERY SELECT 'outdated sources', 'warning',
             format('%s sources were cut, or their words read, by an older version or with other settings than those of this session', l.of_tables + l.words_by_hand),
@@ -921,11 +931,11 @@ CREATE EVENT TRIGGER chatbot_sync_ddl ON ddl_command_end
     WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TRIGGER', 'ALTER TYPE', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')
     EXECUTE FUNCTION chatbot_sync.after_ddl();
 
-COMMENT ON EVENT TRIGGER chatbot_sync_ddl IS 'Follows changes of host tables.';
+COMMENT ON EVENT TRIGGER chatbot_sync_ddl IS 'Follows CREATE and ALTER of host tables, of their triggers and of their types.';
 
 CREATE EVENT TRIGGER chatbot_sync_rewrite ON table_rewrite EXECUTE FUNCTION chatbot_sync.after_rewrite();
 
-COMMENT ON EVENT TRIGGER chatbot_sync_rewrite IS 'Follows host tables that are written anew.';
+COMMENT ON EVENT TRIGGER chatbot_sync_rewrite IS 'Records which tables a statement rewrites.';
 
 CREATE EVENT TRIGGER chatbot_sync_text_search ON ddl_command_end
     WHEN TAG IN ('ALTER TEXT SEARCH CONFIGURATION', 'ALTER TEXT SEARCH DICTIONARY', 'ALTER SCHEMA')
@@ -933,7 +943,7 @@ CREATE EVENT TRIGGER chatbot_sync_text_search ON ddl_command_end
 
 COMMENT ON EVENT TRIGGER chatbot_sync_text_search IS 'Follows changes of text search configurations and dictionaries.';
 
-COMMENT ON COLUMN chatbot_sync.source.chunking IS 'Version of the chunker, chunk size, overlap and limit that the chunks were made with, how the content was read (1: HTML, 2: translated), and the version of the reader of its words (0: they are to be read anew).';
+COMMENT ON COLUMN chatbot_sync.source.chunking IS 'The version of the chunker, chunk size, overlap and limit that the chunks were made with, how the content was read (1: HTML, 2: translated), and the version of the code that read its words (0: they are to be read again).';
 
 -- A new model can take over although its provider refuses some texts.
 CREATE FUNCTION chatbot_sync.reembed_begin(skip_errors boolean) RETURNS void
@@ -988,7 +998,7 @@ BEGIN
         END IF;
         -- A session that ran meanwhile may have left sources without vectors of the new model: begin again with the
         -- first source.
-        IF step.not_whole OPERATOR(pg_catalog.=) 0 AND chatbot_sync.swap_model() THEN
+        IF step.not_whole OPERATOR(pg_catalog.=) 0 AND chatbot_sync.activate_next_model() THEN
             IF NOT chatbot_sync.in_transaction_block() THEN
                 COMMIT;
             END IF;
@@ -1016,9 +1026,9 @@ BEGIN
 END
 $$;
 
-COMMENT ON PROCEDURE chatbot_reembed(boolean, int) IS 'The same; with skip_errors the model answers without the sources whose texts its provider refuses.';
+COMMENT ON PROCEDURE chatbot_reembed(boolean, int) IS 'As chatbot_reembed(batch); with skip_errors the model becomes active without the sources whose texts its provider refuses.';
 
-COMMENT ON FUNCTION chatbot_sync.reembed_begin IS 'The first step of chatbot_reembed().';
+COMMENT ON FUNCTION chatbot_sync.reembed_begin IS 'Forgets the sources that were refused before: the first step of chatbot_reembed().';
 
 REVOKE ALL ON FUNCTION chatbot_sync.reembed_begin FROM PUBLIC;
 
@@ -1039,7 +1049,7 @@ $$;
 CREATE FUNCTION chatbot_sync.is_enabled() RETURNS boolean
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_is_enabled_wrapper';
 
-CREATE FUNCTION chatbot_sync.views_as_caller(yes boolean) RETURNS void
+CREATE FUNCTION chatbot_sync.run_views_as_caller(yes boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -1238,7 +1248,7 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION chatbot_sync.act_as_owner(yes boolean) RETURNS void
+CREATE OR REPLACE FUNCTION chatbot_sync.run_functions_as_owner(yes boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -1251,7 +1261,7 @@ BEGIN
         EXECUTE format('ALTER FUNCTION %s %s', f, CASE WHEN yes THEN 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp'
             ELSE 'SECURITY INVOKER RESET search_path' END);
     END LOOP;
-    PERFORM chatbot_sync.views_as_caller(NOT yes);
+    PERFORM chatbot_sync.run_views_as_caller(NOT yes);
 END
 $$;
 
@@ -1324,11 +1334,11 @@ AS $$
     WHERE NOT EXISTS (SELECT FROM unread) AND NOT EXISTS (SELECT FROM secured)
 $$;
 
-SELECT chatbot_sync.views_as_caller(NOT chatbot_sync.is_distributed());
+SELECT chatbot_sync.run_views_as_caller(NOT chatbot_sync.is_distributed());
 
-REVOKE ALL ON FUNCTION chatbot_sync.is_enabled, chatbot_sync.views_as_caller, chatbot_sync.check_database, chatbot_sync.check_roles, chatbot_sync.check_keys, chatbot_sync.check_triggers FROM PUBLIC;
+REVOKE ALL ON FUNCTION chatbot_sync.is_enabled, chatbot_sync.run_views_as_caller, chatbot_sync.check_database, chatbot_sync.check_roles, chatbot_sync.check_keys, chatbot_sync.check_triggers FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.host_status IS 'Trigger of host tables whose rows are told their status: BEFORE a row is written it says what the row will be if all goes well, which RETURNING shows. What failed is written afterwards.';
+COMMENT ON FUNCTION chatbot_sync.host_status IS 'Trigger of host tables with status columns: before a row is written, it writes the status that the row will have if all goes well, which RETURNING shows. A failure is written after the statement.';
 
 COMMENT ON COLUMN chatbot_sync.host_table.status_column IS 'Has the status of each row when the statement that wrote it has ended. RETURNING of that statement shows what is expected, synced, whatever the provider answers.';
 
@@ -1342,7 +1352,7 @@ COMMENT ON FUNCTION chatbot_sync.check_triggers IS 'Checks of chatbot_doctor().'
 
 COMMENT ON FUNCTION chatbot_sync.is_enabled IS 'Whether this session may embed: chatbot_sync.enabled.';
 
-COMMENT ON FUNCTION chatbot_sync.views_as_caller IS 'Whether policies on the tables hold for whoever asks the views.';
+COMMENT ON FUNCTION chatbot_sync.run_views_as_caller IS 'Applies policies on the tables to the caller of the views, or to their owner.';
 
 -- The columns that the views read with the rights of the caller.
 GRANT SELECT (chatbot_id, source_type, source_id, status, error, error_code, attempts, next_attempt_at, chunk_count, truncated, enabled,
@@ -1353,7 +1363,7 @@ GRANT SELECT (chatbot_id, source_type, source_id, due_at, created_at, leased_by)
 -- The language of a source. Rows of before have none: their words are found as they were, and are read anew by
 -- CALL chatbot_sync_all(refresh => true), or when their text changes.
 ALTER TABLE chatbot_sync.source ADD COLUMN lang text;
-COMMENT ON COLUMN chatbot_sync.source.lang IS 'Its language: what the metadata say, or what was detected, und where that failed; of a translated one the most common. NULL where chatbot_sync.text_search_config names a configuration.';
+COMMENT ON COLUMN chatbot_sync.source.lang IS 'Its language: as its metadata says or as it was detected, und where that failed; of a translated source the most common one. NULL where chatbot_sync.text_search_config names a configuration.';
 
 -- These call functions whose names are others now.
 CREATE OR REPLACE FUNCTION chatbot_distribute(shard_count int DEFAULT NULL) RETURNS void
@@ -1409,7 +1419,7 @@ BEGIN
         truncate_local_data_after_distributing_table('chatbot_sync.session');
     PERFORM set_config('client_min_messages', said, true);
     PERFORM chatbot_sync.grant_on_nodes(r) FROM chatbot_sync.roles_with_level() AS r;
-    PERFORM chatbot_sync.act_as_owner(true);
+    PERFORM chatbot_sync.run_functions_as_owner(true);
     -- With several connections to a node, a row that one has locked is waited for by another, for ever: the rows of a source
     -- and of its chunks are in several statements.
     EXECUTE format('ALTER DATABASE %I SET citus.max_adaptive_executor_pool_size = 1', current_database());
@@ -1457,7 +1467,7 @@ BEGIN
         GET DIAGNOSTICS moved = ROW_COUNT;
         RAISE NOTICE 'chatbot_sync.%: % rows', t, moved;
     END LOOP;
-    PERFORM chatbot_sync.act_as_owner(false);
+    PERFORM chatbot_sync.run_functions_as_owner(false);
     PERFORM chatbot_sync.recreate_indexes(indexed);
     EXECUTE format('ALTER DATABASE %I RESET citus.max_adaptive_executor_pool_size', current_database());
 END
@@ -1601,7 +1611,7 @@ CREATE FUNCTION chatbot_sync.check_local_models()
 RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_check_local_models_wrapper';
 
-COMMENT ON COLUMN chatbot_sync.source.error_code IS 'SQLSTATE of the last failure. On a source that is synced: of what its row did not take, or 01000, a warning, which error says: a chunk that is longer than the model takes was embedded in parts.';
+COMMENT ON COLUMN chatbot_sync.source.error_code IS 'The SQLSTATE of the last failure. On a synced source: why its row refused its status; or 01000, a warning that error explains, as where a chunk that is longer than the model takes was embedded in parts.';
 
 CREATE FUNCTION chatbot_sync.model_languages(provider text, model text) RETURNS text[]
 LANGUAGE c AS 'MODULE_PATHNAME', 'chatbot_sync_model_languages_wrapper';
@@ -1612,7 +1622,7 @@ COMMENT ON FUNCTION chatbot_sync.model_languages IS 'The languages that a built-
 
 REVOKE ALL ON FUNCTION chatbot_sync.drop_model_file, chatbot_sync.check_local_models FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.drop_model_file IS 'A step of chatbot_drop_model().';
+COMMENT ON FUNCTION chatbot_sync.drop_model_file IS 'Removes the imported file of a model in a folder: a step of chatbot_drop_model().';
 
 COMMENT ON FUNCTION chatbot_sync.check_local_models IS 'Checks of chatbot_doctor().';
 
@@ -1644,7 +1654,7 @@ COMMENT ON TABLE chatbot_sync.source IS 'One row for each source, as a document 
 
 COMMENT ON COLUMN chatbot_sync.source.source_type IS 'Its kind, one of chatbot_sync.source_type.';
 
-COMMENT ON FUNCTION chatbot_add_source_type IS 'Adds a kind of source: false where it is there already.';
+COMMENT ON FUNCTION chatbot_add_source_type IS 'Adds a kind of source; returns false where it is there already.';
 
 COMMENT ON FUNCTION chatbot_drop_source_type IS 'Drops a kind that no attached table, source or job is of.';
 
@@ -1666,45 +1676,45 @@ LANGUAGE c SET search_path TO pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'chatbot
 REVOKE ALL ON FUNCTION chatbot_attach, chatbot_detach FROM PUBLIC;
 
 CREATE OR REPLACE VIEW chatbot_sync.host_table AS
-    SELECT (a.told ->> 'host')::int AS host,
+    SELECT (a.options ->> 'host')::int AS host,
         t.tgrelid::regclass AS relation,
-        a.told ->> 'source_type' AS source_type,
-        a.told #>> '{columns,id,0}' AS id_column,
-        a.told #>> '{columns,chatbot,0}' AS chatbot_column,
-        CASE WHEN pg_catalog.jsonb_typeof(a.told #> '{columns,content,0}') = 'string'
-            THEN a.told #>> '{columns,content,0}' END AS content_column,
-        ARRAY(SELECT m ->> 0 FROM pg_catalog.jsonb_array_elements(a.told #> '{columns,metadata}') AS m) AS metadata_columns,
-        a.told #>> '{columns,enabled,0}' AS enabled_column,
-        a.told #>> '{columns,status,0}' AS status_column,
-        a.told #>> '{columns,processed,0}' AS processed_column,
-        a.told #>> '{columns,error,0}' AS error_column,
-        a.told ->> 'mode' AS mode,
-        a.told ->> 'on_error' AS on_error,
-        a.told ->> 'content_format' AS content_format,
-        a.told #>> '{columns,title,0}' AS title_column,
-        CASE WHEN pg_catalog.jsonb_typeof(a.told #> '{columns,content,0}') = 'array'
-            THEN ARRAY(SELECT c ->> 0 FROM pg_catalog.jsonb_array_elements(a.told #> '{columns,content}') AS c) END AS content_columns,
-        a.told #>> '{condition,sql}' AS condition,
-        (a.told ->> 'chatbot_id')::bigint AS chatbot_id
+        a.options ->> 'source_type' AS source_type,
+        a.options #>> '{columns,id,0}' AS id_column,
+        a.options #>> '{columns,chatbot,0}' AS chatbot_column,
+        CASE WHEN pg_catalog.jsonb_typeof(a.options #> '{columns,content,0}') = 'string'
+            THEN a.options #>> '{columns,content,0}' END AS content_column,
+        ARRAY(SELECT m ->> 0 FROM pg_catalog.jsonb_array_elements(a.options #> '{columns,metadata}') AS m) AS metadata_columns,
+        a.options #>> '{columns,enabled,0}' AS enabled_column,
+        a.options #>> '{columns,status,0}' AS status_column,
+        a.options #>> '{columns,processed,0}' AS processed_column,
+        a.options #>> '{columns,error,0}' AS error_column,
+        a.options ->> 'mode' AS mode,
+        a.options ->> 'on_error' AS on_error,
+        a.options ->> 'content_format' AS content_format,
+        a.options #>> '{columns,title,0}' AS title_column,
+        CASE WHEN pg_catalog.jsonb_typeof(a.options #> '{columns,content,0}') = 'array'
+            THEN ARRAY(SELECT c ->> 0 FROM pg_catalog.jsonb_array_elements(a.options #> '{columns,content}') AS c) END AS content_columns,
+        a.options #>> '{condition,sql}' AS condition,
+        (a.options ->> 'chatbot_id')::bigint AS chatbot_id
     FROM pg_catalog.pg_trigger t
     CROSS JOIN LATERAL (SELECT (pg_catalog.convert_from(
-        pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()))::jsonb AS told) AS a
+        pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()))::jsonb AS options) AS a
     WHERE t.tgfoid = 'chatbot_sync.host_changed'::regproc AND t.tgnargs = 1 AND NOT t.tgisinternal
-        AND t.tgname = pg_catalog.format('chatbot_sync_%s_insert', a.told ->> 'host') AND NOT (a.told ->> 'partition')::boolean;
+        AND t.tgname = pg_catalog.format('chatbot_sync_%s_insert', a.options ->> 'host') AND NOT (a.options ->> 'partition')::boolean;
 
-COMMENT ON FUNCTION chatbot_attach IS 'From now on the rows of a table are sources, embedded by the statements that write them.';
+COMMENT ON FUNCTION chatbot_attach IS 'Makes the rows of a table sources: from then on, the statements that write them embed them, or in mode async queue them.';
 
-COMMENT ON FUNCTION chatbot_detach IS 'The rows of a table are no sources any more, of all chatbots or of one.';
+COMMENT ON FUNCTION chatbot_detach IS 'Detaches a table, from all chatbots or from one: its rows are no sources any more.';
 
 COMMENT ON COLUMN chatbot_sync.source.content_hash IS 'sha256(convert_to(content, ''UTF8'')) of what the vectors were made from, where there are several content columns of all of them; then eight bytes for the title, where there is one.';
 
-COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The source''s metadata, and lang where the content is translated; title in that language.';
+COMMENT ON COLUMN chatbot_sync.embedding.metadata IS 'The metadata of the source; of a translated source with lang, and with the title in that language.';
 
 COMMENT ON COLUMN chatbot_sync.embedding.words IS 'The words of the title and of the text, for searches by words.';
 
-COMMENT ON COLUMN chatbot_sync.host_table.condition IS 'What a row has to fulfil to be found, as Postgres writes it.';
+COMMENT ON COLUMN chatbot_sync.host_table.condition IS 'The condition that a row has to fulfil to be found, as Postgres writes it.';
 
-COMMENT ON COLUMN chatbot_sync.host_table.chatbot_id IS 'The chatbot of all rows, where no column has it.';
+COMMENT ON COLUMN chatbot_sync.host_table.chatbot_id IS 'The chatbot that all rows belong to; NULL where chatbot_column has it.';
 
 -- Vectors in half precision, in a column of their own, and how many rows share a page.
 DROP FUNCTION chatbot_sync.set_vector_storage(boolean);
@@ -1809,7 +1819,7 @@ $$;
 REVOKE ALL ON FUNCTION chatbot_sync.alter_chunks, chatbot_sync.set_row_layout, chatbot_sync.add_half_column FROM PUBLIC;
 
 COMMENT ON FUNCTION chatbot_sync.alter_chunks IS 'Changes the table of chunks, and its shards.';
-COMMENT ON FUNCTION chatbot_sync.set_row_layout IS 'Where vectors and texts are stored, which depends on the length of vectors.';
+COMMENT ON FUNCTION chatbot_sync.set_row_layout IS 'Chooses where vectors and texts are stored, by the length of vectors.';
 COMMENT ON FUNCTION chatbot_sync.add_half_column IS 'Adds the column of vectors in half precision, where pgvector has the type.';
 
 -- What an index has of each vector.
@@ -1928,10 +1938,10 @@ BEGIN
 END
 $$;
 
-DROP FUNCTION chatbot_sync.needs_index(int);
+DROP FUNCTION chatbot_sync.record_wanted_index(int);
 
 -- Records which index a model should have, and returns the model's id.
-CREATE FUNCTION chatbot_sync.needs_index(model_id int, quantization text DEFAULT NULL) RETURNS int
+CREATE FUNCTION chatbot_sync.record_wanted_index(model_id int, quantization text DEFAULT NULL) RETURNS int
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -1989,16 +1999,16 @@ BEGIN
             MESSAGE = 'an index cannot be made concurrently inside a transaction block',
             HINT = 'Without BEGIN; or CALL chatbot_create_index(concurrent => false); and nobody writes vectors meanwhile.';
     END IF;
-    wanted := chatbot_sync.needs_index(model_id, quantization);
+    wanted := chatbot_sync.record_wanted_index(model_id, quantization);
     IF NOT concurrent THEN
-        PERFORM chatbot_sync.index_build(wanted);
+        PERFORM chatbot_sync.build_indexes(wanted);
         RETURN;
     END IF;
     COMMIT;
-    PERFORM chatbot_sync.index_start(wanted);
+    PERFORM chatbot_sync.start_index_build(wanted);
     LOOP
         COMMIT;
-        doing := chatbot_sync.index_step();
+        doing := chatbot_sync.wait_for_index_build();
         EXIT WHEN doing IS NULL;
         IF said IS NULL OR said OPERATOR(pg_catalog.<>) doing THEN
             RAISE NOTICE '%', doing;
@@ -2040,17 +2050,17 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION chatbot_sync.has_half_type, chatbot_sync.measure_recall_of_bits, chatbot_sync.default_quantization, chatbot_sync.index_bytes,
-    chatbot_sync.check_index_memory, chatbot_sync.needs_index FROM PUBLIC;
+    chatbot_sync.check_index_memory, chatbot_sync.record_wanted_index FROM PUBLIC;
 REVOKE ALL ON PROCEDURE chatbot_create_index FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_sync.measure_recall_of_bits IS 'The share of the nearest chunks that bits find, in a sample.';
-COMMENT ON FUNCTION chatbot_sync.default_quantization IS 'The quantization of a model''s index where none is asked for.';
-COMMENT ON FUNCTION chatbot_sync.has_half_type IS 'Whether pgvector has halves and bits.';
-COMMENT ON FUNCTION chatbot_sync.index_bytes IS 'Bytes of an index for each chunk.';
+COMMENT ON FUNCTION chatbot_sync.measure_recall_of_bits IS 'Measures the share of the nearest chunks that bits find, in a sample.';
+COMMENT ON FUNCTION chatbot_sync.default_quantization IS 'Returns the quantization of a model''s index where none is asked for.';
+COMMENT ON FUNCTION chatbot_sync.has_half_type IS 'Whether pgvector has vectors of halves and of bits.';
+COMMENT ON FUNCTION chatbot_sync.index_bytes IS 'Estimates the bytes that an HNSW index takes for each chunk.';
 COMMENT ON FUNCTION chatbot_sync.check_index_memory IS 'Checks of chatbot_doctor().';
-COMMENT ON COLUMN chatbot_sync.model.quantization IS 'What its index of vectors has of each: none, half, binary; NULL: none was made since there is a choice.';
-COMMENT ON PROCEDURE chatbot_create_index IS 'Makes the indexes that searches of large chatbots use, while others read and write.';
-COMMENT ON FUNCTION chatbot_sync.needs_index IS 'The first step of chatbot_create_index().';
+COMMENT ON COLUMN chatbot_sync.model.quantization IS 'The form of its index of vectors: none (whole vectors), half or binary; NULL where no index was built since there is a choice.';
+COMMENT ON PROCEDURE chatbot_create_index IS 'Builds the indexes that searches of large chatbots use, while other sessions read and write.';
+COMMENT ON FUNCTION chatbot_sync.record_wanted_index IS 'Records which index a model should have: the first step of chatbot_create_index().';
 
 -- Figures of models: what words count for in hybrid searches, which was 0.4 for all, and how fast they are.
 ALTER TABLE chatbot_sync.model
@@ -2069,4 +2079,90 @@ LANGUAGE c SECURITY DEFINER SET search_path TO pg_catalog, pg_temp AS 'MODULE_PA
 
 REVOKE ALL ON FUNCTION chatbot_estimate FROM PUBLIC;
 
-COMMENT ON FUNCTION chatbot_estimate IS 'What a sync, or a change of the model, would send to the provider, and how long it would take: sends nothing.';
+COMMENT ON FUNCTION chatbot_estimate IS 'Estimates what a sync, or a change of the model, would send to the provider, and how long it would take; sends nothing.';
+
+-- Comments that say what an object does or has.
+COMMENT ON TABLE chatbot_sync.model IS 'The models that vectors are made with: provider, model, dimensions and prefixes. One is active.';
+COMMENT ON COLUMN chatbot_sync.model.index_error IS 'Why its indexes could not be built.';
+COMMENT ON COLUMN chatbot_sync.source.next_attempt_at IS 'When it is tried again; NULL where it is not tried again by itself.';
+COMMENT ON COLUMN chatbot_sync.source.truncated IS 'Whether the content has more than chatbot_sync.max_chunks chunks, so that the rest is not searched.';
+COMMENT ON COLUMN chatbot_sync.source.host IS 'The host table that it comes from, as in chatbot_sync.host_table; NULL where chatbot_embed_source() or chatbot_enqueue_source() stored it.';
+COMMENT ON TABLE chatbot_sync.embedding IS 'One row for each chunk and model: the text, its place in the source, and its vector.';
+COMMENT ON COLUMN chatbot_sync.embedding.chunk_id IS 'The number of the chunk, which stays the same when an edit before the chunk moves it.';
+COMMENT ON TABLE chatbot_sync.sync_log IS 'One row for each sync that chunked a text, also for those that failed, kept for chatbot_sync.log_retention. Nothing depends on it.';
+COMMENT ON COLUMN chatbot_sync.sync_log.error_code IS 'The SQLSTATE that the sync failed with; NULL where it succeeded.';
+COMMENT ON COLUMN chatbot_sync.sync_log.embedded IS 'The number of these chunks that were embedded; the others kept their vectors.';
+COMMENT ON COLUMN chatbot_sync.sync_log.inputs IS 'Texts in these requests.';
+COMMENT ON COLUMN chatbot_sync.sync_log.tokens IS 'Tokens as the provider counts them; 0 where it does not say.';
+COMMENT ON COLUMN chatbot_sync.sync_log.chunking_ms IS 'Milliseconds for chunking the text and comparing the chunks with those that are stored.';
+COMMENT ON COLUMN chatbot_sync.sync_log.embedding_ms IS 'Milliseconds until its last vector had arrived. Sources of one statement wait together.';
+COMMENT ON TABLE chatbot_sync.sync_total IS 'Sums of the rows that were deleted from chatbot_sync.sync_log.';
+COMMENT ON TABLE chatbot_sync.message IS 'The messages of sessions.';
+COMMENT ON FUNCTION chatbot_delete_source IS 'Deletes a source with its vectors and jobs.';
+COMMENT ON FUNCTION chatbot_cleanup IS 'Deletes the sources, vectors, jobs and sessions of a chatbot.';
+COMMENT ON FUNCTION chatbot_embed IS 'Returns the vector of a text, as a document or as a query.';
+COMMENT ON FUNCTION chatbot_chunk IS 'Returns the chunks that a text would be cut into.';
+COMMENT ON FUNCTION chatbot_search IS 'Returns the chunks of a chatbot that match a query best, by meaning, by words, or both.';
+COMMENT ON FUNCTION chatbot_session_messages IS 'Returns the messages of a conversation, oldest first; with max_messages the latest ones.';
+COMMENT ON FUNCTION chatbot_session_close IS 'Closes a conversation; returns false where it is closed already, or there is none.';
+COMMENT ON FUNCTION chatbot_revoke IS 'Takes back from a role what chatbot_grant() gave it.';
+COMMENT ON FUNCTION chatbot_sync.functions_of_level IS 'Returns the functions that a level of chatbot_grant() may call.';
+COMMENT ON FUNCTION chatbot_sync.schemas_of_functions IS 'Returns the schemas that chatbot_grant() has to let a role use.';
+COMMENT ON FUNCTION chatbot_attach_chatbots IS 'Attaches a table of chatbots: deleting one of its rows deletes everything that belongs to the chatbot.';
+COMMENT ON FUNCTION chatbot_sync.host_changed IS 'Trigger of host tables: syncs or queues the sources of the rows that a statement wrote.';
+COMMENT ON FUNCTION chatbot_sync.host_truncated IS 'Trigger of host tables: TRUNCATE deletes the sources of the rows.';
+COMMENT ON FUNCTION chatbot_sync.chatbots_deleted IS 'Trigger of tables of chatbots: deletes everything that belongs to the chatbots whose rows a statement deleted.';
+COMMENT ON FUNCTION chatbot_sync.follow_alter_table IS 'Follows ALTER TABLE of a host table: renamed and dropped columns, new partitions, rows whose values changed.';
+COMMENT ON FUNCTION chatbot_sync.delete_sources_of_dropped_tables IS 'Deletes the sources of host tables that were dropped.';
+COMMENT ON FUNCTION chatbot_sync.register_existing_rows IS 'Registers the rows of host tables that are no sources yet as pending ones.';
+COMMENT ON FUNCTION chatbot_sync.sync_batch IS 'Syncs one batch of sources: a step of chatbot_sync_all().';
+COMMENT ON FUNCTION chatbot_sync.count_pending IS 'Counts the sources that are to be synced: a step of chatbot_sync_all().';
+COMMENT ON FUNCTION chatbot_sync.in_transaction_block IS 'Whether a procedure cannot commit, since it was called after BEGIN or by a function.';
+COMMENT ON FUNCTION chatbot_sync.after_ddl IS 'Follows CREATE and ALTER of host tables, of their triggers and of their types.';
+COMMENT ON FUNCTION chatbot_sync.after_drop IS 'Follows DROP of host tables, of their columns, of the table of chatbots and of text search configurations.';
+COMMENT ON EVENT TRIGGER chatbot_sync_drop IS 'Follows DROP of host tables, of their columns, of the table of chatbots and of text search configurations.';
+COMMENT ON FUNCTION chatbot_enqueue_source IS 'Queues the content of a source for a worker to embed; returns the id of the job.';
+COMMENT ON FUNCTION chatbot_retry IS 'Makes sources in error pending again; returns how many.';
+COMMENT ON PROCEDURE chatbot_process_queue IS 'Embeds the sources of the queue that are due, in this session.';
+COMMENT ON FUNCTION chatbot_sync.queue_claim IS 'Claims sources that are due: a step of chatbot_process_queue().';
+COMMENT ON FUNCTION chatbot_sync.queue_embed IS 'Embeds the claimed sources: a step of chatbot_process_queue().';
+COMMENT ON FUNCTION chatbot_sync.queue_store IS 'Stores the vectors of the claimed sources: a step of chatbot_process_queue().';
+COMMENT ON FUNCTION chatbot_sync.queue_write_status IS 'Writes the statuses of the claimed sources to their rows: a step of chatbot_process_queue().';
+COMMENT ON TABLE chatbot_sync.job IS 'The queue: one row for each source that waits for a worker.';
+COMMENT ON COLUMN chatbot_sync.job.due_at IS 'When the job may be claimed: later where it is leased or waits for another attempt, infinity where only chatbot_retry() makes it due again.';
+COMMENT ON COLUMN chatbot_sync.job.lease IS 'The number of the claim that has leased the job.';
+COMMENT ON COLUMN chatbot_sync.job.leased_by IS 'The process that has leased the job.';
+COMMENT ON COLUMN chatbot_sync.job.host IS 'The host table that has the content; NULL where the job has it.';
+COMMENT ON COLUMN chatbot_sync.job.priority IS 'Jobs of the highest priority are claimed first.';
+COMMENT ON COLUMN chatbot_sync.job.content IS 'The text of a source that comes from no host table.';
+COMMENT ON COLUMN chatbot_sync.job.metadata IS 'The metadata of a source that comes from no host table.';
+COMMENT ON PROCEDURE chatbot_reembed(int) IS 'Makes the vectors of the model that chatbot_set_model() named, and then makes it the active one.';
+COMMENT ON PROCEDURE chatbot_drop_model IS 'Deletes a model that is not the active one, with its vectors.';
+COMMENT ON FUNCTION chatbot_drop_index IS 'Drops the indexes of a model.';
+COMMENT ON FUNCTION chatbot_sync.build_indexes IS 'Builds the indexes of a model in this transaction.';
+COMMENT ON FUNCTION chatbot_sync.start_index_build IS 'Starts the worker that builds the indexes of a model: a step of chatbot_create_index().';
+COMMENT ON FUNCTION chatbot_sync.wait_for_index_build IS 'Waits up to 100 ms and returns what the worker does, NULL once it is done: a step of chatbot_create_index().';
+COMMENT ON FUNCTION chatbot_sync.reembed_batch IS 'Embeds one batch of sources with the next model: a step of chatbot_reembed().';
+COMMENT ON FUNCTION chatbot_sync.activate_next_model IS 'Makes the next model the active one: the last step of chatbot_reembed().';
+COMMENT ON FUNCTION chatbot_doctor IS 'Checks the set-up, and says what to do about each problem; asks the provider for one vector.';
+COMMENT ON FUNCTION chatbot_verify IS 'Compares what is stored with every row of every host table; returns one row for each problem.';
+COMMENT ON FUNCTION chatbot_repair IS 'Repairs what chatbot_verify() finds, or has it embedded again; returns the number of problems.';
+COMMENT ON FUNCTION chatbot_metrics IS 'Returns figures for monitoring, with Prometheus'' names and units.';
+COMMENT ON FUNCTION chatbot_sync.rolled_back IS 'Returns what was used by syncs whose transaction rolled back, since the server started; no row where the library is not preloaded.';
+COMMENT ON FUNCTION chatbot_sync.is_preloaded IS 'Whether the library is preloaded, without which there are no workers.';
+COMMENT ON FUNCTION chatbot_distribute IS 'Distributes the tables that grow over the nodes of Citus, by chatbot.';
+COMMENT ON FUNCTION chatbot_undistribute IS 'Moves the distributed tables back to this node.';
+COMMENT ON FUNCTION chatbot_sync.growing_tables IS 'Returns the tables that chatbot_distribute() distributes.';
+COMMENT ON FUNCTION chatbot_sync.is_distributed IS 'Whether Citus distributes the extension''s tables.';
+COMMENT ON FUNCTION chatbot_sync.run_in_each_shard IS 'Runs a query on a table, or on each of its shards, and returns the results.';
+COMMENT ON FUNCTION chatbot_sync.save_and_drop_indexes IS 'Drops the indexes of all models before rows are moved; returns the ids of the models that had some.';
+COMMENT ON FUNCTION chatbot_sync.recreate_indexes IS 'Builds the indexes of models again after rows were moved.';
+COMMENT ON FUNCTION chatbot_sync.search_in IS 'Runs the part of chatbot_search() that belongs to the node with the chatbot''s shards.';
+COMMENT ON FUNCTION chatbot_sync.require_citus IS 'Fails unless this node is the coordinator of Citus 14.0 or later.';
+COMMENT ON FUNCTION chatbot_sync.run_functions_as_owner IS 'Makes functions that write run as the owner of the extension, or as their caller.';
+COMMENT ON FUNCTION chatbot_sync.grant_on_nodes IS 'Grants or revokes the use of schemas on worker nodes: a step of chatbot_grant() and chatbot_revoke().';
+COMMENT ON FUNCTION chatbot_sync.roles_with_level IS 'Returns the roles that have a level of chatbot_grant().';
+COMMENT ON FUNCTION chatbot_sync.check_nodes IS 'Checks of chatbot_doctor() on worker nodes.';
+COMMENT ON VIEW chatbot_sync.stats IS 'Figures of the syncs in sync_log and of the sources that wait, by chatbot and model.';
+COMMENT ON FUNCTION chatbot_sync.purge_log IS 'Deletes some rows of sync_log that are past chatbot_sync.log_retention; returns whether there may be more.';
+COMMENT ON FUNCTION chatbot_sync.purge_log_batch IS 'Deletes up to so many rows of sync_log that are past chatbot_sync.log_retention; returns how many.';

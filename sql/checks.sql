@@ -56,7 +56,7 @@ BEGIN
     RETURN QUERY SELECT 'sources not found', 'ok', format('%s have no text, %s are not enabled: no search finds them', blank, disabled),
         CASE WHEN blank + disabled > 0 THEN 'SELECT * FROM chatbot_sync.source WHERE status = ''synced'' AND chunk_count = 0 OR NOT enabled;' END;
     -- Sources that were made with other settings
-    SELECT o.* INTO l FROM chatbot_sync.outdated_sources() AS o;
+    SELECT o.* INTO l FROM chatbot_sync.count_outdated_sources() AS o;
     IF l.of_tables + l.words_by_hand > 0 THEN
         RETURN QUERY SELECT 'outdated sources', 'warning',
             format('%s sources were cut, or their words read, by an older version or with other settings than those of this session', l.of_tables + l.words_by_hand),
@@ -187,8 +187,8 @@ BEGIN
     FOR h IN
         SELECT t.tgrelid::regclass AS relation, a.attname, count(*) AS triggers
         FROM pg_trigger AS t
-        CROSS JOIN LATERAL (SELECT (convert_from(substring(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()))::jsonb AS told) AS g
-        JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attname = g.told ->> 0 AND NOT a.attisdropped
+        CROSS JOIN LATERAL (SELECT (convert_from(substring(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()))::jsonb AS options) AS g
+        JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attname = g.options ->> 0 AND NOT a.attisdropped
         WHERE t.tgfoid = 'chatbot_sync.chatbots_deleted'::regproc AND NOT t.tgisinternal AND t.tgnargs = 1
             AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
         GROUP BY t.tgrelid, a.attname

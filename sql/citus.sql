@@ -24,7 +24,7 @@ $$;
 
 -- Runs a query that returns one text on a table, or on each of its shards where it is distributed. %s in the query is
 -- the table's name.
-CREATE FUNCTION chatbot_sync.in_each_shard(relation regclass, query text) RETURNS text[]
+CREATE FUNCTION chatbot_sync.run_in_each_shard(relation regclass, query text) RETURNS text[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -67,7 +67,7 @@ AS $$
 $$;
 
 -- Checks that each worker node has this library and pgvector in the versions of the coordinator, and the same roles.
-CREATE FUNCTION chatbot_sync.doctor_of_nodes() RETURNS TABLE (check_name text, status text, detail text, hint text)
+CREATE FUNCTION chatbot_sync.check_nodes() RETURNS TABLE (check_name text, status text, detail text, hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -121,7 +121,7 @@ $$;
 -- Makes the functions that applications call run as the owner, or as the caller again. Citus has one connection for
 -- each role, and does not let one role read what another has written in the same transaction; triggers write as the
 -- owner.
-CREATE FUNCTION chatbot_sync.act_as_owner(yes boolean) RETURNS void
+CREATE FUNCTION chatbot_sync.run_functions_as_owner(yes boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -134,7 +134,7 @@ BEGIN
         EXECUTE format('ALTER FUNCTION %s %s', f, CASE WHEN yes THEN 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp'
             ELSE 'SECURITY INVOKER RESET search_path' END);
     END LOOP;
-    PERFORM chatbot_sync.views_as_caller(NOT yes);
+    PERFORM chatbot_sync.run_views_as_caller(NOT yes);
 END
 $$;
 
@@ -217,7 +217,7 @@ BEGIN
         truncate_local_data_after_distributing_table('chatbot_sync.session');
     PERFORM set_config('client_min_messages', said, true);
     PERFORM chatbot_sync.grant_on_nodes(r) FROM chatbot_sync.roles_with_level() AS r;
-    PERFORM chatbot_sync.act_as_owner(true);
+    PERFORM chatbot_sync.run_functions_as_owner(true);
     -- With several connections to a node, a row that one has locked is waited for by another, for ever: the rows of a source
     -- and of its chunks are in several statements.
     EXECUTE format('ALTER DATABASE %I SET citus.max_adaptive_executor_pool_size = 1', current_database());
@@ -265,7 +265,7 @@ BEGIN
         GET DIAGNOSTICS moved = ROW_COUNT;
         RAISE NOTICE 'chatbot_sync.%: % rows', t, moved;
     END LOOP;
-    PERFORM chatbot_sync.act_as_owner(false);
+    PERFORM chatbot_sync.run_functions_as_owner(false);
     PERFORM chatbot_sync.recreate_indexes(indexed);
     EXECUTE format('ALTER DATABASE %I RESET citus.max_adaptive_executor_pool_size', current_database());
 END

@@ -44,7 +44,7 @@ BEGIN
         END;
     END IF;
     -- Nodes of Citus come first, since the checks below would fail on a node that is down.
-    FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.doctor_of_nodes() AS n LOOP
+    FOR check_name, status, detail, hint IN SELECT * FROM chatbot_sync.check_nodes() AS n LOOP
         RETURN NEXT;
         down := down OR check_name = 'node down';
     END LOOP;
@@ -112,14 +112,14 @@ BEGIN
             RETURN QUERY SELECT 'indexes', 'warning', format('pgvector %s does not go on where a filter leaves too few: then all is read', version_of_vector),
                 'Install pgvector 0.8 or later, then ALTER EXTENSION vector UPDATE;';
         END IF;
-        IF 'true' = ANY (chatbot_sync.in_each_shard('chatbot_sync.embedding', 'SELECT (c.reltuples <> 0 AND NOT EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid))::text FROM pg_class AS c WHERE c.oid = ''%s''::regclass')) THEN
+        IF 'true' = ANY (chatbot_sync.run_in_each_shard('chatbot_sync.embedding', 'SELECT (c.reltuples <> 0 AND NOT EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid))::text FROM pg_class AS c WHERE c.oid = ''%s''::regclass')) THEN
             RETURN QUERY SELECT 'indexes', 'warning', 'Postgres does not know which chatbots are large, and so uses no index',
                 'ANALYZE chatbot_sync.embedding, chatbot_sync.source;';
         END IF;
     ELSIF NOT EXISTS (SELECT FROM chatbot_sync.model AS m WHERE m.active AND m.indexed) THEN
         -- The same rule as in src/search/plan.rs, with four times its limit, since an index makes each write slower.
         RETURN QUERY SELECT 'indexes', 'warning', a, 'CALL chatbot_create_index();'
-        FROM unnest(chatbot_sync.in_each_shard('chatbot_sync.source', $sql$
+        FROM unnest(chatbot_sync.run_in_each_shard('chatbot_sync.source', $sql$
             SELECT 'a search of chatbot ' || s.chatbot_id || ' reads all its ' || s.chunks || ' chunks'
             FROM (SELECT x.chatbot_id, sum(x.chunk_count) AS chunks, sum(sum(x.chunk_count)) OVER () AS of_all FROM %s AS x GROUP BY x.chatbot_id) AS s
             WHERE s.chunks > greatest(1, 50 * s.of_all / nullif(s.chunks, 0) / 500) * 4 * $sql$ || current_setting('chatbot_sync.exact_search_limit') || '
@@ -209,7 +209,7 @@ BEGIN
         repaired := repaired + 1;
     END LOOP;
     FOR p IN SELECT DISTINCT i.model_id FROM chatbot_sync.model_index AS i WHERE i.wanted AND NOT i.valid LOOP
-        PERFORM chatbot_sync.index_build(p.model_id);
+        PERFORM chatbot_sync.build_indexes(p.model_id);
         RAISE NOTICE 'model %: it had not all its indexes', p.model_id;
         repaired := repaired + 1;
     END LOOP;
@@ -219,7 +219,7 @@ BEGIN
             waits text := current_setting('lock_timeout');
         BEGIN
             PERFORM set_config('lock_timeout', '100ms', true);
-            PERFORM chatbot_sync.table_altered(p.relation);
+            PERFORM chatbot_sync.follow_alter_table(p.relation);
             PERFORM set_config('lock_timeout', waits, true);
         EXCEPTION WHEN lock_not_available THEN
             RAISE WARNING '% is locked by another session: it is left out', p.relation;

@@ -19,8 +19,8 @@ AS $$
         ('queue_embed', 2), ('queue_store', 2), ('queue_write_status', 2), ('purge_log', 2),
         ('host_status', 2), ('host_truncated', 2), ('chatbots_deleted', 2),
         ('chatbot_estimate', 2), ('chatbot_metrics', 1), ('chatbot_doctor', 2), ('chatbot_verify', 3), ('chatbot_repair', 3), ('chatbot_set_model', 3), ('chatbot_add_source_type', 3), ('chatbot_drop_source_type', 3), ('chatbot_reembed', 3), ('chatbot_drop_model', 3),
-        ('reembed_begin', 3), ('reembed_batch', 3), ('swap_model', 3), ('drop_vectors', 3), ('drop_model_file', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('needs_index', 3), ('default_quantization', 3), ('measure_recall_of_bits', 3), ('has_half_type', 3), ('is_distributed', 1),
-        ('index_build', 3), ('index_start', 3), ('index_step', 3)
+        ('reembed_begin', 3), ('reembed_batch', 3), ('activate_next_model', 3), ('drop_vectors', 3), ('drop_model_file', 3), ('chatbot_create_index', 3), ('chatbot_drop_index', 3), ('record_wanted_index', 3), ('default_quantization', 3), ('measure_recall_of_bits', 3), ('has_half_type', 3), ('is_distributed', 1),
+        ('build_indexes', 3), ('start_index_build', 3), ('wait_for_index_build', 3)
     ) AS f (name, least) ON f.name = p.proname
     WHERE f.least <= CASE level WHEN 'read' THEN 1 WHEN 'app' THEN 2 WHEN 'admin' THEN 3 END
 $$;

@@ -17,31 +17,31 @@ LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'chatbot_sync_chatbots_deleted';
 
 CREATE VIEW chatbot_sync.host_table AS
-    SELECT (a.told ->> 'host')::int AS host,
+    SELECT (a.options ->> 'host')::int AS host,
         t.tgrelid::regclass AS relation,
-        a.told ->> 'source_type' AS source_type,
-        a.told #>> '{columns,id,0}' AS id_column,
-        a.told #>> '{columns,chatbot,0}' AS chatbot_column,
-        CASE WHEN pg_catalog.jsonb_typeof(a.told #> '{columns,content,0}') = 'string'
-            THEN a.told #>> '{columns,content,0}' END AS content_column,
-        ARRAY(SELECT m ->> 0 FROM pg_catalog.jsonb_array_elements(a.told #> '{columns,metadata}') AS m) AS metadata_columns,
-        a.told #>> '{columns,enabled,0}' AS enabled_column,
-        a.told #>> '{columns,status,0}' AS status_column,
-        a.told #>> '{columns,processed,0}' AS processed_column,
-        a.told #>> '{columns,error,0}' AS error_column,
-        a.told ->> 'mode' AS mode,
-        a.told ->> 'on_error' AS on_error,
-        a.told ->> 'content_format' AS content_format,
-        a.told #>> '{columns,title,0}' AS title_column,
-        CASE WHEN pg_catalog.jsonb_typeof(a.told #> '{columns,content,0}') = 'array'
-            THEN ARRAY(SELECT c ->> 0 FROM pg_catalog.jsonb_array_elements(a.told #> '{columns,content}') AS c) END AS content_columns,
-        a.told #>> '{condition,sql}' AS condition,
-        (a.told ->> 'chatbot_id')::bigint AS chatbot_id
+        a.options ->> 'source_type' AS source_type,
+        a.options #>> '{columns,id,0}' AS id_column,
+        a.options #>> '{columns,chatbot,0}' AS chatbot_column,
+        CASE WHEN pg_catalog.jsonb_typeof(a.options #> '{columns,content,0}') = 'string'
+            THEN a.options #>> '{columns,content,0}' END AS content_column,
+        ARRAY(SELECT m ->> 0 FROM pg_catalog.jsonb_array_elements(a.options #> '{columns,metadata}') AS m) AS metadata_columns,
+        a.options #>> '{columns,enabled,0}' AS enabled_column,
+        a.options #>> '{columns,status,0}' AS status_column,
+        a.options #>> '{columns,processed,0}' AS processed_column,
+        a.options #>> '{columns,error,0}' AS error_column,
+        a.options ->> 'mode' AS mode,
+        a.options ->> 'on_error' AS on_error,
+        a.options ->> 'content_format' AS content_format,
+        a.options #>> '{columns,title,0}' AS title_column,
+        CASE WHEN pg_catalog.jsonb_typeof(a.options #> '{columns,content,0}') = 'array'
+            THEN ARRAY(SELECT c ->> 0 FROM pg_catalog.jsonb_array_elements(a.options #> '{columns,content}') AS c) END AS content_columns,
+        a.options #>> '{condition,sql}' AS condition,
+        (a.options ->> 'chatbot_id')::bigint AS chatbot_id
     FROM pg_catalog.pg_trigger t
     CROSS JOIN LATERAL (SELECT (pg_catalog.convert_from(
-        pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()))::jsonb AS told) AS a
+        pg_catalog.substring(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), pg_catalog.getdatabaseencoding()))::jsonb AS options) AS a
     WHERE t.tgfoid = 'chatbot_sync.host_changed'::regproc AND t.tgnargs = 1 AND NOT t.tgisinternal
-        AND t.tgname = pg_catalog.format('chatbot_sync_%s_insert', a.told ->> 'host') AND NOT (a.told ->> 'partition')::boolean;
+        AND t.tgname = pg_catalog.format('chatbot_sync_%s_insert', a.options ->> 'host') AND NOT (a.options ->> 'partition')::boolean;
 
 -- Counts the sources that chatbot_sync_all() has to sync; of all chatbots where of_chatbot is NULL. It runs as the
 -- owner, as register_existing_rows() does: with Citus another role could not see what this transaction wrote before.
@@ -143,18 +143,18 @@ BEGIN
     FOR changed IN
         SELECT c.objid FROM pg_event_trigger_ddl_commands() AS c WHERE c.classid = 'pg_class'::regclass
     LOOP
-        PERFORM chatbot_sync.table_altered(changed);
+        PERFORM chatbot_sync.follow_alter_table(changed);
     END LOOP;
     FOR changed IN
         SELECT t.tgrelid FROM pg_event_trigger_ddl_commands() AS c
         JOIN pg_trigger AS t ON t.oid = c.objid JOIN pg_proc AS p ON p.oid = t.tgfoid
         WHERE c.classid = 'pg_trigger'::regclass AND p.pronamespace = 'chatbot_sync'::regnamespace
     LOOP
-        PERFORM chatbot_sync.triggers_restored(changed);
+        PERFORM chatbot_sync.follow_restored_triggers(changed);
     END LOOP;
     -- ALTER TYPE may have changed the values of columns of this type, also of a composite one: rows with such columns
     -- are compared with their sources.
-    PERFORM chatbot_sync.rows_rewritten(ARRAY(
+    PERFORM chatbot_sync.reconcile_rewritten_tables(ARRAY(
         SELECT c.objid FROM pg_event_trigger_ddl_commands() AS c WHERE c.classid = 'pg_type'::regclass
         UNION
         SELECT r.reltype FROM pg_event_trigger_ddl_commands() AS c JOIN pg_class AS r ON r.oid = c.objid AND r.relkind = 'c'
@@ -166,7 +166,7 @@ CREATE FUNCTION chatbot_sync.after_rewrite() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM chatbot_sync.table_rewritten(pg_event_trigger_table_rewrite_oid(), pg_event_trigger_table_rewrite_reason());
+    PERFORM chatbot_sync.note_table_rewrite(pg_event_trigger_table_rewrite_oid(), pg_event_trigger_table_rewrite_reason());
 END
 $$;
 
@@ -241,7 +241,7 @@ BEGIN
     FROM pg_event_trigger_dropped_objects() AS d
     WHERE d.object_type = 'trigger' AND NOT d.original AND d.address_names[3] ~ '^chatbot_sync_[0-9]+_insert$';
     IF hosts IS NOT NULL THEN
-        PERFORM chatbot_sync.tables_dropped(hosts);
+        PERFORM chatbot_sync.delete_sources_of_dropped_tables(hosts);
     END IF;
     -- The table of chatbots was dropped, and with it every chatbot.
     IF EXISTS (
@@ -257,7 +257,7 @@ BEGIN
         SELECT DISTINCT d.objid FROM pg_event_trigger_dropped_objects() AS d JOIN pg_class AS c ON c.oid = d.objid
         WHERE d.object_type = 'table column'
     LOOP
-        PERFORM chatbot_sync.table_altered(changed);
+        PERFORM chatbot_sync.follow_alter_table(changed);
     END LOOP;
 END
 $$;

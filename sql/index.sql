@@ -38,7 +38,7 @@ AS $$
 $$;
 
 -- Records which index a model should have, and returns the model's id.
-CREATE FUNCTION chatbot_sync.needs_index(model_id int, quantization text DEFAULT NULL) RETURNS int
+CREATE FUNCTION chatbot_sync.record_wanted_index(model_id int, quantization text DEFAULT NULL) RETURNS int
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -97,16 +97,16 @@ BEGIN
             MESSAGE = 'an index cannot be made concurrently inside a transaction block',
             HINT = 'Without BEGIN; or CALL chatbot_create_index(concurrent => false); and nobody writes vectors meanwhile.';
     END IF;
-    wanted := chatbot_sync.needs_index(model_id, quantization);
+    wanted := chatbot_sync.record_wanted_index(model_id, quantization);
     IF NOT concurrent THEN
-        PERFORM chatbot_sync.index_build(wanted);
+        PERFORM chatbot_sync.build_indexes(wanted);
         RETURN;
     END IF;
     COMMIT;
-    PERFORM chatbot_sync.index_start(wanted);
+    PERFORM chatbot_sync.start_index_build(wanted);
     LOOP
         COMMIT;
-        doing := chatbot_sync.index_step();
+        doing := chatbot_sync.wait_for_index_build();
         EXIT WHEN doing IS NULL;
         IF said IS NULL OR said OPERATOR(pg_catalog.<>) doing THEN
             RAISE NOTICE '%', doing;

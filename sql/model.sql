@@ -49,7 +49,7 @@ BEGIN
         END IF;
         -- A session that ran meanwhile may have left sources without vectors of the new model: begin again with the
         -- first source.
-        IF step.not_whole OPERATOR(pg_catalog.=) 0 AND chatbot_sync.swap_model() THEN
+        IF step.not_whole OPERATOR(pg_catalog.=) 0 AND chatbot_sync.activate_next_model() THEN
             IF NOT chatbot_sync.in_transaction_block() THEN
                 COMMIT;
             END IF;

@@ -85,7 +85,7 @@ CREATE VIEW chatbot_sync.stats AS
 
 -- Lets row-level security on the tables apply to the caller of the views (yes), or to their owner. Before Postgres 15
 -- it is always the owner.
-CREATE FUNCTION chatbot_sync.views_as_caller(yes boolean) RETURNS void
+CREATE FUNCTION chatbot_sync.run_views_as_caller(yes boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -98,4 +98,4 @@ BEGIN
     END IF;
 END
 $$;
-SELECT chatbot_sync.views_as_caller(true);
+SELECT chatbot_sync.run_views_as_caller(true);

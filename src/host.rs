@@ -8,7 +8,7 @@ use crate::ids::{ChatbotId, HostId};
 use crate::source::{SourceStatus, SourceType};
 use crate::text::content::Format;
 
-/// How a host table is kept in step: one attachment. A table may have several, each with another constant chatbot.
+/// The options of one attachment of a host table. A table may have several, each with another constant chatbot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostOptions {
     /// The host table's id. It is part of the names of its triggers, and is stored in `chatbot_sync.source.host`. It
@@ -16,7 +16,7 @@ pub struct HostOptions {
     pub host: HostId,
     /// The kind of source that its rows are.
     pub source_type: SourceType,
-    /// What a failure of a provider does to the statement.
+    /// The effect of a provider's failure on the statement that changed the row.
     pub on_error: OnError,
     /// Whether vectors are made in the statement that changes a row, or later through the queue.
     pub mode: SyncMode,
@@ -97,7 +97,7 @@ pub struct Condition {
     pub columns: Vec<Column>,
 }
 
-/// What a failure of a provider does to the statement that changed the row.
+/// The effect of a provider's failure on the statement that changed the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
@@ -247,12 +247,12 @@ impl HostColumns {
         all
     }
 
-    /// The argument that names the content.
+    /// Returns the parameter of `chatbot_attach()` that names the content, by the number of its columns.
     pub fn content_role(columns: usize) -> &'static str {
         if columns == 1 { "content_column" } else { "content_columns" }
     }
 
-    /// Whether a role is one that is written.
+    /// Whether the extension writes to the column that a parameter names.
     pub fn is_written(role: &str) -> bool {
         matches!(role, "status_column" | "processed_column" | "error_column")
     }

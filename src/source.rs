@@ -182,7 +182,7 @@ pub struct Sibling {
 pub struct SourceInput {
     /// The source's key.
     pub key: SourceKey,
-    /// What is cut into chunks and embedded.
+    /// The content, which is cut into chunks and embedded.
     pub content: Content,
     /// The metadata of the source and of its chunks.
     pub metadata: Jsonb,
@@ -192,15 +192,15 @@ pub struct SourceInput {
     pub host: Option<HostId>,
     /// The same row as a source of other chatbots, which may have its vectors already.
     pub siblings: Rc<[Sibling]>,
-    /// The row was inserted by this very statement, so no source can exist yet and the lookup is skipped.
-    pub fresh: bool,
+    /// Whether the row was inserted by this very statement: then no source can exist yet, and the lookup is skipped.
+    pub is_new: bool,
 }
 
 impl SourceInput {
     /// Returns a source that a caller of a function gives, with the title that its metadata has.
     pub fn by_hand(key: SourceKey, content: Content, metadata: Jsonb) -> Self {
         let content = content.with_title(Title::of_metadata(metadata.as_str()));
-        Self { key, content, metadata, enabled: true, host: None, siblings: Rc::new([]), fresh: false }
+        Self { key, content, metadata, enabled: true, host: None, siblings: Rc::new([]), is_new: false }
     }
 
     /// Whether vectors with this hash were made from its content. Without a title of its own it also accepts vectors that
@@ -212,7 +212,7 @@ impl SourceInput {
                 && self.content.has_hash_with_title(hash, Title::of_metadata(self.metadata.as_str()).as_ref())
     }
 
-    /// Whether both have the same key, content, metadata and `enabled`. `host` and `fresh` are not compared.
+    /// Whether both have the same key, content, metadata and `enabled`. `host` and `is_new` are not compared.
     pub fn same(&self, other: &Self) -> bool {
         self.key == other.key
             && self.content.hash() == other.content.hash()
@@ -226,13 +226,13 @@ impl SourceInput {
 pub struct SyncOutcome {
     /// The number of its chunks.
     pub chunks: i32,
-    /// How many of these chunks kept the vectors that were stored before.
+    /// The number of these chunks that kept the vectors that were stored before.
     pub reused: i32,
     /// Whether the content had more chunks than `max_chunks` allows, so that its end is not embedded.
     pub truncated: bool,
 }
 
-/// What was read from a host row: the source that it describes, or the error that reading it raised.
+/// The result of reading a host row: the source that it describes, or the error that reading it raised.
 #[derive(Clone)]
 pub enum RowInput {
     /// The row was read.
@@ -258,7 +258,7 @@ impl RowInput {
     /// Returns the key of the row's source.
     pub fn key(&self) -> SourceKey {
         match self {
-            Self::Readable(item) => item.key,
+            Self::Readable(input) => input.key,
             Self::Unreadable(unreadable) => unreadable.key,
         }
     }
@@ -275,7 +275,7 @@ impl RowInput {
 }
 
 impl From<SourceInput> for RowInput {
-    fn from(item: SourceInput) -> Self {
-        Self::Readable(item)
+    fn from(input: SourceInput) -> Self {
+        Self::Readable(input)
     }
 }

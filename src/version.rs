@@ -1,4 +1,4 @@
-//! Which versions of the extension's SQL a library serves. A new package replaces the library for every session that
+//! The versions of the extension's SQL that a library serves. A new package replaces the library for every session that
 //! loads it from then on; the SQL of a database changes only with ALTER EXTENSION ... UPDATE.
 
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ fn check_against(sql: &str, oldest: &str, own: &str) -> Result<()> {
     Ok(())
 }
 
-/// How the version of a database's SQL compares with this library and with the installed files.
+/// The result of comparing the version of a database's SQL with this library and with the installed files.
 #[derive(Debug, PartialEq, Eq)]
 pub enum VersionMatch {
     /// All have the same version.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How well searches find in some twenty languages: a row a language, as in bench/README.md. Texts are Debian's manuals and
+# Measures how well searches find in some twenty languages: a row a language, as in bench/README.md. Texts are Debian's manuals and
 # manual pages, fetched through apt; a throw-away cluster. MODELS="multilingual-e5-small" measures models in folders beside
 # those that are built in, with /int8 in eight bits, and LANGUAGES="de ja" these languages alone.
 set -euo pipefail

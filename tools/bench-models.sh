@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Models in folders beside onnxruntime, and in a server: the figures of bench/README.md. NAMES="all-MiniLM-L6-v2" says which.
+# Measures models in folders against onnxruntime, and in a server, for bench/README.md. NAMES="all-MiniLM-L6-v2" says which.
 # QUALITY=no leaves out how well searches find, which embeds two manuals with each model.
 set -euo pipefail
 cd "$(dirname "$0")/.."

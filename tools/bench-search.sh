@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the quality and speed of searches for bench/README.md, with two manuals and a throw-away cluster.
-# SIZES="100000/1 1000000/mixed" sets the numbers of chunks and chatbots; a million chunks take a quarter of
-# an hour.
+# SIZES="100000/1 1000000/mixed" sets the numbers of chunks and chatbots of the last part; a million chunks take a quarter of
+# an hour. INDEXED="20000 768" sets the number of chunks and of dimensions for the comparison of indexes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
@@ -25,6 +25,6 @@ say "titles: questions about long pages, with the title before each chunk and wi
 say "recall: what halves and bits find"
 "$DEV/venv/bin/python" bench/recall.py "host=$CLUSTER user=postgres dbname=postgres"
 say "indexes: over vectors, halves and bits"
-"$DEV/venv/bin/python" bench/indexes.py "host=$CLUSTER user=postgres dbname=postgres"
+"$DEV/venv/bin/python" bench/indexes.py "host=$CLUSTER user=postgres dbname=postgres" ${INDEXED:-}
 say "speed: against bare pgvector"
 "$DEV/venv/bin/python" bench/search.py speed "host=$CLUSTER user=postgres dbname=postgres" ${SIZES:-}

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Tokens of the tokenizers in `src/embedding/tokenizer` beside Hugging Face `tokenizers`, on texts made by seed, and their
-# speed: MiniLM's WordPiece and multilingual-e5's Unigram. TEXTS says how many texts.
+# Compares the tokens of `src/embedding/tokenizer` and their speed with Hugging Face `tokenizers`, on texts made by seed: MiniLM's WordPiece and multilingual-e5's Unigram. TEXTS says how many texts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh

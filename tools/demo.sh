@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The main job on real text, on a throw-away Postgres: tools/demo.sql is what is run, and a tutorial.
-# MODEL=all-MiniLM-L6-v2 takes that model instead of the built-in one. DOCS=folder takes text, Markdown or HTML files of one's own; PG_CONFIG=... a Postgres of one's own that has pgvector.
+# Runs tools/demo.sql, which is also a tutorial, on real text and a throw-away Postgres. MODEL=all-MiniLM-L6-v2 takes that
+# model instead of the built-in one, DOCS=folder text, Markdown or HTML files of your own, and PG_CONFIG=... a Postgres of your
+# own that has pgvector.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh

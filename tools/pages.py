@@ -52,8 +52,8 @@ def page(path):
 
 def main():
     out = csv.writer(sys.stdout)
-    given = [pathlib.Path(f) for f in sys.argv[1:]]
-    paths = sorted(p for f in given for p in (f.rglob("*") if f.is_dir() else [f]))
+    inputs = [pathlib.Path(f) for f in sys.argv[1:]]
+    paths = sorted(p for f in inputs for p in (f.rglob("*") if f.is_dir() else [f]))
     paths = [p for p in paths if p.is_file() and p.suffix in (".html", ".htm", ".txt", ".md")]
     count = 0
     for path in paths:

@@ -52,8 +52,8 @@ sql shop "$rows" >"$folder/before"
 unprivileged "$bin/pg_ctl" -D "$data" -m fast -w stop >/dev/null
 
 say "pg_upgrade"
-(cd "$folder" && unprivileged "$new_bin/pg_upgrade" -b "$old_bin" -B "$new_bin" -d "$folder/old" -D "$folder/new" -U postgres --socketdir "$folder" >"$folder/said") ||
-    { tail -n 30 "$folder/said"; find "$folder/new/pg_upgrade_output.d" -name '*.log' -exec tail -n 20 {} +; exit 1; }
+(cd "$folder" && unprivileged "$new_bin/pg_upgrade" -b "$old_bin" -B "$new_bin" -d "$folder/old" -D "$folder/new" -U postgres --socketdir "$folder" >"$folder/pg_upgrade.log") ||
+    { tail -n 30 "$folder/pg_upgrade.log"; find "$folder/new/pg_upgrade_output.d" -name '*.log' -exec tail -n 20 {} +; exit 1; }
 
 say "the same on $new"
 bin=$new_bin data=$folder/new

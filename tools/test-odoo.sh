@@ -81,16 +81,16 @@ mkdir "$CLUSTER/filestore"
 as_superuser postgres "CREATE ROLE odoo LOGIN CREATEDB PASSWORD 'odoo';" "CREATE DATABASE template_chatbot TEMPLATE template0 IS_TEMPLATE true;"
 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-said=$CLUSTER/odoo.log
+log=$CLUSTER/odoo.log
 
 say "Odoo 19: without the extension, the module says what to run"
-if odoo server -d flow -i base,chatbot_sync --stop-after-init --no-http --logfile "$said" >/dev/null 2>&1 || ! grep -q "may not use\|cannot be created" "$said"; then
-    tail -20 "$said"
+if odoo server -d flow -i base,chatbot_sync --stop-after-init --no-http --logfile "$log" >/dev/null 2>&1 || ! grep -q "may not use\|cannot be created" "$log"; then
+    tail -20 "$log"
     die "the module installs without the extension, or does not say why it does not"
 fi
-# The statements of its error message are run here.
+# Runs the statements that the error message names.
 for database in flow template_chatbot; do
-    mapfile -t statements < <(grep -E "^(CREATE EXTENSION|SELECT chatbot_grant)" "$said" | sort -u)
+    mapfile -t statements < <(grep -E "^(CREATE EXTENSION|SELECT chatbot_grant)" "$log" | sort -u)
     as_superuser "$database" "${statements[@]}" 2>/dev/null
 done
 
@@ -102,8 +102,8 @@ done
 
 say "Odoo 19: installing the module beside product, and its tests"
 odoo server -d flow -i chatbot_sync,product --skip-auto-install --stop-after-init --http-port "$port" --test-tags "${TEST_TAGS:-/chatbot_sync}" \
-    --logfile "$said" --screenshots "$ODOO" >/dev/null 2>&1 || { grep -vE " INFO | werkzeug" "$said" | tail -80; die "the tests of the module fail"; }
-grep -E "tests in|failed, |skipped" "$said" | sed -E 's/^.* INFO [^ ]+ [^ ]+ /      /'
+    --logfile "$log" --screenshots "$ODOO" >/dev/null 2>&1 || { grep -vE " INFO | werkzeug" "$log" | tail -80; die "the tests of the module fail"; }
+grep -E "tests in|failed, |skipped" "$log" | sed -E 's/^.* INFO [^ ]+ [^ ]+ /      /'
 
 say "Odoo 19: the whole flow, over HTTP"
 odoo server -d flow --db-filter '^flow' --http-port "$port" --max-cron-threads 1 --logfile "$CLUSTER/server.log" >/dev/null 2>&1 &

@@ -7,10 +7,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
 . tools/postgres.sh
-given=${PG_CONFIG:-}
+own_config=${PG_CONFIG:-}
 set_up
-given_major=${given:+$PG_MAJOR}
-MAJORS=${MAJORS:-${given_major:-16 15}}
+own_major=${own_config:+$PG_MAJOR}
+MAJORS=${MAJORS:-${own_major:-16 15}}
 
 say "format"
 cargo fmt --check
@@ -29,8 +29,8 @@ test_in_postgres() {
 
 tested= missing=
 for major in $MAJORS; do
-    if [ "$major" = "$given_major" ]; then
-        PG_CONFIG=$given PG_MAJOR=$major
+    if [ "$major" = "$own_major" ]; then
+        PG_CONFIG=$own_config PG_MAJOR=$major
         test_in_postgres
         tested+=" $major"
     elif postgres_of "$major"; then

@@ -1,6 +1,6 @@
-//! What can go wrong at a provider, and whether it is worth another attempt.
+//! Faults of providers, and whether another attempt is worth while.
 
-/// How a request to a provider failed; [`Self::retry_class`] says what follows from it.
+/// The way in which a request to a provider failed; [`Self::retry_class`] says what follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
     /// No connection could be made: DNS, TCP or TLS failed.
@@ -36,7 +36,7 @@ pub enum FaultKind {
     Outdated,
 }
 
-/// What follows from a fault.
+/// The consequence of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryClass {
     /// The request is tried again, as often as the retry policy says.
@@ -76,7 +76,7 @@ pub struct Fault {
     pub status: Option<u16>,
     /// The provider's message, or the HTTP client's: one line, with the key replaced by `***`.
     pub message: String,
-    /// How long the provider asks to wait; `None` where it does not say.
+    /// The wait that the provider asks for; `None` where it does not say.
     pub retry_after: Option<std::time::Duration>,
     /// The text that is to blame, as messages name it; `None` where it is not known.
     pub subject: Option<String>,

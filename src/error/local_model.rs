@@ -1,4 +1,4 @@
-//! What can be wrong with a model in a folder, or with the file that was made of it.
+//! Problems of a model in a folder, and of the file that was made of it.
 
 use std::io::{Error, ErrorKind};
 
@@ -32,7 +32,7 @@ pub enum Problem {
 pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
 impl Problem {
-    /// What the operating system says of a file.
+    /// Returns the problem for an error of the operating system about a file.
     pub fn of_file(name: impl std::fmt::Display, error: &Error) -> Self {
         match error.kind() {
             ErrorKind::NotFound => Self::Missing(name.to_string()),
@@ -41,7 +41,7 @@ impl Problem {
         }
     }
 
-    /// That there is no memory to work in.
+    /// Returns the problem for memory that could not be had.
     pub fn of_memory(error: &Error) -> Self {
         Self::OutOfMemory(error.to_string())
     }

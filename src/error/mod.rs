@@ -34,7 +34,7 @@ pub enum Error {
     /// Something is larger than can be stored or sent.
     #[error("{what} has {got} {unit}, the limit is {limit}")]
     TooLarge {
-        /// What is too large, such as "metadata".
+        /// The value that is too large, such as "metadata".
         what: &'static str,
         /// Its size, in the unit.
         got: usize,
@@ -93,9 +93,9 @@ pub enum Error {
     /// A provider has no address or no key configured, or the caller may not use the key.
     #[error("{message}")]
     NotConfigured {
-        /// What is missing: the message of the error.
+        /// The message of the error: what is missing.
         message: String,
-        /// What to do about it: the hint of the error.
+        /// The hint of the error: what to do about it.
         hint: String,
     },
     /// A new model cannot take over, because a provider refused every source that is still without its vectors.
@@ -147,7 +147,7 @@ pub enum Error {
     SourceTypeInUse {
         /// The kind's name.
         name: String,
-        /// What uses the kind, in words.
+        /// The uses of the kind, in words.
         uses: String,
     },
     /// The caller does not own the table.
@@ -168,7 +168,7 @@ pub enum Error {
     /// Postgres raised an error while one host row was read, its source was stored, or its status was written.
     #[error("{step}: {}", raised.message)]
     Row {
-        /// What was done with the row.
+        /// The step in which it was raised.
         step: RowStep,
         /// The error that Postgres raised.
         raised: Box<PostgresError>,
@@ -220,7 +220,7 @@ pub enum Error {
     Internal(String),
 }
 
-/// What was done with one row when Postgres raised an error.
+/// The step of a row's sync in which Postgres raised an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowStep {
     /// The row's values were read.

@@ -1,5 +1,8 @@
 //! SQL functions that only the extension's own SQL calls, in one file, as they stand in one schema: the steps of its
 //! procedures, and what its event triggers run.
+//!
+//! Where a function's name here is not its name in SQL, it is the name that it had in a released version: the C symbol that
+//! the SQL of that version declares is made of it.
 
 use pgrx::name;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -75,7 +78,7 @@ fn if_version_fits(follow: impl FnOnce() -> Result<(), Error>) -> Result<(), Err
 }
 
 /// Follows ALTER TABLE; called by an event trigger.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_altered(relation regclass) RETURNS void
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.follow_alter_table(relation regclass) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorReport> {
     if_version_fits(|| {
@@ -86,29 +89,29 @@ fn chatbot_sync_table_altered(relation: Option<Regclass>) -> Result<(), ErrorRep
 }
 
 /// Records that a statement rewrites a table; called by an event trigger.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.table_rewritten(relation regclass, reason int) RETURNS void
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.note_table_rewrite(relation regclass, reason int) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_table_rewritten(relation: Option<Regclass>, reason: Option<i32>) -> Result<(), ErrorReport> {
+fn chatbot_sync_note_table_rewrite(relation: Option<Regclass>, reason: Option<i32>) -> Result<(), ErrorReport> {
     host::note_rewrite(arguments::required("relation", relation)?.0, arguments::required("reason", reason)?);
     Ok(())
 }
 
 /// Follows a statement that rewrote tables or altered types; called by an event trigger.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.rows_rewritten(types oid[]) RETURNS void
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.reconcile_rewritten_tables(types oid[]) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_rows_rewritten(types: Option<Vec<pg_sys::Oid>>) -> Result<(), ErrorReport> {
+fn chatbot_sync_reconcile_rewritten_tables(types: Option<Vec<pg_sys::Oid>>) -> Result<(), ErrorReport> {
     if_version_fits(|| host::on_rewritten(arguments::required("types", types)?))
 }
 
 /// Follows the creation of the extension's triggers by a restore; called by an event trigger.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.triggers_restored(relation regclass) RETURNS void
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.follow_restored_triggers(relation regclass) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_triggers_restored(relation: Option<Regclass>) -> Result<(), ErrorReport> {
     if_version_fits(|| host::on_restored(arguments::required("relation", relation)?.0))
 }
 
 /// Follows DROP TABLE; called by an event trigger.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.tables_dropped(hosts int[]) RETURNS void
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.delete_sources_of_dropped_tables(hosts int[]) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_tables_dropped(hosts: Option<Vec<i32>>) -> Result<(), ErrorReport> {
     if_version_fits(|| {
@@ -194,10 +197,10 @@ fn chatbot_sync_refresh_batch(
 
 /// Counts the sources that differ from what the calling session's settings would make of them: those of host tables and, of
 /// sources without one, those with other words and those with other chunks.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.outdated_sources()
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.count_outdated_sources()
 RETURNS TABLE (of_tables bigint, words_by_hand bigint, cut_by_hand bigint)
 LANGUAGE c AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
-fn chatbot_sync_outdated_sources() -> Result<
+fn chatbot_sync_count_outdated_sources() -> Result<
     TableIterator<'static, (name!(of_tables, i64), name!(words_by_hand, i64), name!(cut_by_hand, i64))>,
     ErrorReport,
 > {
@@ -244,8 +247,7 @@ fn chatbot_sync_check_version() -> Result<
     >,
     ErrorReport,
 > {
-    let (status, detail, hint) = version::doctor_row()?;
-    Ok(TableIterator::once(("version".to_owned(), status.to_owned(), detail, hint)))
+    Ok(TableIterator::once(version::doctor_row()?.into_columns("version")))
 }
 
 /// Whether this session may embed: `chatbot_sync.enabled` is on, and ALTER DATABASE does not say off.
@@ -342,7 +344,7 @@ fn chatbot_sync_reembed_batch(
 }
 
 /// The last step of chatbot_reembed(): makes the next model the active one; false where it still lacks vectors.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.swap_model() RETURNS boolean
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.activate_next_model() RETURNS boolean
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_swap_model() -> Result<bool, ErrorReport> {
     Ok(reembed::swap()?)
@@ -350,21 +352,21 @@ fn chatbot_sync_swap_model() -> Result<bool, ErrorReport> {
 
 /// Builds the indexes of a model in this transaction, which keeps writers waiting: for chatbot_create_index(concurrent =>
 /// false) and chatbot_repair().
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_build(model_id int) RETURNS void
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.build_indexes(model_id int) RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_index_build(model_id: Option<i32>) -> Result<(), ErrorReport> {
     Ok(store::index::build(ModelId(arguments::required("model_id", model_id)?))?)
 }
 
 /// A step of chatbot_create_index(): starts the worker that builds the indexes.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_start(model_id int) RETURNS void
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.start_index_build(model_id int) RETURNS void
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_index_start(model_id: Option<i32>) -> Result<(), ErrorReport> {
     Ok(worker::index::start(ModelId(arguments::required("model_id", model_id)?))?)
 }
 
 /// A step of chatbot_create_index(): waits up to 100 ms and returns what the worker does; NULL once the indexes are built.
-#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.index_step() RETURNS text
+#[pg_extern(sql = "CREATE FUNCTION chatbot_sync.wait_for_index_build() RETURNS text
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';")]
 fn chatbot_sync_index_step() -> Result<Option<String>, ErrorReport> {
     Ok(worker::index::step()?)
@@ -396,8 +398,11 @@ fn chatbot_sync_search_in(
     >,
     ErrorReport,
 > {
-    let shards = (arguments::required("embedding", embedding)?, arguments::required("source", source)?);
-    let question = arguments::required("question", question)?;
-    let answers = search::search_shards(shards, &question, metadata_filter, vector)?;
-    Ok(TableIterator::new(answers.into_iter().map(search::SearchResult::into_row)))
+    let shards = search::Shards {
+        embedding: arguments::required("embedding", embedding)?,
+        source: arguments::required("source", source)?,
+    };
+    let request = arguments::required("question", question)?;
+    let results = search::search_shards(shards, &request, metadata_filter, vector)?;
+    Ok(TableIterator::new(results.into_iter().map(search::SearchResult::into_row)))
 }

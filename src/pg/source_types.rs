@@ -61,7 +61,7 @@ pub fn drop(name: Option<&str>) -> Result<()> {
     if kind.is_built_in() {
         return Err(Error::invalid("name", format!("\"{kind}\""), "a kind that chatbot_add_source_type() added"));
     }
-    let _newest = LatestSnapshot::new();
+    let _latest = LatestSnapshot::new();
     let table = store::table()?;
     // SAFETY: waits, or raises an error where the lock is not to be had.
     unsafe { pg_sys::LockRelationOid(table, pg_sys::AccessExclusiveLock.cast_signed()) };

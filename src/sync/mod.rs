@@ -1,4 +1,4 @@
-//! What a source's text becomes, and what happens to its stored chunks when it changes:
+//! The parts of a source's text, and the changes of its stored chunks when the text changes:
 //! - [`diff`]: compares old and new chunks: which are kept, embedded or dropped
 //! - [`reading`]: a content's chunks, their languages and words
 

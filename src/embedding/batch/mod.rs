@@ -21,7 +21,7 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 /// The least wait where a provider asks to wait. A provider that says 0 seconds, or a date in the past, would otherwise
 /// be asked without pause.
 const MIN_WAIT: Duration = Duration::from_millis(100);
-/// How many requests in a row may fail, with no text embedded in between, before the provider is taken to be the reason
+/// The number of requests in a row that may fail, with no text embedded in between, before the provider is taken to be the reason
 /// and not a text. From then on no request is split. Single texts that make requests fail are found with fewer.
 const MAX_FAILED_IN_A_ROW: u32 = 8;
 /// The largest number of tokens that is believed of one request.
@@ -50,7 +50,7 @@ impl Batch {
     }
 }
 
-/// What requests used: their number, their texts, and the tokens that the provider counted.
+/// The usage of requests: their number, their texts, and the tokens that the provider counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// The number of requests that were sent, whether they failed or not.
@@ -69,7 +69,7 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
-/// How often and how long a request is tried.
+/// The limits of attempts at a request, in number and in time.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
     /// The largest number of attempts for a request, 1 or more.

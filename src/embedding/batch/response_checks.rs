@@ -2,7 +2,7 @@
 
 use crate::error::{Fault, FaultKind};
 
-/// What is checked about the vectors of a response.
+/// The checks that the vectors of a response have to pass.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseChecks {
     /// The length that vectors must have; 0: any length, but the same for all.

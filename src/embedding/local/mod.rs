@@ -32,7 +32,7 @@ pub struct StaticModel {
     lengths: &'static [u8],
 }
 
-/// What a model's files say about it, and where in its safetensors file the tensors begin.
+/// The shape of a model as its files say, and the offset of the tensors in its safetensors file.
 struct Shape {
     dimensions: usize,
     max_tokens: usize,

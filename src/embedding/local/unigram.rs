@@ -80,7 +80,7 @@ struct Segmenter {
 #[derive(Clone, Copy)]
 struct Best {
     score: f64,
-    /// Where its last piece starts.
+    /// The offset at which its last piece starts.
     start: u32,
     id: u32,
 }

@@ -144,7 +144,7 @@ fn look_up(prefix: &[u8], piece: &[u8], hash: u32) -> Option<u16> {
     }
 }
 
-/// Where a piece's bytes start in the frozen table.
+/// The offset of a piece's bytes in the frozen table.
 fn offset(id: usize) -> usize {
     let at = OFFSETS + id * 4;
     let pieces = OFFSETS + (WORDPIECES + 1) * 4;

@@ -153,7 +153,7 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// What is documented about a model.
+/// The documented properties of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelInfo {
     /// The length of its vectors where no other is asked for.

@@ -1,4 +1,4 @@
-//! How long a provider asks to wait, read from the headers or the body of its response.
+//! The wait that a provider asks for, read from the headers or the body of its response.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

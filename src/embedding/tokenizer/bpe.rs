@@ -34,7 +34,7 @@ pub fn freeze(merges: impl ExactSizeIterator<Item = Merge>) -> Vec<u8> {
     slots.iter().flatten().flat_map(|number| number.to_le_bytes()).collect()
 }
 
-/// Where a pair is looked for first.
+/// Returns the slot at which a pair is looked for first.
 fn slot(left: u32, right: u32, count: usize) -> usize {
     let hash = (u64::from(left) << 32 | u64::from(right)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (hash >> 32) as usize % count

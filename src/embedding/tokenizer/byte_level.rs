@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::characters::{is_letter, is_number};
 
-/// What GPT-2 splits off at an apostrophe, in the order in which it looks for them.
+/// The endings that GPT-2 splits off at an apostrophe, in the order in which it looks for them.
 const CONTRACTIONS: [&str; 7] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
 
 /// The character that stands for a byte: itself where it can be seen, else one from U+0100 on.

@@ -36,7 +36,7 @@ pub fn is_chinese(c: char) -> bool {
         | '\u{2b740}'..='\u{2b81f}' | '\u{2b920}'..='\u{2ceaf}' | '\u{f900}'..='\u{faff}' | '\u{2f800}'..='\u{2fa1f}')
 }
 
-/// What `\w` matches.
+/// Whether `\w` matches a character.
 pub fn is_word(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric() || c == '_';
@@ -51,7 +51,7 @@ static LETTERS: LazyLock<Ranges> = LazyLock::new(|| Ranges::of(r"\p{L}"));
 static NUMBERS: LazyLock<Ranges> = LazyLock::new(|| Ranges::of(r"\p{N}"));
 
 impl Ranges {
-    /// What a class of a regular expression matches.
+    /// Returns the characters that a class of a regular expression matches.
     fn of(class: &str) -> Ranges {
         match regex_syntax::parse(class).map(|hir| hir.into_kind()) {
             Ok(HirKind::Class(Class::Unicode(class))) => {
@@ -67,7 +67,7 @@ impl Ranges {
     }
 }
 
-/// What `\p{L}` matches.
+/// Whether `\p{L}` matches a character.
 pub fn is_letter(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphabetic();
@@ -75,7 +75,7 @@ pub fn is_letter(c: char) -> bool {
     is_letter_of_common_script(c) || LETTERS.contains(c)
 }
 
-/// What `\p{N}` matches.
+/// Whether `\p{N}` matches a character.
 pub fn is_number(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_digit();

@@ -15,7 +15,7 @@ const LONGEST_CLUSTER: usize = 5;
 pub struct Charsmap<'a> {
     slots: &'a [[u8; 4]],
     strings: &'a [u8],
-    /// What each ASCII character becomes.
+    /// The replacement of each ASCII character.
     ascii: [Replacement<'a>; 128],
 }
 
@@ -74,7 +74,7 @@ impl<'a> Charsmap<'a> {
         }
     }
 
-    /// What the shortest beginning of a key that is in the table becomes.
+    /// Returns the replacement of the shortest beginning of a key that is in the table.
     fn look_up(&self, key: &[u8]) -> Replacement<'a> {
         let slot = |at: usize| self.slots.get(at).map(|slot| u32::from_le_bytes(*slot));
         let offset = |slot: u32| ((slot >> 10) << ((slot & 1 << 9) >> 6)) as usize;

@@ -18,7 +18,7 @@ pub struct DoubleArray<'a> {
     slots: &'a [[u8; SLOT]],
 }
 
-/// Where a walk is.
+/// The place that a walk has reached.
 #[derive(Clone, Copy)]
 pub struct Node(u64);
 

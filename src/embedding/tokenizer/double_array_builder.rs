@@ -22,7 +22,7 @@ const FREE: Slot = Slot { base: 0, byte: NO_BYTE, number: 0, is_used: false, is_
 
 struct Builder {
     slots: Vec<Slot>,
-    /// Where free slots are looked for from.
+    /// The slot from which free ones are looked for.
     first_free: usize,
 }
 

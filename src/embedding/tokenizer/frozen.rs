@@ -5,7 +5,7 @@
 const MAGIC: &[u8; 8] = b"CSTOKEN1";
 const ALIGNMENT: usize = 64;
 
-/// What a section holds.
+/// The sections of a frozen tokenizer.
 #[derive(Clone, Copy)]
 pub enum Section {
     /// [`super::Pipeline`] as JSON.
@@ -27,7 +27,7 @@ pub enum Section {
     Merges,
 }
 
-/// How many sections there are.
+/// The number of sections.
 pub const SECTIONS: usize = 9;
 const HEADER: usize = MAGIC.len() + SECTIONS * 16;
 

@@ -45,7 +45,7 @@ pub enum Normalizer {
     },
 }
 
-/// What is replaced.
+/// The pattern of a replacement.
 #[derive(Serialize, Deserialize)]
 pub enum Pattern {
     String(String),
@@ -78,7 +78,7 @@ impl Normalizer {
         }
     }
 
-    /// How many times as long replacements can make a text, at most.
+    /// Returns the largest factor by which replacements can make a text longer.
     pub fn growth(&self) -> f64 {
         match self {
             #[allow(clippy::cast_precision_loss)]

@@ -55,7 +55,7 @@ fn yes() -> bool {
     true
 }
 
-/// What becomes of the characters that a text is split at.
+/// The treatment of the characters that a text is split at.
 #[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub enum Behavior {
     Removed,

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// What `tests/data/make_tokenizers.py` wrote: tiny tokenizers, texts, and the reference's tokens.
+/// The data that `tests/data/make_tokenizers.py` wrote: tiny tokenizers, texts, and the reference's tokens.
 fn tokenizers() -> Vec<Value> {
     serde_json::from_str(include_str!("../../../tests/data/tokenizers.json")).unwrap()
 }

@@ -7,7 +7,7 @@ use super::double_array::DoubleArray;
 /// A character in no piece costs this much more than the least probable piece.
 const UNKNOWN_PENALTY: f64 = 10.0;
 
-/// What a frozen tokenizer knows of its model besides the pieces and their scores.
+/// The settings of a frozen Unigram model: all but the pieces and their scores.
 #[derive(Serialize, Deserialize)]
 pub struct UnigramSettings {
     pub unknown: u32,

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::double_array::{DoubleArray, Node};
 
-/// What a frozen tokenizer knows of its model besides the pieces.
+/// The settings of a frozen WordPiece model: all but the pieces.
 #[derive(Serialize, Deserialize)]
 pub struct WordPieceSettings {
     pub unknown: u32,
-    /// What pieces begin with that go on within a word.
+    /// The beginning of pieces that go on within a word.
     pub continuing_prefix: String,
     pub longest_word: usize,
 }
@@ -17,7 +17,7 @@ pub struct WordPieceSettings {
 /// A WordPiece model over a double array of its pieces.
 pub struct WordPiece<'a> {
     pieces: DoubleArray<'a>,
-    /// Where pieces that go on within a word are looked for from.
+    /// The node from which pieces that go on within a word are looked up.
     continuing: Option<Node>,
     unknown: u32,
     longest_word: usize,

@@ -16,9 +16,9 @@ const GELU_ROWS: usize = 64;
 
 /// Layer normalisation's parameters.
 pub struct Norm<'a> {
-    /// What each normalised element is multiplied by.
+    /// The factor of each normalised element.
     pub gain: &'a [f32],
-    /// What is added to each element after that.
+    /// The number that is added to each element after that.
     pub bias: &'a [f32],
 }
 
@@ -26,7 +26,7 @@ pub struct Norm<'a> {
 pub struct AttentionLayer<'a> {
     /// Queries, keys and values of all heads, side by side.
     pub query_key_value: Linear<'a>,
-    /// What becomes of the heads' results.
+    /// The layer that the heads' results go through.
     pub attention: Linear<'a>,
     /// The normalisation of the attention's sum with its input.
     pub attention_norm: Norm<'a>,
@@ -42,7 +42,7 @@ pub struct AttentionLayer<'a> {
 pub struct Encoder<'a> {
     /// Widths and numbers of layers, heads and tokens.
     pub shape: TransformerShape,
-    /// How tokens become a text.
+    /// The way in which the vectors of tokens become that of a text.
     pub pooling: Pooling,
     /// A vector for each token.
     pub words: Table<'a>,
@@ -63,7 +63,7 @@ pub struct Workspace {
     x: Buffer<f32>,
     /// Queries, keys and values, then what is between the halves of the feed-forward part.
     wide: Buffer<f32>,
-    /// What heads and layers give.
+    /// The results of heads and layers.
     result: Buffer<f32>,
     scores: Buffer<f32>,
     keys: Buffer<f32>,
@@ -214,7 +214,7 @@ struct Heads<'a> {
 }
 
 impl Heads<'_> {
-    /// What the tokens of each text take from each other.
+    /// Computes the attention of the tokens of each text to each other.
     fn attend(
         &mut self,
         texts: &[&[u32]],

@@ -138,7 +138,7 @@ impl Folder {
         Ok(hexadecimal(&hash.finalize()))
     }
 
-    /// What changes when a file is written or replaced: sizes, times and numbers of the files, in one text.
+    /// Returns a text that changes when a file is written or replaced: sizes, times and numbers of the files.
     pub fn stamp(&self, files: &[String]) -> Result<String> {
         let mut stamp = String::new();
         for name in files {

@@ -19,16 +19,16 @@ use crate::error::local_model::{Problem, Result};
 
 /// The version of the format. It changes whenever the same folder becomes other bytes.
 pub const VERSION: u32 = 1;
-/// What a file begins with.
+/// The first bytes of a file.
 const MAGIC: [u8; 8] = *b"chatbot\x1a";
 /// Bytes before the parts.
 pub const PAGE: usize = 4096;
 /// Bytes of the page before its JSON: magic, version, length of the JSON, digest of the JSON.
 const PREFIX: usize = 48;
-/// What each part is aligned to.
+/// The alignment of each part, in bytes.
 pub const ALIGNMENT: usize = 64;
 
-/// How the weights of linear layers are stored.
+/// The precision in which the weights of linear layers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -43,13 +43,13 @@ pub enum Precision {
 pub struct Header {
     /// The model, as the folder that it was imported from described it.
     pub description: Description,
-    /// How the weights of linear layers are stored.
+    /// The precision in which the weights of linear layers are stored.
     pub precision: Precision,
-    /// How tables are stored, and linear layers that are not rounded.
+    /// The type of the numbers of tables, and of linear layers that are not rounded.
     pub dtype: Dtype,
     /// The digest of the folder's files.
     pub digest: String,
-    /// What changes when a file of the folder is written or replaced.
+    /// A text that changes when a file of the folder is written or replaced.
     pub stamp: String,
     /// Bytes of the frozen tokenizer.
     pub tokenizer: u64,
@@ -120,7 +120,7 @@ pub enum Model<'a> {
     Static(StaticModel<'a>),
 }
 
-/// What a file holds, looked at where it is.
+/// The contents of a file, read in place.
 pub struct Frozen<'a> {
     /// The first page.
     pub header: Header,

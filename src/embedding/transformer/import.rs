@@ -16,7 +16,7 @@ use super::safetensors::{Dtype, ReadAt, Tensor, Tensors};
 use crate::embedding::tokenizer::{FrozenTokenizer, Tokenizer};
 use crate::error::local_model::{Problem, Result, malformed, unsupported};
 
-/// What a folder is to become, found without reading the weights' numbers.
+/// The plan of an import, made without reading the weights' numbers.
 pub struct Plan {
     folder: Folder,
     described: Described,

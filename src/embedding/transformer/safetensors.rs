@@ -34,7 +34,7 @@ impl ReadAt for File {
     }
 }
 
-/// How a number is stored.
+/// The type of stored numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Dtype {
     /// IEEE single precision.
@@ -68,7 +68,7 @@ fn bits(dtype: &str) -> Option<u64> {
     })
 }
 
-/// Where a tensor is and what it is made of.
+/// The place, the shape and the type of a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensor {
     name: String,

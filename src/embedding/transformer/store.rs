@@ -14,7 +14,7 @@ use super::memory::MappedFile;
 use crate::embedding::tokenizer::FrozenTokenizer;
 use crate::error::local_model::{Problem, Result, malformed};
 
-/// How often a process that waits for another one's import looks whether it is done.
+/// The interval at which a process that waits for another one's import checks whether it is done.
 const POLL: Duration = Duration::from_millis(20);
 /// Characters of a digest in a file's name.
 const DIGEST: usize = 16;
@@ -26,7 +26,7 @@ pub struct ModelFile {
     pub name: String,
     /// The digest of the folder's files.
     pub digest: String,
-    /// How the weights of linear layers are stored.
+    /// The precision in which the weights of linear layers are stored.
     pub precision: Precision,
 }
 
@@ -60,7 +60,7 @@ impl Store {
         Self { directory }
     }
 
-    /// Where a model's file is or will be.
+    /// Returns the path that a model's file has or will have.
     pub fn path(&self, model: &ModelFile) -> Result<PathBuf> {
         Ok(self.directory.join(format!("{}{VERSION}", model.stem()?)))
     }

@@ -15,7 +15,7 @@ use crate::threads::signals::BlockedSignals;
 /// Tokens that are computed together. More would take more memory, and less would read the weights more often.
 pub const PACK: usize = 512;
 
-/// What the calling thread does beside computing.
+/// The tasks of the calling thread beside computing.
 pub trait Caller {
     /// Whether to stop. Asked every few milliseconds while the calling thread computes.
     fn stops(&self) -> bool;
@@ -43,7 +43,7 @@ fn pack(texts: &[Vec<u32>]) -> Vec<Vec<usize>> {
     packs
 }
 
-/// What threads share.
+/// The work that threads share.
 struct Work<'a> {
     encoder: &'a Encoder<'a>,
     kernels: Kernels,

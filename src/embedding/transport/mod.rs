@@ -182,7 +182,7 @@ pub fn request_embeddings(
     }
 }
 
-/// What the requests for the same texts have in common.
+/// The common parts of the requests for the same texts.
 struct Call<'a> {
     transport: &'a dyn Transport,
     provider: &'a dyn Provider,

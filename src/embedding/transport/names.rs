@@ -11,7 +11,7 @@ use ureq::http::uri::Authority;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// How long an address is kept: shorter than the TTL of most providers (60 s and more), so that a host that moves
+/// The time for which an address is kept: shorter than the TTL of most providers (60 s and more), so that a host that moves
 /// is soon found.
 const CACHE_TIME: Duration = Duration::from_secs(30);
 

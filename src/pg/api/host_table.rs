@@ -35,7 +35,7 @@ fn chatbot_attach_with_condition(
     content_formats: default!(Option<Vec<Option<String>>>, "NULL"),
 ) -> Result<(), ErrorReport> {
     let content_formats = content_formats.as_ref().map(|all| all.iter().map(Option::as_deref).collect());
-    Ok(host::attach(host::Attach {
+    Ok(host::attach(host::AttachArguments {
         relation,
         source_type: source_type.as_deref(),
         id: id_column,
@@ -75,7 +75,7 @@ fn chatbot_attach(
     on_error: Option<Text>,
     content_format: Option<Text>,
 ) -> Result<(), ErrorReport> {
-    Ok(host::attach(host::Attach {
+    Ok(host::attach(host::AttachArguments {
         relation,
         source_type: source_type.as_deref(),
         id: id_column,
@@ -89,7 +89,7 @@ fn chatbot_attach(
         mode: mode.as_deref(),
         on_error: on_error.as_deref(),
         content_format: content_format.as_deref(),
-        ..host::Attach::default()
+        ..host::AttachArguments::default()
     })?)
 }
 

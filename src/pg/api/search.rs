@@ -72,7 +72,7 @@ fn chatbot_search(
     >,
     ErrorReport,
 > {
-    let question = search::SearchArguments {
+    let arguments = search::SearchArguments {
         chatbot_id,
         query: query.as_deref(),
         max_results,
@@ -81,5 +81,5 @@ fn chatbot_search(
         min_similarity,
         mode: mode.as_deref(),
     };
-    Ok(TableIterator::new(search::search(question)?.into_iter().map(search::SearchResult::into_row)))
+    Ok(TableIterator::new(search::search(arguments)?.into_iter().map(search::SearchResult::into_row)))
 }

@@ -56,7 +56,7 @@ fn chatbot_session_messages(
     ErrorReport,
 > {
     let messages = session::messages(arguments::required("session_id", session_id)?, max_messages)?;
-    Ok(TableIterator::new(messages))
+    Ok(TableIterator::new(messages.into_iter().map(|m| (m.id, m.role, m.content, m.metadata, m.created_at))))
 }
 
 /// Closes a session; returns false where it is not open.

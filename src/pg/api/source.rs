@@ -94,8 +94,8 @@ fn chatbot_cleanup(
     ErrorReport,
 > {
     let chatbot_id = arguments::check_chatbot_id(chatbot_id)?;
-    let (embeddings, sessions) = store::delete::delete_chatbot(chatbot_id)?;
-    Ok(TableIterator::once(("success".to_owned(), chatbot_id.0, embeddings, sessions)))
+    let deleted = store::delete::delete_chatbot(chatbot_id)?;
+    Ok(TableIterator::once(("success".to_owned(), chatbot_id.0, deleted.embeddings, deleted.sessions)))
 }
 
 /// Queues the content of a source without a host table for a worker to embed; returns the job's id.
@@ -121,7 +121,7 @@ fn chatbot_retry(
     source_id: default!(Option<i64>, "NULL"),
 ) -> Result<i64, ErrorReport> {
     let source_type =
-        source_type.map(|given| source_types::check_source_type("source_type", Some(&given))).transpose()?;
+        source_type.map(|name| source_types::check_source_type("source_type", Some(&name))).transpose()?;
     Ok(queue::retry(chatbot_id.map(ChatbotId), source_type, source_id)?)
 }
 

@@ -7,7 +7,7 @@ use crate::pg::host::condition::CheckedCondition;
 use crate::pg::host::pending::register_existing_rows;
 use crate::pg::host::relation::{ExtensionDdlGuard, Relation, open_owned_table};
 use crate::pg::host::table::HostTable;
-use crate::pg::host::triggers::{make_triggers, number};
+use crate::pg::host::triggers::{make_triggers, set_column_numbers};
 use crate::pg::host::{row_security, status_writeback};
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::catalog_types::{Name, Regclass};
@@ -18,7 +18,7 @@ use crate::text::content::Format;
 
 /// The arguments of `chatbot_attach()`, not checked yet; `None` is SQL's NULL.
 #[derive(Default)]
-pub struct Attach<'a> {
+pub struct AttachArguments<'a> {
     /// The table that is attached.
     pub relation: Option<Regclass>,
     /// The kind of source that its rows are.
@@ -41,7 +41,7 @@ pub struct Attach<'a> {
     pub error: Option<Name>,
     /// `sync`: vectors are made in the statement that changes a row; `async`: by workers.
     pub mode: Option<&'a str>,
-    /// What a failure does: `mark` the row, or `raise` an error.
+    /// The effect of a failure: `mark` the row, or `raise` an error.
     pub on_error: Option<&'a str>,
     /// `text` or `html`.
     pub content_format: Option<&'a str>,
@@ -61,19 +61,19 @@ pub struct Attach<'a> {
 const CHATBOT_COLUMN: &str = "chatbot_id";
 const CONTENT_COLUMN: &str = "content";
 
-fn column(Name(name): Name) -> Column {
+fn to_column(Name(name): Name) -> Column {
     Column { name, number: 0 }
 }
 
-fn named(role: &'static str, name: Option<Name>) -> Result<Column> {
-    arguments::required(role, name).map(column)
+fn required_column(role: &'static str, name: Option<Name>) -> Result<Column> {
+    arguments::required(role, name).map(to_column)
 }
 
-fn all_named(role: &'static str, names: Vec<Option<Name>>) -> Result<Vec<Column>> {
-    names.into_iter().map(|name| named(role, name)).collect()
+fn required_columns(role: &'static str, names: Vec<Option<Name>>) -> Result<Vec<Column>> {
+    names.into_iter().map(|name| required_column(role, name)).collect()
 }
 
-fn format(parameter: &'static str, name: Option<&str>) -> Result<Format> {
+fn check_format(parameter: &'static str, name: Option<&str>) -> Result<Format> {
     Ok(match arguments::one_of(parameter, name, &Format::NAMES)? {
         "html" => Format::Html,
         _ => Format::Text,
@@ -90,9 +90,9 @@ fn refuse_both(role: &'static str, name: Option<&Name>, default: &str, instead: 
     }
 }
 
-impl Attach<'_> {
+impl AttachArguments<'_> {
     /// Checks the arguments, and returns the options without what depends on the table.
-    fn host(&mut self) -> Result<HostOptions> {
+    fn take_options(&mut self) -> Result<HostOptions> {
         let source_type = source_types::check_source_type("source_type", self.source_type)?;
         let on_error = match arguments::one_of("on_error", self.on_error, &OnError::NAMES)? {
             "raise" => OnError::Raise,
@@ -102,15 +102,15 @@ impl Attach<'_> {
             "async" => SyncMode::Async,
             _ => SyncMode::Sync,
         };
-        let format_of_all = format("content_format", self.content_format)?;
-        let id = named("id_column", self.id.take())?;
-        let (chatbot, chatbot_id) = self.chatbot()?;
-        let content = self.content()?;
+        let format_of_all = check_format("content_format", self.content_format)?;
+        let id = required_column("id_column", self.id.take())?;
+        let (chatbot, chatbot_id) = self.take_chatbot()?;
+        let content = self.take_content()?;
         let content_format = match self.content_formats.take() {
             None => vec![format_of_all],
             Some(formats) => {
                 let formats: Vec<Format> =
-                    formats.into_iter().map(|name| format("content_formats", name)).collect::<Result<_>>()?;
+                    formats.into_iter().map(|name| check_format("content_formats", name)).collect::<Result<_>>()?;
                 if formats.len() != content.len() {
                     let expected = format!("as many as there are content columns, {}", content.len());
                     return Err(Error::invalid("content_formats", formats.len(), expected));
@@ -122,12 +122,15 @@ impl Attach<'_> {
             id,
             chatbot,
             content,
-            title: self.title.take().map(column),
-            metadata: all_named("metadata_columns", arguments::required("metadata_columns", self.metadata.take())?)?,
-            enabled: self.enabled.take().map(column),
-            status: self.status.take().map(column),
-            processed: self.processed.take().map(column),
-            error: self.error.take().map(column),
+            title: self.title.take().map(to_column),
+            metadata: required_columns(
+                "metadata_columns",
+                arguments::required("metadata_columns", self.metadata.take())?,
+            )?,
+            enabled: self.enabled.take().map(to_column),
+            status: self.status.take().map(to_column),
+            processed: self.processed.take().map(to_column),
+            error: self.error.take().map(to_column),
         };
         Ok(HostOptions {
             host: HostId(0),
@@ -144,9 +147,9 @@ impl Attach<'_> {
     }
 
     /// Returns the column with the chatbot, or the chatbot of all rows.
-    fn chatbot(&mut self) -> Result<(Option<Column>, Option<ChatbotId>)> {
+    fn take_chatbot(&mut self) -> Result<(Option<Column>, Option<ChatbotId>)> {
         match self.chatbot_id {
-            None => Ok((Some(named("chatbot_column", self.chatbot.take())?), None)),
+            None => Ok((Some(required_column("chatbot_column", self.chatbot.take())?), None)),
             Some(id) => {
                 refuse_both("chatbot_column", self.chatbot.as_ref(), CHATBOT_COLUMN, "chatbot_id")?;
                 Ok((None, Some(arguments::check_chatbot_id(Some(id))?)))
@@ -154,15 +157,16 @@ impl Attach<'_> {
         }
     }
 
-    fn content(&mut self) -> Result<Vec<Column>> {
+    /// Returns the columns with the content.
+    fn take_content(&mut self) -> Result<Vec<Column>> {
         match self.contents.take() {
-            None => Ok(vec![named("content_column", self.content.take())?]),
+            None => Ok(vec![required_column("content_column", self.content.take())?]),
             Some(columns) if columns.is_empty() => {
                 Err(Error::invalid("content_columns", "empty", "one column or more"))
             }
             Some(columns) => {
                 refuse_both("content_column", self.content.as_ref(), CONTENT_COLUMN, "content_columns")?;
-                all_named("content_columns", columns)
+                required_columns("content_columns", columns)
             }
         }
     }
@@ -170,8 +174,8 @@ impl Attach<'_> {
 
 /// Attaches a table: its rows become sources. Rows that it has already stay pending until `chatbot_sync_all()`.
 /// The table is locked against writers until the transaction ends.
-pub fn attach(mut request: Attach) -> Result<()> {
-    let mut host = request.host()?;
+pub fn attach(mut request: AttachArguments) -> Result<()> {
+    let mut host = request.take_options()?;
     check_distinct_columns(&host)?;
     let (opened, relation) = open_owned_table(request.relation)?;
     if let Some(condition) = request.condition {
@@ -181,7 +185,7 @@ pub fn attach(mut request: Attach) -> Result<()> {
     }
     refuse_attached(&host, &relation)?;
     row_security::refuse_hidden_rows(relation.oid)?;
-    number(&mut host, &relation.name, opened.0)?;
+    set_column_numbers(&mut host, &relation.name, opened.0)?;
     // SAFETY: `opened` keeps the relation open.
     let table = unsafe { HostTable::bind(host.clone(), opened.0)? };
     warn_of_shared_sources(&host, &relation)?;
@@ -193,10 +197,10 @@ pub fn attach(mut request: Attach) -> Result<()> {
     make_triggers(&host, &relation)?;
     // SAFETY: it is open.
     let table = unsafe { HostTable::bind(host, opened.0)? };
-    let waiting = register_existing_rows(&table)?;
+    let registered = register_existing_rows(&table)?;
     status_writeback::write_pending(&table)?;
-    if waiting > 0 {
-        pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
+    if registered > 0 {
+        pgrx::notice!("{registered} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
     }
     Ok(())
 }
@@ -246,13 +250,13 @@ fn refuse_attached(host: &HostOptions, relation: &Relation) -> Result<()> {
 
 /// Warns where another table has sources of the same kind, for a chatbot that this one has sources for.
 fn warn_of_shared_sources(host: &HostOptions, relation: &Relation) -> Result<()> {
-    for (other, argument) in store::roots()? {
-        let HostOptions { source_type, chatbot_id, .. } = HostOptions::parse(&argument)?;
+    for other in store::all_attached_tables()? {
+        let HostOptions { source_type, chatbot_id, .. } = other.options()?;
         let apart = host.chatbot_id.is_some() && chatbot_id.is_some() && host.chatbot_id != chatbot_id;
-        if other != relation.oid && source_type == host.source_type && !apart {
+        if other.oid != relation.oid && source_type == host.source_type && !apart {
             pgrx::warning!(
                 "{} is attached as {source_type} too: an id that both tables use is one source, and the last one written wins",
-                relation_name(other)?
+                relation_name(other.oid)?
             );
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! What an UPDATE did to sources: which are gone, which have another key, which are to be synced. The transition tables are
+//! The changes that an UPDATE made to sources: which are gone, which have another key, which are to be synced. The transition tables are
 //! read again for each of these questions and not kept in memory: Postgres keeps large ones on disk.
 
 use crate::error::Result;
@@ -37,7 +37,7 @@ impl RowPositions {
     }
 }
 
-/// What an UPDATE did to the sources of a host table.
+/// The changes that an UPDATE made to the sources of a host table.
 pub struct Changes<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> {
     /// Positions of the rows that are to be synced, in the transition table of the new rows.
     pub upserts: RowPositions,
@@ -52,7 +52,8 @@ pub struct Changes<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> {
 struct Change {
     before: Option<SourceKey>,
     after: Option<SourceKey>,
-    is_there: bool,
+    /// Whether there is a row after the UPDATE.
+    is_upsert: bool,
 }
 
 impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
@@ -61,7 +62,7 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
         let mut changes = Self { upserts: RowPositions::default(), table, rows, any_gone: false, any_moved: false };
         let (mut upserts, mut any_gone, mut any_moved) = (RowPositions::default(), false, false);
         changes.walk(|at, change| {
-            if change.is_there {
+            if change.is_upsert {
                 upserts.add(at);
             }
             any_gone |= change.before.is_some() && change.after.is_none();
@@ -78,7 +79,7 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
         let mut at = 0;
         loop {
             let (before, after) = (old.next(), new.next());
-            let is_there = after.is_some();
+            let is_upsert = after.is_some();
             match (before, after) {
                 (None, None) => return Ok(()),
                 (Some(before), Some(after)) => {
@@ -86,12 +87,12 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
                     if self.table.differs(before, after)? || asks_again() {
                         let (before, after) = (self.table.key(before), self.table.key(after));
                         let (before, after) = if before == after { (None, None) } else { (before, after) };
-                        act(at, Change { before, after, is_there })?;
+                        act(at, Change { before, after, is_upsert })?;
                     }
                 }
                 // A row moved to another partition, where it was refused: one table has fewer rows than the other. From here
                 // on rows are not pairs, and each counts for itself.
-                (before, after) => act(at, Change { before: key(before), after: key(after), is_there })?,
+                (before, after) => act(at, Change { before: key(before), after: key(after), is_upsert })?,
             }
             at += 1;
         }
@@ -113,30 +114,31 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
         act(&slice)
     }
 
-    /// Moves sources, with their vectors, to the keys that their rows have now, if the pair of old and new key is `wanted`.
-    pub fn relocate(&self, wanted: impl Fn(&SourceKey, &SourceKey) -> bool) -> Result<()> {
+    /// Moves sources, with their vectors, to the keys that their rows have now, if `is_selected` is true for the old and the new key.
+    pub fn relocate(&self, is_selected: impl Fn(&SourceKey, &SourceKey) -> bool) -> Result<()> {
         if !self.any_moved {
             return Ok(());
         }
         let (mut from, mut crossing) = (KeySet::default(), false);
-        self.for_each_moved(&wanted, |before, _| {
+        self.for_each_moved(&is_selected, |before, _| {
             from.add(before);
         })?;
-        self.for_each_moved(&wanted, |_, after| crossing |= from.contains(&after))?;
+        self.for_each_moved(&is_selected, |_, after| crossing |= from.contains(&after))?;
         drop(from);
         if !crossing {
-            return self.relocate_each(&wanted, |from, to| Relocation { from, to });
+            return self.relocate_each(&is_selected, |from, to| Relocation { from, to });
         }
         // A new key is the old key of another source, as when two ids are swapped: all sources go to temporary keys first,
         // so that none replaces another.
-        self.relocate_each(&wanted, |from, _| Relocation { from, to: delete::temporary_key(from) })?;
-        self.relocate_each(&wanted, |from, to| Relocation { from: delete::temporary_key(from), to })
+        self.relocate_each(&is_selected, |from, _| Relocation { from, to: delete::temporary_key(from) })?;
+        self.relocate_each(&is_selected, |from, to| Relocation { from: delete::temporary_key(from), to })
     }
 
-    /// Calls `act` with the old and the new key of each source whose key changed, if the pair is `wanted`.
+    /// Calls `act` with the old and the new key of each source whose key changed, if `is_selected` is true
+    /// for them.
     pub fn for_each_moved(
         &self,
-        wanted: impl Fn(&SourceKey, &SourceKey) -> bool,
+        is_selected: impl Fn(&SourceKey, &SourceKey) -> bool,
         mut act: impl FnMut(SourceKey, SourceKey),
     ) -> Result<()> {
         if !self.any_moved {
@@ -144,7 +146,7 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
         }
         self.walk(|_, change| {
             if let (Some(before), Some(after)) = (change.before, change.after)
-                && wanted(&before, &after)
+                && is_selected(&before, &after)
             {
                 act(before, after);
             }
@@ -154,13 +156,13 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
 
     fn relocate_each(
         &self,
-        wanted: &impl Fn(&SourceKey, &SourceKey) -> bool,
+        is_selected: &impl Fn(&SourceKey, &SourceKey) -> bool,
         relocation: impl Fn(SourceKey, SourceKey) -> Relocation,
     ) -> Result<()> {
         let mut slice = Vec::new();
         self.walk(|_, change| {
             if let (Some(before), Some(after)) = (change.before, change.after)
-                && wanted(&before, &after)
+                && is_selected(&before, &after)
             {
                 slice.push(relocation(before, after));
             }

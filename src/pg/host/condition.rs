@@ -59,9 +59,9 @@ impl Drop for Expression {
 }
 
 /// Makes a memory context the current one while it lives.
-struct Within(pg_sys::MemoryContext);
+struct MemoryContextGuard(pg_sys::MemoryContext);
 
-impl Within {
+impl MemoryContextGuard {
     /// # Safety
     /// The context lives as long as this does.
     unsafe fn new(memory: pg_sys::MemoryContext) -> Self {
@@ -74,7 +74,7 @@ impl Within {
     }
 }
 
-impl Drop for Within {
+impl Drop for MemoryContextGuard {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // SAFETY: the context that was current before.
@@ -137,7 +137,7 @@ impl CheckedCondition {
                 pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
             );
             let mut expression = Expression { node: std::ptr::null_mut(), memory };
-            let _within = Within::new(memory);
+            let _memory = MemoryContextGuard::new(memory);
             let node = parse_expression(sql, open, before)?;
             let mut found = Findings { refusal: None, may_raise: false };
             check_node(node, (&raw mut found).cast());
@@ -166,7 +166,7 @@ impl CheckedCondition {
         // SAFETY: the compiled expression lives as long as `self`; the row is of the relation that it was checked against.
         unsafe {
             (**context).ecxt_scantuple = row.slot();
-            let _within = Within::new((**context).ecxt_per_tuple_memory);
+            let _memory = MemoryContextGuard::new((**context).ecxt_per_tuple_memory);
             let mut is_null = false;
             let fulfilled = pg_guard_ffi_boundary(|| match (**state).evalfunc {
                 Some(evaluate) => evaluate(*state, *context, &raw mut is_null),
@@ -189,7 +189,7 @@ impl CheckedCondition {
     fn compile(&self) -> Compiled {
         // SAFETY: the expression was planned, and the compiled one is allocated in its memory context.
         unsafe {
-            let _within = Within::new(self.expression.memory);
+            let _memory = MemoryContextGuard::new(self.expression.memory);
             Compiled {
                 state: pg_sys::ExecInitExpr(self.expression.node.cast(), std::ptr::null_mut()),
                 context: pg_sys::CreateStandaloneExprContext(),
@@ -198,7 +198,7 @@ impl CheckedCondition {
     }
 }
 
-/// What [`check_node`] finds in an expression.
+/// The findings of [`check_node`] in an expression.
 struct Findings {
     refusal: Option<String>,
     may_raise: bool,

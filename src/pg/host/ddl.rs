@@ -1,4 +1,4 @@
-//! What follows DDL on host tables: ALTER TABLE, DROP TABLE, partitions and restores.
+//! Follows DDL on host tables: ALTER TABLE, DROP TABLE, partitions and restores.
 
 use crate::error::{Error, Result};
 use crate::host::{Column, HostColumns, HostOptions};
@@ -10,7 +10,7 @@ use crate::pg::host::reconcile::{reconcile, take_rewritten};
 use crate::pg::host::relation::{ExtensionDdlGuard, OWN_DDL, OpenRelation, Relation};
 use crate::pg::host::source_keys;
 use crate::pg::host::table::HostTable;
-use crate::pg::host::triggers::{make_table_triggers, make_triggers, number, update_column};
+use crate::pg::host::triggers::{make_table_triggers, make_triggers, set_column_numbers, update_column};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::store::relation::relation_with_descendants;
 use crate::pg::store::{chatbot_triggers, delete, host_sources, host_triggers as store};
@@ -25,14 +25,14 @@ pub fn on_altered(oid: pg_sys::Oid) -> Result<()> {
     }
     let _own = ExtensionDdlGuard::new();
     let rewritten = take_rewritten()?;
-    for (relation, argument) in store::attached_ancestors(oid)? {
-        update_triggers(relation, HostOptions::parse(&argument)?, rewritten.contains(&relation))?;
+    for table in store::attached_ancestors(oid)? {
+        update_triggers(table.oid, table.options()?, rewritten.contains(&table.oid))?;
     }
-    for (relation, argument) in store::orphaned_triggers()? {
-        delete_detached_partition(relation, HostOptions::parse(&argument)?)?;
+    for partition in store::orphaned_triggers()? {
+        delete_detached_partition(partition.oid, partition.options()?)?;
     }
-    if let Some((name, argument)) = chatbot_triggers::chatbots_table(oid)? {
-        on_chatbots_altered(oid, &name, &argument)?;
+    if let Some(chatbots) = chatbot_triggers::chatbots_table(oid)? {
+        on_chatbots_altered(oid, &chatbots.relation, &chatbots.argument)?;
     }
     Ok(())
 }
@@ -51,16 +51,17 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
     for before in store::trigger_arguments(oid)? {
         let before = HostOptions::parse(&before)?;
         let mut host = before.clone();
-        number(&mut host, &relation.name, opened.0)?;
+        set_column_numbers(&mut host, &relation.name, opened.0)?;
         if host != before {
             changed.push(host);
         }
     }
     let mut chatbots = chatbot_triggers::chatbots_triggers(oid)?;
-    for (_, argument) in &mut chatbots {
-        let mut column: Column = serde_json::from_str(argument).map_err(|error| Error::Internal(error.to_string()))?;
+    for trigger in &mut chatbots {
+        let mut column: Column =
+            serde_json::from_str(&trigger.argument).map_err(|error| Error::Internal(error.to_string()))?;
         update_column(&mut column, descriptor);
-        *argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
+        trigger.argument = serde_json::to_string(&column).map_err(|error| Error::Internal(error.to_string()))?;
     }
     drop(opened);
     for host in changed {
@@ -68,8 +69,8 @@ pub fn on_restored(oid: pg_sys::Oid) -> Result<()> {
         store::remake_triggers(oid, &relation.name, host.host, &host.to_trigger_argument()?)?;
         store::restore_states(states)?;
     }
-    for (made, argument) in chatbots {
-        chatbot_triggers::make_chatbots_triggers(&relation.name, &argument, |name| name == made)?;
+    for trigger in chatbots {
+        chatbot_triggers::make_chatbots_triggers(&relation.name, &trigger.argument, |name| name == trigger.name)?;
     }
     Ok(())
 }
@@ -79,20 +80,20 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
     // SAFETY: `opened` keeps the relation open.
     let (relation, descriptor) = unsafe { (Relation::of(opened.0), (*opened.0).rd_att) };
     let mut host = before.clone();
-    let mut gone = Vec::new();
+    let mut dropped = Vec::new();
     for (role, column) in host.all_columns_mut() {
         if !update_column(column, descriptor) {
-            gone.push((role, column.name.clone()));
+            dropped.push((role, column.name.clone()));
         }
     }
-    let contents = gone.iter().filter(|(role, _)| *role == "content_columns").count();
+    let contents = dropped.iter().filter(|(role, _)| *role == "content_columns").count();
     // Without its condition rows would be found that it has hidden.
     let needed = |role: &str| match role {
         "id_column" | "chatbot_column" | "content_column" | "condition" => true,
         "content_columns" => contents == before.columns.content.len(),
         _ => false,
     };
-    if let Some((_, column)) = gone.iter().find(|(role, _)| needed(role)) {
+    if let Some((_, column)) = dropped.iter().find(|(role, _)| needed(role)) {
         pgrx::warning!(
             "{} is detached, and what was embedded of it deleted: its column {column} is gone",
             relation.name
@@ -101,7 +102,7 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
         store::drop_triggers(host.host)?;
         return host_sources::delete_host(host.host);
     }
-    for (role, name) in &gone {
+    for (role, name) in &dropped {
         pgrx::warning!("column {name} of {} is gone: it was {role} of chatbot_attach()", relation.name);
         let columns = &mut host.columns;
         match *role {
@@ -161,12 +162,12 @@ fn update_triggers(oid: pg_sys::Oid, before: HostOptions, rewritten: bool) -> Re
             let opened = OpenRelation::new(oid, pg_sys::AccessShareLock);
             // SAFETY: `opened` keeps the relation open.
             let table = unsafe { HostTable::bind(host.clone(), opened.0)? };
-            let waiting = try_row(|| register_existing_rows(&table))?.unwrap_or_else(|raised| {
+            let registered = try_row(|| register_existing_rows(&table))?.unwrap_or_else(|raised| {
                 pgrx::warning!("rows of {} that are no sources yet cannot be found: {}", relation.name, raised.message);
                 0
             });
-            if waiting > 0 {
-                pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
+            if registered > 0 {
+                pgrx::notice!("{registered} rows of {} are pending: CALL chatbot_sync_all();", relation.name);
             }
         }
     }
@@ -198,10 +199,10 @@ pub fn on_dropped(hosts: &[HostId]) -> Result<()> {
     for &host in hosts {
         match store::attached_table(host)? {
             None => host_sources::delete_host(host)?,
-            Some((relation, argument)) => {
-                let opened = OpenRelation::new(relation, pg_sys::AccessShareLock);
+            Some(attached) => {
+                let opened = OpenRelation::new(attached.oid, pg_sys::AccessShareLock);
                 // SAFETY: `opened` keeps the relation open.
-                let table = unsafe { HostTable::bind(HostOptions::parse(&argument)?, opened.0)? };
+                let table = unsafe { HostTable::bind(attached.options()?, opened.0)? };
                 if let Err(raised) = try_row(|| source_keys::delete_sources_without_row(&table))? {
                     pgrx::warning!(
                         "sources of {} stay until SELECT chatbot_repair(): its rows cannot be read: {}",

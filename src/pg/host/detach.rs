@@ -51,14 +51,14 @@ pub fn detach(relation: Option<Regclass>, delete_embeddings: Option<bool>, chatb
 /// Detaches the tables whose rows all belong to a chatbot that is gone: they would be its sources again with their next
 /// change. Only those that the owner of the table of chatbots could detach.
 pub fn detach_chatbot(chatbot_id: ChatbotId, owner: pg_sys::Oid) -> Result<()> {
-    for (oid, argument) in store::roots()? {
-        let host = HostOptions::parse(&argument)?;
+    for table in store::all_attached_tables()? {
+        let host = table.options()?;
         if host.chatbot_id != Some(chatbot_id) {
             continue;
         }
-        let relation = relation_name(oid)?;
+        let relation = relation_name(table.oid)?;
         let _own = ExtensionDdlGuard::new();
-        let reason = match without_waiting(|| try_row(|| drop_triggers_as(owner, oid, host.host)))? {
+        let reason = match without_waiting(|| try_row(|| drop_triggers_as(owner, table.oid, host.host)))? {
             Some(Ok(true)) => {
                 host_sources::delete_host(host.host)?;
                 continue;

@@ -15,12 +15,14 @@ use crate::pg::sync::{RowHandling, pending_at_commit};
 /// The number of keys that are deleted or queued together.
 const SLICE: usize = 10_000;
 
-/// Up to 20 rows at a time get priority 1, more get 0, so that an interactive edit overtakes an import.
+/// Returns the priority of a statement's jobs: 1 for up to 20 rows and 0 for more, so that an interactive edit overtakes an
+/// import.
 pub fn priority(rows: usize) -> i32 {
     const FEW: usize = 20;
     i32::from(rows <= FEW)
 }
 
+/// Inserts jobs for changed sources, and wakes a worker if the transaction commits.
 pub fn insert_jobs(table: &HostTable, changed: &[ChangedSource]) -> Result<()> {
     if changed.is_empty() {
         return Ok(());
@@ -29,12 +31,15 @@ pub fn insert_jobs(table: &HostTable, changed: &[ChangedSource]) -> Result<()> {
     job::insert_changed(table.host.host, priority(changed.len()), changed)
 }
 
-/// What a statement did to its rows.
+/// The operation of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    Inserted,
-    Updated,
-    Deleted,
+    /// INSERT, or COPY.
+    Insert,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
 }
 
 /// Inserts jobs for the rows that are `wanted` by their position; `old` has the same rows before the statement. It updates
@@ -44,12 +49,12 @@ pub fn enqueue(
     mut old: Option<TransitionTableScan>,
     mut rows: TransitionTableScan,
     wanted: impl Fn(usize) -> bool,
-    now: Operation,
+    operation: Operation,
 ) -> Result<()> {
     let mut changed: Vec<ChangedSource> = Vec::new();
     let mut pending = Vec::new();
     let writeback = StatusWriteback::new(table);
-    let (fresh, is_there) = (now == Operation::Inserted, now != Operation::Deleted);
+    let (is_insert, is_delete) = (operation == Operation::Insert, operation == Operation::Delete);
     let (on_failure, handling) = (table.host.on_error.into(), RowHandling::EachAlone);
     let mut at = 0;
     loop {
@@ -59,25 +64,25 @@ pub fn enqueue(
                 Some(Ok(key)) => {
                     let before = before.and_then(|before| table.key(before));
                     changed.push(ChangedSource { key, before: before.filter(|before| *before != key) });
-                    if fresh {
+                    if is_insert {
                         // What cannot be read now says so when it is synced.
                         let enabled = table.is_enabled_if_readable(row)?.unwrap_or(true);
                         pending.push(RowToRegister { source_id: key.source_id, chatbot_id: key.chatbot_id, enabled });
                     }
                 }
-                Some(Err(error)) if is_there && table.host.on_error == OnError::Raise => return Err(error),
-                Some(Err(error)) if is_there => record_invalid_id(table, &writeback, row, &error),
+                Some(Err(error)) if !is_delete && table.host.on_error == OnError::Raise => return Err(error),
+                Some(Err(error)) if !is_delete => record_invalid_id(table, &writeback, row, &error),
                 _ => {}
             }
         }
         at += 1;
         if changed.len() >= SLICE || row.is_none() {
-            if fresh {
+            if is_insert {
                 host_sources::insert_new_pending(table.source_type, table.host.host, &std::mem::take(&mut pending))?;
             }
             let changed = std::mem::take(&mut changed);
             insert_jobs(table, &changed)?;
-            if !fresh {
+            if !is_insert {
                 pending_at_commit::mark_pending_at_commit(changed.iter().map(|source| source.key));
             }
         }

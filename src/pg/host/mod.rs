@@ -1,10 +1,10 @@
 //! Host tables: the application's own tables, whose rows are sources.
 //!
 //! - `attach`: `chatbot_attach()`
-//! - `changes`: what an UPDATE did to sources
+//! - `changes`: the changes that an UPDATE made to sources
 //! - `chatbots`: the table whose rows are the chatbots
 //! - `condition`: the condition that rows have to fulfil to be found
-//! - `ddl`: what follows ALTER TABLE, DROP TABLE, partitions and restores
+//! - `ddl`: follows ALTER TABLE, DROP TABLE, partitions and restores
 //! - `detach`: `chatbot_detach()`, and what follows a deleted chatbot
 //! - `enqueue`: jobs for changed rows
 //! - `expression`: parses the expression of a condition
@@ -48,15 +48,15 @@ mod table;
 mod trigger;
 mod triggers;
 
-pub use crate::pg::host::attach::{Attach, attach};
+pub use crate::pg::host::attach::{AttachArguments, attach};
 pub use crate::pg::host::chatbots::attach_chatbots;
 pub use crate::pg::host::ddl::{on_altered, on_dropped, on_restored};
 pub use crate::pg::host::detach::detach;
 pub use crate::pg::host::pending::{
-    BatchOutcome, for_each_input, for_each_key_in_snapshot, hosts, invalid_rows, readings, register_all_existing_rows,
-    sync_batch, write_statuses,
+    BatchOutcome, ExpectedStatus, for_each_input, for_each_key_in_snapshot, hosts, invalid_rows, readings,
+    register_all_existing_rows, sync_batch, write_statuses,
 };
-pub use crate::pg::host::read::{Access, read_inputs, without_waiting};
+pub use crate::pg::host::read::{Access, InvalidRow, read_inputs, without_waiting};
 pub use crate::pg::host::reconcile::{note_rewrite, on_rewritten};
 pub use crate::pg::host::row_security::warn_of_hidden_rows;
-pub use crate::pg::host::siblings::of_all_tables as all_siblings;
+pub use crate::pg::host::siblings::find_in_all_tables as all_siblings;

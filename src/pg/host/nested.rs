@@ -27,7 +27,7 @@ thread_local! {
     static CHANGED: RefCell<KeySet> = RefCell::default();
 }
 
-/// How deep a running trigger is nested: 1 in a statement of the client, more within other triggers.
+/// The nest level of a running trigger: 1 in a statement of the client, more within other triggers.
 pub struct TriggerDepth(i32);
 
 impl TriggerDepth {
@@ -107,8 +107,8 @@ fn sync_current_rows(table: &HostTable, keys: &[SourceKey]) -> Result<()> {
 
 fn reread_rows(table: &HostTable, keys: &[SourceKey], handling: RowHandling) -> Result<()> {
     let rows = read::read(table, keys, ReadMode::Latest, handling)?;
-    let there: HashSet<SourceKey> = rows.iter().map(|row| row.input.key()).collect();
-    delete::delete_sources(&keys.iter().filter(|key| !there.contains(key)).copied().collect::<Vec<_>>())?;
+    let existing: HashSet<SourceKey> = rows.iter().map(|row| row.input.key()).collect();
+    delete::delete_sources(&keys.iter().filter(|key| !existing.contains(key)).copied().collect::<Vec<_>>())?;
     let writeback = StatusWriteback::new(table);
     let mut seen = HashSet::new();
     let inputs = rows.into_iter().filter(|row| seen.insert(row.input.key())).map(|row| {

@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use pgrx::pg_sys;
 
 use crate::error::{Error, PostgresError, Result};
-use crate::host::{HostOptions, RowStatus};
+use crate::host::RowStatus;
 use crate::ids::{ChatbotId, HostId};
-use crate::pg::host::read::{self, Access, ReadRow};
+use crate::pg::host::read::{self, Access, InvalidRow, ReadRow};
 use crate::pg::host::status_writeback::StatusWriteback;
 use crate::pg::host::table::HostTable;
 use crate::pg::model::active_or_built_in;
@@ -20,9 +20,10 @@ use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, enabled, encoding, sql_error};
 use crate::pg::store::host_row::{self, KeySql, ReadMode, RowIds};
+use crate::pg::store::host_sources::{self, UnsyncedSource};
+use crate::pg::store::host_triggers::{self as store, AttachedTable};
 use crate::pg::store::model::active_model;
 use crate::pg::store::relation::relation_name;
-use crate::pg::store::{host_sources, host_triggers as store};
 use crate::pg::sync::{self, OnFailure, RowHandling};
 use crate::source::{RowInput, SourceKey, UnreadableRow};
 use crate::text::content;
@@ -71,15 +72,14 @@ pub fn register_existing_rows(table: &HostTable) -> Result<i64> {
 
 /// Registers the existing rows of every host table. A table that is locked or cannot be read is skipped with a WARNING.
 pub fn register_all_existing_rows() -> Result<()> {
-    for (relation, argument) in store::roots()? {
-        let name = relation_name(relation)?;
-        let Some(opened) = read::try_open(relation, pg_sys::AccessShareLock)? else {
+    for table in store::all_attached_tables()? {
+        let name = relation_name(table.oid)?;
+        let Some(opened) = read::try_open(table.oid, pg_sys::AccessShareLock)? else {
             read::warn_locked(&name);
             continue;
         };
         // SAFETY: `opened` keeps the relation open.
-        let registered =
-            try_row(|| register_existing_rows(&unsafe { HostTable::bind(HostOptions::parse(&argument)?, opened.0)? }));
+        let registered = try_row(|| register_existing_rows(&unsafe { HostTable::bind(table.options()?, opened.0)? }));
         if let Err(message) = table_error_message(registered)? {
             pgrx::warning!("rows of {name} that are no sources yet cannot be found: {message}");
         }
@@ -113,14 +113,14 @@ pub fn sync_batch(chatbot_id: Option<ChatbotId>, batch: Option<i32>, after: Opti
     }
     let limit = limit_batch(&active_or_built_in()?, limit);
     host_row::check_constraints_at_once()?;
-    let waiting = host_sources::unsynced_sources(chatbot_id, after, i32::try_from(limit).unwrap_or(1))?;
+    let unsynced = host_sources::unsynced_sources(chatbot_id, after, i32::try_from(limit).unwrap_or(1))?;
     let mut done = BatchOutcome {
-        taken: i64::try_from(waiting.len()).unwrap_or(i64::MAX),
-        last: waiting.last().map(|(key, _)| *key),
+        taken: i64::try_from(unsynced.len()).unwrap_or(i64::MAX),
+        last: unsynced.last().map(|source| source.key),
         ..BatchOutcome::default()
     };
     let mut by_host: HashMap<HostId, Vec<SourceKey>> = HashMap::new();
-    for (key, host) in waiting {
+    for UnsyncedSource { key, host } in unsynced {
         by_host.entry(host).or_default().push(key);
     }
     let meter = Speedometer::start();
@@ -215,8 +215,8 @@ pub fn for_each_key_in_snapshot(host: HostId, mut act: impl FnMut(Vec<SourceKey>
     }
 }
 
-/// Returns the rows of a host table with ids that no source can have, each with the reason.
-pub fn invalid_rows(host: HostId) -> Result<Vec<(SourceKey, Error)>> {
+/// Returns the rows of a host table with ids that no source can have.
+pub fn invalid_rows(host: HostId) -> Result<Vec<InvalidRow>> {
     read::with_table(host, pg_sys::AccessShareLock, |table| {
         match table_error_message(try_row(|| read::invalid_rows(table)))? {
             Ok(invalid) => Ok(invalid),
@@ -233,15 +233,23 @@ fn warn_unreadable(table: &HostTable, message: &str) {
     pgrx::warning!("rows of {} cannot be read: {message}", table.relation.name);
 }
 
+/// The status that a host row is to show, unless it was changed since it was read.
+pub struct ExpectedStatus<'a> {
+    /// The row as it was read.
+    pub input: &'a RowInput,
+    /// The status that it is to show.
+    pub status: &'a RowStatus,
+}
+
 /// Writes the status of sources to their rows, unless a row was changed meanwhile. Returns the keys of rows that another
 /// session has locked; all keys where it has locked the table.
-pub fn write_statuses(host: HostId, outcomes: &[(&RowInput, &RowStatus)]) -> Result<Vec<SourceKey>> {
-    let all = || outcomes.iter().map(|(input, _)| input.key()).collect::<Vec<_>>();
+pub fn write_statuses(host: HostId, expected: &[ExpectedStatus]) -> Result<Vec<SourceKey>> {
+    let all = || expected.iter().map(|row| row.input.key()).collect::<Vec<_>>();
     let written = read::without_waiting(|| {
         let result = read::with_table(host, pg_sys::RowExclusiveLock, |table| {
-            match try_row(|| write_row_statuses(table, outcomes, RowHandling::Together))? {
+            match try_row(|| write_row_statuses(table, expected, RowHandling::Together))? {
                 Ok(locked) => Ok(locked),
-                Err(_) => write_row_statuses(table, outcomes, RowHandling::EachAlone),
+                Err(_) => write_row_statuses(table, expected, RowHandling::EachAlone),
             }
         });
         match result {
@@ -257,31 +265,27 @@ pub fn write_statuses(host: HostId, outcomes: &[(&RowInput, &RowStatus)]) -> Res
     })
 }
 
-fn write_row_statuses(
-    table: &HostTable,
-    outcomes: &[(&RowInput, &RowStatus)],
-    handling: RowHandling,
-) -> Result<Vec<SourceKey>> {
+fn write_row_statuses(table: &HostTable, expected: &[ExpectedStatus], handling: RowHandling) -> Result<Vec<SourceKey>> {
     if !table.host.columns.has_status_columns() {
         return Ok(Vec::new());
     }
     let writeback = StatusWriteback::new(table);
-    let keys: Vec<SourceKey> = outcomes.iter().map(|(input, _)| input.key()).collect();
+    let keys: Vec<SourceKey> = expected.iter().map(|row| row.input.key()).collect();
     let by_key = |row: ReadRow| (row.input.key(), row);
     let mut rows: HashMap<SourceKey, ReadRow> =
         read::read(table, &keys, ReadMode::ForUpdate, handling)?.into_iter().map(by_key).collect();
-    let there: HashSet<SourceKey> =
+    let existing: HashSet<SourceKey> =
         read::read(table, &keys, ReadMode::Latest, handling)?.into_iter().map(|row| row.input.key()).collect();
     let mut locked = Vec::new();
-    for (input, expected) in outcomes {
+    for ExpectedStatus { input, status } in expected {
         let key = input.key();
         match rows.remove(&key) {
             Some(row) if row.input.same(input) => {
                 writeback.record_current(key, row.status);
-                writeback.record_expected(key, (*expected).clone());
+                writeback.record_expected(key, (*status).clone());
             }
             Some(_) => {}
-            None if there.contains(&key) => locked.push(key),
+            None if existing.contains(&key) => locked.push(key),
             None => {}
         }
     }
@@ -292,18 +296,15 @@ fn write_row_statuses(
 /// Calls `act` with each row of a host table, as its sync would read it; of all host tables where `relation` is `None`.
 pub fn for_each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInput) -> Result<()>) -> Result<()> {
     const SLICE: usize = 100;
-    let roots = match relation {
-        None => store::roots()?,
-        Some(oid) => {
-            let roots: Vec<_> = store::roots()?.into_iter().filter(|(root, _)| *root == oid).collect();
-            if roots.is_empty() {
-                return Err(Error::NotAttached { relation: relation_name(oid)? });
-            }
-            roots
+    let mut tables = store::all_attached_tables()?;
+    if let Some(oid) = relation {
+        tables.retain(|table| table.oid == oid);
+        if tables.is_empty() {
+            return Err(Error::NotAttached { relation: relation_name(oid)? });
         }
-    };
-    for (_, argument) in roots {
-        let host = HostOptions::parse(&argument)?.host;
+    }
+    for table in tables {
+        let host = table.options()?.host;
         for_each_key_in_snapshot(host, |keys| {
             keys.chunks(SLICE).try_for_each(|slice| {
                 pgrx::check_for_interrupts!();
@@ -318,14 +319,14 @@ pub fn for_each_input(relation: Option<pg_sys::Oid>, mut act: impl FnMut(RowInpu
 
 /// Returns how the content of each host table is read, by host id, as [`content::reading_version`] encodes it.
 pub fn readings() -> Result<HashMap<HostId, i32>> {
-    let reading = |(_, argument): (_, String)| {
-        let host = HostOptions::parse(&argument)?;
+    let reading = |table: AttachedTable| {
+        let host = table.options()?;
         Ok((host.host, content::reading_version(&host.content_format, &host.translated)))
     };
-    store::roots()?.into_iter().map(reading).collect()
+    store::all_attached_tables()?.into_iter().map(reading).collect()
 }
 
 /// Returns the ids of all host tables.
 pub fn hosts() -> Result<Vec<HostId>> {
-    store::roots()?.into_iter().map(|(_, argument)| Ok(HostOptions::parse(&argument)?.host)).collect()
+    store::all_attached_tables()?.into_iter().map(|table| Ok(table.options()?.host)).collect()
 }

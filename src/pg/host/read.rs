@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use pgrx::pg_sys;
 
 use crate::error::{Error, PostgresError, Result};
-use crate::host::{HostOptions, RowStatus};
+use crate::host::RowStatus;
 use crate::ids::{ChatbotId, HostId};
 use crate::pg::host::relation::{OpenRelation, lock_with_descendants};
 use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::RunAs;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::runtime::subtransaction::{self, try_row};
-use crate::pg::store::host_row::{self, HostRow, KeySql, ReadMode, RowIds};
+use crate::pg::store::host_row::{self, HostRow, KeySql, OwnColumns, ReadMode, RowIds};
 use crate::pg::store::host_triggers as store;
 use crate::pg::store::relation::relation_name;
 use crate::pg::sync::RowHandling;
@@ -53,8 +53,8 @@ impl<R> Access<R> {
             Self::Done(done) => Ok(done),
             Self::Detached => Ok(otherwise),
             Self::Locked => {
-                if let Some((relation, _)) = store::attached_table(host)? {
-                    warn_locked(&relation_name(relation)?);
+                if let Some(table) = store::attached_table(host)? {
+                    warn_locked(&relation_name(table.oid)?);
                 }
                 Ok(otherwise)
             }
@@ -69,10 +69,10 @@ pub fn warn_locked(relation: &str) {
 
 /// Opens the table of a host, locks it with its partitions, and calls `act` with it. Waits at most 100 ms for each lock.
 pub fn with_table<R>(host: HostId, lock: u32, act: impl FnOnce(&HostTable) -> Result<R>) -> Result<Access<R>> {
-    let Some((relation, argument)) = store::attached_table(host)? else { return Ok(Access::Detached) };
-    let Some(opened) = try_open(relation, lock)? else { return Ok(Access::Locked) };
+    let Some(attached) = store::attached_table(host)? else { return Ok(Access::Detached) };
+    let Some(opened) = try_open(attached.oid, lock)? else { return Ok(Access::Locked) };
     // SAFETY: `opened` keeps the relation open.
-    let table = unsafe { HostTable::bind(HostOptions::parse(&argument)?, opened.0)? };
+    let table = unsafe { HostTable::bind(attached.options()?, opened.0)? };
     act(&table).map(Access::Done)
 }
 
@@ -144,8 +144,8 @@ fn read_together(
         let key = table.key_of(chatbot_id, source_id).ok()?;
         let content = table.content_of(content, &metadata);
         let (host, siblings) = (Some(table.host.host), table.siblings.clone());
-        let item = SourceInput { key, content, metadata, enabled, host, siblings, fresh: false };
-        Some(ReadRow { input: item.into(), status: Some(status) })
+        let input = SourceInput { key, content, metadata, enabled, host, siblings, is_new: false };
+        Some(ReadRow { input: input.into(), status: Some(status) })
     };
     Ok(rows.into_iter().filter_map(read).collect())
 }
@@ -159,33 +159,36 @@ fn read_alone(table: &HostTable, key: SourceKey, read_mode: ReadMode) -> Result<
     // It is a user's type or function that raises; the other columns can nearly always be read.
     let known = try_row(|| {
         let _owner = RunAs::reading(table.relation.owner);
-        host_row::read_row_status(&table.relation.name, &table.host, key, read_mode)
+        host_row::read_own_columns(&table.relation.name, &table.host, key, read_mode)
     })?;
     Ok(match known {
         Ok(None) => None,
-        Ok(Some((enabled, status))) => Some(unreadable_row(table, key, raised, Some(enabled), Some(status))),
-        Err(_) => Some(unreadable_row(table, key, raised, None, None)),
+        Ok(Some(own)) => Some(unreadable_row(table, key, raised, Some(own))),
+        Err(_) => Some(unreadable_row(table, key, raised, None)),
     })
 }
 
-fn unreadable_row(
-    table: &HostTable,
-    key: SourceKey,
-    raised: PostgresError,
-    enabled: Option<bool>,
-    status: Option<RowStatus>,
-) -> ReadRow {
+fn unreadable_row(table: &HostTable, key: SourceKey, raised: PostgresError, own: Option<OwnColumns>) -> ReadRow {
+    let (enabled, status) = own.map(|own| (own.enabled, own.status)).unzip();
     let unreadable = UnreadableRow { key, host: Some(table.host.host), enabled, error: raised.into_read_error() };
     ReadRow { input: RowInput::Unreadable(unreadable), status }
 }
 
-/// Returns the rows with ids that no source can have, each with the reason.
-pub fn invalid_rows(table: &HostTable) -> Result<Vec<(SourceKey, Error)>> {
+/// A row with ids that no source can have.
+pub struct InvalidRow {
+    /// The key that its source would have.
+    pub key: SourceKey,
+    /// Why no source can have this key.
+    pub error: Error,
+}
+
+/// Returns the rows with ids that no source can have.
+pub fn invalid_rows(table: &HostTable) -> Result<Vec<InvalidRow>> {
     let _owner = RunAs::reading(table.relation.owner);
     let ids = host_row::invalid_ids(&table.relation.name, &KeySql::of(&table.host))?;
     let invalid = |RowIds { source_id, chatbot_id }| {
         let key = SourceKey { chatbot_id, source_type: table.source_type, source_id };
-        Some((key, table.key_of(chatbot_id, source_id).err()?))
+        Some(InvalidRow { key, error: table.key_of(chatbot_id, source_id).err()? })
     };
     Ok(ids.into_iter().filter_map(invalid).collect())
 }

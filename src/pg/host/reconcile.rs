@@ -18,7 +18,7 @@ use crate::pg::runtime::run_as::Restriction;
 use crate::pg::runtime::subtransaction::try_row;
 use crate::pg::runtime::{arguments, wake};
 use crate::pg::store::host_row::ReadMode;
-use crate::pg::store::host_triggers as store;
+use crate::pg::store::host_triggers::{self as store, AttachedTable};
 use crate::pg::store::job::{self, ChangedSource};
 use crate::pg::store::source::{self, RowLock};
 use crate::pg::sync::{OnFailure, RowHandling};
@@ -44,7 +44,7 @@ pub fn note_rewrite(relation: pg_sys::Oid, reason: i32) {
 pub fn take_rewritten() -> Result<HashSet<pg_sys::Oid>> {
     let mut roots = HashSet::new();
     for relation in REWRITTEN.take() {
-        roots.extend(store::attached_ancestors(relation)?.into_iter().map(|(root, _)| root));
+        roots.extend(store::attached_ancestors(relation)?.into_iter().map(|table| table.oid));
     }
     Ok(roots)
 }
@@ -53,11 +53,14 @@ pub fn take_rewritten() -> Result<HashSet<pg_sys::Oid>> {
 pub fn on_rewritten(types: Vec<pg_sys::Oid>) -> Result<()> {
     let _own = ExtensionDdlGuard::new();
     let rewritten = take_rewritten()?;
-    let mut tables: HashMap<pg_sys::Oid, String> = store::attached_tables_with_types(types)?.into_iter().collect();
+    let by_oid = |table: AttachedTable| (table.oid, table);
+    let mut tables: HashMap<pg_sys::Oid, AttachedTable> =
+        store::attached_tables_with_types(types)?.into_iter().map(by_oid).collect();
     for relation in rewritten {
-        tables.extend(store::attached_ancestors(relation)?.into_iter().filter(|(root, _)| *root == relation));
+        let itself = |table: &AttachedTable| table.oid == relation;
+        tables.extend(store::attached_ancestors(relation)?.into_iter().filter(itself).map(by_oid));
     }
-    tables.into_iter().try_for_each(|(relation, argument)| reconcile(relation, HostOptions::parse(&argument)?))
+    tables.into_values().try_for_each(|table| reconcile(table.oid, table.options()?))
 }
 
 /// Makes the sources of a host table match its rows as they are by now. Sources whose row is gone are deleted, and rows that
@@ -71,19 +74,19 @@ pub fn reconcile(relation: pg_sys::Oid, host: HostOptions) -> Result<()> {
     let table = unsafe { HostTable::bind(host, opened.0)? };
     source_keys::delete_sources_without_row(&table)?;
     let registered = register_existing_rows(&table)? > 0;
-    let mut waiting = 0;
+    let mut pending = 0;
     source_keys::for_each_source_key(&table, |keys| {
         for slice in keys.chunks(SLICE) {
             pgrx::check_for_interrupts!();
             let _scratch = Scratch::new();
             let changed = compare(&table, slice, registered)?;
-            waiting += changed.len();
+            pending += changed.len();
             write_pending(&table, changed)?;
         }
         Ok(())
     })?;
-    if waiting > 0 && table.host.mode == SyncMode::Sync {
-        pgrx::notice!("{waiting} rows of {} are pending: CALL chatbot_sync_all();", table.relation.name);
+    if pending > 0 && table.host.mode == SyncMode::Sync {
+        pgrx::notice!("{pending} rows of {} are pending: CALL chatbot_sync_all();", table.relation.name);
     }
     Ok(())
 }
@@ -97,22 +100,22 @@ fn compare(table: &HostTable, keys: &[SourceKey], registered: bool) -> Result<Ve
     };
     let mut changed = Vec::new();
     for row in rows {
-        let RowInput::Readable(item) = &row.input else {
+        let RowInput::Readable(input) = &row.input else {
             // The sync of the source records why the row cannot be read.
             source::mark_pending(&[row.input.key()])?;
             changed.push(row);
             continue;
         };
-        let Some(stored) = source::read_row(&item.key, &item.metadata, RowLock::None)? else { continue };
-        let edited = stored.synced && !stored.content_hash.as_deref().is_some_and(|hash| item.has_hash(hash));
-        if arguments::check_metadata_size(&item.metadata).is_err() {
+        let Some(stored) = source::read_row(&input.key, &input.metadata, RowLock::None)? else { continue };
+        let edited = stored.synced && !stored.content_hash.as_deref().is_some_and(|hash| input.has_hash(hash));
+        if arguments::check_metadata_size(&input.metadata).is_err() {
             // The sync of the source records that its metadata is too large.
-            source::mark_pending(&[item.key])?;
-        } else if edited || !stored.same_attributes(item) {
+            source::mark_pending(&[input.key])?;
+        } else if edited || !stored.same_attributes(input) {
             let status = if stored.synced && !edited { SourceStatus::Synced } else { SourceStatus::Pending };
-            source::update_attributes(item, status, &stored)?;
+            source::update_attributes(input, status, &stored)?;
         }
-        if item.enabled && (edited || registered && !stored.synced && stored.content_hash.is_none()) {
+        if input.enabled && (edited || registered && !stored.synced && stored.content_hash.is_none()) {
             changed.push(row);
         }
     }

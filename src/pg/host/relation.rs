@@ -7,10 +7,11 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::pg::runtime::arguments;
+use crate::pg::runtime::catalog::catalog_byte;
 use crate::pg::runtime::catalog_types::Regclass;
 use crate::pg::store::relation::{relation_exists, relation_with_descendants};
 
-/// What the extension reads of a relation.
+/// A relation, as far as the extension reads it.
 #[derive(Debug, Clone)]
 pub struct Relation {
     /// The relation's oid.
@@ -42,8 +43,8 @@ impl Relation {
                 oid: (*relation).rd_id,
                 name: CStr::from_ptr(name).to_string_lossy().into_owned(),
                 owner: class.relowner,
-                kind: class.relkind.cast_unsigned(),
-                temporary: class.relpersistence.cast_unsigned() == pg_sys::RELPERSISTENCE_TEMP,
+                kind: catalog_byte(class.relkind),
+                temporary: catalog_byte(class.relpersistence) == pg_sys::RELPERSISTENCE_TEMP,
                 row_type: class.reltype,
             }
         }
@@ -59,6 +60,7 @@ thread_local! {
 pub struct ExtensionDdlGuard(bool);
 
 impl ExtensionDdlGuard {
+    /// Starts to mark it; marks may be nested.
     pub fn new() -> Self {
         Self(OWN_DDL.replace(true))
     }
@@ -74,6 +76,7 @@ impl Drop for ExtensionDdlGuard {
 pub struct OpenRelation(pub pg_sys::Relation);
 
 impl OpenRelation {
+    /// Opens a relation with a lock. Raises an error where there is no such relation.
     pub fn new(oid: pg_sys::Oid, lock: u32) -> Self {
         // SAFETY: raises an error where there is no such relation.
         Self(unsafe { pg_sys::relation_open(oid, lock.cast_signed()) })

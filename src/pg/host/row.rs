@@ -5,6 +5,7 @@ use std::ffi::CStr;
 
 use pgrx::{FromDatum, pg_sys};
 
+use crate::pg::runtime::catalog::catalog_byte;
 use crate::pg::runtime::encoding;
 use crate::pg::runtime::subtransaction::try_row;
 use crate::source::Jsonb;
@@ -48,7 +49,7 @@ impl Attribute {
             longest: (base == pg_sys::VARCHAROID && column.atttypmod >= header).then(|| column.atttypmod - header),
             nullable: !column.attnotnull,
             generated: column.attgenerated != 0,
-            virtual_column: column.attgenerated.cast_unsigned() == b'v',
+            virtual_column: catalog_byte(column.attgenerated) == b'v',
             domain: base != column.atttypid,
             by_value: column.attbyval,
             length: column.attlen,

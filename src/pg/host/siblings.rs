@@ -15,7 +15,7 @@ use crate::source::Sibling;
 ///
 /// # Safety
 /// The relation is open.
-pub unsafe fn of(host: &HostOptions, relation: pg_sys::Relation) -> Rc<[Sibling]> {
+pub unsafe fn find(host: &HostOptions, relation: pg_sys::Relation) -> Rc<[Sibling]> {
     if host.chatbot_id.is_none() {
         return Rc::new([]);
     }
@@ -26,13 +26,13 @@ pub unsafe fn of(host: &HostOptions, relation: pg_sys::Relation) -> Rc<[Sibling]
 }
 
 /// Returns the attachments of tables that are attached to several chatbots: for each attachment, all of its table.
-pub fn of_all_tables() -> Result<HashMap<Sibling, Vec<Sibling>>> {
+pub fn find_in_all_tables() -> Result<HashMap<Sibling, Vec<Sibling>>> {
     let mut by_table: HashMap<pg_sys::Oid, Vec<Sibling>> = HashMap::new();
-    for (relation, argument) in store::roots()? {
-        let host = HostOptions::parse(&argument)?;
+    for table in store::all_attached_tables()? {
+        let host = table.options()?;
         if let Some(chatbot_id) = host.chatbot_id {
             let source_type = host.source_type;
-            by_table.entry(relation).or_default().push(Sibling { chatbot_id, source_type });
+            by_table.entry(table.oid).or_default().push(Sibling { chatbot_id, source_type });
         }
     }
     let shared = by_table.into_values().filter(|siblings| siblings.len() > 1);

@@ -17,6 +17,7 @@ pub fn for_each_source_key(table: &HostTable, act: impl FnMut(&[SourceKey]) -> R
     for_each_key_in(table, &table.relation.name, act)
 }
 
+/// As [`for_each_source_key`], for the rows of `from`, an item of a FROM clause.
 pub fn for_each_key_in(table: &HostTable, from: &str, mut act: impl FnMut(&[SourceKey]) -> Result<()>) -> Result<()> {
     let as_owner = || RunAs::reading(table.relation.owner);
     let rows = {

@@ -5,20 +5,20 @@ use std::collections::HashMap;
 
 use crate::error::{Error, PostgresError, Result};
 use crate::host::RowStatus;
-use crate::pg::host::read;
+use crate::pg::host::read::{self, InvalidRow};
 use crate::pg::host::row::Row;
 use crate::pg::host::table::HostTable;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
 use crate::pg::runtime::sql_error;
 use crate::pg::runtime::subtransaction::try_row;
-use crate::pg::store::host_row::{self, KeySql, RowIds};
+use crate::pg::store::host_row::{self, KeySql, RowIds, StatusUpdate};
 use crate::pg::store::source_error;
 use crate::pg::store::sync_error::SyncError;
 use crate::pg::sync::{OnFailure, RowHandling};
 use crate::source::{SourceKey, SyncOutcome};
 
 thread_local! {
-    /// How many write-backs are nested: users' triggers may cause another one.
+    /// The number of write-backs that are nested: users' triggers may cause another one.
     static WRITING_BACK: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -55,7 +55,7 @@ pub struct StatusWriteback<'a> {
     table: &'a HostTable,
     /// The status that each row shows; `None` where it cannot be read.
     current: RefCell<HashMap<SourceKey, Option<RowStatus>>>,
-    changed: RefCell<Vec<(SourceKey, RowStatus)>>,
+    changed: RefCell<Vec<StatusUpdate>>,
 }
 
 impl<'a> StatusWriteback<'a> {
@@ -72,9 +72,9 @@ impl<'a> StatusWriteback<'a> {
     }
 
     /// Records the status that a row shows now; `None` where it cannot be read, and then it is always written.
-    pub fn record_current(&self, key: SourceKey, state: Option<RowStatus>) {
+    pub fn record_current(&self, key: SourceKey, current: Option<RowStatus>) {
         if self.table.host.columns.has_status_columns() {
-            self.current.borrow_mut().insert(key, state);
+            self.current.borrow_mut().insert(key, current);
         }
     }
 
@@ -100,7 +100,7 @@ impl<'a> StatusWriteback<'a> {
                 || error.is_some() && current.error != expected.error
         });
         if differs {
-            self.changed.borrow_mut().push((key, expected));
+            self.changed.borrow_mut().push(StatusUpdate { key, status: expected });
         }
     }
 
@@ -116,7 +116,7 @@ impl<'a> StatusWriteback<'a> {
         if changed.is_empty() || WRITING_BACK.get() >= MAX_TRIGGER_DEPTH {
             return Ok(());
         }
-        let _quiet = WritebackGuard::new();
+        let _guard = WritebackGuard::new();
         write(self.table, &changed, restriction, on_failure, handling)
     }
 }
@@ -127,7 +127,7 @@ pub fn write_pending(table: &HostTable) -> Result<()> {
     if !columns.has_status_columns() {
         return Ok(());
     }
-    let _quiet = WritebackGuard::new();
+    let _guard = WritebackGuard::new();
     let on_failure = OnFailure::from(table.host.on_error);
     let together = || {
         let _owner = RunAs::new(table.relation.owner, Restriction::Session);
@@ -139,8 +139,11 @@ pub fn write_pending(table: &HostTable) -> Result<()> {
         write_pending_row_by_row(table)?;
     }
     let invalid = read::invalid_rows(table)?;
-    let says = |(key, error): (SourceKey, Error)| (key, RowStatus::failed(sql_error::one_line_message(&error)));
-    let invalid: Vec<_> = invalid.into_iter().map(says).collect();
+    let update = |InvalidRow { key, error }| {
+        let status = RowStatus::failed(sql_error::one_line_message(&error));
+        StatusUpdate { key, status }
+    };
+    let invalid: Vec<StatusUpdate> = invalid.into_iter().map(update).collect();
     if invalid.is_empty() {
         Ok(())
     } else {
@@ -163,32 +166,35 @@ fn write_pending_row_by_row(table: &HostTable) -> Result<()> {
         if slice.is_empty() {
             return Ok(());
         }
-        let pending = |row: RowIds| Some((table.key_of(row.chatbot_id, row.source_id).ok()?, RowStatus::pending()));
-        let statuses: Vec<_> = slice.into_iter().filter_map(pending).collect();
-        write(table, &statuses, Restriction::Session, OnFailure::Mark, RowHandling::EachAlone)?;
+        let pending = |row: RowIds| {
+            let key = table.key_of(row.chatbot_id, row.source_id).ok()?;
+            Some(StatusUpdate { key, status: RowStatus::pending() })
+        };
+        let updates: Vec<StatusUpdate> = slice.into_iter().filter_map(pending).collect();
+        write(table, &updates, Restriction::Session, OnFailure::Mark, RowHandling::EachAlone)?;
     }
 }
 
 fn write(
     table: &HostTable,
-    statuses: &[(SourceKey, RowStatus)],
+    updates: &[StatusUpdate],
     restriction: Restriction,
     on_failure: OnFailure,
     handling: RowHandling,
 ) -> Result<()> {
-    let write = |statuses: &[(SourceKey, RowStatus)]| {
+    let write = |updates: &[StatusUpdate]| {
         let _owner = RunAs::new(table.relation.owner, restriction);
-        host_row::write_statuses(&table.relation.name, &table.host, statuses)
+        host_row::write_statuses(&table.relation.name, &table.host, updates)
     };
     // If nothing can refuse the status, whatever is raised goes to the caller, which then handles each row alone. A
     // subtransaction here would cost a multixact for each row that was locked outside of it.
     if on_failure == OnFailure::Raise || handling == RowHandling::Together && !table.may_refuse_status()? {
-        return write(statuses);
+        return write(updates);
     }
-    if try_row(|| write(statuses))?.is_ok() {
+    if try_row(|| write(updates))?.is_ok() {
         return Ok(());
     }
-    for one in statuses.chunks(1) {
+    for one in updates.chunks(1) {
         if let Err(raised) = try_row(|| write(one))? {
             record_refused_status(table, &one[0], raised)?;
         }
@@ -196,12 +202,9 @@ fn write(
     Ok(())
 }
 
-fn record_refused_status(
-    table: &HostTable,
-    (key, state): &(SourceKey, RowStatus),
-    raised: PostgresError,
-) -> Result<()> {
-    let status = state.status.clone().unwrap_or_default();
+fn record_refused_status(table: &HostTable, update: &StatusUpdate, raised: PostgresError) -> Result<()> {
+    let StatusUpdate { key, status } = update;
+    let status = status.status.clone().unwrap_or_default();
     pgrx::warning!("{key}: its row of {} does not take the status {status}: {}", table.relation.name, raised.message);
     source_error::note_refused_status(key, &SyncError::new(&raised.into_status_error()))
 }

@@ -16,8 +16,8 @@ use crate::pg::host::row::{Attribute, Row};
 use crate::pg::host::{refusal, siblings};
 use crate::pg::runtime::arguments;
 use crate::pg::runtime::run_as::{Restriction, RunAs};
-use crate::pg::store::host_row;
 use crate::pg::store::relation::type_name;
+use crate::pg::store::row_metadata::{self, ColumnShape};
 use crate::source::{Jsonb, Sibling, SourceInput, SourceKey, SourceStatus, SourceType};
 use crate::text::content::{ColumnContent, Content};
 use crate::text::title::Title;
@@ -99,7 +99,7 @@ impl HostTable {
         // SAFETY: the relation is open, as the caller promises.
         let (condition, siblings) = unsafe {
             let condition = host.condition.as_ref().map(|c| CheckedCondition::check(c, relation)).transpose()?;
-            (condition, siblings::of(&host, relation))
+            (condition, siblings::find(&host, relation))
         };
         // SAFETY: the relation is open, as the caller promises.
         let (descriptor, relation) = unsafe { ((*relation).rd_att, Relation::of(relation)) };
@@ -285,8 +285,8 @@ impl HostTable {
         }
     }
 
-    /// The source that a row makes; `fresh`: the row was inserted by this statement, so that no source exists yet.
-    pub fn source_input(&self, row: Row, key: SourceKey, fresh: bool) -> Result<SourceInput> {
+    /// The source that a row makes; `is_new`: the row was inserted by this statement, so that no source exists yet.
+    pub fn source_input(&self, row: Row, key: SourceKey, is_new: bool) -> Result<SourceInput> {
         let metadata = self.metadata_of(row)?;
         let values = self.content.iter().map(|&column| row.text(column)).collect();
         Ok(SourceInput {
@@ -296,7 +296,7 @@ impl HostTable {
             enabled: self.is_enabled(row),
             host: Some(self.host.host),
             siblings: self.siblings.clone(),
-            fresh,
+            is_new,
         })
     }
 
@@ -320,8 +320,9 @@ impl HostTable {
         // A user's type may have a cast to json, which runs here and must not run with the session's rights.
         let _owner = RunAs::new(self.relation.owner, Restriction::Maintenance);
         let read = self.metadata.iter().chain(self.title.as_ref());
-        let shape: Vec<(i16, u32)> = read.map(|a| (a.number, a.of_type.to_u32())).collect();
-        host_row::metadata(row.composite(), self.relation.row_type, &self.host.columns, &shape)
+        let shape: Vec<ColumnShape> =
+            read.map(|a| ColumnShape { number: a.number, of_type: a.of_type.to_u32() }).collect();
+        row_metadata::metadata(row.composite(), self.relation.row_type, &self.host.columns, &shape)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::pg::host::row::{Attribute, Row, TransitionTableScan};
 use crate::pg::host::source_keys::for_each_key_in;
 use crate::pg::host::status_writeback::{StatusWriteback, is_writing_back};
 use crate::pg::host::table::HostTable;
+use crate::pg::runtime::catalog::catalog_byte;
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::run_as::Restriction;
 use crate::pg::runtime::subtransaction::try_row;
@@ -91,7 +92,7 @@ unsafe fn after_change(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
         (pg_sys::TRIGGER_EVENT_DELETE, old),
     ];
     check_trigger_kind(data, pg_sys::TRIGGER_EVENT_AFTER, &for_what)?;
-    let _newest = LatestSnapshot::new();
+    let _latest = LatestSnapshot::new();
     // SAFETY: the trigger runs, and its transition tables live as long, with rows of the relation's descriptor.
     let (table, rows) = unsafe {
         let descriptor = (*data.tg_relation).rd_att;
@@ -103,10 +104,10 @@ unsafe fn after_change(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     let depth = TriggerDepth::now();
     match operation(data) {
         pg_sys::TRIGGER_EVENT_INSERT if is_queued => {
-            enqueue(&table, None, rows(data.tg_newtable), |_| true, Operation::Inserted)?
+            enqueue(&table, None, rows(data.tg_newtable), |_| true, Operation::Insert)?
         }
         pg_sys::TRIGGER_EVENT_DELETE if is_queued => {
-            enqueue(&table, None, rows(data.tg_oldtable), |_| true, Operation::Deleted)?
+            enqueue(&table, None, rows(data.tg_oldtable), |_| true, Operation::Delete)?
         }
         pg_sys::TRIGGER_EVENT_INSERT => upsert(&table, || rows(data.tg_newtable), |_| true, true, &depth)?,
         pg_sys::TRIGGER_EVENT_DELETE => delete(&table, rows(data.tg_oldtable), &depth)?,
@@ -119,7 +120,7 @@ unsafe fn after_change(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
                     Ok(())
                 })?;
                 let old = Some(rows(data.tg_oldtable));
-                enqueue(&table, old, rows(data.tg_newtable), |at| changes.upserts.has(at), Operation::Updated)?;
+                enqueue(&table, old, rows(data.tg_newtable), |at| changes.upserts.has(at), Operation::Update)?;
                 return NULL_DATUM;
             }
             let to_reread = RowsToReread::new(&table);
@@ -169,17 +170,17 @@ fn upsert(
     table: &HostTable,
     rows: impl Fn() -> TransitionTableScan,
     wanted: impl Fn(usize) -> bool,
-    fresh: bool,
+    is_new: bool,
     depth: &TriggerDepth,
 ) -> Result<()> {
-    nested::with_row_fallback(table, |handling| upsert_rows(table, rows(), &wanted, fresh, depth, handling))
+    nested::with_row_fallback(table, |handling| upsert_rows(table, rows(), &wanted, is_new, depth, handling))
 }
 
 fn upsert_rows(
     table: &HostTable,
     mut rows: TransitionTableScan,
     wanted: impl Fn(usize) -> bool,
-    fresh: bool,
+    is_new: bool,
     depth: &TriggerDepth,
     handling: RowHandling,
 ) -> Result<()> {
@@ -206,7 +207,7 @@ fn upsert_rows(
                     Some(Ok(key)) => {
                         depth.record_changed([key]);
                         writeback.record_row(key, row);
-                        return Some(read_row(table, row, key, fresh, handling));
+                        return Some(read_row(table, row, key, is_new, handling));
                     }
                     Some(Err(error)) if table.host.on_error == OnError::Raise => return Some(Err(error)),
                     Some(Err(error)) => record_invalid_id(table, &writeback, row, &error),
@@ -221,12 +222,12 @@ fn upsert_rows(
 }
 
 /// Reads what the source of a row in a transition table is to become.
-fn read_row(table: &HostTable, row: Row, key: SourceKey, fresh: bool, handling: RowHandling) -> Result<RowInput> {
+fn read_row(table: &HostTable, row: Row, key: SourceKey, is_new: bool, handling: RowHandling) -> Result<RowInput> {
     if handling == RowHandling::Together {
-        return table.source_input(row, key, fresh).map(RowInput::Readable);
+        return table.source_input(row, key, is_new).map(RowInput::Readable);
     }
-    Ok(match try_row(|| table.source_input(row, key, fresh))? {
-        Ok(item) => RowInput::Readable(item),
+    Ok(match try_row(|| table.source_input(row, key, is_new))? {
+        Ok(input) => RowInput::Readable(input),
         Err(raised) => RowInput::Unreadable(UnreadableRow {
             key,
             host: Some(table.host.host),
@@ -315,14 +316,14 @@ unsafe fn with_status(
 /// BEFORE TRUNCATE: deletes the sources of the table's rows.
 unsafe fn before_truncate(data: &pg_sys::TriggerData) -> Result<pg_sys::Datum> {
     check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
-    let _newest = LatestSnapshot::new();
+    let _latest = LatestSnapshot::new();
     // SAFETY: the trigger runs.
     let table = unsafe { HostTable::of(data)? };
     // TRUNCATE ONLY keeps the rows of children, which have TRUNCATE triggers of their own.
     // SAFETY: the trigger's relation is open.
     let (kind, has_children) =
         unsafe { ((*(*data.tg_relation).rd_rel).relkind, (*(*data.tg_relation).rd_rel).relhassubclass) };
-    let inherited = kind.cast_unsigned() == pg_sys::RELKIND_RELATION && has_children;
+    let inherited = catalog_byte(kind) == pg_sys::RELKIND_RELATION && has_children;
     if !table.host.partition && !inherited {
         host_sources::delete_host(table.host.host)?;
         return NULL_DATUM;
@@ -347,7 +348,7 @@ unsafe fn after_chatbots_deleted(data: &pg_sys::TriggerData) -> Result<pg_sys::D
     } else {
         check_trigger_kind(data, pg_sys::TRIGGER_EVENT_BEFORE, &[(pg_sys::TRIGGER_EVENT_TRUNCATE, true)])?;
     }
-    let _newest = LatestSnapshot::new();
+    let _latest = LatestSnapshot::new();
     // SAFETY: the trigger runs, and its transition table lives as long.
     let (chatbots, rows) = unsafe {
         let rows = (operation(data) == pg_sys::TRIGGER_EVENT_DELETE)

@@ -22,7 +22,7 @@ pub fn update_column(column: &mut Column, descriptor: pg_sys::TupleDesc) -> bool
 }
 
 /// Sets the columns' numbers to those that they have in a relation. Fails where the relation lacks one.
-pub fn number(host: &mut HostOptions, relation: &str, open: pg_sys::Relation) -> Result<()> {
+pub fn set_column_numbers(host: &mut HostOptions, relation: &str, open: pg_sys::Relation) -> Result<()> {
     // SAFETY: callers pass a relation that is open.
     let descriptor = unsafe { (*open).rd_att };
     for (role, Column { name, number }) in host.all_columns_mut() {
@@ -54,7 +54,7 @@ pub fn make_table_triggers(host: &HostOptions, root: pg_sys::Oid, oid: pg_sys::O
         return Err(Error::NoTable { relation: relation.name, got });
     }
     let mut host = HostOptions { partition: oid != root, ..host.clone() };
-    number(&mut host, &relation.name, opened.0)?;
+    set_column_numbers(&mut host, &relation.name, opened.0)?;
     let leaf = relation.kind == pg_sys::RELKIND_RELATION;
     let argument = host.to_trigger_argument()?;
     drop(opened);

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::ids::ModelId;
 use crate::pg::model::local_models::{self, FolderState, LocalModel, is_local_model};
 use crate::pg::model::speed;
+use crate::pg::runtime::doctor::DoctorRow;
 use crate::pg::runtime::{sql_error, threads};
 use crate::pg::store::model as store;
 
@@ -47,24 +48,20 @@ fn chatbot_sync_check_local_models() -> Result<
     >,
     ErrorReport,
 > {
-    let mut said = Vec::new();
+    let mut rows = Vec::new();
     for used in [store::active_model()?, store::next_model()?].into_iter().flatten() {
         if is_local_model(&used.model) {
-            for (status, detail, hint) in check(&used.model) {
-                said.push(("local model".to_owned(), status.to_owned(), detail, hint));
-            }
+            rows.extend(check(&used.model).into_iter().map(|row| row.into_columns("local model")));
         }
     }
-    Ok(TableIterator::new(said))
+    Ok(TableIterator::new(rows))
 }
 
-type Said = (&'static str, String, Option<String>);
-
-fn check(model: &Model) -> Vec<Said> {
-    let mut said = vec![match measure(model) {
-        Ok(Measured { shared, working, rate }) => (
-            "ok",
-            format!(
+fn check(model: &Model) -> Vec<DoctorRow> {
+    let measured = match measure(model) {
+        Ok(Measured { shared, working, rate }) => DoctorRow {
+            status: "ok",
+            detail: format!(
                 "{} is imported: {shared:.0} MB that all sessions share, and up to {working:.0} MB for a statement while it computes; {}, {}, {rate:.*} chunks a second",
                 model.name,
                 Kernels::best().name(),
@@ -74,36 +71,43 @@ fn check(model: &Model) -> Vec<Said> {
                 },
                 usize::from(rate < 10.0),
             ),
-            (rate < SLOW).then(|| {
+            hint: (rate < SLOW).then(|| {
                 format!(
                     "In mode sync a document of 100 chunks takes {:.1} s of its transaction; with chatbot_attach(mode => 'async') a worker does it.",
                     100.0 / rate
                 )
             }),
-        ),
-        Err(error) => ("error", sql_error::one_line_message(&error), sql_error::hint(&error)),
-    }];
+        },
+        Err(error) => DoctorRow {
+            status: "error",
+            detail: sql_error::one_line_message(&error),
+            hint: sql_error::hint(&error),
+        },
+    };
     let set = format!("SELECT chatbot_set_model('local', '{}');", model.name.replace('\'', "''"));
-    match local_models::folder_state(model) {
-        Ok(FolderState::AsImported) => {}
-        Ok(FolderState::Changed) => said.push((
-            "warning",
-            format!(
+    let folder = match local_models::folder_state(model) {
+        Ok(FolderState::AsImported) => None,
+        Ok(FolderState::Changed) => Some(DoctorRow {
+            status: "warning",
+            detail: format!(
                 "the folder of {} was changed since its vectors were made, which go on with what was imported",
                 model.name
             ),
-            Some(format!("{set} CALL chatbot_reembed();")),
-        )),
-        Err(error) => said.push((
-            "warning",
-            format!("{}: what was imported serves, and cannot be imported again", sql_error::one_line_message(&error)),
-            Some("A server that a dump is restored on needs the folder, too.".to_owned()),
-        )),
-    }
-    said
+            hint: Some(format!("{set} CALL chatbot_reembed();")),
+        }),
+        Err(error) => Some(DoctorRow {
+            status: "warning",
+            detail: format!(
+                "{}: what was imported serves, and cannot be imported again",
+                sql_error::one_line_message(&error)
+            ),
+            hint: Some("A server that a dump is restored on needs the folder, too.".to_owned()),
+        }),
+    };
+    std::iter::once(measured).chain(folder).collect()
 }
 
-/// What a model takes and gives.
+/// The memory that a model takes, and its speed.
 struct Measured {
     /// Megabytes of the imported file.
     shared: f64,

@@ -9,6 +9,7 @@ use crate::pg::runtime::settings;
 use crate::pg::store::configurations::Configurations;
 use crate::pg::store::reading::{self, StoredReading};
 use crate::pg::store::source;
+use crate::pg::store::verify::SourceProblem;
 use crate::pg::{host, sync};
 use crate::source::SourceKey;
 use crate::text::chunk::Params;
@@ -20,11 +21,11 @@ const PAGE: i64 = 1000;
 pub struct CurrentSettings {
     params: Params,
     words: Configurations,
-    /// How the content of each host table is read, by host id, as [`crate::text::content::reading_version`] encodes it.
+    /// The way in which the content of each host table is read, by host id, as [`crate::text::content::reading_version`] encodes it.
     readings: HashMap<HostId, i32>,
 }
 
-/// How a stored source differs from what the current settings would make of it.
+/// The difference between a stored source and what the current settings would make of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outdated {
     /// It would be chunked differently; the text says how it was chunked and how it would be.
@@ -147,12 +148,12 @@ pub fn count() -> Result<RefreshStep> {
     Ok(all)
 }
 
-/// Returns the sources without a host table whose words are outdated, each with a description; writes nothing.
-pub fn sources_with_outdated_words(settings: &CurrentSettings) -> Result<Vec<(SourceKey, String)>> {
+/// Returns the sources without a host table whose words are outdated; writes nothing.
+pub fn sources_with_outdated_words(settings: &CurrentSettings) -> Result<Vec<SourceProblem>> {
     let mut found = Vec::new();
     each_outdated(settings, |stored, outdated| {
         if let (None, Outdated::Words(detail)) = (stored.host, outdated) {
-            found.push((stored.key, detail));
+            found.push(SourceProblem { key: stored.key, detail });
         }
     })?;
     Ok(found)

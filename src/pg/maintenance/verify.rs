@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::error::Result;
 use crate::ids::{HostId, ModelId};
-use crate::pg::host;
+use crate::pg::host::{self, InvalidRow};
 use crate::pg::maintenance::refresh::{self, CurrentSettings, Outdated};
 use crate::pg::runtime::memory::Scratch;
 use crate::pg::runtime::{encoding, sql_error};
@@ -12,7 +12,7 @@ use crate::pg::search::visible_chatbots::VisibleChatbots;
 use crate::pg::store::host_row::ReadMode;
 use crate::pg::store::model::active_model_in_snapshot;
 use crate::pg::store::verify as store;
-use crate::pg::store::verify::StoredSource;
+use crate::pg::store::verify::{SourceProblem, StoredSource};
 use crate::source::{RowInput, SourceInput, SourceKey, UnreadableRow};
 
 /// A source that is not stored as it should be.
@@ -21,7 +21,7 @@ pub struct Problem {
     pub problem: &'static str,
     /// The source that has the problem.
     pub key: SourceKey,
-    /// What differs, with the values that were found and expected.
+    /// The problem in words, with the values that were found and expected.
     pub detail: String,
 }
 
@@ -35,16 +35,14 @@ pub fn verify() -> Result<Vec<Problem>> {
         let problem = if source.has_other_model { "wrong model" } else { "incomplete" };
         problems.push(Problem { problem, key: source.key, detail: source.detail });
     }
-    for (key, detail) in store::wrong_dimensions()? {
+    for SourceProblem { key, detail } in store::wrong_dimensions()? {
         problems.push(Problem { problem: "wrong dimensions", key, detail });
     }
-    for (key, jobs) in store::duplicate_failed_jobs()? {
-        let detail = format!("{jobs} jobs of it have failed, expected one");
+    for SourceProblem { key, detail } in store::duplicate_failed_jobs()? {
         problems.push(Problem { problem: "double job", key, detail });
     }
     let hosts = host::hosts()?;
-    for (key, host) in store::sources_of_unknown_hosts(&hosts)? {
-        let detail = format!("its table, host {host}, is not attached any more");
+    for SourceProblem { key, detail } in store::sources_of_unknown_hosts(&hosts)? {
         problems.push(Problem { problem: "detached", key, detail });
     }
     for key in store::pending_sources_without_job()? {
@@ -59,7 +57,7 @@ pub fn verify() -> Result<Vec<Problem>> {
     for host in hosts {
         verify_host(host, &settings, &mut problems)?;
     }
-    for (key, detail) in refresh::sources_with_outdated_words(&settings)? {
+    for SourceProblem { key, detail } in refresh::sources_with_outdated_words(&settings)? {
         problems.push(Problem { problem: "outdated", key, detail });
     }
     let visible = VisibleChatbots::of_caller()?;
@@ -87,17 +85,17 @@ fn verify_host(host: HostId, settings: &CurrentSettings, problems: &mut Vec<Prob
         for stored in known {
             let key = stored.reading.key;
             let difference = match rows.get(&key) {
-                None => Some(("orphan", "the table has no such row".to_owned())),
-                Some(RowInput::Unreadable(UnreadableRow { error, .. })) => Some((
-                    "unreadable",
-                    format!("{} ({})", sql_error::one_line_message(error), sql_error::sqlstate(error)),
-                )),
-                Some(RowInput::Readable(item)) => difference(&stored, item, settings)?,
+                None => Some(Difference { problem: "orphan", detail: "the table has no such row".to_owned() }),
+                Some(RowInput::Unreadable(UnreadableRow { error, .. })) => Some(Difference {
+                    problem: "unreadable",
+                    detail: format!("{} ({})", sql_error::one_line_message(error), sql_error::sqlstate(error)),
+                }),
+                Some(RowInput::Readable(input)) => difference(&stored, input, settings)?,
             };
-            problems.extend(difference.map(|(problem, detail)| Problem { problem, key, detail }));
+            problems.extend(difference.map(|Difference { problem, detail }| Problem { problem, key, detail }));
         }
     }
-    for (key, error) in host::invalid_rows(host)? {
+    for InvalidRow { key, error } in host::invalid_rows(host)? {
         problems.push(Problem { problem: "invalid id", key, detail: format!("{error}: the row is no source") });
     }
     host::for_each_key_in_snapshot(host, |keys| {
@@ -109,31 +107,35 @@ fn verify_host(host: HostId, settings: &CurrentSettings, problems: &mut Vec<Prob
     })
 }
 
-/// Compares a source with its row, and returns the kind of problem and a description. A source with a job is not compared;
+/// A difference between a source and its row.
+struct Difference {
+    problem: &'static str,
+    detail: String,
+}
+
+/// Compares a source with its row; `None` where nothing differs. A source with a job is not compared;
 /// of one that is not synced only `enabled` is, since its status already says that it is not up to date.
-fn difference(
-    stored: &StoredSource,
-    item: &SourceInput,
-    settings: &CurrentSettings,
-) -> Result<Option<(&'static str, String)>> {
-    let stale = |detail: &str| Ok(Some(("stale", detail.to_owned())));
+fn difference(stored: &StoredSource, input: &SourceInput, settings: &CurrentSettings) -> Result<Option<Difference>> {
+    let stale = |detail: &str| Ok(Some(Difference { problem: "stale", detail: detail.to_owned() }));
     if stored.has_job {
         return Ok(None);
     }
-    if stored.enabled != item.enabled {
+    if stored.enabled != input.enabled {
         return stale("searches find it and the row is not enabled, or the other way round");
     }
     if !stored.synced {
         return Ok(None);
     }
-    if item.enabled && stored.content_hash.as_deref().is_some_and(|hash| !item.has_hash(hash)) {
+    if input.enabled && stored.content_hash.as_deref().is_some_and(|hash| !input.has_hash(hash)) {
         return stale("the row's text is another than the one that was embedded");
     }
-    if !store::is_same_json(&stored.metadata, &item.metadata)? {
+    if !store::is_same_json(&stored.metadata, &input.metadata)? {
         return stale("the row's metadata is another than the source's");
     }
     Ok(match settings.outdated(&stored.reading)? {
-        Some(Outdated::Cut(detail) | Outdated::Words(detail)) if item.enabled => Some(("outdated", detail)),
+        Some(Outdated::Cut(detail) | Outdated::Words(detail)) if input.enabled => {
+            Some(Difference { problem: "outdated", detail })
+        }
         _ => None,
     })
 }

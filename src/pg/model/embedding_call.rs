@@ -22,7 +22,7 @@ use crate::threads::signals::BlockedSignals;
 /// The number of requests for each thread that are handed out ahead, so that no thread idles while the
 /// backend stores results.
 const REQUESTS_AHEAD: usize = 4;
-/// How often a worker that waits for a provider checks whether it has to yield to DDL.
+/// The interval at which a worker that waits for a provider checks whether it has to yield to DDL.
 const YIELD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 thread_local! {
@@ -32,8 +32,8 @@ thread_local! {
 
 /// Sets a check that runs once a second while a call waits: when it returns true, the call ends with an error.
 /// `None`: no check.
-pub fn set_yield_check(aside: Option<fn() -> bool>) {
-    YIELD_CHECK.set(aside);
+pub fn set_yield_check(check: Option<fn() -> bool>) {
+    YIELD_CHECK.set(check);
 }
 
 /// Returns whether a call has ended because another session wants to copy or drop the database, and resets that.
@@ -41,16 +41,17 @@ pub fn has_yielded_to_ddl() -> bool {
     YIELDED.take()
 }
 
-/// Whether a worker has to leave, which it is then remembered for. To be asked once a second.
-pub fn has_to_step_aside() -> bool {
-    let aside = YIELD_CHECK.get().is_some_and(|aside| aside());
-    if aside {
+/// Runs the check: whether this worker has to yield to DDL. [`has_yielded_to_ddl`] then returns true too. To be called once a
+/// second.
+pub fn run_yield_check() -> bool {
+    let yields = YIELD_CHECK.get().is_some_and(|check| check());
+    if yields {
         YIELDED.set(true);
     }
-    aside
+    yields
 }
 
-/// What all requests of a call share.
+/// The context that all requests of a call share.
 struct RequestContext {
     http: Arc<Http>,
     provider: &'static (dyn Provider + Sync),
@@ -64,7 +65,7 @@ struct RequestContext {
 pub struct BatchResult {
     /// The numbers of the texts that were in it.
     pub range: Range<usize>,
-    /// Those of the texts that are finished, each with its vector or its fault.
+    /// The texts that are finished, each with its vector or its fault.
     pub texts: Vec<TextResult>,
     /// The requests, inputs and tokens that were used.
     pub usage: Usage,
@@ -79,7 +80,7 @@ pub fn texts_a_request(provider: &dyn Provider, model: &Model) -> usize {
 
 /// Texts on their way to a provider. If it is dropped before done() is called, every request ends.
 pub struct EmbeddingCall {
-    batch: Batcher,
+    batcher: Batcher,
     texts: BTreeMap<usize, String>,
     pushed: usize,
     most_in_flight: usize,
@@ -108,14 +109,14 @@ impl EmbeddingCall {
             normalise: provider.normalise(model),
         };
         let retry_policy = RetryPolicy { max_attempts, deadline };
-        let mut batch = Batcher::new(Limits { inputs, bytes }, expected, retry_policy);
+        let mut batcher = Batcher::new(Limits { inputs, bytes }, expected, retry_policy);
         if let Some(wait) = throttle::remaining_wait(provider.name()) {
             let until = Instant::now() + wait;
             if until >= deadline {
                 let message = "another session was asked to wait";
                 return Err(Fault::new(FaultKind::Throttled, provider.name(), &model.name, message).into());
             }
-            batch.pause(until);
+            batcher.pause(until);
         }
         let client = ConnectionCache::take()?;
         let http = client.http.clone();
@@ -123,7 +124,7 @@ impl EmbeddingCall {
             RequestThreads::new(RequestContext { http, provider, endpoint, model: model.clone(), input, deadline })?;
         let most_in_flight = settings::max_parallel_requests();
         Ok(Self {
-            batch,
+            batcher,
             texts: BTreeMap::new(),
             pushed: 0,
             most_in_flight,
@@ -139,7 +140,7 @@ impl EmbeddingCall {
         let at = self.pushed;
         self.pushed += 1;
         self.flushed = false;
-        self.batch.push(text.len(), Instant::now());
+        self.batcher.push(text.len(), Instant::now());
         self.texts.insert(at, text);
         self.send()?;
         Ok(at)
@@ -148,14 +149,14 @@ impl EmbeddingCall {
     /// Sends the texts that were pushed, without waiting for more of them to fill a request.
     pub fn flush(&mut self) -> Result<()> {
         self.flushed = true;
-        self.batch.flush(Instant::now());
+        self.batcher.flush(Instant::now());
         self.send()
     }
 
     /// Whether another text would be sent soon. Each thread has its next requests waiting, so that none idles while the
     /// backend chunks or stores.
     pub fn wants_more(&self) -> bool {
-        self.batch.waiting() + self.batch.in_flight() < REQUESTS_AHEAD * self.most_in_flight
+        self.batcher.waiting() + self.batcher.in_flight() < REQUESTS_AHEAD * self.most_in_flight
     }
 
     /// Waits until a request has ended, more texts are wanted, or all are finished. An error ends the whole call. `work` is
@@ -163,19 +164,20 @@ impl EmbeddingCall {
     pub fn wait(&mut self, work: &dyn Fn() -> bool) -> Result<Vec<BatchResult>> {
         let mut answered = Vec::new();
         loop {
-            while let Ok((work, outcome, time)) = self.pool.outcomes.try_recv() {
-                self.log(&work, &outcome, time);
-                answered.push(self.take(work, outcome)?);
+            while let Ok(outcome) = self.pool.outcomes.try_recv() {
+                self.log(&outcome);
+                answered.push(self.take(outcome)?);
             }
             self.send()?;
-            if !answered.is_empty() || self.batch.is_done() || (!self.flushed && self.wants_more()) {
+            if !answered.is_empty() || self.batcher.is_done() || (!self.flushed && self.wants_more()) {
                 return Ok(answered);
             }
-            if Instant::now() >= self.batch.deadline() {
+            if Instant::now() >= self.batcher.deadline() {
                 return Err(self.fault(FaultKind::TimedOut, "chatbot_sync.sync_timeout is over").into());
             }
-            let mut until = self.batch.wake_at().map_or(self.batch.deadline(), |at| at.min(self.batch.deadline()));
-            if has_to_step_aside() {
+            let mut until =
+                self.batcher.wake_at().map_or(self.batcher.deadline(), |at| at.min(self.batcher.deadline()));
+            if run_yield_check() {
                 return Err(self.fault(FaultKind::TimedOut, "the database is needed").into());
             }
             if YIELD_CHECK.get().is_some() {
@@ -194,20 +196,20 @@ impl EmbeddingCall {
         self.client.keep();
     }
 
-    fn take(&mut self, work: Batch, outcome: std::result::Result<Answer, Fault>) -> Result<BatchResult> {
-        let range = work.range.clone();
-        let throttled = matches!(&outcome, Err(f) if f.kind == FaultKind::Throttled);
-        match &outcome {
+    fn take(&mut self, RequestOutcome { batch, result, .. }: RequestOutcome) -> Result<BatchResult> {
+        let range = batch.range.clone();
+        let throttled = matches!(&result, Err(f) if f.kind == FaultKind::Throttled);
+        match &result {
             Ok(_) => self.throttled = None,
             Err(fault) if throttled => self.throttled = Some(fault.clone()),
             Err(_) => {}
         }
-        let parts = outcome.as_ref().map_or(0, |answer| answer.parts);
+        let parts = result.as_ref().map_or(0, |answer| answer.parts);
         let in_parts = (parts > 0).then_some((range.start, parts));
-        let wait = outcome.as_ref().err().and_then(|f| f.retry_after);
-        let done = self.batch.done(work, outcome, Instant::now(), jitter());
+        let wait = result.as_ref().err().and_then(|f| f.retry_after);
+        let done = self.batcher.done(batch, result, Instant::now(), jitter());
         if throttled {
-            throttle::publish(self.pool.question.provider.name(), wait);
+            throttle::publish(self.pool.context.provider.name(), wait);
         }
         let (mut texts, usage) = done.map_err(|fault| self.named(fault))?;
         for (at, outcome) in &mut texts {
@@ -222,16 +224,16 @@ impl EmbeddingCall {
         Ok(BatchResult { range, texts, usage, in_parts })
     }
 
-    fn log(&self, work: &Batch, outcome: &std::result::Result<Answer, Fault>, time: Duration) {
+    fn log(&self, RequestOutcome { batch, result, elapsed }: &RequestOutcome) {
         log_line::debug_line("answered", || {
-            let RequestContext { provider, model, .. } = &*self.pool.question;
-            let (name, model, inputs) = (provider.name(), log_line::quoted_value(&model.name), work.range.len());
-            let how = match outcome {
+            let RequestContext { provider, model, .. } = &*self.pool.context;
+            let (name, model, inputs) = (provider.name(), log_line::quoted_value(&model.name), batch.range.len());
+            let outcome = match result {
                 Ok(_) => "ok".to_owned(),
                 Err(Fault { kind, status: Some(status), .. }) => format!("{kind:?} http_status={status}"),
                 Err(fault) => format!("{:?}", fault.kind),
             };
-            format!("provider={name} model={model} inputs={inputs} ms={} outcome={how}", time.as_millis())
+            format!("provider={name} model={model} inputs={inputs} ms={} outcome={outcome}", elapsed.as_millis())
         });
     }
 
@@ -239,7 +241,7 @@ impl EmbeddingCall {
     fn named(&self, fault: Fault) -> Fault {
         // Time ran out because the provider asked to wait: that is the fault to report.
         let fault = self.throttled.clone().filter(|_| fault.kind == FaultKind::TimedOut).unwrap_or(fault);
-        let RequestContext { provider, model, .. } = &*self.pool.question;
+        let RequestContext { provider, model, .. } = &*self.pool.context;
         Fault { provider: provider.name().to_owned(), model: model.name.clone(), ..fault }
     }
 
@@ -248,10 +250,10 @@ impl EmbeddingCall {
     }
 
     fn send(&mut self) -> Result<()> {
-        while self.batch.in_flight() < REQUESTS_AHEAD * self.most_in_flight {
-            let Some(work) = self.batch.next(Instant::now()) else { break };
-            let texts = self.texts.range(work.range.clone()).map(|(_, text)| text.clone()).collect();
-            self.pool.send(work, texts, self.most_in_flight)?;
+        while self.batcher.in_flight() < REQUESTS_AHEAD * self.most_in_flight {
+            let Some(batch) = self.batcher.next(Instant::now()) else { break };
+            let texts = self.texts.range(batch.range.clone()).map(|(_, text)| text.clone()).collect();
+            self.pool.send(Request { batch, texts }, self.most_in_flight)?;
         }
         Ok(())
     }
@@ -292,17 +294,28 @@ impl Drop for ConnectionCache {
     }
 }
 
-/// A request, its response or fault, and how long it took.
-type Outcome = (Batch, std::result::Result<Answer, Fault>, Duration);
-type Queue = Mutex<Receiver<(Batch, Vec<String>)>>;
+/// A request that a thread is to send.
+struct Request {
+    batch: Batch,
+    texts: Vec<String>,
+}
+
+/// The outcome of a request.
+struct RequestOutcome {
+    batch: Batch,
+    result: std::result::Result<Answer, Fault>,
+    elapsed: Duration,
+}
+
+type RequestQueue = Mutex<Receiver<Request>>;
 
 /// The threads of one call. After it is dropped, each thread ends as soon as its current request does.
 struct RequestThreads {
-    question: Arc<RequestContext>,
-    work: Sender<(Batch, Vec<String>)>,
-    queue: Arc<Queue>,
-    answers: Sender<Outcome>,
-    outcomes: Receiver<Outcome>,
+    context: Arc<RequestContext>,
+    requests: Sender<Request>,
+    queue: Arc<RequestQueue>,
+    finished: Sender<RequestOutcome>,
+    outcomes: Receiver<RequestOutcome>,
     wake: PipeReader,
     waker: Arc<PipeWriter>,
     threads: usize,
@@ -310,26 +323,26 @@ struct RequestThreads {
 }
 
 impl RequestThreads {
-    fn new(question: RequestContext) -> Result<Self> {
-        let (work, queue) = channel();
-        let (answers, outcomes) = channel();
+    fn new(context: RequestContext) -> Result<Self> {
+        let (requests, queue) = channel();
+        let (finished, outcomes) = channel();
         let (wake, waker) = std::io::pipe().map_err(thread_error)?;
-        let (question, queue, waker) = (Arc::new(question), Arc::new(Mutex::new(queue)), Arc::new(waker));
-        Ok(Self { question, work, queue, answers, outcomes, wake, waker, threads: 0, sent: 0 })
+        let (context, queue, waker) = (Arc::new(context), Arc::new(Mutex::new(queue)), Arc::new(waker));
+        Ok(Self { context, requests, queue, finished, outcomes, wake, waker, threads: 0, sent: 0 })
     }
 
     /// Hands a request to the threads, and starts another thread while there are fewer than `most`, and fewer than requests.
-    fn send(&mut self, work: Batch, texts: Vec<String>, most: usize) -> Result<()> {
+    fn send(&mut self, request: Request, most: usize) -> Result<()> {
         self.sent += 1;
         if self.threads < most.min(self.sent) {
-            let (question, queue) = (self.question.clone(), self.queue.clone());
-            let (answers, waker) = (self.answers.clone(), self.waker.clone());
+            let (context, queue) = (self.context.clone(), self.queue.clone());
+            let (finished, waker) = (self.finished.clone(), self.waker.clone());
             let _blocked = BlockedSignals::new();
             let thread = std::thread::Builder::new().name("chatbot_sync".to_owned());
-            thread.spawn(move || run_request_thread(&question, &queue, &answers, &waker)).map_err(thread_error)?;
+            thread.spawn(move || run_request_thread(&context, &queue, &finished, &waker)).map_err(thread_error)?;
             self.threads += 1;
         }
-        self.work.send((work, texts)).map_err(|_| Error::Internal("no thread asks a provider".to_owned()))
+        self.requests.send(request).map_err(|_| Error::Internal("no thread asks a provider".to_owned()))
     }
 
     /// Waits for an outcome or an instant. The outcome is in the channel.
@@ -344,21 +357,27 @@ fn thread_error(error: std::io::Error) -> Error {
 
 /// The body of a thread: takes requests until there are none, sends each, and reports its outcome. Never
 /// calls into Postgres.
-fn run_request_thread(q: &RequestContext, queue: &Queue, answers: &Sender<Outcome>, waker: &PipeWriter) {
+fn run_request_thread(
+    context: &RequestContext,
+    queue: &RequestQueue,
+    finished: &Sender<RequestOutcome>,
+    waker: &PipeWriter,
+) {
     loop {
         let taken = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
-        let Ok((work, texts)) = taken else { return };
+        let Ok(Request { batch, texts }) = taken else { return };
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let left = q.deadline.saturating_duration_since(Instant::now());
-        let left = work.timeout(left).max(Duration::from_millis(1));
+        let RequestContext { http, provider, endpoint, model, input, deadline } = context;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = batch.timeout(left).max(Duration::from_millis(1));
         let began = Instant::now();
-        let asked = catch_unwind(AssertUnwindSafe(|| {
-            request_embeddings(&*q.http, q.provider, &q.endpoint, &q.model, q.input, &texts, left)
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            request_embeddings(&**http, *provider, endpoint, model, *input, &texts, timeout)
         }));
-        let outcome = asked.unwrap_or_else(|_| {
-            Err(Fault::new(FaultKind::Unreachable, q.provider.name(), &q.model.name, "the HTTP client failed"))
+        let result = result.unwrap_or_else(|_| {
+            Err(Fault::new(FaultKind::Unreachable, provider.name(), &model.name, "the HTTP client failed"))
         });
-        if answers.send((work, outcome, began.elapsed())).is_err() {
+        if finished.send(RequestOutcome { batch, result, elapsed: began.elapsed() }).is_err() {
             return;
         }
         let mut waker = waker;

@@ -39,7 +39,7 @@ use crate::threads::signals::BlockedSignals;
 pub const TEXTS: usize = 64;
 /// Sources that are embedded and stored together.
 const SOURCES: usize = 8;
-/// How often a worker that computes asks whether it has to leave, and how long a wait is at most.
+/// The interval at which a worker that computes checks whether it has to yield to DDL, and the longest wait.
 const YIELD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Models whose files a session keeps mapped: the one that answers, and the one that is to follow.
 const KEPT: usize = 2;
@@ -93,7 +93,8 @@ fn store() -> Store {
     Store::new(PathBuf::from(data.to_string_lossy().into_owned()).join("chatbot_sync"))
 }
 
-/// What a model is whose name was given to `chatbot_set_model()`. Imports it, which takes about a second for each 100 MB.
+/// Imports the folder of this name, and returns its model, as `chatbot_set_model()` chooses it. The import takes about a second
+/// for each 100 MB.
 pub fn choose(
     name: &str,
     dimensions: Option<usize>,
@@ -148,7 +149,7 @@ fn import(name: &str, precision: Precision, expected: Option<String>) -> Result<
         store.import(&file, &plan, stop)?;
         Ok((file, plan.description().clone()))
     })?;
-    imported.map_err(|problem| failed(name, problem))
+    imported.map_err(|problem| to_error(name, problem))
 }
 
 /// Removes the imported file of a model. Sessions that have it mapped go on with it.
@@ -156,10 +157,10 @@ pub fn remove(model: &Model) -> Result<()> {
     if !is_local_model(model) {
         return Ok(());
     }
-    store().remove(&file_of(model)).map_err(|problem| failed(&model.name, problem))
+    store().remove(&file_of(model)).map_err(|problem| to_error(&model.name, problem))
 }
 
-/// How a model's folder compares with what was imported of it.
+/// The result of comparing a model's folder with what was imported of it.
 pub enum FolderState {
     /// The folder is as it was imported.
     AsImported,
@@ -181,10 +182,10 @@ pub fn folder_state(model: &Model) -> Result<FolderState> {
         let is_same = Plan::new(folder, &file.name, stop)?.digest == file.digest;
         Ok(if is_same { FolderState::AsImported } else { FolderState::Changed })
     })?;
-    compared.map_err(|problem| failed(&model.name, problem))
+    compared.map_err(|problem| to_error(&model.name, problem))
 }
 
-fn failed(name: &str, problem: Problem) -> Error {
+fn to_error(name: &str, problem: Problem) -> Error {
     match problem {
         // An interrupt has its own error: this was a worker that had to leave.
         Problem::Stopped => Fault::new(FaultKind::TimedOut, LOCAL, name, "the database is needed").into(),
@@ -198,9 +199,15 @@ pub struct LocalModel {
     mapped: Rc<MappedFile>,
 }
 
+/// The file of a model, mapped by this session.
+struct MappedModel {
+    file: ModelFile,
+    mapped: Rc<MappedFile>,
+}
+
 thread_local! {
-    /// What this session has mapped, last used first.
-    static MAPPED: RefCell<Vec<(ModelFile, Rc<MappedFile>)>> = const { RefCell::new(Vec::new()) };
+    /// The models that this session has mapped, those mapped last first.
+    static MAPPED: RefCell<Vec<MappedModel>> = const { RefCell::new(Vec::new()) };
 }
 
 impl LocalModel {
@@ -217,21 +224,22 @@ impl LocalModel {
             // Built into a later version.
             return Err(Error::ModelUnknown { provider: model.provider.clone(), model: name });
         }
-        let kept = MAPPED.with_borrow(|mapped| mapped.iter().find(|(of, _)| *of == file).map(|(_, m)| m.clone()));
+        let kept =
+            MAPPED.with_borrow(|kept| kept.iter().find(|kept| kept.file == file).map(|kept| kept.mapped.clone()));
         if let Some(mapped) = kept {
             return Ok(Self { name, mapped });
         }
-        let open = || store().open(&file).map_err(|problem| failed(&name, problem));
+        let open = || store().open(&file).map_err(|problem| to_error(&name, problem));
         let mapped = match open()? {
             Some(mapped) => mapped,
             None => {
                 import(&name, file.precision, Some(file.digest.clone()))?;
-                open()?.ok_or_else(|| failed(&name, Problem::Missing("its imported file".to_owned())))?
+                open()?.ok_or_else(|| to_error(&name, Problem::Missing("its imported file".to_owned())))?
             }
         };
         let mapped = Rc::new(mapped);
         MAPPED.with_borrow_mut(|kept| {
-            kept.insert(0, (file, mapped.clone()));
+            kept.insert(0, MappedModel { file, mapped: mapped.clone() });
             kept.truncate(KEPT);
         });
         Ok(Self { name, mapped })
@@ -244,7 +252,7 @@ impl LocalModel {
 
     /// Bytes that a statement computes in, which go back at its end; 0 for a static model.
     pub fn working_bytes(&self) -> Result<usize> {
-        let frozen = Frozen::open(&self.mapped).map_err(|problem| failed(&self.name, problem))?;
+        let frozen = Frozen::open(&self.mapped).map_err(|problem| to_error(&self.name, problem))?;
         let most = frozen.header.description.max_tokens;
         Ok(match frozen.model {
             FrozenModel::Transformer(encoder) => threads::count() * Workspace::bytes(&encoder.shape, most.max(PACK)),
@@ -254,19 +262,19 @@ impl LocalModel {
 
     /// The vector of each text, prefixes put before them already.
     pub fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        let caller = Backend { looked: Cell::new(Instant::now()) };
+        let caller = Backend { checked: Cell::new(Instant::now()) };
         let embedded = Frozen::open(&self.mapped)
             .and_then(|frozen| transformer::embed(&frozen, Kernels::best(), texts, threads::count(), &caller));
-        embedded.map_err(|problem| failed(&self.name, problem))
+        embedded.map_err(|problem| to_error(&self.name, problem))
     }
 }
 
-/// How many times as fast as this process a session is that shares its threads with no worker.
-pub fn sharing() -> f64 {
+/// Returns the speed of a session, which shares its threads with no worker, divided by that of this process.
+pub fn speed_of_session() -> f64 {
     settings::local_threads().max(1) as f64 / threads::count() as f64
 }
 
-/// What words count for in hybrid searches with a model in a folder.
+/// Returns the weight of words in hybrid searches with a model in a folder.
 pub fn text_weight(model: &Model) -> Result<f64> {
     let opened = LocalModel::open(model)?;
     Ok(if opened.is_transformer()? { text_weight_of_transformer(&model.name) } else { DEFAULT_TEXT_WEIGHT })
@@ -274,17 +282,18 @@ pub fn text_weight(model: &Model) -> Result<f64> {
 
 /// The backend's own thread.
 struct Backend {
-    looked: Cell<Instant>,
+    /// The time of the last yield check.
+    checked: Cell<Instant>,
 }
 
 impl Caller for Backend {
     fn stops(&self) -> bool {
         pgrx::check_for_interrupts!();
-        if self.looked.get().elapsed() < YIELD_CHECK_INTERVAL {
+        if self.checked.get().elapsed() < YIELD_CHECK_INTERVAL {
             return false;
         }
-        self.looked.set(Instant::now());
-        embedding_call::has_to_step_aside()
+        self.checked.set(Instant::now());
+        embedding_call::run_yield_check()
     }
 
     fn wait(&self, pipe: &PipeReader) {
@@ -306,20 +315,20 @@ impl Drop for StopOnDrop {
 fn run_detached<T: Send + 'static>(work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static) -> Result<T> {
     let no_thread = |error: std::io::Error| Error::Internal(format!("a thread cannot be started: {error}"));
     let (wake, mut waker) = std::io::pipe().map_err(no_thread)?;
-    let (answer, answered) = channel();
+    let (sender, receiver) = channel();
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let stopped = stop.0.clone();
     let blocked = BlockedSignals::new();
     let thread = std::thread::Builder::new().name("chatbot_sync".to_owned());
     let started = thread.spawn(move || {
         // Dropped last, which wakes the caller also where the work panics.
-        let _ = answer.send(work(&|| stopped.load(Ordering::Relaxed)));
+        let _ = sender.send(work(&|| stopped.load(Ordering::Relaxed)));
         let _ = waker.write(&[1]);
     });
     drop(blocked);
     started.map_err(no_thread)?;
     loop {
-        match answered.try_recv() {
+        match receiver.try_recv() {
             Ok(outcome) => return Ok(outcome),
             Err(std::sync::mpsc::TryRecvError::Disconnected) => {
                 return Err(Error::Internal("the thread that was to import a model failed".to_owned()));

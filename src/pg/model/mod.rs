@@ -295,7 +295,7 @@ pub fn choose_model(choice: ModelArguments) -> Result<ModelId> {
     // A worker may have written since how fast a model is: at REPEATABLE READ that is no conflict.
     let _latest = LatestSnapshot::new();
     let before = store::active_model()?;
-    let (id, active) = store::find_or_insert(&model, text_weight(&model)?)?;
+    let store::ModelRow { id, active } = store::find_or_insert(&model, text_weight(&model)?)?;
     speed::measure_at_choice(id, &model)?;
     if active {
         store::set_next_model(None)?;

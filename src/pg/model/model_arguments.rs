@@ -2,7 +2,7 @@
 
 use crate::source::Jsonb;
 
-/// What `chatbot_set_model()` was called with.
+/// The arguments of a call of `chatbot_set_model()`, not checked yet.
 pub struct ModelArguments<'a> {
     /// The provider's name.
     pub provider: Option<&'a str>,

@@ -1,4 +1,4 @@
-//! How fast texts become stored vectors on this server: a moving figure for each model, in `chatbot_sync.model`. It is
+//! The speed at which texts become stored vectors on this server: a moving figure for each model, in `chatbot_sync.model`. It is
 //! measured where many texts are embedded anyway, and written by transactions that are about to commit: a statement of the
 //! application's writes nothing for it, and none waits for a row of it.
 
@@ -24,7 +24,7 @@ const WRITTEN_FROM: f64 = 0.1;
 struct MovingFigure {
     model_id: ModelId,
     rate: f64,
-    /// What is in the table.
+    /// The figure in the table; `None`: it has none.
     stored: Option<f64>,
 }
 
@@ -32,7 +32,7 @@ thread_local! {
     static MOVING: Cell<Option<MovingFigure>> = const { Cell::new(None) };
 }
 
-/// What is embedded to measure: a text of about the length of a chunk, so many times for each thread.
+/// The text that is embedded to measure: about as long as a chunk, and embedded so many times by each thread.
 const SENTENCE: &str = "A refund is paid within ten days after the goods have come back to our warehouse. ";
 const SENTENCES: usize = 12;
 const TEXTS_PER_THREAD: usize = 2;
@@ -64,8 +64,8 @@ pub fn record(model: &ActiveModel, sample: Sample) -> Result<()> {
     if !sample.is_telling() || !store::has_figures()? {
         return Ok(());
     }
-    let shared = if is_local_model(&model.model) { local_models::sharing() } else { 1.0 };
-    let rate = sample.rate() * shared;
+    let speed_of_session = if is_local_model(&model.model) { local_models::speed_of_session() } else { 1.0 };
+    let rate = sample.rate() * speed_of_session;
     let before = match MOVING.get().filter(|figure| figure.model_id == model.id) {
         Some(figure) => figure,
         None => {
@@ -73,13 +73,13 @@ pub fn record(model: &ActiveModel, sample: Sample) -> Result<()> {
             MovingFigure { model_id: model.id, rate: stored.unwrap_or(rate), stored }
         }
     };
-    let mut now = MovingFigure { rate: before.rate + SAMPLE_SHARE * (rate - before.rate), ..before };
-    if now.stored.is_none_or(|stored| (now.rate / stored - 1.0).abs() > WRITTEN_FROM)
-        && store::try_record_speed(model.id, now.rate)?
+    let mut figure = MovingFigure { rate: before.rate + SAMPLE_SHARE * (rate - before.rate), ..before };
+    if figure.stored.is_none_or(|stored| (figure.rate / stored - 1.0).abs() > WRITTEN_FROM)
+        && store::try_record_speed(model.id, figure.rate)?
     {
-        now.stored = Some(now.rate);
+        figure.stored = Some(figure.rate);
     }
-    MOVING.set(Some(now));
+    MOVING.set(Some(figure));
     Ok(())
 }
 

@@ -35,7 +35,7 @@ pub struct Speedometer {
     before: Embedded,
 }
 
-/// What was embedded in some time.
+/// The texts that were embedded in some time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sample {
     texts: usize,
@@ -44,12 +44,12 @@ pub struct Sample {
 }
 
 impl Speedometer {
-    /// Measures from now on.
+    /// Starts to measure.
     pub fn start() -> Self {
         Self { began: Instant::now(), before: EMBEDDED.get() }
     }
 
-    /// What was embedded since.
+    /// Returns what was embedded since the start.
     pub fn sample(&self) -> Sample {
         let now = EMBEDDED.get();
         let (texts, bytes) = (now.texts - self.before.texts, now.bytes - self.before.bytes);

@@ -8,7 +8,7 @@ use crate::embedding::retry::backoff;
 use crate::error::{Error, Fault, FaultKind, Result, RetryClass, RowStep};
 use crate::host::RowStatus;
 use crate::ids::{HostId, ModelId};
-use crate::pg::host::{self, Access};
+use crate::pg::host::{self, Access, ExpectedStatus};
 use crate::pg::model::embedding_call;
 use crate::pg::model::requests::Requests;
 use crate::pg::model::speedometer::{Sample, Speedometer};
@@ -50,8 +50,14 @@ pub struct Claim {
     pub elapsed: Duration,
     /// Measures from the first request on.
     pub meter: Speedometer,
-    /// What was embedded until the last response.
+    /// The texts that were embedded until the last response.
     pub sample: Sample,
+}
+
+/// A task that failed, by its position among the claim's tasks.
+struct FailedTask {
+    at: usize,
+    error: Error,
 }
 
 /// A claimed source, with its jobs.
@@ -64,13 +70,13 @@ pub struct Task {
     pub host: Option<HostId>,
     /// The number of failed attempts so far.
     pub attempts: i32,
-    /// What the source is to become; `None` where its row is gone.
+    /// The input of its sync; `None` where its row is gone.
     pub input: Option<RowInput>,
-    /// How far it is.
+    /// The state of its processing.
     pub state: TaskState,
 }
 
-/// How far a claimed source is.
+/// The state of a claimed source.
 #[derive(Clone)]
 pub enum TaskState {
     /// Its texts are being embedded: those that have no vector yet, possibly none.
@@ -156,7 +162,7 @@ impl Claim {
     ) -> Result<Vec<TaskState>> {
         let mut states: Vec<TaskState> = vec![TaskState::Done; self.tasks.len()];
         let mut done: Vec<JobKey> = Vec::new();
-        let mut gone = Vec::new();
+        let mut without_row = Vec::new();
         let mut outdated: Vec<JobKey> = Vec::new();
         let mut inputs = Vec::new();
         let mut by_key = HashMap::new();
@@ -165,12 +171,14 @@ impl Claim {
             let input = if task.host.is_some() { current.get(&task.key) } else { task.input.as_ref() };
             match (&task.input, input) {
                 (None, None) => {
-                    gone.push(task.key);
+                    without_row.push(task.key);
                     done.extend(&task.jobs);
                 }
                 (Some(claimed), Some(input)) if claimed.same(input) => match (&task.state, input) {
-                    (TaskState::Failed(error), _) => failed.push((at, error.clone())),
-                    (_, RowInput::Unreadable(unreadable)) => failed.push((at, unreadable.error.clone())),
+                    (TaskState::Failed(error), _) => failed.push(FailedTask { at, error: error.clone() }),
+                    (_, RowInput::Unreadable(unreadable)) => {
+                        failed.push(FailedTask { at, error: unreadable.error.clone() })
+                    }
                     (_, readable) => {
                         by_key.insert(task.key, at);
                         inputs.push(readable.clone());
@@ -179,7 +187,7 @@ impl Claim {
                 _ => outdated.extend(&task.jobs),
             }
         }
-        delete::delete_sources(&gone)?;
+        delete::delete_sources(&without_row)?;
         let (model_id, in_parts, elapsed) = (self.model.id, self.in_parts.clone(), self.elapsed);
         let prefetched = Prefetched { model_id, vectors, in_parts, elapsed };
         let mut outcomes = Vec::new();
@@ -194,10 +202,11 @@ impl Claim {
                 Ok(Some(_)) => states[at] = TaskState::Stored(RowStatus::synced()),
                 Ok(None) => states[at] = TaskState::Stored(RowStatus::pending()),
                 Err(Error::Provider(fault)) if fault.kind == FaultKind::Outdated => outdated.extend(&task.jobs),
-                Err(error) => failed.push((at, error)),
+                Err(error) => failed.push(FailedTask { at, error }),
             }
         }
-        for (at, status) in self.record_failures(failed, handling)? {
+        let positions: Vec<usize> = failed.iter().map(|failed| failed.at).collect();
+        for (at, status) in positions.into_iter().zip(self.record_failures(failed, handling)?) {
             states[at] = TaskState::FailureRecorded(status);
         }
         job::delete(&done)?;
@@ -226,21 +235,21 @@ impl Claim {
     pub fn give_up(&mut self, message: &str) -> Result<()> {
         self.drop_lost_tasks()?;
         let error = Error::NotStored(message.to_owned());
-        let failed = (0..self.tasks.len()).map(|at| (at, error.clone())).collect();
+        let failed = (0..self.tasks.len()).map(|at| FailedTask { at, error: error.clone() }).collect();
         self.record_failures(failed, RowHandling::EachAlone).map(drop)
     }
 
-    /// Records and logs the failures of tasks, given by their positions: each is retried later or, if that is pointless, not
-    /// by itself. Returns the statuses for their rows.
-    fn record_failures(&self, failed: Vec<(usize, Error)>, handling: RowHandling) -> Result<Vec<(usize, RowStatus)>> {
+    /// Records and logs the failures of tasks: each is retried later or, if that is pointless, not by itself. Returns the
+    /// statuses for their rows, in the same order.
+    fn record_failures(&self, failed: Vec<FailedTask>, handling: RowHandling) -> Result<Vec<RowStatus>> {
         let mut failures = log_line::FailureSummary::default();
         let (mut entries, mut statuses) = (Vec::new(), Vec::new());
-        for (at, error) in failed {
+        for FailedTask { at, error } in failed {
             let task = &self.tasks[at];
             failures.add(&task.key, &error);
             let (failed, status) = task.record_failure(&error, handling)?;
             entries.push(LogEntry::failed(task.key, self.model.id, failed.code));
-            statuses.push((at, status));
+            statuses.push(status);
         }
         log::insert(&entries)?;
         failures.write();
@@ -250,18 +259,18 @@ impl Claim {
     /// Writes the statuses to the rows of host tables and ends the jobs of stored sources. A row that another session has
     /// locked gets its status a second later.
     pub fn write_statuses(&self) -> Result<()> {
-        let mut by_host: BTreeMap<HostId, Vec<(&RowInput, &RowStatus)>> = BTreeMap::new();
+        let mut by_host: BTreeMap<HostId, Vec<ExpectedStatus>> = BTreeMap::new();
         for task in &self.tasks {
             if let (Some(host), Some(input), TaskState::Stored(status) | TaskState::FailureRecorded(status)) =
                 (task.host, &task.input, &task.state)
             {
-                by_host.entry(host).or_default().push((input, status));
+                by_host.entry(host).or_default().push(ExpectedStatus { input, status });
             }
         }
         let mut locked_rows = HashSet::new();
         host_row::check_constraints_at_once()?;
-        for (host, statuses) in by_host {
-            locked_rows.extend(host::write_statuses(host, &statuses)?);
+        for (host, expected) in by_host {
+            locked_rows.extend(host::write_statuses(host, &expected)?);
         }
         let (locked, written): (Vec<&Task>, Vec<&Task>) = self
             .tasks
@@ -289,7 +298,7 @@ impl Task {
     /// Names the chunk with this text in messages; names the source where the chunk is not found.
     fn name_chunk(&self, text: &str) -> String {
         let cut = match (&self.input, settings::chunk_params(None, None, None)) {
-            (Some(RowInput::Readable(item)), Ok(params)) => item.content.chunk(&params).ok(),
+            (Some(RowInput::Readable(input)), Ok(params)) => input.content.chunk(&params).ok(),
             _ => None,
         };
         let at = cut.and_then(|cut| cut.inputs().iter().position(|input| input == text));
@@ -300,10 +309,10 @@ impl Task {
     /// a pending row if it has none.
     pub fn prepare(&mut self, model_id: ModelId, params: &Params) -> Result<()> {
         self.state = match &self.input {
-            Some(RowInput::Readable(item)) => match sync::texts_to_embed(item, model_id, params) {
+            Some(RowInput::Readable(input)) => match sync::texts_to_embed(input, model_id, params) {
                 Ok(texts) => {
                     if !texts.is_empty() {
-                        source::insert_pending(item)?;
+                        source::insert_pending(input)?;
                     }
                     TaskState::Embedding(texts)
                 }
@@ -338,7 +347,7 @@ impl Task {
         };
         let failed = SyncError::new(error);
         let mark = || match &self.input {
-            Some(RowInput::Readable(item)) => source_error::mark_attempt(item, &failed, attempts, wait),
+            Some(RowInput::Readable(input)) => source_error::mark_attempt(input, &failed, attempts, wait),
             Some(RowInput::Unreadable(row)) => source_error::mark_unreadable(&row.key, row.host, row.enabled, &failed),
             None => Ok(()),
         };

@@ -41,7 +41,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(60);
 const SLOWEST_CHUNK: Duration = Duration::from_secs(2);
 
 thread_local! {
-    /// When the statement began in which this session claimed last.
+    /// The start of the statement in which this session claimed last.
     static CLAIMED_IN: Cell<i64> = const { Cell::new(0) };
     /// The claim of this session, between the steps of chatbot_process_queue().
     static CLAIMED: RefCell<Option<Claim>> = const { RefCell::new(None) };
@@ -149,7 +149,7 @@ fn read_tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
         if let Some(host) = newest.host {
             by_host.entry(host).or_default().push(key);
         }
-        let item = newest.content.map(|content| {
+        let input = newest.content.map(|content| {
             let metadata = newest.metadata.unwrap_or_else(Jsonb::empty);
             SourceInput::by_hand(key, Content::new(content, Format::Text, false), metadata)
         });
@@ -158,7 +158,7 @@ fn read_tasks(by_source: BTreeMap<SourceKey, Vec<Job>>) -> Result<Vec<Task>> {
             jobs: job_keys,
             host: newest.host,
             attempts,
-            input: item.map(RowInput::Readable),
+            input: input.map(RowInput::Readable),
             state: TaskState::Embedding(Vec::new()),
         });
     }
@@ -190,22 +190,26 @@ struct MovedRow {
 /// no row with its new key, or already a source.
 fn relocate(moves: Vec<MovedRow>, tasks: &[Task]) -> Result<()> {
     let with_row: HashSet<SourceKey> = tasks.iter().filter(|t| t.input.is_some()).map(|t| t.key).collect();
-    let (mut moved, mut gone) = (Vec::new(), Vec::new());
+    let (mut to_move, mut to_delete) = (Vec::new(), Vec::new());
     for MovedRow { host, relocation } in moves {
         let Relocation { from, to } = relocation;
-        let taken = || match read_unlocked_host_rows(host, &[from])? {
+        let is_used = || match read_unlocked_host_rows(host, &[from])? {
             Access::Done(rows) => Ok::<_, Error>(rows.iter().any(|row| row.key() == from)),
             // A row that cannot be read, or whose table is locked, may well be there.
             Access::Locked | Access::Detached => Ok(true),
         };
-        if source::exists(&from)? && !taken()? {
-            if with_row.contains(&to) && !source::exists(&to)? { moved.push(relocation) } else { gone.push(from) }
+        if source::exists(&from)? && !is_used()? {
+            if with_row.contains(&to) && !source::exists(&to)? {
+                to_move.push(relocation)
+            } else {
+                to_delete.push(from)
+            }
         }
     }
-    if !moved.is_empty() {
-        delete::relocate_sources(&moved)?;
+    if !to_move.is_empty() {
+        delete::relocate_sources(&to_move)?;
     }
-    delete::delete_sources(&gone)
+    delete::delete_sources(&to_delete)
 }
 
 /// Makes a number that no other lease has.
@@ -215,9 +219,9 @@ fn new_lease() -> i64 {
     (nanos ^ (u64::from(std::process::id()) << 40)).cast_signed()
 }
 
-/// When the session's running statement began: the same in all steps of a CALL, whatever it commits.
+/// Returns the start of the session's running statement: the same in all steps of a CALL, whatever it commits.
 #[allow(unsafe_code)]
-fn statement_began() -> i64 {
+fn statement_start() -> i64 {
     // SAFETY: reads a variable of this backend.
     unsafe { pgrx::pg_sys::GetCurrentStatementStartTimestamp() }
 }
@@ -229,7 +233,7 @@ pub fn step_claim(most: usize) -> Result<usize> {
         pgrx::notice!("{disabled}");
         return Ok(0);
     }
-    let statement = statement_began();
+    let statement = statement_start();
     if CLAIMED_IN.replace(statement) != statement {
         pass::restart();
         job::release_orphaned_leases()?;

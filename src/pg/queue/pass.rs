@@ -28,11 +28,11 @@ thread_local! {
     static LAST_SERVED: Cell<ChatbotId> = const { Cell::new(ChatbotId(0)) };
 }
 
-/// Where a session is in the queue.
+/// The place of a session in the queue.
 #[derive(Clone)]
 struct Pass {
     began: Instant,
-    /// What looks at the front of the queue took: those that read jobs again which are done.
+    /// The time that looks at the front of the queue have taken, which read jobs again that are done.
     looking: Duration,
     priority: i32,
     /// The chatbot after which the pass began; it ends with it.
@@ -43,11 +43,11 @@ struct Pass {
     wrapped: bool,
     /// Chatbots that were served and may have more, in the order in which they are served again.
     waiting: VecDeque<ChatbotId>,
-    /// Up to where each of them was served.
+    /// The position up to which each of them was served.
     positions: HashMap<ChatbotId, QueuePosition>,
 }
 
-/// Forgets where the session is: the next claim begins at the front of the queue.
+/// Forgets the session's place: the next claim begins at the front of the queue.
 pub fn restart() {
     PASS.set(None);
 }
@@ -84,8 +84,8 @@ pub fn next_jobs(most: usize, excluded: &[HostId]) -> Result<Vec<DueJob>> {
 }
 
 impl Pass {
-    /// At the front of the queue, or at the next priority below that of a pass that is through; none where no job
-    /// is due there.
+    /// Begins at the front of the queue, or at the next priority below that of a pass that is through; `None` where no job is
+    /// due there.
     fn begin(through: Option<&Self>, excluded: &[HostId]) -> Result<Option<Self>> {
         let looked = Instant::now();
         let Some(priority) = due_job::top_priority(through.map(|pass| pass.priority), excluded)? else {
@@ -123,7 +123,7 @@ impl Pass {
         Ok(overtaken)
     }
 
-    /// The next jobs of this priority; none where it is through.
+    /// Returns the next jobs of this priority; none where it is through.
     fn next_jobs(&mut self, most: usize, excluded: &[HostId]) -> Result<Vec<DueJob>> {
         loop {
             let chatbots = self.next_chatbots(CHATBOTS.min(most), excluded)?;
@@ -152,7 +152,7 @@ impl Pass {
         }
     }
 
-    /// The chatbots whose turn it is: those that this pass has not served yet, and then those that may have more.
+    /// Returns the chatbots whose turn it is: those that this pass has not served yet, and then those that may have more.
     fn next_chatbots(&mut self, count: usize, excluded: &[HostId]) -> Result<Vec<ChatbotId>> {
         let mut chatbots = Vec::new();
         while let (true, Some(after)) = (chatbots.len() < count, self.after) {
@@ -169,7 +169,7 @@ impl Pass {
         Ok(chatbots)
     }
 
-    /// The next jobs of a chatbot, at most `share`. Where there are as many, it has another turn.
+    /// Returns the next jobs of a chatbot, at most `share`. Where there are as many, it has another turn.
     fn pick(&mut self, chatbot: ChatbotId, share: usize, excluded: &[HostId]) -> Result<Vec<DueJob>> {
         let position = self.positions.get(&chatbot).copied();
         let jobs =

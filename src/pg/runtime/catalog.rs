@@ -1,14 +1,30 @@
 //! Catalog look-ups that use nothing of the extension's own: pgvector's type, the extension's version and owner.
 
+use std::ffi::c_char;
+
 use pgrx::{Spi, pg_sys};
 
 use crate::error::Result;
 use crate::pg::runtime::spi::{execute, not_null};
 use crate::pg::runtime::statement_mode::StatementMode;
 
-/// Returns the oid of pgvector's type, and the quoted schema of the type and its operators; `None` where
-/// pgvector is missing.
-pub fn vector_type() -> Result<Option<(pg_sys::Oid, String)>> {
+/// Returns a catalog's column of type "char" as the byte that Postgres' constants are: C's `char` is signed on x86, and
+/// unsigned on ARM.
+pub const fn catalog_byte(char: c_char) -> u8 {
+    char.to_ne_bytes()[0]
+}
+
+/// pgvector's type in this database.
+#[derive(Debug, Clone)]
+pub struct VectorType {
+    /// The oid of the type `vector`.
+    pub oid: pg_sys::Oid,
+    /// The schema that the type and its operators are in, quoted.
+    pub schema: String,
+}
+
+/// Returns pgvector's type; `None` where pgvector is missing.
+pub fn vector_type() -> Result<Option<VectorType>> {
     let sql = "SELECT t.oid, pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e
         JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
             AND d.refobjid = e.oid AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.deptype = 'e'
@@ -16,7 +32,7 @@ pub fn vector_type() -> Result<Option<(pg_sys::Oid, String)>> {
         JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
         WHERE e.extname = 'vector' AND t.typname = 'vector'";
     Ok(execute(sql, &[], StatementMode::Read, |mut rows| match rows.next() {
-        Some(row) => Ok(Some((not_null(row.get(1))?, not_null(row.get(2))?))),
+        Some(row) => Ok(Some(VectorType { oid: not_null(row.get(1))?, schema: not_null(row.get(2))? })),
         None => Ok(None),
     })?)
 }

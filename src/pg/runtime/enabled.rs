@@ -21,11 +21,20 @@ static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Whether a session is loading the library right now, while Postgres applies the settings that the session already has.
 static LOADED_LATE: AtomicBool = AtomicBool::new(false);
 
-/// When the catalog was read last, and whether it said `off` for this database.
+/// A command of this session, by the start of the client's statement, the start of the transaction, and its number in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Command {
+    statement: i64,
+    transaction: i64,
+    number: pg_sys::CommandId,
+}
+
+/// The last reading of the catalog.
 #[derive(Clone, Copy)]
 struct Reading {
-    /// The start of the client's statement, the start of the transaction, and the command in it.
-    at: (i64, i64, pg_sys::CommandId),
+    /// The command in which the catalog was read.
+    command: Command,
+    /// Whether it said `off` for this database.
     is_off: bool,
 }
 
@@ -101,18 +110,20 @@ pub fn require_enabled() -> Result<()> {
 fn is_database_off() -> bool {
     // SAFETY: times and a counter of this backend's; the catalog is read within a transaction only.
     unsafe {
-        let (statement, transaction) =
-            (pg_sys::GetCurrentStatementStartTimestamp(), pg_sys::GetCurrentTransactionStartTimestamp());
         if !pg_sys::IsTransactionState() {
             // A worker that waits for its provider has no transaction open: what the last one read still holds.
             return LAST_READING.get().is_some_and(|read| read.is_off);
         }
-        let at = (statement, transaction, pg_sys::GetCurrentCommandId(false));
+        let command = Command {
+            statement: pg_sys::GetCurrentStatementStartTimestamp(),
+            transaction: pg_sys::GetCurrentTransactionStartTimestamp(),
+            number: pg_sys::GetCurrentCommandId(false),
+        };
         match LAST_READING.get() {
-            Some(read) if read.at == at => read.is_off,
+            Some(read) if read.command == command => read.is_off,
             _ => {
                 let is_off = setting_of_database() == Some(false);
-                LAST_READING.set(Some(Reading { at, is_off }));
+                LAST_READING.set(Some(Reading { command, is_off }));
                 is_off
             }
         }
@@ -126,9 +137,9 @@ pub fn is_enabled_for_workers() -> bool {
     reset == c"on" && !is_database_off()
 }
 
-/// Reads what ALTER DATABASE says for this database; `None`: nothing.
+/// Reads the value that ALTER DATABASE has set for this database; `None`: it has set none.
 fn setting_of_database() -> Option<bool> {
-    let mut said = None;
+    let mut setting = None;
     // SAFETY: a scan of a shared catalog within a transaction, as Postgres itself makes one when a session starts.
     unsafe {
         let lock = pg_sys::AccessShareLock.cast_signed();
@@ -145,12 +156,12 @@ fn setting_of_database() -> Option<bool> {
         if !row.is_null() {
             let (mut columns, mut nulls) = ([pg_sys::Datum::null(); 3], [true; 3]);
             pg_sys::heap_deform_tuple(row, (*table).rd_att, columns.as_mut_ptr(), nulls.as_mut_ptr());
-            said = (!nulls[2]).then(|| setting_of(columns[2])).flatten();
+            setting = (!nulls[2]).then(|| setting_of(columns[2])).flatten();
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(table, lock);
     }
-    said
+    setting
 }
 
 /// Finds the setting in an array of `name=value`; `None` where it is not in it.

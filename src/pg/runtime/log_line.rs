@@ -10,13 +10,13 @@ use crate::source::SourceKey;
 
 /// Writes a line at DEBUG1; `fields` is only called where that level is logged or sent to the client.
 pub fn debug_line(event: &str, fields: impl FnOnce() -> String) {
-    if is_wanted() {
+    if is_debug_line_interesting() {
         pgrx::debug1!("chatbot_sync: event={event} {}", fields());
     }
 }
 
 #[allow(unsafe_code)]
-fn is_wanted() -> bool {
+fn is_debug_line_interesting() -> bool {
     // SAFETY: reads settings of this backend.
     unsafe { pgrx::pg_sys::message_level_is_interesting(pgrx::pg_sys::DEBUG1.cast_signed()) }
 }
@@ -36,20 +36,28 @@ pub fn quoted_value(of: impl Display) -> String {
 
 /// Counts failures by SQLSTATE, so that a run logs one line for each kind of error, however many sources failed.
 #[derive(Default)]
-pub struct FailureSummary(BTreeMap<String, (u64, String)>);
+pub struct FailureSummary(BTreeMap<String, FailureGroup>);
+
+/// Failures with the same SQLSTATE.
+struct FailureGroup {
+    /// The number of sources that failed.
+    sources: u64,
+    /// The first of them, as fields of a line.
+    first: String,
+}
 
 impl FailureSummary {
     /// Counts a failed source under its error's SQLSTATE.
     pub fn add(&mut self, key: &SourceKey, error: &Error) {
         let sqlstate = sql_error::sqlstate(error);
         debug_line("failed", || format!("{} sqlstate={sqlstate}{}", source_fields(key), provider_fields(error)));
-        let known = self.0.entry(sqlstate);
-        known.or_insert_with(|| (0, format!("{}{}", source_fields(key), provider_fields(error)))).0 += 1;
+        let first = || format!("{}{}", source_fields(key), provider_fields(error));
+        self.0.entry(sqlstate).or_insert_with(|| FailureGroup { sources: 0, first: first() }).sources += 1;
     }
 
     /// Writes one LOG line for each SQLSTATE, with the number of sources and the first one's key.
     pub fn write(self) {
-        for (sqlstate, (sources, first)) in self.0 {
+        for (sqlstate, FailureGroup { sources, first }) in self.0 {
             pgrx::log!("chatbot_sync: event=failed sqlstate={sqlstate} sources={sources} {first}");
         }
     }

@@ -1,8 +1,9 @@
-//! What everything above uses of Postgres.
+//! The parts of Postgres that all layers above use.
 //!
 //! - `arguments`: checks of SQL arguments
 //! - `catalog`: look-ups that use nothing of the extension's own
 //! - `catalog_types`: `name` and `regclass` as arguments
+//! - `doctor`: rows of `chatbot_doctor()`
 //! - `domain_types`: the domain's ids, kinds and statuses as Datums
 //! - `enabled`: the setting `chatbot_sync.enabled`
 //! - `encoding`: the database's encoding, and `text` as an argument
@@ -13,7 +14,7 @@
 //! - `memory`: memory contexts
 //! - `plan`: how the extension's statements are planned
 //! - `provider_settings`: the settings of providers
-//! - `rollback_usage`: what syncs used whose transaction rolled back
+//! - `rollback_usage`: the usage of syncs whose transaction rolled back
 //! - `run_as`: acting as another role
 //! - `schema`: the extension's schema, and whether there is Citus
 //! - `scoped_settings`: settings of Postgres, changed for a while
@@ -35,6 +36,7 @@ pub mod arguments;
 pub mod catalog;
 #[allow(unsafe_code)]
 pub mod catalog_types;
+pub mod doctor;
 #[allow(unsafe_code)]
 pub mod domain_types;
 #[allow(unsafe_code)]

@@ -1,4 +1,4 @@
-//! How the extension's statements are planned: by their keys, whatever the statistics say. Only this file decides it.
+//! Plans the extension's statements by their keys, whatever the statistics say. Only this file decides how.
 //!
 //! A new chatbot is in no statistics, and a table may have been analyzed never, or while it was empty. By such estimates, a
 //! statement with 10,000 keys becomes a nested loop that reads the keys once for each row of the chatbot, and a session
@@ -9,7 +9,7 @@
 //! that a user may have changed have their defaults meanwhile. The plan is generic: it is made once, and in the same way
 //! again when a table changes.
 //!
-//! What this asks of a statement: every column of a key but `chatbot_id`, by which Citus finds the node, comes from the
+//! A statement has to be made for this: every column of a key but `chatbot_id`, by which Citus finds the node, comes from the
 //! `unnest()`; and there is no `$1 IS NULL OR column = $1`, from which a generic plan can make no index condition.
 //!
 //! Searches are the exception ([`StatementMode::Scan`]): which of several indexes is best depends on how large the chatbot is. So is
@@ -52,7 +52,7 @@ thread_local! {
     static PREVIOUS_STATISTICS: Cell<pg_sys::get_relation_stats_hook_type> = const { Cell::new(None) };
 }
 
-/// How a statement of the extension is planned.
+/// The way in which a statement of the extension is planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PlanStrategy {
     /// By its keys, as the module's documentation describes.

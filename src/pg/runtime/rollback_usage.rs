@@ -1,4 +1,4 @@
-//! What syncs used whose transaction rolled back. Their rows of sync_log are rolled back too, but the requests were made.
+//! The usage of syncs whose transaction rolled back. Their rows of sync_log are rolled back too, but the requests were made.
 //! They are counted in shared memory, from the server's start on, where the library is preloaded.
 
 use std::cell::{Cell, RefCell};
@@ -17,7 +17,7 @@ const MAX_SUMS: usize = 1024;
 /// The code for an error that Postgres itself raised, a cancel among them.
 const OTHER: [u8; 5] = *b"other";
 
-/// What was used in vain with one model, for one SQLSTATE.
+/// The usage of rolled back syncs with one model, for one SQLSTATE.
 #[derive(Debug, Clone, Copy)]
 pub struct UsageSum {
     database: u32,
@@ -69,9 +69,16 @@ impl Default for Tally {
 // SAFETY: it is given to pg_shmem_init! once, before it is used.
 static TALLY: PgLwLock<Tally> = unsafe { PgLwLock::new(c"chatbot_sync_rolled_back") };
 
+/// The usage of a transaction that has not ended yet.
+struct UncommittedUsage {
+    /// The nest level of the subtransaction that the requests were made in.
+    depth: i32,
+    sum: UsageSum,
+}
+
 thread_local! {
-    /// What this transaction has used so far, each with the level of its subtransaction.
-    static UNCOMMITTED: RefCell<Vec<(i32, UsageSum)>> = const { RefCell::new(Vec::new()) };
+    /// The usage of this transaction so far.
+    static UNCOMMITTED: RefCell<Vec<UncommittedUsage>> = const { RefCell::new(Vec::new()) };
     static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -80,7 +87,7 @@ pub fn init() {
     pgrx::pg_shmem_init!(TALLY);
 }
 
-/// Counts what a call uses, and records it when dropped, so that it counts however the call ends.
+/// Counts the usage of a call, and records it when dropped, so that it counts however the call ends.
 pub struct UsageCounter {
     depth: i32,
     sum: UsageSum,
@@ -105,7 +112,7 @@ impl UsageCounter {
         self.sum.syncs += more as u64;
     }
 
-    /// Counts what more requests have used.
+    /// Adds the usage of more requests.
     pub fn usage(&mut self, more: Usage) {
         self.sum.usage += more;
     }
@@ -127,14 +134,14 @@ impl Drop for UsageCounter {
             // Postgres raised an error before the call could count its syncs, of which there was at least one.
             self.sum.syncs = self.sum.syncs.max(1);
         }
-        UNCOMMITTED.with_borrow_mut(|open| match open.last_mut() {
-            Some((depth, sum)) if *depth == self.depth && sum.is_same_group(&self.sum) => sum.add(&self.sum),
-            _ => open.push((self.depth, self.sum)),
+        UNCOMMITTED.with_borrow_mut(|uncommitted| match uncommitted.last_mut() {
+            Some(last) if last.depth == self.depth && last.sum.is_same_group(&self.sum) => last.sum.add(&self.sum),
+            _ => uncommitted.push(UncommittedUsage { depth: self.depth, sum: self.sum }),
         });
     }
 }
 
-/// Returns what was used in vain in this database.
+/// Returns the usage of rolled back syncs in this database.
 pub fn sums() -> Vec<UsageSum> {
     if !runtime::wake::is_preloaded() {
         return Vec::new();
@@ -148,9 +155,10 @@ fn depth() -> i32 {
     unsafe { pg_sys::GetCurrentTransactionNestLevel() }
 }
 
-fn count(lost: impl Iterator<Item = UsageSum>) {
+/// Adds usage that was rolled back to the sums in shared memory.
+fn count(lost: Vec<UncommittedUsage>) {
     let mut tally = TALLY.exclusive();
-    for sum in lost {
+    for UncommittedUsage { sum, .. } in lost {
         let used = tally.used;
         match tally.sums[..used].iter_mut().find(|place| place.is_same_group(&sum)) {
             Some(place) => place.add(&sum),
@@ -169,7 +177,7 @@ unsafe extern "C-unwind" fn on_transaction_end(event: pg_sys::XactEvent::Type, _
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             let lost = UNCOMMITTED.take();
             if !lost.is_empty() {
-                count(lost.into_iter().map(|(_, sum)| sum));
+                count(lost);
             }
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT | pg_sys::XactEvent::XACT_EVENT_PREPARE => drop(UNCOMMITTED.take()),
@@ -189,15 +197,15 @@ unsafe extern "C-unwind" fn on_subtransaction_end(
     }
     let now = depth();
     match event {
-        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => UNCOMMITTED.with_borrow_mut(|open| {
-            // What a subtransaction used belongs to its parent once it commits.
-            open.iter_mut().filter(|(depth, _)| *depth >= now).for_each(|(depth, _)| *depth = now - 1);
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => UNCOMMITTED.with_borrow_mut(|uncommitted| {
+            // The usage of a subtransaction belongs to its parent once it commits.
+            uncommitted.iter_mut().filter(|usage| usage.depth >= now).for_each(|usage| usage.depth = now - 1);
         }),
-        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => UNCOMMITTED.with_borrow_mut(|open| {
-            let (lost, kept): (Vec<_>, Vec<_>) = open.drain(..).partition(|(depth, _)| *depth >= now);
-            *open = kept;
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => UNCOMMITTED.with_borrow_mut(|uncommitted| {
+            let (lost, kept): (Vec<_>, Vec<_>) = uncommitted.drain(..).partition(|usage| usage.depth >= now);
+            *uncommitted = kept;
             if !lost.is_empty() {
-                count(lost.into_iter().map(|(_, sum)| sum));
+                count(lost);
             }
         }),
         _ => {}

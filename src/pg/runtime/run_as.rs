@@ -7,11 +7,15 @@ use pgrx::pg_sys;
 /// While this lives, statements have the rights of a role, cannot change the role, and find only what is in
 /// pg_catalog or qualified.
 pub struct RunAs {
-    before: (pg_sys::Oid, i32),
-    level: i32,
+    /// The role that statements ran as before.
+    previous_role: pg_sys::Oid,
+    /// The security context that they had before.
+    previous_context: i32,
+    /// The nest level of the settings that this has changed.
+    guc_level: i32,
 }
 
-/// How far the code that runs as the role is restricted.
+/// The restriction of code that runs as another role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restriction {
     /// Like a statement of the session itself.
@@ -47,9 +51,9 @@ impl RunAs {
                 }
             };
             pg_sys::SetUserIdAndSecContext(role, context | more.cast_signed());
-            let level = pg_sys::NewGUCNestLevel();
+            let guc_level = pg_sys::NewGUCNestLevel();
             set_locally(c"search_path", c"pg_catalog, pg_temp");
-            Self { before: (user, context), level }
+            Self { previous_role: user, previous_context: context, guc_level }
         }
     }
 }
@@ -76,8 +80,8 @@ impl Drop for RunAs {
         if !std::thread::panicking() {
             // SAFETY: the level that new() opened, and the role that was before.
             unsafe {
-                pg_sys::AtEOXact_GUC(false, self.level);
-                pg_sys::SetUserIdAndSecContext(self.before.0, self.before.1);
+                pg_sys::AtEOXact_GUC(false, self.guc_level);
+                pg_sys::SetUserIdAndSecContext(self.previous_role, self.previous_context);
             }
         }
     }

@@ -14,8 +14,14 @@ use pgrx::spi::{Error, SpiErrorCodes, SpiHeapTupleData};
 use pgrx::{FromDatum, IntoDatum, Spi, pg_sys};
 
 type Result<T> = pgrx::spi::Result<T>;
-/// What a plan is kept for: a statement, the types of its arguments, and how it is planned.
-type PlanKey = (String, Vec<pg_sys::Oid>, PlanStrategy);
+/// A statement whose plan is kept.
+#[derive(PartialEq, Eq, Hash)]
+struct PlanKey {
+    sql: String,
+    /// The types of its arguments.
+    types: Vec<pg_sys::Oid>,
+    strategy: PlanStrategy,
+}
 
 thread_local! {
     static PLANS: RefCell<HashMap<PlanKey, pg_sys::SPIPlanPtr>> = RefCell::default();
@@ -86,7 +92,7 @@ impl<'a> Iterator for Rows<'a> {
         let table = self.table?;
         let at = (self.next < self.count).then_some(self.next)?;
         self.next += 1;
-        // SAFETY: SPI's answer, which has so many rows of this descriptor, and lives as long as `'a`.
+        // SAFETY: SPI's result, which has so many rows of this descriptor, and lives as long as `'a`.
         unsafe { SpiHeapTupleData::new(table.tupdesc, *table.vals.add(at)) }.ok().flatten()
     }
 }
@@ -98,13 +104,13 @@ pub fn execute<R>(
     mode: StatementMode,
     read: impl FnOnce(Rows) -> Result<R>,
 ) -> Result<R> {
-    // SAFETY: connected until the answer is read; an error in between ends the transaction or subtransaction, which
+    // SAFETY: connected until the result is read; an error in between ends the transaction or subtransaction, which
     // disconnects.
     unsafe { Spi::check_status(pg_sys::SPI_connect())? };
-    let answer = execute_connected(sql, args, mode, read);
+    let result = execute_connected(sql, args, mode, read);
     // SAFETY: connected above.
     unsafe { Spi::check_status(pg_sys::SPI_finish())? };
-    answer
+    result
 }
 
 fn execute_connected<R>(
@@ -113,25 +119,25 @@ fn execute_connected<R>(
     mode: StatementMode,
     read: impl FnOnce(Rows) -> Result<R>,
 ) -> Result<R> {
-    let how = PlanStrategy::of(mode);
-    let plan = prepare_plan(sql, args, how)?;
-    if how == PlanStrategy::Keys {
+    let strategy = PlanStrategy::of(mode);
+    let plan = prepare_plan(sql, args, strategy)?;
+    if strategy == PlanStrategy::Keys {
         plan::make_generic_plan(plan);
     }
-    let _planning = how.planning();
-    let _settings = how.settings();
+    let _planning = strategy.planning();
+    let _settings = strategy.settings();
     let reads = matches!(mode, StatementMode::Read | StatementMode::Scan);
-    let null = |arg: &DatumWithOid| if arg.datum().is_some() { b' ' } else { b'n' }.cast_signed();
+    let null = |arg: &DatumWithOid| if arg.datum().is_some() { b' ' } else { b'n' };
     let mut values: Vec<pg_sys::Datum> =
         args.iter().map(|arg| arg.datum().map_or(pg_sys::Datum::null(), |datum| datum.sans_lifetime())).collect();
     let nulls: Vec<c_char> = args.iter().map(|arg| null(arg) as c_char).collect();
-    // SAFETY: a plan of these types, and as many values; SPI's answer lives until SPI_finish().
+    // SAFETY: a plan of these types, and as many values; SPI's result lives until SPI_finish().
     let rows = unsafe {
         pg_sys::SPI_tuptable = std::ptr::null_mut();
         let (values, nulls) = (values.as_mut_ptr(), nulls.as_ptr());
         let status = if !reads && reads_latest() {
-            let (newest, none) = (pg_sys::GetLatestSnapshot(), std::ptr::null_mut());
-            pg_sys::SPI_execute_snapshot(plan, values, nulls, newest, none, false, true, 0)
+            let (latest, none) = (pg_sys::GetLatestSnapshot(), std::ptr::null_mut());
+            pg_sys::SPI_execute_snapshot(plan, values, nulls, latest, none, false, true, 0)
         } else {
             pg_sys::SPI_execute_plan(plan, values, nulls, reads, 0)
         };
@@ -143,19 +149,19 @@ fn execute_connected<R>(
     // Values are unpacked into the parent of the current context. With a context of our own below SPI's, they are freed with
     // the result; otherwise they would stay until the transaction ends. SPI makes its own context current again after each
     // statement.
-    let _read = Scratch::new();
+    let _scratch = Scratch::new();
     read(rows)
 }
 
-fn prepare_plan(sql: &str, args: &[DatumWithOid], how: PlanStrategy) -> Result<pg_sys::SPIPlanPtr> {
-    let key = (sql.to_owned(), args.iter().map(DatumWithOid::oid).collect::<Vec<_>>(), how);
+fn prepare_plan(sql: &str, args: &[DatumWithOid], strategy: PlanStrategy) -> Result<pg_sys::SPIPlanPtr> {
+    let key = PlanKey { sql: sql.to_owned(), types: args.iter().map(DatumWithOid::oid).collect(), strategy };
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(&key).copied()) {
         return Ok(plan);
     }
     let text = CString::new(sql).map_err(|_| Error::SpiError(SpiErrorCodes::Argument))?;
     let count = i32::try_from(args.len()).unwrap_or(i32::MAX);
-    let mut types = key.1.clone();
-    let options = how.options();
+    let mut types = key.types.clone();
+    let options = strategy.options();
     // SAFETY: the text and as many types, which SPI copies; a plan that is kept is never freed: at exit that would call
     // into a Postgres that is already gone.
     let plan = unsafe {
@@ -185,9 +191,9 @@ impl Cursor {
             Spi::check_status(pg_sys::SPI_connect())?;
             if mode != StatementMode::Read {
                 pg_sys::CommandCounterIncrement();
-                let newest =
+                let latest =
                     if reads_latest() { pg_sys::GetLatestSnapshot() } else { pg_sys::GetTransactionSnapshot() };
-                pg_sys::PushActiveSnapshot(newest);
+                pg_sys::PushActiveSnapshot(latest);
             }
             let (name, none) = (std::ptr::null(), std::ptr::null_mut());
             let (types, nulls) = (std::ptr::null_mut(), std::ptr::null());
@@ -213,12 +219,12 @@ impl Cursor {
             pg_sys::SPI_cursor_fetch(portal, true, most);
             let table = pg_sys::SPI_tuptable.as_ref();
             let count = usize::try_from(pg_sys::SPI_processed).unwrap_or(usize::MAX);
-            let answer = {
-                let _read = Scratch::new();
+            let result = {
+                let _scratch = Scratch::new();
                 read(Rows { table, count, next: 0 })
             };
             Spi::check_status(pg_sys::SPI_finish())?;
-            answer
+            result
         }
     }
 }

@@ -11,22 +11,13 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::pg::runtime::catalog;
+use crate::pg::runtime::catalog::{self, VectorType};
 
 const HEADER: usize = 8;
 
 /// A `vector` as an argument or a result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vector(pub Vec<f32>);
-
-/// pgvector's type in this database.
-#[derive(Debug, Clone)]
-pub struct VectorType {
-    /// The oid of the type `vector`.
-    pub oid: pg_sys::Oid,
-    /// The schema that the type and its operators are in, quoted.
-    pub schema: String,
-}
 
 thread_local! {
     static FOUND: RefCell<Option<VectorType>> = const { RefCell::new(None) };
@@ -40,7 +31,6 @@ pub fn vector_type() -> Result<VectorType> {
     }
     register_cache_callback();
     let found = catalog::vector_type()?.ok_or(Error::VectorMissing)?;
-    let found = VectorType { oid: found.0, schema: found.1 };
     FOUND.set(Some(found.clone()));
     Ok(found)
 }

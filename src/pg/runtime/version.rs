@@ -6,6 +6,7 @@ use std::cell::Cell;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::pg::runtime::doctor::DoctorRow;
 use crate::pg::runtime::{catalog, encoding, sql_error};
 use crate::version::{self, OWN, VersionMatch};
 
@@ -27,30 +28,34 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// Returns the row of chatbot_doctor() about it: status, detail, hint. It uses nothing of the extension's SQL, so that it
-/// works where nothing else does.
-pub fn doctor_row() -> Result<(&'static str, String, Option<String>)> {
+/// Returns the row of chatbot_doctor() about the versions. It uses nothing of the extension's SQL, so that it works where
+/// nothing else does.
+pub fn doctor_row() -> Result<DoctorRow> {
     let Some(sql) = catalog::extension_version()? else {
         return Err(Error::Internal("the extension is not in this database".to_owned()));
     };
     if let Err(error) = version::check(&sql).and_then(|()| encoding::require_utf8()) {
-        return Ok(("error", error.to_string(), sql_error::hint(&error)));
+        return Ok(DoctorRow { status: "error", detail: error.to_string(), hint: sql_error::hint(&error) });
     }
     Ok(match version::compare_with_installed(&sql, catalog::installed_version()?.as_deref()) {
-        VersionMatch::Same => ("ok", format!("{OWN}, the library and the SQL of this database"), None),
-        VersionMatch::SqlOlder => (
-            "warning",
-            format!("the SQL of this database is of version {sql}, and the library of {OWN}: it lacks what is new"),
-            sql_error::hint(&Error::SqlTooOld { sql, library: OWN.to_owned() }),
-        ),
-        VersionMatch::LibraryOlder(installed) => (
-            "warning",
-            format!("version {installed} is installed, and this session still has the library of {OWN}"),
-            Some(
+        VersionMatch::Same => {
+            DoctorRow { status: "ok", detail: format!("{OWN}, the library and the SQL of this database"), hint: None }
+        }
+        VersionMatch::SqlOlder => DoctorRow {
+            status: "warning",
+            detail: format!(
+                "the SQL of this database is of version {sql}, and the library of {OWN}: it lacks what is new"
+            ),
+            hint: sql_error::hint(&Error::SqlTooOld { sql, library: OWN.to_owned() }),
+        },
+        VersionMatch::LibraryOlder(installed) => DoctorRow {
+            status: "warning",
+            detail: format!("version {installed} is installed, and this session still has the library of {OWN}"),
+            hint: Some(
                 "Connect again; where the library is preloaded, restart the server. Then ALTER EXTENSION chatbot_sync UPDATE;"
                     .to_owned(),
             ),
-        ),
+        },
     })
 }
 

@@ -1,4 +1,4 @@
-//! How a commit wakes the launcher: it notes in shared memory that the database has something to do. There is shared memory
+//! Wakes the launcher when a transaction commits: notes in shared memory that the database has something to do. There is shared memory
 //! only where the library is preloaded.
 
 use std::cell::Cell;
@@ -15,31 +15,32 @@ use crate::pg::runtime::{self, enabled};
 /// The number of databases that get a slot. If there are more, the launcher looks at every database.
 pub const SLOTS: usize = 256;
 
-/// What a database asks of the launcher.
+/// The state of one database, as sessions and workers report it to the launcher.
 #[derive(Clone, Copy)]
 pub struct Slot {
     /// The database's oid; 0: the slot is free.
     pub database: u32,
     /// Whether a worker is wanted at once.
-    pub now: bool,
+    pub needs_worker: bool,
     /// Whether there is more to do than one worker does soon, so that another one is wanted.
-    pub more: bool,
-    /// When a worker is wanted, in milliseconds since 1970; 0: never.
+    pub needs_another: bool,
+    /// The time at which a worker is wanted, in milliseconds since 1970; 0: never.
     pub due: i64,
     /// The number of workers that have announced their end since the launcher last looked. A worker that ends without
     /// that was killed.
-    pub left: usize,
+    pub announced_ends: usize,
 }
 
-/// What sessions, workers and the launcher share.
+/// The state that sessions, workers and the launcher share.
 #[derive(Clone, Copy)]
 pub struct Shared {
     /// The address of the launcher's latch, which is in shared memory too; 0: there is no launcher yet.
     pub latch: usize,
     /// Whether the slots did not suffice, so that the launcher has to look at every database.
-    pub everybody: bool,
+    pub all_databases: bool,
     /// Whether the launcher could not start a worker for a database that needs one.
-    pub no_process: bool,
+    pub lacks_process: bool,
+    /// The databases that have asked for a worker; free slots come last.
     pub slots: [Slot; SLOTS],
 }
 
@@ -50,9 +51,9 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             latch: 0,
-            everybody: false,
-            no_process: false,
-            slots: [Slot { database: 0, now: false, more: false, due: 0, left: 0 }; SLOTS],
+            all_databases: false,
+            lacks_process: false,
+            slots: [Slot { database: 0, needs_worker: false, needs_another: false, due: 0, announced_ends: 0 }; SLOTS],
         }
     }
 }
@@ -87,7 +88,7 @@ pub fn is_preloaded() -> bool {
 
 /// Whether the launcher could not start a worker, since all of max_worker_processes are in use.
 pub fn lacks_process() -> bool {
-    is_preloaded() && SHARED.share().no_process
+    is_preloaded() && SHARED.share().lacks_process
 }
 
 /// The current time, in milliseconds since 1970.
@@ -96,15 +97,15 @@ pub fn now_ms() -> i64 {
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Asks the launcher for a worker of this database; with `more`, for another one beside those that run.
-pub fn request_worker(more: bool) {
+/// Asks the launcher for a worker of this database; with `another`, for a further one beside those that run.
+pub fn request_worker(another: bool) {
     let mut shared = SHARED.exclusive();
     match shared.slot_of(runtime::database()) {
         Some(slot) => {
-            slot.now = true;
-            slot.more |= more;
+            slot.needs_worker = true;
+            slot.needs_another |= another;
         }
-        None => shared.everybody = true,
+        None => shared.all_databases = true,
     }
     shared.wake();
 }
@@ -115,7 +116,7 @@ pub fn schedule_worker(wait: Option<Duration>) {
     let mut shared = SHARED.exclusive();
     if let Some(slot) = shared.slot_of(runtime::database()) {
         slot.due = due;
-        slot.left += 1;
+        slot.announced_ends += 1;
     }
     shared.wake();
 }

@@ -22,7 +22,7 @@ const LEAST_CANDIDATES: i64 = 50;
 struct Search<'a> {
     request: &'a SearchRequest,
     scope: Scope<'a>,
-    /// How large the chatbot is; `None` where its model has no index, or Postgres' statistics do not name it
+    /// The size of the chatbot; `None` where its model has no index, or Postgres' statistics do not name it
     /// among the largest.
     size: Option<ChatbotSize>,
     /// Whether policies of row security hide rows from this role. Then scores do not use statistics, which describe
@@ -40,8 +40,8 @@ struct TextScores {
 /// Returns the candidates for the results of a search, in no order: among them are the `limit` best chunks.
 pub fn find(request: &SearchRequest, tables: &Tables, limit: i64) -> Result<Vec<SearchResult>> {
     let index = statistics::valid_index(tables, request.form, request.model_id)?;
-    let size = index.and_then(|(_, chunks)| statistics::chatbot_size(tables, request.filter.chatbot_id, chunks));
-    let form = index.map_or(request.form, |(form, _)| form);
+    let size = index.and_then(|index| statistics::chatbot_size(tables, request.filter.chatbot_id, index.chunks));
+    let form = index.map_or(request.form, |index| index.form);
     let scope = Scope { tables, filter: &request.filter, model_id: request.model_id, form };
     let search = Search { request, scope, size, restricted: tables.are_restricted() };
     match (request.mode, &request.vector) {
@@ -93,11 +93,11 @@ impl Search<'_> {
         if !others.is_empty() {
             found.extend(store::chunks_by_key(&self.scope, &others, Some(vector))?);
         }
-        let answer = |found: FoundChunk| {
+        let scored = |found: FoundChunk| {
             let text = scores.get(&found.key).copied().unwrap_or(0.0);
             SearchResult { score: to_real(fusion.score(f64::from(found.similarity.unwrap_or(0.0)), text)), found }
         };
-        Ok(found.into_iter().map(answer).collect())
+        Ok(found.into_iter().map(scored).collect())
     }
 
     /// Returns the `limit` highest BM25 scores of chunks with words of the query, and those of the chunks that are
@@ -113,7 +113,11 @@ impl Search<'_> {
             Some(ChatbotSize { chunks, .. }) => {
                 let shares = statistics::word_shares(self.scope.tables, &words);
                 let index_terms = plan::index_terms(&shares, chunks, near.is_none());
-                let shares = shares.iter().zip(&index_terms).map(|(share, up)| (!up).then_some(*share)).collect();
+                let shares = shares
+                    .iter()
+                    .zip(&index_terms)
+                    .map(|(share, is_indexed)| (!is_indexed).then_some(*share))
+                    .collect();
                 (index_terms, shares, chunks)
             }
             None => (vec![true; words.len()], Vec::new(), store::count_chunks(&self.scope)?),

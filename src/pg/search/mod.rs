@@ -90,7 +90,7 @@ struct SearchRequest {
     /// The share of the query that the model knows.
     #[serde(default = "whole_share")]
     known: f64,
-    /// What words count for beside similarity.
+    /// The weight of words beside similarity.
     #[serde(default = "default_text_weight")]
     text_weight: f64,
     /// The query's vector; `None` in a search by words alone.
@@ -98,12 +98,12 @@ struct SearchRequest {
     vector: Option<Vec<f32>>,
 }
 
-/// The share that counts where a coordinator of another version does not send one.
+/// The share of the query that the model is taken to know where a coordinator of an older version does not send one.
 fn whole_share() -> f64 {
     1.0
 }
 
-/// Nor does it say this.
+/// The weight of words where a coordinator of an older version does not send one.
 fn default_text_weight() -> f64 {
     DEFAULT_TEXT_WEIGHT
 }
@@ -152,14 +152,22 @@ pub fn search(args: SearchArguments) -> Result<Vec<SearchResult>> {
     if tables::is_distributed()? {
         let args = serde_json::to_value(&request).map_err(|error| Error::Internal(error.to_string()))?;
         let rows = store::search_on_node(&request.filter, Jsonb::from(args), request.vector)?;
-        return Ok(rows.into_iter().map(|(found, score)| SearchResult { found, score }).collect());
+        return Ok(rows.into_iter().map(|row| SearchResult { found: row.found, score: row.score }).collect());
     }
     search_tables(&request, &Tables::extension_tables()?)
 }
 
+/// The shards that have a chatbot.
+pub struct Shards {
+    /// The oid of the shard of `chatbot_sync.embedding`.
+    pub embedding: pg_sys::Oid,
+    /// The oid of the shard of `chatbot_sync.source`.
+    pub source: pg_sys::Oid,
+}
+
 /// Answers a search on the node that has the chatbot's shards.
 pub fn search_shards(
-    (embedding, source): (pg_sys::Oid, pg_sys::Oid),
+    shards: Shards,
     args: &Jsonb,
     metadata: Option<Jsonb>,
     vector: Option<Vec<f32>>,
@@ -168,7 +176,7 @@ pub fn search_shards(
         serde_json::from_str(args.as_str()).map_err(|error| Error::Internal(error.to_string()))?;
     request.filter.metadata = metadata;
     request.vector = vector;
-    search_tables(&request, &Tables::shard_tables(embedding, source)?)
+    search_tables(&request, &Tables::shard_tables(shards.embedding, shards.source)?)
 }
 
 /// Returns the best chunks in these tables, best first.

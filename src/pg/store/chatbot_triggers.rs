@@ -1,6 +1,7 @@
 //! The triggers of a table of chatbots: reads them from the catalog, creates and drops them.
 
 use pgrx::pg_sys;
+use pgrx::spi::SpiHeapTupleData;
 
 use crate::error::Result;
 use crate::pg::store::host_triggers::{argument_sql, drop_triggers_found_by};
@@ -14,10 +15,10 @@ const CHATBOTS_TRIGGERS: &str = "FROM pg_catalog.pg_trigger t
             AND p.proname = 'chatbots_deleted'
             AND t.tgrelid = $1";
 
-/// Creates the triggers of a table of chatbots, or replaces them: those whose name is `wanted`.
-pub fn make_chatbots_triggers(relation: &str, argument: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+/// Creates the triggers of a table of chatbots, or replaces them: those for whose name `is_selected` is true.
+pub fn make_chatbots_triggers(relation: &str, argument: &str, is_selected: impl Fn(&str) -> bool) -> Result<()> {
     let argument = quote_literal(argument);
-    let make = |name: &str, when: &str, tables: &str| match wanted(name) {
+    let make = |name: &str, when: &str, tables: &str| match is_selected(name) {
         false => Ok(()),
         true => execute_once(&format!(
             "CREATE OR REPLACE TRIGGER {name} {when} ON {relation} {tables}
@@ -28,15 +29,23 @@ pub fn make_chatbots_triggers(relation: &str, argument: &str, wanted: impl Fn(&s
     make("chatbot_sync_chatbots_truncate", "BEFORE TRUNCATE", "")
 }
 
-/// Returns the triggers of a table of chatbots: (name, argument).
-pub fn chatbots_triggers(oid: pg_sys::Oid) -> Result<Vec<(String, String)>> {
+/// A trigger of a table of chatbots.
+pub struct ChatbotsTrigger {
+    /// The trigger's name.
+    pub name: String,
+    /// The trigger's argument: the id column.
+    pub argument: String,
+}
+
+/// Returns the triggers of a table of chatbots.
+pub fn chatbots_triggers(oid: pg_sys::Oid) -> Result<Vec<ChatbotsTrigger>> {
     let sql = format!(
         "SELECT t.tgname::text, {}
         {CHATBOTS_TRIGGERS}",
         argument_sql!()
     );
     run(&sql, &[oid.into()], StatementMode::ReadLatest, |rows| {
-        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
+        rows.map(|row| Ok(ChatbotsTrigger { name: not_null(row.get(1))?, argument: not_null(row.get(2))? })).collect()
     })
 }
 
@@ -46,8 +55,16 @@ pub fn has_chatbots_triggers(oid: pg_sys::Oid) -> Result<bool> {
     run(&sql, &[oid.into()], StatementMode::ReadLatest, |rows| not_null(rows.first().get_one()))
 }
 
-/// Returns the name of a table of chatbots and the argument of its triggers; `None`: the table is not attached as one.
-pub fn chatbots_table(oid: pg_sys::Oid) -> Result<Option<(String, String)>> {
+/// A table that is attached as one of chatbots.
+pub struct AttachedChatbots {
+    /// The table's name, quoted, with its schema where that is not in the search_path.
+    pub relation: String,
+    /// The argument of its triggers: the id column.
+    pub argument: String,
+}
+
+/// Returns a table that is attached as one of chatbots; `None`: it is not.
+pub fn chatbots_table(oid: pg_sys::Oid) -> Result<Option<AttachedChatbots>> {
     let sql = format!(
         "SELECT t.tgrelid::pg_catalog.regclass::text, {}
         {CHATBOTS_TRIGGERS}
@@ -55,7 +72,10 @@ pub fn chatbots_table(oid: pg_sys::Oid) -> Result<Option<(String, String)>> {
         argument_sql!()
     );
     run(&sql, &[oid.into()], StatementMode::ReadLatest, |mut rows| {
-        rows.next().map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).transpose()
+        let table = |row: SpiHeapTupleData| {
+            Ok(AttachedChatbots { relation: not_null(row.get(1))?, argument: not_null(row.get(2))? })
+        };
+        rows.next().map(table).transpose()
     })
 }
 

@@ -86,12 +86,12 @@ pub fn relocate_sources(moves: &[Relocation]) -> Result<()> {
     let from: HashSet<SourceKey> = moves.iter().map(|source| source.from).collect();
     // A new key may still be that of another source: then all sources go to temporary keys first.
     if moves.iter().any(|source| from.contains(&source.to)) {
-        let there: Vec<_> =
+        let to_temporary: Vec<_> =
             moves.iter().map(|&source| Relocation { to: temporary_key(source.from), ..source }).collect();
-        relocate_sources(&there)?;
-        let back: Vec<_> =
+        relocate_sources(&to_temporary)?;
+        let from_temporary: Vec<_> =
             moves.iter().map(|&source| Relocation { from: temporary_key(source.from), ..source }).collect();
-        return relocate_sources(&back);
+        return relocate_sources(&from_temporary);
     }
     // What is stored under the new keys belongs to no row any more.
     delete_sources(&moves.iter().map(|source| source.to).collect::<Vec<_>>())?;
@@ -145,8 +145,16 @@ fn lock_sources_of_chatbot(chatbot_id: ChatbotId) -> Result<()> {
     }
 }
 
-/// Deletes everything that belongs to a chatbot, and returns the numbers of vectors and sessions.
-pub fn delete_chatbot(chatbot_id: ChatbotId) -> Result<(i64, i64)> {
+/// The numbers of a chatbot's rows that were deleted.
+pub struct DeletedRows {
+    /// The number of vectors.
+    pub embeddings: i64,
+    /// The number of sessions.
+    pub sessions: i64,
+}
+
+/// Deletes everything that belongs to a chatbot.
+pub fn delete_chatbot(chatbot_id: ChatbotId) -> Result<DeletedRows> {
     let _scratch = Scratch::new();
     lock_with_retry(|| {
         // A row that came from another chatbot may still be stored under its old key there: its job, which stays, deletes
@@ -162,5 +170,5 @@ pub fn delete_chatbot(chatbot_id: ChatbotId) -> Result<(i64, i64)> {
     write("DELETE FROM chatbot_sync.source WHERE chatbot_id = $1", &[chatbot_id.into()])?;
     log::delete_of_chatbot(chatbot_id)?;
     let sessions = write("DELETE FROM chatbot_sync.session WHERE chatbot_id = $1", &[chatbot_id.into()])?;
-    Ok((embeddings, sessions))
+    Ok(DeletedRows { embeddings, sessions })
 }

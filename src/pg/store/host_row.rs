@@ -5,10 +5,11 @@ use pgrx::pg_sys;
 use pgrx::spi::SpiHeapTupleData;
 
 use crate::error::Result;
-use crate::host::{Column, HostColumns, HostOptions, RowStatus};
+use crate::host::{Column, HostOptions, RowStatus};
 use crate::ids::ChatbotId;
 use crate::pg::runtime::scoped_settings::ScopedSettings;
 use crate::pg::store::quoting::{quote_literal, quoted};
+use crate::pg::store::row_metadata::row_metadata_sql;
 use crate::pg::store::{Cursor, StatementMode, execute_once, not_null, run, write};
 use crate::source::{Jsonb, SourceKey, SourceStatus};
 
@@ -179,16 +180,7 @@ pub struct HostRow {
     pub status: RowStatus,
 }
 
-/// The metadata of a row as an expression in SQL. Of two members of one name Postgres keeps the last one.
-fn row_metadata_sql(row: &str, columns: &HostColumns) -> String {
-    let members = columns.metadata.iter().map(|column| (column.name.as_str(), column));
-    let members = members.chain(columns.title.iter().map(|column| ("title", column)));
-    let pairs: Vec<String> =
-        members.map(|(member, column)| format!("{}, {row}.{}", quote_literal(member), quoted(&column.name))).collect();
-    format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
-}
-
-/// Reads rows by id, of one chatbot or, where that is `None`, of all. With [`ReadMode::ForUpdate`] they stay locked until
+/// Reads rows by id, of one chatbot or, where `of_chatbot` is `None`, of all. With [`ReadMode::ForUpdate`] they stay locked until
 /// the transaction ends, and rows that another session has locked are skipped.
 pub fn rows_by_id(
     relation: &str,
@@ -234,14 +226,21 @@ pub fn rows_by_id(
     })
 }
 
-/// Reads whether searches find a row, and its status columns, where its other columns cannot be read; `None`: there is
-/// no such row.
-pub fn read_row_status(
+/// The columns of a row whose types are Postgres' own, so that they can be read where reading another one raises an error.
+pub struct OwnColumns {
+    /// Whether searches find the row.
+    pub enabled: bool,
+    /// The values of its status columns.
+    pub status: RowStatus,
+}
+
+/// Reads the columns of a row that have no type of the user's; `None`: there is no such row.
+pub fn read_own_columns(
     relation: &str,
     host: &HostOptions,
     key: SourceKey,
     read_mode: ReadMode,
-) -> Result<Option<(bool, RowStatus)>> {
+) -> Result<Option<OwnColumns>> {
     let sql = format!(
         "SELECT {status}
         FROM {relation} AS t
@@ -254,7 +253,9 @@ pub fn read_row_status(
         chatbot = chatbot_sql(host, "t."),
     );
     run(&sql, &[key.source_id.into(), key.chatbot_id.into()], read_mode.statement_mode(), |mut rows| {
-        rows.next().map(|row| Ok((not_null(row.get(1))?, read_status(&row, 2)?))).transpose()
+        let own =
+            |row: SpiHeapTupleData| Ok(OwnColumns { enabled: not_null(row.get(1))?, status: read_status(&row, 2)? });
+        rows.next().map(own).transpose()
     })
 }
 
@@ -278,40 +279,16 @@ fn status_columns_sql(host: &HostOptions) -> String {
     )
 }
 
-/// A column's number and type, by which two versions of a table are told apart.
-pub type ColumnShape = (i16, u32);
-
-/// Makes the metadata of a row that is given as a composite Datum of `row_type`; `shape` are the numbers and types of
-/// its metadata columns.
-pub fn metadata(
-    row: pg_sys::Datum,
-    row_type: pg_sys::Oid,
-    columns: &HostColumns,
-    shape: &[ColumnShape],
-) -> Result<Jsonb> {
-    let _settings = ScopedSettings::for_metadata();
-    // A kept plan does not notice that a composite type has changed. The comment with the shape makes it another statement.
-    // SAFETY: the value has this type, as callers promise, and outlives the call.
-    let row = unsafe { DatumWithOid::new(Composite(row), row_type) };
-    let sql = format!("SELECT {} /* {shape:?} */", row_metadata_sql("($1)", columns));
-    run(&sql, &[row], StatementMode::Read, |rows| not_null(rows.first().get_one()))
-}
-
-/// A value that is a Datum already.
-struct Composite(pg_sys::Datum);
-
-impl pgrx::IntoDatum for Composite {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        Some(self.0)
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::RECORDOID
-    }
+/// A status that is to be written to a row.
+pub struct StatusUpdate {
+    /// The key of the row's source.
+    pub key: SourceKey,
+    /// The status that the row is to have.
+    pub status: RowStatus,
 }
 
 /// Writes statuses to rows. An error message that is too long for its column is cut.
-pub fn write_statuses(relation: &str, host: &HostOptions, statuses: &[(SourceKey, RowStatus)]) -> Result<()> {
+pub fn write_statuses(relation: &str, host: &HostOptions, updates: &[StatusUpdate]) -> Result<()> {
     let columns = &host.columns;
     let type_of = |column: &Column| {
         let sql = "SELECT pg_catalog.format_type(atttypid, atttypmod)
@@ -341,11 +318,11 @@ pub fn write_statuses(relation: &str, host: &HostOptions, statuses: &[(SourceKey
         chatbot_sql(host, "t.")
     );
     let args = [
-        statuses.iter().map(|(key, _)| key.source_id).collect::<Vec<_>>().into(),
-        statuses.iter().map(|(key, _)| key.chatbot_id).collect::<Vec<_>>().into(),
-        statuses.iter().map(|(_, row)| row.status.clone()).collect::<Vec<_>>().into(),
-        statuses.iter().map(|(_, row)| row.processed).collect::<Vec<_>>().into(),
-        statuses.iter().map(|(_, row)| row.error.clone()).collect::<Vec<_>>().into(),
+        updates.iter().map(|update| update.key.source_id).collect::<Vec<_>>().into(),
+        updates.iter().map(|update| update.key.chatbot_id).collect::<Vec<_>>().into(),
+        updates.iter().map(|update| update.status.status.clone()).collect::<Vec<_>>().into(),
+        updates.iter().map(|update| update.status.processed).collect::<Vec<_>>().into(),
+        updates.iter().map(|update| update.status.error.clone()).collect::<Vec<_>>().into(),
     ];
     write(&sql, &args).map(drop)
 }

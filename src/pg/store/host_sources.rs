@@ -105,13 +105,20 @@ pub fn insert_new_pending(source_type: SourceType, host: HostId, rows: &[RowToRe
     Ok(())
 }
 
-/// Returns sources of host tables that are pending or in error and that searches are to find, with their hosts, in the order
-/// of their keys.
+/// A source of a host table that is pending or in error.
+pub struct UnsyncedSource {
+    /// The source's key.
+    pub key: SourceKey,
+    /// The host table that has its content.
+    pub host: HostId,
+}
+
+/// Returns sources of host tables that are pending or in error and that searches are to find, in the order of their keys.
 pub fn unsynced_sources(
     chatbot_id: Option<ChatbotId>,
     after: Option<SourceKey>,
     limit: i32,
-) -> Result<Vec<(SourceKey, HostId)>> {
+) -> Result<Vec<UnsyncedSource>> {
     let mut args = vec![limit.into()];
     let of_chatbot = if chatbot_id.is_some() { "AND chatbot_id = $2" } else { "" };
     args.extend(chatbot_id.map(DatumWithOid::from));
@@ -127,7 +134,7 @@ pub fn unsynced_sources(
         LIMIT $1"
     );
     run(&sql, &args, StatementMode::ReadLatest, |rows| {
-        rows.map(|row| Ok((read_key(&row)?, not_null(row.get(4))?))).collect()
+        rows.map(|row| Ok(UnsyncedSource { key: read_key(&row)?, host: not_null(row.get(4))? })).collect()
     })
 }
 

@@ -5,6 +5,7 @@ use pgrx::pg_sys;
 use pgrx::spi::SpiHeapTupleData;
 
 use crate::error::Result;
+use crate::host::HostOptions;
 use crate::ids::HostId;
 use crate::pg::store::quoting::{quote_literal, quoted};
 use crate::pg::store::relation::{with_ancestors, with_descendants};
@@ -91,16 +92,28 @@ pub fn table_with_source_type(source_type: SourceType) -> Result<Option<String>>
     })
 }
 
-/// Attached tables, each with the argument of its triggers.
-type Attached = Vec<(pg_sys::Oid, String)>;
+/// A table or partition with triggers of the extension.
+pub struct AttachedTable {
+    /// The table's oid.
+    pub oid: pg_sys::Oid,
+    /// The argument of its triggers.
+    argument: String,
+}
+
+impl AttachedTable {
+    /// Reads the options that `chatbot_attach()` has written into its triggers.
+    pub fn options(&self) -> Result<HostOptions> {
+        HostOptions::parse(&self.argument)
+    }
+}
 
 /// Returns the tables of those triggers `t` that fulfil a condition.
-fn attached_tables(condition: &str, args: &[DatumWithOid]) -> Result<Attached> {
+fn attached_tables(condition: &str, args: &[DatumWithOid]) -> Result<Vec<AttachedTable>> {
     attached_tables_with("", condition, args)
 }
 
 /// Returns the tables of those triggers `t` that fulfil a condition, which may use a WITH query.
-fn attached_tables_with(query: &str, condition: &str, args: &[DatumWithOid]) -> Result<Attached> {
+fn attached_tables_with(query: &str, condition: &str, args: &[DatumWithOid]) -> Result<Vec<AttachedTable>> {
     let sql = format!(
         "{query}
         SELECT DISTINCT t.relation, t.argument::text
@@ -108,17 +121,17 @@ fn attached_tables_with(query: &str, condition: &str, args: &[DatumWithOid]) -> 
         WHERE {condition}"
     );
     run(&sql, args, StatementMode::ReadLatest, |rows| {
-        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
+        rows.map(|row| Ok(AttachedTable { oid: not_null(row.get(1))?, argument: not_null(row.get(2))? })).collect()
     })
 }
 
-/// Returns all attached tables, each with the argument of its triggers.
-pub fn roots() -> Result<Attached> {
+/// Returns all attached tables.
+pub fn all_attached_tables() -> Result<Vec<AttachedTable>> {
     attached_tables(IS_ROOT, &[])
 }
 
-/// Returns the attached table with this host id, and the argument of its triggers; `None`: it is not attached any more.
-pub fn attached_table(host: HostId) -> Result<Option<(pg_sys::Oid, String)>> {
+/// Returns the attached table with this host id; `None`: it is not attached any more.
+pub fn attached_table(host: HostId) -> Result<Option<AttachedTable>> {
     let condition = format!(
         "{IS_ROOT}
             AND {HOST} = $1
@@ -128,7 +141,7 @@ pub fn attached_table(host: HostId) -> Result<Option<(pg_sys::Oid, String)>> {
 }
 
 /// Returns the attached tables that a relation is, or inherits from.
-pub fn attached_ancestors(oid: pg_sys::Oid) -> Result<Attached> {
+pub fn attached_ancestors(oid: pg_sys::Oid) -> Result<Vec<AttachedTable>> {
     let condition = format!(
         "{IS_ROOT}
             AND t.relation IN {}",
@@ -138,7 +151,7 @@ pub fn attached_ancestors(oid: pg_sys::Oid) -> Result<Attached> {
 }
 
 /// Returns the attached tables with a column of one of these types, or of a type that is made of one.
-pub fn attached_tables_with_types(types: Vec<pg_sys::Oid>) -> Result<Attached> {
+pub fn attached_tables_with_types(types: Vec<pg_sys::Oid>) -> Result<Vec<AttachedTable>> {
     if types.is_empty() {
         return Ok(Vec::new());
     }
@@ -170,7 +183,7 @@ pub fn attached_tables_with_types(types: Vec<pg_sys::Oid>) -> Result<Attached> {
 }
 
 /// Returns tables with the triggers of a partition that do not inherit from the attached table any more.
-pub fn orphaned_triggers() -> Result<Attached> {
+pub fn orphaned_triggers() -> Result<Vec<AttachedTable>> {
     let condition = format!(
         "(t.argument ->> 'partition')::boolean
             AND NOT EXISTS (
@@ -192,13 +205,13 @@ pub fn has_triggers(oid: pg_sys::Oid, host: HostId) -> Result<bool> {
 
 /// Creates the triggers of one relation, or replaces them. The status trigger is dropped where `status` is false.
 pub fn make_triggers(oid: pg_sys::Oid, relation: &str, host: HostId, argument: &str, status: bool) -> Result<()> {
-    let there = trigger_names(oid, host)?;
-    for (name, definition) in trigger_definitions(relation, host, argument) {
+    let existing = trigger_names(oid, host)?;
+    for TriggerDefinition { name, sql } in trigger_definitions(relation, host, argument) {
         // Triggers fire in the order of their names: by its zz_, the status trigger sees what other BEFORE triggers made of
         // the row.
         if status || !name.starts_with("zz_") {
-            execute_once(&definition)?;
-        } else if there.contains(&name) {
+            execute_once(&sql)?;
+        } else if existing.contains(&name) {
             execute_once(&format!("DROP TRIGGER {name} ON {relation}"))?;
         }
     }
@@ -219,11 +232,11 @@ fn trigger_names(oid: pg_sys::Oid, host: HostId) -> Result<Vec<String>> {
 
 /// Replaces those triggers of a host that one relation has.
 pub fn remake_triggers(oid: pg_sys::Oid, relation: &str, host: HostId, argument: &str) -> Result<()> {
-    let there = trigger_names(oid, host)?;
+    let existing = trigger_names(oid, host)?;
     trigger_definitions(relation, host, argument)
         .into_iter()
-        .filter(|(name, _)| there.contains(name))
-        .try_for_each(|(_, definition)| execute_once(&definition))
+        .filter(|definition| existing.contains(&definition.name))
+        .try_for_each(|definition| execute_once(&definition.sql))
 }
 
 /// Returns the arguments of the extension's triggers on one relation, each once.
@@ -232,12 +245,18 @@ pub fn trigger_arguments(oid: pg_sys::Oid) -> Result<Vec<String>> {
     run(&sql, &[oid.into()], StatementMode::ReadLatest, |rows| rows.map(|row| not_null(row.get(1))).collect())
 }
 
-/// The names of a host's triggers, and the statements that create them.
-fn trigger_definitions(relation: &str, host: HostId, argument: &str) -> [(String, String); 5] {
+/// A trigger of a host table, and the statement that creates it.
+struct TriggerDefinition {
+    name: String,
+    sql: String,
+}
+
+/// Returns the definitions of a host's triggers on one relation.
+fn trigger_definitions(relation: &str, host: HostId, argument: &str) -> [TriggerDefinition; 5] {
     let argument = quote_literal(argument);
     let make = |name: String, when: &str, rest: &str| {
         let sql = format!("CREATE OR REPLACE TRIGGER {name} {when} ON {relation} {rest}({argument})");
-        (name, sql)
+        TriggerDefinition { name, sql }
     };
     let after = |event: &str, tables: &str| {
         let changed = format!("REFERENCING {tables} FOR EACH STATEMENT EXECUTE FUNCTION chatbot_sync.host_changed");

@@ -12,7 +12,7 @@ use crate::search::quantization::Quantization;
 /// pgvector's limit for an index of `vector`. Longer vectors are indexed as `halfvec`, up to twice as many dimensions.
 const MAX_VECTOR_INDEX_DIMENSIONS: usize = 2000;
 
-/// How a model's vectors are indexed. What a coordinator of Citus with an older library does not say has its default.
+/// The form in which a model's vectors are indexed. What a coordinator of Citus with an older library does not say has its default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexForm {
     /// The precision of the stored vectors.
@@ -20,7 +20,7 @@ pub struct IndexForm {
     pub storage: Storage,
     /// The number of their dimensions.
     pub dimensions: usize,
-    /// What the index has of them.
+    /// The form in which the index has them.
     #[serde(default)]
     pub quantization: Quantization,
 }
@@ -44,7 +44,7 @@ impl IndexForm {
         if as_halves { "halfvec" } else { "vector" }
     }
 
-    /// What is indexed of a stored vector.
+    /// The indexed expression of a stored vector.
     fn expression_of_stored(self) -> Result<String> {
         self.expression(vectors::column(self.storage))
     }

@@ -99,7 +99,7 @@ pub fn insert(entries: &[LogEntry]) -> Result<()> {
 const TOTAL_COLUMNS: &str =
     "model_id, error_code, syncs, chunks, embedded, requests, inputs, tokens, chunking_ms, embedding_ms, storing_ms";
 
-/// The end of a WITH query that adds the deleted rows of sync_log, named `gone`, to sync_total. `syncs` is the expression
+/// The end of a WITH query that adds the deleted rows of sync_log, named `deleted`, to sync_total. `syncs` is the expression
 /// for their number.
 fn add_to_totals_sql(syncs: &str) -> String {
     format!(
@@ -109,7 +109,7 @@ fn add_to_totals_sql(syncs: &str) -> String {
         SELECT
             model_id, error_code, {syncs}, sum(chunks), sum(embedded), sum(requests), sum(inputs), sum(tokens),
             sum(chunking_ms), sum(embedding_ms), sum(storing_ms)
-        FROM gone
+        FROM deleted
         GROUP BY model_id, error_code"
     )
 }
@@ -117,7 +117,7 @@ fn add_to_totals_sql(syncs: &str) -> String {
 /// Deletes the rows of a chatbot, after adding them to sync_total.
 pub fn delete_of_chatbot(chatbot_id: ChatbotId) -> Result<()> {
     let sql = format!(
-        "WITH gone AS (
+        "WITH deleted AS (
             DELETE FROM chatbot_sync.sync_log
             WHERE chatbot_id = $1
             RETURNING *
@@ -144,7 +144,7 @@ pub fn purge(most: i32) -> Result<i32> {
             ORDER BY logged_at
             LIMIT $2
             FOR UPDATE SKIP LOCKED
-        ), gone AS (
+        ), deleted AS (
             DELETE FROM chatbot_sync.sync_log l
             USING old
             WHERE (l.chatbot_id, l.id) = (old.chatbot_id, old.id)
@@ -153,20 +153,20 @@ pub fn purge(most: i32) -> Result<i32> {
             {}
         )
         SELECT count(*)::int, max(logged_at)
-        FROM gone",
+        FROM deleted",
         add_to_totals_sql("count(*)")
     );
     let args: Vec<DatumWithOid> =
         [retention.as_secs_f64().into(), most.into()].into_iter().chain(after.map(Into::into)).collect();
-    let (gone, last): (i32, Option<TimestampWithTimeZone>) = run(&sql, &args, StatementMode::Write, |rows| {
+    let (deleted, last): (i32, Option<TimestampWithTimeZone>) = run(&sql, &args, StatementMode::Write, |rows| {
         let rows = rows.first();
         Ok((not_null(rows.get(1))?, rows.get(2)?))
     })?;
-    PURGED_UNTIL.set(last.filter(|_| gone == most));
-    if gone > 0 {
+    PURGED_UNTIL.set(last.filter(|_| deleted == most));
+    if deleted > 0 {
         merge_totals()?;
     }
-    Ok(gone)
+    Ok(deleted)
 }
 
 /// Merges the rows of sync_total into one for each model and SQLSTATE, once there are more than 1,000.
@@ -177,7 +177,7 @@ fn merge_totals() -> Result<()> {
             FROM chatbot_sync.sync_total
             WHERE (SELECT count(*) FROM chatbot_sync.sync_total) > 1000
             FOR UPDATE SKIP LOCKED
-        ), gone AS (
+        ), deleted AS (
             DELETE FROM chatbot_sync.sync_total t
             USING many
             WHERE t.id = many.id

@@ -5,30 +5,31 @@
 //! - `chunk`: chunks, with their vectors and words
 //! - `configurations`: which text search configuration reads a text
 //! - `delete`: deletes sources, and moves them to other keys
-//! - `due_job`: which jobs come next
+//! - `due_job`: the jobs that come next
 //! - `host_row`: rows of host tables
 //! - `host_sources`: all sources of a host table
 //! - `host_triggers`: the triggers of host tables
 //! - `index`: the indexes of a model's chunks
-//! - `index_form`: how a model's vectors are indexed
+//! - `index_form`: the form of a model's index of vectors
 //! - `job`: jobs of the queue
 //! - `log`: the log of syncs
 //! - `model`: models
-//! - `model_figures`: how fast texts become vectors with a model
+//! - `model_figures`: the speed at which texts become vectors with a model
 //! - `query_words`: the words of a query
 //! - `quoting`: quotes names and literals
-//! - `reading`: how sources were chunked and their words read
+//! - `reading`: the way in which sources were chunked and their words were read
 //! - `reembed`: the vectors of the next model
-//! - `refusal`: what may refuse a value of a column
+//! - `refusal`: whether something may refuse a value of a column
 //! - `relation`: relations and types in the catalog
 //! - `retry`: makes sources in error pending again
+//! - `row_metadata`: the metadata of host rows
 //! - `search`: chunks near a vector, and chunks with words
 //! - `session`: sessions and their messages
 //! - `source`: sources
 //! - `source_error`: errors and notes in the rows of sources
 //! - `source_key`: the key of a source in statements
 //! - `source_type`: kinds of source
-//! - `statistics`: what Postgres' statistics say about a search's tables
+//! - `statistics`: Postgres' statistics of the tables that a search reads
 //! - `sync_error`: the error of a sync, as its source keeps it
 //! - `tables`: the tables that a search reads
 //! - `text_search`: text search configurations by language
@@ -67,6 +68,8 @@ pub mod reembed;
 pub mod refusal;
 pub mod relation;
 pub mod retry;
+#[allow(unsafe_code)]
+pub mod row_metadata;
 pub mod search;
 pub mod session;
 #[allow(unsafe_code)]

@@ -20,14 +20,14 @@ pub struct ActiveModel {
     pub id: ModelId,
     /// Provider, name, dimensions, prefixes and options.
     pub model: Model,
-    /// What words count for in a hybrid search with it, from 0 to 1.
+    /// The weight of words in a hybrid search with it, from 0 to 1; similarity has the rest.
     pub text_weight: f64,
-    /// What its index has of each vector.
+    /// The form in which its index has each vector.
     pub quantization: Quantization,
 }
 
 impl ActiveModel {
-    /// How its vectors are indexed.
+    /// The form in which its vectors are indexed.
     pub fn index_form(&self) -> IndexForm {
         IndexForm { storage: self.model.storage(), dimensions: self.model.dimensions, quantization: self.quantization }
     }
@@ -113,7 +113,7 @@ fn model_args<'a>(model: &Model) -> Vec<DatumWithOid<'a>> {
     ]
 }
 
-/// Inserts a model, with what words count for in hybrid searches with it. Does nothing where it is there already, or where
+/// Inserts a model, with the weight of words in hybrid searches with it. Does nothing where it is there already, or where
 /// another model has become active meanwhile.
 pub fn insert_model(model: &Model, active: bool, text_weight: f64) -> Result<()> {
     let (column, value) = if has_figures()? { (", text_weight", ", $9") } else { ("", "") };
@@ -127,8 +127,16 @@ pub fn insert_model(model: &Model, active: bool, text_weight: f64) -> Result<()>
     write(&sql, &args).map(drop)
 }
 
-/// Returns the id of a model, which is inserted if needed, and whether it is the active one.
-pub fn find_or_insert(model: &Model, text_weight: f64) -> Result<(ModelId, bool)> {
+/// The row of a model.
+pub struct ModelRow {
+    /// The row's id.
+    pub id: ModelId,
+    /// Whether it is the active model.
+    pub active: bool,
+}
+
+/// Returns the row of a model, which is inserted if needed.
+pub fn find_or_insert(model: &Model, text_weight: f64) -> Result<ModelRow> {
     insert_model(model, false, text_weight)?;
     let sql = format!(
         "SELECT id, active
@@ -137,7 +145,7 @@ pub fn find_or_insert(model: &Model, text_weight: f64) -> Result<(ModelId, bool)
     );
     run(&sql, &model_args(model), StatementMode::Write, |rows| {
         let rows = rows.first();
-        Ok((not_null(rows.get(1))?, not_null(rows.get(2))?))
+        Ok(ModelRow { id: not_null(rows.get(1))?, active: not_null(rows.get(2))? })
     })
 }
 

@@ -16,11 +16,11 @@ const MAX_QUERY_WORDS: usize = 64;
 /// Sources of a large chatbot whose languages a query is read in, besides those that are common in all chatbots.
 const SAMPLED_SOURCES: i64 = 1_000;
 
-/// How the words of a chatbot's sources were read.
+/// The text search configurations by which the words of a chatbot's sources were read.
 struct StoredConfigurations {
     /// The text search configurations of words that the extension's analyzer read.
     by_analyzer: Vec<Configuration>,
-    /// Those of words that Postgres' parser read, as long as these are not read again.
+    /// The text search configurations of words that Postgres' parser read, as long as these are not read again.
     by_parser: Vec<Configuration>,
 }
 

@@ -1,4 +1,4 @@
-//! How sources were chunked and their words read.
+//! The readings of sources: how they were chunked and their words read.
 
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::SpiHeapTupleData;
@@ -15,7 +15,7 @@ use crate::source::{Jsonb, SourceKey};
 use crate::text::content;
 use crate::text::title::with_title;
 
-/// How one source was chunked and its words read.
+/// The way in which one source was chunked and its words were read.
 pub struct StoredReading {
     /// The source's key.
     pub key: SourceKey,
@@ -23,7 +23,7 @@ pub struct StoredReading {
     pub host: Option<HostId>,
     /// The numbers of `chatbot_sync.source.chunking`, without the version of its words; `None`: it was never embedded.
     pub chunking: Option<Vec<i32>>,
-    /// How its words were read.
+    /// The way in which its words were read.
     pub words: WordsRead,
     /// The languages of its chunks, with `None` for chunks without a language.
     pub languages: Vec<Option<String>>,

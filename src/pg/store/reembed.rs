@@ -23,10 +23,18 @@ pub struct ChunkWithoutVector {
     pub chunk_id: i32,
     /// The chunk's text.
     pub content: String,
-    /// What is embedded: the text, after the title that the other vector was made with.
+    /// The text that is embedded: the chunk's, after the title that the other vector was made with.
     pub input: String,
     /// The vector that the active model has, where it is the next model's but for its precision.
     pub vector: Option<Vec<f32>>,
+}
+
+/// A chunk with the vector that the next model has made of it.
+pub struct EmbeddedChunk {
+    /// The chunk.
+    pub chunk: ChunkWithoutVector,
+    /// The vector.
+    pub vector: Vec<f32>,
 }
 
 /// The condition that a row `e` is of a source in the first three arguments, of the chatbot `$4`: [`chatbot_key_args`].
@@ -84,8 +92,8 @@ pub fn take_incomplete_sources(
     loop {
         let found = sources_without_vectors(model_id, after, limit)?;
         let last = found.last().copied();
-        let wanted: Vec<SourceKey> = found.into_iter().filter(|key| !is_refused(key)).collect();
-        let taken: Vec<SourceKey> = run(&sql, &key_array_args(&wanted), StatementMode::ReadLatest, |rows| {
+        let candidates: Vec<SourceKey> = found.into_iter().filter(|key| !is_refused(key)).collect();
+        let taken: Vec<SourceKey> = run(&sql, &key_array_args(&candidates), StatementMode::ReadLatest, |rows| {
             rows.map(|row| read_key(&row)).collect()
         })?;
         if !taken.is_empty() || last.is_none() {
@@ -152,11 +160,11 @@ pub fn store_vectors(
     keys: &[SourceKey],
     active: ModelId,
     next: &ActiveModel,
-    made: Vec<(ChunkWithoutVector, Vec<f32>)>,
+    embedded: Vec<EmbeddedChunk>,
 ) -> Result<()> {
-    let mut made = by_chatbot(made, |(chunk, _)| chunk.key.chatbot_id);
+    let mut embedded = by_chatbot(embedded, |embedded| embedded.chunk.key.chatbot_id);
     for (chatbot_id, keys) in by_chatbot(keys.iter().copied(), |key| key.chatbot_id) {
-        store_of_chatbot(chatbot_id, &keys, active, next, &made.remove(&chatbot_id).unwrap_or_default())?;
+        store_of_chatbot(chatbot_id, &keys, active, next, &embedded.remove(&chatbot_id).unwrap_or_default())?;
     }
     Ok(())
 }
@@ -166,7 +174,7 @@ fn store_of_chatbot(
     keys: &[SourceKey],
     active: ModelId,
     next: &ActiveModel,
-    made: &[(ChunkWithoutVector, Vec<f32>)],
+    embedded: &[EmbeddedChunk],
 ) -> Result<()> {
     let (model_id, storage) = (next.id, next.model.storage());
     // Locks the sources, so that a session that syncs one now comes before or after.
@@ -208,12 +216,12 @@ fn store_of_chatbot(
         column = vectors::column(storage),
         vector = vectors::as_stored("n.embedding", storage)?,
     );
-    for slice in made.chunks(100) {
-        let mut args = args(&slice.iter().map(|(chunk, _)| chunk.key).collect::<Vec<_>>());
+    for slice in embedded.chunks(100) {
+        let mut args = args(&slice.iter().map(|embedded| embedded.chunk.key).collect::<Vec<_>>());
         args.extend([
-            slice.iter().map(|(chunk, _)| chunk.chunk_id).collect::<Vec<_>>().into(),
-            slice.iter().map(|(chunk, _)| chunk.content.clone()).collect::<Vec<_>>().into(),
-            slice.iter().map(|(_, vector)| Vector(vector.clone())).collect::<Vec<_>>().into(),
+            slice.iter().map(|embedded| embedded.chunk.chunk_id).collect::<Vec<_>>().into(),
+            slice.iter().map(|embedded| embedded.chunk.content.clone()).collect::<Vec<_>>().into(),
+            slice.iter().map(|embedded| Vector(embedded.vector.clone())).collect::<Vec<_>>().into(),
         ]);
         write(&insert, &args)?;
     }
@@ -299,7 +307,7 @@ pub fn error_prefix(model_id: ModelId) -> String {
     format!("model {model_id}: ")
 }
 
-/// How many sources have vectors of a model.
+/// The number of sources that have vectors of a model.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelProgress {
     /// The number of all sources.
@@ -329,7 +337,7 @@ pub fn sources_without_vectors(model_id: ModelId, after: Option<SourceKey>, limi
     let sql = format!(
         "SELECT chatbot_id, source_type, source_id
         FROM chatbot_sync.source
-        WHERE next_model_id IS DISTINCT FROM $1 {beyond} 
+        WHERE next_model_id IS DISTINCT FROM $1 {beyond}
         {ORDER_BY_KEY}
         LIMIT $2"
     );

@@ -1,4 +1,4 @@
-//! What may refuse a value of a column: looked up in the catalog.
+//! Looks up in the catalog whether something may refuse a value of a column.
 
 use pgrx::pg_sys;
 

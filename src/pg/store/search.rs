@@ -54,14 +54,14 @@ pub struct FoundChunk {
     pub metadata: Jsonb,
 }
 
-/// What a search is restricted to.
+/// The restrictions of a search.
 #[derive(Serialize, Deserialize)]
 pub struct Filter {
     /// The chatbot whose chunks are searched.
     pub chatbot_id: ChatbotId,
     /// `None`: sources of all types.
     pub source_types: Option<Vec<SourceType>>,
-    /// What the metadata has to contain. It is not serialized with the rest: numbers of `jsonb` can be larger
+    /// A JSON object that the metadata has to contain. It is not serialized with the rest: numbers of `jsonb` can be larger
     /// than JSON's here.
     #[serde(skip)]
     pub metadata: Option<Jsonb>,
@@ -79,7 +79,7 @@ impl Filter {
     }
 }
 
-/// What is searched: the chunks of one model in these tables, as far as the filter lets them through.
+/// The chunks that are searched: those of one model in these tables that the filter lets through.
 pub struct Scope<'a> {
     /// The tables that are searched: whole ones, or the shards of a node.
     pub tables: &'a Tables,
@@ -87,7 +87,7 @@ pub struct Scope<'a> {
     pub filter: &'a Filter,
     /// The model whose chunks are searched.
     pub model_id: ModelId,
-    /// How its vectors are stored and indexed.
+    /// The form in which its vectors are stored and indexed.
     pub form: IndexForm,
 }
 
@@ -177,7 +177,7 @@ impl FoundChunk {
 pub fn nearest(scope: &Scope, query: &[f32], limit: i64) -> Result<Vec<FoundChunk>> {
     let distance = scope.distance_sql("$5")?;
     let candidates = Candidates { limit, count: limit, chunks: scope.filtered_chunks_sql(), distance };
-    Ok(nearest_candidates(scope, query, &candidates)?.0)
+    Ok(nearest_candidates(scope, query, &candidates)?.nearest)
 }
 
 /// Returns the nearest of the `candidates` that the model's index finds, best first; `None` where it finds fewer, since a
@@ -197,8 +197,8 @@ pub fn nearest_by_index(
         scope.indexed_chunks_sql(),
         scope.filter.condition()
     );
-    let (found, count) = nearest_candidates(scope, query, &Candidates { limit, count: candidates, chunks, distance })?;
-    Ok((count >= candidates).then_some(found))
+    let found = nearest_candidates(scope, query, &Candidates { limit, count: candidates, chunks, distance })?;
+    Ok((found.candidates >= candidates).then_some(found.nearest))
 }
 
 /// Which chunks are candidates of a search by a vector.
@@ -213,8 +213,16 @@ struct Candidates {
     distance: String,
 }
 
-/// Returns the nearest of the candidates, and the number of candidates that were found.
-fn nearest_candidates(scope: &Scope, query: &[f32], candidates: &Candidates) -> Result<(Vec<FoundChunk>, i64)> {
+/// The chunks that a search by a vector found.
+struct NearestChunks {
+    /// The nearest chunks, best first.
+    nearest: Vec<FoundChunk>,
+    /// The number of candidates that were found.
+    candidates: i64,
+}
+
+/// Returns the nearest of the candidates.
+fn nearest_candidates(scope: &Scope, query: &[f32], candidates: &Candidates) -> Result<NearestChunks> {
     // Texts are fetched last: a sort copies its rows, and of most chunks only the distance is needed.
     // A text without a known word has the zero vector, which is near to nothing: its distance is NaN, sorted last.
     let sql = format!(
@@ -248,7 +256,7 @@ fn nearest_candidates(scope: &Scope, query: &[f32], candidates: &Candidates) -> 
             FoundChunk::read(&row)
         });
         let found = found.collect::<pgrx::spi::Result<_>>()?;
-        Ok((found, count))
+        Ok(NearestChunks { nearest: found, candidates: count })
     })
 }
 
@@ -273,7 +281,7 @@ pub fn chunks_by_key(scope: &Scope, keys: &[ChunkKey], query: Option<&[f32]>) ->
 pub struct MatchingChunk {
     /// The chunk's key.
     pub key: ChunkKey,
-    /// How often the chunk has each term.
+    /// The number of times that the chunk has each term.
     pub counts: TermCounts,
     /// Whether the filter lets the chunk through.
     pub passes: bool,
@@ -293,7 +301,7 @@ pub fn chunks_with_words(scope: &Scope, words: &[Word], index_terms: &[bool]) ->
     let any: Vec<String> = words
         .iter()
         .zip(index_terms)
-        .filter(|(_, up)| **up)
+        .filter(|(_, is_indexed)| **is_indexed)
         .flat_map(|(word, _)| word.terms.iter().map(Term::to_query))
         .collect();
     if any.is_empty() {
@@ -325,9 +333,17 @@ fn count_words(sql: &str, args: &[DatumWithOid], words: &[Word], mode: Statement
     })
 }
 
-/// Runs a search on the node with the chatbot's shards, by one statement that Citus sends there, and returns the chunks with
-/// their scores, best first. The node does not return chunk ids: the keys have the positions in their place.
-pub fn search_on_node(filter: &Filter, request: Jsonb, vector: Option<Vec<f32>>) -> Result<Vec<(FoundChunk, f32)>> {
+/// A chunk that a search on another node found, with its score.
+pub struct ScoredChunk {
+    /// The chunk that was found.
+    pub found: FoundChunk,
+    /// The score by which results are sorted, highest first.
+    pub score: f32,
+}
+
+/// Runs a search on the node with the chatbot's shards, by one statement that Citus sends there, and returns the chunks, best
+/// first. The node does not return chunk ids: the keys have the positions in their place.
+pub fn search_on_node(filter: &Filter, request: Jsonb, vector: Option<Vec<f32>>) -> Result<Vec<ScoredChunk>> {
     let sql = "SELECT
             a.source_type, a.source_id, a.chunk_index, a.chunk_index, a.content, a.similarity, a.metadata, a.score
         FROM
@@ -336,7 +352,7 @@ pub fn search_on_node(filter: &Filter, request: Jsonb, vector: Option<Vec<f32>>)
             LATERAL chatbot_sync.search_in(e.shard, s.shard, $2, $3, $4) AS a";
     let args = [filter.chatbot_id.into(), request.into(), filter.metadata.clone().into(), vector.into()];
     run(sql, &args, StatementMode::Scan, |rows| {
-        rows.map(|row| Ok((FoundChunk::read(&row)?, not_null(row.get(8))?))).collect()
+        rows.map(|row| Ok(ScoredChunk { found: FoundChunk::read(&row)?, score: not_null(row.get(8))? })).collect()
     })
 }
 

@@ -52,8 +52,19 @@ pub fn insert_message(chatbot_id: ChatbotId, session: Uuid, role: &str, content:
     run(sql, &args, StatementMode::Write, |rows| not_null(rows.first().get_one()))
 }
 
-/// A message: id, role, content, metadata, time.
-pub type Message = (i64, String, String, Jsonb, TimestampWithTimeZone);
+/// A message of a session.
+pub struct Message {
+    /// The message's id.
+    pub id: i64,
+    /// One of `user`, `assistant` and `system`.
+    pub role: String,
+    /// The message's text.
+    pub content: String,
+    /// The message's metadata.
+    pub metadata: Jsonb,
+    /// When it was added.
+    pub created_at: TimestampWithTimeZone,
+}
 
 /// Returns the latest `limit` messages of a session, oldest first; `None`: all.
 pub fn messages(chatbot_id: ChatbotId, session: Uuid, limit: Option<i64>) -> Result<Vec<Message>> {
@@ -69,13 +80,13 @@ pub fn messages(chatbot_id: ChatbotId, session: Uuid, limit: Option<i64>) -> Res
         ORDER BY id";
     run(sql, &[chatbot_id.into(), session.into(), limit.into()], StatementMode::Read, |rows| {
         rows.map(|row| {
-            Ok((
-                not_null(row.get(1))?,
-                not_null(row.get(2))?,
-                not_null(row.get(3))?,
-                not_null(row.get(4))?,
-                not_null(row.get(5))?,
-            ))
+            Ok(Message {
+                id: not_null(row.get(1))?,
+                role: not_null(row.get(2))?,
+                content: not_null(row.get(3))?,
+                metadata: not_null(row.get(4))?,
+                created_at: not_null(row.get(5))?,
+            })
         })
         .collect()
     })

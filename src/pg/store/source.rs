@@ -19,7 +19,7 @@ use crate::source::{Jsonb, SourceInput, SourceKey, SourceStatus, SyncOutcome};
 pub struct SourceRow {
     /// The SHA-256 of the content that the vectors were made from; `None`: it was never embedded.
     pub content_hash: Option<Vec<u8>>,
-    /// How the source was chunked: the chunker's version, its parameters, and how the content was read; `None`:
+    /// The way in which the source was chunked: the chunker's version, its parameters, and how the content was read; `None`:
     /// it never was.
     pub chunking: Option<Vec<i32>>,
     /// The model that its vectors were made with; `None`: it has none.
@@ -36,16 +36,16 @@ pub struct SourceRow {
     pub enabled: bool,
     /// The host table that it comes from; `None`: it has none.
     pub host: Option<HostId>,
-    /// How its words were read.
+    /// The way in which its words were read.
     pub words: WordsRead,
-    /// What [`write_note`] has written.
+    /// The note that [`write_note`](super::source_error::write_note) has written.
     pub note: Option<String>,
 }
 
 impl SourceRow {
     /// Whether metadata, `enabled` and host table are those of the input, so that only the content can differ.
-    pub fn same_attributes(&self, item: &SourceInput) -> bool {
-        self.same_metadata && self.enabled == item.enabled && (item.host.is_none() || self.host == item.host)
+    pub fn same_attributes(&self, input: &SourceInput) -> bool {
+        self.same_metadata && self.enabled == input.enabled && (input.host.is_none() || self.host == input.host)
     }
 
     /// The outcome of a sync that keeps every chunk.
@@ -57,8 +57,8 @@ impl SourceRow {
 /// A source's row, as a sync writes it.
 pub struct SourceUpdate<'a> {
     /// The input of the sync.
-    pub item: &'a SourceInput,
-    /// How the source is chunked: the chunker's version, its parameters, and how the content is read.
+    pub input: &'a SourceInput,
+    /// The way in which the source is chunked: the chunker's version, its parameters, and how the content is read.
     pub chunking: Vec<i32>,
     /// The number of its chunks.
     pub chunk_count: i32,
@@ -167,16 +167,16 @@ fn source_args<'a>(model_id: ModelId, sources: &[&SourceUpdate]) -> Vec<DatumWit
         |s: &SourceUpdate| s.chunking.iter().chain([&WORDS_VERSION]).map(i32::to_string).collect::<Vec<_>>().join(",");
     vec![
         model_id.into(),
-        all(sources, |s| s.item.key.chatbot_id).into(),
-        all(sources, |s| s.item.key.source_type).into(),
-        all(sources, |s| s.item.key.source_id).into(),
-        all(sources, |s| s.item.content.hash().to_vec()).into(),
+        all(sources, |s| s.input.key.chatbot_id).into(),
+        all(sources, |s| s.input.key.source_type).into(),
+        all(sources, |s| s.input.key.source_id).into(),
+        all(sources, |s| s.input.content.hash().to_vec()).into(),
         all(sources, chunking).into(),
         all(sources, |s| s.chunk_count).into(),
         all(sources, |s| s.truncated).into(),
-        all(sources, |s| s.item.metadata.clone()).into(),
-        all(sources, |s| s.item.enabled).into(),
-        all(sources, |s| s.item.host).into(),
+        all(sources, |s| s.input.metadata.clone()).into(),
+        all(sources, |s| s.input.enabled).into(),
+        all(sources, |s| s.input.host).into(),
         all(sources, |s| s.configurations.join(",")).into(),
         all(sources, |s| s.lang.clone()).into(),
     ]
@@ -232,7 +232,7 @@ pub fn has_concurrent_delete(sources: &[&SourceUpdate]) -> Result<bool> {
         LIMIT 1",
         same_source("s", "k")
     );
-    for (chatbot_id, keys) in by_chatbot(sources.iter().map(|s| s.item.key), |key| key.chatbot_id) {
+    for (chatbot_id, keys) in by_chatbot(sources.iter().map(|s| s.input.key), |key| key.chatbot_id) {
         if run(&sql, &chatbot_key_args(chatbot_id, &keys), StatementMode::Read, |rows| Ok(rows.len()))? > 0 {
             return Ok(true);
         }
@@ -269,7 +269,7 @@ pub fn update_sources(model_id: ModelId, sources: &[&SourceUpdate]) -> Result<()
             AND s.chatbot_id = $14",
         same_source("s", "n")
     );
-    by_chatbot(sources.iter().copied(), |s| s.item.key.chatbot_id).into_iter().try_for_each(|(chatbot_id, sources)| {
+    by_chatbot(sources.iter().copied(), |s| s.input.key.chatbot_id).into_iter().try_for_each(|(chatbot_id, sources)| {
         let mut args = source_args(model_id, &sources);
         args.push(chatbot_id.into());
         write(&sql, &args).map(drop)
@@ -278,7 +278,7 @@ pub fn update_sources(model_id: ModelId, sources: &[&SourceUpdate]) -> Result<()
 
 /// Writes everything but the content to a source and its chunks. What a caller writes to the source of a host row holds only
 /// until the row is synced again.
-pub fn update_attributes(item: &SourceInput, status: SourceStatus, row: &SourceRow) -> Result<()> {
+pub fn update_attributes(input: &SourceInput, status: SourceStatus, row: &SourceRow) -> Result<()> {
     // The metadata of a pending source may say another language than the one that its words were read in: version 0 of its
     // words makes the next sync read them again.
     let sql = format!(
@@ -294,21 +294,21 @@ pub fn update_attributes(item: &SourceInput, status: SourceStatus, row: &SourceR
             next_attempt_at = NULL
         WHERE {IS_SOURCE}"
     );
-    write(&sql, &item.key.args_and(attribute_args(item).into_iter().chain([status.into()])))?;
-    if row.same_attributes(item) { Ok(()) } else { chunk::update_chunk_attributes(item) }
+    write(&sql, &input.key.args_and(attribute_args(input).into_iter().chain([status.into()])))?;
+    if row.same_attributes(input) { Ok(()) } else { chunk::update_chunk_attributes(input) }
 }
 
 /// Metadata, `enabled` and host table, as the arguments after a key.
-pub fn attribute_args<'a>(item: &SourceInput) -> [DatumWithOid<'a>; 3] {
-    [item.metadata.clone().into(), item.enabled.into(), item.host.into()]
+pub fn attribute_args<'a>(input: &SourceInput) -> [DatumWithOid<'a>; 3] {
+    [input.metadata.clone().into(), input.enabled.into(), input.host.into()]
 }
 
 /// Inserts the row of a pending source. Does nothing where the source exists.
-pub fn insert_pending(item: &SourceInput) -> Result<()> {
+pub fn insert_pending(input: &SourceInput) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source (chatbot_id, source_type, source_id, metadata, enabled, host, status)
         VALUES ($1, $2, $3, $4, $5, $6, 'pending')
         ON CONFLICT DO NOTHING";
-    write(sql, &item.key.args_and(attribute_args(item))).map(drop)
+    write(sql, &input.key.args_and(attribute_args(input))).map(drop)
 }
 
 /// Marks synced sources pending.

@@ -11,7 +11,7 @@ use crate::pg::store::{chunk, write};
 use crate::source::{SourceInput, SourceKey};
 
 /// Marks a source as failed. Its vectors stay, and searches find them if the source is enabled.
-pub fn mark_failed(item: &SourceInput, failed: &SyncError) -> Result<()> {
+pub fn mark_failed(input: &SourceInput, failed: &SyncError) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s (
             chatbot_id, source_type, source_id, metadata, enabled, host, error_code, error, status, attempts
         )
@@ -24,13 +24,13 @@ pub fn mark_failed(item: &SourceInput, failed: &SyncError) -> Result<()> {
             enabled = $5,
             host = COALESCE($6, s.host)";
     let error = [failed.code.clone().into(), failed.message.clone().into()];
-    write(sql, &item.key.args_and(attribute_args(item).into_iter().chain(error)))?;
-    chunk::set_enabled(&item.key, item.enabled)
+    write(sql, &input.key.args_and(attribute_args(input).into_iter().chain(error)))?;
+    chunk::set_enabled(&input.key, input.enabled)
 }
 
-/// Records a failed attempt of the queue: the source is pending and tried again after `again`; `None`: it is in error, and
+/// Records a failed attempt of the queue: the source is pending and tried again after `wait`; `None`: it is in error, and
 /// not tried again by itself.
-pub fn mark_attempt(item: &SourceInput, failed: &SyncError, attempts: i32, again: Option<Duration>) -> Result<()> {
+pub fn mark_attempt(input: &SourceInput, failed: &SyncError, attempts: i32, wait: Option<Duration>) -> Result<()> {
     let sql = "INSERT INTO chatbot_sync.source AS s (
             chatbot_id, source_type, source_id, metadata, enabled, host, error_code, error, attempts, next_attempt_at, status
         )
@@ -51,9 +51,9 @@ pub fn mark_attempt(item: &SourceInput, failed: &SyncError, attempts: i32, again
         failed.code.clone().into(),
         failed.message.clone().into(),
         attempts.into(),
-        again.map(|wait| wait.as_secs_f64()).into(),
+        wait.map(|wait| wait.as_secs_f64()).into(),
     ];
-    write(sql, &item.key.args_and(attribute_args(item).into_iter().chain(attempt))).map(drop)
+    write(sql, &input.key.args_and(attribute_args(input).into_iter().chain(attempt))).map(drop)
 }
 
 /// Writes into the row of a synced source what its reader should know, with the SQLSTATE of a warning (01000). It stays

@@ -59,7 +59,7 @@ pub fn delete_source_type(kind: SourceType) -> Result<()> {
     write("DELETE FROM chatbot_sync.source_type WHERE name = $1", &[kind.into()]).map(drop)
 }
 
-/// What a kind is used by.
+/// The uses of a kind.
 pub struct SourceTypeUse {
     /// Whether there are sources of the kind.
     pub by_sources: bool,
@@ -67,7 +67,7 @@ pub struct SourceTypeUse {
     pub by_jobs: bool,
 }
 
-/// Returns what a kind is used by.
+/// Returns the uses of a kind.
 pub fn source_type_use(kind: SourceType) -> Result<SourceTypeUse> {
     let any = |table: &str| {
         let sql = format!("SELECT EXISTS (SELECT FROM chatbot_sync.{table} WHERE source_type = $1)");

@@ -1,5 +1,4 @@
-//! What Postgres' statistics and catalog say about the tables that a search reads, from the catalog's cache, as the
-//! planner reads it.
+//! Postgres' statistics of the tables that a search reads, from the catalog's cache, as the planner reads them.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -15,14 +14,23 @@ use crate::search::plan::ChatbotSize;
 use crate::search::quantization::Quantization;
 use crate::search::term::{Term, Word};
 
-/// Returns a model's valid index, and the estimated number of chunks in it: of the form that it should have or, until that is
-/// built, of another one; `None` where it has none.
-pub fn valid_index(tables: &Tables, form: IndexForm, model_id: ModelId) -> Result<Option<(IndexForm, f64)>> {
+/// An index that searches can use.
+#[derive(Clone, Copy)]
+pub struct ValidIndex {
+    /// The form of the index.
+    pub form: IndexForm,
+    /// The estimated number of chunks in it.
+    pub chunks: f64,
+}
+
+/// Returns a model's valid index, of the form that it should have or, until that is built, of another one; `None` where it has
+/// none.
+pub fn valid_index(tables: &Tables, form: IndexForm, model_id: ModelId) -> Result<Option<ValidIndex>> {
     let others = Quantization::ALL.into_iter().filter(|other| *other != form.quantization);
     for form in std::iter::once(form).chain(others.map(|other| form.with(other))) {
         let name = tables.embedding.index_name(&form.index_name(model_id));
         if let Some(chunks) = chunks_indexed(&tables.embedding, &name)? {
-            return Ok(Some((form, chunks)));
+            return Ok(Some(ValidIndex { form, chunks }));
         }
     }
     Ok(None)
@@ -39,12 +47,12 @@ pub fn chatbot_size(tables: &Tables, chatbot_id: ChatbotId, of_all: f64) -> Opti
 }
 
 /// Returns the share of all chunks that each word is in. For a word that the statistics do not name, it is the most that
-/// such a word can have. A word
-/// is at least where the most frequent one of its terms is.
+/// such a word can have. A word is in at least as many chunks as the most frequent one of its terms.
 pub fn word_shares(tables: &Tables, words: &[Word]) -> Vec<f64> {
     let is_of = |lexeme: &str, term: &Term| lexeme == term.text || term.is_prefix && lexeme.starts_with(&term.text);
-    let wanted = |lexeme: &str| words.iter().flat_map(|word| &word.terms).any(|term| is_of(lexeme, term));
-    let (known, least) = elements_and_least(tables.embedding.id, c"words", wanted);
+    let is_asked = |lexeme: &str| words.iter().flat_map(|word| &word.terms).any(|term| is_of(lexeme, term));
+    let CommonElements { shares: known, share_of_others: least } =
+        select_common_elements(tables.embedding.id, c"words", is_asked);
     let share = |term: &Term| {
         let shares = known.iter().filter(|(lexeme, _)| is_of(lexeme, term)).map(|(_, share)| share);
         shares.sum::<f64>().clamp(least, 1.0)
@@ -66,12 +74,20 @@ pub fn arrays(table: &SearchTable, column: &CStr) -> Option<Vec<Vec<i32>>> {
 
 /// Returns the most common elements of a column of text arrays.
 pub fn common_elements(table: &SearchTable, column: &CStr) -> Vec<String> {
-    elements_and_least(table.id, column, |_| true).0.into_keys().collect()
+    select_common_elements(table.id, column, |_| true).shares.into_keys().collect()
 }
 
-/// Returns the `wanted` ones of a column's most common elements with their shares, and the share that any other element
-/// has at most.
-fn elements_and_least(table: pg_sys::Oid, column: &CStr, wanted: impl Fn(&str) -> bool) -> (HashMap<String, f64>, f64) {
+/// The most common elements of a column of arrays.
+#[derive(Default)]
+struct CommonElements {
+    /// The share of rows that each element is in.
+    shares: HashMap<String, f64>,
+    /// The largest share that any other element can have.
+    share_of_others: f64,
+}
+
+/// Returns those of a column's most common elements for which `is_selected` is true.
+fn select_common_elements(table: pg_sys::Oid, column: &CStr, is_selected: impl Fn(&str) -> bool) -> CommonElements {
     let read = |values: &[pg_sys::Datum], shares: &[f32], _| {
         let text = |value: &pg_sys::Datum| {
             // SAFETY: an element of this kind of statistics is a text, in a copy of the statistics.
@@ -82,9 +98,10 @@ fn elements_and_least(table: pg_sys::Oid, column: &CStr, wanted: impl Fn(&str) -
             }
         };
         let named = values.iter().map(text).zip(shares).filter_map(|(text, share)| Some((text?, f64::from(*share))));
-        let known = named.filter(|(text, _)| wanted(text)).map(|(text, share)| (text.to_owned(), share)).collect();
+        let selected = named.filter(|(text, _)| is_selected(text)).map(|(text, share)| (text.to_owned(), share));
         // The array goes on after the elements' shares: the lowest of them comes first.
-        (known, shares.get(values.len()).copied().map_or(0.0, f64::from))
+        let share_of_others = shares.get(values.len()).copied().map_or(0.0, f64::from);
+        CommonElements { shares: selected.collect(), share_of_others }
     };
     most_common(table, column, pg_sys::STATISTIC_KIND_MCELEM, read).unwrap_or_default()
 }
@@ -110,10 +127,10 @@ fn most_common<R>(
         let both = (pg_sys::ATTSTATSSLOT_VALUES | pg_sys::ATTSTATSSLOT_NUMBERS).cast_signed();
         let found = pg_sys::get_attstatsslot(&raw mut slot, row, kind.cast_signed(), pg_sys::InvalidOid, both);
         pg_sys::ReleaseSysCache(row);
-        let answer =
+        let result =
             found.then(|| read(c_slice(slot.values, slot.nvalues), c_slice(slot.numbers, slot.nnumbers), nulls));
         pg_sys::free_attstatsslot(&raw mut slot);
-        answer
+        result
     }
 }
 

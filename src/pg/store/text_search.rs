@@ -1,4 +1,4 @@
-//! How the words of stored chunks were read: by which version of the analyzer, and by which text search configurations.
+//! The reading of words of stored chunks: by which version of the analyzer, and by which text search configurations.
 
 use crate::error::Result;
 use crate::pg::runtime::lexemes::Configuration;
@@ -14,7 +14,7 @@ pub const PARSER_VERSION: i32 = 1;
 /// The version of words that were read before a configuration was changed: by the analyzer or the parser.
 pub const UNKNOWN_VERSION: i32 = 0;
 
-/// How the words of a source's chunks were read.
+/// The way in which the words of a source's chunks were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WordsRead {
     /// The [`WORDS_VERSION`] of that time; [`UNKNOWN_VERSION`] where a configuration was changed since.

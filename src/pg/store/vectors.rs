@@ -12,7 +12,7 @@ use crate::pg::store::{StatementMode, not_null, run, write};
 
 /// A page without its header, of which rows of the same length share what they can.
 const PAGE_BYTES: usize = 8_168;
-/// What a row has beside its vector and the texts that leave it: its header, keys, metadata and words.
+/// The bytes of a row beside its vector and the texts that leave it: its header, keys, metadata and words.
 const OTHER_BYTES: usize = 760;
 /// The length that Postgres itself lets rows have before it moves texts out of them.
 const LEAST_ROW_BYTES: usize = 2_032;

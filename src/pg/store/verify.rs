@@ -10,6 +10,14 @@ use crate::pg::store::source_key::{IS_SOURCE, KEYS, key_array_args, read_key, sa
 use crate::pg::store::{StatementMode, not_null, run, vectors};
 use crate::source::{Jsonb, SourceKey};
 
+/// A source that is not stored as it should be.
+pub struct SourceProblem {
+    /// The source's key.
+    pub key: SourceKey,
+    /// The problem in words, such as the values that were found and expected.
+    pub detail: String,
+}
+
 /// A synced source that lacks chunks of the active model.
 pub struct IncompleteSource {
     /// The source's key.
@@ -59,7 +67,7 @@ pub fn chatbots() -> Result<HashSet<ChatbotId>> {
 }
 
 /// Returns sources with vectors whose length is not that of their model.
-pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
+pub fn wrong_dimensions() -> Result<Vec<SourceProblem>> {
     let schema = vector_type()?.schema;
     // A chunk without a vector has 0 dimensions.
     let found = if vectors::has_half_column()? {
@@ -77,20 +85,25 @@ pub fn wrong_dimensions() -> Result<Vec<(SourceKey, String)>> {
     run(&sql, &[], StatementMode::Scan, |rows| {
         rows.map(|row| {
             let (expected, found): (i32, i32) = (not_null(row.get(4))?, not_null(row.get(5))?);
-            Ok((read_key(&row)?, format!("{found} dimensions, expected {expected}")))
+            Ok(SourceProblem { key: read_key(&row)?, detail: format!("{found} dimensions, expected {expected}") })
         })
         .collect()
     })
 }
 
-/// Returns sources whose host table is not among `hosts`, each with its host id.
-pub fn sources_of_unknown_hosts(hosts: &[HostId]) -> Result<Vec<(SourceKey, i32)>> {
+/// Returns sources whose host table is not among `hosts`.
+pub fn sources_of_unknown_hosts(hosts: &[HostId]) -> Result<Vec<SourceProblem>> {
     let sql = "SELECT chatbot_id, source_type, source_id, host
         FROM chatbot_sync.source
         WHERE host IS NOT NULL
             AND host <> ALL ($1)";
     run(sql, &[hosts.to_vec().into()], StatementMode::Read, |rows| {
-        rows.map(|row| Ok((read_key(&row)?, not_null(row.get(4))?))).collect()
+        rows.map(|row| {
+            let host: HostId = not_null(row.get(4))?;
+            let detail = format!("its table, host {host}, is not attached any more");
+            Ok(SourceProblem { key: read_key(&row)?, detail })
+        })
+        .collect()
     })
 }
 
@@ -110,7 +123,7 @@ pub fn pending_sources_without_job() -> Result<Vec<SourceKey>> {
 
 /// A source of a host table as it is stored, for a comparison with its row.
 pub struct StoredSource {
-    /// How it was chunked and its words read.
+    /// The way in which it was chunked and its words were read.
     pub reading: StoredReading,
     /// The SHA-256 of the content that was embedded; `None`: it was never embedded.
     pub content_hash: Option<Vec<u8>>,
@@ -209,12 +222,19 @@ pub fn keys_without_source(host: HostId, keys: &[SourceKey]) -> Result<Vec<Sourc
     Ok(keys.iter().copied().filter(|key| !sources.contains(key) && !jobs.contains(key)).collect())
 }
 
-/// Returns sources with several jobs that failed for good, and the number of these jobs. There should be one, the newest.
-pub fn duplicate_failed_jobs() -> Result<Vec<(SourceKey, i64)>> {
+/// Returns sources with several jobs that failed for good. There should be one, the newest.
+pub fn duplicate_failed_jobs() -> Result<Vec<SourceProblem>> {
     let sql = "SELECT chatbot_id, source_type, source_id, count(*)
         FROM chatbot_sync.job
         WHERE due_at = 'infinity'
         GROUP BY chatbot_id, source_type, source_id
         HAVING count(*) > 1";
-    run(sql, &[], StatementMode::Read, |rows| rows.map(|row| Ok((read_key(&row)?, not_null(row.get(4))?))).collect())
+    run(sql, &[], StatementMode::Read, |rows| {
+        rows.map(|row| {
+            let jobs: i64 = not_null(row.get(4))?;
+            let detail = format!("{jobs} jobs of it have failed, expected one");
+            Ok(SourceProblem { key: read_key(&row)?, detail })
+        })
+        .collect()
+    })
 }

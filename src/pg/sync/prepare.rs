@@ -40,7 +40,7 @@ impl SyncRun<'_> {
         }
         // Read without a lock first: most syncs of an application change nothing, and then nothing is locked or written.
         let seen =
-            if item.fresh && item.enabled { None } else { source::read_row(&key, &item.metadata, RowLock::None)? };
+            if item.is_new && item.enabled { None } else { source::read_row(&key, &item.metadata, RowLock::None)? };
         if let Some(row) = seen.as_ref().filter(|row| row.synced && row.same_attributes(&item))
             && self.has_current_chunks(row, &item)?
         {

@@ -92,7 +92,7 @@ impl SyncRun<'_> {
             let (chunk_count, truncated) = (sql_int(open.cut.len())?, open.cut.truncated.is_some());
             let (configurations, lang) = (open.reading.names(), open.reading.lang.clone());
             let chunking = chunking_numbers(&self.params, open.item.content.reading());
-            Ok(SourceUpdate { item: &open.item, chunking, chunk_count, truncated, configurations, lang })
+            Ok(SourceUpdate { input: &open.item, chunking, chunk_count, truncated, configurations, lang })
         });
         let updates = updates.collect::<Result<Vec<SourceUpdate>>>()?;
         let new: Vec<&SourceUpdate> =
@@ -109,7 +109,7 @@ impl SyncRun<'_> {
                 (open.is_written, open.is_unchecked) = (true, is_unchecked);
                 written.push(open);
             } else {
-                self.again.push(SourceInput { fresh: false, ..open.item });
+                self.again.push(SourceInput { is_new: false, ..open.item });
             }
         }
         Ok(written)

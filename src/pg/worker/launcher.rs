@@ -17,20 +17,20 @@ const RETRY_DELAY: Duration = Duration::from_secs(5);
 struct Database {
     /// The role that its workers connect as.
     role: pg_sys::Oid,
-    /// A look has found it before.
+    /// Whether an earlier look at all databases has found it.
     seen: bool,
     /// Whether a worker is to be started.
-    wanted: bool,
+    needs_worker: bool,
     /// Whether a further worker is to be started beside one that runs.
-    more: bool,
+    needs_another: bool,
     /// The workers that run.
     workers: Vec<DynamicBackgroundWorker>,
     /// The number of workers that have ended, and whose announcements are not counted yet.
-    gone: usize,
+    uncounted_ends: usize,
     /// The number of workers that have announced their end, and still run.
-    leaving: usize,
-    /// When to start a worker because one was killed, which may have left jobs; `None`: none was.
-    again: Option<Instant>,
+    announced_ends: usize,
+    /// The time at which to start a worker because one was killed, which may have left jobs; `None`: none was.
+    restart_at: Option<Instant>,
 }
 
 #[doc(hidden)]
@@ -50,7 +50,7 @@ pub extern "C-unwind" fn chatbot_sync_launcher(_arg: pg_sys::Datum) {
         pgrx::check_for_interrupts!();
         reload();
         let now = Instant::now();
-        let look = now >= next_look || std::mem::take(&mut SHARED.exclusive().everybody);
+        let look = now >= next_look || std::mem::take(&mut SHARED.exclusive().all_databases);
         if look {
             refresh_databases(&mut databases, true);
             next_look = now + settings::naptime();
@@ -58,11 +58,11 @@ pub extern "C-unwind" fn chatbot_sync_launcher(_arg: pg_sys::Datum) {
         for database in databases.values_mut() {
             let before = database.workers.len();
             database.workers.retain(|worker| !matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped)));
-            database.gone += before - database.workers.len();
+            database.uncounted_ends += before - database.workers.len();
         }
         let due = read_shared_state(&mut databases);
         let started = start_workers(&mut databases);
-        SHARED.exclusive().no_process = !started;
+        SHARED.exclusive().lacks_process = !started;
         let try_again = match started {
             true => {
                 complained = false;
@@ -108,15 +108,15 @@ fn wait(until: Instant) {
 fn read_shared_state(databases: &mut BTreeMap<u32, Database>) -> Option<Instant> {
     let (now, instant) = (now_ms(), Instant::now());
     let mut next = None;
-    let (mut said, mut left) = (Vec::new(), Vec::new());
+    let (mut requests, mut ends) = (Vec::new(), Vec::new());
     {
         let mut shared = SHARED.exclusive();
         for slot in shared.slots.iter_mut().take_while(|slot| slot.database != 0) {
             let due = slot.due != 0 && slot.due <= now;
-            left.push((slot.database, std::mem::take(&mut slot.left)));
-            if slot.now || due {
-                said.push((slot.database, slot.more));
-                (slot.now, slot.more) = (false, false);
+            ends.push((slot.database, std::mem::take(&mut slot.announced_ends)));
+            if slot.needs_worker || due {
+                requests.push((slot.database, slot.needs_another));
+                (slot.needs_worker, slot.needs_another) = (false, false);
             }
             if due {
                 slot.due = 0;
@@ -127,28 +127,29 @@ fn read_shared_state(databases: &mut BTreeMap<u32, Database>) -> Option<Instant>
         }
     }
     // A database that asks may be new, or may have another owner by now.
-    if !said.is_empty() {
+    if !requests.is_empty() {
         refresh_databases(databases, false);
     }
-    for (database, more) in said {
+    for (database, another) in requests {
         if let Some(database) = databases.get_mut(&database) {
-            database.wanted = true;
-            database.more |= more;
+            database.needs_worker = true;
+            database.needs_another |= another;
         }
     }
-    for (database, left) in left {
+    for (database, announced) in ends {
         if let Some(database) = databases.get_mut(&database) {
-            let (gone, said) = (std::mem::take(&mut database.gone), database.leaving + left);
+            let (ended, announced) =
+                (std::mem::take(&mut database.uncounted_ends), database.announced_ends + announced);
             // A worker announces its end before it ends. One that ends without that was killed.
-            if gone > said {
-                database.again = Some(instant + RETRY_DELAY);
+            if ended > announced {
+                database.restart_at = Some(instant + RETRY_DELAY);
             }
-            database.leaving = said.saturating_sub(gone).min(database.workers.len());
+            database.announced_ends = announced.saturating_sub(ended).min(database.workers.len());
         }
     }
     for database in databases.values_mut() {
-        match database.again {
-            Some(at) if at <= instant => (database.wanted, database.again) = (true, None),
+        match database.restart_at {
+            Some(at) if at <= instant => (database.needs_worker, database.restart_at) = (true, None),
             Some(at) => next = Some(next.map_or(at, |other: Instant| other.min(at))),
             None => {}
         }
@@ -156,9 +157,9 @@ fn read_shared_state(databases: &mut BTreeMap<u32, Database>) -> Option<Instant>
     next
 }
 
-/// Brings the list of databases up to date, as far as `chatbot_sync.databases` names them; with `wanted`, each
-/// gets a worker.
-fn refresh_databases(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
+/// Brings the list of databases up to date, as far as `chatbot_sync.databases` names them; with `start_workers`, each gets a
+/// worker.
+fn refresh_databases(databases: &mut BTreeMap<u32, Database>, start_workers: bool) {
     let only = settings::databases();
     let mut found = BTreeMap::new();
     // SAFETY: within a transaction, as the autovacuum launcher reads the same table.
@@ -185,22 +186,22 @@ fn refresh_databases(databases: &mut BTreeMap<u32, Database>, wanted: bool) {
         pg_sys::CommitTransactionCommand();
     }
     // A database that is new, as a copy is, has until the next look to be switched off: its jobs may be another's.
-    let is_first_look = wanted && !databases.values().any(|database| database.seen);
+    let is_first_look = start_workers && !databases.values().any(|database| database.seen);
     databases.retain(|oid, database| found.contains_key(oid) || !database.workers.is_empty());
     for (oid, role) in found {
         let database = databases.entry(oid).or_insert(Database {
             role,
             seen: false,
-            wanted: false,
-            more: false,
+            needs_worker: false,
+            needs_another: false,
             workers: Vec::new(),
-            gone: 0,
-            leaving: 0,
-            again: None,
+            uncounted_ends: 0,
+            announced_ends: 0,
+            restart_at: None,
         });
         database.role = role;
-        database.wanted |= wanted && (is_first_look || database.seen);
-        database.seen |= wanted;
+        database.needs_worker |= start_workers && (is_first_look || database.seen);
+        database.seen |= start_workers;
     }
 }
 
@@ -226,8 +227,8 @@ fn start_workers(databases: &mut BTreeMap<u32, Database>) -> bool {
     let most_each = settings::workers_per_database();
     for (&oid, database) in databases.iter_mut() {
         while running < settings::max_workers() {
-            let first = database.wanted && database.workers.is_empty();
-            let further = database.more && !database.workers.is_empty() && database.workers.len() < most_each;
+            let first = database.needs_worker && database.workers.is_empty();
+            let further = database.needs_another && !database.workers.is_empty() && database.workers.len() < most_each;
             if !first && !further {
                 break;
             }
@@ -235,9 +236,9 @@ fn start_workers(databases: &mut BTreeMap<u32, Database>) -> bool {
             database.workers.push(worker);
             running += 1;
             if first {
-                database.wanted = false;
+                database.needs_worker = false;
             } else {
-                database.more = false;
+                database.needs_another = false;
             }
         }
     }

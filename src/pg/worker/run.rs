@@ -12,7 +12,7 @@ use crate::pg::runtime::{self, enabled};
 use crate::pg::store;
 use crate::pg::worker::{connect, in_transaction, report};
 
-/// How long no worker is started for a database that another session copies or drops.
+/// The time in which no worker is started for a database that another session copies or drops.
 const YIELD_TIME: Duration = Duration::from_secs(5);
 /// The size of a claim. A worker has two at a time, which make a batch: one is stored while the other is embedded.
 const CLAIM_SIZE: usize = queue::BATCH_SIZE / 2;
@@ -41,23 +41,23 @@ fn drain(owner: pg_sys::Oid) {
         return;
     }
     // One claim is chunked while the one before is embedded, and is embedded while that one is stored.
-    let mut asked: Option<Claim> = None;
+    let mut embedding: Option<Claim> = None;
     loop {
         pgrx::check_for_interrupts!();
         if must_yield_to_ddl() {
-            return yield_to_ddl(owner, asked);
+            return yield_to_ddl(owner, embedding);
         }
         report(Some(c"looking for sources that are due"));
         let next = match in_transaction(Some(owner), || queue::claim(CLAIM_SIZE)) {
             Ok(next) => next,
             // The error is in the log. The worker ends without announcing it, so that the launcher soon starts another.
-            Err(_) if asked.is_none() => return,
+            Err(_) if embedding.is_none() => return,
             Err(_) => None,
         };
         if next.as_ref().is_some_and(Claim::is_full) {
             request_worker(true);
         }
-        let finished = asked.take().map(|mut claim| {
+        let finished = embedding.take().map(|mut claim| {
             let activity = CString::new(format!("embedding {} sources", claim.len())).unwrap_or_default();
             report(Some(&activity));
             claim.finish();
@@ -66,8 +66,8 @@ fn drain(owner: pg_sys::Oid) {
         if embedding_call::has_yielded_to_ddl() {
             return yield_to_ddl(owner, finished.into_iter().chain(next));
         }
-        asked = next;
-        if let Some(claim) = &mut asked {
+        embedding = next;
+        if let Some(claim) = &mut embedding {
             claim.start();
         }
         if let Some(mut claim) = finished {
@@ -81,7 +81,7 @@ fn drain(owner: pg_sys::Oid) {
                 // Recorded as a failed attempt: otherwise the same claim would come first for ever.
                 Err(message) => drop(in_transaction(Some(owner), || claim.give_up(&message))),
             }
-        } else if asked.is_none() {
+        } else if embedding.is_none() {
             break;
         }
         report(None);

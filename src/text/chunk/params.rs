@@ -8,7 +8,7 @@ pub const MAX_CHUNK_SIZE: usize = 100_000;
 /// The largest value of `max_chunks`: chunks of one source.
 pub const MAX_CHUNKS: usize = 100_000;
 
-/// How a text is cut. Lengths are in characters (Unicode scalar values).
+/// The parameters by which a text is cut. Lengths are in characters (Unicode scalar values).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {
     /// The largest length of a chunk; only a single grapheme cluster may be longer.

@@ -1,5 +1,5 @@
-//! What a model is, beside its numbers: the shape of its network, what is done with what comes out of it, how long a text
-//! may be, and what is put before one. Read from the folder's settings; what is not implemented is refused by name.
+//! The description of a model, beside its numbers: the shape of its network, what is done with the network's output, the
+//! longest text, and the prompts. Read from the folder's settings; what is not implemented is refused by name.
 //!
 //! - `network`: `config.json`
 //! - `modules`: `modules.json` and the pooling
@@ -32,7 +32,7 @@ const STATIC_TOKENS: usize = 512;
 pub struct Description {
     /// The shape of its network.
     pub network: Network,
-    /// How tokens become a text.
+    /// The way in which the vectors of tokens become that of a text.
     pub pooling: Pooling,
     /// Whether vectors are made of length 1.
     pub normalise: bool,
@@ -76,7 +76,7 @@ pub fn read(folder: &Folder, name: &str) -> Result<Described> {
     Ok(Described { description, files })
 }
 
-/// How long a text may be: as the folder says, and at most as many tokens as the network has positions for.
+/// Reads the largest number of tokens of a text: as the folder says, and at most as many as the network has positions for.
 fn read_max_tokens(folder: &Folder, network: &Network) -> Result<usize> {
     let settings = object(folder, "sentence_bert_config.json")?.unwrap_or_default();
     if flag(&settings, "do_lower_case")? {

@@ -8,7 +8,7 @@ use super::settings::{flag, object, text};
 use crate::embedding::transformer::folder::Folder;
 use crate::error::local_model::{Result, malformed, unsupported};
 
-/// How the vectors of a text's tokens become that of the text.
+/// The way in which the vectors of a text's tokens become that of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pooling {
     /// The mean of the tokens' vectors.
@@ -29,7 +29,7 @@ const POOLINGS: [(&str, &str, Option<Pooling>); 6] = [
     ("lasttoken", "pooling_mode_lasttoken", None),
 ];
 
-/// What comes after the network.
+/// The modules that come after the network.
 pub struct Modules {
     pub pooling: Pooling,
     pub normalise: bool,

@@ -42,7 +42,7 @@ pub struct TransformerShape {
     pub first_position: usize,
     /// Rows of the table of token types, of which the first one is used.
     pub token_types: usize,
-    /// What is added to a variance.
+    /// The number that is added to a variance.
     pub epsilon: f32,
 }
 

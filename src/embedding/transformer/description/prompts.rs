@@ -1,4 +1,4 @@
-//! What is put before a document and before a query.
+//! The prompts that are put before a document and before a query.
 
 use serde_json::Value;
 

@@ -73,6 +73,7 @@ macro_rules! tiles {
                         inputs: x.width,
                         panel: weights.values[column * x.width..].as_ptr(),
                         scales: weights.scales[column..].as_ptr(),
+                        #[cfg(target_arch = "x86_64")]
                         offsets: weights.offsets[column..].as_ptr(),
                         bias: bias[column..].as_ptr(),
                         target: out.values[row * out.stride + column..].as_mut_ptr(),
@@ -93,7 +94,7 @@ macro_rules! tiles {
     };
 }
 
-/// Where the parts of one tile begin.
+/// The beginnings of the parts of one tile.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 struct Tile {
     values: *const u8,
@@ -101,6 +102,8 @@ struct Tile {
     inputs: usize,
     panel: *const i8,
     scales: *const f32,
+    /// For the products of an unsigned by a signed byte, which only x86 has.
+    #[cfg(target_arch = "x86_64")]
     offsets: *const i32,
     bias: *const f32,
     target: *mut f32,

@@ -23,7 +23,7 @@ use std::sync::OnceLock;
 pub const PANEL: usize = 16;
 /// Inputs that lie side by side in a panel of int8 weights.
 pub const QUAD: usize = 4;
-/// What is added to a quantised activation, so that it has no sign.
+/// The number that is added to a quantised activation, so that it has no sign.
 pub const ZERO_POINT: i32 = 128;
 
 /// An instruction set.
@@ -41,7 +41,7 @@ enum Isa {
     /// AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// What every 64-bit ARM has.
+    /// The vector instructions that every 64-bit ARM has.
     #[cfg(target_arch = "aarch64")]
     Neon,
     /// Loops that the compiler makes the best of.
@@ -84,7 +84,7 @@ pub struct QuantisedRows<'a> {
 pub struct Int8Panels<'a> {
     /// The quantised weights, packed in panels.
     pub values: &'a [i8],
-    /// What an output is multiplied by.
+    /// The factor of each output.
     pub scales: &'a [f32],
     /// [`ZERO_POINT`] times the sum of an output's weights.
     pub offsets: &'a [i32],
@@ -126,41 +126,53 @@ impl<'a> QuantisedRows<'a> {
 }
 
 impl Kernels {
-    /// Those of the best instruction set that this machine has.
+    /// Returns the kernels of the best instruction set that this machine has.
     pub fn best() -> Self {
         static BEST: OnceLock<Kernels> = OnceLock::new();
         *BEST.get_or_init(|| Self::all()[0])
     }
 
-    /// Those of every instruction set that this machine has, the best one first.
+    /// Returns the kernels of every instruction set that this machine has, the best one first.
     pub fn all() -> Vec<Self> {
+        let mut all = Self::vectorised();
+        all.push(Self(Isa::Plain));
+        all
+    }
+
+    /// Returns the kernels whose instructions are chosen here, not by the compiler.
+    #[cfg(target_arch = "x86_64")]
+    fn vectorised() -> Vec<Self> {
+        let has_avx2 =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        let has_avx512 = has_avx2
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
         let mut found = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            let has_avx2 =
-                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
-            let has_avx512 = has_avx2
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl");
-            if has_avx512 && is_x86_feature_detected!("avx512vnni") {
-                found.push(Self(Isa::Avx512Vnni));
-            }
-            if has_avx512 {
-                found.push(Self(Isa::Avx512));
-            }
-            if has_avx2 && is_x86_feature_detected!("avxvnni") {
-                found.push(Self(Isa::AvxVnni));
-            }
-            if has_avx2 {
-                found.push(Self(Isa::Avx2));
-            }
+        if has_avx512 && is_x86_feature_detected!("avx512vnni") {
+            found.push(Self(Isa::Avx512Vnni));
         }
-        #[cfg(target_arch = "aarch64")]
-        found.push(Self(Isa::Neon));
-        found.push(Self(Isa::Plain));
+        if has_avx512 {
+            found.push(Self(Isa::Avx512));
+        }
+        if has_avx2 && is_x86_feature_detected!("avxvnni") {
+            found.push(Self(Isa::AvxVnni));
+        }
+        if has_avx2 {
+            found.push(Self(Isa::Avx2));
+        }
         found
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn vectorised() -> Vec<Self> {
+        vec![Self(Isa::Neon)]
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn vectorised() -> Vec<Self> {
+        Vec::new()
     }
 
     /// The instruction set's name.

@@ -1,4 +1,4 @@
-//! What is done to one row at a time. Written once as a plain loop, which the compiler vectorises for each instruction
+//! Operations on one row at a time. Each is written once as a plain loop, which the compiler vectorises for each instruction
 //! set; where it has fused multiply-adds, they are used.
 
 use super::{Isa, Kernels, ZERO_POINT};

@@ -1,4 +1,4 @@
-//! What is read from a published folder, and what is refused.
+//! Published folders: which settings are read, and which are refused.
 
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ fn prompts_are_those_of_the_folder_or_of_the_card() {
     assert_eq!(prefixes(&model), pair("O: ", "Q: "));
 }
 
-/// What a folder is refused with after a change.
+/// Returns the problem with which a folder is refused after a change.
 fn refusal(change: impl Fn(&mut Value)) -> Problem {
     let models = Models::new();
     let mut model = model("bert-mean");

@@ -13,6 +13,7 @@ use crate::embedding::provider::{InputType, LOCAL, Model};
 use crate::error::{Error, Fault, Result};
 use crate::host::RowStatus;
 use crate::ids::{HostId, ModelId};
+use crate::pg::host::{self, ExpectedStatus};
 use crate::pg::maintenance::reembed::shared::SharedChunks;
 use crate::pg::model::local_models::limit_batch;
 use crate::pg::model::speedometer::Speedometer;
@@ -24,10 +25,10 @@ use crate::pg::search::visible_chatbots::VisibleChatbots;
 use crate::pg::store::LatestSnapshot;
 use crate::pg::store::host_row::ReadMode;
 use crate::pg::store::log::{self, LogEntry};
-use crate::pg::store::reembed::{ChunkWithoutVector, ModelProgress};
+use crate::pg::store::reembed::{ChunkWithoutVector, EmbeddedChunk, ModelProgress};
 use crate::pg::store::sync_error::SyncError;
 use crate::pg::store::{model as models, model_figures, reembed as store, source, source_error};
-use crate::pg::{host, sync};
+use crate::pg::sync;
 use crate::source::{RowInput, SourceKey};
 
 /// The number of sources that a notice lists.
@@ -39,7 +40,7 @@ pub struct ReembedStep {
     pub taken: i64,
     /// The key of the last source that was taken: the next step begins after it.
     pub last: Option<SourceKey>,
-    /// How many sources have vectors of the next model.
+    /// The number of sources that have vectors of the next model.
     pub progress: ModelProgress,
 }
 
@@ -82,10 +83,10 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
         let progress = count_remaining(next.id, &next.model.name)?;
         return Ok(Some(ReembedStep { taken: 0, last: None, progress }));
     }
-    let (mut missing, mut converted) = (Vec::new(), Vec::new());
+    let (mut missing, mut embedded) = (Vec::new(), Vec::new());
     for mut chunk in store::chunks_without_vector(&keys, &active, &next)? {
         match chunk.vector.take() {
-            Some(vector) => converted.push((chunk, vector)),
+            Some(vector) => embedded.push(EmbeddedChunk { chunk, vector }),
             None => missing.push(chunk),
         }
     }
@@ -94,14 +95,14 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
     let meter = Speedometer::start();
     let mut entries = log_entries(next.id, &missing);
     let mut spent = UsageCounter::new(next.id);
-    let EmbeddedChunks { made, refused, notes, usage } = embed(&next.model, missing)?;
+    let EmbeddedChunks { embedded: made, refused, notes, usage } = embed(&next.model, missing)?;
     spent.usage(usage);
     spent.syncs(entries.len());
     let embedding = began.elapsed();
     let mut statuses: BTreeMap<SourceKey, RowStatus> =
         store::marked_refused(&keys, next.id)?.into_iter().map(|key| (key, RowStatus::synced())).collect();
-    converted.extend(shared.join(made));
-    store::store_vectors(&keys, active.id, &next, converted)?;
+    embedded.extend(shared.join(made));
+    store::store_vectors(&keys, active.id, &next, embedded)?;
     divide_usage(&mut entries, usage, embedding, began.elapsed());
     for (key, fault) in &refused {
         let failed = SyncError::new(&fault.clone().into());
@@ -123,7 +124,7 @@ pub fn batch(limit: Option<i32>, after: Option<SourceKey>) -> Result<Option<Reem
     Ok(Some(ReembedStep { taken, last: keys.last().copied(), progress: progress(next.id, after, taken)? }))
 }
 
-/// How old a count of sources becomes: other sessions, which share the work, are not in what is carried on from it.
+/// The age at which a count of sources is made again: other sessions, which share the work, are not in what is carried on from it.
 const COUNT_AGE: Duration = Duration::from_secs(20);
 
 /// Sources that were counted, of which this session has taken some since.
@@ -199,7 +200,7 @@ fn divide_usage(entries: &mut [LogEntry], usage: Usage, embedding: Duration, tot
 
 /// The outcome of embedding chunks.
 struct EmbeddedChunks {
-    made: Vec<(ChunkWithoutVector, Vec<f32>)>,
+    embedded: Vec<EmbeddedChunk>,
     /// Sources with a chunk that got no vector, each with the fault of the first such chunk.
     refused: BTreeMap<SourceKey, Fault>,
     /// Chunks of sources that are longer than the model takes.
@@ -217,8 +218,11 @@ fn write_statuses(statuses: BTreeMap<SourceKey, RowStatus>) -> Result<()> {
     }
     for (host, keys) in by_host {
         let rows = host::read_inputs(host, &keys, ReadMode::Latest)?.or_warn_if_locked(host, Vec::new())?;
-        let outcomes: Vec<_> = rows.iter().filter_map(|row| Some((row, statuses.get(&row.key())?))).collect();
-        host::write_statuses(host, &outcomes)?;
+        let expected = rows.iter().filter_map(|row| {
+            let status = statuses.get(&row.key())?;
+            Some(ExpectedStatus { input: row, status })
+        });
+        host::write_statuses(host, &expected.collect::<Vec<_>>())?;
     }
     Ok(())
 }
@@ -258,8 +262,11 @@ fn embed(model: &Model, missing: Vec<ChunkWithoutVector>) -> Result<EmbeddedChun
         }
     }
     embedder.done();
-    let made = missing.into_iter().enumerate().filter_map(|(at, chunk)| Some((chunk, vectors.remove(&at)?)));
-    Ok(EmbeddedChunks { made: made.collect(), refused, notes, usage })
+    let embedded = missing
+        .into_iter()
+        .enumerate()
+        .filter_map(|(at, chunk)| Some(EmbeddedChunk { chunk, vector: vectors.remove(&at)? }));
+    Ok(EmbeddedChunks { embedded: embedded.collect(), refused, notes, usage })
 }
 
 /// Makes the next model the active one, if all sources have its vectors, or only those lack them that are to be skipped;
@@ -289,7 +296,7 @@ pub fn swap() -> Result<bool> {
     Ok(true)
 }
 
-/// What a sync would send to the provider.
+/// The amount that a sync would send to the provider.
 #[derive(Debug, Default)]
 pub struct Estimate {
     /// Sources that were read.
@@ -339,16 +346,16 @@ pub fn estimate(relation: Option<catalog_types::Regclass>) -> Result<Estimate> {
             return Ok(());
         }
         estimate.sources += 1;
-        let RowInput::Readable(item) = input else {
+        let RowInput::Readable(input) = input else {
             unreadable += 1;
             return Ok(());
         };
-        if !item.enabled {
+        if !input.enabled {
             return Ok(());
         }
         let _scratch = Scratch::new();
-        let counted = sync::texts_to_embed(&item, id, &params)
-            .and_then(|needed| Ok::<_, Error>((needed, item.content.chunk(&params)?.len())));
+        let counted = sync::texts_to_embed(&input, id, &params)
+            .and_then(|needed| Ok::<_, Error>((needed, input.content.chunk(&params)?.len())));
         let (needed, chunks) = match counted {
             Ok(counted) => counted,
             Err(error) if error.is_about_one_source() => {

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::ids::ModelId;
 use crate::pg::host;
 use crate::pg::store::chunk;
-use crate::pg::store::reembed::ChunkWithoutVector;
+use crate::pg::store::reembed::{ChunkWithoutVector, EmbeddedChunk};
 use crate::source::{Sibling, SourceKey};
 
 /// A chunk of a row, whichever chatbot it is of: the row, and what is embedded.
@@ -30,7 +30,7 @@ struct ChunkPlace {
 #[derive(Default)]
 pub struct SharedChunks {
     /// Another chatbot has the vector.
-    copied: Vec<(ChunkWithoutVector, Vec<f32>)>,
+    copied: Vec<EmbeddedChunk>,
     /// The same chunk of another chatbot is embedded now.
     waiting: HashMap<ChunkPlace, Vec<ChunkWithoutVector>>,
 }
@@ -63,7 +63,7 @@ impl SharedChunks {
                 copy = copy.or_else(|| of_other.get(&chunk.input).cloned());
             }
             if let Some(vector) = copy {
-                shared.copied.push((chunk, vector));
+                shared.copied.push(EmbeddedChunk { chunk, vector });
                 continue;
             }
             let of_row = ChunkOfRow { table: all[0], source_id: key.source_id, input: chunk.input.clone() };
@@ -74,14 +74,14 @@ impl SharedChunks {
         Ok((asked, shared))
     }
 
-    /// All chunks that have a vector now.
-    pub fn join(mut self, made: Vec<(ChunkWithoutVector, Vec<f32>)>) -> Vec<(ChunkWithoutVector, Vec<f32>)> {
+    /// Returns all chunks that have a vector now: those that were embedded, and those that share a vector.
+    pub fn join(mut self, embedded: Vec<EmbeddedChunk>) -> Vec<EmbeddedChunk> {
         let mut all = self.copied;
-        for (chunk, vector) in made {
+        for EmbeddedChunk { chunk, vector } in embedded {
             let same =
                 self.waiting.remove(&ChunkPlace { source: chunk.key, chunk_id: chunk.chunk_id }).unwrap_or_default();
-            all.extend(same.into_iter().map(|other| (other, vector.clone())));
-            all.push((chunk, vector));
+            all.extend(same.into_iter().map(|other| EmbeddedChunk { chunk: other, vector: vector.clone() }));
+            all.push(EmbeddedChunk { chunk, vector });
         }
         all
     }
