@@ -1,6 +1,9 @@
 # Functions for a throw-away cluster with the extension, and for the manual as text; to be sourced after
 # env.sh.
 
+# With it a server takes a backtrace of every error, a cancel's too, which is some 60 ms.
+unset RUST_BACKTRACE
+
 install_extension() {
     say "building the extension for Postgres $PG_MAJOR (some minutes the first time)"
     cargo pgrx install --release --no-default-features --features "pg$PG_MAJOR" --pg-config "$PG_CONFIG" ||

@@ -113,10 +113,10 @@ enum Route {
 }
 
 impl Embedder {
-    /// Prepares to embed with a model; no request is sent yet.
+    /// Prepares to embed with a model; no request is sent yet. A model in a folder takes all threads by itself.
     pub fn new(model: &Model, input: InputType) -> Self {
-        let (attempts, pool) = (settings::max_attempts(), Rc::new(threads::pool()));
-        Self { model: model.clone(), input, attempts, pool, route: Route::None }
+        let pool = Rc::new(if local_models::is_local_model(model) { Pool::new(0) } else { threads::pool() });
+        Self { model: model.clone(), input, attempts: settings::max_attempts(), pool, route: Route::None }
     }
 
     /// Like [`Self::new`], but sends each request only once, for a caller that retries by itself.
