@@ -86,12 +86,12 @@ fn chunk_metadata_sql(metadata: &str, lang: &str, titles: &str) -> String {
 }
 
 /// Returns the titles of a source by language; `None` where it has one for all languages, or none.
-fn titles_of(item: &SourceInput) -> Option<Jsonb> {
-    item.content.title()?.by_language().map(Jsonb::from)
+fn titles_of(input: &SourceInput) -> Option<Jsonb> {
+    input.content.title()?.by_language().map(Jsonb::from)
 }
 
 /// Writes a source's metadata and `enabled` to its chunks.
-pub fn update_chunk_attributes(item: &SourceInput) -> Result<()> {
+pub fn update_chunk_attributes(input: &SourceInput) -> Result<()> {
     let sql = format!(
         "UPDATE chatbot_sync.embedding
         SET enabled = $5,
@@ -99,8 +99,8 @@ pub fn update_chunk_attributes(item: &SourceInput) -> Result<()> {
         WHERE {IS_SOURCE}",
         chunk_metadata_sql("$4::jsonb", "lang", "$6::jsonb")
     );
-    let args = [item.metadata.clone().into(), item.enabled.into(), titles_of(item).into()];
-    write(&sql, &item.key.args_and(args)).map(drop)
+    let args = [input.metadata.clone().into(), input.enabled.into(), titles_of(input).into()];
+    write(&sql, &input.key.args_and(args)).map(drop)
 }
 
 /// Makes searches find the chunks of a source, or not find them.

@@ -11,7 +11,7 @@ use crate::threads::pool::Task;
 /// A source that a sync has to look at more closely, while its content is cut.
 pub struct CuttingSource {
     /// The input of the sync.
-    pub item: SourceInput,
+    pub input: SourceInput,
     /// The source's row, locked; `None`: there is none.
     pub row: Option<SourceRow>,
     /// When its sync began.

@@ -21,19 +21,19 @@ impl SyncRun<'_> {
 
     /// Leaves the source of a host row pending, with a job for the time when `chatbot_sync.enabled` is on again. Fails for a
     /// source without a host table, since its content is stored nowhere.
-    pub fn postpone(&mut self, item: &SourceInput, row: Option<&SourceRow>) -> Result<()> {
-        let host = item.host.ok_or(Error::Disabled)?;
+    pub fn postpone(&mut self, input: &SourceInput, row: Option<&SourceRow>) -> Result<()> {
+        let host = input.host.ok_or(Error::Disabled)?;
         match row {
-            Some(row) => source::update_attributes(item, SourceStatus::Pending, row)?,
-            None => source::insert_pending(item)?,
+            Some(row) => source::update_attributes(input, SourceStatus::Pending, row)?,
+            None => source::insert_pending(input)?,
         }
-        self.postponed.push((item.key, host));
-        self.tell(item.key, Ok(None));
+        self.postponed.push((input.key, host));
+        self.tell(input.key, Ok(None));
         Ok(())
     }
 
-    pub fn fail(&mut self, item: SourceInput, error: Error) -> Result<()> {
-        self.fail_with(item.key, error, |failed| source_error::mark_failed(&item, failed))
+    pub fn fail(&mut self, input: SourceInput, error: Error) -> Result<()> {
+        self.fail_with(input.key, error, |failed| source_error::mark_failed(&input, failed))
     }
 
     pub fn fail_with(

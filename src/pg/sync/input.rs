@@ -62,10 +62,10 @@ pub struct Prefetched {
 }
 
 /// Whether the stored vectors were made from the same content, with the same model and the same chunking.
-pub fn is_unchanged(row: &SourceRow, item: &SourceInput, model_id: ModelId, params: &Params) -> bool {
-    row.content_hash.as_deref().is_some_and(|hash| item.has_hash(hash))
+pub fn is_unchanged(row: &SourceRow, input: &SourceInput, model_id: ModelId, params: &Params) -> bool {
+    row.content_hash.as_deref().is_some_and(|hash| input.has_hash(hash))
         && row.model_id == Some(model_id)
-        && row.chunking.as_ref() == Some(&chunking_numbers(params, item.content.reading()))
+        && row.chunking.as_ref() == Some(&chunking_numbers(params, input.content.reading()))
 }
 
 /// Returns how a source is chunked, as the numbers of `chatbot_sync.source.chunking`.
@@ -76,10 +76,10 @@ pub fn chunking_numbers(params: &Params, reading: i32) -> Vec<i32> {
 }
 
 /// What is to be done with the chunks that a source has. Vectors that were made with another title are of no use.
-pub fn changes(row: Option<&SourceRow>, item: &SourceInput, old: &[StoredChunk], cut: &ChunkedContent) -> ChunkDiff {
+pub fn changes(row: Option<&SourceRow>, input: &SourceInput, old: &[StoredChunk], cut: &ChunkedContent) -> ChunkDiff {
     let texts = cut.texts();
     let hash = row.and_then(|row| row.content_hash.as_deref()).unwrap_or_default();
-    if item.content.has_same_title(hash) {
+    if input.content.has_same_title(hash) {
         diff_chunks(&old.iter().map(StoredChunk::text).collect::<Vec<_>>(), &texts)
     } else {
         ChunkDiff { kept: vec![None; texts.len()], dropped: (0..old.len()).collect() }
@@ -97,12 +97,12 @@ pub struct NewChunks {
 }
 
 /// Which chunks are to be embedded, and which vectors the same row has as a source of another chatbot.
-pub fn new_chunks(item: &SourceInput, model_id: ModelId, diff: &ChunkDiff, inputs: &[Cow<str>]) -> Result<NewChunks> {
+pub fn new_chunks(input: &SourceInput, model_id: ModelId, diff: &ChunkDiff, inputs: &[Cow<str>]) -> Result<NewChunks> {
     let mut chunks: Vec<usize> = (0..inputs.len()).filter(|&at| diff.kept[at].is_none()).collect();
     let mut copies = Vec::new();
     if !chunks.is_empty() {
-        for sibling in item.siblings.iter() {
-            let key = SourceKey { chatbot_id: sibling.chatbot_id, source_type: sibling.source_type, ..item.key };
+        for sibling in input.siblings.iter() {
+            let key = SourceKey { chatbot_id: sibling.chatbot_id, source_type: sibling.source_type, ..input.key };
             let Some(stored) = chunk::embedded_texts(&key, model_id)? else { continue };
             let made: HashMap<String, Vec<f32>> = stored.into_iter().collect();
             chunks.retain(|&at| match made.get(inputs[at].as_ref()) {
@@ -121,15 +121,15 @@ pub fn new_chunks(item: &SourceInput, model_id: ModelId, diff: &ChunkDiff, input
 }
 
 /// Returns the texts that a sync of a source would embed now.
-pub fn texts_to_embed(item: &SourceInput, model_id: ModelId, params: &Params) -> Result<Vec<String>> {
-    let row = source::read_row(&item.key, &item.metadata, RowLock::None)?;
-    if !item.enabled || row.as_ref().is_some_and(|row| is_unchanged(row, item, model_id, params)) {
+pub fn texts_to_embed(input: &SourceInput, model_id: ModelId, params: &Params) -> Result<Vec<String>> {
+    let row = source::read_row(&input.key, &input.metadata, RowLock::None)?;
+    if !input.enabled || row.as_ref().is_some_and(|row| is_unchanged(row, input, model_id, params)) {
         return Ok(Vec::new());
     }
-    let cut = item.content.chunk(params)?;
-    let old = if row.is_some() { chunk::chunks(&item.key, model_id)? } else { Vec::new() };
+    let cut = input.content.chunk(params)?;
+    let old = if row.is_some() { chunk::chunks(&input.key, model_id)? } else { Vec::new() };
     let inputs = cut.inputs();
-    let diff = changes(row.as_ref(), item, &old, &cut);
-    let NewChunks { chunks, asked, .. } = new_chunks(item, model_id, &diff, &inputs)?;
+    let diff = changes(row.as_ref(), input, &old, &cut);
+    let NewChunks { chunks, asked, .. } = new_chunks(input, model_id, &diff, &inputs)?;
     Ok(chunks[..asked].iter().map(|&at| inputs[at].clone().into_owned()).collect())
 }

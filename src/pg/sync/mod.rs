@@ -49,12 +49,12 @@ pub use crate::pg::sync::pending_source::sql_int;
 /// Makes the stored chunks of one source those of `content`, embedding only texts that are new.
 pub fn embed_source(key: SourceKey, content: &str, metadata: Jsonb) -> Result<SyncOutcome> {
     let content = Content::new(content.to_owned(), Format::Text, false);
-    let item = SourceInput::by_hand(key, content, metadata);
+    let input = SourceInput::by_hand(key, content, metadata);
     // The content of waiting jobs is older than this one. Jobs are locked before sources, in the same order as where they
     // are stored, so that two sessions cannot deadlock.
     job::delete_content(&key)?;
     let mut outcome = None;
-    sync([Ok(item.into())], OnFailure::Raise, RowHandling::Together, None, |_, synced| {
+    sync([Ok(input.into())], OnFailure::Raise, RowHandling::Together, None, |_, synced| {
         outcome = synced.ok().flatten()
     })?;
     outcome.ok_or_else(|| Error::Internal("a source was not embedded".to_owned()))
@@ -116,7 +116,9 @@ pub fn sync(
     Ok(run.broken)
 }
 
-/// Bytes of content that are cut before they are wanted: enough for each thread, and no more than a large document.
+/// Sources that are cut before they are wanted, and the bytes of their content: enough for each thread, and no more than a
+/// large document.
+const SOURCES_CUT_AHEAD: usize = 64;
 const BYTES_CUT_AHEAD: usize = 256 * 1024;
 
 /// Inserts jobs for sources that stay pending because embedding is off.
@@ -178,9 +180,9 @@ impl SyncRun<'_> {
                     pgrx::check_for_interrupts!();
                     // Before each source, since any number of sources that need no vector come one after the other here.
                     scratch.reset();
-                    match self.again.pop().map(|item| Ok(item.into())).or_else(|| items.next()).transpose()? {
-                        Some(RowInput::Readable(item)) => {
-                            let cutting = self.start(item)?;
+                    match self.again.pop().map(|input| Ok(input.into())).or_else(|| items.next()).transpose()? {
+                        Some(RowInput::Readable(input)) => {
+                            let cutting = self.start(input)?;
                             self.cutting.extend(cutting);
                         }
                         Some(RowInput::Unreadable(unreadable)) => self.fail_unreadable(unreadable)?,
@@ -212,10 +214,15 @@ impl SyncRun<'_> {
 
     /// Whether another source is to be cut now: the next one, or those after it too where there are threads for them.
     fn wants_to_cut(&self) -> bool {
-        let bytes: usize = self.cutting.iter().map(|cutting| cutting.item.content.bytes()).sum();
+        if self.cutting.is_empty() {
+            return true;
+        }
+        if !self.pool.has_threads() || self.cutting.len() >= SOURCES_CUT_AHEAD {
+            return false;
+        }
+        let bytes: usize = self.cutting.iter().map(|cutting| cutting.input.content.bytes()).sum();
         // Texts of a source that has handed some over follow these without others in between.
-        let is_next = self.cutting.iter().any(CuttingSource::is_next);
-        self.cutting.is_empty() || self.pool.has_threads() && bytes < BYTES_CUT_AHEAD && !is_next
+        bytes < BYTES_CUT_AHEAD && !self.cutting.iter().any(CuttingSource::is_next)
     }
 
     /// Waits until requests have ended or more texts are wanted, and returns the sources that have all their vectors.
@@ -272,7 +279,7 @@ impl SyncRun<'_> {
             let open = self.open.iter_mut().find(|open| (open.first..open.first + open.asked).contains(&number))?;
             let chunk = open.new[number - open.first];
             open.in_parts.push(chunk);
-            Some((format!("chunk {chunk} of {}", open.item.key), parts))
+            Some((format!("chunk {chunk} of {}", open.input.key), parts))
         });
         if let Some((chunk, parts)) = long {
             pgrx::warning!("{}", model::long_text_message(&chunk, &self.model.model.name, parts));
@@ -285,7 +292,7 @@ impl SyncRun<'_> {
                 Ok(vector) => open.vectors[number - open.first] = Some(vector),
                 Err(fault) => {
                     let chunk = open.new[number - open.first];
-                    let subject = Some(format!("chunk {chunk} of {}", open.item.key));
+                    let subject = Some(format!("chunk {chunk} of {}", open.input.key));
                     open.failed.get_or_insert(Fault { subject, ..fault }.into());
                 }
             }

@@ -18,7 +18,7 @@ use crate::text::title::with_title;
 /// A source that is chunked and waits for vectors.
 pub struct PendingSource {
     /// The input of the sync.
-    pub item: SourceInput,
+    pub input: SourceInput,
     /// The source's row, locked; `None`: there was none.
     pub row: Option<SourceRow>,
     /// The chunks that it is to have.
@@ -93,7 +93,7 @@ impl PendingSource {
     /// words and metadata.
     pub fn update_stored_chunks(&self, model_id: ModelId) -> Result<()> {
         let Some(row) = &self.row else { return Ok(()) };
-        let key = &self.item.key;
+        let key = &self.input.key;
         let ChunkDiff { kept, dropped } = &self.diff;
         chunk::delete_chunks(key, model_id, dropped.iter().map(|&at| self.old[at].chunk_id).collect())?;
         let mut moves = Vec::new();
@@ -117,8 +117,8 @@ impl PendingSource {
             });
             chunk::write_words(key, model_id, &read.collect::<Vec<_>>())?;
         }
-        if !row.same_attributes(&self.item) {
-            chunk::update_chunk_attributes(&self.item)?;
+        if !row.same_attributes(&self.input) {
+            chunk::update_chunk_attributes(&self.input)?;
         }
         Ok(())
     }

@@ -28,14 +28,14 @@ impl SyncRun<'_> {
             ready.into_iter().partition(|open| open.failed.is_some());
         for open in failed {
             if let Some(error) = open.failed {
-                self.fail(open.item, error)?;
+                self.fail(open.input, error)?;
             }
         }
         if self.handling == RowHandling::Together {
             return self.store_together(ready, began);
         }
         for open in ready {
-            let kept = open.item.clone();
+            let kept = open.input.clone();
             if let Err(raised) = try_row(|| self.store_together(vec![open], began))? {
                 self.fail(kept, raised.into_store_error())?;
             }
@@ -77,7 +77,7 @@ impl SyncRun<'_> {
                 _ => Some(model::chunks_in_parts(&open.in_parts, &self.model.model.name)),
             };
             if let Some(note) = note {
-                source_error::write_note(&open.item.key, &note)?;
+                source_error::write_note(&open.input.key, &note)?;
             }
         }
         self.log_stored(&ready, began)
@@ -91,8 +91,8 @@ impl SyncRun<'_> {
         let updates = ready.iter().map(|open| {
             let (chunk_count, truncated) = (sql_int(open.cut.len())?, open.cut.truncated.is_some());
             let (configurations, lang) = (open.reading.names(), open.reading.lang.clone());
-            let chunking = chunking_numbers(&self.params, open.item.content.reading());
-            Ok(SourceUpdate { input: &open.item, chunking, chunk_count, truncated, configurations, lang })
+            let chunking = chunking_numbers(&self.params, open.input.content.reading());
+            Ok(SourceUpdate { input: &open.input, chunking, chunk_count, truncated, configurations, lang })
         });
         let updates = updates.collect::<Result<Vec<SourceUpdate>>>()?;
         let new: Vec<&SourceUpdate> =
@@ -104,12 +104,12 @@ impl SyncRun<'_> {
         source::update_sources(self.model.id, &changed.collect::<Vec<_>>())?;
         drop((updates, unchecked));
         for mut open in ready {
-            if open.row.is_some() || made.contains(&open.item.key) {
+            if open.row.is_some() || made.contains(&open.input.key) {
                 open.update_stored_chunks(self.model.id)?;
                 (open.is_written, open.is_unchecked) = (true, is_unchecked);
                 written.push(open);
             } else {
-                self.again.push(SourceInput { is_new: false, ..open.item });
+                self.again.push(SourceInput { is_new: false, ..open.input });
             }
         }
         Ok(written)
@@ -126,7 +126,7 @@ impl SyncRun<'_> {
         }
         let is_unchecked = ready.iter().any(|open| open.is_unchecked);
         let unchecked = is_unchecked.then(ScopedSettings::without_foreign_key_checks);
-        let sources: Vec<&SourceInput> = ready.iter().map(|open| &open.item).collect();
+        let sources: Vec<&SourceInput> = ready.iter().map(|open| &open.input).collect();
         let missing = || Error::Internal("a chunk has no words".to_owned());
         chunk::insert_chunks(self.model, &sources, chunks, |chunk| {
             let text = with_title(chunk.title, chunk.content);
@@ -147,7 +147,7 @@ impl SyncRun<'_> {
         for open in ready {
             let (chunks, embedded) = (sql_int(open.cut.len())?, sql_int(open.asked)?);
             entries.push(LogEntry {
-                key: open.item.key,
+                key: open.input.key,
                 model_id: self.model.id,
                 error_code: None,
                 chunks,
@@ -160,14 +160,14 @@ impl SyncRun<'_> {
             });
             log_line::debug_line("stored", || {
                 let (source, tokens, ms) =
-                    (log_line::source_fields(&open.item.key), open.usage.tokens, open.began.elapsed().as_millis());
+                    (log_line::source_fields(&open.input.key), open.usage.tokens, open.began.elapsed().as_millis());
                 format!("{source} chunks={chunks} embedded={embedded} tokens={tokens} ms={ms}")
             });
         }
         log::insert(&entries)?;
         for (open, LogEntry { chunks, embedded, .. }) in ready.iter().zip(entries) {
             let truncated = open.cut.truncated.is_some();
-            self.tell(open.item.key, Ok(Some(SyncOutcome { chunks, reused: chunks - embedded, truncated })));
+            self.tell(open.input.key, Ok(Some(SyncOutcome { chunks, reused: chunks - embedded, truncated })));
         }
         Ok(())
     }
