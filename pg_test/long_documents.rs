@@ -1,5 +1,5 @@
 //! A long document with a call of its own:
-//! - its first request leaves before the rest is cut, and no text is sent twice
+//! - no text is sent twice, although its first request leaves before the rest is cut
 //! - its first chunks are stored while the provider makes the vectors of the last ones
 //! - a fault of the last request leaves nothing of the new chunks, and the old ones as they were
 

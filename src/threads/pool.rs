@@ -35,14 +35,14 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    /// Tasks in their order. One whose result nobody wants any more is gone; one that the caller does is done already.
+    /// Tasks in the order in which they were started. A task that was dropped is gone, and the caller may have done one itself.
     jobs: VecDeque<Weak<dyn Job>>,
     /// Threads that wait for a task.
     idle: usize,
     closed: bool,
 }
 
-/// A task whose result will be wanted. Nobody does it after this is dropped.
+/// A task that was started. If this is dropped before a thread has begun the task, it is never done.
 pub struct Task<T>(Arc<Slot<T>>);
 
 struct Slot<T> {
@@ -121,7 +121,8 @@ impl Pool {
         Task(slot)
     }
 
-    /// Does the first task that nobody has begun; false where there is none. For a caller that waits for something else.
+    /// Does the first task that neither a thread nor the caller has begun, and returns whether there was one. A caller that
+    /// waits for a provider calls this meanwhile.
     pub fn run_one(&self) -> bool {
         let job = lock(&self.shared.queue).next();
         job.is_some_and(|job| {

@@ -134,8 +134,7 @@ impl<'a, R: Fn() -> (TransitionTableScan, TransitionTableScan)> Changes<'a, R> {
         self.relocate_each(&is_selected, |from, to| Relocation { from: delete::temporary_key(from), to })
     }
 
-    /// Calls `act` with the old and the new key of each source whose key changed, if `is_selected` is true
-    /// for them.
+    /// Calls `act` with the old and the new key of each source whose key changed and that `is_selected` accepts.
     pub fn for_each_moved(
         &self,
         is_selected: impl Fn(&SourceKey, &SourceKey) -> bool,

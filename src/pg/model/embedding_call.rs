@@ -166,7 +166,7 @@ impl EmbeddingCall {
         loop {
             while let Ok(outcome) = self.pool.outcomes.try_recv() {
                 self.log(&outcome);
-                answered.push(self.take(outcome)?);
+                answered.push(self.accept_outcome(outcome)?);
             }
             self.send()?;
             if !answered.is_empty() || self.batcher.is_done() || (!self.flushed && self.wants_more()) {
@@ -196,7 +196,8 @@ impl EmbeddingCall {
         self.client.keep();
     }
 
-    fn take(&mut self, RequestOutcome { batch, result, .. }: RequestOutcome) -> Result<BatchResult> {
+    /// Hands the outcome of a request to the batcher, and returns the texts that are finished by it.
+    fn accept_outcome(&mut self, RequestOutcome { batch, result, .. }: RequestOutcome) -> Result<BatchResult> {
         let range = batch.range.clone();
         let throttled = matches!(&result, Err(f) if f.kind == FaultKind::Throttled);
         match &result {

@@ -4,7 +4,7 @@
 pub struct DoctorRow {
     /// `ok`, `warning` or `error`.
     pub status: &'static str,
-    /// The finding.
+    /// What the check has found, for the DBA who calls `chatbot_doctor()`.
     pub detail: String,
     /// Advice, with a statement to run; `None`: nothing is to be done.
     pub hint: Option<String>,

@@ -31,9 +31,9 @@ pub struct ChunkWithoutVector {
 
 /// A chunk with the vector that the next model has made of it.
 pub struct EmbeddedChunk {
-    /// The chunk.
+    /// The chunk as it was read, without a vector of the next model.
     pub chunk: ChunkWithoutVector,
-    /// The vector.
+    /// The vector that the next model has made of its text.
     pub vector: Vec<f32>,
 }
 
