@@ -128,6 +128,46 @@ fn codes_and_names_are_found() {
 }
 
 #[test]
+fn a_phrase_of_the_query_goes_before_its_words_apart() {
+    let db = Db::new();
+    let app = &mut db.session("app");
+    // Two texts of the same words in another order each: same vectors, same BM25 scores.
+    for (chatbot, lang, query, apart, phrase) in [
+        (
+            1,
+            "en",
+            "Where are sender addresses?",
+            "A sender writes each message, and then the server looks for the right address.",
+            "Each message, and then the right sender address, looks for the server: a writes.",
+        ),
+        (
+            2,
+            "de",
+            "Absender der Adressen",
+            "Der Absender schreibt, dann sucht der Server lange nach einer Adresse.",
+            "Einer der Absender Adresse sucht lange nach der Server, dann schreibt.",
+        ),
+        (3, "ja", "東京都", "京都と大阪は遠い。東京も。", "東京都と大阪は遠い。京も。"),
+    ] {
+        for (id, text) in [(1, apart), (2, phrase)] {
+            let sql = "SELECT chatbot_embed_source($1, 'document', $2, $3, jsonb_build_object('lang', $4::text))";
+            app.execute(sql, &[&i64::from(chatbot), &i64::from(id), &text, &lang]).unwrap();
+        }
+        // However many languages the chatbot has.
+        for (id, lang) in [(3, "fr"), (4, "es"), (5, "it"), (6, "da")] {
+            let sql = "SELECT chatbot_embed_source($1, 'document', $2, '1234', jsonb_build_object('lang', $3::text))";
+            app.execute(sql, &[&i64::from(chatbot), &i64::from(id), &lang]).unwrap();
+        }
+        let found = format!("SELECT source_id FROM chatbot_search({chatbot}, '{query}', 2)");
+        assert_eq!(query_column::<i64>(app, &found), [2, 1], "{query}");
+    }
+    let same = "SELECT max(similarity) - min(similarity) < 1e-6 FROM chatbot_search(1, 'Where are sender addresses?')";
+    assert!(query_value::<bool>(app, same));
+    let best = "SELECT abs(score - (0.6 * similarity + 0.4)) < 1e-6 FROM chatbot_search(1, 'sender addresses', 1)";
+    assert!(query_value::<bool>(app, best));
+}
+
+#[test]
 fn every_text_is_a_valid_query() {
     let db = Db::new();
     let mut app = embed_shop_texts(&db);

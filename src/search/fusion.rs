@@ -1,43 +1,50 @@
-//! One score of a similarity and a BM25 score. Weighted scores find more than ranks that are fused: a rank forgets how much
+//! One score of a similarity and a text score: BM25 with what term proximity adds. Weighted scores find more than ranks that are fused: a rank forgets how much
 //! better the first is. The weights follow how much each half knows of the query, so that both together find no less than
 //! the better one alone: see bench/README.md.
 
 /// The weight of words where both halves know all of the query, with a model that none was measured for. It is that of the
 /// built-in models, measured on manuals.
-pub const DEFAULT_TEXT_WEIGHT: f64 = 0.4;
-/// Words count fully where the best chunk has this share of what the query's words are worth. Below it their weight falls
-/// with its square: a question in another language shares no more than some little words with a chunk, by chance.
-const FULL_COVERAGE: f64 = 0.6;
+pub const DEFAULT_TEXT_WEIGHT: f32 = 0.4;
+/// Words count fully where the best chunk has this share of what the query's words and their pairs are worth. Below it their
+/// weight falls with its square: a question in another language shares no more than some little words with a chunk, by chance.
+const FULL_COVERAGE: f64 = 0.5;
+/// Between these shares their weight rises to [`PHRASE_WEIGHT`] times as much: a chunk that has the query again and again, word
+/// for word, is about it. So a title or a name that is asked for as it is written is found.
+const PHRASE_COVERAGE: (f64, f64) = (1.2, 1.6);
+const PHRASE_WEIGHT: f64 = 1.75;
 /// Similarities count for nothing where the model knows no more than this share of the query, and fully from the second on.
 const UNKNOWN: f64 = 0.25;
 const KNOWN: f64 = 0.6;
 
-/// What a similarity and a BM25 score count for in a hybrid search; 1 in all.
+/// What a similarity and a text score count for in a hybrid search; 1 in all.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fusion {
     similarity: f64,
     text: f64,
-    best: f64,
 }
 
 impl Fusion {
-    /// Weighs the two scores of a query. `text_weight` is what words count for with the model at most, and `known` the share
-    /// of the query that it knows, both from 0 to 1; `of_all_words` is the BM25 score of a chunk with all of its words, and
-    /// `best` that of its best chunk.
-    pub fn new(text_weight: f64, known: f64, of_all_words: f64, best: f64) -> Self {
-        let coverage = if of_all_words > 0.0 { (best / of_all_words / FULL_COVERAGE).min(1.0) } else { 0.0 };
-        let similarity = (1.0 - text_weight) * ((known - UNKNOWN) / (KNOWN - UNKNOWN)).clamp(0.0, 1.0);
+    /// Weighs the two scores of a query. `text_weight` is what words count for with the model, and `known` the share of the
+    /// query that it knows, both from 0 to 1; `of_all` is the text score of a chunk that has all words and pairs of the query
+    /// once, and `best` that of its best chunk.
+    pub fn new(text_weight: f32, known: f32, of_all: f64, best: f64) -> Self {
+        let coverage = if of_all > 0.0 { best / of_all } else { 0.0 };
+        let (from, to) = PHRASE_COVERAGE;
+        let rise = ((coverage - from) / (to - from)).clamp(0.0, 1.0);
+        let text_weight = (f64::from(text_weight) * (1.0 + (PHRASE_WEIGHT - 1.0) * rise)).min(1.0);
+        let coverage = (coverage / FULL_COVERAGE).min(1.0);
+        let similarity = (1.0 - text_weight) * ((f64::from(known) - UNKNOWN) / (KNOWN - UNKNOWN)).clamp(0.0, 1.0);
         let text = text_weight * coverage * coverage;
         match similarity + text {
-            sum if sum > 0.0 => Self { similarity: similarity / sum, text: text / sum, best },
+            sum if sum > 0.0 => Self { similarity: similarity / sum, text: text / sum },
             // Neither knows anything of it.
-            _ => Self { similarity: 1.0, text: 0.0, best },
+            _ => Self { similarity: 1.0, text: 0.0 },
         }
     }
 
-    /// The score of a chunk.
-    pub fn score(&self, similarity: f64, bm25: f64) -> f64 {
-        let text = if self.best > 0.0 { bm25 / self.best } else { 0.0 };
+    /// The score of a chunk: its text score counts as a share of the `best` one.
+    pub fn score(&self, similarity: f64, text: f64, best: f64) -> f64 {
+        let text = if best > 0.0 { text / best } else { 0.0 };
         self.similarity * similarity + self.text * text
     }
 }
@@ -49,35 +56,39 @@ mod tests {
     #[test]
     fn weights_are_the_measured_ones_where_both_halves_know_the_query() {
         let fusion = Fusion::new(DEFAULT_TEXT_WEIGHT, 1.0, 10.0, 10.0);
-        assert!((fusion.score(0.5, 10.0) - (0.6 * 0.5 + 0.4)).abs() < 1e-12);
-        assert!((fusion.score(0.5, 5.0) - (0.6 * 0.5 + 0.4 * 0.5)).abs() < 1e-12);
-        assert_eq!(fusion, Fusion::new(DEFAULT_TEXT_WEIGHT, 0.6, 10.0, 6.0001).with_best(10.0));
+        assert!((fusion.score(0.5, 10.0, 10.0) - (0.6 * 0.5 + 0.4)).abs() < 1e-6);
+        assert!((fusion.score(0.5, 5.0, 10.0) - (0.6 * 0.5 + 0.4 * 0.5)).abs() < 1e-6);
+        assert_eq!(fusion, Fusion::new(DEFAULT_TEXT_WEIGHT, 0.6, 10.0, 5.0001));
     }
 
     #[test]
     fn words_that_match_by_chance_do_not_outweigh_similarity() {
         let score = |best| {
-            Fusion::new(DEFAULT_TEXT_WEIGHT, 1.0, 10.0, best).score(0.5, best)
-                - Fusion::new(DEFAULT_TEXT_WEIGHT, 1.0, 10.0, best).score(0.5, 0.0)
+            Fusion::new(DEFAULT_TEXT_WEIGHT, 1.0, 10.0, best).score(0.5, best, best)
+                - Fusion::new(DEFAULT_TEXT_WEIGHT, 1.0, 10.0, best).score(0.5, 0.0, best)
         };
-        assert!(score(1.0) < 0.02 && score(1.0) < score(3.0) && score(3.0) < score(6.0));
+        assert!(score(1.0) < 0.03 && score(1.0) < score(3.0) && score(3.0) < score(5.0));
+    }
+
+    #[test]
+    fn words_count_more_where_a_chunk_has_the_query_word_for_word() {
+        let weight = |text_weight, best| Fusion::new(text_weight, 1.0, 10.0, best).score(0.0, best, best);
+        assert!((weight(DEFAULT_TEXT_WEIGHT, 12.0) - 0.4).abs() < 1e-6);
+        assert!((weight(DEFAULT_TEXT_WEIGHT, 14.0) - 0.55).abs() < 1e-6);
+        assert!((weight(DEFAULT_TEXT_WEIGHT, 20.0) - 0.7).abs() < 1e-6);
+        assert!((weight(0.05, 20.0) - 0.0875).abs() < 1e-6);
+        assert_eq!(weight(0.9, 20.0), 1.0);
     }
 
     #[test]
     fn a_model_that_does_not_know_the_query_is_not_asked() {
-        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 0.2, 10.0, 8.0).score(0.9, 8.0), 1.0);
-        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 0.2, 10.0, 8.0).score(0.9, 0.0), 0.0);
+        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 0.2, 10.0, 8.0).score(0.9, 8.0, 8.0), 1.0);
+        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 0.2, 10.0, 8.0).score(0.9, 0.0, 8.0), 0.0);
     }
 
     #[test]
     fn a_half_that_has_nothing_leaves_the_other_alone() {
-        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 1.0, 0.0, 0.0).score(0.7, 0.0), 0.7);
-        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 0.0, 0.0, 0.0).score(0.7, 0.0), 0.7);
-    }
-
-    impl Fusion {
-        fn with_best(self, best: f64) -> Self {
-            Self { best, ..self }
-        }
+        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 1.0, 0.0, 0.0).score(0.7, 0.0, 0.0), 0.7);
+        assert_eq!(Fusion::new(DEFAULT_TEXT_WEIGHT, 0.0, 0.0, 0.0).score(0.7, 0.0, 0.0), 0.7);
     }
 }

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use foldhash::fast::RandomState;
+
 use crate::search::tsvector::encode;
 use crate::text::analyzer::{Casing, Kind, analyze};
 
@@ -14,7 +16,7 @@ pub type Lexemes = Arc<[Box<str>]>;
 
 /// The words that the dictionaries of a text search configuration were asked for, with their lexemes.
 #[derive(Debug, Default)]
-pub struct Lexicon(RwLock<HashMap<String, Lexemes>>);
+pub struct Lexicon(RwLock<HashMap<String, Lexemes, RandomState>>);
 
 impl Lexicon {
     /// Returns the lexemes of a word, if its dictionaries were asked.

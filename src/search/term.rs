@@ -37,6 +37,49 @@ pub struct Word {
     pub form: Form,
 }
 
+/// A set of words of a query, by their numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WordSet(u128);
+
+impl WordSet {
+    /// Adds a word. One beyond the 128th is left out.
+    pub fn insert(&mut self, number: usize) {
+        self.0 |= u32::try_from(number).ok().and_then(|number| 1u128.checked_shl(number)).unwrap_or(0);
+    }
+
+    /// Returns what is in either set.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Returns whether a word is in both sets.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Returns whether no word is in the set.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl FromIterator<usize> for WordSet {
+    fn from_iter<Numbers: IntoIterator<Item = usize>>(numbers: Numbers) -> Self {
+        let mut set = Self::default();
+        numbers.into_iter().for_each(|number| set.insert(number));
+        set
+    }
+}
+
+impl FromIterator<Self> for WordSet {
+    fn from_iter<Sets: IntoIterator<Item = Self>>(sets: Sets) -> Self {
+        sets.into_iter().fold(Self::default(), Self::union)
+    }
+}
+
 /// Which form of a word of a query stands for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -46,6 +89,14 @@ pub enum Form {
     WithTones,
     /// The one without tones of the word before it.
     WithoutTones,
+}
+
+impl Form {
+    /// Returns whether the next one is another form of the same word.
+    #[must_use]
+    pub fn is_followed_by(self, next: Self) -> bool {
+        self == Self::WithTones && next == Self::WithoutTones
+    }
 }
 
 impl From<Vec<Term>> for Word {

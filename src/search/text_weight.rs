@@ -3,12 +3,12 @@
 //! bench/models_server.py: see bench/README.md.
 
 /// Of transformers that were not measured: that of the most common one.
-const OF_TRANSFORMERS: f64 = 0.15;
+const OF_TRANSFORMERS: f32 = 0.15;
 /// Families of models that differ from that: how a name begins, and the weight.
-const OF_FAMILIES: [(&str, f64); 3] = [("multilingual-e5-", 0.05), ("e5-", 0.05), ("gte-", 0.05)];
+const OF_FAMILIES: [(&str, f32); 3] = [("multilingual-e5-", 0.05), ("e5-", 0.05), ("gte-", 0.05)];
 
 /// The weight of words beside the similarities of a transformer, from 0 to 1.
-pub fn text_weight_of_transformer(name: &str) -> f64 {
+pub fn text_weight_of_transformer(name: &str) -> f32 {
     let name = name.to_lowercase();
     OF_FAMILIES.iter().find(|(start, _)| name.starts_with(start)).map_or(OF_TRANSFORMERS, |(_, weight)| *weight)
 }

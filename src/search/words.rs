@@ -62,7 +62,7 @@ pub fn by_form(words: Vec<Vec<Term>>) -> Vec<Word> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bm25::bm25_scores;
+    use super::super::bm25::Bm25;
     use super::super::tsvector::{counts, encode};
     use super::*;
 
@@ -76,7 +76,8 @@ mod tests {
         };
         let counted: Vec<_> = texts.iter().map(|text| counts(&stored(text), &words).unwrap()).collect();
         let forms: Vec<_> = words.iter().map(|word| word.form).collect();
-        bm25_scores(&counted, &forms, &[], texts.len() as f64).of_chunks
+        let bm25 = Bm25::new(&counted, &forms, &[], texts.len() as f64);
+        counted.iter().map(|counts| bm25.score(counts)).collect()
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl StaticModel {
 
     /// The share of a text's letters and digits that are in pieces of more than one character, from 0 to 1: what is written
     /// in a language or a script that the model does not know falls into single ones. 1 where there is none.
-    pub fn known_share(&self, text: &str) -> f64 {
+    pub fn known_share(&self, text: &str) -> f32 {
         let all = text.chars().take(KNOWN_CHARACTERS).filter(|c| c.is_alphanumeric()).count();
         if all == 0 {
             return 1.0;
@@ -132,7 +132,7 @@ impl StaticModel {
             let length = self.lengths.get(id).copied().unwrap_or(0);
             known += usize::from(if length > 1 { length } else { 0 });
         });
-        (known as f64 / all as f64).min(1.0)
+        (known as f32 / all as f32).min(1.0)
     }
 
     /// Calls `take` with each known piece that counts, in order.

@@ -275,7 +275,7 @@ pub fn speed_of_session() -> f64 {
 }
 
 /// Returns the weight of words in hybrid searches with a model in a folder.
-pub fn text_weight(model: &Model) -> Result<f64> {
+pub fn text_weight(model: &Model) -> Result<f32> {
     let opened = LocalModel::open(model)?;
     Ok(if opened.is_transformer()? { text_weight_of_transformer(&model.name) } else { DEFAULT_TEXT_WEIGHT })
 }

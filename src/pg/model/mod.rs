@@ -77,7 +77,7 @@ fn built_in(model: &StaticModel) -> Model {
 }
 
 /// What words count for in hybrid searches with a model that is chosen now.
-fn text_weight(model: &Model) -> Result<f64> {
+fn text_weight(model: &Model) -> Result<f32> {
     if local_models::is_local_model(model) { local_models::text_weight(model) } else { Ok(DEFAULT_TEXT_WEIGHT) }
 }
 
@@ -254,7 +254,7 @@ pub fn long_text_message(subject: &str, model: &str, parts: usize) -> String {
 }
 
 /// The share of a text that a model knows, from 0 to 1; 1 for a model of a provider, whose pieces are not known here.
-pub fn known_share(model: &Model, text: &str) -> f64 {
+pub fn known_share(model: &Model, text: &str) -> f32 {
     let built_in = if model.provider == LOCAL { local::find(&model.name) } else { None };
     built_in.map_or(1.0, |built_in| built_in.known_share(text))
 }

@@ -43,7 +43,8 @@ thread_local! {
 }
 
 impl Configuration {
-    fn casing(&self) -> Casing {
+    /// Returns which letters are the same in upper and lower case.
+    pub fn casing(&self) -> Casing {
         // Postgres has one for Turkish; others made from it have names that say so.
         if self.name.rsplit('.').next().is_some_and(|name| name.contains("turkish")) {
             Casing::Turkic
@@ -99,7 +100,7 @@ impl Configuration {
     }
 
     /// The lexemes of a word. The dictionaries are asked where they were not before.
-    fn lexemes(&self, word: &str) -> Lexemes {
+    pub fn lexemes(&self, word: &str) -> Lexemes {
         let lexicon = self.lexicon();
         lexicon.get(word).unwrap_or_else(|| {
             let _scratch = Scratch::new();

@@ -1,17 +1,21 @@
 //! Finds the chunks that match a query, in tables of this node.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
 use crate::error::Result;
+use crate::pg::runtime::lexemes::Configuration;
 use crate::pg::search::{MAX_RESULTS, SearchMode, SearchRequest, SearchResult};
-use crate::pg::store::query_words::query_words;
+use crate::pg::store::query_words::{QueryWords, query_words};
 use crate::pg::store::search::{ChunkKey, FoundChunk, Scope};
 use crate::pg::store::tables::Tables;
 use crate::pg::store::{index, search as store, statistics};
-use crate::search::bm25::{Scores, bm25_scores};
+use crate::search::bm25::{Bm25, TermCounts};
 use crate::search::fusion::Fusion;
 use crate::search::plan::{self, ChatbotSize};
-use crate::search::term::Form;
+use crate::search::proximity::{self, PairFinder, QueryLexemes};
+use crate::search::term::{Form, WordSet};
+use crate::text::analyzer::{Casing, forms};
 
 /// The number of candidates of each half of a hybrid search, for each result that is asked for; at least
 /// [`LEAST_CANDIDATES`] are read: a chunk that is second in both halves may be the best.
@@ -30,11 +34,34 @@ struct Search<'a> {
     restricted: bool,
 }
 
-/// BM25 scores by chunk, and that of a chunk that has every word of the query once.
+/// Text scores by chunk, and what they were computed from.
 #[derive(Default)]
 struct TextScores {
-    of_chunks: HashMap<ChunkKey, f64>,
-    of_all_words: f64,
+    of_chunks: HashMap<ChunkKey, TextScore>,
+    bm25: Bm25,
+    query: QueryWords,
+}
+
+/// The text score of a chunk, the number of its terms, and which words of the query it has.
+#[derive(Clone, Copy, Default)]
+struct TextScore {
+    score: f64,
+    length: u32,
+    words: WordSet,
+}
+
+/// A chunk of a hybrid search.
+struct Candidate {
+    found: FoundChunk,
+    similarity: f64,
+    text: TextScore,
+    score: f64,
+}
+
+impl Candidate {
+    fn best_first(&self, other: &Self) -> Ordering {
+        other.score.total_cmp(&self.score).then_with(|| self.found.key.cmp(&other.found.key))
+    }
 }
 
 /// Returns the candidates for the results of a search, in no order: among them are the `limit` best chunks.
@@ -79,25 +106,44 @@ impl Search<'_> {
         let scores = self.text_scores(limit, None)?.of_chunks;
         let keys: Vec<ChunkKey> = scores.keys().copied().collect();
         let found = store::chunks_by_key(&self.scope, &keys, None)?;
-        Ok(found.into_iter().map(|found| SearchResult { score: to_real(scores[&found.key]), found }).collect())
+        Ok(found.into_iter().map(|found| SearchResult { score: to_real(scores[&found.key].score), found }).collect())
     }
 
     fn by_both(&self, vector: &[f32], limit: i64) -> Result<Vec<SearchResult>> {
         let candidates = (limit * CANDIDATES).clamp(LEAST_CANDIDATES, i64::from(MAX_RESULTS));
         let mut found = self.nearest(vector, candidates)?;
         let near: HashSet<ChunkKey> = found.iter().map(|f| f.key).collect();
-        let TextScores { of_chunks: scores, of_all_words } = self.text_scores(candidates, Some(&near))?;
-        let best = scores.values().copied().fold(0.0, f64::max);
-        let fusion = Fusion::new(self.request.text_weight, self.request.known, of_all_words, best);
+        let TextScores { of_chunks: scores, bm25, query } = self.text_scores(candidates, Some(&near))?;
         let others: Vec<ChunkKey> = scores.keys().filter(|key| !near.contains(key)).copied().collect();
         if !others.is_empty() {
             found.extend(store::chunks_by_key(&self.scope, &others, Some(vector))?);
         }
-        let scored = |found: FoundChunk| {
-            let text = scores.get(&found.key).copied().unwrap_or(0.0);
-            SearchResult { score: to_real(fusion.score(f64::from(found.similarity.unwrap_or(0.0)), text)), found }
+        let candidate = |found: FoundChunk| Candidate {
+            similarity: f64::from(found.similarity.unwrap_or(0.0)),
+            text: scores.get(&found.key).copied().unwrap_or_default(),
+            score: 0.0,
+            found,
         };
-        Ok(found.into_iter().map(scored).collect())
+        let mut candidates: Vec<Candidate> = found.into_iter().map(candidate).collect();
+        let of_all_words = bm25.idf().iter().sum();
+        self.fuse(&mut candidates, of_all_words);
+        let read = candidates.len().min(proximity::CANDIDATES);
+        if read < candidates.len() {
+            candidates.select_nth_unstable_by(read, Candidate::best_first);
+        }
+        let of_all_pairs = add_proximity_scores(&query, &bm25, &mut candidates[..read]);
+        self.fuse(&mut candidates, of_all_words + of_all_pairs);
+        Ok(candidates.into_iter().map(|c| SearchResult { score: to_real(c.score), found: c.found }).collect())
+    }
+
+    /// Makes one score of the similarity and the text score of each candidate. `of_all` is the text score of a chunk that has
+    /// once what is scored of the query.
+    fn fuse(&self, candidates: &mut [Candidate], of_all: f64) {
+        let best = candidates.iter().map(|candidate| candidate.text.score).fold(0.0, f64::max);
+        let fusion = Fusion::new(self.request.text_weight, self.request.known, of_all, best);
+        for candidate in candidates {
+            candidate.score = fusion.score(candidate.similarity, candidate.text.score, best);
+        }
     }
 
     /// Returns the `limit` highest BM25 scores of chunks with words of the query, and those of the chunks that are
@@ -105,13 +151,14 @@ impl Search<'_> {
     /// by words alone.
     fn text_scores(&self, limit: i64, near: Option<&HashSet<ChunkKey>>) -> Result<TextScores> {
         let large = self.size.filter(|size| !self.restricted && size.chunks > f64::from(self.request.exact_limit));
-        let words = query_words(&self.scope, &self.request.query, large.is_some())?;
+        let query = query_words(&self.scope, &self.request.query, large.is_some())?;
+        let words = &query.words;
         if words.is_empty() {
             return Ok(TextScores::default());
         }
         let (index_terms, shares, all) = match large {
             Some(ChatbotSize { chunks, .. }) => {
-                let shares = statistics::word_shares(self.scope.tables, &words);
+                let shares = statistics::word_shares(self.scope.tables, words);
                 let index_terms = plan::index_terms(&shares, chunks, near.is_none());
                 let shares = shares
                     .iter()
@@ -122,31 +169,59 @@ impl Search<'_> {
             }
             None => (vec![true; words.len()], Vec::new(), store::count_chunks(&self.scope)?),
         };
-        let mut matching = store::chunks_with_words(&self.scope, &words, &index_terms)?;
+        let mut matching = store::chunks_with_words(&self.scope, words, &index_terms)?;
         if let Some(near) = near.filter(|_| index_terms.contains(&false)) {
             // They may have words that are in too many chunks for the index to be asked for them.
             let matched: HashSet<&ChunkKey> = matching.iter().map(|m| &m.key).collect();
             let others: Vec<ChunkKey> = near.iter().filter(|key| !matched.contains(key)).copied().collect();
-            matching.extend(store::words_of_chunks(&self.scope, &words, &others)?);
+            matching.extend(store::words_of_chunks(&self.scope, words, &others)?);
         }
         let (matching, counts): (Vec<_>, Vec<_>) =
             matching.into_iter().map(|matching| ((matching.key, matching.passes), matching.counts)).unzip();
         let forms: Vec<Form> = words.iter().map(|word| word.form).collect();
-        let Scores { of_chunks: scores, of_all_words } = bm25_scores(&counts, &forms, &shares, all);
-        let mut scored: Vec<(ChunkKey, f64)> = matching
+        let bm25 = Bm25::new(&counts, &forms, &shares, all);
+        let text_score = |counts: &TermCounts| TextScore {
+            score: bm25.score(counts),
+            length: counts.length,
+            words: counts.present(),
+        };
+        let mut scored: Vec<(ChunkKey, TextScore)> = matching
             .into_iter()
-            .zip(scores)
+            .zip(&counts)
             .filter(|((_, passes), _)| *passes)
-            .map(|((key, _), score)| (key, score))
+            .map(|((key, _), counts)| (key, text_score(counts)))
             .collect();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         if limit < scored.len() {
-            scored.select_nth_unstable_by(limit, |a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            scored.select_nth_unstable_by(limit, |a, b| b.1.score.total_cmp(&a.1.score).then_with(|| a.0.cmp(&b.0)));
             let others = scored.split_off(limit);
             scored.extend(others.into_iter().filter(|(key, _)| near.is_some_and(|near| near.contains(key))));
         }
-        Ok(TextScores { of_chunks: scored.into_iter().collect(), of_all_words })
+        Ok(TextScores { of_chunks: scored.into_iter().collect(), bm25, query })
     }
+}
+
+/// Adds to the text score of each candidate what it gets for neighbouring words of the query that stand together in it.
+/// Returns what a chunk gets that has each pair once.
+fn add_proximity_scores(query: &QueryWords, bm25: &Bm25, candidates: &mut [Candidate]) -> f64 {
+    let casing = query.configurations.first().map_or(Casing::Root, Configuration::casing);
+    let lexemes = QueryLexemes::new(&query.words);
+    let mut finder = PairFinder::new(&query.words, bm25, &lexemes, casing);
+    let words_of = |word: &str| {
+        let mut words: WordSet = forms(word).map(|form| lexemes.words_of(&form)).collect();
+        for configuration in &query.configurations {
+            words = words.union(configuration.lexemes(word).iter().map(|lexeme| lexemes.words_of(lexeme)).collect());
+        }
+        words
+    };
+    for Candidate { found, text, .. } in candidates {
+        pgrx::check_for_interrupts!();
+        if finder.may_have_pairs(text.words) {
+            let counts = finder.count(&found.content, words_of);
+            text.score += finder.score(bm25, &counts, text.length);
+        }
+    }
+    finder.of_all_pairs()
 }
 
 // Scores are `to_real` in SQL.

@@ -89,22 +89,22 @@ struct SearchRequest {
     most_per_source: Option<usize>,
     /// The share of the query that the model knows.
     #[serde(default = "whole_share")]
-    known: f64,
+    known: f32,
     /// The weight of words beside similarity.
     #[serde(default = "default_text_weight")]
-    text_weight: f64,
+    text_weight: f32,
     /// The query's vector; `None` in a search by words alone.
     #[serde(skip)]
     vector: Option<Vec<f32>>,
 }
 
 /// The share of the query that the model is taken to know where a coordinator of an older version does not send one.
-fn whole_share() -> f64 {
+fn whole_share() -> f32 {
     1.0
 }
 
 /// The weight of words where a coordinator of an older version does not send one.
-fn default_text_weight() -> f64 {
+fn default_text_weight() -> f32 {
     DEFAULT_TEXT_WEIGHT
 }
 

@@ -21,7 +21,7 @@ pub struct ActiveModel {
     /// Provider, name, dimensions, prefixes and options.
     pub model: Model,
     /// The weight of words in a hybrid search with it, from 0 to 1; similarity has the rest.
-    pub text_weight: f64,
+    pub text_weight: f32,
     /// The form in which its index has each vector.
     pub quantization: Quantization,
 }
@@ -66,11 +66,7 @@ fn read_model(condition: &str, mode: StatementMode) -> Result<Option<ActiveModel
 }
 
 fn read_models(condition: &str, mode: StatementMode) -> Result<Vec<ActiveModel>> {
-    let figures = if has_figures()? {
-        "text_weight::double precision, quantization"
-    } else {
-        "NULL::double precision, NULL::text"
-    };
+    let figures = if has_figures()? { "text_weight, quantization" } else { "NULL::real, NULL::text" };
     let sql = format!(
         "SELECT id, {MODEL_COLUMNS}, {figures}
         FROM chatbot_sync.model
@@ -87,7 +83,7 @@ fn read_models(condition: &str, mode: StatementMode) -> Result<Vec<ActiveModel>>
                 query_prefix: not_null(row.get(7))?,
                 options: Map::new(),
             };
-            let text_weight = row.get::<f64>(9)?.unwrap_or(DEFAULT_TEXT_WEIGHT);
+            let text_weight = row.get::<f32>(9)?.unwrap_or(DEFAULT_TEXT_WEIGHT);
             let quantization = Quantization::of_model(row.get::<String>(10)?.as_deref());
             let found = ActiveModel { id: not_null(row.get(1))?, model, text_weight, quantization };
             Ok((found, not_null(row.get(8))?))
@@ -115,7 +111,7 @@ fn model_args<'a>(model: &Model) -> Vec<DatumWithOid<'a>> {
 
 /// Inserts a model, with the weight of words in hybrid searches with it. Does nothing where it is there already, or where
 /// another model has become active meanwhile.
-pub fn insert_model(model: &Model, active: bool, text_weight: f64) -> Result<()> {
+pub fn insert_model(model: &Model, active: bool, text_weight: f32) -> Result<()> {
     let (column, value) = if has_figures()? { (", text_weight", ", $9") } else { ("", "") };
     let sql = format!(
         "INSERT INTO chatbot_sync.model ({MODEL_COLUMNS}, active{column})
@@ -136,7 +132,7 @@ pub struct ModelRow {
 }
 
 /// Returns the row of a model, which is inserted if needed.
-pub fn find_or_insert(model: &Model, text_weight: f64) -> Result<ModelRow> {
+pub fn find_or_insert(model: &Model, text_weight: f32) -> Result<ModelRow> {
     insert_model(model, false, text_weight)?;
     let sql = format!(
         "SELECT id, active

@@ -13,6 +13,8 @@ const SEPARATORS: &str = "'-_/\\.:@#', '        '";
 
 /// The number of a query's words that are searched for; further ones are ignored.
 const MAX_QUERY_WORDS: usize = 64;
+/// Languages that the texts which are found are read in: each word of them is looked up in each.
+const MAX_LANGUAGES: usize = 3;
 /// Sources of a large chatbot whose languages a query is read in, besides those that are common in all chatbots.
 const SAMPLED_SOURCES: i64 = 1_000;
 
@@ -76,11 +78,21 @@ fn stored_configurations(scope: &Scope, large: bool) -> Result<StoredConfigurati
     })
 }
 
-/// Returns the words of a query, each as the terms that it may be in the index: in all languages that the chatbot has, and in none.
-pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<Word>> {
+/// The words of a query, as the chatbot's sources may have them.
+#[derive(Default)]
+pub struct QueryWords {
+    /// Each word as the terms that it may be in the index: in all languages that the chatbot has, and in none.
+    pub words: Vec<Word>,
+    /// The text search configurations by which texts that are found are read, at most [`MAX_LANGUAGES`]: first those of
+    /// languages in which the query has the most stop words, and so is likely to be.
+    pub configurations: Vec<Configuration>,
+}
+
+/// Returns the words of a query.
+pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<QueryWords> {
     let StoredConfigurations { by_analyzer, by_parser } = stored_configurations(scope, large)?;
     if by_analyzer.is_empty() && by_parser.is_empty() {
-        return Ok(Vec::new());
+        return Ok(QueryWords::default());
     }
     let mut read: Vec<_> = by_analyzer.iter().map(|configuration| configuration.terms(query)).collect();
     read.push(own_form(query));
@@ -102,5 +114,11 @@ pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<Vec<Word>>
         words.extend(lexemes.into_iter().map(Term::lexeme).filter(|term| !known.contains(term)).map(|term| vec![term]));
     }
     words.truncate(MAX_QUERY_WORDS);
-    Ok(by_form(words))
+    let stop_words = |terms: &[Vec<Term>]| terms.iter().filter(|terms| terms.is_empty()).count();
+    let mut configurations: Vec<(usize, Configuration)> =
+        read.iter().map(|terms| stop_words(terms)).zip(by_analyzer).collect();
+    configurations.sort_by_key(|(stop_words, _)| std::cmp::Reverse(*stop_words));
+    configurations.truncate(MAX_LANGUAGES);
+    let configurations = configurations.into_iter().map(|(_, configuration)| configuration).collect();
+    Ok(QueryWords { words: by_form(words), configurations })
 }
