@@ -161,7 +161,15 @@ fn a_phrase_of_the_query_goes_before_its_words_apart() {
         let found = format!("SELECT source_id FROM chatbot_search({chatbot}, '{query}', 2)");
         assert_eq!(query_column::<i64>(app, &found), [2, 1], "{query}");
     }
-    let same = "SELECT max(similarity) - min(similarity) < 1e-6 FROM chatbot_search(1, 'Where are sender addresses?')";
+    // A title is read as a part of each chunk.
+    for (id, title) in [(1, "Address lists; the sender"), (2, "The sender address; lists")] {
+        let sql =
+            "SELECT chatbot_embed_source(4, 'document', $1, 'Kept for a year.', jsonb_build_object('title', $2::text))";
+        app.execute(sql, &[&i64::from(id), &title]).unwrap();
+    }
+    assert_eq!(query_column::<i64>(app, "SELECT source_id FROM chatbot_search(4, 'sender address')"), [2, 1]);
+    let same =
+        "SELECT max(similarity) - min(similarity) < 1e-6 FROM chatbot_search(1, 'Where are sender addresses?', 2)";
     assert!(query_value::<bool>(app, same));
     let best = "SELECT abs(score - (0.6 * similarity + 0.4)) < 1e-6 FROM chatbot_search(1, 'sender addresses', 1)";
     assert!(query_value::<bool>(app, best));

@@ -10,9 +10,9 @@ use super::bm25::Bm25;
 use super::term::{Word, WordSet};
 use crate::text::analyzer::{Casing, Kind, analyze};
 
-/// The number of best candidates whose texts are read: see bench/README.md.
-pub const CANDIDATES: usize = 20;
-/// Words stand together where the second follows the first after one word at most.
+/// The number of best candidates whose texts are read at most: see bench/README.md.
+pub const MAX_TEXTS_READ: usize = 20;
+/// Words stand together where the second follows the first within so many words, or as many as in the query.
 const WINDOW: usize = 2;
 /// What a pair counts for beside a word.
 const WEIGHT: f64 = 0.3;
@@ -22,8 +22,35 @@ const WEIGHT: f64 = 0.3;
 struct Pair {
     first: WordSet,
     second: WordSet,
-    /// That of the word that is more common.
+    /// How many words after the first the second may be.
+    distance: usize,
+    /// [`WEIGHT`] times the idf of the word that is more common.
+    weight: f64,
+}
+
+/// A word of a query with both of its forms.
+#[derive(Debug, Clone, Copy)]
+struct QueryWord {
+    position: usize,
+    forms: WordSet,
     idf: f64,
+}
+
+impl QueryWord {
+    /// Returns the words whose positions are known, in the order of the query.
+    fn all(words: &[Word], bm25: &Bm25) -> Vec<Self> {
+        let mut at = 0;
+        let word = |forms: &[Word]| {
+            let numbers = at..at + forms.len();
+            at = numbers.end;
+            let idf = bm25.idf().get(numbers.clone()).unwrap_or_default().iter().sum();
+            Some(Self { position: forms.first()?.position?, forms: numbers.collect(), idf })
+        };
+        let mut all: Vec<Self> =
+            words.chunk_by(|word, next| word.form.is_followed_by(next.form)).filter_map(word).collect();
+        all.sort_by_key(|word| word.position);
+        all
+    }
 }
 
 /// The words of a query by their lexemes.
@@ -62,26 +89,25 @@ pub struct PairFinder<'a> {
     pairs: Vec<Pair>,
     casing: Casing,
     /// Which words of the query a word of a text is.
-    known: HashMap<String, WordSet, RandomState>,
+    words_by_token: HashMap<String, WordSet, RandomState>,
 }
 
 impl<'a> PairFinder<'a> {
     /// Finds the pairs of these words in texts that are read with this casing.
     pub fn new(words: &[Word], bm25: &Bm25, lexemes: &'a QueryLexemes<'a>, casing: Casing) -> Self {
-        let mut at = 0;
-        let both_forms = |word: &[Word]| {
-            let numbers = at..at + word.len();
-            at = numbers.end;
-            let idf: f64 = bm25.idf().get(numbers.clone()).unwrap_or_default().iter().sum();
-            (numbers.collect(), idf)
+        let words = QueryWord::all(words, bm25);
+        // The words of a code share positions: each of one position is paired with each of the next.
+        let places: Vec<&[QueryWord]> = words.chunk_by(|word, next| word.position == next.position).collect();
+        let pair = |one: &QueryWord, next: &QueryWord| Pair {
+            first: one.forms,
+            second: next.forms,
+            distance: WINDOW.max(next.position - one.position),
+            weight: WEIGHT * one.idf.min(next.idf),
         };
-        let words: Vec<(WordSet, f64)> =
-            words.chunk_by(|word, next| word.form.is_followed_by(next.form)).map(both_forms).collect();
-        let pair = |pair: &[(WordSet, f64)]| {
-            let ((first, idf), (second, other)) = (pair[0], pair[1]);
-            Pair { first, second, idf: WEIGHT * idf.min(other) }
-        };
-        Self { lexemes, pairs: words.windows(2).map(pair).collect(), casing, known: HashMap::default() }
+        let pairs = places
+            .windows(2)
+            .flat_map(|places| places[0].iter().flat_map(move |one| places[1].iter().map(move |next| pair(one, next))));
+        Self { lexemes, pairs: pairs.collect(), casing, words_by_token: HashMap::default() }
     }
 
     /// Returns whether a text with these words may have a pair, and so whether it is worth reading.
@@ -93,42 +119,46 @@ impl<'a> PairFinder<'a> {
     /// is asked once for each.
     pub fn count(&mut self, text: &str, mut words_of: impl FnMut(&str) -> WordSet) -> Vec<u32> {
         let tokens = analyze(text, self.casing);
-        let mut counts = vec![0; self.pairs.len()];
-        let mut recent: Vec<(usize, WordSet)> = Vec::new();
+        let mut found: Vec<(usize, WordSet)> = Vec::new();
         for token in tokens.iter() {
             let words = match token.kind {
-                Kind::Word => self.known.get(token.text).copied().unwrap_or_else(|| {
+                Kind::Word => self.words_by_token.get(token.text).copied().unwrap_or_else(|| {
                     let words = words_of(token.text);
-                    self.known.insert(token.text.to_owned(), words);
+                    self.words_by_token.insert(token.text.to_owned(), words);
                     words
                 }),
                 Kind::Verbatim | Kind::Pair | Kind::Last | Kind::Single => self.lexemes.words_of(&token.lexeme()),
             };
-            if words.is_empty() {
-                continue;
+            if !words.is_empty() {
+                found.push((token.position, words));
             }
-            // The tokens of a code share places: those of its parts.
-            recent.retain(|(position, _)| position + WINDOW >= token.position);
-            let before: WordSet =
-                recent.iter().filter(|(position, _)| *position < token.position).map(|(_, words)| *words).collect();
-            for (pair, count) in self.pairs.iter().zip(&mut counts) {
-                if before.overlaps(pair.first) && words.overlaps(pair.second) {
-                    *count += 1;
+        }
+        // A code as one word comes after its parts, and has the position of the first.
+        found.sort_by_key(|(position, _)| *position);
+        let count = |pair: &Pair| {
+            let mut count = 0;
+            let mut first = None;
+            for place in found.chunk_by(|one, next| one.0 == next.0) {
+                let (position, words) = (place[0].0, place.iter().map(|(_, words)| *words).collect::<WordSet>());
+                let is_near = first.is_some_and(|first| position - first <= pair.distance);
+                count += u32::from(is_near && words.overlaps(pair.second));
+                if words.overlaps(pair.first) {
+                    first = Some(position);
                 }
             }
-            recent.push((token.position, words));
-        }
-        counts
+            count
+        };
+        self.pairs.iter().map(count).collect()
     }
 
-    /// What pairs add to the score of a chunk with so many terms.
+    /// Returns the score of the pairs in a chunk of `length` terms.
     pub fn score(&self, bm25: &Bm25, counts: &[u32], length: u32) -> f64 {
-        self.pairs.iter().zip(counts).map(|(pair, count)| bm25.score_of(pair.idf, *count, length)).sum()
+        self.pairs.iter().zip(counts).map(|(pair, count)| bm25.score_of(pair.weight, *count, length)).sum()
     }
 
-    /// What they add to that of a chunk of mean length that has each pair once.
+    /// Returns that of a chunk of mean length that has each pair once.
     pub fn of_all_pairs(&self) -> f64 {
-        self.pairs.iter().map(|pair| pair.idf).sum()
+        self.pairs.iter().map(|pair| pair.weight).sum()
     }
 }
 
@@ -136,12 +166,12 @@ impl<'a> PairFinder<'a> {
 mod tests {
     use super::super::bm25::TermCounts;
     use super::super::term::{Form, Term};
-    use super::super::words::{alternatives, by_form, own_form};
+    use super::super::words::{Alternatives, alternatives, by_form, own_form, positions};
     use super::*;
     use crate::text::analyzer::forms;
 
     fn words_of(query: &str) -> Vec<Word> {
-        by_form(alternatives(&[own_form(query)]))
+        by_form(alternatives(&[own_form(query)]), &positions(query))
     }
 
     /// How often a text has each pair of a query, where no dictionary is asked for words.
@@ -162,6 +192,29 @@ mod tests {
         assert_eq!(count("change delivery address", "change of address"), [0, 0]);
         assert_eq!(count("change delivery address", "To change a delivery address"), [1, 1]);
         assert_eq!(count("delivery", "delivery"), [0u32; 0]);
+        // new, york, to, jersey
+        assert_eq!(count("New York to New Jersey", "to New Jersey"), [0, 0, 1]);
+    }
+
+    #[test]
+    fn words_stand_together_as_far_apart_as_in_the_query() {
+        // "of the" is in the query, as stop words that are no words of it.
+        let words = alternatives(&[own_form("end contract")]);
+        let moved = words.into_iter().enumerate().map(|(at, word)| Alternatives { token: Some(3 * at), ..word });
+        let words = by_form(moved.collect(), &[0, 1, 2, 3]);
+        let lexemes = QueryLexemes::new(&words);
+        let mut finder = PairFinder::new(&words, &Bm25::default(), &lexemes, Casing::Root);
+        let mut count = |text: &str| finder.count(text, |word| lexemes.words_of(word));
+        assert_eq!(count("the end of the contract"), [1]);
+        assert_eq!(count("end contract"), [1]);
+        assert_eq!(count("the end of any such contract"), [0]);
+    }
+
+    #[test]
+    fn words_without_a_position_are_in_no_pair() {
+        let words: Vec<Word> = ["delivery", "address"].map(|word| Word::from(vec![Term::lexeme(word)])).into();
+        let lexemes = QueryLexemes::new(&words);
+        assert!(PairFinder::new(&words, &Bm25::default(), &lexemes, Casing::Root).pairs.is_empty());
     }
 
     #[test]
@@ -171,9 +224,10 @@ mod tests {
         assert_eq!(count("東京都庁", "東京都"), [1, 0]);
         // A single character stands for all pairs that begin with it.
         assert_eq!(count("delivery 水", "delivery 水道"), [1]);
-        // error, e, 4711, and e4711, which stands where its first part does.
-        assert_eq!(count("error E-4711", "Error E-4711 means that"), [1, 1, 0]);
-        assert_eq!(count("error E-4711", "an error: E 4711"), [1, 1, 0]);
+        // error and e, error and e4711, e and 4711, e4711 and 4711: e4711 stands where its first part does.
+        assert_eq!(count("error E-4711", "Error E-4711 means that"), [1, 1, 1, 1]);
+        assert_eq!(count("error E-4711", "an error: E 4711"), [1, 0, 1, 0]);
+        assert_eq!(count("report 2024-05-17", "of 2024-05-17"), count("report 2024-05-17", "2024-05-17"));
     }
 
     #[test]
@@ -212,7 +266,8 @@ mod tests {
 
     #[test]
     fn any_number_of_words_and_any_text_is_read() {
-        let many: Vec<Word> = (0..200).map(|n| Word::from(vec![Term::lexeme(format!("w{n}"))])).collect();
+        let word = |n| Word { terms: vec![Term::lexeme(format!("w{n}"))], form: Form::Only, position: Some(n) };
+        let many: Vec<Word> = (0..200).map(word).collect();
         let lexemes = QueryLexemes::new(&many);
         let text: String = (0..200).map(|n| format!("w{n} ")).collect();
         let mut finder = PairFinder::new(&many, &Bm25::default(), &lexemes, Casing::Root);
@@ -222,7 +277,11 @@ mod tests {
         let lexemes = QueryLexemes::new(&[]);
         let mut none = PairFinder::new(&[], &Bm25::default(), &lexemes, Casing::Root);
         assert!(none.count(&"a".repeat(100_000), |_| WordSet::default()).is_empty());
-        let forms = [Form::WithTones, Form::WithoutTones].map(|form| Word { terms: vec![Term::lexeme("a")], form });
+        let forms = [Form::WithTones, Form::WithoutTones].map(|form| Word {
+            terms: vec![Term::lexeme("a")],
+            form,
+            position: Some(0),
+        });
         assert!(PairFinder::new(&forms, &Bm25::default(), &lexemes, Casing::Root).pairs.is_empty());
     }
 }

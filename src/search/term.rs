@@ -35,6 +35,8 @@ pub struct Word {
     pub terms: Vec<Term>,
     /// Which form it is.
     pub form: Form,
+    /// Which word of the query it is, stop words counted; `None` where nothing is known of it.
+    pub position: Option<usize>,
 }
 
 /// A set of words of a query, by their numbers.
@@ -101,7 +103,7 @@ impl Form {
 
 impl From<Vec<Term>> for Word {
     fn from(terms: Vec<Term>) -> Self {
-        Self { terms, form: Form::Only }
+        Self { terms, form: Form::Only, position: None }
     }
 }
 

@@ -11,11 +11,12 @@ use crate::pg::store::search::{ChunkKey, FoundChunk, Scope};
 use crate::pg::store::tables::Tables;
 use crate::pg::store::{index, search as store, statistics};
 use crate::search::bm25::{Bm25, TermCounts};
-use crate::search::fusion::Fusion;
+use crate::search::fusion::{Coverage, Fusion};
 use crate::search::plan::{self, ChatbotSize};
-use crate::search::proximity::{self, PairFinder, QueryLexemes};
+use crate::search::proximity::{MAX_TEXTS_READ, PairFinder, QueryLexemes};
 use crate::search::term::{Form, WordSet};
 use crate::text::analyzer::{Casing, forms};
+use crate::text::title::{Title, with_title};
 
 /// The number of candidates of each half of a hybrid search, for each result that is asked for; at least
 /// [`LEAST_CANDIDATES`] are read: a chunk that is second in both halves may be the best.
@@ -125,22 +126,23 @@ impl Search<'_> {
             found,
         };
         let mut candidates: Vec<Candidate> = found.into_iter().map(candidate).collect();
-        let of_all_words = bm25.idf().iter().sum();
-        self.fuse(&mut candidates, of_all_words);
-        let read = candidates.len().min(proximity::CANDIDATES);
+        let of_all_words: f64 = bm25.idf().iter().sum();
+        let best = scores.values().map(|text| text.score).fold(0.0, f64::max);
+        let coverage = Coverage { words: if of_all_words > 0.0 { best / of_all_words } else { 0.0 }, pairs: 0.0 };
+        self.fuse(&mut candidates, coverage);
+        let read = candidates.len().min(MAX_TEXTS_READ);
         if read < candidates.len() {
             candidates.select_nth_unstable_by(read, Candidate::best_first);
         }
-        let of_all_pairs = add_proximity_scores(&query, &bm25, &mut candidates[..read]);
-        self.fuse(&mut candidates, of_all_words + of_all_pairs);
+        let pairs = add_proximity_scores(&query, &bm25, &mut candidates[..read]);
+        self.fuse(&mut candidates, Coverage { pairs, ..coverage });
         Ok(candidates.into_iter().map(|c| SearchResult { score: to_real(c.score), found: c.found }).collect())
     }
 
-    /// Makes one score of the similarity and the text score of each candidate. `of_all` is the text score of a chunk that has
-    /// once what is scored of the query.
-    fn fuse(&self, candidates: &mut [Candidate], of_all: f64) {
+    /// Makes one score of the similarity and the text score of each candidate.
+    fn fuse(&self, candidates: &mut [Candidate], coverage: Coverage) {
         let best = candidates.iter().map(|candidate| candidate.text.score).fold(0.0, f64::max);
-        let fusion = Fusion::new(self.request.text_weight, self.request.known, of_all, best);
+        let fusion = Fusion::new(self.request.text_weight, self.request.known, coverage);
         for candidate in candidates {
             candidate.score = fusion.score(candidate.similarity, candidate.text.score, best);
         }
@@ -202,7 +204,7 @@ impl Search<'_> {
 }
 
 /// Adds to the text score of each candidate what it gets for neighbouring words of the query that stand together in it.
-/// Returns what a chunk gets that has each pair once.
+/// Returns the best of these scores, as the share of what a chunk of mean length gets that has each pair once.
 fn add_proximity_scores(query: &QueryWords, bm25: &Bm25, candidates: &mut [Candidate]) -> f64 {
     let casing = query.configurations.first().map_or(Casing::Root, Configuration::casing);
     let lexemes = QueryLexemes::new(&query.words);
@@ -214,14 +216,20 @@ fn add_proximity_scores(query: &QueryWords, bm25: &Bm25, candidates: &mut [Candi
         }
         words
     };
+    let mut best: f64 = 0.0;
     for Candidate { found, text, .. } in candidates {
         pgrx::check_for_interrupts!();
         if finder.may_have_pairs(text.words) {
-            let counts = finder.count(&found.content, words_of);
-            text.score += finder.score(bm25, &counts, text.length);
+            let title = Title::of_metadata(found.metadata.as_str());
+            let content = with_title(title.as_ref().map(|title| title.of(None)), &found.content);
+            let counts = finder.count(&content, words_of);
+            let score = finder.score(bm25, &counts, text.length);
+            text.score += score;
+            best = best.max(score);
         }
     }
-    finder.of_all_pairs()
+    let of_all = finder.of_all_pairs();
+    if of_all > 0.0 { best / of_all } else { 0.0 }
 }
 
 // Scores are `to_real` in SQL.

@@ -1,12 +1,15 @@
 //! The words of a query, read as the words of the chatbot's sources were.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
 use crate::error::Result;
 use crate::pg::runtime::lexemes::Configuration;
 use crate::pg::store::search::Scope;
 use crate::pg::store::text_search::{FOLDED_VERSION, PARSER_VERSION, UNKNOWN_VERSION, WORDS_VERSION};
 use crate::pg::store::{StatementMode, not_null, run, statistics};
 use crate::search::term::{Term, Word};
-use crate::search::words::{alternatives, by_form, own_form};
+use crate::search::words::{Alternatives, alternatives, by_form, own_form, positions};
 
 /// The characters that separated words when Postgres' parser read them, as arguments of translate().
 const SEPARATORS: &str = "'-_/\\.:@#', '        '";
@@ -24,6 +27,8 @@ struct StoredConfigurations {
     by_analyzer: Vec<Configuration>,
     /// The text search configurations of words that Postgres' parser read, as long as these are not read again.
     by_parser: Vec<Configuration>,
+    /// The number of sources that each was used for, by its name; of a large chatbot among its first ones.
+    sources: HashMap<String, i64>,
 }
 
 /// Returns how the words of the chatbot's sources were read. For a `large` chatbot that is what Postgres' statistics say of
@@ -32,7 +37,7 @@ fn stored_configurations(scope: &Scope, large: bool) -> Result<StoredConfigurati
     let table = &scope.tables.source;
     let limit = if large { format!("LIMIT {SAMPLED_SOURCES}") } else { String::new() };
     let sql = format!(
-        "SELECT DISTINCT c.name, s.version
+        "SELECT c.name, s.version, pg_catalog.count(*)
         FROM (
             SELECT text_search_configs, COALESCE(chunking[6], {PARSER_VERSION}) AS version
             FROM {table}
@@ -40,10 +45,17 @@ fn stored_configurations(scope: &Scope, large: bool) -> Result<StoredConfigurati
                 AND enabled
                 AND chunk_count > 0
             {limit}
-        ) AS s, LATERAL pg_catalog.unnest(s.text_search_configs) AS c (name)"
+        ) AS s, LATERAL pg_catalog.unnest(s.text_search_configs) AS c (name)
+        GROUP BY c.name, s.version"
     );
+    let mut sources: HashMap<String, i64> = HashMap::new();
     let mut names: Vec<(String, i32)> = run(&sql, &[scope.filter.chatbot_id.into()], StatementMode::Scan, |rows| {
-        rows.map(|row| Ok((not_null(row.get(1))?, not_null(row.get(2))?))).collect()
+        rows.map(|row| {
+            let name: String = not_null(row.get(1))?;
+            *sources.entry(name.clone()).or_default() += not_null::<i64>(row.get(3))?;
+            Ok((name, not_null(row.get(2))?))
+        })
+        .collect()
     })?;
     if large {
         let common = statistics::common_elements(table, c"text_search_configs");
@@ -75,6 +87,7 @@ fn stored_configurations(scope: &Scope, large: bool) -> Result<StoredConfigurati
     Ok(StoredConfigurations {
         by_analyzer: with_version(&[FOLDED_VERSION, WORDS_VERSION]),
         by_parser: with_version(&[PARSER_VERSION]),
+        sources,
     })
 }
 
@@ -84,13 +97,13 @@ pub struct QueryWords {
     /// Each word as the terms that it may be in the index: in all languages that the chatbot has, and in none.
     pub words: Vec<Word>,
     /// The text search configurations by which texts that are found are read, at most [`MAX_LANGUAGES`]: first those of
-    /// languages in which the query has the most stop words, and so is likely to be.
+    /// languages in which the query has the most stop words, then those that most sources have.
     pub configurations: Vec<Configuration>,
 }
 
 /// Returns the words of a query.
 pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<QueryWords> {
-    let StoredConfigurations { by_analyzer, by_parser } = stored_configurations(scope, large)?;
+    let StoredConfigurations { by_analyzer, by_parser, sources } = stored_configurations(scope, large)?;
     if by_analyzer.is_empty() && by_parser.is_empty() {
         return Ok(QueryWords::default());
     }
@@ -110,15 +123,18 @@ pub fn query_words(scope: &Scope, query: &str, large: bool) -> Result<QueryWords
         let lexemes: Vec<String> = run(&sql, &[ids.into(), query.into()], StatementMode::Read, |rows| {
             rows.map(|row| not_null(row.get(1))).collect()
         })?;
-        let known: Vec<Term> = words.iter().flatten().cloned().collect();
-        words.extend(lexemes.into_iter().map(Term::lexeme).filter(|term| !known.contains(term)).map(|term| vec![term]));
+        let known: Vec<Term> = words.iter().flat_map(|word| &word.terms).cloned().collect();
+        let others = lexemes.into_iter().map(Term::lexeme).filter(|term| !known.contains(term));
+        words.extend(others.map(|term| Alternatives { terms: vec![term], token: None }));
     }
     words.truncate(MAX_QUERY_WORDS);
     let stop_words = |terms: &[Vec<Term>]| terms.iter().filter(|terms| terms.is_empty()).count();
     let mut configurations: Vec<(usize, Configuration)> =
         read.iter().map(|terms| stop_words(terms)).zip(by_analyzer).collect();
-    configurations.sort_by_key(|(stop_words, _)| std::cmp::Reverse(*stop_words));
+    configurations.sort_by_key(|(stop_words, configuration)| {
+        Reverse((*stop_words, sources.get(&configuration.name).copied().unwrap_or(0)))
+    });
     configurations.truncate(MAX_LANGUAGES);
     let configurations = configurations.into_iter().map(|(_, configuration)| configuration).collect();
-    Ok(QueryWords { words: by_form(words), configurations })
+    Ok(QueryWords { words: by_form(words, &positions(query)), configurations })
 }
