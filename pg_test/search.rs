@@ -153,8 +153,8 @@ fn a_phrase_of_the_query_goes_before_its_words_apart() {
             let sql = "SELECT chatbot_embed_source($1, 'document', $2, $3, jsonb_build_object('lang', $4::text))";
             app.execute(sql, &[&i64::from(chatbot), &i64::from(id), &text, &lang]).unwrap();
         }
-        // However many languages the chatbot has.
-        for (id, lang) in [(3, "fr"), (4, "es"), (5, "it"), (6, "da")] {
+        // However many languages the chatbot has; the names of these configurations come before those of the query's.
+        for (id, lang) in [(3, "ar"), (4, "hy"), (5, "eu"), (6, "ca")] {
             let sql = "SELECT chatbot_embed_source($1, 'document', $2, '1234', jsonb_build_object('lang', $3::text))";
             app.execute(sql, &[&i64::from(chatbot), &i64::from(id), &lang]).unwrap();
         }

@@ -1,6 +1,6 @@
-//! One score of a similarity and a text score: BM25 with what term proximity adds. Weighted scores find more than ranks that are fused: a rank forgets how much
-//! better the first is. The weights follow how much each half knows of the query, so that both together find no less than
-//! the better one alone: see bench/README.md.
+//! One score of a similarity and a text score: BM25 with what term proximity adds. Weighted scores find more than ranks that
+//! are fused: a rank forgets how much better the first is. The weights follow how much each half knows of the query, so that
+//! both together find, as a rule, no less than the better one alone: see bench/README.md.
 
 /// The weight of words where both halves know all of the query, with a model that none was measured for. It is that of the
 /// built-in models, measured on manuals.

@@ -116,9 +116,9 @@ pub fn sync(
     Ok(run.broken)
 }
 
-/// Sources that are cut before they are wanted, and the bytes of their content: enough for each thread, and no more than a
-/// large document.
+/// The number of sources that are cut before they are wanted: enough for each thread.
 const SOURCES_CUT_AHEAD: usize = 64;
+/// The bytes of their content: no more than those of a large document.
 const BYTES_CUT_AHEAD: usize = 256 * 1024;
 
 /// Inserts jobs for sources that stay pending because embedding is off.
